@@ -1,0 +1,2 @@
+//! A stand-in until the layers are there.
+fn main() {}

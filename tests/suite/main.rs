@@ -1,0 +1,9 @@
+//! The compliance suite: the behavioural contract of `flock`, a file for each subject.
+//!
+//! It runs against the program that `FLOCK_UNDER_TEST` names (default: the one this package builds), so the same
+//! sentences can be put to util-linux's `/usr/bin/flock`. Where we depart from it on purpose the test says so with
+//! [`lab::departure`], which also checks that the reference really behaves differently.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, missing_docs)]
+
+mod lab;
