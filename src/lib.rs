@@ -1,1 +1,25 @@
-//! stub
+//! Advisory locks for shell scripts: the library behind the `flock` program.
+//!
+//! Data flows one way, and every layer imports only from those above it in this list:
+//!
+//! * [`sys`] – system calls that no safe crate offers, as types: mechanisms, no policy. The only `unsafe`.
+//! * [`lock`] – kinds of lock, opening lock files, waiting.
+//! * [`run`] – running the command: world, signals, how it ended.
+//! * [`exit`] – every error as a status and a message; the only table of exit numbers.
+//! * [`request`] – what was asked for, the seam between the next two.
+//! * [`cli`] – words to [`request::Request`]; the tables of options.
+//! * [`report`] – the only place that writes to the user.
+//! * [`perform`](mod@perform) – a request, carried out.
+//! * [`program`] – the `main` that the programs in `src/bin` share: it joins `cli` and `perform`, which never meet.
+
+#![deny(unsafe_code)]
+
+pub mod cli;
+pub mod exit;
+pub mod lock;
+pub mod perform;
+pub mod program;
+pub mod report;
+pub mod request;
+pub mod run;
+pub mod sys;

@@ -1,0 +1,304 @@
+//! `flock`: its table of options, and what its words ask for.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::RawFd;
+
+use super::scan::{Scanned, scan};
+use super::{Asked, Effect, Opt, Page, Usage, duration, number};
+use crate::exit;
+use crate::lock::{Kind, Mode, Wait};
+use crate::request::{Job, Manner, Request, Target, Verbosity};
+use crate::run::Command;
+
+/// What a user may read about `flock`.
+pub static PAGE: Page = Page {
+    name: "flock",
+    about: "Locks for shell scripts: queue up, or do something else while it is taken.",
+    forms: &[
+        "[OPTION]... NUMBER                     lock a descriptor the script has open",
+        "[OPTION]... FILE COMMAND [ARGUMENT]... run a command under a lock on FILE",
+        "[OPTION]... FILE -c LINE               run a line of shell under it",
+        "[OPTION]... --fd NUMBER COMMAND [ARGUMENT]...",
+    ],
+    options: || OPTIONS.iter().map(Opt::shown).collect(),
+    closing: "\
+Status: the command's own; 1 (or -E) when somebody else has the lock; 64 for bad
+usage; 65 to 73 when something went wrong, as flock(1) tells.
+
+Examples:
+  exec 8>>/run/lock/job; flock 8          queue up for the rest of the script
+  if flock -n 8; then ...; else ...; fi   or do something else when it is taken
+  flock -n /run/lock/backup backup.sh     run it unless it still runs
+  flock -w 5m /run/lock/deploy ./deploy   wait five minutes at most",
+};
+
+/// What the options have said so far.
+#[derive(Debug)]
+struct Draft {
+    mode: Mode,
+    nonblock: bool,
+    limit: Option<Wait>,
+    on_conflict: u8,
+    close: bool,
+    no_fork: bool,
+    fcntl: Option<(i64, i64)>,
+    descriptor: Option<RawFd>,
+    verbosity: Verbosity,
+}
+
+static OPTIONS: &[Opt<Draft>] = &[
+    Opt {
+        short: "s",
+        long: &["shared"],
+        effect: Effect::Flag(|draft| draft.mode = Mode::Shared),
+        help: "get a shared lock (read lock)",
+        manual: "Others may hold it too, but nobody an exclusive one.",
+    },
+    Opt {
+        short: "xe",
+        long: &["exclusive"],
+        effect: Effect::Flag(|draft| draft.mode = Mode::Exclusive),
+        help: "get an exclusive lock (write lock), the default",
+        manual: "Nobody else holds any. Of -s, -x and -u the last one counts.",
+    },
+    Opt {
+        short: "u",
+        long: &["unlock"],
+        effect: Effect::Flag(|draft| draft.mode = Mode::Unlocked),
+        help: "drop the lock",
+        manual: "Mostly there is no need, as a lock goes when its descriptor is closed, at the latest when the script \
+                 ends. It is needed where something in the background still has the descriptor.",
+    },
+    Opt {
+        short: "n",
+        long: &["nonblock", "nonblocking", "nb"],
+        effect: Effect::Flag(|draft| draft.nonblock = true),
+        help: "fail rather than wait",
+        manual: "The status is 1, or what -E says, and nothing is printed. It beats -w.",
+    },
+    Opt {
+        short: "w",
+        long: &["timeout", "wait"],
+        effect: Effect::Value("TIME", |draft, word| {
+            let right = "a time is seconds, such as 5 or 0.5, or 150ms, 1m30s, 2h";
+            let time = duration::parse(word)
+                .ok_or_else(|| Usage::of_word("invalid timeout value", word, right))?;
+            draft.limit = Some(Wait::For(time));
+            Ok(())
+        }),
+        help: "wait at most this long: 5, 0.5, 150ms, 1m30s",
+        manual: "Seconds, also fractional, with a decimal point in every locale, or a duration in words such as 150ms, \
+                 1m30s or 2h. After that the status is 1, or what -E says. 0 is the same as -n.",
+    },
+    Opt {
+        short: "E",
+        long: &["conflict-exit-code"],
+        effect: Effect::Value("STATUS", |draft, word| {
+            let right = "a status is a number from 0 to 255";
+            let status = number::decimal(word)
+                .ok_or_else(|| Usage::of_word("invalid exit code", word, right))?;
+            let range = |_| Usage::of_word("exit code out of range", word, right);
+            draft.on_conflict = u8::try_from(status).map_err(range)?;
+            Ok(())
+        }),
+        help: "status when somebody else has the lock, default 1",
+        manual: "From 0 to 255; for -n and for -w when the time is up. It tells a lock that is taken from a command \
+                 that failed.",
+    },
+    Opt {
+        short: "o",
+        long: &["close"],
+        effect: Effect::Flag(|draft| draft.close = true),
+        help: "the command does not inherit the lock",
+        manual: "The lock's descriptor is closed for the command, and the lock ends when flock does. For a command that \
+                 leaves something running that must not keep the lock. If flock itself is killed with SIGKILL, the \
+                 command goes on without the lock.",
+    },
+    Opt {
+        short: "F",
+        long: &["no-fork"],
+        effect: Effect::Flag(|draft| draft.no_fork = true),
+        help: "become the command instead of waiting for it",
+        manual: "The command takes the place of the flock process and holds the lock itself. Not together with -o.",
+    },
+    Opt {
+        short: "c",
+        long: &["command"],
+        effect: Effect::Elsewhere("LINE", "it goes behind the lock file: flock FILE -c LINE"),
+        help: "behind FILE: run a line of shell, by $SHELL -c",
+        manual: "Only as the word after FILE, and with exactly one word after it. /bin/sh when SHELL is unset or empty.",
+    },
+    Opt {
+        short: "",
+        long: &["fcntl"],
+        effect: Effect::Flag(|draft| draft.fcntl = Some(draft.fcntl.unwrap_or_default())),
+        help: "use open file description locks of fcntl(2)",
+        manual: "Instead of those of flock(2), from which they are independent. They work over NFS, and exclude \
+                 programs that use fcntl(2) or lockf(3) themselves. An exclusive one needs a file that may be written, \
+                 a shared one a file that may be read.",
+    },
+    Opt {
+        short: "",
+        long: &["start"],
+        effect: Effect::Value("OFFSET", |draft, word| {
+            let length = draft.fcntl.unwrap_or_default().1;
+            draft.fcntl = Some((bytes("invalid start offset", word)?, length));
+            Ok(())
+        }),
+        help: "first byte of the lock, default 0; implies --fcntl",
+        manual: "Decimal, octal (0...) or hexadecimal (0x...). K, M, G, T, P, E or KiB, MiB and so on multiply by powers \
+                 of 1024; KB, MB and so on by powers of 1000.",
+    },
+    Opt {
+        short: "",
+        long: &["length"],
+        effect: Effect::Value("BYTES", |draft, word| {
+            let start = draft.fcntl.unwrap_or_default().0;
+            draft.fcntl = Some((start, bytes("invalid length", word)?));
+            Ok(())
+        }),
+        help: "bytes to lock, default 0: all; implies --fcntl",
+        manual: "Written like an OFFSET. 0 means to the end of the file and beyond.",
+    },
+    Opt {
+        short: "",
+        long: &["fd"],
+        effect: Effect::Value("NUMBER", |draft, word| {
+            draft.descriptor = Some(descriptor(word)?);
+            Ok(())
+        }),
+        help: "lock this descriptor, and run COMMAND under it",
+        manual: "All operands are the command and its arguments, and there is no FILE. The lock stays with the \
+                 descriptor when the command has ended.",
+    },
+    Opt {
+        short: "",
+        long: &["verbose"],
+        effect: Effect::Flag(|draft| draft.verbosity = Verbosity::Verbose),
+        help: "tell how long the lock took, and what is run",
+        manual: "On standard output; and on standard error why there is no lock.",
+    },
+    Opt {
+        short: "h",
+        long: &["help"],
+        effect: Effect::Help,
+        help: "show this help",
+        manual: "",
+    },
+    Opt {
+        short: "V",
+        long: &["version"],
+        effect: Effect::Version,
+        help: "show the version",
+        manual: "",
+    },
+];
+
+/// What the words after the name ask for.
+///
+/// # Errors
+///
+/// They ask for nothing that can be done; nothing has been opened, made or locked.
+pub fn parse(words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
+    if words.is_empty() {
+        return Err(Usage::new("not enough arguments"));
+    }
+    let mut draft = Draft {
+        mode: Mode::Exclusive,
+        nonblock: false,
+        limit: None,
+        on_conflict: exit::CONFLICT,
+        close: false,
+        no_fork: false,
+        fcntl: None,
+        descriptor: None,
+        verbosity: Verbosity::Quiet,
+    };
+    match scan(OPTIONS, words, &mut draft)? {
+        Scanned::Help => Ok(Asked::Help),
+        Scanned::Version => Ok(Asked::Version),
+        Scanned::Operands(operands) => draft.request(operands).map(Asked::Request),
+    }
+}
+
+impl Draft {
+    fn request(self, operands: Vec<OsString>) -> Result<Request, Usage> {
+        let manner = match (self.close, self.no_fork) {
+            (true, true) => {
+                return Err(Usage::new(
+                    "the --no-fork and --close options are incompatible",
+                ));
+            }
+            (true, false) => Manner::ChildWithoutLock,
+            (false, true) => Manner::InPlace,
+            (false, false) => Manner::Child,
+        };
+        let kind = match self.fcntl {
+            None => Kind::Flock,
+            // The last byte that a file can have is number i64::MAX.
+            Some((start, length)) if length > 0 && start.checked_add(length - 1).is_none() => {
+                return Err(Usage::new(format!(
+                    "--start {start} with --length {length} ends beyond the largest file"
+                )));
+            }
+            Some((start, length)) => Kind::Ofd { start, length },
+        };
+        let wait = if self.nonblock {
+            Wait::Now
+        } else {
+            self.limit.unwrap_or(Wait::Forever)
+        };
+        let (target, command) = self.operands(operands)?;
+        Ok(Request {
+            target,
+            kind,
+            mode: self.mode,
+            wait,
+            job: command.map(|command| Job { command, manner }),
+            on_conflict: self.on_conflict,
+            verbosity: self.verbosity,
+        })
+    }
+
+    fn operands(&self, mut operands: Vec<OsString>) -> Result<(Target, Option<Command>), Usage> {
+        if let Some(number) = self.descriptor {
+            let command = Command::new(operands)
+                .ok_or_else(|| Usage::new("--fd requires a command to run"))?;
+            return Ok((Target::Descriptor(number), Some(command)));
+        }
+        match operands.len() {
+            0 => Err(Usage::new("requires file descriptor, file or directory")),
+            1 => Ok((Target::Descriptor(descriptor(&operands[0])?), None)),
+            _ => {
+                let words = operands.split_off(1);
+                let path = operands.remove(0);
+                let command = if words[0] == "-c" || words[0] == "--command" {
+                    match <[OsString; 2]>::try_from(words) {
+                        Ok([_, line]) => Some(Command::shell(line)),
+                        Err(mut words) => {
+                            let mut message = words.swap_remove(0);
+                            message.push(" requires exactly one command argument");
+                            return Err(Usage::new(message));
+                        }
+                    }
+                } else {
+                    Command::new(words)
+                };
+                Ok((Target::Path(path), command))
+            }
+        }
+    }
+}
+
+fn descriptor(word: &OsStr) -> Result<RawFd, Usage> {
+    let number = number::decimal(word)
+        .and_then(|number| RawFd::try_from(number).ok())
+        .filter(|number| *number >= 0);
+    let right = "a descriptor is a number; to lock a file, name a command too: flock FILE COMMAND";
+    number.ok_or_else(|| Usage::of_word("bad file descriptor", word, right))
+}
+
+fn bytes(what: &str, word: &OsStr) -> Result<i64, Usage> {
+    number::size(word)
+        .ok_or_else(|| Usage::of_word(what, word, "a number of bytes, such as 4096, 0x1000 or 4K"))
+}

@@ -1,0 +1,66 @@
+//! `--help` and `--version`, and the table as `clap` knows it, from which the manual is made.
+
+use clap::{Arg, ArgAction, Command};
+
+use super::{Page, Shown};
+
+/// The program's page as a `clap` command.
+pub fn command(page: &Page) -> Command {
+    let usage = page
+        .forms
+        .iter()
+        .map(|form| format!("{} {form}", page.name))
+        .collect::<Vec<_>>()
+        .join("\n       ");
+    Command::new(page.name)
+        .version(env!("CARGO_PKG_VERSION"))
+        .about(page.about)
+        .override_usage(usage)
+        .after_help(page.closing)
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .args((page.options)().iter().map(argument))
+}
+
+fn argument(option: &Shown) -> Arg {
+    let mut arg = Arg::new(option.long[0])
+        .long(option.long[0])
+        .help(option.help);
+    arg = arg.visible_aliases(&option.long[1..]);
+    let mut letters = option.short.chars();
+    if let Some(letter) = letters.next() {
+        arg = arg
+            .short(letter)
+            .visible_short_aliases(letters.collect::<Vec<_>>());
+    }
+    if !option.manual.is_empty() {
+        arg = arg.long_help(format!("{}. {}", sentence(option.help), option.manual));
+    }
+    match option.value {
+        Some(name) => arg.value_name(name),
+        None => arg.action(ArgAction::SetTrue),
+    }
+}
+
+fn sentence(line: &str) -> String {
+    let mut letters = line.chars();
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
+}
+
+/// The text of `--help`.
+pub fn text(page: &Page) -> String {
+    command(page).render_help().to_string()
+}
+
+/// The text of `--version`.
+pub fn version(page: &Page) -> String {
+    format!(
+        "{} from {} {}\n",
+        page.name,
+        env!("CARGO_PKG_NAME"),
+        env!("CARGO_PKG_VERSION")
+    )
+}

@@ -1,0 +1,120 @@
+//! Words to requests: the only place that knows options.
+//!
+//! A [`Page`] describes a program, each option once: its names, its value, its help, what it does to the request.
+//! [`scan`](mod@scan) reads command lines by it, on the hot path and without `clap`; [`help`] hands it to `clap` for
+//! `--help`, and the manual and the completions are held against it by the tests.
+
+mod duration;
+pub mod flock;
+pub mod help;
+mod number;
+mod scan;
+
+use std::ffi::{OsStr, OsString};
+
+/// What a user may read about a program.
+#[derive(Debug)]
+pub struct Page {
+    /// The program's name.
+    pub name: &'static str,
+    /// One sentence.
+    pub about: &'static str,
+    /// The forms that a call can have, without the name.
+    pub forms: &'static [&'static str],
+    /// Its options, in the order in which they are shown.
+    pub options: fn() -> Vec<Shown>,
+    /// What comes after the options.
+    pub closing: &'static str,
+}
+
+/// An option as a user sees it.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown {
+    /// Its letters, the first of which is shown first.
+    pub short: &'static str,
+    /// Its long names, without the dashes; the first is the one that is shown.
+    pub long: &'static [&'static str],
+    /// The name of its value, if it takes one.
+    pub value: Option<&'static str>,
+    /// One line.
+    pub help: &'static str,
+    /// What the manual adds to that line: sentences.
+    pub manual: &'static str,
+}
+
+/// An option: how a user sees it, and what it does to the draft of a request.
+#[derive(Debug)]
+struct Opt<D: 'static> {
+    short: &'static str,
+    long: &'static [&'static str],
+    effect: Effect<D>,
+    help: &'static str,
+    manual: &'static str,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Effect<D: 'static> {
+    /// Without a value.
+    Flag(fn(&mut D)),
+    /// With a value of this name.
+    Value(&'static str, fn(&mut D, &OsStr) -> Result<(), Usage>),
+    /// Not an option where options are read, but a word with a value of this name, and with a place of its own.
+    Elsewhere(&'static str, &'static str),
+    /// `--help`
+    Help,
+    /// `--version`
+    Version,
+}
+
+impl<D> Opt<D> {
+    fn shown(&self) -> Shown {
+        let value = match self.effect {
+            Effect::Value(name, _) | Effect::Elsewhere(name, _) => Some(name),
+            _ => None,
+        };
+        Shown {
+            short: self.short,
+            long: self.long,
+            value,
+            help: self.help,
+            manual: self.manual,
+        }
+    }
+}
+
+/// What a command line asks for.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asked<R> {
+    /// `--help`
+    Help,
+    /// `--version`
+    Version,
+    /// The program's work.
+    Request(R),
+}
+
+/// Words that make no request: what is wrong with them, and what would be right.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Usage(OsString);
+
+impl Usage {
+    /// The message, in bytes, as words are.
+    pub fn message(&self) -> &OsStr {
+        &self.0
+    }
+
+    fn new(message: impl Into<OsString>) -> Self {
+        Self(message.into())
+    }
+
+    /// `what: 'word' (right)`
+    fn of_word(what: &str, word: &OsStr, right: &str) -> Self {
+        let mut message = OsString::from(what);
+        message.push(": '");
+        message.push(word);
+        message.push("' (");
+        message.push(right);
+        message.push(")");
+        Self(message)
+    }
+}

@@ -1,0 +1,81 @@
+//! Locks on a descriptor that the caller opened.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{BorrowedFd, RawFd};
+
+use rustix::fs::{Access, OFlags};
+use rustix::io::Errno;
+
+use super::{Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode};
+use crate::sys;
+
+/// Brings the caller's descriptor of this number into the mode.
+///
+/// # Errors
+///
+/// The lock call failed: the descriptor is not open, or not for what the lock needs; no locks or timers left.
+///
+/// # References
+///
+/// flock(2), fcntl_locking(2).
+pub fn acquire(number: RawFd, kind: Kind, mode: Mode, deadline: &Deadline) -> Result<Grant, Error> {
+    let failed = |error: io::Error, hint| Error::Lock {
+        what: number.to_string().into(),
+        error,
+        hint,
+    };
+    let Some(fd) = sys::fd::inherited(number) else {
+        return Err(failed(Errno::BADF.into(), None));
+    };
+    match super::acquire(fd, kind, mode, deadline) {
+        Ok(Answer::Granted) => Ok(Ok(Guard::Theirs(fd))),
+        Ok(refused) => Ok(Err(refused)),
+        Err(Failure::Timer(error)) => Err(Error::Timer(error)),
+        Err(Failure::Lock(error)) => {
+            let hint = if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) {
+                why_bad(fd, number, mode)
+            } else {
+                None
+            };
+            Err(failed(error, hint))
+        }
+    }
+}
+
+/// Drops the lock on the caller's descriptor.
+pub fn release(fd: BorrowedFd<'_>, kind: Kind) {
+    // Unlocking what is open and lockable does not fail, and there is nobody who could do better.
+    let _ = super::acquire(fd, kind, Mode::Unlocked, &Deadline::Now);
+}
+
+/// Why the kernel calls a descriptor bad that the caller believes to be good.
+fn why_bad(fd: BorrowedFd<'_>, number: RawFd, mode: Mode) -> Option<String> {
+    if let Ok(flags) = rustix::fs::fcntl_getfl(fd) {
+        let (lock, access) = match mode {
+            Mode::Shared => ("a shared", "reading"),
+            _ => ("an exclusive", "writing"),
+        };
+        let why = if flags.contains(OFlags::PATH) {
+            "O_PATH".to_owned()
+        } else {
+            format!("not open for {access}, as {lock} --fcntl lock needs it")
+        };
+        return Some(why);
+    }
+    // ksh and its kin open descriptors above 2 close-on-exec: then the shell has it, and we have not.
+    let shell = rustix::process::getppid()?.as_raw_nonzero();
+    let path: OsString = format!("/proc/{shell}/fd/{number}").into();
+    rustix::fs::access(&path, Access::EXISTS)
+        .or_else(|error| {
+            if error == Errno::ACCESS {
+                Ok(())
+            } else {
+                Err(error)
+            }
+        })
+        .ok()?;
+    Some(format!(
+        "the calling shell has it open but keeps it from commands, as ksh does above 2; hand it on: flock {number} {number}>&{number}"
+    ))
+}

@@ -1,0 +1,174 @@
+//! Locks on a path: opening or making the lock file, and making sure that what was locked is still what the path means.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+
+use rustix::fs::{Access, FileType, Mode as Permissions, OFlags, Stat};
+use rustix::io::{Errno, FdFlags};
+
+use super::{Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode};
+
+/// Opens the lock file at the path, making it if it is missing, and locks it.
+///
+/// The descriptor is the lowest free one above 2, and a command that is executed inherits it.
+///
+/// *The race:* whoever deletes or replaces the file races us between our open(2) and the moment the lock is granted.
+/// Then we hold a lock on a file that the path no longer means, while the next to come locks the new one: two holders.
+/// So once the lock is granted, descriptor and path are compared (device and inode). If they differ, we drop what we
+/// have and begin again, within the same deadline. If they are the same, then whoever opened the path until then opened
+/// this very file and waits behind our lock, and whoever replaces the file later breaks a lock that was rightly held,
+/// which no locking tool can prevent. An inode number cannot be used again while we compare: our descriptor keeps it.
+///
+/// # Errors
+///
+/// The file can be neither opened nor made, is no place for a lock, or the lock call failed.
+///
+/// # References
+///
+/// open(2), flock(2), fcntl_locking(2).
+pub fn acquire(path: &OsStr, kind: Kind, mode: Mode, deadline: &Deadline) -> Result<Grant, Error> {
+    let mut access = access_for(kind, mode);
+    loop {
+        let (fd, opened) = open(path, access).map_err(|why| why.at(path, access))?;
+        match super::acquire(fd.as_fd(), kind, mode, deadline) {
+            Ok(Answer::Granted) if mode == Mode::Unlocked || is_at(path, &opened) => {
+                return Ok(Ok(Guard::Ours(fd)));
+            }
+            Ok(Answer::Granted) => {}
+            Ok(refused) => return Ok(Err(refused)),
+            Err(Failure::Lock(error))
+                if access == OFlags::RDONLY && wants_writing(&error, mode, path) =>
+            {
+                access = OFlags::RDWR;
+            }
+            Err(Failure::Lock(error)) => {
+                return Err(Error::Lock {
+                    what: path.to_owned(),
+                    error,
+                    hint: None,
+                });
+            }
+            Err(Failure::Timer(error)) => return Err(Error::Timer(error)),
+        }
+    }
+}
+
+/// Whether the path leads to anything that could be opened, as far as can be seen.
+pub fn exists(path: &OsStr) -> bool {
+    rustix::fs::stat(path).map_or_else(|error| error != Errno::NOENT, |_| true)
+}
+
+/// flock(2) asks for nothing; a write lock of fcntl(2) wants a descriptor that can write.
+fn access_for(kind: Kind, mode: Mode) -> OFlags {
+    match (kind, mode) {
+        (Kind::Ofd { .. }, Mode::Exclusive) => OFlags::WRONLY,
+        _ => OFlags::RDONLY,
+    }
+}
+
+/// NFS turns flock(2) into a lock of fcntl(2), and then an exclusive one wants a descriptor that can write: the client
+/// says `EBADF`, older ones `EIO`.
+fn wants_writing(error: &io::Error, mode: Mode, path: &OsStr) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+    mode == Mode::Exclusive
+        && matches!(code, Some(Errno::BADF | Errno::IO))
+        && rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK).is_ok()
+}
+
+fn is_at(path: &OsStr, opened: &Stat) -> bool {
+    rustix::fs::stat(path)
+        .is_ok_and(|now| (now.st_dev, now.st_ino) == (opened.st_dev, opened.st_ino))
+}
+
+/// Why there is no lock file.
+enum NotOpened {
+    System(Errno),
+    Unsuitable(&'static str),
+}
+
+impl NotOpened {
+    fn at(self, path: &OsStr, access: OFlags) -> Error {
+        let path = path.to_owned();
+        match self {
+            Self::Unsuitable(what) => Error::Unsuitable { path, what },
+            Self::System(error) => {
+                let for_writing = access == OFlags::WRONLY
+                    && matches!(
+                        error,
+                        Errno::ACCESS | Errno::ISDIR | Errno::ROFS | Errno::PERM
+                    );
+                let needed = for_writing
+                    .then_some("an exclusive --fcntl lock needs a file that can be written");
+                Error::Open {
+                    path,
+                    error: error.into(),
+                    needed,
+                }
+            }
+        }
+    }
+}
+
+/// Opens the file, and makes it only when it is missing: `O_CREAT` would refuse a directory, a file on a read-only
+/// file system, and (`fs.protected_regular`) somebody else's file in a sticky directory, all of which can be locked.
+///
+/// *The race:* the file may appear or vanish between the two calls. If it appears, `O_CREAT` opens it, unless it is one
+/// of those; so a refusal is followed by one more look.
+fn open(path: &OsStr, access: OFlags) -> Result<(OwnedFd, Stat), NotOpened> {
+    match open_as(path, access) {
+        Err(NotOpened::System(Errno::NOENT)) => {
+            open_as(path, access | OFlags::CREATE).or_else(|refused| match refused {
+                NotOpened::System(Errno::ISDIR) => open_as(path, access),
+                NotOpened::System(Errno::ACCESS) => open_as(path, access).map_err(|_| refused),
+                _ => Err(refused),
+            })
+        }
+        other => other,
+    }
+}
+
+/// `O_NONBLOCK` only while opening, so that a FIFO or a terminal line cannot hold us there; with it, a file under a
+/// lease is refused instead of waited for, and opened again without.
+fn open_as(path: &OsStr, flags: OFlags) -> Result<(OwnedFd, Stat), NotOpened> {
+    let flags = flags | OFlags::NOCTTY;
+    let permissions = Permissions::from_raw_mode(0o666);
+    let fd = match rustix::fs::open(path, flags | OFlags::NONBLOCK, permissions) {
+        Err(Errno::WOULDBLOCK) => rustix::fs::open(path, flags, permissions),
+        // What a socket says, and a FIFO that nobody reads.
+        Err(Errno::NXIO) => Err(match rustix::fs::stat(path) {
+            Ok(stat) => {
+                return Err(
+                    unsuitable(&stat).map_or(NotOpened::System(Errno::NXIO), NotOpened::Unsuitable)
+                );
+            }
+            Err(_) => Errno::NXIO,
+        }),
+        other => other,
+    }
+    .map_err(NotOpened::System)?;
+    let stat = rustix::fs::fstat(&fd).map_err(NotOpened::System)?;
+    if let Some(what) = unsuitable(&stat) {
+        return Err(NotOpened::Unsuitable(what));
+    }
+    rustix::fs::fcntl_setfl(&fd, flags).map_err(NotOpened::System)?;
+    Ok((above_stderr(fd).map_err(NotOpened::System)?, stat))
+}
+
+fn unsuitable(stat: &Stat) -> Option<&'static str> {
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::Fifo => Some("a FIFO"),
+        FileType::Socket => Some("a socket"),
+        _ => None,
+    }
+}
+
+/// A caller who closed 0, 1 or 2 wants the command to find them closed, not open on a lock file.
+fn above_stderr(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    let above = rustix::io::fcntl_dupfd_cloexec(&fd, 3)?;
+    rustix::io::fcntl_setfd(&above, FdFlags::empty())?;
+    Ok(above)
+}

@@ -1,0 +1,228 @@
+//! Advisory locks: what kinds there are, and how one is taken.
+//!
+//! [`acquire`] brings an open descriptor into the wanted [`Mode`]; [`file::acquire`] does the same for a path.
+
+pub mod descriptor;
+pub mod file;
+mod flock;
+mod ofd;
+mod wait;
+
+use std::ffi::OsString;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+pub use wait::{Deadline, Wait};
+
+use crate::sys::errno;
+use crate::sys::timer::Interrupter;
+
+/// Whose locks, and on what.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// flock(2): the whole file.
+    Flock,
+    /// Open file description locks of fcntl(2): `length` bytes from `start`; length 0 means to the end of the file and
+    /// beyond.
+    Ofd {
+        /// The first byte.
+        start: i64,
+        /// How many.
+        length: i64,
+    },
+}
+
+/// What the descriptor is to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// A lock that others may share, also called a read lock.
+    Shared,
+    /// A lock that excludes all others, also called a write lock.
+    Exclusive,
+    /// None: what it holds is dropped.
+    Unlocked,
+}
+
+/// How a request for a lock ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    /// The lock is held.
+    Granted,
+    /// Somebody else has it, and we were not to wait.
+    Conflict,
+    /// Somebody else had it until the time was up.
+    TimedOut,
+}
+
+/// A lock that is held. Dropping it releases a lock on a file that we opened, unless a command has inherited it; one
+/// on the caller's descriptor stays with that.
+#[derive(Debug)]
+pub enum Guard {
+    /// On a descriptor of the caller's.
+    Theirs(BorrowedFd<'static>),
+    /// On a file that we opened.
+    Ours(OwnedFd),
+}
+
+impl AsFd for Guard {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Theirs(fd) => *fd,
+            Self::Ours(fd) => fd.as_fd(),
+        }
+    }
+}
+
+/// A lock, or the answer that there is none.
+pub type Grant = Result<Guard, Answer>;
+
+/// Why a lock could not be asked for.
+#[derive(Debug)]
+pub enum Error {
+    /// The file could be neither opened nor made.
+    Open {
+        /// Its path, as given.
+        path: OsString,
+        /// What the system says.
+        error: io::Error,
+        /// What the lock needed of it beyond being there.
+        needed: Option<&'static str>,
+    },
+    /// What the path leads to is no place for a lock.
+    Unsuitable {
+        /// The path, as given.
+        path: OsString,
+        /// What it is.
+        what: &'static str,
+    },
+    /// The lock call itself failed.
+    Lock {
+        /// The path or the descriptor, as given.
+        what: OsString,
+        /// What the system says.
+        error: io::Error,
+        /// What would be right, where that is known.
+        hint: Option<String>,
+    },
+    /// No timer for the time limit.
+    Timer(io::Error),
+}
+
+impl Error {
+    /// The message, in bytes, as paths are.
+    pub fn message(&self) -> OsString {
+        let mut message = OsString::new();
+        match self {
+            Self::Open {
+                path,
+                error,
+                needed,
+            } => {
+                message.push("cannot open lock file ");
+                message.push(path);
+                message.push(": ");
+                message.push(errno::text(error));
+                if let Some(needed) = needed {
+                    message.push(": ");
+                    message.push(needed);
+                }
+            }
+            Self::Unsuitable { path, what } => {
+                message.push("cannot open lock file ");
+                message.push(path);
+                message.push(": it is ");
+                message.push(what);
+                message.push(", and a lock file must be a regular file or a directory");
+            }
+            Self::Lock { what, error, hint } => {
+                message.push(what);
+                message.push(": ");
+                message.push(errno::text(error));
+                if let Some(hint) = hint {
+                    message.push(": ");
+                    message.push(hint);
+                }
+            }
+            Self::Timer(error) => {
+                message.push("cannot set up timer: ");
+                message.push(errno::text(error));
+            }
+        }
+        message
+    }
+}
+
+/// What can go wrong while asking for a lock on an open descriptor.
+#[derive(Debug)]
+enum Failure {
+    Lock(io::Error),
+    Timer(io::Error),
+}
+
+/// Brings an open file description into the mode, waiting no longer than the deadline.
+///
+/// It blocks in the kernel and keeps its place in the kernel's queue: with a deadline too, it is interrupted once the
+/// time is up and not before. A lock that is granted in the very moment of the deadline counts as granted.
+fn acquire(
+    fd: BorrowedFd<'_>,
+    kind: Kind,
+    mode: Mode,
+    deadline: &Deadline,
+) -> Result<Answer, Failure> {
+    let until = match deadline {
+        Deadline::Now => return attempt(fd, kind, mode, Block::No),
+        Deadline::Never => None,
+        Deadline::At(until) => {
+            // Most locks are free, and one that is free needs no timer.
+            if attempt(fd, kind, mode, Block::No)? == Answer::Granted {
+                return Ok(Answer::Granted);
+            }
+            Some(*until)
+        }
+    };
+    let _alarm = match until {
+        None => None,
+        Some(until) => match until.left() {
+            None => return Ok(Answer::TimedOut),
+            Some(left) => Some(Interrupter::after(left).map_err(Failure::Timer)?),
+        },
+    };
+    loop {
+        match attempt(fd, kind, mode, Block::Yes) {
+            Err(Failure::Lock(error)) if error.kind() == io::ErrorKind::Interrupted => {
+                if until.is_some_and(|until| until.left().is_none()) {
+                    return Ok(Answer::TimedOut);
+                }
+            }
+            other => return other,
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Block {
+    No,
+    Yes,
+}
+
+fn attempt(fd: BorrowedFd<'_>, kind: Kind, mode: Mode, block: Block) -> Result<Answer, Failure> {
+    let result = match kind {
+        Kind::Flock => flock::lock(fd, mode, block),
+        Kind::Ofd { start, length } => ofd::lock(fd, mode, block, start, length),
+    };
+    match result {
+        Ok(()) => Ok(Answer::Granted),
+        Err(error) if is_conflict(&error, block) => Ok(Answer::Conflict),
+        Err(error) => Err(Failure::Lock(error)),
+    }
+}
+
+/// Servers of CIFS, and other systems' fcntl(2), say `EACCES` for a conflict. From a call that may block it is none: it
+/// is a security module that forbids the lock.
+fn is_conflict(error: &io::Error, block: Block) -> bool {
+    match error.kind() {
+        io::ErrorKind::WouldBlock => true,
+        io::ErrorKind::PermissionDenied => block == Block::No,
+        _ => false,
+    }
+}

@@ -1,0 +1,130 @@
+//! A request, carried out: the lock, then the command under it, then how it ended.
+
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use crate::exit::{self, Exit};
+use crate::lock::{self, Answer, Deadline, Grant, Guard};
+use crate::report::{Output, Report};
+use crate::request::{Job, Manner, Request, Target, Verbosity};
+use crate::run;
+
+/// Carries out a request and says how to end.
+pub fn perform(request: &Request, report: &mut Report) -> Exit {
+    let exit = attempt(request, report).unwrap_or_else(|failure| {
+        report.complain(failure.message);
+        Exit::Status(failure.status)
+    });
+    match (exit, report.output()) {
+        (Exit::Status(exit::SUCCESS), Output::Failed) => Exit::Status(exit::NO_OUTPUT),
+        _ => exit,
+    }
+}
+
+fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
+    let tell = |report: &mut Report, line: OsString| {
+        if request.verbosity == Verbosity::Verbose {
+            report.tell(line);
+        }
+    };
+    let began = Instant::now();
+    let guard = match obtain(request)? {
+        Ok(guard) => guard,
+        Err(answer) => {
+            if request.verbosity == Verbosity::Verbose {
+                report.complain(refusal(answer));
+            }
+            return Ok(Exit::Status(request.on_conflict));
+        }
+    };
+    let took = began.elapsed();
+    tell(
+        report,
+        format!(
+            "getting lock took {}.{:06} seconds",
+            took.as_secs(),
+            took.subsec_micros()
+        )
+        .into(),
+    );
+    let Some(job) = &request.job else {
+        keep(request, &guard, report);
+        return Ok(Exit::Status(exit::SUCCESS));
+    };
+    let mut executing = OsString::from("executing ");
+    executing.push(job.command.name());
+    tell(report, executing);
+    run_under(&guard, job, report)
+}
+
+/// Takes the lock. A lock file that is missing is not made for a command that is missing too: there is nobody to wait
+/// for who might yet install it, and a misspelt line in a crontab leaves nothing behind.
+fn obtain(request: &Request) -> Result<Grant, Failure> {
+    let deadline: Deadline = request.wait.begin();
+    Ok(match &request.target {
+        Target::Descriptor(number) => {
+            lock::descriptor::acquire(*number, request.kind, request.mode, &deadline)?
+        }
+        Target::Path(path) => {
+            if let Some(job) = &request.job
+                && !lock::file::exists(path)
+            {
+                job.command.find()?;
+            }
+            lock::file::acquire(path, request.kind, request.mode, &deadline)?
+        }
+    })
+}
+
+/// Leaves the lock with the caller's descriptor, unless he is about to be told by the status that he has none.
+fn keep(request: &Request, guard: &Guard, report: &Report) {
+    if report.output() == Output::Failed
+        && let Guard::Theirs(fd) = guard
+    {
+        lock::descriptor::release(*fd, request.kind);
+    }
+}
+
+fn run_under(guard: &Guard, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
+    let without = match job.manner {
+        Manner::InPlace => return Err(job.command.exec().into()),
+        Manner::ChildWithoutLock => Some(guard.as_fd()),
+        Manner::Child => None,
+    };
+    let ended = job
+        .command
+        .run(without, &mut |error| report.complain(error.message()))?;
+    Ok(ended.into())
+}
+
+fn refusal(answer: Answer) -> &'static str {
+    match answer {
+        Answer::TimedOut => "timeout while waiting to get lock",
+        _ => "failed to get lock",
+    }
+}
+
+/// What is said and what is returned when something goes wrong, whichever layer it comes from.
+struct Failure {
+    message: OsString,
+    status: u8,
+}
+
+impl From<lock::Error> for Failure {
+    fn from(error: lock::Error) -> Self {
+        Self {
+            message: error.message(),
+            status: exit::of_lock(&error),
+        }
+    }
+}
+
+impl From<run::Error> for Failure {
+    fn from(error: run::Error) -> Self {
+        Self {
+            message: error.message(),
+            status: exit::of_run(&error),
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The `main` that the programs share: words to a request, the request carried out, a status.
+
+use std::ffi::OsString;
+use std::panic::{self, AssertUnwindSafe};
+
+use crate::cli::{self, Asked, Usage};
+use crate::exit::{self, Exit};
+use crate::report::{Output, Report};
+
+/// One program: its table, what its words mean, and what is done about it.
+#[derive(Clone, Copy)]
+pub struct Program<R> {
+    /// Name, forms and options.
+    pub page: &'static cli::Page,
+    /// From words to a request.
+    pub parse: fn(Vec<OsString>) -> Result<Asked<R>, Usage>,
+    /// From a request to an end.
+    pub perform: fn(&R, &mut Report) -> Exit,
+}
+
+impl<R> Program<R> {
+    /// Runs it with the words of a command line, name first, and returns the status to exit with.
+    pub fn main(self, mut words: Vec<OsString>) -> u8 {
+        let called = if words.is_empty() {
+            self.page.name.into()
+        } else {
+            words.remove(0)
+        };
+        let mut report = Report::new(&called);
+        // A defect of ours must not look like an answer, and must not unwind into the C library.
+        panic::catch_unwind(AssertUnwindSafe(|| self.exit(words, &mut report)))
+            .map_or(exit::DEFECT, Exit::take)
+    }
+
+    fn exit(self, words: Vec<OsString>, report: &mut Report) -> Exit {
+        match (self.parse)(words) {
+            Ok(Asked::Request(request)) => (self.perform)(&request, report),
+            Ok(Asked::Help) => show(report, cli::help::text(self.page)),
+            Ok(Asked::Version) => show(report, cli::help::version(self.page)),
+            Err(usage) => {
+                report.complain(usage.message());
+                report.refer_to_help();
+                Exit::Status(exit::USAGE)
+            }
+        }
+    }
+}
+
+fn show(report: &mut Report, text: String) -> Exit {
+    report.print(text.as_bytes());
+    Exit::Status(match report.output() {
+        Output::Good => exit::SUCCESS,
+        Output::Failed => exit::NO_OUTPUT,
+    })
+}

@@ -1,0 +1,66 @@
+//! What was asked for: the seam between the words of a command line and what is done about them.
+
+use std::ffi::OsString;
+use std::os::fd::RawFd;
+
+use crate::lock::{Kind, Mode, Wait};
+use crate::run::Command;
+
+/// A lock to take or to drop, and what to do under it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What is locked.
+    pub target: Target,
+    /// By which system call.
+    pub kind: Kind,
+    /// What it is to hold.
+    pub mode: Mode,
+    /// How long the lock may keep us waiting.
+    pub wait: Wait,
+    /// What is run under it; nothing, for a descriptor whose lock the caller keeps.
+    pub job: Option<Job>,
+    /// The status on a conflict or a timeout.
+    pub on_conflict: u8,
+    /// Whether the story is told.
+    pub verbosity: Verbosity,
+}
+
+/// What is locked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A descriptor that the caller has open.
+    Descriptor(RawFd),
+    /// A file, which is made if it is missing.
+    Path(OsString),
+}
+
+/// A command and how it is run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// What is run.
+    pub command: Command,
+    /// How.
+    pub manner: Manner,
+}
+
+/// How a command is run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// In a child that inherits the lock.
+    #[default]
+    Child,
+    /// In a child that does not inherit the lock.
+    ChildWithoutLock,
+    /// In place of this process.
+    InPlace,
+}
+
+/// Whether the story is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Only what went wrong.
+    #[default]
+    Quiet,
+    /// How long the lock took, why there is none, and what is run.
+    Verbose,
+}

@@ -1,0 +1,156 @@
+//! Running a command under a lock: it sees the world as the caller left it, gets the signals that are sent to us, and
+//! we end as it does.
+
+mod program;
+mod relay;
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use crate::sys::errno;
+use crate::sys::process::{self, World};
+use crate::sys::signal::{self, Disposition, Set};
+
+pub use relay::end_like;
+
+/// A command to run: its words, name first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    words: Vec<OsString>,
+}
+
+impl Command {
+    /// A program and its arguments, untouched. `None` when there is not even a name.
+    pub fn new(words: Vec<OsString>) -> Option<Self> {
+        (!words.is_empty()).then_some(Self { words })
+    }
+
+    /// A line for the caller's shell: `$SHELL -c line`, or `/bin/sh` where `SHELL` is unset or empty.
+    pub fn shell(line: OsString) -> Self {
+        let shell = std::env::var_os("SHELL")
+            .filter(|shell| !shell.is_empty())
+            .unwrap_or_else(|| "/bin/sh".into());
+        Self {
+            words: vec![shell, "-c".into(), line],
+        }
+    }
+
+    /// The program's name, as given.
+    pub fn name(&self) -> &OsStr {
+        &self.words[0]
+    }
+
+    /// Looks for the program in `PATH`, as execvp(3) would, without executing anything.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or none that may be executed.
+    pub fn find(&self) -> Result<(), Error> {
+        program::find(&program::image(&self.words)).map_err(|error| self.not_executed(error))
+    }
+
+    /// Runs it in a child and waits for its end, passing on the signals that are sent to this process. When it stops,
+    /// so do we, and we go on together.
+    ///
+    /// `without` is a descriptor that the command does not inherit. `warn` is told what went wrong on the way.
+    ///
+    /// # Errors
+    ///
+    /// It could not be started or executed.
+    pub fn run(
+        &self,
+        without: Option<BorrowedFd<'_>>,
+        warn: &mut dyn FnMut(Error),
+    ) -> Result<Ended, Error> {
+        let mut image = program::image(&self.words);
+        // With SIGCHLD ignored the kernel would keep the command's status to itself.
+        let sigchld = signal::set_disposition(signal::number::CHLD, Disposition::Default);
+        // From here on nothing can end us between the command's start and its end: whatever is sent waits for `relay`.
+        let mask = signal::set_mask(Set::ALL);
+        let started = process::start(
+            &mut image,
+            &World {
+                mask,
+                sigchld,
+                without,
+            },
+        );
+        let child = started.map_err(Error::Fork)?;
+        let ended = relay::until_end(child.pid, warn).map_err(Error::Wait)?;
+        match child.exec_error() {
+            Some(error) => Err(self.not_executed(error)),
+            None => Ok(ended),
+        }
+    }
+
+    /// Replaces this process by the command. Returns only the error.
+    pub fn exec(&self) -> Error {
+        self.not_executed(program::image(&self.words).exec())
+    }
+
+    fn not_executed(&self, error: io::Error) -> Error {
+        Error::Exec {
+            name: self.name().to_owned(),
+            error,
+        }
+    }
+}
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// By itself, with this status.
+    Exited(u8),
+    /// Killed by a signal that had been sent to us as well.
+    KilledWithUs(i32),
+    /// Killed by a signal that had been sent to it alone.
+    KilledAlone(i32),
+}
+
+/// Why a command did not run as it should.
+#[derive(Debug)]
+pub enum Error {
+    /// No process could be had for it.
+    Fork(io::Error),
+    /// It could not be executed.
+    Exec {
+        /// Its name, as given.
+        name: OsString,
+        /// What the system says.
+        error: io::Error,
+    },
+    /// It could not be waited for.
+    Wait(io::Error),
+    /// A signal that was sent to us could not be passed on to it.
+    Signal {
+        /// The signal's number.
+        signal: i32,
+        /// The command's process.
+        pid: i32,
+        /// What the system says.
+        error: io::Error,
+    },
+}
+
+impl Error {
+    /// The message, in bytes, as names are.
+    pub fn message(&self) -> OsString {
+        match self {
+            Self::Fork(error) => format!("fork failed: {}", errno::text(error)).into(),
+            Self::Exec { name, error } => {
+                let mut message = OsString::from("failed to execute ");
+                message.push(name);
+                message.push(": ");
+                message.push(errno::text(error));
+                message
+            }
+            Self::Wait(error) => format!("waitpid failed: {}", errno::text(error)).into(),
+            Self::Signal { signal, pid, error } => format!(
+                "cannot pass signal {signal} on to the command (process {pid}): {}",
+                errno::text(error)
+            )
+            .into(),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Between the caller and the command: signals one way, stops and the end the other.
+//!
+//! Nothing here runs in a signal handler. Every signal is blocked from before the command's start, and taken one at a
+//! time by sigwaitinfo(2), `SIGCHLD` among them, so nothing comes at a bad moment and nothing is missed. To the command
+//! the mask and the dispositions are those of the caller.
+
+use std::io;
+
+use rustix::process::{Pid, Resource, WaitId, WaitIdOptions, WaitIdStatus};
+
+use super::{Ended, Error};
+use crate::sys::signal::{self, Arrival, Origin, Set, number};
+
+/// Waits for the command's end.
+pub(super) fn until_end(command: Pid, warn: &mut dyn FnMut(Error)) -> io::Result<Ended> {
+    let mut relay = Relay {
+        command,
+        sent: Set::EMPTY,
+        continued: false,
+    };
+    loop {
+        let arrival = signal::wait(Set::ALL);
+        if arrival.signal == number::CHLD
+            && let Some(ended) = relay.look_after_command()?
+        {
+            return Ok(ended);
+        }
+        if let Err(error) = relay.pass_on(arrival) {
+            warn(Error::Signal {
+                signal: arrival.signal,
+                pid: command.as_raw_nonzero().get(),
+                error,
+            });
+        }
+    }
+}
+
+struct Relay {
+    command: Pid,
+    /// What has been sent to us.
+    sent: Set,
+    /// Whether the command has been continued by somebody else since it stopped.
+    continued: bool,
+}
+
+impl Relay {
+    /// One `SIGCHLD` may stand for several changes, or for another child's (the caller may have had some before it
+    /// executed us), so everything that is new is fetched.
+    fn look_after_command(&mut self) -> io::Result<Option<Ended>> {
+        while let Some(change) = self.change(WaitIdOptions::empty())? {
+            if let Some(status) = change.exit_status() {
+                return Ok(Some(Ended::Exited(status as u8)));
+            }
+            if let Some(signal) = change.terminating_signal() {
+                let ended = if self.sent.has(signal) {
+                    Ended::KilledWithUs
+                } else {
+                    Ended::KilledAlone
+                };
+                return Ok(Some(ended(signal)));
+            }
+            if let Some(signal) = change.stopping_signal() {
+                self.continued = false;
+                self.stop_like(signal)?;
+            } else {
+                self.continued = true;
+            }
+        }
+        Ok(None)
+    }
+
+    fn change(&self, more: WaitIdOptions) -> io::Result<Option<WaitIdStatus>> {
+        let options = WaitIdOptions::EXITED
+            | WaitIdOptions::STOPPED
+            | WaitIdOptions::CONTINUED
+            | WaitIdOptions::NOHANG;
+        loop {
+            match rustix::process::waitid(WaitId::Pid(self.command), options | more) {
+                Err(rustix::io::Errno::INTR) => {}
+                other => return Ok(other?),
+            }
+        }
+    }
+
+    /// Stops this process because the command has stopped, so that a shell with job control sees it.
+    ///
+    /// By `SIGTSTP` where the command was stopped by `SIGSTOP`: the kernel discards it in an orphaned process group
+    /// (under cron, say), where there is no shell that could ever continue us.
+    ///
+    /// *The race:* our stop against whoever continues the two of us. A `SIGCONT` that came first must not be answered
+    /// by a stop, for there may be no second. So while the stop signal is still blocked: a `SIGCONT` that is pending
+    /// calls it off; one that comes once the stop is pending removes it (the kernel does, signal(7)); and one that
+    /// came between the two and was itself removed has reached the command as well, if it was for the whole group, and
+    /// then the command is no longer stopped.
+    fn stop_like(&mut self, signal: i32) -> io::Result<()> {
+        let stop = if signal == number::STOP {
+            number::TSTP
+        } else {
+            signal
+        };
+        if signal::pending().has(number::CONT) {
+            return Ok(());
+        }
+        signal::send(rustix::process::getpid(), stop)?;
+        if self.change(WaitIdOptions::NOWAIT)?.is_some() {
+            signal::take_pending(Set::of(stop));
+            return Ok(());
+        }
+        // We stop inside the first call, if at all, and go on from there.
+        signal::set_mask(Set::ALL.without(stop));
+        signal::set_mask(Set::ALL);
+        Ok(())
+    }
+
+    /// Sends the command what was sent to us, unless it has got it already.
+    fn pass_on(&mut self, Arrival { signal, origin }: Arrival) -> io::Result<()> {
+        self.sent = self.sent.with(signal);
+        match origin {
+            Origin::Kernel if signal == number::CHLD || self.went_to_the_whole_group(signal) => {
+                Ok(())
+            }
+            // Whoever continued us, by the group or by `fg`, has mostly continued the command too.
+            _ if signal == number::CONT && self.is_continued()? => Ok(()),
+            Origin::Queued(value) => signal::queue(self.command, signal, value),
+            Origin::Kernel | Origin::Process => signal::send(self.command, signal),
+        }
+    }
+
+    fn is_continued(&mut self) -> io::Result<bool> {
+        // Its change may be known to the kernel already while the SIGCHLD is still on its way.
+        if let Some(change) = self.change(WaitIdOptions::NOWAIT)? {
+            self.continued |= change.continued();
+        }
+        Ok(std::mem::take(&mut self.continued))
+    }
+
+    /// What the terminal sends, it sends to every process of the foreground group; so if the command is in our group,
+    /// it has got its own. A hang-up is different: it goes to the leader of the session, and that may be we alone.
+    fn went_to_the_whole_group(&self, signal: i32) -> bool {
+        let from_terminal = matches!(
+            signal,
+            number::HUP
+                | number::INT
+                | number::QUIT
+                | number::TSTP
+                | number::TTIN
+                | number::TTOU
+                | number::CONT
+                | number::WINCH
+        );
+        let led_by_us = || rustix::process::getsid(None) == Ok(rustix::process::getpid());
+        from_terminal
+            && rustix::process::getpgid(Some(self.command)) == Ok(rustix::process::getpgrp())
+            && !(signal == number::HUP && led_by_us())
+    }
+}
+
+/// Ends this process by the signal that ended the command, when it had been sent to both: so whoever waits for us sees
+/// what he would see without us in between. A shell goes on with its script after Ctrl-C unless its child died of it,
+/// and systemd takes a death by `SIGTERM` for a clean stop.
+///
+/// Returns when the signal does not end us: it is ignored, or we are process 1.
+pub fn end_like(signal: i32) {
+    // The command has left the core dump that there is to leave.
+    let none = rustix::process::Rlimit {
+        current: Some(0),
+        maximum: rustix::process::getrlimit(Resource::Core).maximum,
+    };
+    let _ = rustix::process::setrlimit(Resource::Core, none);
+    if signal::send(rustix::process::getpid(), signal).is_ok() {
+        signal::unblock(Set::of(signal));
+    }
+}

@@ -1,0 +1,21 @@
+//! The words that a C `main` is handed.
+
+use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
+use std::os::unix::ffi::OsStrExt;
+
+/// The argument vector of a C `main`, name first, byte for byte.
+///
+/// `std::env::args` is empty under a C `main` with musl: there the standard library fills it in its own start-up only.
+///
+/// # Safety
+///
+/// `argv` must point to `argc` pointers to strings that end in NUL, as the C standard (5.1.2.2.1) promises `main`.
+pub unsafe fn from_main(argc: c_int, argv: *const *const c_char) -> Vec<OsString> {
+    (0..usize::try_from(argc).unwrap_or(0))
+        .map(|index| {
+            // SAFETY: `index` is below `argc`, and the caller promises that many strings.
+            let word = unsafe { CStr::from_ptr(*argv.add(index)) };
+            OsStr::from_bytes(word.to_bytes()).to_owned()
+        })
+        .collect()
+}

@@ -1,0 +1,56 @@
+//! Open file description locks: byte ranges by fcntl(2) that belong to the open file, not to the process.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+/// What to do with the range.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Operation {
+    /// A read lock: needs a descriptor opened for reading.
+    Read,
+    /// A write lock: needs a descriptor opened for writing.
+    Write,
+    /// Drop what this open file description holds of the range.
+    Unlock,
+}
+
+/// fcntl(`F_OFD_SETLK`), or `F_OFD_SETLKW` when it may block – locks `length` bytes from `start` (0: to the end of the
+/// file and beyond).
+///
+/// rustix has process-associated locks only, which vanish when the process closes *any* descriptor of the file.
+///
+/// # Errors
+///
+/// `EAGAIN` or `EACCES` on a conflict when it may not block, `EINTR` when a signal handler ran, `EBADF` for a
+/// descriptor that is not open or not open for what the lock needs, `ENOLCK`, `EINVAL`.
+///
+/// # References
+///
+/// fcntl_locking(2), "Open file description locks".
+pub fn set(
+    fd: BorrowedFd<'_>,
+    operation: Operation,
+    start: i64,
+    length: i64,
+    block: bool,
+) -> io::Result<()> {
+    let kind = match operation {
+        Operation::Read => libc::F_RDLCK,
+        Operation::Write => libc::F_WRLCK,
+        Operation::Unlock => libc::F_UNLCK,
+    };
+    // SAFETY: all zeroes is a valid `flock`; `l_pid` must be zero for these commands.
+    let mut range: libc::flock64 = unsafe { std::mem::zeroed() };
+    range.l_type = kind as libc::c_short;
+    range.l_whence = libc::SEEK_SET as libc::c_short;
+    range.l_start = start;
+    range.l_len = length;
+    let command = if block {
+        libc::F_OFD_SETLKW
+    } else {
+        libc::F_OFD_SETLK
+    };
+    // SAFETY: both commands take a pointer to a `flock`, which outlives the call.
+    super::check(unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw mut range) })?;
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! A timer that interrupts a blocking system call of this thread, and leaves no trace.
+
+use std::io;
+use std::mem::MaybeUninit;
+use std::ptr;
+use std::time::Duration;
+
+use super::signal::{self, Set};
+
+/// How often the interruption is repeated once the time is up.
+const AGAIN: libc::timespec = libc::timespec {
+    tv_sec: 0,
+    tv_nsec: 1_000_000,
+};
+
+/// From the given time on, interrupts (`EINTR`) whatever blocking system call this thread is in, every millisecond,
+/// until it is dropped.
+///
+/// *The race:* the timer against the system call that it is to interrupt. A single shot that comes a moment before the
+/// call begins is lost, and the call blocks for ever. Shots are repeated, so whichever of them comes first inside the
+/// call ends it; before the time is up there is none, so the waiter keeps its place in the kernel's queue.
+///
+/// It is a POSIX timer with the last real-time signal, aimed at this thread: `SIGALRM` and the interval timer that the
+/// caller may have set before exec(2) are left alone. Dropping it puts the signal's disposition and the mask back.
+///
+/// # References
+///
+/// timer_create(2), signal(7) "Interruption of system calls".
+#[derive(Debug)]
+pub struct Interrupter {
+    timer: libc::timer_t,
+    signal: libc::c_int,
+    action: libc::sigaction,
+    mask: Set,
+}
+
+extern "C" fn interrupt(_: libc::c_int) {}
+
+impl Interrupter {
+    /// Begins after `time`, at once when it is zero.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN`, `ENOMEM`: no timer can be had.
+    pub fn after(time: Duration) -> io::Result<Self> {
+        let signal = libc::SIGRTMAX();
+        // SAFETY: all zeroes is a valid `sigevent`.
+        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = signal;
+        // SAFETY: takes nothing.
+        event.sigev_notify_thread_id = unsafe { libc::gettid() };
+        let mut timer = MaybeUninit::<libc::timer_t>::uninit();
+        // SAFETY: a filled event, and a place for the timer's name.
+        super::check(unsafe {
+            libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, timer.as_mut_ptr())
+        })?;
+        // SAFETY: timer_create(2) succeeded.
+        let timer = unsafe { timer.assume_init() };
+
+        // SAFETY: all zeroes is a valid `sigaction`; without SA_RESTART, so that the call returns.
+        let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+        action.sa_sigaction = interrupt as extern "C" fn(libc::c_int) as usize;
+        let mut before = action;
+        // SAFETY: two actions; the handler does nothing.
+        unsafe { libc::sigaction(signal, &raw const action, &raw mut before) };
+        let armed = Self {
+            timer,
+            signal,
+            action: before,
+            mask: signal::unblock(Set::of(signal)),
+        };
+
+        // Zero would disarm it. A time beyond the kernel's clock is as good as its end.
+        let time = time.max(Duration::from_nanos(1));
+        let first = libc::timespec {
+            tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_nsec: time.subsec_nanos().try_into().expect("below a second"),
+        };
+        let times = libc::itimerspec {
+            it_interval: AGAIN,
+            it_value: first,
+        };
+        // SAFETY: this process's timer, and filled times.
+        super::check(unsafe { libc::timer_settime(timer, 0, &raw const times, ptr::null_mut()) })?;
+        Ok(armed)
+    }
+}
+
+impl Drop for Interrupter {
+    /// The timer first: a shot that has been sent reaches its handler before this call returns, since it is unblocked.
+    fn drop(&mut self) {
+        // SAFETY: this process's timer, deleted once; an action that sigaction(2) itself returned.
+        unsafe {
+            libc::timer_delete(self.timer);
+            signal::set_mask(self.mask);
+            libc::sigaction(self.signal, &raw const self.action, ptr::null_mut());
+        }
+    }
+}
