@@ -81,6 +81,7 @@ pub fn of_lock(error: &lock::Error) -> u8 {
             Some(Errno::NOLCK | Errno::NOMEM) => EXHAUSTED,
             _ => LOCK_FAILED,
         },
+        lock::Error::Unsteady { .. } => LOCK_FAILED,
         lock::Error::Timer(_) => EXHAUSTED,
     }
 }

@@ -23,39 +23,25 @@ pub fn perform(request: &Request, report: &mut Report) -> Exit {
 }
 
 fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
-    let tell = |report: &mut Report, line: OsString| {
-        if request.verbosity == Verbosity::Verbose {
-            report.tell(line);
-        }
-    };
-    let began = Instant::now();
+    let mut story = Story::begin(request.verbosity, report);
     let guard = match obtain(request)? {
         Ok(guard) => guard,
         Err(answer) => {
-            if request.verbosity == Verbosity::Verbose {
-                report.complain(refusal(answer));
-            }
+            story.refused(answer);
             return Ok(Exit::Status(request.on_conflict));
         }
     };
-    let took = began.elapsed();
-    tell(
-        report,
-        format!(
-            "getting lock took {}.{:06} seconds",
-            took.as_secs(),
-            took.subsec_micros()
-        )
-        .into(),
-    );
-    let Some(job) = &request.job else {
-        keep(request, &guard, report);
-        return Ok(Exit::Status(exit::SUCCESS));
-    };
-    let mut executing = OsString::from("executing ");
-    executing.push(job.command.name());
-    tell(report, executing);
-    run_under(&guard, job, report)
+    story.granted();
+    match &request.job {
+        Some(job) => {
+            story.executing(job);
+            run_under(&guard, job, report)
+        }
+        None => {
+            keep(request, &guard, report);
+            Ok(Exit::Status(exit::SUCCESS))
+        }
+    }
 }
 
 /// Takes the lock. A lock file that is missing is not made for a command that is missing too: there is nobody to wait
@@ -98,10 +84,37 @@ fn run_under(guard: &Guard, job: &Job, report: &mut Report) -> Result<Exit, Fail
     Ok(ended.into())
 }
 
-fn refusal(answer: Answer) -> &'static str {
-    match answer {
-        Answer::TimedOut => "timeout while waiting to get lock",
-        _ => "failed to get lock",
+/// What `--verbose` tells. When nobody listens, the clock is not even looked at.
+struct Story<'a>(Option<(Instant, &'a mut Report)>);
+
+impl<'a> Story<'a> {
+    fn begin(verbosity: Verbosity, report: &'a mut Report) -> Self {
+        Self((verbosity == Verbosity::Verbose).then(|| (Instant::now(), report)))
+    }
+
+    fn granted(&mut self) {
+        if let Self(Some((began, report))) = self {
+            let took = began.elapsed();
+            let (seconds, micros) = (took.as_secs(), took.subsec_micros());
+            report.tell(format!("getting lock took {seconds}.{micros:06} seconds"));
+        }
+    }
+
+    fn refused(&mut self, answer: Answer) {
+        if let Self(Some((_, report))) = self {
+            report.complain(match answer {
+                Answer::TimedOut => "timeout while waiting to get lock",
+                Answer::Conflict | Answer::Granted => "failed to get lock",
+            });
+        }
+    }
+
+    fn executing(&mut self, job: &Job) {
+        if let Self(Some((_, report))) = self {
+            let mut line = OsString::from("executing ");
+            line.push(job.command.name());
+            report.tell(line);
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use fdlock::sys::args;
 
 /// The entry point that the C library calls.
 #[unsafe(no_mangle)]
-pub extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
+extern "C" fn main(argc: c_int, argv: *const *const c_char) -> c_int {
     // SAFETY: the C library calls `main` with its argument vector.
     let words = unsafe { args::from_main(argc, argv) };
     Program {

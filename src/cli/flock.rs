@@ -302,3 +302,6 @@ fn bytes(what: &str, word: &OsStr) -> Result<i64, Usage> {
     number::size(word)
         .ok_or_else(|| Usage::of_word(what, word, "a number of bytes, such as 4096, 0x1000 or 4K"))
 }
+
+#[cfg(test)]
+mod tests;

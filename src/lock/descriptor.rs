@@ -34,7 +34,7 @@ pub fn acquire(number: RawFd, kind: Kind, mode: Mode, deadline: &Deadline) -> Re
         Err(Failure::Timer(error)) => Err(Error::Timer(error)),
         Err(Failure::Lock(error)) => {
             let hint = if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) {
-                why_bad(fd, number, mode)
+                why_bad(fd, number, kind, mode)
             } else {
                 None
             };
@@ -50,18 +50,19 @@ pub fn release(fd: BorrowedFd<'_>, kind: Kind) {
 }
 
 /// Why the kernel calls a descriptor bad that the caller believes to be good.
-fn why_bad(fd: BorrowedFd<'_>, number: RawFd, mode: Mode) -> Option<String> {
+fn why_bad(fd: BorrowedFd<'_>, number: RawFd, kind: Kind, mode: Mode) -> Option<String> {
     if let Ok(flags) = rustix::fs::fcntl_getfl(fd) {
         let (lock, access) = match mode {
             Mode::Shared => ("a shared", "reading"),
-            _ => ("an exclusive", "writing"),
+            Mode::Exclusive | Mode::Unlocked => ("an exclusive", "writing"),
         };
-        let why = if flags.contains(OFlags::PATH) {
-            "O_PATH".to_owned()
-        } else {
-            format!("not open for {access}, as {lock} --fcntl lock needs it")
-        };
-        return Some(why);
+        return Some(match kind {
+            _ if flags.contains(OFlags::PATH) => "it is open as a path only".to_owned(),
+            Kind::Ofd { .. } => {
+                format!("it is not open for {access}, as {lock} --fcntl lock needs it")
+            }
+            Kind::Flock => format!("it is not open for {access}, as {lock} lock over NFS needs it"),
+        });
     }
     // ksh and its kin open descriptors above 2 close-on-exec: then the shell has it, and we have not.
     let shell = rustix::process::getppid()?.as_raw_nonzero();

@@ -29,13 +29,23 @@ use super::{Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode};
 /// open(2), flock(2), fcntl_locking(2).
 pub fn acquire(path: &OsStr, kind: Kind, mode: Mode, deadline: &Deadline) -> Result<Grant, Error> {
     let mut access = access_for(kind, mode);
+    let mut identity = Identity::default();
     loop {
         let (fd, opened) = open(path, access).map_err(|why| why.at(path, access))?;
         match super::acquire(fd.as_fd(), kind, mode, deadline) {
-            Ok(Answer::Granted) if mode == Mode::Unlocked || is_at(path, &opened) => {
-                return Ok(Ok(Guard::Ours(fd)));
+            Ok(Answer::Granted) if mode == Mode::Unlocked => return Ok(Ok(Guard::Ours(fd))),
+            Ok(Answer::Granted) => {
+                let at_path = rustix::fs::stat(path).ok();
+                match identity.compare(id(&opened), at_path.as_ref().map(id)) {
+                    Verdict::Same => return Ok(Ok(Guard::Ours(fd))),
+                    Verdict::Replaced => {}
+                    Verdict::Unknowable => {
+                        return Err(Error::Unsteady {
+                            path: path.to_owned(),
+                        });
+                    }
+                }
             }
-            Ok(Answer::Granted) => {}
             Ok(refused) => return Ok(Err(refused)),
             Err(Failure::Lock(error))
                 if access == OFlags::RDONLY && wants_writing(&error, mode, path) =>
@@ -76,9 +86,54 @@ fn wants_writing(error: &io::Error, mode: Mode, path: &OsStr) -> bool {
         && rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK).is_ok()
 }
 
-fn is_at(path: &OsStr, opened: &Stat) -> bool {
-    rustix::fs::stat(path)
-        .is_ok_and(|now| (now.st_dev, now.st_ino) == (opened.st_dev, opened.st_ino))
+/// Device and inode: what makes a file itself.
+type Id = (u64, u64);
+
+#[allow(clippy::unnecessary_cast)] // Their widths differ between processors.
+fn id(stat: &Stat) -> Id {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+/// How often in a row the same two files may be mistaken for each other.
+const MISTAKEN: u32 = 16;
+
+/// Compares what was opened with what the path means. A file that was replaced is a new one when it is opened next; a
+/// file system on which the same two stay different, time after time, cannot say which file is which, and going on
+/// would mean to go on for ever.
+#[derive(Default)]
+struct Identity {
+    before: Option<(Id, Id)>,
+    mistaken: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum Verdict {
+    Same,
+    Replaced,
+    Unknowable,
+}
+
+impl Identity {
+    fn compare(&mut self, opened: Id, at_path: Option<Id>) -> Verdict {
+        let Some(at_path) = at_path else {
+            return Verdict::Replaced;
+        };
+        if opened == at_path {
+            return Verdict::Same;
+        }
+        let now = Some((opened, at_path));
+        self.mistaken = if self.before == now {
+            self.mistaken + 1
+        } else {
+            0
+        };
+        self.before = now;
+        if self.mistaken < MISTAKEN {
+            Verdict::Replaced
+        } else {
+            Verdict::Unknowable
+        }
+    }
 }
 
 /// Why there is no lock file.
@@ -171,4 +226,36 @@ fn above_stderr(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     let above = rustix::io::fcntl_dupfd_cloexec(&fd, 3)?;
     rustix::io::fcntl_setfd(&above, FdFlags::empty())?;
     Ok(above)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_replaced_again_and_again_is_never_given_up() {
+        let mut identity = Identity::default();
+        for inode in 0..100 {
+            assert_eq!(
+                identity.compare((1, inode), Some((1, inode + 1))),
+                Verdict::Replaced
+            );
+        }
+        for _ in 0..100 {
+            assert_eq!(identity.compare((1, 5), None), Verdict::Replaced);
+        }
+        assert_eq!(identity.compare((1, 5), Some((1, 5))), Verdict::Same);
+    }
+
+    #[test]
+    fn a_file_system_that_cannot_tell_files_apart_is_given_up() {
+        let mut identity = Identity::default();
+        let mut compare = || identity.compare((1, 5), Some((2, 5)));
+        assert_eq!(compare(), Verdict::Replaced);
+        assert!(
+            (0..MISTAKEN)
+                .map(|_| compare())
+                .any(|verdict| verdict == Verdict::Unknowable)
+        );
+    }
 }

@@ -95,6 +95,11 @@ pub enum Error {
         /// What it is.
         what: &'static str,
     },
+    /// The file system does not say reliably which file the path leads to.
+    Unsteady {
+        /// The path, as given.
+        path: OsString,
+    },
     /// The lock call itself failed.
     Lock {
         /// The path or the descriptor, as given.
@@ -142,6 +147,12 @@ impl Error {
                     message.push(": ");
                     message.push(hint);
                 }
+            }
+            Self::Unsteady { path } => {
+                message.push(path);
+                message.push(
+                    ": cannot tell whether it was replaced, as its device and inode keep changing",
+                );
             }
             Self::Timer(error) => {
                 message.push("cannot set up timer: ");

@@ -16,10 +16,10 @@ pub(super) fn until_end(command: Pid, warn: &mut dyn FnMut(Error)) -> io::Result
     let mut relay = Relay {
         command,
         sent: Set::EMPTY,
-        continued: false,
+        state: State::Runs,
     };
     loop {
-        let arrival = signal::wait(Set::ALL);
+        let arrival = signal::wait(Set::ALL)?;
         if arrival.signal == number::CHLD
             && let Some(ended) = relay.look_after_command()?
         {
@@ -39,8 +39,19 @@ struct Relay {
     command: Pid,
     /// What has been sent to us.
     sent: Set,
-    /// Whether the command has been continued by somebody else since it stopped.
-    continued: bool,
+    state: State,
+}
+
+/// What is known of the command.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// It runs, and whatever `SIGCONT` may come is its own.
+    Runs,
+    /// It is stopped.
+    Stopped,
+    /// It was stopped, and goes on because somebody continued it, most likely by the whole group: there is a
+    /// `SIGCONT` of the same for us.
+    Continued,
 }
 
 impl Relay {
@@ -60,10 +71,10 @@ impl Relay {
                 return Ok(Some(ended(signal)));
             }
             if let Some(signal) = change.stopping_signal() {
-                self.continued = false;
+                self.state = State::Stopped;
                 self.stop_like(signal)?;
             } else {
-                self.continued = true;
+                self.goes_on();
             }
         }
         Ok(None)
@@ -119,19 +130,27 @@ impl Relay {
             Origin::Kernel if signal == number::CHLD || self.went_to_the_whole_group(signal) => {
                 Ok(())
             }
-            // Whoever continued us, by the group or by `fg`, has mostly continued the command too.
-            _ if signal == number::CONT && self.is_continued()? => Ok(()),
+            _ if signal == number::CONT && self.has_its_own_cont()? => Ok(()),
             Origin::Queued(value) => signal::queue(self.command, signal, value),
             Origin::Kernel | Origin::Process => signal::send(self.command, signal),
         }
     }
 
-    fn is_continued(&mut self) -> io::Result<bool> {
-        // Its change may be known to the kernel already while the SIGCHLD is still on its way.
-        if let Some(change) = self.change(WaitIdOptions::NOWAIT)? {
-            self.continued |= change.continued();
+    /// Whether the command has been continued by the very hand that continued us, as `fg` does it.
+    fn has_its_own_cont(&mut self) -> io::Result<bool> {
+        // The kernel may know already what its SIGCHLD has yet to tell us.
+        if let Some(change) = self.change(WaitIdOptions::NOWAIT)?
+            && change.continued()
+        {
+            self.goes_on();
         }
-        Ok(std::mem::take(&mut self.continued))
+        Ok(std::mem::replace(&mut self.state, State::Runs) == State::Continued)
+    }
+
+    fn goes_on(&mut self) {
+        if self.state == State::Stopped {
+            self.state = State::Continued;
+        }
     }
 
     /// What the terminal sends, it sends to every process of the foreground group; so if the command is in our group,

@@ -119,10 +119,15 @@ pub struct Arrival {
 }
 
 /// sigwaitinfo(2) – takes the next pending signal of the set, and blocks until there is one. All must be blocked.
-pub fn wait(set: Set) -> Arrival {
+///
+/// # Errors
+///
+/// `ENOSYS`, `EPERM`: a sandbox does not allow it.
+pub fn wait(set: Set) -> io::Result<Arrival> {
     loop {
-        if let Some(arrival) = take(set, ptr::null()) {
-            return arrival;
+        match take(set, ptr::null()) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
         }
     }
 }
@@ -133,11 +138,11 @@ pub fn take_pending(set: Set) -> Option<Arrival> {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    take(set, &raw const now)
+    take(set, &raw const now).ok()
 }
 
-/// `None` when the time is up, or when a handler for another signal ran (`EINTR`).
-fn take(set: Set, time: *const libc::timespec) -> Option<Arrival> {
+/// `EAGAIN` when the time is up, `EINTR` when a handler for another signal ran.
+fn take(set: Set, time: *const libc::timespec) -> io::Result<Arrival> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: a set of the size said, a place for one siginfo, and a timespec or null.
     let signal = unsafe {
@@ -149,8 +154,8 @@ fn take(set: Set, time: *const libc::timespec) -> Option<Arrival> {
             SET_SIZE,
         )
     };
-    if signal <= 0 {
-        return None;
+    if signal == -1 {
+        return Err(io::Error::last_os_error());
     }
     // SAFETY: all zeroes at the start, and filled by the kernel.
     let info = unsafe { info.assume_init() };
@@ -160,7 +165,7 @@ fn take(set: Set, time: *const libc::timespec) -> Option<Arrival> {
         code if code <= 0 => Origin::Process,
         _ => Origin::Kernel,
     };
-    Some(Arrival {
+    Ok(Arrival {
         signal: info.si_signo,
         origin,
     })

@@ -75,7 +75,8 @@ impl Interrupter {
         let time = time.max(Duration::from_nanos(1));
         let first = libc::timespec {
             tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
-            tv_nsec: time.subsec_nanos().try_into().expect("below a second"),
+            // Below a second: fits into any `long`.
+            tv_nsec: time.subsec_nanos() as libc::c_long,
         };
         let times = libc::itimerspec {
             it_interval: AGAIN,

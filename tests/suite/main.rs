@@ -6,4 +6,5 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, missing_docs)]
 
+mod architecture;
 mod lab;

@@ -1,0 +1,136 @@
+//! The shape of the house, kept by reading the imports.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The layers, low to high: each imports only from those before it.
+const LAYERS: &[&str] = &[
+    "sys", "lock", "run", "exit", "request", "report", "cli", "perform", "program", "bin",
+];
+
+/// Crates that only one layer may use.
+const FENCED: &[(&str, &str)] = &[
+    ("libc", "sys"),
+    ("clap", "cli"),
+    ("lexopt", "cli"),
+    ("humantime", "cli"),
+];
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                collect(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect(
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &mut found,
+    );
+    let read = |path: PathBuf| (path.clone(), fs::read_to_string(path).expect("a source"));
+    found.into_iter().map(read).collect()
+}
+
+fn layer_of(path: &Path) -> String {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let inside = path.strip_prefix(src).expect("below src");
+    let first = inside
+        .components()
+        .next()
+        .expect("a name")
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// The code of a file without its comments.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines()
+        .map(|line| line.split("//").next().unwrap_or_default())
+}
+
+/// The layers that a line names: `crate::lock`, `fdlock::lock`, `use crate::{lock, run}`.
+fn named(line: &str) -> Vec<&'static str> {
+    let word = |text: &str, layer: &str| {
+        text.split(|letter: char| !letter.is_alphanumeric())
+            .any(|part| part == layer)
+    };
+    let after = ["crate::", "fdlock::"]
+        .iter()
+        .flat_map(|root| line.split(root).skip(1))
+        .collect::<Vec<_>>();
+    let hit = |layer: &&&str| {
+        after.iter().any(|rest| match rest.strip_prefix('{') {
+            Some(list) => word(list, layer),
+            None => rest.split(|letter: char| !letter.is_alphanumeric()).next() == Some(layer),
+        })
+    };
+    LAYERS.iter().filter(hit).copied().collect()
+}
+
+#[test]
+fn imports_only_point_down() {
+    let height = |layer: &str| LAYERS.iter().position(|known| *known == layer);
+    for (path, text) in sources() {
+        let layer = layer_of(&path);
+        if layer == "lib" {
+            continue;
+        }
+        let own =
+            height(&layer).unwrap_or_else(|| panic!("{}: which layer is this?", path.display()));
+        for line in code(&text) {
+            for used in named(line) {
+                assert!(
+                    height(used) <= Some(own),
+                    "{}: {layer} imports {used}: {line}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn words_and_deeds_never_meet() {
+    for (path, text) in sources() {
+        if layer_of(&path) == "perform" {
+            assert!(
+                !code(&text).any(|line| named(line).contains(&"cli")),
+                "{}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn unsafe_code_and_single_layer_crates_stay_behind_their_fences() {
+    for (path, text) in sources() {
+        let layer = layer_of(&path);
+        for line in code(&text) {
+            for (krate, home) in FENCED {
+                let used = line.contains(&format!("{krate}::"));
+                assert!(
+                    !used || layer == *home,
+                    "{}: {krate} belongs to {home}: {line}",
+                    path.display()
+                );
+            }
+            let unsafe_code = line.contains("unsafe ")
+                || line.contains("unsafe(")
+                || line.contains("unsafe_code");
+            let may = ["sys", "bin", "lib"].contains(&layer.as_str());
+            assert!(
+                !unsafe_code || may,
+                "{}: unsafe belongs to sys: {line}",
+                path.display()
+            );
+        }
+    }
+}
