@@ -1,0 +1,72 @@
+//! Who is measured, and how each of them is started.
+
+use crate::measurement::Who;
+use crate::options::Options;
+use anyhow::{Result, ensure};
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf, absolute};
+use std::process::Command;
+
+/// The command under the lock.
+pub const TRUE: &str = "/bin/true";
+
+pub struct Contenders {
+    ours: PathBuf,
+    reference: PathBuf,
+}
+
+/// The programs of `floor/`.
+#[derive(Clone, Copy)]
+pub enum Floor {
+    Descriptor,
+    Wrapper,
+    InPlace,
+}
+
+impl Contenders {
+    pub fn find(options: &Options) -> Result<Self> {
+        Ok(Self {
+            ours: program(&options.flock)?,
+            reference: program(&options.reference)?,
+        })
+    }
+
+    /// util-linux's and ours, with the same arguments.
+    pub fn both(&self, arguments: &[&OsStr]) -> Vec<(Who, Command)> {
+        [(Who::Reference, &self.reference), (Who::Ours, &self.ours)]
+            .map(|(who, program)| (who, command(program, arguments)))
+            .into()
+    }
+}
+
+impl Floor {
+    /// The floor with these arguments, if it could be built here.
+    pub fn command(self, arguments: &[&OsStr]) -> Option<(Who, Command)> {
+        let program = Path::new(env!("OUT_DIR")).join(match self {
+            Floor::Descriptor => "floor-descriptor",
+            Floor::Wrapper => "floor-wrapper",
+            Floor::InPlace => "floor-in-place",
+        });
+        program
+            .exists()
+            .then(|| (Who::Floor, command(&program, arguments)))
+    }
+}
+
+/// Absolute, and with its own name: a program may go by that (busybox does).
+fn program(path: &Path) -> Result<PathBuf> {
+    ensure!(path.is_file(), "there is no program {}", path.display());
+    Ok(absolute(path)?)
+}
+
+/// `program` with these arguments and with an environment that is the same on every machine: no messages to
+/// translate, no `LD_PRELOAD` to load.
+pub fn command(program: &Path, arguments: &[&OsStr]) -> Command {
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .env("LC_ALL", "C")
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    command
+}

@@ -1,0 +1,198 @@
+//! What every measurement hands to the report.
+
+use crate::stats::Spread;
+
+/// One thing measured, of everybody it can be measured of.
+pub struct Measurement {
+    /// In words.
+    pub title: &'static str,
+    /// The command line, as one would type it.
+    pub command: &'static str,
+    pub unit: Unit,
+    pub series: Vec<Series>,
+    pub target: Option<Target>,
+}
+
+/// The samples of one contender, in the measurement's unit. Sample `n` of one was taken right beside sample `n` of
+/// the others.
+pub struct Series {
+    pub who: Who,
+    pub samples: Vec<f64>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    Reference,
+    Ours,
+    /// The least that can do this job: see `floor/`.
+    Floor,
+    /// The command without any lock.
+    Alone,
+}
+
+#[derive(Clone, Copy)]
+pub enum Unit {
+    Microseconds,
+    Milliseconds,
+    Kilobytes,
+    Instructions,
+}
+
+/// The most that fdlock may take.
+#[derive(Clone, Copy)]
+pub enum Target {
+    /// As a part of what the reference takes.
+    Ratio(f64),
+    /// In the measurement's unit.
+    Amount(f64),
+}
+
+impl Who {
+    pub fn name(self) -> &'static str {
+        match self {
+            Who::Reference => "util-linux",
+            Who::Ours => "fdlock",
+            Who::Floor => "floor",
+            Who::Alone => "true alone",
+        }
+    }
+}
+
+impl Unit {
+    /// The amount in this unit, with the unit.
+    pub fn show(self, amount: f64) -> String {
+        let (number, name) = (self.number(amount), self.name());
+        if name.is_empty() {
+            number
+        } else {
+            format!("{number} {name}")
+        }
+    }
+
+    /// The amount in this unit, without it.
+    pub fn number(self, amount: f64) -> String {
+        match self {
+            Unit::Milliseconds => format!("{amount:.1}"),
+            Unit::Microseconds | Unit::Kilobytes => format!("{amount:.0}"),
+            Unit::Instructions => with_thousands(amount.round() as u64),
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Unit::Microseconds => "µs",
+            Unit::Milliseconds => "ms",
+            Unit::Kilobytes => "kB",
+            Unit::Instructions => "",
+        }
+    }
+}
+
+impl Target {
+    pub fn most(self) -> f64 {
+        match self {
+            Target::Ratio(most) | Target::Amount(most) => most,
+        }
+    }
+
+    /// What was measured of what this limits.
+    pub fn of(self, measurement: &Measurement) -> f64 {
+        match self {
+            Target::Ratio(_) => measurement.ratio(Who::Ours).median,
+            Target::Amount(_) => measurement.spread(Who::Ours).median,
+        }
+    }
+
+    /// The limit in the measurement's unit.
+    pub fn amount(self, measurement: &Measurement) -> f64 {
+        match self {
+            Target::Ratio(most) => most * measurement.spread(Who::Reference).median,
+            Target::Amount(most) => most,
+        }
+    }
+}
+
+impl Measurement {
+    pub fn everybody(&self) -> impl Iterator<Item = Who> {
+        self.series.iter().map(|series| series.who)
+    }
+
+    pub fn spread(&self, who: Who) -> Spread {
+        Spread::of(self.samples(who).iter().copied())
+    }
+
+    /// What `who` takes as a part of what the reference takes, pair by pair: the machine is the same for the two of
+    /// a pair, whatever else it did during the whole run.
+    pub fn ratio(&self, who: Who) -> Spread {
+        Spread::of(
+            self.samples(who)
+                .iter()
+                .zip(self.samples(Who::Reference))
+                .map(|(this, reference)| this / reference),
+        )
+    }
+
+    /// Those of `who`, who was measured: only those of [`Self::everybody`] were.
+    pub fn samples(&self, who: Who) -> &[f64] {
+        let series = self.series.iter().find(|series| series.who == who);
+        &series.expect("who was measured").samples
+    }
+}
+
+fn with_thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut shown = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_ratio_is_taken_pair_by_pair() {
+        // The medians alone would say 40 / 20; each single pair says a half.
+        let measurement = Measurement {
+            title: "",
+            command: "",
+            unit: Unit::Microseconds,
+            series: vec![
+                Series {
+                    who: Who::Reference,
+                    samples: vec![2.0, 80.0, 20.0, 200.0],
+                },
+                Series {
+                    who: Who::Ours,
+                    samples: vec![1.0, 40.0, 10.0, 100.0],
+                },
+            ],
+            target: None,
+        };
+        assert_eq!(
+            measurement.ratio(Who::Ours),
+            Spread {
+                p10: 0.5,
+                median: 0.5,
+                p90: 0.5
+            }
+        );
+    }
+
+    #[test]
+    fn thousands_are_set_apart() {
+        for (number, shown) in [
+            (0.0, "0"),
+            (999.0, "999"),
+            (1000.0, "1,000"),
+            (1_234_567.0, "1,234,567"),
+        ] {
+            assert_eq!(Unit::Instructions.number(number), shown);
+        }
+    }
+}
