@@ -74,7 +74,7 @@ impl Interrupter {
         // Zero would disarm it. A time beyond the kernel's clock is as good as its end.
         let time = time.max(Duration::from_nanos(1));
         let first = libc::timespec {
-            tv_sec: libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX),
+            tv_sec: time.as_secs().try_into().unwrap_or(i32::MAX.into()),
             // Below a second: fits into any `long`.
             tv_nsec: time.subsec_nanos() as libc::c_long,
         };
