@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Access, FileType, Mode as Permissions, OFlags, Stat};
 use rustix::io::{Errno, FdFlags};
@@ -28,11 +28,22 @@ use super::{Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode};
 ///
 /// open(2), flock(2), fcntl_locking(2).
 pub fn acquire(path: &OsStr, kind: Kind, mode: Mode, deadline: &Deadline) -> Result<Grant, Error> {
+    acquire_by(path, kind, mode, |fd| {
+        super::acquire(fd, kind, mode, deadline)
+    })
+}
+
+fn acquire_by(
+    path: &OsStr,
+    kind: Kind,
+    mode: Mode,
+    mut lock: impl FnMut(BorrowedFd<'_>) -> Result<Answer, Failure>,
+) -> Result<Grant, Error> {
     let mut access = access_for(kind, mode);
     let mut identity = Identity::default();
     loop {
         let (fd, opened) = open(path, access).map_err(|why| why.at(path, access))?;
-        match super::acquire(fd.as_fd(), kind, mode, deadline) {
+        match lock(fd.as_fd()) {
             Ok(Answer::Granted) if mode == Mode::Unlocked => return Ok(Ok(Guard::Ours(fd))),
             Ok(Answer::Granted) => {
                 let at_path = rustix::fs::stat(path).ok();
@@ -230,6 +241,9 @@ fn above_stderr(fd: OwnedFd) -> Result<OwnedFd, Errno> {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+    use std::fs;
+
     use super::*;
 
     #[test]
@@ -257,5 +271,80 @@ mod tests {
                 .map(|_| compare())
                 .any(|verdict| verdict == Verdict::Unknowable)
         );
+    }
+
+    /// A file name in a scratch folder.
+    fn scratch() -> (tempfile::TempDir, OsString) {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let path = folder.path().join("lock").into_os_string();
+        (folder, path)
+    }
+
+    fn refuse(errno: Errno) -> Result<Answer, Failure> {
+        Err(Failure::Lock(errno.into()))
+    }
+
+    #[test]
+    fn a_file_that_is_deleted_or_replaced_before_the_lock_is_granted_is_opened_again() {
+        let (_folder, path) = scratch();
+        let mut meddling = vec!["replace", "delete"];
+        let grant = acquire_by(&path, Kind::Flock, Mode::Exclusive, |_| {
+            let meddle = meddling.pop();
+            if meddle.is_some() {
+                fs::remove_file(&path).expect("it is there");
+            }
+            if meddle == Some("replace") {
+                fs::write(&path, "new").expect("it can be written");
+            }
+            Ok(Answer::Granted)
+        });
+        let Ok(Ok(guard)) = grant else {
+            panic!("{grant:?}")
+        };
+        assert!(meddling.is_empty());
+        let held = rustix::fs::fstat(guard.as_fd()).expect("it is open");
+        assert_eq!(
+            id(&held),
+            id(&rustix::fs::stat(&path).expect("it is there"))
+        );
+    }
+
+    #[test]
+    fn a_lock_that_wants_a_writable_descriptor_gets_one_as_on_nfs() {
+        for errno in [Errno::BADF, Errno::IO] {
+            let (_folder, path) = scratch();
+            let grant = acquire_by(&path, Kind::Flock, Mode::Exclusive, |fd| {
+                let flags = rustix::fs::fcntl_getfl(fd).expect("it is open");
+                if flags.contains(OFlags::RDWR) {
+                    Ok(Answer::Granted)
+                } else {
+                    refuse(errno)
+                }
+            });
+            assert!(matches!(grant, Ok(Ok(_))), "{grant:?}");
+        }
+    }
+
+    #[test]
+    fn a_lock_call_that_fails_for_good_is_reported_and_not_tried_for_ever() {
+        let (_folder, path) = scratch();
+        for (mode, errno) in [
+            (Mode::Exclusive, Errno::BADF),
+            (Mode::Shared, Errno::BADF),
+            (Mode::Exclusive, Errno::NOLCK),
+        ] {
+            let grant = acquire_by(&path, Kind::Flock, mode, |_| refuse(errno));
+            assert!(matches!(grant, Err(Error::Lock { .. })), "{grant:?}");
+        }
+    }
+
+    #[test]
+    fn the_flag_that_keeps_open_from_blocking_is_gone_afterwards() {
+        let (_folder, path) = scratch();
+        let Ok((fd, _)) = open(&path, OFlags::RDONLY) else {
+            panic!("it can be made")
+        };
+        let flags = rustix::fs::fcntl_getfl(&fd).expect("it is open");
+        assert!(!flags.contains(OFlags::NONBLOCK));
     }
 }
