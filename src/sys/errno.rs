@@ -33,17 +33,20 @@ pub fn text(error: &io::Error) -> String {
 /// The errors that a locking tool can meet and that musl words in its own way.
 const GLIBC_WORDS: &[(i32, &str)] = &[
     (libc::EIO, "Input/output error"),
-    (libc::EMFILE, "Too many open files"),
-    (libc::ENFILE, "Too many open files in system"),
+    (libc::ECHILD, "No child processes"),
     (libc::ENOMEM, "Cannot allocate memory"),
+    (libc::EBUSY, "Device or resource busy"),
+    (libc::EMFILE, "Too many open files"),
+    (libc::EDEADLK, "Resource deadlock avoided"),
     (libc::ENAMETOOLONG, "File name too long"),
     (libc::ELOOP, "Too many levels of symbolic links"),
-    (libc::EDQUOT, "Disk quota exceeded"),
-    (libc::ESTALE, "Stale file handle"),
-    (libc::EOPNOTSUPP, "Operation not supported"),
     (libc::EOVERFLOW, "Value too large for defined data type"),
-    (libc::ENODEV, "No such device"),
     (libc::ELIBBAD, "Accessing a corrupted shared library"),
+    (libc::EOPNOTSUPP, "Operation not supported"),
+    (libc::ENOTCONN, "Transport endpoint is not connected"),
+    (libc::ETIMEDOUT, "Connection timed out"),
+    (libc::EUCLEAN, "Structure needs cleaning"),
+    (libc::EDQUOT, "Disk quota exceeded"),
 ];
 
 #[cfg(test)]
