@@ -52,14 +52,14 @@ static OPTIONS: &[Opt<Draft>] = &[
         long: &["shared"],
         effect: Effect::Flag(|draft| draft.mode = Mode::Shared),
         help: "get a shared lock (read lock)",
-        manual: "Others may hold it too, but nobody an exclusive one.",
+        manual: "Others may have a shared one at the same time, but nobody an exclusive one.",
     },
     Opt {
         short: "xe",
         long: &["exclusive"],
         effect: Effect::Flag(|draft| draft.mode = Mode::Exclusive),
         help: "get an exclusive lock (write lock), the default",
-        manual: "Nobody else holds any. Of -s, -x and -u the last one counts.",
+        manual: "Nobody else has any at the same time. Of -s, -x and -u the last one counts.",
     },
     Opt {
         short: "u",
@@ -102,16 +102,16 @@ static OPTIONS: &[Opt<Draft>] = &[
             Ok(())
         }),
         help: "status when somebody else has the lock, default 1",
-        manual: "From 0 to 255; for -n and for -w when the time is up. It tells a lock that is taken from a command \
-                 that failed.",
+        manual: "From 0 to 255. It is for -n, and for -w when the time is up, and tells a lock that is taken from a \
+                 command that failed.",
     },
     Opt {
         short: "o",
         long: &["close"],
         effect: Effect::Flag(|draft| draft.close = true),
         help: "the command does not inherit the lock",
-        manual: "The lock's descriptor is closed for the command, and the lock ends when flock does. For a command that \
-                 leaves something running that must not keep the lock. If flock itself is killed with SIGKILL, the \
+        manual: "Its descriptor is closed for the command, and the lock ends when flock does. Use it for a command that \
+                 leaves something running which must not keep the lock. If flock itself is killed with SIGKILL, the \
                  command goes on without the lock.",
     },
     Opt {
@@ -133,7 +133,7 @@ static OPTIONS: &[Opt<Draft>] = &[
         long: &["fcntl"],
         effect: Effect::Flag(|draft| draft.fcntl = Some(draft.fcntl.unwrap_or_default())),
         help: "use open file description locks of fcntl(2)",
-        manual: "Instead of those of flock(2), from which they are independent. They work over NFS, and exclude \
+        manual: "They take the place of those of flock(2), which do not see them. They work over NFS, and exclude \
                  programs that use fcntl(2) or lockf(3) themselves. An exclusive one needs a file that may be written, \
                  a shared one a file that may be read.",
     },
@@ -146,8 +146,8 @@ static OPTIONS: &[Opt<Draft>] = &[
             Ok(())
         }),
         help: "first byte of the lock, default 0; implies --fcntl",
-        manual: "Decimal, octal (0...) or hexadecimal (0x...). K, M, G, T, P, E or KiB, MiB and so on multiply by powers \
-                 of 1024; KB, MB and so on by powers of 1000.",
+        manual: "It is decimal, octal (0...) or hexadecimal (0x...). K, M, G, T, P, E or KiB, MiB and so on multiply by \
+                 powers of 1024; KB, MB and so on by powers of 1000.",
     },
     Opt {
         short: "",
@@ -158,7 +158,7 @@ static OPTIONS: &[Opt<Draft>] = &[
             Ok(())
         }),
         help: "bytes to lock, default 0: all; implies --fcntl",
-        manual: "Written like an OFFSET. 0 means to the end of the file and beyond.",
+        manual: "It is written like an OFFSET. 0 means to the end of the file and beyond.",
     },
     Opt {
         short: "",
@@ -176,21 +176,21 @@ static OPTIONS: &[Opt<Draft>] = &[
         long: &["verbose"],
         effect: Effect::Flag(|draft| draft.verbosity = Verbosity::Verbose),
         help: "tell how long the lock took, and what is run",
-        manual: "On standard output; and on standard error why there is no lock.",
+        manual: "It is told on standard output, and on standard error why there is no lock.",
     },
     Opt {
         short: "h",
         long: &["help"],
         effect: Effect::Help,
         help: "show this help",
-        manual: "",
+        manual: "On standard output. Nothing else is done.",
     },
     Opt {
         short: "V",
         long: &["version"],
         effect: Effect::Version,
         help: "show the version",
-        manual: "",
+        manual: "On standard output. Nothing else is done.",
     },
 ];
 

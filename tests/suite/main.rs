@@ -7,4 +7,5 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, missing_docs)]
 
 mod architecture;
+mod documents;
 mod lab;

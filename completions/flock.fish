@@ -1,0 +1,130 @@
+# Completion of flock(1) for fish.
+
+# Sets `places`, what can stand at the cursor: option (also its value), target (FILE or NUMBER), behind (the word after
+# FILE), line (what -c runs), command, nothing; and `operands`, those before the cursor, and `fd` if --fd is there.
+function __flock_read --no-scope-shadowing
+    set places
+    set fd
+    # The first is fish 4's, the second what it replaces.
+    set operands (commandline -xpc 2>/dev/null; or commandline -opc)
+    set -e operands[1]
+    set -l options_ended
+    while string match -q -- '-?*' $operands[1]
+        set -l word $operands[1]
+        set -e operands[1]
+        if test "$word" = --
+            set options_ended yes
+            break
+        end
+        string match -rq -- '^--fd(=|$)' $word; and set fd yes
+        if __flock_wants_value $word
+            if not set -q operands[1]
+                set places option
+                return
+            end
+            set -e operands[1]
+        end
+    end
+    set -l count (count $operands)
+    test $count = 0; and not set -q options_ended[1]; and set places option
+    if set -q fd[1]
+        set -a places command
+    else if test $count = 0
+        set -a places target
+    else if test $count = 1
+        set -a places behind command
+    else if not contains -- $operands[2] -c --command
+        set -a places command
+    else if test $count = 2
+        set -a places line
+    else
+        set -a places nothing
+    end
+end
+
+function __flock_at -a place
+    set -l places
+    set -l operands
+    set -l fd
+    __flock_read
+    contains -- $place $places
+end
+
+# Whether the next word is the value of the option, or of the last one of these letters.
+function __flock_wants_value -a word
+    set -l valued (__flock_options_with_value)
+    switch $word
+        case '--*=*'
+            return 1
+        case '--*'
+            contains -- $word $valued; and return
+            not contains -- $word (__flock_options); and string match -q -- "$word*" $valued
+        case '*'
+            set -l letters (string match -r -- '^-.$' $valued | string sub -s 2 | string join '')
+            string match -rq -- "^-[^$letters]*[$letters]\$" $word
+    end
+end
+
+# Values by their names in the table; of the others nothing is known.
+function __flock_value -a name
+    switch $name
+        case TIME
+            printf '%s\t%s\n' 0.5 'half a second' 10s 'ten seconds' 1m 'a minute' 5m 'five minutes' 1h 'an hour'
+        case NUMBER
+            __flock_descriptors
+    end
+end
+
+# The shell's descriptors of files and folders, and where they lead. Not those that it keeps from commands
+# (close-on-exec).
+function __flock_descriptors
+    for path in /proc/$fish_pid/fd/*
+        test -f $path -o -d $path -o -b $path; or continue
+        set -l number (string split / -- $path)[-1]
+        string match -rq '^flags:.*[2367].{6}$' <(string replace /fd/ /fdinfo/ $path); and continue
+        printf '%s\t%s\n' $number (readlink $path)
+    end 2>/dev/null
+end
+
+# The command, completed as if it stood alone.
+function __flock_command
+    set -l places
+    set -l operands
+    set -l fd
+    __flock_read
+    set -q fd[1]; or set -e operands[1]
+    complete --do-complete=(string join ' ' -- (string escape -- $operands) (commandline -ct))
+end
+
+# options: begin (from src/cli/flock.rs; make docs)
+complete -c flock -n '__flock_at option' -s s -l shared -d 'get a shared lock (read lock)'
+complete -c flock -n '__flock_at option' -s x -s e -l exclusive -d 'get an exclusive lock (write lock), the default'
+complete -c flock -n '__flock_at option' -s u -l unlock -d 'drop the lock'
+complete -c flock -n '__flock_at option' -s n -l nonblock -l nonblocking -l nb -d 'fail rather than wait'
+complete -c flock -n '__flock_at option' -s w -l timeout -l wait -x -a '(__flock_value TIME)' -d 'wait at most this long: 5, 0.5, 150ms, 1m30s'
+complete -c flock -n '__flock_at option' -s E -l conflict-exit-code -x -a '(__flock_value STATUS)' -d 'status when somebody else has the lock, default 1'
+complete -c flock -n '__flock_at option' -s o -l close -d 'the command does not inherit the lock'
+complete -c flock -n '__flock_at option' -s F -l no-fork -d 'become the command instead of waiting for it'
+complete -c flock -n '__flock_at option' -l fcntl -d 'use open file description locks of fcntl(2)'
+complete -c flock -n '__flock_at option' -l start -x -a '(__flock_value OFFSET)' -d 'first byte of the lock, default 0; implies --fcntl'
+complete -c flock -n '__flock_at option' -l length -x -a '(__flock_value BYTES)' -d 'bytes to lock, default 0: all; implies --fcntl'
+complete -c flock -n '__flock_at option' -l fd -x -a '(__flock_value NUMBER)' -d 'lock this descriptor, and run COMMAND under it'
+complete -c flock -n '__flock_at option' -l verbose -d 'tell how long the lock took, and what is run'
+complete -c flock -n '__flock_at option' -s h -l help -d 'show this help'
+complete -c flock -n '__flock_at option' -s V -l version -d 'show the version'
+function __flock_options
+    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --verbose -h --help -V --version'
+end
+function __flock_options_with_value
+    string split ' ' -- '-w --timeout --wait -E --conflict-exit-code --start --length --fd'
+end
+function __flock_behind
+    printf '%s\t%s\n' -c 'behind FILE: run a line of shell, by $SHELL -c'
+    printf '%s\t%s\n' --command 'behind FILE: run a line of shell, by $SHELL -c'
+end
+# options: end
+complete -c flock -n '__flock_at target' -k -a '(__flock_descriptors)'
+complete -c flock -n '__flock_at behind' -f -a '(__flock_behind)'
+complete -c flock -n '__flock_at line' -f -a '(complete --do-complete=(commandline -ct))'
+complete -c flock -n '__flock_at nothing' -f
+complete -c flock -n '__flock_at command' -f -a '(__flock_command)'
