@@ -29,8 +29,8 @@ _flock_options() {
 # options: end
 
 _flock() {
-    local IFS=$' \t\n' options=() behind=() words=() starts=() glued='' first=1 ended='' option='' value='' fd='' attached head
-    local current word last place
+    local IFS=$' \t\n' options=() behind=() words=() starts=() glued='' first=1 last place
+    local current word ended='' fd='' option='' value='' attached head
     COMPREPLY=()
     _flock_options
     _flock_words "$2"

@@ -8,14 +8,10 @@ function __flock_read --no-scope-shadowing
     # The first is fish 4's, the second what it replaces.
     set operands (commandline -xpc 2>/dev/null; or commandline -opc)
     set -e operands[1]
-    set -l options_ended
     while string match -q -- '-?*' $operands[1]
         set -l word $operands[1]
         set -e operands[1]
-        if test "$word" = --
-            set options_ended yes
-            break
-        end
+        test "$word" = --; and break
         string match -rq -- '^--fd(=|$)' $word; and set fd yes
         if __flock_wants_value $word
             if not set -q operands[1]
@@ -26,7 +22,7 @@ function __flock_read --no-scope-shadowing
         end
     end
     set -l count (count $operands)
-    test $count = 0; and not set -q options_ended[1]; and set places option
+    test $count = 0; and set places option
     if set -q fd[1]
         set -a places command
     else if test $count = 0

@@ -1,0 +1,327 @@
+//! What the shells offer for `flock`, where, and that nothing is lost or left behind on the way.
+
+use std::fmt::Debug;
+
+use super::blocks::{BASH, is_behind, options, spellings};
+use super::shells::Shell;
+use crate::lab::{Lab, installed};
+
+/// Whether all of these words, or none of them, are among the others.
+#[track_caller]
+fn expect_all<S: AsRef<str>>(offered: &[String], words: &[S], wanted: bool, whose: impl Debug) {
+    for word in words {
+        let word = word.as_ref();
+        assert_eq!(
+            offered.iter().any(|other| other == word),
+            wanted,
+            "{word}: {whose:?}: {offered:?}"
+        );
+    }
+}
+
+/// Every spelling of the options that stand before the first operand.
+fn first_options() -> Vec<String> {
+    let options = options();
+    let first = options.iter().filter(|option| !is_behind(option));
+    first.flat_map(spellings).collect()
+}
+
+#[test]
+fn every_option_is_offered_in_every_spelling_before_the_first_operand() {
+    let (names, letters): (Vec<_>, Vec<_>) = first_options()
+        .into_iter()
+        .partition(|name| name.starts_with("--"));
+    for shell in Shell::all() {
+        let [(_, some), (_, all), (_, behind_a_value)] =
+            shell.offers(["flock --", "flock -", "flock -nE 5 --v"]);
+        expect_all(&some, &names, true, shell);
+        expect_all(&all, &letters, true, shell);
+        expect_all(&behind_a_value, &["--verbose"], true, shell);
+    }
+}
+
+#[test]
+fn every_option_is_offered_with_what_it_does() {
+    for shell in Shell::all() {
+        let [shown] = <[String; 1]>::try_from(shell.shows(["flock --"], "")).expect("one list");
+        for option in options().iter().filter(|option| !is_behind(option)) {
+            assert!(
+                shown.contains(option.help),
+                "{shell:?}: {}: {shown}",
+                option.help
+            );
+        }
+    }
+}
+
+#[test]
+fn a_single_match_is_inserted_by_bash_without_what_it_does() {
+    assert_eq!(Shell::Bash.shows(["flock --verb"], ""), ["--verbose\n"]);
+}
+
+#[test]
+fn bash_is_given_only_what_stands_behind_an_equals_sign() {
+    let lines = [
+        "flock --timeout=1",
+        "flock sub/a=",
+        "flock -n --wait=1 sub/a=b",
+    ];
+    let more = "touch sub/a=bc";
+    assert_eq!(
+        Shell::Bash.shows(lines, more),
+        ["10s\n1m\n1h\n", "bc\n", "bc\n"]
+    );
+}
+
+#[test]
+fn bash_escapes_names_of_files_and_reads_quoted_ones_by_itself() {
+    // Outside of a real completion compopt is an error; here it tells what it was called with.
+    let more = r#"compopt() { echo "$@"; }"#;
+    let shown = Shell::Bash.shows(["flock l", "flock \"l", "flock l\\"], more);
+    assert_eq!(
+        shown,
+        ["-o filenames\nlk\n", "-o default\n", "-o default\n"]
+    );
+}
+
+#[test]
+fn no_option_is_offered_behind_the_first_operand() {
+    for shell in Shell::all() {
+        let lines = [
+            "flock lk -",
+            "flock -n -- lk -",
+            "flock -w 5 lk jobjob -",
+            "flock -- -",
+        ];
+        for (line, offered) in shell.offers(lines) {
+            expect_all(&offered, &first_options(), false, (shell, line));
+        }
+    }
+}
+
+#[test]
+fn files_folders_and_open_descriptors_are_offered_to_be_locked() {
+    for shell in Shell::all() {
+        let lines = [
+            "flock ",
+            "flock -n ",
+            "flock -w 5 ",
+            "flock --timeout=5 ",
+            "flock -- ",
+        ];
+        for (line, mut offered) in shell.offers(lines) {
+            for word in &mut offered {
+                word.truncate(word.trim_end_matches('/').len());
+            }
+            expect_all(&offered, &["lk", "sub", "8", "9"], true, (shell, line));
+        }
+    }
+}
+
+#[test]
+fn only_open_descriptors_that_a_command_inherits_are_offered_for_fd() {
+    for shell in Shell::all() {
+        for (line, mut offered) in shell.offers(["flock --fd ", "flock --fd="]) {
+            // fish repeats what stands before the value.
+            for word in &mut offered {
+                *word = word.trim_start_matches("--fd=").to_owned();
+            }
+            assert_eq!(offered, ["8", "9"], "{shell:?}: {line}");
+        }
+    }
+}
+
+#[test]
+fn where_a_descriptor_leads_is_shown_by_shells_that_show_such_things() {
+    for shell in Shell::all()
+        .into_iter()
+        .filter(|shell| *shell != Shell::Bash)
+    {
+        let shown = shell.shows(["flock --fd "], "").concat();
+        let leads = |number: &str, file: &str| {
+            let mut rows = shown.lines().map(str::trim);
+            rows.any(|row| row.starts_with(number) && row.ends_with(file))
+        };
+        assert!(
+            leads("8", "/lk") && leads("9", "/sub"),
+            "{shell:?}: {shown}"
+        );
+    }
+}
+
+#[test]
+fn times_are_offered_for_a_time_limit() {
+    for shell in Shell::all() {
+        let lines = [
+            "flock -w ",
+            "flock -nw ",
+            "flock --wait ",
+            "flock --timeout=",
+            "flock -w5",
+        ];
+        for (line, offered) in shell.offers(lines) {
+            assert!(
+                offered.iter().any(|word| word.ends_with("5m")),
+                "{shell:?}: {line}: {offered:?}"
+            );
+            expect_all(&offered, &["lk", "--fd"], false, (shell, line));
+        }
+    }
+}
+
+#[test]
+fn nothing_is_offered_for_a_status_or_behind_a_line_of_shell() {
+    for shell in Shell::all() {
+        let lines = ["flock -E ", "flock lk -c true ", "flock lk --command true "];
+        for (line, offered) in shell.offers(lines) {
+            assert!(offered.is_empty(), "{shell:?}: {line}: {offered:?}");
+        }
+    }
+}
+
+#[test]
+fn commands_are_offered_where_the_command_stands() {
+    for shell in Shell::all() {
+        let lines = [
+            "flock lk jobj",
+            "flock -nE5 lk jobj",
+            "flock -w 5 lk jobj",
+            "flock --timeout=5 lk jobj",
+            "flock -- lk jobj",
+            "flock --fd 8 jobj",
+            "flock --fd=8 jobj",
+            "flock lk -c jobj",
+            "flock lk --command jobj",
+        ];
+        for (line, offered) in shell.offers(lines) {
+            expect_all(&offered, &["jobjob"], true, (shell, line));
+        }
+        let lines = [
+            "flock jobj",
+            "flock -w jobj",
+            "flock lk -c true jobj",
+            "flock lk --fd 8 jobj",
+        ];
+        for (line, offered) in shell.offers(lines) {
+            expect_all(&offered, &["jobjob"], false, (shell, line));
+        }
+    }
+}
+
+/// The library that zsh's completions stand on does not know shortened names.
+#[test]
+fn a_shortened_option_takes_its_value_in_bash_and_fish() {
+    for shell in Shell::all()
+        .into_iter()
+        .filter(|shell| *shell != Shell::Zsh)
+    {
+        let [(_, offered)] = shell.offers(["flock --time 5 lk jobj"]);
+        expect_all(&offered, &["jobjob"], true, shell);
+    }
+}
+
+#[test]
+fn a_line_of_shell_is_offered_right_behind_the_file_and_nowhere_else() {
+    for shell in Shell::all() {
+        for (line, offered) in shell.offers(["flock lk -", "flock -n lk --", "flock -w 5 lk --"]) {
+            expect_all(&offered, &["--command"], true, (shell, line));
+        }
+        for (line, offered) in shell.offers(["flock --", "flock --fd 8 --", "flock lk jobjob --"]) {
+            expect_all(&offered, &["-c", "--command"], false, (shell, line));
+        }
+    }
+}
+
+#[test]
+fn the_command_is_completed_as_if_it_stood_alone() {
+    let lines = [
+        "flock lk jobjob ",
+        "flock -w 5 lk jobjob ",
+        "flock --fd=8 jobjob ",
+        "flock -- lk jobjob x ",
+    ];
+    for shell in Shell::all()
+        .into_iter()
+        .filter(|shell| *shell != Shell::Bash)
+    {
+        for (line, offered) in shell.offers(lines) {
+            expect_all(&offered, &["red", "green"], true, (shell, line));
+        }
+    }
+    // In bash that is for the package bash-completion to do, by the newer or the older name.
+    for helper in ["_comp_command_offset", "_command_offset"] {
+        let stub =
+            format!("{helper}() {{ [[ ${{COMP_WORDS[$1]}} == jobjob ]] && COMPREPLY=(red); }}");
+        assert_eq!(Shell::Bash.shows(lines, &stub), ["red\n"; 4], "{helper}");
+    }
+}
+
+#[test]
+fn with_the_package_bash_completion_the_command_is_completed_as_if_it_stood_alone() {
+    let package = "/usr/share/bash-completion/bash_completion";
+    if std::path::Path::new(package).exists() {
+        let more = format!(". {package}\n_job() {{ COMPREPLY=(red); }}\ncomplete -F _job jobjob\n");
+        assert_eq!(
+            Shell::Bash.shows(["flock -w 5 lk jobjob "], &more),
+            ["red\n"]
+        );
+    }
+}
+
+#[test]
+fn without_the_package_bash_offers_files_for_the_command() {
+    let [(_, offered)] = Shell::Bash.offers(["flock lk jobjob "]);
+    expect_all(&offered, &["lk", "sub"], true, "bash");
+}
+
+#[test]
+fn for_bash_nothing_is_defined_besides_functions_of_its_own() {
+    let lab = Lab::new();
+    let script = format!(
+        r#"names() {{ compgen -A function; compgen -v; }}
+        before=$(names)
+        . '{}'
+        for last in -w -nw1 --fd= 8 true; do
+            COMP_WORDS=(flock -n -w 5 --fd 8 "$last") COMP_CWORD=6
+            _flock flock "$last" 8
+            COMP_WORDS=(flock -n lk -c "$last") COMP_CWORD=4
+            _flock flock "$last" 8
+        done
+        comm -13 <(sort <<<"$before") <(names | sort)"#,
+        BASH.file().display()
+    );
+    let outcome = lab.bash(script).expect_err("").expect_code(0);
+    // What bash itself and this script have set in between.
+    let known = [
+        "before",
+        "last",
+        "COMPREPLY",
+        "COMP_WORDS",
+        "COMP_CWORD",
+        "BASH_LINENO",
+        "FUNCNAME",
+        "_",
+    ];
+    for name in outcome.out().lines().filter(|name| !known.contains(name)) {
+        assert!(name.starts_with("_flock"), "{name}");
+    }
+}
+
+#[test]
+fn the_completion_for_bash_is_the_one_for_flock() {
+    let lab = Lab::new();
+    let script = format!(". '{}'; complete -p flock", BASH.file().display());
+    lab.bash(script)
+        .expect_out("complete -F _flock flock\n")
+        .expect_err("");
+}
+
+#[test]
+fn the_completion_for_bash_is_clean_to_shellcheck() {
+    if installed("shellcheck") {
+        let lab = Lab::new();
+        let mut command = lab.command("shellcheck");
+        command.arg(BASH.file());
+        lab.finish(command).expect_out("").expect_code(0);
+    }
+}
