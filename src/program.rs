@@ -35,8 +35,8 @@ impl<R> Program<R> {
     fn exit(self, words: Vec<OsString>, report: &mut Report) -> Exit {
         match (self.parse)(words) {
             Ok(Asked::Request(request)) => (self.perform)(&request, report),
-            Ok(Asked::Help) => show(report, cli::help::text(self.page)),
-            Ok(Asked::Version) => show(report, cli::help::version(self.page)),
+            Ok(Asked::Help) => show(report, self.page.help),
+            Ok(Asked::Version) => show(report, &self.page.version()),
             Err(usage) => {
                 report.complain(usage.message());
                 report.refer_to_help();
@@ -46,7 +46,7 @@ impl<R> Program<R> {
     }
 }
 
-fn show(report: &mut Report, text: String) -> Exit {
+fn show(report: &mut Report, text: &str) -> Exit {
     report.print(text.as_bytes());
     Exit::Status(match report.output() {
         Output::Good => exit::SUCCESS,

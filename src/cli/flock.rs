@@ -30,6 +30,7 @@ Examples:
   if flock -n 8; then ...; else ...; fi   or do something else when it is taken
   flock -n /run/lock/backup backup.sh     run it unless it still runs
   flock -w 5m /run/lock/deploy ./deploy   wait five minutes at most",
+    help: include_str!("flock/help.txt"),
 };
 
 /// What the options have said so far.

@@ -1,12 +1,11 @@
 //! Words to requests: the only place that knows options.
 //!
 //! A [`Page`] describes a program, each option once: its names, its value, its help, what it does to the request.
-//! [`scan`](mod@scan) reads command lines by it, on the hot path and without `clap`; [`help`] hands it to `clap` for
-//! `--help`, and the manual and the completions are held against it by the tests.
+//! [`scan`](mod@scan) reads command lines by it. The text of `--help`, the option list of the manual and those of the
+//! completions are made from it by `make docs` (`tests/suite/documents`), and tests hold them against it.
 
 mod duration;
 pub mod flock;
-pub mod help;
 mod number;
 mod scan;
 
@@ -25,6 +24,20 @@ pub struct Page {
     pub options: fn() -> Vec<Shown>,
     /// What comes after the options.
     pub closing: &'static str,
+    /// All of this as one text.
+    pub help: &'static str,
+}
+
+impl Page {
+    /// The text of `--version`.
+    pub fn version(&self) -> String {
+        format!(
+            "{} from {} {}\n",
+            self.name,
+            env!("CARGO_PKG_NAME"),
+            env!("CARGO_PKG_VERSION")
+        )
+    }
 }
 
 /// An option as a user sees it.

@@ -4,12 +4,13 @@
 
 mod blocks;
 mod completions;
+mod page;
 mod shells;
 
 use fdlock::cli::flock::PAGE;
 
 use crate::lab::{Lab, Outcome, installed};
-use blocks::{BASH, FISH, MANUAL, ZSH, options, spellings};
+use blocks::{ALL, MANUAL, options, spellings};
 
 /// Ours, whatever the suite is run against.
 fn our_help() -> Outcome {
@@ -37,7 +38,7 @@ fn plain(text: &str) -> String {
 
 #[test]
 fn what_is_made_from_the_table_of_options_is_up_to_date() {
-    for document in [&MANUAL, &BASH, &ZSH, &FISH] {
+    for document in ALL {
         assert!(
             document.text() == document.wanted(),
             "{} and src/cli/flock.rs differ: run `make docs`",

@@ -1,43 +1,51 @@
-//! The parts of the manual and of the completions that are made from the table of options.
+//! `--help`, and the parts of the manual and of the completions, that are made from the table of options.
 
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
+use fdlock::cli::Shown;
 use fdlock::cli::flock::{PAGE, parse};
-use fdlock::cli::{Shown, help};
 
-/// A file with a part that is made: where it is, how its comments begin, and what the part says.
+use super::page;
+
+/// A file with a part that is made, or all of it: where it is, what that says, and how comments begin in it.
 pub struct Document {
     pub path: &'static str,
-    comment: &'static str,
+    comment: Option<&'static str>,
     block: fn() -> String,
 }
 
+pub static HELP: Document = Document {
+    path: "src/cli/flock/help.txt",
+    comment: None,
+    block: page::help,
+};
+
 pub static MANUAL: Document = Document {
     path: "man/flock.1",
-    comment: r#".\""#,
+    comment: Some(r#".\""#),
     block: manual,
 };
 
 pub static BASH: Document = Document {
     path: "completions/flock.bash",
-    comment: "#",
+    comment: Some("#"),
     block: bash,
 };
 
 pub static ZSH: Document = Document {
     path: "completions/_flock",
-    comment: "#",
+    comment: Some("#"),
     block: zsh,
 };
 
 pub static FISH: Document = Document {
     path: "completions/flock.fish",
-    comment: "#",
+    comment: Some("#"),
     block: fish,
 };
 
-static ALL: [&Document; 4] = [&MANUAL, &BASH, &ZSH, &FISH];
+pub static ALL: [&Document; 5] = [&HELP, &MANUAL, &BASH, &ZSH, &FISH];
 
 impl Document {
     /// Where it is, made anew if `FDLOCK_WRITE_DOCS=1` asks for that: all of them before any test reads one.
@@ -60,12 +68,12 @@ impl Document {
 
     /// What would be in it if it were made now.
     pub fn wanted(&self) -> String {
+        let Some(comment) = self.comment else {
+            return (self.block)();
+        };
         let text = std::fs::read_to_string(self.place()).expect("it is there, in UTF-8");
-        let begin = format!(
-            "{} options: begin (from src/cli/flock.rs; make docs)\n",
-            self.comment
-        );
-        let end = format!("{} options: end\n", self.comment);
+        let begin = format!("{comment} options: begin (from src/cli/flock.rs; make docs)\n");
+        let end = format!("{comment} options: end\n");
         let cut = |mark: &str| {
             let mut parts = text.split(mark);
             match (parts.next(), parts.next(), parts.next()) {
@@ -109,7 +117,7 @@ pub fn is_behind(option: &Shown) -> bool {
 
 /// The option list by `clap_mangen`, which knows nothing of further names, and puts `<>` around values.
 fn manual() -> String {
-    let mut command = help::command(&PAGE);
+    let mut command = page::command();
     for option in options() {
         let mut names = spellings(&option);
         names.retain(|name| {

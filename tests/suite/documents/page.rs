@@ -1,11 +1,17 @@
-//! `--help` and `--version`, and the table as `clap` knows it, from which the manual is made.
+//! The program's page as `clap` knows it, which draws `--help` and the manual's option list.
 
 use clap::{Arg, ArgAction, Command};
+use fdlock::cli::Shown;
+use fdlock::cli::flock::PAGE;
 
-use super::{Page, Shown};
+/// The text of `--help`.
+pub fn help() -> String {
+    command().render_help().to_string()
+}
 
 /// The program's page as a `clap` command.
-pub fn command(page: &Page) -> Command {
+pub fn command() -> Command {
+    let page = &PAGE;
     let usage = page
         .forms
         .iter()
@@ -48,19 +54,4 @@ fn sentence(line: &str) -> String {
         .next()
         .map(|first| first.to_uppercase().chain(letters).collect())
         .unwrap_or_default()
-}
-
-/// The text of `--help`.
-pub fn text(page: &Page) -> String {
-    command(page).render_help().to_string()
-}
-
-/// The text of `--version`.
-pub fn version(page: &Page) -> String {
-    format!(
-        "{} from {} {}\n",
-        page.name,
-        env!("CARGO_PKG_NAME"),
-        env!("CARGO_PKG_VERSION")
-    )
 }
