@@ -3,13 +3,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a script may take before it is called hung: far beyond any noise, so that only a real hang meets it.
 const HUNG: Duration = Duration::from_secs(60);
@@ -167,6 +168,35 @@ impl Lab {
         command
     }
 
+    /// An executable script in the folder. A child writes it: were this process to hold it open for writing just when
+    /// another test's thread forks, nobody could execute it (`ETXTBSY`).
+    pub fn program(&self, name: &str, script: &str) {
+        let mut writer = self.command("/bin/sh");
+        writer.args(["-c", "printf %s \"$2\" >\"$1\" && chmod +x \"$1\"", "sh"]);
+        writer.args([name, script]);
+        self.finish(writer).expect_code(0);
+    }
+
+    /// A program `queued FILE N` for scripts, which returns as soon as N processes wait for a lock on FILE.
+    pub fn teach_queued(&self) {
+        self.program(
+            "bin/queued",
+            "#!/bin/sh\n\
+             until [ \"$(grep -c -e \"-> .*:$(stat -c %i \"$1\") \" /proc/locks)\" -ge \"$2\" ]; do :; done\n",
+        );
+    }
+
+    /// The names in the scratch folder, without our own `bin`.
+    pub fn names(&self) -> Vec<OsString> {
+        let mut names: Vec<_> = std::fs::read_dir(self.path())
+            .expect("the folder can be read")
+            .map(|entry| entry.expect("an entry").file_name())
+            .filter(|name| name != "bin")
+            .collect();
+        names.sort();
+        names
+    }
+
     /// Runs `flock` with these arguments to its end.
     #[track_caller]
     pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Outcome {
@@ -278,6 +308,26 @@ pub fn departure(why: &str, body: impl Fn(&Lab)) {
             "the reference does the same, so this is no departure: {why}"
         );
     }
+}
+
+/// Waits for a condition that another process is about to make true; one that never comes true fails the test.
+#[track_caller]
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < HUNG, "never happened: {what}");
+        std::thread::yield_now();
+    }
+}
+
+/// How many processes wait in the kernel's queue for a lock on this file.
+pub fn waiters(path: &Path) -> usize {
+    let inode = std::fs::metadata(path).map_or(0, |file| file.ino());
+    let locks = std::fs::read_to_string("/proc/locks").expect("/proc/locks");
+    locks
+        .lines()
+        .filter(|line| line.contains("->") && line.contains(&format!(":{inode} ")))
+        .count()
 }
 
 /// Whether a program can be found in the lab's PATH: optional shells are used where they are.

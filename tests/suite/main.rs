@@ -8,3 +8,6 @@
 
 mod architecture;
 mod lab;
+mod options;
+mod refusals;
+mod values;
