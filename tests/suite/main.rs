@@ -8,6 +8,9 @@
 
 mod architecture;
 mod lab;
+mod opening;
+mod operands;
 mod options;
 mod refusals;
+mod replaced;
 mod values;
