@@ -8,6 +8,7 @@
 
 mod architecture;
 mod lab;
+mod not_opened;
 mod opening;
 mod operands;
 mod options;

@@ -179,12 +179,12 @@ fn with_fd_all_operands_are_a_command_that_runs_under_the_descriptors_lock() {
     if !lab.offers("--fd") {
         return;
     }
-    let inside = "flock FORM sh -c 'flock -n 7; echo $?; echo \"$@\"' sh -n l";
+    let inside = "flock FORM sh -c 'flock -n 7; echo $?; echo got \"$@\"' sh -n l";
     each_form(
         &lab,
         TWO,
         inside,
-        "1\n-n l",
+        "1\ngot -n l",
         &["--fd 8", "--fd=8", "-x --fd 8", "--fd=+08 -n"],
     );
     let conflict = "flock 7; flock FORM echo ran; echo $?";

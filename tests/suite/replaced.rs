@@ -72,7 +72,7 @@ fn a_waiter_for_a_link_that_now_leads_elsewhere_follows_it() {
             .replace("FORM", "l ./same")
             .replace("CHANGE", change);
         lab.sh(format!(
-            ": >old; ln -s old l; {}; wait $waiter; cat log",
+            ": >old; ln -s old l; {} wait $waiter; cat log",
             story.replace("queued l", "queued old")
         ))
         .expect_out("same\n")
