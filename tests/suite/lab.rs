@@ -3,14 +3,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// How long a script may take before it is called hung: far beyond any noise, so that only a real hang meets it.
 const HUNG: Duration = Duration::from_secs(60);
@@ -346,26 +345,6 @@ pub fn departure(why: &str, body: impl Fn(&Lab)) {
             "the reference does the same, so this is no departure: {why}"
         );
     }
-}
-
-/// Waits for a condition that another process is about to make true; one that never comes true fails the test.
-#[track_caller]
-pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
-    let start = Instant::now();
-    while !condition() {
-        assert!(start.elapsed() < HUNG, "never happened: {what}");
-        std::thread::yield_now();
-    }
-}
-
-/// How many processes wait in the kernel's queue for a lock on this file.
-pub fn waiters(path: &Path) -> usize {
-    let inode = std::fs::metadata(path).map_or(0, |file| file.ino());
-    let locks = std::fs::read_to_string("/proc/locks").expect("/proc/locks");
-    locks
-        .lines()
-        .filter(|line| line.contains("->") && line.contains(&format!(":{inode} ")))
-        .count()
 }
 
 /// Whether a program can be found in the lab's PATH: optional shells are used where they are.

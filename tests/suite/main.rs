@@ -7,7 +7,10 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, missing_docs)]
 
 mod architecture;
+mod blog;
+mod fcntl;
 mod lab;
+mod messages;
 mod not_opened;
 mod opening;
 mod operands;
@@ -15,3 +18,4 @@ mod options;
 mod refusals;
 mod replaced;
 mod values;
+mod verbose;

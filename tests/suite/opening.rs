@@ -131,19 +131,6 @@ fn a_terminal_that_is_locked_does_not_become_the_controlling_one() {
 }
 
 #[test]
-fn an_fcntl_lock_makes_a_missing_file_and_leaves_an_existing_one_alone() {
-    let lab = Lab::new();
-    if !lab.offers("--fcntl") {
-        return;
-    }
-    for mode in ["-x", "-s"] {
-        lab.sh(format!("rm -f l; umask 027; flock --fcntl {mode} l true; stat -c %a l; echo kept >l; flock --fcntl {mode} l cat l"))
-            .expect_out("640\nkept\n")
-            .expect_err("");
-    }
-}
-
-#[test]
 fn another_users_file_in_a_sticky_directory_is_opened() {
     let guard = std::fs::read_to_string("/proc/sys/fs/protected_regular").unwrap_or_default();
     if !rustix::process::geteuid().is_root() || guard.trim() == "0" {
