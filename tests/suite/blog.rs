@@ -223,9 +223,10 @@ fn a_descriptor_can_be_opened_in_every_way_and_let_go_in_every_way() {
 fn appending_or_reading_keeps_what_the_file_says() {
     in_every_shell(|lab, shell, inherits| {
         for open in ["8>>l", "8<l"] {
-            let script = format!("echo kept >l; exec {open}; flock -x 8; echo $?; cat l");
+            let script =
+                format!("echo kept >l; exec {open}; flock -x 8; flock -n l true; echo $?; cat l");
             lab.shell(shell, inherits.adapt(&script))
-                .expect_out("0\nkept\n")
+                .expect_out("1\nkept\n")
                 .expect_err("");
         }
     });

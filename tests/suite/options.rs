@@ -76,21 +76,39 @@ fn every_spelling_of_nonblock_and_of_a_timeout_gives_up() {
         "-xw.01",
         "-sw .01",
     ];
-    each_form(&lab, TWO, "flock 7; flock FORM 8; echo $?", "1", &forms);
+    each_form(
+        &lab,
+        TWO,
+        "flock 7 || exit; flock FORM 8; echo $?",
+        "1",
+        &forms,
+    );
 }
 
 #[test]
 fn nonblock_beats_a_timeout_in_either_order() {
     let lab = Lab::new();
     let forms = ["-n -w 9999", "-w 9999 -n", "-nw9999", "--wait=9999 --nb"];
-    each_form(&lab, TWO, "flock 7; flock FORM 8; echo $?", "1", &forms);
+    each_form(
+        &lab,
+        TWO,
+        "flock 7 || exit; flock FORM 8; echo $?",
+        "1",
+        &forms,
+    );
 }
 
 #[test]
 fn of_several_timeouts_the_last_one_wins() {
     let lab = Lab::new();
     let forms = ["-w 9999 -w .01", "--timeout 9999 --wait .01", "-w9999 -w0"];
-    each_form(&lab, TWO, "flock 7; flock FORM 8; echo $?", "1", &forms);
+    each_form(
+        &lab,
+        TWO,
+        "flock 7 || exit; flock FORM 8; echo $?",
+        "1",
+        &forms,
+    );
 }
 
 #[test]
@@ -109,7 +127,13 @@ fn every_spelling_of_the_conflict_exit_code_is_the_status_of_a_conflict() {
         "-nE9 -E5",
         "-w.01 -E5",
     ];
-    each_form(&lab, TWO, "flock 7; flock FORM 8; echo $?", "5", &forms);
+    each_form(
+        &lab,
+        TWO,
+        "flock 7 || exit; flock FORM 8; echo $?",
+        "5",
+        &forms,
+    );
 }
 
 #[test]
