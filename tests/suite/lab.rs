@@ -181,9 +181,12 @@ impl Lab {
     pub fn teach_queued(&self) {
         self.program(
             "bin/queued",
-            "#!/bin/sh\n\
-             until [ \"$(grep -c -e \"-> .*:$(stat -c %i \"$1\") \" /proc/locks)\" -ge \"$2\" ] ||\n\
-             [ -e \"${3-}\" ]; do :; done\n",
+            r#"#!/bin/sh
+tries=20000
+until [ -e "${3-}" ] || [ "$(grep -c -e "-> .*:$(stat -c %i "$1") " /proc/locks)" -ge "$2" ]; do
+    [ $((tries -= 1)) -gt 0 ] || exit
+done
+"#,
         );
     }
 

@@ -86,6 +86,22 @@ fn the_command_inherits_the_lock_at_the_lowest_free_number_above_2() {
 }
 
 #[test]
+fn a_closed_standard_descriptor_is_not_filled_by_the_lock_file() {
+    for closed in ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"] {
+        departure(
+            "the lowest free number may be that of the standard input",
+            |lab| {
+                lab.sh(format!(
+                    "exec 7>out 3>&-; flock l sh -c '{{ {LOOK}; }} >&7' {closed}; cat out"
+                ))
+                .expect_out("3\n")
+                .expect_err("");
+            },
+        );
+    }
+}
+
+#[test]
 fn what_the_command_leaves_behind_keeps_the_lock_unless_it_was_closed() {
     let lab = Lab::new();
     let script = "mkfifo go
@@ -125,8 +141,10 @@ fn a_terminal_that_is_locked_does_not_become_the_controlling_one() {
         .into_string()
         .expect("a name");
     // A leader of a session without a terminal gets the first one that it opens without O_NOCTTY.
-    let script = format!("exec setsid -w flock {name} sh -c 'echo ran; exec 9</dev/tty'");
-    let outcome = lab.sh(script).expect_out("ran\n");
+    let script = format!(
+        "exec setsid -w flock {name} sh -c 'flock -n {name} true; echo $?; exec 9</dev/tty'"
+    );
+    let outcome = lab.sh(script).expect_out("1\n");
     assert_ne!(outcome.code(), 0, "it has a terminal");
 }
 

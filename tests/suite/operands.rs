@@ -21,6 +21,30 @@ fn a_command_runs_under_the_lock_and_the_lock_ends_with_it() {
 }
 
 #[test]
+fn shared_locks_go_together_and_with_no_exclusive_one() {
+    let lab = Lab::new();
+    for (held, wanted, status) in [
+        ("-s", "-s", 0),
+        ("-s", "-x", 1),
+        ("-x", "-s", 1),
+        ("-x", "-x", 1),
+    ] {
+        lab.run([held, "l", "flock", "-n", wanted, "l", "true"])
+            .expect_code(status)
+            .expect_err("");
+    }
+}
+
+#[test]
+fn unlocking_a_path_waits_for_nobody_and_frees_nobody_elses_lock() {
+    let lab = Lab::new();
+    lab.sh("flock l flock -u l sh -c 'echo ran; flock -n l true; echo $?'")
+        .expect_code(0)
+        .expect_out("ran\n1\n")
+        .expect_err("");
+}
+
+#[test]
 fn one_operand_is_a_descriptor_whose_lock_outlives_flock() {
     let lab = Lab::new();
     lab.sh("exec 8<>l; flock 8; echo $?; flock -n l true; echo $?; flock -u 8; flock -n l true; echo $?")
