@@ -100,3 +100,11 @@ fn a_verbose_command_that_is_not_utf_8_is_echoed_as_it_came() {
         String::from_utf8_lossy(&said)
     );
 }
+
+#[test]
+fn whoever_is_told_1_for_a_full_stdout_does_not_have_the_lock() {
+    departure("the status is 1 and the lock is there", |lab| {
+        lab.sh("exec 8<>l; flock --verbose 8 >/dev/full; echo $?; flock -n l true; echo $?")
+            .expect_out("1\n0\n");
+    });
+}
