@@ -5,7 +5,7 @@
 //! They are as printed, with the lines restored that its page has lost. Replaced at run time are only the folder of the
 //! locks, what stands for the work, and `sleep`, by a nap that ends when it is told to.
 
-use crate::lab::{Lab, departure, installed};
+use crate::lab::{Lab, Outcome, departure, installed};
 
 /// Shells, and whether a command inherits a descriptor above 2 that `exec` opened: not from a Korn shell, which has to
 /// hand it on by `8>&8`.
@@ -57,6 +57,15 @@ impl Inherits {
         }
         script
     }
+}
+
+/// Runs a script to its end, from a file, and with a last line that is one: at the end of its input, and by `-c`, mksh
+/// keeps a copy of a descriptor that `exec` closes.
+#[track_caller]
+fn play(lab: &Lab, shell: &str, script: impl AsRef<str>) -> Outcome {
+    let script = format!("{}\n", script.as_ref());
+    std::fs::write(lab.file("script"), script).expect("the script");
+    lab.sh(format!("exec {shell} script"))
 }
 
 /// Puts a script of the article on the stage, and teaches it to nap: `nap` says so in the FIFO `began`, and wakes up by
@@ -211,7 +220,7 @@ fn a_descriptor_can_be_opened_in_every_way_and_let_go_in_every_way() {
                 let script = format!(
                     ": >l; exec {open}; flock -x 8 || exit; flock -n l true; echo $?; {end}; flock -n l true; echo $?"
                 );
-                lab.shell(shell, inherits.adapt(&script))
+                play(lab, shell, inherits.adapt(&script))
                     .expect_out("1\n0\n")
                     .expect_err("");
             }
@@ -225,7 +234,7 @@ fn appending_or_reading_keeps_what_the_file_says() {
         for open in ["8>>l", "8<l"] {
             let script =
                 format!("echo kept >l; exec {open}; flock -x 8; flock -n l true; echo $?; cat l");
-            lab.shell(shell, inherits.adapt(&script))
+            play(lab, shell, inherits.adapt(&script))
                 .expect_out("1\nkept\n")
                 .expect_err("");
         }
@@ -256,7 +265,7 @@ fn a_descriptor_from_a_variable_works_by_eval() {
             "N=9; LCK=l; eval \"exec $N>$LCK\"; eval \"flock -x $N {hand_on}\"; echo $?; flock -n l true; echo $?; \
              eval \"exec $N>&-\"; flock -n l true; echo $?"
         );
-        lab.shell(shell, script)
+        play(lab, shell, script)
             .expect_out("0\n1\n0\n")
             .expect_err("");
     });
@@ -267,8 +276,7 @@ fn a_descriptor_that_the_shell_chose_can_be_locked() {
     for shell in ["bash", "zsh"].into_iter().filter(|shell| installed(shell)) {
         let script = "exec {fd}>l; flock -x $fd; echo $? $(( fd > 9 )); flock -n l true; echo $?; \
                       exec {fd}>&-; flock -n l true; echo $?";
-        Lab::new()
-            .shell(shell, script)
+        play(&Lab::new(), shell, script)
             .expect_out("0 1\n1\n0\n")
             .expect_err("");
     }
@@ -290,10 +298,10 @@ fn a_lock_can_be_cleaned_up_after() {
     );
     let script = script.replace(critical, "flock -n l true; echo inside $?");
     let script = format!("LOCK_FILE=l lock_file=l\n{script}flock -n l true; echo outside $?");
-    lab.bash(&script)
+    play(&lab, "bash", &script)
         .expect_out("inside 1\nremoved lock here\nremoved lock file\noutside 0\n")
         .expect_err("");
-    lab.bash(format!("exec 7>l; {script}"))
+    play(&lab, "bash", format!("exec 7>l; {script}"))
         .expect_out(
             "inside 1\nremoved lock here\nlock file still in use, not deleting\noutside 0\n",
         )
@@ -327,8 +335,7 @@ fn a_script_can_lock_itself() {
 fn a_korn_shell_hands_a_descriptor_on_when_it_is_told_to() {
     let script = "exec 8>l; flock 8 8>&8; echo $?; flock -n l true; echo $?; exec 8>&-; flock -n l true; echo $?";
     for shell in korn_shells() {
-        Lab::new()
-            .shell(shell, script)
+        play(&Lab::new(), shell, script)
             .expect_out("0\n1\n0\n")
             .expect_err("");
     }
@@ -337,9 +344,7 @@ fn a_korn_shell_hands_a_descriptor_on_when_it_is_told_to() {
 #[test]
 fn a_korn_shell_that_keeps_a_descriptor_to_itself_fails_and_is_told_how_to_hand_it_on() {
     for shell in korn_shells() {
-        let outcome = Lab::new()
-            .shell(shell, "exec 8>l; flock 8; echo $?")
-            .expect_out("65\n");
+        let outcome = play(&Lab::new(), shell, "exec 8>l; flock 8; echo $?").expect_out("65\n");
         assert!(
             outcome.err().starts_with("flock: 8: Bad file descriptor"),
             "{outcome:?}"
@@ -350,8 +355,7 @@ fn a_korn_shell_that_keeps_a_descriptor_to_itself_fails_and_is_told_how_to_hand_
             ("-x -w 1 8", "8 8>&8"),
         ] {
             departure("`Bad file descriptor` has cost many an evening", |lab| {
-                let said = lab
-                    .shell(shell, format!("exec 8>l; flock {call}; echo $?"))
+                let said = play(lab, shell, format!("exec 8>l; flock {call}; echo $?"))
                     .expect_out("65\n")
                     .err();
                 assert!(said.starts_with("flock: 8: Bad file descriptor"), "{said}");
@@ -365,7 +369,7 @@ fn a_korn_shell_that_keeps_a_descriptor_to_itself_fails_and_is_told_how_to_hand_
 #[test]
 fn a_descriptor_that_no_shell_has_open_brings_no_such_advice() {
     in_every_shell(|lab, shell, _| {
-        lab.shell(shell, "flock 8; echo $?")
+        play(lab, shell, "exec 8>&-; flock 8; echo $?")
             .expect_out("65\n")
             .expect_err("flock: 8: Bad file descriptor\n");
     });

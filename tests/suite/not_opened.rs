@@ -179,6 +179,14 @@ fn for_a_command_that_is_missing_no_file_is_made() {
 }
 
 #[test]
+fn a_conflict_comes_before_a_missing_command() {
+    let lab = Lab::new();
+    lab.run(["l", "flock", "-n", "-E", "9", "l", "nosuch"])
+        .expect_code(9)
+        .expect_err("");
+}
+
+#[test]
 fn without_a_free_descriptor_no_file_can_be_opened() {
     let lab = Lab::new();
     let outcome = lab.sh("ulimit -n 3; exec flock l echo ran");

@@ -7,6 +7,17 @@ use crate::lab::{Lab, departure, installed};
 /// What a command prints that looks for the file `l` among its descriptors: the numbers at which it is open.
 const LOOK: &str = "for f in /proc/$$/fd/*; do [ $f -ef l ] && echo ${f##*/}; done";
 
+/// The same for the flags of those descriptors.
+const FLAGS: &str =
+    "for f in /proc/$$/fd/*; do [ $f -ef l ] && grep flags: /proc/$$/fdinfo/${f##*/}; done";
+
+/// What `FLAGS` has printed, as a number.
+#[track_caller]
+fn flags(printed: &str) -> u32 {
+    let octal = printed.trim_start_matches("flags:").trim();
+    u32::from_str_radix(octal, 8).unwrap_or_else(|_| panic!("flags of one descriptor: {printed}"))
+}
+
 #[test]
 fn a_missing_file_is_made_with_mode_0666_less_the_umask() {
     for (umask, mode) in [
@@ -83,6 +94,18 @@ fn the_command_inherits_the_lock_at_the_lowest_free_number_above_2() {
             .expect_out(&format!("{number}\n"))
             .expect_err("");
     }
+}
+
+#[test]
+fn the_inherited_descriptor_only_reads_blocks_and_stays_open() {
+    let lab = Lab::new();
+    let printed = lab.run(["l", "sh", "-c", FLAGS]).expect_err("").out();
+    let (access, nonblock, close_on_exec) = (0o3, 0o4000, 0o200_0000);
+    assert_eq!(
+        flags(&printed) & (access | nonblock | close_on_exec),
+        0,
+        "{printed}"
+    );
 }
 
 #[test]
@@ -174,21 +197,17 @@ fn where_an_exclusive_lock_needs_a_writable_descriptor_the_file_is_reopened_for_
     // NFS, where the kernel makes an fcntl(2) lock of it.
     for error in ["EBADF", "EIO"] {
         let inject = format!("inject=flock:error={error}:when=1");
-        let args = [
-            "l",
-            "sh",
-            "-c",
-            "echo x >>l; flock -n l true; echo $?; grep flags /proc/$$/fdinfo/3",
-        ];
-        let Some(command) = lab.injected("l", &inject, &args) else {
+        let look = format!("echo x >>l; flock -n l true; echo $?; {FLAGS}");
+        let Some(command) = lab.injected("l", &inject, &["l", "sh", "-c", &look]) else {
             return;
         };
         let said = lab.finish(command).expect_err("").out();
-        let (held, flags) = said.split_once('\n').expect("two lines");
+        let (held, printed) = said.split_once('\n').expect("two lines");
         assert_eq!(held, "1", "{error}");
-        assert!(
-            flags.trim_end().ends_with('2'),
-            "{error}: not read-write: {flags}"
+        assert_eq!(
+            flags(printed) & 0o3,
+            0o2,
+            "{error}: not read-write: {printed}"
         );
     }
 }
