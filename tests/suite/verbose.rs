@@ -1,6 +1,7 @@
 //! What `--verbose` tells, and where.
 
 use std::os::unix::fs::symlink;
+use std::time::Instant;
 
 use crate::lab::{Lab, departure, word};
 
@@ -107,4 +108,35 @@ fn whoever_is_told_1_for_a_full_stdout_does_not_have_the_lock() {
         lab.sh("exec 8<>l; flock --verbose 8 >/dev/full; echo $?; flock -n l true; echo $?")
             .expect_out("1\n0\n");
     });
+}
+
+#[test]
+fn the_time_that_is_told_is_the_time_that_was_waited() {
+    let lab = Lab::new();
+    lab.teach_queued();
+    let start = Instant::now();
+    // The kernel's clock ticks three times, which takes no less than two hundredths of a second.
+    let said = lab
+        .sh(
+            "exec 9<>l; flock 9; flock --verbose l true 9>&- & queued l 1
+            read last idle </proc/uptime; ticks=0
+            until [ $ticks = 3 ]; do
+                read now idle </proc/uptime; [ $now = $last ] || ticks=$((ticks + 1)); last=$now
+            done
+            flock -u 9; wait",
+        )
+        .expect_code(0)
+        .expect_err("")
+        .out();
+    let line = said.lines().next().expect("a line");
+    assert!(tells_the_time(line), "{said}");
+    let told = line
+        .split(' ')
+        .nth(4)
+        .and_then(|number| number.parse::<f64>().ok());
+    let told = told.expect("seconds");
+    assert!(
+        told >= 0.02 && told <= start.elapsed().as_secs_f64(),
+        "{said}"
+    );
 }
