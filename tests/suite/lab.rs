@@ -167,6 +167,76 @@ impl Lab {
         command
     }
 
+    /// An executable script in the folder. A child writes it: were this process to hold it open for writing just when
+    /// another test's thread forks, nobody could execute it (`ETXTBSY`).
+    pub fn program(&self, name: &str, script: &str) {
+        let mut writer = self.command("/bin/sh");
+        writer.args(["-c", "printf %s \"$2\" >\"$1\" && chmod +x \"$1\"", "sh"]);
+        writer.args([name, script]);
+        self.finish(writer).expect_code(0);
+    }
+
+    /// A program `queued FILE N [LOG]` for scripts, which returns as soon as N processes wait for a lock on FILE, or LOG
+    /// exists.
+    pub fn teach_queued(&self) {
+        self.program(
+            "bin/queued",
+            r#"#!/bin/sh
+tries=20000
+until [ -e "${3-}" ] || [ "$(grep -c -e "-> .*:$(stat -c %i "$1") " /proc/locks)" -ge "$2" ]; do
+    [ $((tries -= 1)) -gt 0 ] || exit
+done
+"#,
+        );
+    }
+
+    /// A script to be run by someone for whom permissions hold: root without its capabilities, or just us. `None` where
+    /// root cannot shed them.
+    pub fn powerless(&self, script: &str) -> Option<Command> {
+        if !rustix::process::geteuid().is_root() {
+            let mut command = self.command("/bin/sh");
+            command.args(["-c", script]);
+            return Some(command);
+        }
+        let mut command = self.command("setpriv");
+        command.args(["--bounding-set=-all", "--inh-caps=-all", "/bin/sh", "-c"]);
+        command.arg(script);
+        installed("setpriv").then_some(command)
+    }
+
+    /// `flock` with these arguments, some of whose system calls on this file are made to fail by strace (`inject=...`).
+    /// `None` where there is no strace or it may not trace.
+    pub fn injected(&self, file: &str, inject: &str, args: &[&str]) -> Option<Command> {
+        static TRACES: OnceLock<bool> = OnceLock::new();
+        let strace = |program: &str| {
+            let mut command = self.command("strace");
+            command.args(["--quiet=all", "-o", "/dev/null", "-e", inject]);
+            if !file.is_empty() {
+                // As it stands in the arguments of a call, and as the name of a descriptor.
+                command.args(["-P", file, "-P"]).arg(self.file(file));
+            }
+            command.arg(program);
+            command
+        };
+        let traces = || installed("strace") && self.finish(strace("true")).code() == 0;
+        TRACES.get_or_init(traces).then(|| {
+            let mut command = strace("flock");
+            command.args(args);
+            command
+        })
+    }
+
+    /// The names in the scratch folder, without our own `bin`.
+    pub fn names(&self) -> Vec<OsString> {
+        let mut names: Vec<_> = std::fs::read_dir(self.path())
+            .expect("the folder can be read")
+            .map(|entry| entry.expect("an entry").file_name())
+            .filter(|name| name != "bin")
+            .collect();
+        names.sort();
+        names
+    }
+
     /// Runs `flock` with these arguments to its end.
     #[track_caller]
     pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Outcome {

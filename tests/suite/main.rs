@@ -7,5 +7,16 @@
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, missing_docs)]
 
 mod architecture;
+mod blog;
 mod documents;
+mod fcntl;
 mod lab;
+mod messages;
+mod not_opened;
+mod opening;
+mod operands;
+mod options;
+mod refusals;
+mod replaced;
+mod values;
+mod verbose;

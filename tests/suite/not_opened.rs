@@ -1,0 +1,201 @@
+//! Paths and locks that are refused, each with its reason and its status, and what may not be made.
+
+use std::os::unix::fs::symlink;
+use std::os::unix::net::UnixListener;
+
+use crate::lab::{Lab, Outcome, departure, installed};
+
+/// Injects into the opening of `l`.
+const OPENING: &str = "inject=?open,openat:error=";
+
+#[track_caller]
+fn expect_cannot_open(outcome: Outcome, path: &str, reason: &str) {
+    outcome
+        .expect_code(66)
+        .expect_out("")
+        .expect_err(&format!("flock: cannot open lock file {path}: {reason}\n"));
+}
+
+#[test]
+fn a_path_that_leads_nowhere_cannot_be_opened() {
+    let lab = Lab::new();
+    symlink("loop", lab.file("loop")).expect("a link");
+    std::fs::write(lab.file("l"), "").expect("l");
+    let long = "x".repeat(256);
+    for (path, reason) in [
+        ("no/l", "No such file or directory"),
+        ("l/l", "Not a directory"),
+        ("l/", "Not a directory"),
+        ("loop", "Too many levels of symbolic links"),
+        (&long, "File name too long"),
+    ] {
+        expect_cannot_open(lab.run([path, "echo", "ran"]), path, reason);
+    }
+    assert_eq!(lab.names(), ["l", "loop"]);
+}
+
+#[test]
+fn a_file_that_may_not_be_read_cannot_be_opened() {
+    let lab = Lab::new();
+    for mode in ["222", "000"] {
+        let script = format!("rm -f l; : >l; chmod {mode} l; exec flock l echo ran");
+        let Some(command) = lab.powerless(&script) else {
+            return;
+        };
+        expect_cannot_open(lab.finish(command), "l", "Permission denied");
+    }
+}
+
+#[test]
+fn a_file_that_may_not_be_made_cannot_be_opened() {
+    let lab = Lab::new();
+    let Some(command) = lab.powerless("mkdir d; chmod 555 d; exec flock d/l echo ran") else {
+        return;
+    };
+    expect_cannot_open(lab.finish(command), "d/l", "Permission denied");
+}
+
+#[test]
+fn a_fifo_or_a_socket_is_refused_at_once_and_called_what_it_is() {
+    let refused = |outcome: Outcome, path: &str, kinds: &[&str]| {
+        let outcome = outcome.expect_code(66).expect_out("");
+        let said = outcome.err();
+        assert!(
+            said.starts_with(&format!("flock: cannot open lock file {path}: ")),
+            "{said}"
+        );
+        let said = said.to_lowercase();
+        assert!(kinds.iter().any(|kind| said.contains(kind)), "{said}");
+    };
+    departure(
+        "the reference waits for a writer, or locks what vanishes with its readers",
+        |lab| {
+            // First with both ends open already, where nobody would have to wait.
+            refused(
+                lab.sh("mkfifo l; exec 8<>l; exec flock l echo ran"),
+                "l",
+                &["fifo", "named pipe"],
+            );
+            refused(lab.run(["l", "echo", "ran"]), "l", &["fifo", "named pipe"]);
+        },
+    );
+    departure("`No such device or address` is no help", |lab| {
+        let _socket = UnixListener::bind(lab.file("l")).expect("a socket");
+        refused(lab.run(["l", "echo", "ran"]), "l", &["socket"]);
+    });
+}
+
+#[test]
+fn a_failed_opening_has_a_status_by_its_reason() {
+    let lab = Lab::new();
+    for (error, status, reason) in [
+        ("EMFILE", 71, "Too many open files"),
+        ("ENFILE", 71, "Too many open files in system"),
+        ("ENOMEM", 71, "Cannot allocate memory"),
+        ("ENOSPC", 73, "No space left on device"),
+        ("EROFS", 73, "Read-only file system"),
+        ("EPERM", 66, "Operation not permitted"),
+        ("ENXIO", 66, "No such device or address"),
+    ] {
+        let Some(command) = lab.injected("l", &format!("{OPENING}{error}"), &["l", "echo", "ran"])
+        else {
+            return;
+        };
+        lab.finish(command)
+            .expect_code(status)
+            .expect_out("")
+            .expect_err(&format!("flock: cannot open lock file l: {reason}\n"));
+    }
+}
+
+#[test]
+fn a_read_only_or_full_file_system_is_a_file_that_cannot_be_created() {
+    let lab = Lab::new();
+    for (options, reason) in [
+        ("ro", "Read-only file system"),
+        ("nr_inodes=1", "No space left on device"),
+    ] {
+        let mount = format!(
+            "mkdir -p m; mount -t tmpfs -o {options} none m 2>&- || exit 99; exec flock m/l echo ran"
+        );
+        let mut command = lab.command("unshare");
+        command.args(["-rm", "sh", "-c", &mount]);
+        if !installed("unshare") {
+            return;
+        }
+        let outcome = lab.finish(command);
+        if outcome.code() == 99 || outcome.err().starts_with("unshare: ") {
+            // Mounting takes a user namespace, which some systems keep from users.
+            return;
+        }
+        outcome
+            .expect_code(73)
+            .expect_out("")
+            .expect_err(&format!("flock: cannot open lock file m/l: {reason}\n"));
+    }
+}
+
+#[test]
+fn a_lock_call_that_fails_for_good_is_a_status_of_its_own() {
+    let lab = Lab::new();
+    for (options, inject, status, reason) in [
+        ("-x", "flock:error=EBADF", 65, "Bad file descriptor"),
+        ("-s", "flock:error=EBADF:when=1", 65, "Bad file descriptor"),
+        (
+            "-x",
+            "flock:error=EOPNOTSUPP",
+            65,
+            "Operation not supported",
+        ),
+        ("-x", "flock:error=ENOLCK", 71, "No locks available"),
+        ("-x", "flock:error=ENOMEM", 71, "Cannot allocate memory"),
+    ] {
+        let Some(command) = lab.injected(
+            "l",
+            &format!("inject={inject}"),
+            &[options, "l", "echo", "ran"],
+        ) else {
+            return;
+        };
+        lab.finish(command)
+            .expect_code(status)
+            .expect_out("")
+            .expect_err(&format!("flock: l: {reason}\n"));
+    }
+}
+
+#[test]
+fn for_a_command_that_is_missing_no_file_is_made() {
+    for command in ["nosuch", "./nosuch", "/no/such", "-n"] {
+        departure("a typing error leaves no file", |lab| {
+            lab.run(["new", command])
+                .expect_code(69)
+                .expect_err(&format!(
+                    "flock: failed to execute {command}: No such file or directory\n"
+                ));
+            assert!(lab.names().is_empty(), "{:?}", lab.names());
+        });
+    }
+}
+
+#[test]
+fn a_conflict_comes_before_a_missing_command() {
+    let lab = Lab::new();
+    lab.run(["l", "flock", "-n", "-E", "9", "l", "nosuch"])
+        .expect_code(9)
+        .expect_err("");
+}
+
+#[test]
+fn without_a_free_descriptor_no_file_can_be_opened() {
+    let lab = Lab::new();
+    let outcome = lab.sh("ulimit -n 3; exec flock l echo ran");
+    if outcome.code() == 127 {
+        // A dynamic loader needs a descriptor as well; only a static program gets as far as this.
+        return;
+    }
+    outcome
+        .expect_code(71)
+        .expect_out("")
+        .expect_err("flock: cannot open lock file l: Too many open files\n");
+}

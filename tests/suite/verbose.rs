@@ -1,0 +1,142 @@
+//! What `--verbose` tells, and where.
+
+use std::os::unix::fs::symlink;
+use std::time::Instant;
+
+use crate::lab::{Lab, departure, word};
+
+/// Whether this line says how long it took, to the microsecond.
+fn tells_the_time(line: &str) -> bool {
+    let number = line
+        .strip_prefix("flock: getting lock took ")
+        .and_then(|rest| rest.strip_suffix(" seconds"))
+        .and_then(|number| number.split_once('.'));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    number.is_some_and(|(whole, parts)| digits(whole) && digits(parts) && parts.len() == 6)
+}
+
+/// What a verbose call is to say, line by line.
+#[track_caller]
+fn expect_story(lines: &[&str], command: &str) {
+    assert_eq!(lines.len(), 3, "{lines:?}");
+    assert!(tells_the_time(lines[0]), "{lines:?}");
+    assert_eq!(lines[1], format!("flock: executing {command}"), "{lines:?}");
+    assert_eq!(lines[2], "ran", "{lines:?}");
+}
+
+/// Calls, and the command that each will name.
+const CALLS: &[(&str, &str)] = &[
+    ("--verbose l echo ran", "echo"),
+    ("--verbose -o l echo ran", "echo"),
+    ("--verbose -w 9 l -c 'echo ran'", "/bin/sh"),
+];
+
+#[test]
+fn verbose_tells_on_stdout_how_long_it_took_and_what_is_run() {
+    let lab = Lab::new();
+    for (args, command) in CALLS {
+        let said = lab
+            .sh(format!("exec flock {args}"))
+            .expect_code(0)
+            .expect_err("")
+            .out();
+        // In whatever order: the reference buffers its own lines when they go into a pipe.
+        let mut lines: Vec<_> = said.lines().collect();
+        lines.sort_by_key(|line| (*line == "ran", line.contains("executing")));
+        expect_story(&lines, command);
+    }
+}
+
+#[test]
+fn verbose_lines_come_before_the_output_of_the_command() {
+    for (args, command) in CALLS.iter().chain(&[("--verbose -F l echo ran", "echo")]) {
+        departure(
+            "its own lines are in a buffer while the command writes, with -F for ever",
+            |lab| {
+                let said = lab
+                    .sh(format!("exec flock {args}"))
+                    .expect_code(0)
+                    .expect_err("")
+                    .out();
+                expect_story(&said.lines().collect::<Vec<_>>(), command);
+            },
+        );
+    }
+}
+
+#[test]
+fn a_verbose_conflict_and_a_verbose_timeout_are_told_apart_on_stderr() {
+    let lab = Lab::new();
+    for (options, said) in [
+        ("-n", "failed to get lock"),
+        ("-w 0", "failed to get lock"),
+        ("-w .01", "timeout while waiting to get lock"),
+    ] {
+        lab.sh(format!("exec 8<>l 7<>l; flock 8; flock --verbose {options} l echo ran; flock {options} --verbose 7"))
+            .expect_code(1)
+            .expect_out("")
+            .expect_err(&format!("flock: {said}\n").repeat(2));
+    }
+}
+
+#[test]
+fn verbose_on_a_descriptor_tells_the_time_only() {
+    let said = Lab::new()
+        .sh("exec 8<>l; flock --verbose 8")
+        .expect_code(0)
+        .expect_err("")
+        .out();
+    assert!(tells_the_time(said.trim_end()), "{said}");
+}
+
+#[test]
+fn a_verbose_command_that_is_not_utf_8_is_echoed_as_it_came() {
+    let lab = Lab::new();
+    symlink("/bin/true", lab.file(word(b"bin/t\xff"))).expect("a command");
+    let args = ["--verbose".into(), "l".into(), word(b"t\xff")];
+    let said = lab.run(args).expect_code(0).stdout;
+    assert!(
+        said.ends_with(b"\nflock: executing t\xff\n"),
+        "{}",
+        String::from_utf8_lossy(&said)
+    );
+}
+
+#[test]
+fn whoever_is_told_1_for_a_full_stdout_does_not_have_the_lock() {
+    departure("the status is 1 and the lock is there", |lab| {
+        lab.sh("exec 8<>l; flock --verbose 8 >/dev/full; echo $?; flock -n l true; echo $?")
+            .expect_out("1\n0\n");
+    });
+}
+
+#[test]
+fn the_time_that_is_told_is_the_time_that_was_waited() {
+    let lab = Lab::new();
+    lab.teach_queued();
+    let start = Instant::now();
+    // The kernel's clock ticks three times, which takes no less than two hundredths of a second.
+    let said = lab
+        .sh(
+            "exec 9<>l; flock 9; flock --verbose l true 9>&- & queued l 1
+            read last idle </proc/uptime; ticks=0
+            until [ $ticks = 3 ]; do
+                read now idle </proc/uptime; [ $now = $last ] || ticks=$((ticks + 1)); last=$now
+            done
+            flock -u 9; wait",
+        )
+        .expect_code(0)
+        .expect_err("")
+        .out();
+    let line = said.lines().next().expect("a line");
+    assert!(tells_the_time(line), "{said}");
+    let told = line
+        .split(' ')
+        .nth(4)
+        .and_then(|number| number.parse::<f64>().ok());
+    let told = told.expect("seconds");
+    assert!(
+        told >= 0.02 && told <= start.elapsed().as_secs_f64(),
+        "{said}"
+    );
+}
