@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 
 use super::scan::{Scanned, scan};
-use super::{Asked, Effect, Opt, Page, Usage, duration, number};
+use super::{Asked, Effect, Form, Opt, Page, Usage, duration, number};
 use crate::exit;
 use crate::lock::{Kind, Mode, Wait};
 use crate::request::{Job, Manner, Request, Target, Verbosity};
@@ -15,10 +15,22 @@ pub static PAGE: Page = Page {
     name: "flock",
     about: "Locks for shell scripts: queue up, or do something else while it is taken.",
     forms: &[
-        "[OPTION]... NUMBER                     lock a descriptor the script has open",
-        "[OPTION]... FILE COMMAND [ARGUMENT]... run a command under a lock on FILE",
-        "[OPTION]... FILE -c LINE               run a line of shell under it",
-        "[OPTION]... --fd NUMBER COMMAND [ARGUMENT]...",
+        Form {
+            words: "[OPTION]... NUMBER",
+            help: "lock a descriptor that the script has open",
+        },
+        Form {
+            words: "[OPTION]... FILE COMMAND [ARGUMENT]...",
+            help: "run a command under a lock on FILE",
+        },
+        Form {
+            words: "[OPTION]... FILE -c LINE",
+            help: "run a line of shell under it",
+        },
+        Form {
+            words: "[OPTION]... --fd NUMBER COMMAND [ARGUMENT]...",
+            help: "run a command under a lock on NUMBER",
+        },
     ],
     options: || OPTIONS.iter().map(Opt::shown).collect(),
     closing: "\
@@ -125,7 +137,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "c",
         long: &["command"],
-        effect: Effect::Elsewhere("LINE", "it goes behind the lock file: flock FILE -c LINE"),
+        effect: Effect::BehindFile("LINE", "it goes behind the lock file: flock FILE -c LINE"),
         help: "behind FILE: run a line of shell, by $SHELL -c",
         manual: "Only as the word after FILE, and with exactly one word after it. /bin/sh when SHELL is unset or empty.",
     },
@@ -215,7 +227,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
         descriptor: None,
         verbosity: Verbosity::Quiet,
     };
-    match scan(OPTIONS, words, &mut draft)? {
+    match scan(OPTIONS, &words, &mut draft)? {
         Scanned::Help => Ok(Asked::Help),
         Scanned::Version => Ok(Asked::Version),
         Scanned::Operands(operands) => draft.request(operands).map(Asked::Request),

@@ -18,8 +18,8 @@ pub struct Page {
     pub name: &'static str,
     /// One sentence.
     pub about: &'static str,
-    /// The forms that a call can have, without the name.
-    pub forms: &'static [&'static str],
+    /// The forms that a call can have.
+    pub forms: &'static [Form],
     /// Its options, in the order in which they are shown.
     pub options: fn() -> Vec<Shown>,
     /// What comes after the options.
@@ -40,6 +40,15 @@ impl Page {
     }
 }
 
+/// One way to call a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Form {
+    /// The words after the name.
+    pub words: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+}
+
 /// An option as a user sees it.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
@@ -49,10 +58,21 @@ pub struct Shown {
     pub long: &'static [&'static str],
     /// The name of its value, if it takes one.
     pub value: Option<&'static str>,
+    /// Where it stands.
+    pub place: Place,
     /// One line.
     pub help: &'static str,
     /// What the manual adds to that line: sentences.
     pub manual: &'static str,
+}
+
+/// Where an option stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// Before the first operand, like any option.
+    Ahead,
+    /// Behind the lock file.
+    BehindFile,
 }
 
 /// An option: how a user sees it, and what it does to the draft of a request.
@@ -71,8 +91,9 @@ enum Effect<D: 'static> {
     Flag(fn(&mut D)),
     /// With a value of this name.
     Value(&'static str, fn(&mut D, &OsStr) -> Result<(), Usage>),
-    /// Not an option where options are read, but a word with a value of this name, and with a place of its own.
-    Elsewhere(&'static str, &'static str),
+    /// Not an option where options are read, but a word behind the lock file, with a value of this name; and how it is
+    /// to be written.
+    BehindFile(&'static str, &'static str),
     /// `--help`
     Help,
     /// `--version`
@@ -81,14 +102,16 @@ enum Effect<D: 'static> {
 
 impl<D> Opt<D> {
     fn shown(&self) -> Shown {
-        let value = match self.effect {
-            Effect::Value(name, _) | Effect::Elsewhere(name, _) => Some(name),
-            _ => None,
+        let (value, place) = match self.effect {
+            Effect::Value(name, _) => (Some(name), Place::Ahead),
+            Effect::BehindFile(name, _) => (Some(name), Place::BehindFile),
+            Effect::Flag(_) | Effect::Help | Effect::Version => (None, Place::Ahead),
         };
         Shown {
             short: self.short,
             long: self.long,
             value,
+            place,
             help: self.help,
             manual: self.manual,
         }

@@ -1,6 +1,7 @@
 //! The scanner: options up to the first operand, as getopt_long(3) reads them with a leading `+`.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 
 use lexopt::{Arg, Parser};
 
@@ -20,10 +21,10 @@ pub(super) enum Scanned {
 /// Reads the options of the table into the draft.
 pub(super) fn scan<D>(
     table: &'static [Opt<D>],
-    words: Vec<OsString>,
+    words: &[OsString],
     draft: &mut D,
 ) -> Result<Scanned, Usage> {
-    let mut parser = Parser::from_args(words);
+    let mut parser = Parser::from_args(words.to_vec());
     loop {
         let (option, spelling) = match parser.next() {
             Ok(None) => return Ok(Scanned::Operands(Vec::new())),
@@ -33,43 +34,44 @@ pub(super) fn scan<D>(
                     std::iter::once(first).chain(rest).collect(),
                 ));
             }
-            Ok(Some(Arg::Short(letter))) => (by_letter(table, letter)?, Spelling::Short(letter)),
-            Ok(Some(Arg::Long(name))) => (by_name(table, name)?, Spelling::Long),
-            Err(_) => {
-                return Err(Usage::new(
-                    "options take their values as --option=value or --option value",
-                ));
+            Ok(Some(Arg::Short(letter))) => {
+                let option =
+                    by_letter(table, letter).ok_or_else(|| unknown_letter(words, letter))?;
+                (option, Spelling::Short(letter))
             }
+            Ok(Some(Arg::Long(name))) => {
+                let (option, long) =
+                    by_name(table, name)?.ok_or_else(|| unknown_name(words, name))?;
+                (option, Spelling::Long(long))
+            }
+            // The one thing that is left: a value behind a letter that takes none.
+            Err(_) => return Err(unknown_letter(words, '=')),
         };
+        if let (Effect::Flag(_) | Effect::Help | Effect::Version, Spelling::Long(name)) =
+            (&option.effect, &spelling)
+            && parser.optional_value().is_some()
+        {
+            return Err(Usage::new(format!(
+                "option '--{name}' doesn't allow an argument"
+            )));
+        }
         match option.effect {
-            Effect::Flag(set) => {
-                set(draft);
-                if spelling == Spelling::Long && parser.optional_value().is_some() {
-                    return Err(Usage::new(format!(
-                        "option '--{}' doesn't allow an argument",
-                        option.long[0]
-                    )));
-                }
-            }
+            Effect::Flag(set) => set(draft),
             Effect::Value(_, set) => {
                 let value = parser.value().map_err(|_| {
                     Usage::new(match spelling {
                         Spelling::Short(letter) => {
                             format!("option requires an argument -- '{letter}'")
                         }
-                        Spelling::Long => {
-                            format!("option '--{}' requires an argument", option.long[0])
-                        }
+                        Spelling::Long(name) => format!("option '--{name}' requires an argument"),
                     })
                 })?;
                 set(draft, &value)?;
             }
-            Effect::Elsewhere(_, place) => {
+            Effect::BehindFile(_, place) => {
                 return Err(Usage::new(match spelling {
                     Spelling::Short(letter) => format!("invalid option -- '{letter}' ({place})"),
-                    Spelling::Long => {
-                        format!("unrecognized option '--{}' ({place})", option.long[0])
-                    }
+                    Spelling::Long(name) => format!("unrecognized option '--{name}' ({place})"),
                 }));
             }
             Effect::Help => return Ok(Scanned::Help),
@@ -79,49 +81,77 @@ pub(super) fn scan<D>(
 }
 
 /// How an option was written, for messages.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Spelling {
     Short(char),
-    Long,
+    /// The whole name, of which perhaps only the beginning was written.
+    Long(&'static str),
 }
 
-fn by_letter<D>(table: &'static [Opt<D>], letter: char) -> Result<&'static Opt<D>, Usage> {
-    let known = table.iter().find(|option| option.short.contains(letter));
-    known.ok_or_else(|| Usage::new(format!("invalid option -- '{letter}'")))
+fn by_letter<D>(table: &'static [Opt<D>], letter: char) -> Option<&'static Opt<D>> {
+    table.iter().find(|option| option.short.contains(letter))
 }
 
-/// A whole name, or the beginning of one that no other option has: names of the same option do not compete.
-fn by_name<D>(table: &'static [Opt<D>], name: &str) -> Result<&'static Opt<D>, Usage> {
-    if let Some(option) = table.iter().find(|option| option.long.contains(&name)) {
-        return Ok(option);
+/// An option and that of its names which was written, or whose beginning was, if no other option has one that begins
+/// so: names of the same option do not compete.
+type Named<D> = (&'static Opt<D>, &'static str);
+
+fn by_name<D>(table: &'static [Opt<D>], name: &str) -> Result<Option<Named<D>>, Usage> {
+    let names = || {
+        table
+            .iter()
+            .flat_map(|option| option.long.iter().map(move |long| (option, *long)))
+    };
+    if let Some(whole) = names().find(|(_, long)| *long == name) {
+        return Ok(Some(whole));
     }
-    let candidates = table
-        .iter()
-        .filter(|option| !matches!(option.effect, Effect::Elsewhere(..)))
-        .flat_map(|option| {
-            option
-                .long
-                .iter()
-                .filter(|long| long.starts_with(name))
-                .map(move |long| (option, *long))
-        })
-        .collect::<Vec<_>>();
-    match candidates.as_slice() {
-        [] => Err(Usage::new(format!("unrecognized option '--{name}'"))),
-        [(only, _), others @ ..] if others.iter().all(|(other, _)| std::ptr::eq(*other, *only)) => {
-            Ok(only)
-        }
-        _ => {
-            let mut message =
-                OsString::from(format!("option '--{name}' is ambiguous; possibilities:"));
-            for (_, long) in candidates {
-                message.push(OsStr::new(" '--"));
-                message.push(long);
-                message.push("'");
-            }
-            Err(Usage::new(message))
-        }
+    let begins = |(option, long): &Named<D>| {
+        long.starts_with(name) && !matches!(option.effect, Effect::BehindFile(..))
+    };
+    let candidates = || names().filter(begins);
+    let first = candidates().next();
+    if first.is_some_and(|(first, _)| candidates().any(|(other, _)| !std::ptr::eq(first, other))) {
+        let possible = candidates()
+            .map(|(_, long)| format!(" '--{long}'"))
+            .collect::<String>();
+        return Err(Usage::new(format!(
+            "option '--{name}' is ambiguous; possibilities:{possible}"
+        )));
     }
+    Ok(first)
+}
+
+/// The token is text; what is not UTF-8 in the word it comes from is said as it was written.
+fn unknown_letter(words: &[OsString], letter: char) -> Usage {
+    let odd = |word: &OsString| match str::from_utf8(word.as_bytes()) {
+        Err(error) if word.as_bytes().starts_with(b"-") => {
+            Some(word.as_bytes()[error.valid_up_to()])
+        }
+        _ => None,
+    };
+    let written = match words.iter().find_map(odd) {
+        Some(byte) if letter == char::REPLACEMENT_CHARACTER => vec![byte],
+        _ => letter.to_string().into_bytes(),
+    };
+    let mut message = OsString::from("invalid option -- '");
+    message.push(OsStr::from_bytes(&written));
+    message.push("'");
+    Usage::new(message)
+}
+
+/// The whole word, with its value.
+fn unknown_name(words: &[OsString], name: &str) -> Usage {
+    let token = format!("--{name}");
+    let is_it = |word: &&OsString| word.to_string_lossy().starts_with(&token);
+    let mut message = OsString::from("unrecognized option '");
+    message.push(
+        words
+            .iter()
+            .find(is_it)
+            .map_or(OsStr::new(&token), OsString::as_os_str),
+    );
+    message.push("'");
+    Usage::new(message)
 }
 
 #[cfg(test)]
@@ -166,7 +196,7 @@ mod tests {
         Opt {
             short: "c",
             long: &["command"],
-            effect: Effect::Elsewhere("C", "behind FILE"),
+            effect: Effect::BehindFile("C", "behind FILE"),
             help: "",
             manual: "",
         },
@@ -175,11 +205,10 @@ mod tests {
     fn read(line: &str) -> (Result<Scanned, String>, Seen) {
         let mut seen = Seen::new();
         let words = line
-            .split(' ')
-            .filter(|word| !word.is_empty())
+            .split_whitespace()
             .map(OsString::from)
-            .collect();
-        let scanned = scan(TABLE, words, &mut seen)
+            .collect::<Vec<_>>();
+        let scanned = scan(TABLE, &words, &mut seen)
             .map_err(|usage| usage.message().to_string_lossy().into_owned());
         (scanned, seen)
     }
@@ -240,8 +269,12 @@ mod tests {
             ("-z x", "invalid option -- 'z'"),
             ("--zeta x", "unrecognized option '--zeta'"),
             ("--alpha=1 x", "option '--alpha' doesn't allow an argument"),
+            ("--he=1", "option '--help' doesn't allow an argument"),
             ("-v", "option requires an argument -- 'v'"),
             ("--value", "option '--value' requires an argument"),
+            ("--val", "option '--val' requires an argument"),
+            ("-a=1", "invalid option -- '='"),
+            ("--zeta=1", "unrecognized option '--zeta=1'"),
             ("-c x", "invalid option -- 'c' (behind FILE)"),
         ] {
             assert_eq!(read(line).0, Err(message.into()), "{line}");

@@ -72,7 +72,9 @@ pub(super) fn find(image: &Image) -> io::Result<()> {
         };
         match error {
             Errno::ACCESS => worst = error,
-            Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT => {}
+            Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT => {
+                worst = if worst == Errno::ACCESS { worst } else { error };
+            }
             // Whether this one matters only executing can tell.
             _ => return Ok(()),
         }

@@ -51,8 +51,8 @@ impl Image {
 
     /// execve(2) with the environment as it stands – replaces this process. Returns only the error.
     ///
-    /// As execvp(3) of glibc: a path that leads nowhere is passed over, one that may not be executed is remembered
-    /// (`EACCES`), and what has no format that the kernel knows is run by `/bin/sh`.
+    /// As execvp(3) of glibc: a path that leads nowhere is passed over, and what has no format that the kernel knows is
+    /// run by `/bin/sh`. If there is nothing to execute, the last error counts, or `EACCES` if it came before.
     ///
     /// Async-signal-safe.
     pub fn exec(&mut self) -> io::Error {
@@ -75,7 +75,9 @@ impl Image {
             }
             match error {
                 libc::EACCES => worst = error,
-                libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {}
+                libc::ENOENT | libc::ENOTDIR | libc::ESTALE | libc::ENODEV | libc::ETIMEDOUT => {
+                    worst = if worst == libc::EACCES { worst } else { error };
+                }
                 _ => return io::Error::from_raw_os_error(error),
             }
         }

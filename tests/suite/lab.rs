@@ -2,6 +2,7 @@
 //! cannot hang for ever.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::panic::{self, AssertUnwindSafe};
@@ -21,11 +22,22 @@ const REFERENCE_HUNG: Duration = Duration::from_secs(5);
 const REFERENCE: &str = "/usr/bin/flock";
 
 /// What a script left behind: its end and everything it said.
-#[derive(Debug)]
 pub struct Outcome {
     pub status: ExitStatus,
     pub stdout: Vec<u8>,
     pub stderr: Vec<u8>,
+}
+
+impl fmt::Debug for Outcome {
+    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            to,
+            "{}\nstdout: {}\nstderr: {}",
+            self.status,
+            self.out(),
+            self.err()
+        )
+    }
 }
 
 impl Outcome {

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use fdlock::cli::Shown;
-use fdlock::cli::flock::{PAGE, parse};
+use fdlock::cli::flock::PAGE;
+use fdlock::cli::{Place, Shown};
 
 use super::page;
 
@@ -105,14 +105,9 @@ pub fn spellings(option: &Shown) -> Vec<String> {
     letters.chain(names).collect()
 }
 
-/// Whether it stands behind the lock file: where options are read, the program does not know it.
+/// Whether it stands behind the lock file.
 pub fn is_behind(option: &Shown) -> bool {
-    parse(vec![format!("--{}", option.long[0]).into()]).is_err_and(|usage| {
-        usage
-            .message()
-            .to_string_lossy()
-            .starts_with("unrecognized")
-    })
+    option.place == Place::BehindFile
 }
 
 /// The option list by `clap_mangen`, which knows nothing of further names, and puts `<>` around values.

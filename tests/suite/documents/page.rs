@@ -1,8 +1,8 @@
 //! The program's page as `clap` knows it, which draws `--help` and the manual's option list.
 
 use clap::{Arg, ArgAction, Command};
-use fdlock::cli::Shown;
 use fdlock::cli::flock::PAGE;
+use fdlock::cli::{Form, Shown};
 
 /// The text of `--help`.
 pub fn help() -> String {
@@ -12,10 +12,17 @@ pub fn help() -> String {
 /// The program's page as a `clap` command.
 pub fn command() -> Command {
     let page = &PAGE;
+    let width = page
+        .forms
+        .iter()
+        .map(|form| form.words.len())
+        .max()
+        .unwrap_or_default();
+    let form = |form: &Form| format!("{} {:width$}  {}", page.name, form.words, form.help);
     let usage = page
         .forms
         .iter()
-        .map(|form| format!("{} {form}", page.name))
+        .map(form)
         .collect::<Vec<_>>()
         .join("\n       ");
     Command::new(page.name)
