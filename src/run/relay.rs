@@ -10,6 +10,7 @@ use rustix::process::{Pid, Resource, WaitId, WaitIdOptions, WaitIdStatus};
 
 use super::{Ended, Error};
 use crate::sys::signal::{self, Arrival, Origin, Set, number};
+use crate::sys::watcher::Watcher;
 
 /// Waits for the command's end.
 pub(super) fn until_end(command: Pid, warn: &mut dyn FnMut(Error)) -> io::Result<Ended> {
@@ -103,6 +104,10 @@ impl Relay {
     /// calls it off; one that comes once the stop is pending removes it (the kernel does, signal(7)); and one that
     /// came between the two and was itself removed has reached the command as well, if it was for the whole group, and
     /// then the command is no longer stopped.
+    ///
+    /// *The other race:* the command against us. Somebody may continue the command and not us. It then ends while we
+    /// are stopped, and the lock that we hold open would outlast it for as long as nobody thinks of us. The watcher
+    /// continues us when the command ends; if that is before we have stopped, its `SIGCONT` is one that came first.
     fn stop_like(&mut self, signal: i32) -> io::Result<()> {
         let stop = if signal == number::STOP {
             number::TSTP
@@ -112,6 +117,8 @@ impl Relay {
         if signal::pending().has(number::CONT) {
             return Ok(());
         }
+        // Where there can be no watcher, the stop is still what the shell has to see.
+        let _watcher = Watcher::over(self.command);
         signal::send(rustix::process::getpid(), stop)?;
         if self.change(WaitIdOptions::NOWAIT)?.is_some() {
             signal::take_pending(Set::of(stop));

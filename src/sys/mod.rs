@@ -12,6 +12,7 @@ pub mod process;
 pub mod signal;
 pub mod stdio;
 pub mod timer;
+pub mod watcher;
 
 use std::io;
 
