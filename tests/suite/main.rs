@@ -8,4 +8,10 @@
 
 mod architecture;
 mod documents;
+mod ending;
+mod finding;
 mod lab;
+mod ranges;
+mod running;
+mod signals;
+mod waiting;
