@@ -14,4 +14,5 @@ mod lab;
 mod ranges;
 mod running;
 mod signals;
+mod terminal;
 mod waiting;

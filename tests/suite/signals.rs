@@ -140,14 +140,41 @@ fn flock_dies_of_the_signal_that_its_command_died_of() {
 #[test]
 fn a_shell_sees_128_and_the_number_of_the_signal() {
     departure(ORPHANS, |lab| {
+        // The shell's own word about it goes nowhere.
+        let script = "exec 2>/dev/null; flock l sh -c 'kill -TERM $PPID; read x; read x'
+            echo $?; flock -n l true; echo $?";
         let mut shell = lab.command("sh");
-        let script =
-            "flock l sh -c 'kill -TERM $PPID; read x; read x'; echo $?; flock -n l true; echo $?";
         shell.args(["-c", script]);
         let mut shell = lab.start(shell);
         shell.hears("143");
         shell.hears("0");
     });
+}
+
+#[test]
+fn flock_dies_of_a_signal_to_the_whole_group_though_its_command_dies_first() {
+    let lab = Lab::new();
+    for signal in ENDINGS.into_iter().chain([34, 50, 64]) {
+        for _ in 0..5 {
+            let (mut flock, _) = scripted(&lab, "echo ready $$; read x");
+            assert!(send(-flock.pid(), signal));
+            assert_eq!(flock.end(), End::Killed(signal));
+        }
+    }
+}
+
+#[test]
+fn flock_dies_of_a_signal_to_the_whole_group_that_was_stopped() {
+    let lab = Lab::new();
+    for _ in 0..20 {
+        let (mut flock, command) = scripted(&lab, "echo ready $$; read x");
+        assert!(send(-flock.pid(), libc::SIGSTOP));
+        flock.stops();
+        wait_until("the command stops", || stopped(command));
+        assert!(send(-flock.pid(), libc::SIGTERM));
+        assert!(send(-flock.pid(), libc::SIGCONT));
+        assert_eq!(flock.end(), End::Killed(libc::SIGTERM));
+    }
 }
 
 #[test]
@@ -269,11 +296,24 @@ fn a_stopped_pair_that_is_terminated_dies_when_it_is_continued() {
     departure(STOPS, |lab| {
         let (mut flock, command) = scripted(lab, "echo ready $$; kill -STOP $$; read x");
         flock.stops();
-        // What a shell's `kill %1` does.
         flock.signal(libc::SIGTERM);
         flock.signal(libc::SIGCONT);
         assert_eq!(flock.end(), End::Killed(libc::SIGTERM));
         assert!(!send(command, 0), "the command lives on");
+    });
+}
+
+#[test]
+fn a_stopped_pair_that_a_shell_kills_dies_of_it() {
+    departure(STOPS, |lab| {
+        for _ in 0..20 {
+            let (mut flock, _) = scripted(lab, "echo ready $$; kill -STOP $$; read x");
+            flock.stops();
+            // What a shell's `kill %1` does: the command has both by itself.
+            assert!(send(-flock.pid(), libc::SIGTERM));
+            assert!(send(-flock.pid(), libc::SIGCONT));
+            assert_eq!(flock.end(), End::Killed(libc::SIGTERM));
+        }
     });
 }
 

@@ -12,7 +12,7 @@ use super::live::Live;
 
 impl Lab {
     /// A command line, for [`Lab::at_terminal`] to start as the leader of a session.
-    pub fn leader<const N: usize>(&self, words: [&str; N]) -> Command {
+    pub fn leader(&self, words: &[&str]) -> Command {
         let mut command = self.ungrouped(words[0]);
         command.args(&words[1..]).leading_the_terminal();
         command
@@ -48,7 +48,7 @@ impl Lab {
     /// An interactive bash, bare of start-up files and of line editing.
     #[track_caller]
     pub fn bash_at_terminal(&self) -> Live {
-        let mut bash = self.leader(["bash", "--norc", "--noprofile", "--noediting", "-i"]);
+        let mut bash = self.leader(&["bash", "--norc", "--noprofile", "--noediting", "-i"]);
         bash.env("PS1", "").env("PS2", "").env("TERM", "dumb");
         let mut bash = self.at_terminal(bash);
         bash.say("ulimit -c 0; echo at your service");
