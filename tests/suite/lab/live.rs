@@ -50,8 +50,7 @@ impl Lab {
         Live {
             voice: Some(voice.into()),
             ear: Ear { source, heard },
-            over: process::pidfd_open(Pid::from_child(&child), PidfdFlags::empty())
-                .expect("a pidfd"),
+            over: over(&child),
             child,
             patience: self.patience,
             outlived: false,
@@ -254,7 +253,7 @@ impl Ear {
 }
 
 /// Which of the descriptors can be read, by the deadline; on a process that is when it ended.
-fn ready(descriptors: &[BorrowedFd<'_>], deadline: Instant) -> Vec<bool> {
+pub fn ready(descriptors: &[BorrowedFd<'_>], deadline: Instant) -> Vec<bool> {
     loop {
         let mut polled: Vec<PollFd<'_>> = descriptors
             .iter()
@@ -270,6 +269,11 @@ fn ready(descriptors: &[BorrowedFd<'_>], deadline: Instant) -> Vec<bool> {
             }
         }
     }
+}
+
+/// A descriptor that can be read once the child has ended.
+pub fn over(child: &Child) -> OwnedFd {
+    process::pidfd_open(Pid::from_child(child), PidfdFlags::empty()).expect("a pidfd")
 }
 
 /// Sends a signal of any number; false when that fails.
