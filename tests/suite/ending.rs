@@ -65,7 +65,7 @@ fn children_that_the_caller_left_behind_are_not_mistaken_for_the_command() {
         };
         let command = format!(
             "{wake}
-            until grep -q '^State:.[ZT]' /proc/$s/status || [ ! -e /proc/$s ]; do :; done
+            until grep -q '^State:.[ZT]' /proc/$s/status 2>/dev/null || [ ! -e /proc/$s ]; do :; done
             echo done; kill -9 $s 2>/dev/null; exit 3"
         );
         let script =

@@ -201,7 +201,7 @@ impl<'l> Storm<'l> {
     }
 
     /// Asserts that all is well when all have gone.
-    fn is_over(self) {
+    fn blows_over(self) {
         drop(self.mouth);
         assert!(
             ready(&[self.ear.as_fd()], self.deadline)[0],
@@ -243,7 +243,7 @@ fn the_count_is_exact_through_a_storm_of_kills() {
     });
     let killed = storm.unsure.load(Ordering::Relaxed);
     assert!(killed > 0, "nobody was killed in time");
-    storm.is_over();
+    storm.blows_over();
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn the_count_is_exact_while_the_lock_file_is_replaced() {
                 storm.many(scope, 3, 2, |storm, dice| storm.read(dice));
                 storm.many(scope, 4, 2, |storm, dice| storm.hold(dice, 2));
             });
-            storm.is_over();
+            storm.blows_over();
         },
     );
 }
@@ -287,5 +287,5 @@ fn the_count_is_exact_when_many_give_up() {
         });
     });
     assert!(storm.sure.load(Ordering::Relaxed) > 0, "all gave up");
-    storm.is_over();
+    storm.blows_over();
 }
