@@ -1,8 +1,9 @@
 //! Section 4: the command gets what the caller gave, and the caller gets the command's end.
 
 use crate::lab::inherit::{Inherit, signal_set};
+use crate::lab::kernel::waiters;
 use crate::lab::live::End;
-use crate::lab::{Lab, departure};
+use crate::lab::{Lab, departure, wait_until};
 
 /// The ways to run a command that must not differ in what the command sees.
 const WAYS: [&[&str]; 5] = [&["-x"], &["-F"], &["-o"], &["-w1000"], &["-F", "-w1000"]];
@@ -102,6 +103,32 @@ fn the_command_gets_every_ignored_signal_that_there_is() {
             command.ignoring(all.clone());
         });
     });
+}
+
+#[test]
+fn a_wait_leaves_no_trace_in_the_commands_world() {
+    for way in [&["-w1000"][..], &["-F", "-w1000"], &["-x"]] {
+        let lab = Lab::new();
+        let make = |command: &mut std::process::Command| {
+            command.ignoring([40, 64]);
+            command.blocking(signal_set([libc::SIGALRM, libc::SIGUSR1, 63, 64]));
+        };
+        let mut direct = lab.command("probe");
+        make(direct.args(["world", "world"]));
+        let (direct, _) = lab.world_of(direct);
+        let direct = direct.lines().filter(|line| line.starts_with("S"));
+
+        let holder = lab.hold(&[], "l");
+        let mut under = lab.flock(way.iter().chain(&["l", "probe", "world", "after"]));
+        make(&mut under);
+        let mut under = lab.start(under);
+        wait_until("it waits", || waiters(lab.file("l")) == 1);
+        holder.let_go();
+        assert_eq!(under.end(), End::Exited(0));
+        let after = std::fs::read_to_string(lab.file("after")).expect("a report");
+        let after = after.lines().filter(|line| line.starts_with("S"));
+        assert!(direct.eq(after.clone()), "{way:?}: {after:?}");
+    }
 }
 
 #[test]

@@ -113,6 +113,25 @@ fn queued_signals_arrive_all_and_in_order() {
 }
 
 #[test]
+fn the_callers_own_alarm_reaches_the_command() {
+    departure(ORPHANS, |lab| {
+        let heard = [50_000, 500_000, 5_000_000, 50_000_000].iter().any(|time| {
+            let mut flock = lab.flock(["l", "probe", "hear", "1"]);
+            flock.with_alarm_in(*time);
+            let mut flock = lab.start(flock);
+            // When it comes before the probe is ready for it, it ends the two of them.
+            let ready = flock.until("ready").is_ok();
+            if ready {
+                flock.comes_to("heard 14 ");
+                assert_eq!(flock.end(), End::Exited(HEARD_ALL));
+            }
+            ready
+        });
+        assert!(heard);
+    });
+}
+
+#[test]
 fn a_signal_goes_down_through_nested_locks() {
     departure(ORPHANS, |lab| {
         let mut flock = lab.start_flock(["a", "flock", "b", "flock", "c", "probe", "hear", "1"]);

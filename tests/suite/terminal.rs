@@ -288,3 +288,20 @@ fn a_command_may_be_a_shell_with_jobs_of_its_own() {
     bash.say("exit 5");
     bash.comes_to("status 5\n");
 }
+
+#[test]
+fn a_shell_that_suspends_itself_under_flock_has_the_terminal_again_after_fg() {
+    departure(STOPS, |lab| {
+        let mut bash = lab.bash_at_terminal();
+        bash.say("flock l bash --norc --noprofile --noediting -i; echo status $?");
+        bash.say("echo inner $$");
+        bash.comes_to("inner ");
+        let inner = bash.line().parse().expect("a pid");
+        bash.say("suspend");
+        sees_it_stopped(&mut bash, inner);
+        continues(&mut bash, "fg", inner);
+        bash.say("echo inner $((6 * 7)); exit 5");
+        bash.comes_to("inner 42\n");
+        bash.comes_to("status 5\n");
+    });
+}

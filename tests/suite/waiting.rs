@@ -217,7 +217,7 @@ fn a_signal_ends_a_wait_and_the_holder_stays() {
     let lab = Lab::new();
     let holder = lab.hold(&[], "l");
     for how in ["-x", "-s", "-w1000"] {
-        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1] {
+        for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, 34] {
             let mut waiter = waiting(&lab, [how, "l", "touch", "ran"]);
             waiter.signal(signal);
             assert_eq!(waiter.end(), End::Killed(signal), "{how}");
@@ -226,6 +226,17 @@ fn a_signal_ends_a_wait_and_the_holder_stays() {
     assert!(!lab.file("ran").exists());
     lab.run(["-n", "l", "true"]).expect_code(1);
     holder.let_go();
+}
+
+#[test]
+fn no_signal_is_the_timeouts_own_so_that_it_would_end_no_wait() {
+    let lab = Lab::new();
+    let _holder = lab.hold(&[], "l");
+    for signal in (34..=64).chain([libc::SIGVTALRM, libc::SIGPROF]) {
+        let mut waiter = waiting(&lab, ["-w1000", "l", "true"]);
+        waiter.signal(signal);
+        assert_eq!(waiter.end(), End::Killed(signal));
+    }
 }
 
 #[test]
