@@ -10,7 +10,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+pub mod inherit;
+pub mod kernel;
+pub mod live;
+pub mod probe;
+pub mod terminal;
 
 /// How long a script may take before it is called hung: far beyond any noise, so that only a real hang meets it.
 const HUNG: Duration = Duration::from_secs(60);
@@ -115,6 +121,8 @@ impl Lab {
         let folder = tempfile::tempdir().expect("a scratch folder");
         std::fs::create_dir(folder.path().join("bin")).expect("bin/");
         std::os::unix::fs::symlink(program, folder.path().join("bin/flock")).expect("bin/flock");
+        let itself = std::env::current_exe().expect("this test");
+        std::os::unix::fs::symlink(itself, folder.path().join("bin/probe")).expect("bin/probe");
         Self {
             folder,
             program: program.to_owned(),
@@ -155,6 +163,13 @@ impl Lab {
     /// A command in this lab: its folder, its PATH, its environment; a process group of its own, so that a hung one
     /// can be killed with all that it started.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = self.ungrouped(program);
+        command.process_group(0);
+        command
+    }
+
+    /// The same without the group, for one that makes a session of its own.
+    fn ungrouped(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
         let path = format!(
             "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -167,8 +182,7 @@ impl Lab {
             .env("HOME", self.path())
             .env("SHELL", "/bin/sh")
             .env("LC_ALL", "C")
-            .stdin(Stdio::null())
-            .process_group(0);
+            .stdin(Stdio::null());
         command
     }
 
@@ -360,6 +374,23 @@ pub fn departure(why: &str, body: impl Fn(&Lab)) {
             "the reference does the same, so this is no departure: {why}"
         );
     }
+}
+
+/// Waits for something that a process of the test is about to bring about.
+#[track_caller]
+pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
+    assert!(holds_within(HUNG, holds), "not in time: {what}");
+}
+
+fn holds_within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + patience;
+    while !holds() {
+        if Instant::now() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    true
 }
 
 /// Whether a program can be found in the lab's PATH: optional shells are used where they are.

@@ -1,0 +1,181 @@
+//! Section 4: how a command's end is told, what is said before it runs, and what is left of the lock.
+
+use std::os::unix::process::ExitStatusExt;
+
+use crate::lab::kernel::locks_on;
+use crate::lab::live::End;
+use crate::lab::{Lab, departure};
+
+#[test]
+fn every_exit_status_is_passed_on() {
+    let lab = Lab::new();
+    for way in ["", "-F"] {
+        let script = format!(
+            "i=0; while [ $i -le 255 ]; do
+                flock {way} l sh -c \"exit $i\"; [ $? -eq $i ] || echo \"$i: $?\"
+                i=$((i + 1))
+            done"
+        );
+        lab.sh(script).expect_out("").expect_err("");
+    }
+}
+
+#[test]
+fn a_death_by_a_signal_is_a_status_of_128_and_its_number() {
+    let lab = Lab::new();
+    for signal in (1..=15).chain(24..=27).chain([29, 30, 31, 34, 50, 64]) {
+        let script = format!("ulimit -c 0; kill -{signal} $$");
+        let outcome = lab.run(["l", "sh", "-c", &script]);
+        // An exit, not a death: nobody sent `flock` anything.
+        assert_eq!(outcome.status.code(), Some(128 + signal), "{signal}");
+        assert_eq!(
+            (outcome.out(), outcome.err()),
+            (String::new(), String::new())
+        );
+    }
+}
+
+#[test]
+fn a_command_that_dies_of_a_closed_pipe_tells_so() {
+    let lab = Lab::new();
+    lab.bash("flock l yes | head -n 1; echo ${PIPESTATUS[0]}")
+        .expect_out("y\n141\n")
+        .expect_err("");
+    lab.bash("trap '' PIPE; flock l yes 2>/dev/null | head -n 1; echo ${PIPESTATUS[0]}")
+        .expect_out("y\n1\n");
+}
+
+#[test]
+fn children_that_the_caller_left_behind_are_not_mistaken_for_the_command() {
+    let lab = Lab::new();
+    lab.sh("mkfifo go");
+    for stranger in [
+        "true",
+        "sh -c 'exit 9'",
+        "sh -c 'kill -9 $$'",
+        "sh -c 'kill -STOP $$; exit 9'",
+        // One that ends while the command runs, and not before.
+        "sh -c 'read x <go; exit 9'",
+    ] {
+        // The command goes on when the stranger is dead or stopped.
+        let wake = if stranger.contains("<go") {
+            "echo >go"
+        } else {
+            ""
+        };
+        let command = format!(
+            "{wake}
+            until grep -q '^State:.[ZT]' /proc/$s/status 2>/dev/null || [ ! -e /proc/$s ]; do :; done
+            echo done; kill -9 $s 2>/dev/null; exit 3"
+        );
+        let script =
+            format!("{stranger} >/dev/null & s=$!; export s; exec flock l sh -c \"$command\"");
+        let mut shell = lab.command("sh");
+        shell.args(["-c", &script]).env("command", command);
+        lab.finish(shell)
+            .expect_code(3)
+            .expect_out("done\n")
+            .expect_err("");
+    }
+}
+
+#[test]
+fn the_lock_is_closed_to_the_command_on_request() {
+    let lab = Lab::new();
+    let script = "flock -n l true; echo $?; ls -l /proc/self/fd | grep -c '/l$'";
+    for option in ["-o", "--close"] {
+        lab.run([option, "l", "sh", "-c", script])
+            .expect_code(1)
+            .expect_out("1\n0\n");
+    }
+    lab.run(["l", "sh", "-c", script])
+        .expect_code(0)
+        .expect_out("1\n1\n");
+}
+
+#[test]
+fn what_a_command_leaves_running_does_not_keep_a_lock_closed_to_it() {
+    let lab = Lab::new();
+    lab.sh("mkfifo end
+            flock -o l sh -c 'read x <end &'
+            flock -n l true; echo $?
+            echo >end")
+        .expect_out("0\n");
+}
+
+#[test]
+fn a_lock_closed_to_the_command_goes_with_flock() {
+    let lab = Lab::new();
+    let mut flock = lab.hold(&["-o"], "l");
+    flock.murder();
+    lab.run(["-n", "l", "true"]).expect_code(0);
+}
+
+#[test]
+fn the_command_keeps_the_lock_when_flock_is_killed() {
+    let lab = Lab::new();
+    let mut flock = lab.hold(&[], "l");
+    flock.murder();
+    lab.run(["-n", "l", "true"]).expect_code(1);
+    assert_eq!(locks_on(lab.file("l")).len(), 1);
+    flock.hush();
+    lab.run(["l", "true"]).expect_code(0);
+}
+
+/// Asserts what `--verbose` says on stdout, the time of the lock apart, around what the command says.
+#[track_caller]
+fn verbose(said: &str, command: &str, rest: &str) {
+    let mut lines = said.splitn(3, '\n');
+    let time = lines
+        .next()
+        .and_then(|line| line.strip_prefix("flock: getting lock took "))
+        .and_then(|line| line.strip_suffix(" seconds"))
+        .unwrap_or_else(|| panic!("the time first: {said}"));
+    let (whole, part) = time.split_once('.').expect("a point");
+    assert!(whole.bytes().all(|digit| digit.is_ascii_digit()) && !whole.is_empty());
+    assert!(part.bytes().all(|digit| digit.is_ascii_digit()) && part.len() == 6);
+    assert_eq!(
+        lines.next(),
+        Some(&format!("flock: executing {command}")[..])
+    );
+    assert_eq!(lines.next(), Some(rest));
+}
+
+#[test]
+fn what_is_run_is_told_before_the_command_speaks() {
+    departure(
+        "the reference's lines wait in a buffer, or are lost there by an exec",
+        |lab| {
+            for way in ["-x", "-F", "--no-fork", "-o"] {
+                let said = |words: &[&str]| {
+                    let words = [&["--verbose", way, "l"], words].concat();
+                    lab.run(words).expect_code(0).expect_err("").out()
+                };
+                verbose(&said(&["echo", "hello"]), "echo", "hello\n");
+                verbose(&said(&["-c", "echo hello"]), "/bin/sh", "hello\n");
+            }
+            let file = lab.sh("flock --verbose l echo hello >all; cat all");
+            verbose(&file.out(), "echo", "hello\n");
+        },
+    );
+}
+
+#[test]
+fn in_place_a_death_by_a_signal_is_that_death() {
+    let lab = Lab::new();
+    for signal in [1, 2, 9, 15, 34, 64] {
+        let script = format!("kill -{signal} $$");
+        let ended = lab.run(["-F", "l", "sh", "-c", &script]).status;
+        assert_eq!(ended.signal(), Some(signal));
+    }
+}
+
+#[test]
+fn in_place_the_lock_lives_as_long_as_the_command() {
+    let lab = Lab::new();
+    let mut command = lab.hold(&["-F"], "l");
+    lab.run(["-n", "l", "true"]).expect_code(1);
+    command.hush();
+    assert_eq!(command.end(), End::Exited(0));
+    lab.run(["-n", "l", "true"]).expect_code(0);
+}

@@ -1,0 +1,291 @@
+//! Everything at once: many processes count under one lock while some are killed, time out, or replace the lock file.
+//! The count must be exact, nobody may hang, and nothing may be left behind.
+//!
+//! `FDLOCK_STORM` multiplies the size (1: some seconds), `FDLOCK_STORM_SEED` throws the dice of a storm again.
+
+use std::fs::{self, OpenOptions};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::lab::kernel::locks_on;
+use crate::lab::live::{over, ready, send};
+use crate::lab::{Lab, departure};
+
+/// One step of the counter, in two writes, so that whoever comes in between sees it. The journal tells every step that
+/// was made: it is exact when it reads 1, 2, 3 and so on to what the counter says. A step is never killed, or the half
+/// of it would be no fault of the lock's: those who are killed wait, hold or read, or are a `flock` whose command goes
+/// on, and keeps the lock.
+const STEP: &str = r#"read a b <counter; [ "$a" = "$b" ] || echo "torn: $a $b" >&2
+    n=$((a + 1)); printf %s $n >counter; printf ' %s\n' $n >>counter; echo $n >>journal"#;
+
+/// What a reader does.
+const LOOK: &str = r#"read a b <counter; [ "$a" = "$b" ] || echo "torn: $a $b" >&2"#;
+
+/// A storm's folder, its dice and what came of it.
+struct Storm<'l> {
+    lab: &'l Lab,
+    size: u64,
+    seed: u64,
+    deadline: Instant,
+    /// Every process has the mouth of this pipe for its stdout: it ends when the last of them does.
+    ear: OwnedFd,
+    mouth: OwnedFd,
+    /// Steps that must have been made.
+    sure: AtomicU64,
+    /// Steps whose `flock` was killed: made or not.
+    unsure: AtomicU64,
+}
+
+/// Dice that fall the same way again: the splitmix64 generator.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % limit
+    }
+
+    /// Waits for a moment to kill somebody at.
+    fn dawdle(&mut self) {
+        std::thread::sleep(Duration::from_micros(self.below(6000)));
+    }
+}
+
+impl<'l> Storm<'l> {
+    fn new(lab: &'l Lab) -> Self {
+        let number = |name| Some(std::env::var(name).ok()?.parse().expect("a number"));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let clock = u64::from(now.expect("after 1970").subsec_nanos());
+        let size = number("FDLOCK_STORM").unwrap_or(1);
+        let seed = number("FDLOCK_STORM_SEED").unwrap_or(clock);
+        // Shown when the test fails.
+        println!("FDLOCK_STORM={size} FDLOCK_STORM_SEED={seed}");
+        let (ear, mouth) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+        fs::write(lab.file("counter"), "0 0\n").expect("a counter");
+        fs::write(lab.file("journal"), "").expect("a journal");
+        Self {
+            lab,
+            size,
+            seed,
+            deadline: Instant::now() + Duration::from_secs(60 + 60 * size),
+            ear,
+            mouth,
+            sure: AtomicU64::new(0),
+            unsure: AtomicU64::new(0),
+        }
+    }
+
+    /// Runs so many of this kind beside each other, each with its own dice.
+    fn many<'s>(
+        &'s self,
+        scope: &'s std::thread::Scope<'s, '_>,
+        kind: u64,
+        count: u64,
+        deed: impl Fn(&'s Self, Dice) + Send + Copy + 's,
+    ) {
+        for one in 0..count {
+            let dice = Dice(self.seed ^ (kind << 40) ^ (one << 50));
+            scope.spawn(move || deed(self, dice));
+        }
+    }
+
+    fn spawn(&self, mut command: Command) -> Child {
+        let complaints = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.lab.file("complaints"));
+        command
+            .stdin(Stdio::piped())
+            .stdout(self.mouth.try_clone().expect("a descriptor"))
+            .stderr(complaints.expect("a file"));
+        command.spawn().expect("it starts")
+    }
+
+    fn spawn_flock(&self, words: &[&str]) -> Child {
+        self.spawn(self.lab.flock(words))
+    }
+
+    fn end(&self, child: &mut Child) -> ExitStatus {
+        if !ready(&[over(child).as_fd()], self.deadline)[0] {
+            send(-(child.id() as i32), libc::SIGKILL);
+            panic!("hung: {child:?}");
+        }
+        child.wait().expect("our child")
+    }
+
+    /// Steps by `flock FILE COMMAND`, where now and then the `flock` is killed.
+    fn step_by_command(&self, mut dice: Dice, step: &str) {
+        for _ in 0..30 * self.size {
+            let mut child = self.spawn_flock(&["lock", "sh", "-c", step]);
+            if dice.below(3) == 0 {
+                dice.dawdle();
+                let _ = child.kill();
+            }
+            let status = self.end(&mut child);
+            let count = match (status.code(), status.signal()) {
+                (Some(0), _) => &self.sure,
+                (_, Some(libc::SIGKILL)) => &self.unsure,
+                _ => panic!("{status}"),
+            };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Steps by `flock N` in a shell that goes on for long: with `exec` or in a subshell.
+    fn step_by_descriptor(&self, mut dice: Dice) {
+        let steps = 50 * self.size;
+        let step = match dice.below(2) {
+            0 => format!("exec 8>>lock; flock 8 || exit 9; {STEP}; exec 8>&-"),
+            _ => format!("(flock -w 1000 9 || exit 9; {STEP}) 9>>lock || exit 9"),
+        };
+        let script = format!("i=0; while [ $i -lt {steps} ]; do i=$((i + 1)); {step}; done");
+        let mut shell = self.lab.command("sh");
+        shell.args(["-c", &script]);
+        assert!(self.end(&mut self.spawn(shell)).success());
+        self.sure.fetch_add(steps, Ordering::Relaxed);
+    }
+
+    /// Reads under a shared lock, and is killed with its command now and then.
+    fn read(&self, mut dice: Dice) {
+        for _ in 0..30 * self.size {
+            let mut child = self.spawn_flock(&["-s", "lock", "sh", "-c", LOOK]);
+            if dice.below(4) == 0 {
+                dice.dawdle();
+                send(-(child.id() as i32), libc::SIGKILL);
+            }
+            let status = self.end(&mut child);
+            assert!(status.success() || status.signal() == Some(9), "{status}");
+        }
+    }
+
+    /// Waits for the lock and holds it, until it is killed with its command: the first two ways by the file's path, the
+    /// third by a descriptor.
+    fn hold(&self, mut dice: Dice, ways: u64) {
+        for _ in 0..20 * self.size {
+            let mut child = match dice.below(ways) {
+                0 => self.spawn_flock(&["lock", "sh", "-c", "read x"]),
+                1 => self.spawn_flock(&["-s", "-w", "1000", "lock", "sh", "-c", "read x"]),
+                _ => {
+                    let mut shell = self.lab.command("sh");
+                    shell.args(["-c", "exec 8>>lock; flock 8; read x"]);
+                    self.spawn(shell)
+                }
+            };
+            dice.dawdle();
+            send(-(child.id() as i32), libc::SIGKILL);
+            assert_eq!(self.end(&mut child).signal(), Some(libc::SIGKILL));
+        }
+    }
+
+    /// One step that gives up soon when it does not get the lock, and whether it was made.
+    fn step_or_give_up(&self, dice: &mut Dice) -> bool {
+        let patience = ["-n", "-w0", "-w0.000001", "-w0.002"][dice.below(4) as usize];
+        let given_up = 40 + dice.below(20) as i32;
+        let status = format!("-E{given_up}");
+        let words = [patience, &status, "lock", "sh", "-c", STEP];
+        let status = self.end(&mut self.spawn_flock(&words)).code();
+        assert!(
+            [Some(0), Some(given_up)].contains(&status),
+            "{patience}: {status:?}"
+        );
+        let made = status == Some(0);
+        self.sure.fetch_add(u64::from(made), Ordering::Relaxed);
+        made
+    }
+
+    /// Asserts that all is well when all have gone.
+    fn blows_over(self) {
+        drop(self.mouth);
+        assert!(
+            ready(&[self.ear.as_fd()], self.deadline)[0],
+            "somebody hangs: {:?}",
+            locks_on(self.lab.file("lock"))
+        );
+        let said = |name| fs::read_to_string(self.lab.file(name)).expect("it was written");
+        assert_eq!(said("complaints"), "");
+        let journal = said("journal");
+        let steps = journal.lines().count() as u64;
+        for (step, line) in (1..).zip(journal.lines()) {
+            assert_eq!(
+                line,
+                format!("{step}"),
+                "the journal's line {step} of {steps}"
+            );
+        }
+        assert_eq!(said("counter"), format!("{steps} {steps}\n"));
+        let (sure, unsure) = (self.sure.into_inner(), self.unsure.into_inner());
+        assert!(
+            (sure..=sure + unsure).contains(&steps),
+            "{sure} to {} steps, and {steps} made",
+            sure + unsure
+        );
+        assert!(locks_on(self.lab.file("lock")).is_empty());
+        self.lab.run(["-n", "lock", "true"]).expect_code(0);
+    }
+}
+
+#[test]
+fn the_count_is_exact_through_a_storm_of_kills() {
+    let lab = Lab::new();
+    let storm = Storm::new(&lab);
+    std::thread::scope(|scope| {
+        storm.many(scope, 1, 8, |storm, dice| storm.step_by_command(dice, STEP));
+        storm.many(scope, 2, 4, |storm, dice| storm.step_by_descriptor(dice));
+        storm.many(scope, 3, 3, |storm, dice| storm.read(dice));
+        storm.many(scope, 4, 3, |storm, dice| storm.hold(dice, 3));
+    });
+    let killed = storm.unsure.load(Ordering::Relaxed);
+    assert!(killed > 0, "nobody was killed in time");
+    storm.blows_over();
+}
+
+#[test]
+fn the_count_is_exact_while_the_lock_file_is_replaced() {
+    // Only a holder may replace it, as the last thing that it does: who did so without the lock would let the next one
+    // in beside the holder, and no check could help.
+    let step =
+        format!("{STEP}; case $((n % 3)) in 0) rm lock ;; 1) : >lock.$$; mv lock.$$ lock ;; esac");
+    departure(
+        "the reference lets in one for the old file and one for the new",
+        |lab| {
+            let storm = Storm::new(lab);
+            let step = &step;
+            std::thread::scope(|scope| {
+                storm.many(scope, 1, 8, move |storm, dice| {
+                    storm.step_by_command(dice, step)
+                });
+                storm.many(scope, 3, 2, |storm, dice| storm.read(dice));
+                storm.many(scope, 4, 2, |storm, dice| storm.hold(dice, 2));
+            });
+            storm.blows_over();
+        },
+    );
+}
+
+#[test]
+fn the_count_is_exact_when_many_give_up() {
+    let lab = Lab::new();
+    let storm = Storm::new(&lab);
+    let holder = lab.hold(&[], "lock");
+    let mut dice = Dice(storm.seed);
+    for _ in 0..10 {
+        assert!(!storm.step_or_give_up(&mut dice), "the lock is held");
+    }
+    holder.let_go();
+    std::thread::scope(|scope| {
+        storm.many(scope, 5, 8, |storm, mut dice| {
+            for _ in 0..40 * storm.size {
+                storm.step_or_give_up(&mut dice);
+            }
+        });
+    });
+    assert!(storm.sure.load(Ordering::Relaxed) > 0, "all gave up");
+    storm.blows_over();
+}
