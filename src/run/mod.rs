@@ -3,6 +3,7 @@
 
 mod program;
 mod relay;
+mod terminal;
 
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -8,6 +8,7 @@ use std::io;
 
 use rustix::process::{Pid, Resource, WaitId, WaitIdOptions, WaitIdStatus};
 
+use super::terminal::Foreground;
 use super::{Ended, Error};
 use crate::sys::signal::{self, Arrival, Origin, Set, number};
 use crate::sys::watcher::Watcher;
@@ -64,7 +65,7 @@ impl Relay {
                 return Ok(Some(Ended::Exited(status as u8)));
             }
             if let Some(signal) = change.terminating_signal() {
-                let ended = if self.sent.has(signal) {
+                let ended = if self.was_sent(signal) {
                     Ended::KilledWithUs
                 } else {
                     Ended::KilledAlone
@@ -79,6 +80,15 @@ impl Relay {
             }
         }
         Ok(None)
+    }
+
+    /// Whether the signal has been sent to us, be it taken or still pending.
+    ///
+    /// *The race:* a signal to the whole group against the command that dies of it. While the kernel signals a group,
+    /// no process of it can report its death (both need the `tasklist_lock`). So when we hear of the death, our own
+    /// signal is there too.
+    fn was_sent(&self, signal: i32) -> bool {
+        self.sent.has(signal) || signal::pending().has(signal)
     }
 
     fn change(&self, more: WaitIdOptions) -> io::Result<Option<WaitIdStatus>> {
@@ -117,6 +127,7 @@ impl Relay {
         if signal::pending().has(number::CONT) {
             return Ok(());
         }
+        let foreground = Foreground::of(self.command);
         // Where there can be no watcher, the stop is still what the shell has to see.
         let _watcher = Watcher::over(self.command);
         signal::send(rustix::process::getpid(), stop)?;
@@ -127,6 +138,9 @@ impl Relay {
         // We stop inside the first call, if at all, and go on from there.
         signal::set_mask(Set::ALL.without(stop));
         signal::set_mask(Set::ALL);
+        if let Some(foreground) = foreground {
+            foreground.restore();
+        }
         Ok(())
     }
 

@@ -3,9 +3,10 @@
 use std::io;
 use std::mem::MaybeUninit;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::signal::{self, Set};
+use super::signal::{self, Disposition, Set};
 
 /// How often the interruption is repeated once the time is up.
 const AGAIN: libc::timespec = libc::timespec {
@@ -21,7 +22,7 @@ const AGAIN: libc::timespec = libc::timespec {
 /// call ends it; before the time is up there is none, so the waiter keeps its place in the kernel's queue.
 ///
 /// It is a POSIX timer with the last real-time signal, aimed at this thread: `SIGALRM` and the interval timer that the
-/// caller may have set before exec(2) are left alone. Dropping it puts the signal's disposition and the mask back.
+/// caller may have set before exec(2) are left alone. Somebody else's signal of that number ends us as ever. Dropping it puts the signal's disposition and the mask back.
 ///
 /// # References
 ///
@@ -34,7 +35,20 @@ pub struct Interrupter {
     mask: Set,
 }
 
-extern "C" fn interrupt(_: libc::c_int) {}
+/// Whether the signal would end this process if nobody had a timer.
+static DEADLY: AtomicBool = AtomicBool::new(false);
+
+/// For the timer's own signal there is nothing to do: that it came has interrupted the call. One that somebody else
+/// sent does what it always does.
+extern "C" fn interrupt(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: with SA_SIGINFO the kernel fills it.
+    let is_timers = unsafe { (*info).si_code } == libc::SI_TIMER;
+    if !is_timers && DEADLY.load(Ordering::Relaxed) {
+        signal::set_disposition(signal, Disposition::Default);
+        // It is blocked in here, and ends us on the way out.
+        let _ = signal::send(rustix::process::getpid(), signal);
+    }
+}
 
 impl Interrupter {
     /// Begins after `time`, at once when it is zero.
@@ -60,10 +74,14 @@ impl Interrupter {
 
         // SAFETY: all zeroes is a valid `sigaction`; without SA_RESTART, so that the call returns.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        action.sa_sigaction = interrupt as extern "C" fn(libc::c_int) as usize;
+        let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
+            interrupt;
+        action.sa_sigaction = handler as usize;
+        action.sa_flags = libc::SA_SIGINFO;
         let mut before = action;
-        // SAFETY: two actions; the handler does nothing.
+        // SAFETY: two actions; the handler is async-signal-safe.
         unsafe { libc::sigaction(signal, &raw const action, &raw mut before) };
+        DEADLY.store(before.sa_sigaction == libc::SIG_DFL, Ordering::Relaxed);
         let armed = Self {
             timer,
             signal,
