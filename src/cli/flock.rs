@@ -227,7 +227,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
         descriptor: None,
         verbosity: Verbosity::Quiet,
     };
-    match scan(OPTIONS, &words, &mut draft)? {
+    match scan(OPTIONS, words, &mut draft)? {
         Scanned::Help => Ok(Asked::Help),
         Scanned::Version => Ok(Asked::Version),
         Scanned::Operands(operands) => draft.request(operands).map(Asked::Request),

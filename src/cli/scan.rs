@@ -21,10 +21,16 @@ pub(super) enum Scanned {
 /// Reads the options of the table into the draft.
 pub(super) fn scan<D>(
     table: &'static [Opt<D>],
-    words: &[OsString],
+    words: Vec<OsString>,
     draft: &mut D,
 ) -> Result<Scanned, Usage> {
-    let mut parser = Parser::from_args(words.to_vec());
+    // Tokens are text. What is none is kept for messages; mostly there is nothing to keep.
+    let odd = words
+        .iter()
+        .filter(|word| word.to_str().is_none())
+        .cloned()
+        .collect::<Vec<_>>();
+    let mut parser = Parser::from_args(words);
     loop {
         let (option, spelling) = match parser.next() {
             Ok(None) => return Ok(Scanned::Operands(Vec::new())),
@@ -36,16 +42,18 @@ pub(super) fn scan<D>(
             }
             Ok(Some(Arg::Short(letter))) => {
                 let option =
-                    by_letter(table, letter).ok_or_else(|| unknown_letter(words, letter))?;
+                    by_letter(table, letter).ok_or_else(|| unknown_letter(&odd, letter))?;
                 (option, Spelling::Short(letter))
             }
             Ok(Some(Arg::Long(name))) => {
-                let (option, long) =
-                    by_name(table, name)?.ok_or_else(|| unknown_name(words, name))?;
+                let Some((option, long)) = by_name(table, name)? else {
+                    let name = name.to_owned();
+                    return Err(unknown_name(&odd, &name, parser.optional_value()));
+                };
                 (option, Spelling::Long(long))
             }
             // The one thing that is left: a value behind a letter that takes none.
-            Err(_) => return Err(unknown_letter(words, '=')),
+            Err(_) => return Err(unknown_letter(&odd, '=')),
         };
         if let (Effect::Flag(_) | Effect::Help | Effect::Version, Spelling::Long(name)) =
             (&option.effect, &spelling)
@@ -121,15 +129,15 @@ fn by_name<D>(table: &'static [Opt<D>], name: &str) -> Result<Option<Named<D>>, 
     Ok(first)
 }
 
-/// The token is text; what is not UTF-8 in the word it comes from is said as it was written.
-fn unknown_letter(words: &[OsString], letter: char) -> Usage {
-    let odd = |word: &OsString| match str::from_utf8(word.as_bytes()) {
+/// Says a byte that is no text as it was written.
+fn unknown_letter(odd: &[OsString], letter: char) -> Usage {
+    let first_odd = |word: &OsString| match str::from_utf8(word.as_bytes()) {
         Err(error) if word.as_bytes().starts_with(b"-") => {
             Some(word.as_bytes()[error.valid_up_to()])
         }
         _ => None,
     };
-    let written = match words.iter().find_map(odd) {
+    let written = match odd.iter().find_map(first_odd) {
         Some(byte) if letter == char::REPLACEMENT_CHARACTER => vec![byte],
         _ => letter.to_string().into_bytes(),
     };
@@ -139,17 +147,16 @@ fn unknown_letter(words: &[OsString], letter: char) -> Usage {
     Usage::new(message)
 }
 
-/// The whole word, with its value.
-fn unknown_name(words: &[OsString], name: &str) -> Usage {
-    let token = format!("--{name}");
-    let is_it = |word: &&OsString| word.to_string_lossy().starts_with(&token);
+/// The whole word, with its value, as it was written.
+fn unknown_name(odd: &[OsString], name: &str, value: Option<OsString>) -> Usage {
+    let mut word = OsString::from(format!("--{name}"));
+    if let Some(value) = value {
+        word.push("=");
+        word.push(value);
+    }
+    let is_it = |odd: &&OsString| odd.to_string_lossy() == word.to_string_lossy();
     let mut message = OsString::from("unrecognized option '");
-    message.push(
-        words
-            .iter()
-            .find(is_it)
-            .map_or(OsStr::new(&token), OsString::as_os_str),
-    );
+    message.push(odd.iter().find(is_it).unwrap_or(&word));
     message.push("'");
     Usage::new(message)
 }
@@ -204,11 +211,8 @@ mod tests {
 
     fn read(line: &str) -> (Result<Scanned, String>, Seen) {
         let mut seen = Seen::new();
-        let words = line
-            .split_whitespace()
-            .map(OsString::from)
-            .collect::<Vec<_>>();
-        let scanned = scan(TABLE, &words, &mut seen)
+        let words = line.split_whitespace().map(OsString::from).collect();
+        let scanned = scan(TABLE, words, &mut seen)
             .map_err(|usage| usage.message().to_string_lossy().into_owned());
         (scanned, seen)
     }
