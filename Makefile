@@ -47,9 +47,11 @@ uninstall:
 	    $(DESTDIR)$(zshdir)/_flock $(DESTDIR)$(fishdir)/flock.fish
 
 # The suite runs twice: against the development build (glibc on most machines), and against what is installed.
-test: lint $(BUILT)
+test: lint
 	$(CARGO) test --locked
-	FLOCK_UNDER_TEST=$(CURDIR)/$(BUILT) $(CARGO) test --locked --test suite
+	rm -rf target/stage
+	$(MAKE) install DESTDIR=$(CURDIR)/target/stage PREFIX=/usr
+	FLOCK_UNDER_TEST=$(CURDIR)/target/stage/usr/bin/flock $(CARGO) test --locked --test suite
 
 lint:
 	$(CARGO) fmt --check
@@ -64,6 +66,8 @@ reference:
 bench: $(BUILT)
 	$(CARGO) run --locked --release --manifest-path benches/Cargo.toml -- \
 	    --flock $(CURDIR)/$(BUILT) --reference $(REFERENCE) --out benches/results
+	sed -n '/^## Targets/,/^## Everything/{/^|/p}' benches/results/results.md >target/figures
+	sed -i -e '/<!-- results: begin/,/<!-- results: end/{//!d}' -e '/<!-- results: begin/r target/figures' README.md
 
 docs:
 	FDLOCK_WRITE_DOCS=1 $(CARGO) test --locked --test suite documents

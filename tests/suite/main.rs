@@ -20,6 +20,7 @@ mod opening;
 mod operands;
 mod options;
 mod ranges;
+mod readme;
 mod refusals;
 mod replaced;
 mod running;

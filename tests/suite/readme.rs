@@ -1,0 +1,207 @@
+//! The recipes of README.md, run as people copy them.
+
+use crate::lab::kernel::waiters;
+use crate::lab::{Lab, wait_until};
+
+const README: &str = include_str!("../../README.md");
+
+/// The code below a heading that begins with these words.
+#[track_caller]
+fn recipe(heading: &str) -> String {
+    let (_, below) = README
+        .split_once(&format!("# {heading}"))
+        .unwrap_or_else(|| panic!("no heading {heading}"));
+    let (_, code) = below.split_once("\n```").expect("some code");
+    let (_language, code) = code.split_once('\n').expect("code");
+    code.split_once("```")
+        .expect("an end of the code")
+        .0
+        .to_owned()
+}
+
+/// A lab with programs that say their names when they run, and a recipe whose lock files are in it.
+fn kitchen(heading: &str, programs: &[&str]) -> (Lab, String) {
+    let lab = Lab::new();
+    for program in programs {
+        let name = program.rsplit('/').next().expect("a name");
+        lab.program(program, &format!("#!/bin/sh\necho {name} runs\n"));
+    }
+    let text = recipe(heading)
+        .replace("/run/lock/", "")
+        .replace("/usr/local/bin/", "");
+    (lab, text)
+}
+
+/// Runs a script while somebody holds the lock.
+#[track_caller]
+fn while_held(lab: &Lab, lock: &str, script: &str) -> crate::lab::Outcome {
+    lab.run([lock, "sh", "-c", script])
+}
+
+#[test]
+fn the_four_lines_at_the_top_do_what_they_say() {
+    let (lab, script) = kitchen("fdlock: ", &["bin/backup.sh"]);
+    assert_eq!(script.lines().count(), 4);
+    lab.sh(&script)
+        .expect_out("in\none block\nbackup.sh runs\n")
+        .expect_code(0);
+}
+
+#[test]
+fn the_cron_job_is_skipped_silently_while_it_still_runs() {
+    let (lab, line) = kitchen("Cron", &["bin/sync-photos"]);
+    let command = line
+        .splitn(6, ' ')
+        .nth(5)
+        .expect("five fields of time and a command");
+    lab.sh(command)
+        .expect_out("sync-photos runs\n")
+        .expect_code(0);
+    while_held(&lab, "sync.lock", command)
+        .expect_out("")
+        .expect_err("")
+        .expect_code(1);
+}
+
+#[test]
+fn the_unit_takes_a_lock_that_is_taken_for_no_failure() {
+    let (lab, unit) = kitchen("systemd", &["bin/report"]);
+    let of = |key: &str| {
+        let line = unit.lines().find_map(|line| line.strip_prefix(key));
+        line.unwrap_or_else(|| panic!("no {key}")).to_owned()
+    };
+    let command = of("ExecStart=");
+    lab.sh(&command).expect_out("report runs\n").expect_code(0);
+    let status = of("SuccessExitStatus=").parse().expect("a number");
+    while_held(&lab, "report.lock", &command)
+        .expect_out("")
+        .expect_code(status);
+}
+
+#[test]
+fn the_deploy_script_waits_and_gives_up() {
+    let (lab, script) = kitchen("Deploy", &["build", "switch"]);
+    lab.sh(&script)
+        .expect_out("build runs\nswitch runs\n")
+        .expect_code(0);
+    let impatient = script.replace("-w 5m", "-w 5ms");
+    assert_ne!(impatient, script);
+    let outcome = while_held(&lab, "deploy.lock", &impatient);
+    outcome
+        .expect_out("")
+        .expect_err("another deploy is still running\n")
+        .expect_code(1);
+}
+
+#[test]
+fn the_makefile_waits_for_its_turn() {
+    let (lab, makefile) = kitchen("Makefile", &["upload"]);
+    std::fs::write(lab.file("Makefile"), makefile).expect("a makefile");
+    let holder = lab.hold(&[], "publish.lock");
+    let mut make = lab.command("make");
+    make.args(["-s", "publish"]);
+    let mut make = lab.start(make);
+    wait_until("make waits", || waiters(lab.file("publish.lock")) == 1);
+    holder.let_go();
+    make.hears("upload runs");
+}
+
+#[test]
+fn readers_go_together_and_the_writer_alone() {
+    let (lab, lines) = kitchen("Readers", &["report", "update"]);
+    let (read, write) = lines.trim().split_once('\n').expect("two lines");
+    lab.sh(&lines)
+        .expect_out("report runs\nupdate runs\n")
+        .expect_code(0);
+    lab.run(["-s", "data.lock", "sh", "-c", read])
+        .expect_out("report runs\n")
+        .expect_code(0);
+    for (mode, line) in [("-s", write), ("-x", write), ("-x", read)] {
+        let impatient = line.replace("flock ", "flock -n ");
+        lab.run([mode, "data.lock", "sh", "-c", &impatient])
+            .expect_out("")
+            .expect_code(1);
+    }
+}
+
+#[test]
+fn the_limit_tells_a_timeout_from_a_failure() {
+    let (lab, script) = kitchen("A limit", &["import"]);
+    lab.sh(&script)
+        .expect_out("import runs\nimported\n")
+        .expect_code(0);
+    let impatient = script.replace("-w 30", "-w 0.01");
+    assert_ne!(impatient, script);
+    let told = "gave up after 30 seconds: still locked\n";
+    while_held(&lab, "import.lock", &impatient)
+        .expect_out(told)
+        .expect_code(0);
+    lab.program("import", "#!/bin/sh\nexit 3\n");
+    lab.sh(&script)
+        .expect_out("the import failed with status 3\n")
+        .expect_code(0);
+}
+
+#[test]
+fn the_guard_lets_one_in_and_the_lock_lasts_through_exec() {
+    let (lab, script) = kitchen("A guard", &[]);
+    lab.program(
+        "frontend",
+        "#!/bin/sh\nflock -n frontend.lock true || echo still locked\n",
+    );
+    lab.sh(&script).expect_out("still locked\n").expect_code(0);
+    while_held(&lab, "frontend.lock", &script)
+        .expect_out("")
+        .expect_err("already running\n")
+        .expect_code(1);
+}
+
+#[test]
+fn the_script_that_locks_itself_is_alone() {
+    let (lab, script) = kitchen("A script that locks itself", &[]);
+    lab.program("itself", &script);
+    lab.sh("./itself").expect_out("alone\n").expect_code(0);
+    while_held(&lab, "itself", "./itself")
+        .expect_out("")
+        .expect_code(1);
+}
+
+#[test]
+fn a_daemon_that_is_started_under_the_lock_does_not_keep_it() {
+    let (lab, line) = kitchen("A job that starts a daemon", &[]);
+    lab.program(
+        "start-daemon",
+        "#!/bin/sh\nmkfifo end\nread x <end >/dev/null 2>&1 &\n",
+    );
+    lab.sh(format!("{line}\nflock -n start.lock echo free; echo >end"))
+        .expect_out("free\n")
+        .expect_code(0);
+    let kept = line.replace(" -o", "");
+    lab.sh(format!(
+        "rm end; {kept}\nflock -n start.lock echo free || echo kept; echo >end"
+    ))
+    .expect_out("kept\n");
+}
+
+#[test]
+fn any_free_descriptor_will_do() {
+    let (lab, script) = kitchen("Any free descriptor", &[]);
+    lab.bash(format!("{script}\nflock -n job.lock true || echo locked"))
+        .expect_out("locked\n")
+        .expect_code(0);
+}
+
+#[test]
+fn the_figures_are_those_of_the_last_measurement() {
+    let results = include_str!("../../benches/results/results.md");
+    let (_, targets) = results.split_once("## Targets\n").expect("targets");
+    let table = targets
+        .lines()
+        .skip_while(|line| !line.starts_with('|'))
+        .take_while(|line| line.starts_with('|'));
+    let (_, shown) = README
+        .split_once("<!-- results: begin (make bench) -->\n")
+        .expect("a beginning");
+    let (shown, _) = shown.split_once("<!-- results: end -->").expect("an end");
+    assert_eq!(shown.lines().collect::<Vec<_>>(), table.collect::<Vec<_>>());
+}
