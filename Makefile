@@ -56,6 +56,7 @@ test: lint
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --quiet
 
 soak: $(BUILT)
 	FDLOCK_STORM=30 FLOCK_UNDER_TEST=$(CURDIR)/$(BUILT) $(CARGO) test --locked --test suite storm -- --nocapture

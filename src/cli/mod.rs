@@ -1,7 +1,7 @@
 //! Words to requests: the only place that knows options.
 //!
 //! A [`Page`] describes a program, each option once: its names, its value, its help, what it does to the request.
-//! [`scan`](mod@scan) reads command lines by it. The text of `--help`, the option list of the manual and those of the
+//! The module `scan` reads command lines by it. The text of `--help`, the option list of the manual and those of the
 //! completions are made from it by `make docs` (`tests/suite/documents`), and tests hold them against it.
 
 mod duration;

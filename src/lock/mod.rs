@@ -1,6 +1,6 @@
 //! Advisory locks: what kinds there are, and how one is taken.
 //!
-//! [`acquire`] brings an open descriptor into the wanted [`Mode`]; [`file::acquire`] does the same for a path.
+//! [`descriptor::acquire`] brings a descriptor of the caller's into the wanted [`Mode`], [`file::acquire`] the file at a path.
 
 pub mod descriptor;
 pub mod file;
