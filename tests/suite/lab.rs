@@ -10,13 +10,16 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 pub mod inherit;
 pub mod kernel;
 pub mod live;
+mod patience;
 pub mod probe;
 pub mod terminal;
+
+pub use patience::wait_until;
 
 /// How long a script may take before it is called hung: far beyond any noise, so that only a real hang meets it.
 const HUNG: Duration = Duration::from_secs(60);
@@ -374,23 +377,6 @@ pub fn departure(why: &str, body: impl Fn(&Lab)) {
             "the reference does the same, so this is no departure: {why}"
         );
     }
-}
-
-/// Waits for something that a process of the test is about to bring about.
-#[track_caller]
-pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
-    assert!(holds_within(HUNG, holds), "not in time: {what}");
-}
-
-fn holds_within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + patience;
-    while !holds() {
-        if Instant::now() > deadline {
-            return false;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    true
 }
 
 /// Whether a program can be found in the lab's PATH: optional shells are used where they are.

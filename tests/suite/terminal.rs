@@ -207,6 +207,24 @@ fn a_stop_at_the_terminal_stops_both_and_fg_continues_both() {
 }
 
 #[test]
+fn a_command_that_is_brought_to_the_foreground_hears_of_it_once() {
+    let lab = Lab::new();
+    let script =
+        "trap \"echo continued\" CONT; echo ready $$; while :; do read x && echo got $x; done";
+    let (mut bash, command) = job(&lab, &format!("flock l bash -c '{script}'"));
+    for _ in 0..10 {
+        bash.types(CTRL_Z);
+        sees_it_stopped(&mut bash, command);
+        continues(&mut bash, "fg", command);
+        bash.comes_to("continued\n");
+        for word in ["this", "that"] {
+            bash.say(word);
+            bash.hears(&format!("got {word}"));
+        }
+    }
+}
+
+#[test]
 fn a_job_that_was_stopped_at_the_terminal_ends_in_the_background() {
     let lab = Lab::new();
     for flock in FLOCKS {

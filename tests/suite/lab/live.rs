@@ -159,7 +159,7 @@ impl Live {
     pub fn stops(&self) {
         let id = || WaitId::Pid(Pid::from_child(&self.child));
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-        let told = super::holds_within(self.patience, || {
+        let told = super::patience::holds_within(self.patience, || {
             let news = process::waitid(id(), options).expect("our child");
             let lives = !ready(&[self.over.as_fd()], Instant::now())[0];
             assert!(lives, "it ended; heard: {:?}", self.ear);
