@@ -1,9 +1,10 @@
-//! Locks of the other kind, which belong to an open file description and may be on a part of the file.
+//! Section 1, `--fcntl`: locks of open file descriptions.
 
 use crate::lab::Lab;
+use crate::lab::kernel::locks_on;
 
 /// A lab, if the program under test has them: an older reference does not.
-fn lab() -> Option<Lab> {
+pub fn lab() -> Option<Lab> {
     let lab = Lab::new();
     lab.offers("--fcntl").then_some(lab)
 }
@@ -38,17 +39,6 @@ fn an_fcntl_lock_conflicts_times_out_and_is_shared_like_any_other() {
 }
 
 #[test]
-fn whoever_waits_for_an_fcntl_lock_gets_it_when_it_is_free() {
-    let Some(lab) = lab() else { return };
-    lab.teach_queued();
-    lab.sh("exec 8<>l; flock --fcntl 8
-        flock --fcntl l echo in 8>&- & flock --fcntl -w 100 l echo in 8>&- & flock --start 5 l echo in 8>&- &
-        queued l 3; echo out; flock -u --fcntl 8; wait")
-        .expect_out("out\nin\nin\nin\n")
-        .expect_err("");
-}
-
-#[test]
 fn an_fcntl_lock_needs_a_descriptor_that_is_open_for_it() {
     let Some(lab) = lab() else { return };
     for (open, mode) in [("8<l", "-x"), ("8>l", "-s")] {
@@ -64,102 +54,6 @@ fn an_fcntl_lock_needs_a_descriptor_that_is_open_for_it() {
     for (open, mode) in [("8<l", "-s"), ("8>l", "-x"), ("8<l", "-u"), ("8>l", "-u")] {
         lab.sh(format!(": >l; exec {open}; flock --fcntl {mode} 8"))
             .expect_code(0)
-            .expect_err("");
-    }
-}
-
-/// The first and last byte of the lock that these options take, as the kernel lists them.
-fn range(lab: &Lab, options: &[&str]) -> String {
-    let mut args = options.to_vec();
-    args.extend([
-        "l",
-        "sh",
-        "-c",
-        "grep OFDLCK /proc/locks | grep :$(stat -c %i l)' '",
-    ]);
-    let listed = lab.run(args).expect_code(0).expect_err("").out();
-    let words: Vec<_> = listed.split_whitespace().rev().take(2).collect();
-    format!("{} {}", words[1], words[0])
-}
-
-#[test]
-fn a_range_is_counted_in_bytes_in_decimal_hexadecimal_or_octal_and_with_suffixes() {
-    let lab = Lab::new();
-    if !lab.offers("--start") {
-        return;
-    }
-    for (word, bytes) in [
-        ("10", 10_u64),
-        ("0x10", 16),
-        ("010", 8),
-        ("1K", 1 << 10),
-        ("1KiB", 1 << 10),
-        ("1KB", 1000),
-        ("3M", 3 << 20),
-        ("3MiB", 3 << 20),
-        ("3MB", 3_000_000),
-        ("2G", 2 << 30),
-        ("2GiB", 2 << 30),
-        ("2GB", 2_000_000_000),
-        ("1T", 1 << 40),
-        ("1TB", 1_000_000_000_000),
-        ("0x10K", 16 << 10),
-    ] {
-        assert_eq!(
-            range(&lab, &["--start", word]),
-            format!("{bytes} EOF"),
-            "--start {word}"
-        );
-        assert_eq!(
-            range(&lab, &["--length", word]),
-            format!("0 {}", bytes - 1),
-            "--length {word}"
-        );
-        let both = range(&lab, &["--start=5", &format!("--length={word}")]);
-        assert_eq!(both, format!("5 {}", bytes + 4), "{word}");
-    }
-}
-
-#[test]
-fn a_length_of_0_reaches_to_the_end_and_so_does_none() {
-    let lab = Lab::new();
-    if !lab.offers("--length") {
-        return;
-    }
-    for options in [
-        &["--fcntl"][..],
-        &["--length=0"],
-        &["--start=0"],
-        &["--start=0", "--length", "0"],
-    ] {
-        assert_eq!(range(&lab, options), "0 EOF", "{options:?}");
-    }
-    assert_eq!(range(&lab, &["--start=7", "--length=0"]), "7 EOF");
-}
-
-#[test]
-fn only_ranges_that_overlap_are_in_each_others_way() {
-    let lab = Lab::new();
-    if !lab.offers("--start") {
-        return;
-    }
-    for (held, wanted, status) in [
-        ("--start 0 --length 10", "--start 10 --length 10", 0),
-        ("--start 0 --length 10", "--start 9 --length 1", 1),
-        ("--start 10 --length 10", "--start 0 --length 10", 0),
-        ("--start 10 --length 10", "--start 0 --length 11", 1),
-        ("--start 10", "--length 10", 0),
-        ("--start 10", "--start 1G --length 1", 1),
-        ("--fcntl", "--start 5 --length 1", 1),
-        ("--length 1KB", "--start 1000", 0),
-        ("--length 1K", "--start 1000", 1),
-        ("-s --length 10", "-s --start 5", 0),
-        ("-s --length 10", "-x --start 5", 1),
-        // Locks of the other kind are not seen at all.
-        ("--length 10", "-x", 0),
-    ] {
-        lab.sh(format!("flock {held} l flock -n {wanted} l true; echo $?"))
-            .expect_out(&format!("{status}\n"))
             .expect_err("");
     }
 }
@@ -227,4 +121,73 @@ fn an_fcntl_lock_makes_a_missing_file_and_leaves_an_existing_one_alone() {
             .expect_out("640\nkept\n")
             .expect_err("");
     }
+}
+
+#[test]
+fn shared_and_exclusive_mean_the_same_for_fcntl_locks() {
+    let Some(lab) = lab() else { return };
+    for (held, asked, status) in [
+        ("-s", "-s", 0),
+        ("-s", "-x", 1),
+        ("-x", "-s", 1),
+        ("-x", "-x", 1),
+    ] {
+        lab.run([
+            "--fcntl", held, "l", "flock", "--fcntl", "-n", asked, "l", "true",
+        ])
+        .expect_code(status);
+        lab.sh(format!(
+            "exec 8<>l 9<>l; flock --fcntl {held} 8 || exit 9; flock --fcntl -n {asked} 9"
+        ))
+        .expect_code(status);
+    }
+}
+
+#[test]
+fn flock_and_fcntl_locks_do_not_see_each_other() {
+    let Some(lab) = lab() else { return };
+    lab.run(["l", "flock", "--fcntl", "-n", "l", "true"])
+        .expect_code(0);
+    lab.run(["--fcntl", "l", "flock", "-n", "l", "true"])
+        .expect_code(0);
+}
+
+#[test]
+fn an_fcntl_lock_is_one_of_the_open_file_description() {
+    let Some(lab) = lab() else { return };
+    let holder = lab.hold(&["--fcntl"], "l");
+    let held = locks_on(lab.file("l"));
+    let [lock] = &held[..] else {
+        panic!("one lock: {held:?}")
+    };
+    assert_eq!((&lock.kind[..], &lock.mode[..]), ("OFDLCK", "WRITE"));
+    assert_eq!((&lock.range.0[..], &lock.range.1[..]), ("0", "EOF"));
+    holder.let_go();
+
+    // A process's own lock would go with any descriptor of the file, and would not reach a child.
+    lab.sh(
+        "exec 8<>l 9<>l; flock --fcntl 8; exec 9>&-; flock --fcntl -n l true; echo $?
+            (flock --fcntl -u 8); flock --fcntl -n l true; echo $?",
+    )
+    .expect_out("1\n0\n");
+}
+
+#[test]
+fn a_background_child_keeps_an_fcntl_lock() {
+    let Some(lab) = lab() else { return };
+    lab.sh("mkfifo end; exec 8>l; flock --fcntl 8
+            read x <end & exec 8>&-
+            flock --fcntl -n l true; echo $?
+            echo >end; wait; flock --fcntl -n l true; echo $?")
+        .expect_out("1\n0\n");
+}
+
+#[test]
+fn the_command_keeps_an_fcntl_lock_when_flock_is_killed() {
+    let Some(lab) = lab() else { return };
+    let mut flock = lab.hold(&["--fcntl"], "l");
+    flock.murder();
+    lab.run(["--fcntl", "-n", "l", "true"]).expect_code(1);
+    flock.hush();
+    lab.run(["--fcntl", "l", "true"]).expect_code(0);
 }

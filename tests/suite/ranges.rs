@@ -1,77 +1,82 @@
-//! Sections 1 and 3: open-file-description locks (`--fcntl`) and byte ranges.
+//! Section 1, `--start` and `--length`: locks on a part of a file.
 
+use crate::fcntl::lab;
 use crate::lab::kernel::{locks_on, waiters};
 use crate::lab::live::End;
 use crate::lab::{Lab, wait_until};
 
-/// A lab whose program has `--fcntl`, which an old reference has not.
-fn lab_with_ranges() -> Option<Lab> {
-    let lab = Lab::new();
-    (lab.offers("--fcntl") && lab.offers("--start") && lab.offers("--length")).then_some(lab)
+/// The first and last byte of the lock that these options take, as the kernel lists them.
+fn range(lab: &Lab, options: &[&str]) -> String {
+    let mut args = options.to_vec();
+    args.extend([
+        "l",
+        "sh",
+        "-c",
+        "grep OFDLCK /proc/locks | grep :$(stat -c %i l)' '",
+    ]);
+    let listed = lab.run(args).expect_code(0).expect_err("").out();
+    let words: Vec<_> = listed.split_whitespace().rev().take(2).collect();
+    format!("{} {}", words[1], words[0])
 }
 
 #[test]
-fn shared_and_exclusive_mean_the_same_for_fcntl_locks() {
-    let Some(lab) = lab_with_ranges() else { return };
-    for (held, asked, status) in [
-        ("-s", "-s", 0),
-        ("-s", "-x", 1),
-        ("-x", "-s", 1),
-        ("-x", "-x", 1),
+fn a_range_is_counted_in_bytes_in_decimal_hexadecimal_or_octal_and_with_suffixes() {
+    let lab = Lab::new();
+    if !lab.offers("--start") {
+        return;
+    }
+    for (word, bytes) in [
+        ("10", 10_u64),
+        ("0x10", 16),
+        ("010", 8),
+        ("1K", 1 << 10),
+        ("1KiB", 1 << 10),
+        ("1KB", 1000),
+        ("3M", 3 << 20),
+        ("3MiB", 3 << 20),
+        ("3MB", 3_000_000),
+        ("2G", 2 << 30),
+        ("2GiB", 2 << 30),
+        ("2GB", 2_000_000_000),
+        ("1T", 1 << 40),
+        ("1TB", 1_000_000_000_000),
+        ("0x10K", 16 << 10),
     ] {
-        lab.run([
-            "--fcntl", held, "l", "flock", "--fcntl", "-n", asked, "l", "true",
-        ])
-        .expect_code(status);
-        lab.sh(format!(
-            "exec 8<>l 9<>l; flock --fcntl {held} 8 || exit 9; flock --fcntl -n {asked} 9"
-        ))
-        .expect_code(status);
+        assert_eq!(
+            range(&lab, &["--start", word]),
+            format!("{bytes} EOF"),
+            "--start {word}"
+        );
+        assert_eq!(
+            range(&lab, &["--length", word]),
+            format!("0 {}", bytes - 1),
+            "--length {word}"
+        );
+        let both = range(&lab, &["--start=5", &format!("--length={word}")]);
+        assert_eq!(both, format!("5 {}", bytes + 4), "{word}");
     }
 }
 
 #[test]
-fn flock_and_fcntl_locks_do_not_see_each_other() {
-    let Some(lab) = lab_with_ranges() else { return };
-    lab.run(["l", "flock", "--fcntl", "-n", "l", "true"])
-        .expect_code(0);
-    lab.run(["--fcntl", "l", "flock", "-n", "l", "true"])
-        .expect_code(0);
-}
-
-#[test]
-fn an_fcntl_lock_is_one_of_the_open_file_description() {
-    let Some(lab) = lab_with_ranges() else { return };
-    let holder = lab.hold(&["--fcntl"], "l");
-    let held = locks_on(lab.file("l"));
-    let [lock] = &held[..] else {
-        panic!("one lock: {held:?}")
-    };
-    assert_eq!((&lock.kind[..], &lock.mode[..]), ("OFDLCK", "WRITE"));
-    assert_eq!((&lock.range.0[..], &lock.range.1[..]), ("0", "EOF"));
-    holder.let_go();
-
-    // A process's own lock would go with any descriptor of the file, and would not reach a child.
-    lab.sh(
-        "exec 8<>l 9<>l; flock --fcntl 8; exec 9>&-; flock --fcntl -n l true; echo $?
-            (flock --fcntl -u 8); flock --fcntl -n l true; echo $?",
-    )
-    .expect_out("1\n0\n");
-}
-
-#[test]
-fn a_background_child_keeps_an_fcntl_lock() {
-    let Some(lab) = lab_with_ranges() else { return };
-    lab.sh("mkfifo end; exec 8>l; flock --fcntl 8
-            read x <end & exec 8>&-
-            flock --fcntl -n l true; echo $?
-            echo >end; wait; flock --fcntl -n l true; echo $?")
-        .expect_out("1\n0\n");
+fn a_length_of_0_reaches_to_the_end_and_so_does_none() {
+    let lab = Lab::new();
+    if !lab.offers("--length") {
+        return;
+    }
+    for options in [
+        &["--fcntl"][..],
+        &["--length=0"],
+        &["--start=0"],
+        &["--start=0", "--length", "0"],
+    ] {
+        assert_eq!(range(&lab, options), "0 EOF", "{options:?}");
+    }
+    assert_eq!(range(&lab, &["--start=7", "--length=0"]), "7 EOF");
 }
 
 #[test]
 fn ranges_conflict_where_they_meet_and_nowhere_else() {
-    let Some(lab) = lab_with_ranges() else { return };
+    let Some(lab) = lab() else { return };
     for (held, asked, status) in [
         (["0", "10"], ["10", "10"], 0),
         (["0", "10"], ["9", "1"], 1),
@@ -130,7 +135,7 @@ fn ranges_conflict_where_they_meet_and_nowhere_else() {
 
 #[test]
 fn either_end_alone_makes_it_an_fcntl_lock_over_the_rest() {
-    let Some(lab) = lab_with_ranges() else { return };
+    let Some(lab) = lab() else { return };
     for (option, range) in [
         ("--start=16", ("16", "EOF")),
         ("--start=0x10", ("16", "EOF")),
@@ -152,7 +157,7 @@ fn either_end_alone_makes_it_an_fcntl_lock_over_the_rest() {
 
 #[test]
 fn a_part_of_a_range_is_unlocked_or_converted_alone() {
-    let Some(lab) = lab_with_ranges() else { return };
+    let Some(lab) = lab() else { return };
     lab.sh(
         "exec 8<>l; flock --fcntl 8; flock -u --start 10 --length 10 8
             for range in '0 10' '10 10' '20 10'; do
@@ -168,7 +173,7 @@ fn a_part_of_a_range_is_unlocked_or_converted_alone() {
 #[test]
 fn a_waiter_for_a_range_sleeps_in_the_kernel() {
     for how in ["-x", "-w1000"] {
-        let Some(lab) = lab_with_ranges() else { return };
+        let Some(lab) = lab() else { return };
         let holder = lab.hold(&["--start=5", "--length=5"], "l");
         let mut waiter = lab.start_flock([how, "--length=6", "l", "echo", "mine"]);
         wait_until("it waits", || waiters(lab.file("l")) == 1);
@@ -180,20 +185,10 @@ fn a_waiter_for_a_range_sleeps_in_the_kernel() {
 
 #[test]
 fn a_timeout_for_a_range_fires_however_short() {
-    let Some(lab) = lab_with_ranges() else { return };
+    let Some(lab) = lab() else { return };
     let script = "exec 8<>l; i=0; while [ $i -lt 50 ]; do i=$((i + 1))
         flock -w 0.000001 --fcntl l true; [ $? -eq 1 ] || exit 9
         flock -w 0.00005 -E 42 -s --start 7 8; [ $? -eq 42 ] || exit 9
     done";
     lab.run(["--fcntl", "l", "sh", "-c", script]).expect_code(0);
-}
-
-#[test]
-fn the_command_keeps_an_fcntl_lock_when_flock_is_killed() {
-    let Some(lab) = lab_with_ranges() else { return };
-    let mut flock = lab.hold(&["--fcntl"], "l");
-    flock.murder();
-    lab.run(["--fcntl", "-n", "l", "true"]).expect_code(1);
-    flock.hush();
-    lab.run(["--fcntl", "l", "true"]).expect_code(0);
 }
