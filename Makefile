@@ -77,7 +77,7 @@ fuzz:
 	cd fuzz && for target in words values; do $(CARGO) +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done
 
 deny:
-	$(CARGO) deny check
+	$(CARGO) deny check licenses bans sources
 
 clean:
 	$(CARGO) clean
