@@ -113,7 +113,8 @@ impl Relay {
     /// by a stop, for there may be no second. So while the stop signal is still blocked: a `SIGCONT` that is pending
     /// calls it off; one that comes once the stop is pending removes it (the kernel does, signal(7)); and one that
     /// came between the two and was itself removed has reached the command as well, if it was for the whole group, and
-    /// then the command is no longer stopped.
+    /// then the command is no longer stopped. What is left is one to us alone between two system calls in a row, from
+    /// somebody who did not wait to see us stopped; no shell does that.
     ///
     /// *The other race:* the command against us. Somebody may continue the command and not us. It then ends while we
     /// are stopped, and the lock that we hold open would outlast it for as long as nobody thinks of us. The watcher
@@ -124,12 +125,12 @@ impl Relay {
         } else {
             signal
         };
-        if signal::pending().has(number::CONT) {
-            return Ok(());
-        }
         let foreground = Foreground::of(self.command);
         // Where there can be no watcher, the stop is still what the shell has to see.
         let _watcher = Watcher::over(self.command);
+        if signal::pending().has(number::CONT) {
+            return Ok(());
+        }
         signal::send(rustix::process::getpid(), stop)?;
         if self.change(WaitIdOptions::NOWAIT)?.is_some() {
             signal::take_pending(Set::of(stop));
