@@ -46,7 +46,11 @@ fn acquire_by(
         match lock(fd.as_fd()) {
             Ok(Answer::Granted) if mode == Mode::Unlocked => return Ok(Ok(Guard::Ours(fd))),
             Ok(Answer::Granted) => {
-                let at_path = rustix::fs::stat(path).ok();
+                let at_path = match rustix::fs::stat(path) {
+                    Ok(stat) => Some(stat),
+                    Err(Errno::NOENT | Errno::NOTDIR | Errno::STALE) => None,
+                    Err(error) => return Err(NotOpened::System(error).at(path, access)),
+                };
                 match identity.compare(id(&opened), at_path.as_ref().map(id)) {
                     Verdict::Same => return Ok(Ok(Guard::Ours(fd))),
                     Verdict::Replaced => {}
@@ -234,7 +238,15 @@ fn above_stderr(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     if fd.as_raw_fd() > 2 {
         return Ok(fd);
     }
-    let above = rustix::io::fcntl_dupfd_cloexec(&fd, 3)?;
+    // A minimum above the limit of descriptors is called invalid; it is the limit that is the matter.
+    let full = |error| {
+        if error == Errno::INVAL {
+            Errno::MFILE
+        } else {
+            error
+        }
+    };
+    let above = rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_err(full)?;
     rustix::io::fcntl_setfd(&above, FdFlags::empty())?;
     Ok(above)
 }

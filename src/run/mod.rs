@@ -69,6 +69,11 @@ impl Command {
         let sigchld = signal::set_disposition(signal::number::CHLD, Disposition::Default);
         // From here on nothing can end us between the command's start and its end: whatever is sent waits for `relay`.
         let mask = signal::set_mask(Set::ALL);
+        // What came while we were at it is for us alone: there is no command yet. It ends us here or never.
+        if signal::pending().minus(mask) != Set::EMPTY {
+            signal::set_mask(mask);
+            signal::set_mask(Set::ALL);
+        }
         let started = process::start(
             &mut image,
             &World {
@@ -78,7 +83,14 @@ impl Command {
             },
         );
         let child = started.map_err(Error::Fork)?;
-        let ended = relay::until_end(child.pid, warn).map_err(Error::Wait)?;
+        let early = signal::pending();
+        let ended = relay::until_end(child.pid, early, warn).map_err(Error::Wait)?;
+        // What came after the command's end is for us alone again: Ctrl-C between two rounds of a loop ends the loop.
+        let endings = Set::of(signal::number::HUP)
+            .with(signal::number::INT)
+            .with(signal::number::QUIT)
+            .with(signal::number::TERM);
+        signal::unblock(endings.minus(mask));
         match child.exec_error() {
             Some(error) => Err(self.not_executed(error)),
             None => Ok(ended),

@@ -13,10 +13,15 @@ use super::{Ended, Error};
 use crate::sys::signal::{self, Arrival, Origin, Set, number};
 use crate::sys::watcher::Watcher;
 
-/// Waits for the command's end.
-pub(super) fn until_end(command: Pid, warn: &mut dyn FnMut(Error)) -> io::Result<Ended> {
+/// Waits for the command's end. `early` is what was pending when the command had just been forked.
+pub(super) fn until_end(
+    command: Pid,
+    early: Set,
+    warn: &mut dyn FnMut(Error),
+) -> io::Result<Ended> {
     let mut relay = Relay {
         command,
+        early,
         sent: Set::EMPTY,
         state: State::Runs,
     };
@@ -39,6 +44,8 @@ pub(super) fn until_end(command: Pid, warn: &mut dyn FnMut(Error)) -> io::Result
 
 struct Relay {
     command: Pid,
+    /// What may have come before there was a command that could get its own.
+    early: Set,
     /// What has been sent to us.
     sent: Set,
     state: State,
@@ -146,12 +153,17 @@ impl Relay {
     }
 
     /// Sends the command what was sent to us, unless it has got it already.
+    ///
+    /// *The race:* Ctrl-C against the fork. One that came before it has not reached the command, and one that came
+    /// after has. So what is pending right after the fork is passed on in any case: to a command that has not executed
+    /// anything yet, two of a kind are one.
     fn pass_on(&mut self, Arrival { signal, origin }: Arrival) -> io::Result<()> {
         self.sent = self.sent.with(signal);
+        let early = self.early.has(signal);
+        self.early = self.early.without(signal);
         match origin {
-            Origin::Kernel if signal == number::CHLD || self.went_to_the_whole_group(signal) => {
-                Ok(())
-            }
+            Origin::Kernel if signal == number::CHLD => Ok(()),
+            Origin::Kernel if !early && self.went_to_the_whole_group(signal) => Ok(()),
             _ if signal == number::CONT && self.has_its_own_cont()? => Ok(()),
             Origin::Queued(value) => signal::queue(self.command, signal, value),
             Origin::Kernel | Origin::Process => signal::send(self.command, signal),
@@ -176,7 +188,8 @@ impl Relay {
     }
 
     /// What the terminal sends, it sends to every process of the foreground group; so if the command is in our group,
-    /// it has got its own. A hang-up is different: it goes to the leader of the session, and that may be we alone.
+    /// it has got its own. A hang-up, and the `SIGCONT` that comes with it, go to the leader of the session, and that may be
+    /// we alone.
     fn went_to_the_whole_group(&self, signal: i32) -> bool {
         let from_terminal = matches!(
             signal,
@@ -192,7 +205,7 @@ impl Relay {
         let led_by_us = || rustix::process::getsid(None) == Ok(rustix::process::getpid());
         from_terminal
             && rustix::process::getpgid(Some(self.command)) == Ok(rustix::process::getpgrp())
-            && !(signal == number::HUP && led_by_us())
+            && !(matches!(signal, number::HUP | number::CONT) && led_by_us())
     }
 }
 

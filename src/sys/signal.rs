@@ -15,6 +15,7 @@ pub mod number {
     pub const HUP: i32 = libc::SIGHUP;
     pub const INT: i32 = libc::SIGINT;
     pub const QUIT: i32 = libc::SIGQUIT;
+    pub const TERM: i32 = libc::SIGTERM;
     pub const CHLD: i32 = libc::SIGCHLD;
     pub const CONT: i32 = libc::SIGCONT;
     pub const STOP: i32 = libc::SIGSTOP;
@@ -52,6 +53,12 @@ impl Set {
     #[must_use]
     pub const fn without(self, signal: i32) -> Self {
         Self(self.0 & !Self::of(signal).0)
+    }
+
+    /// What is in this set and not in the other.
+    #[must_use]
+    pub const fn minus(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
     }
 
     /// Whether the signal is in the set.

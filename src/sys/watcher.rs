@@ -19,23 +19,33 @@ use super::signal;
 pub struct Watcher(Pid);
 
 impl Watcher {
-    /// Watches over a child of this process's that has not been waited for. Every signal must be blocked.
+    /// Watches over a child of this process's, which must not be waited for before the watcher is dropped. Every signal
+    /// must be blocked. Before Linux 5.3, which has no pidfd, it ends at once and nobody watches.
     ///
     /// # Errors
     ///
-    /// `ENOSYS` before Linux 5.3; `EMFILE`, `ENFILE`, `EAGAIN`, `ENOMEM`: no descriptor or no process can be had.
+    /// `EAGAIN`, `ENOMEM`: no process can be had.
     pub fn over(watched: Pid) -> io::Result<Self> {
-        let end = pidfd_open(watched, PidfdFlags::empty())?;
         let us = rustix::process::getpid();
         // SAFETY: the child makes system calls only, and exits.
         let pid = super::check(unsafe { libc::fork() })?;
         if let Some(pid) = Pid::from_raw(pid) {
             return Ok(Self(pid));
         }
-        // SAFETY: takes two numbers.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        // Whoever dies before that sends nothing, but is no longer the parent.
-        if rustix::process::getppid() == Some(us) {
+        // SAFETY: takes numbers. Nothing that the parent has open is of use here, and all of it, the lock too, would
+        // be held open; besides, the parent may have no descriptor left for the one that is needed.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            if libc::syscall(libc::SYS_close_range, 0_u32, u32::MAX, 0_u32) == -1 {
+                (0..3).for_each(|fd| {
+                    libc::close(fd);
+                });
+            }
+        }
+        // A parent that died before that sends nothing, but is no longer the parent.
+        if rustix::process::getppid() == Some(us)
+            && let Ok(end) = pidfd_open(watched, PidfdFlags::empty())
+        {
             while poll(&mut [PollFd::new(&end, PollFlags::IN)], None) == Err(Errno::INTR) {}
             let _ = signal::send(us, libc::SIGCONT);
         }

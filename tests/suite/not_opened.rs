@@ -165,6 +165,21 @@ fn a_lock_call_that_fails_for_good_is_a_status_of_its_own() {
 }
 
 #[test]
+fn a_path_that_can_no_longer_be_looked_at_is_an_error_and_no_endless_search() {
+    departure("the reference does not look", |lab| {
+        std::fs::write(lab.file("l"), "").expect("a file");
+        let stat = "inject=?stat,?newfstatat,?statx:error=EACCES";
+        let Some(command) = lab.injected("l", stat, &["-n", "l", "echo", "ran"]) else {
+            // Nothing to see here, and the reference differs all the same.
+            assert!(!lab.is_reference());
+            return;
+        };
+        let denied = "flock: cannot open lock file l: Permission denied\n";
+        lab.finish(command).expect_code(66).expect_err(denied);
+    });
+}
+
+#[test]
 fn for_a_command_that_is_missing_no_file_is_made() {
     for command in ["nosuch", "./nosuch", "/no/such", "-n"] {
         departure("a typing error leaves no file", |lab| {

@@ -337,6 +337,21 @@ fn a_stopped_pair_that_a_shell_kills_dies_of_it() {
 }
 
 #[test]
+fn a_command_that_is_continued_without_flock_ends_it_all_the_same() {
+    departure(STOPS, |lab| {
+        for option in ["-x", "-o"] {
+            let script = "echo ready $$; kill -STOP $$; exit 7";
+            let mut flock = lab.start_flock([option, "l", "sh", "-c", script]);
+            let line = flock.line();
+            let command = line.strip_prefix("ready ").and_then(|pid| pid.parse().ok());
+            flock.stops();
+            assert!(send(command.expect("its pid"), libc::SIGCONT));
+            assert_eq!(flock.end(), End::Exited(7));
+        }
+    });
+}
+
+#[test]
 fn a_command_that_was_stopped_and_continued_alone_ends_as_ever() {
     let lab = Lab::new();
     let (mut flock, command) = scripted(&lab, "echo ready $$; kill -STOP $$; echo on; exit 7");

@@ -3,7 +3,7 @@
 use rustix::termios::{Winsize, tcsetwinsize};
 
 use crate::lab::kernel::{runs, stopped, waiters};
-use crate::lab::live::{End, Live};
+use crate::lab::live::{End, Live, send};
 use crate::lab::probe::HEARD_ALL;
 use crate::lab::{Lab, departure, wait_until};
 
@@ -151,6 +151,23 @@ fn a_hangup_ends_a_flock_and_its_command() {
     let script = "mkfifo never; echo ready; read x <never";
     let mut flock = lab.half_at_terminal(lab.leader(&["flock", "l", "sh", "-c", script]));
     flock.comes_to("ready");
+    flock.hush();
+    assert_eq!(flock.end(), End::Killed(libc::SIGHUP));
+    wait_until("the command goes too", || {
+        crate::lab::kernel::locks_on(lab.file("l")).is_empty()
+    });
+}
+
+#[test]
+fn a_hangup_ends_a_flock_that_leads_the_session_though_its_command_is_stopped() {
+    let lab = Lab::new();
+    let script = "mkfifo never; echo ready $$; read x <never";
+    let mut flock = lab.half_at_terminal(lab.leader(&["flock", "l", "sh", "-c", script]));
+    flock.comes_to("ready ");
+    let command = flock.line().parse().expect("a pid");
+    assert!(send(command, libc::SIGSTOP));
+    wait_until("the command stops", || stopped(command));
+    // The kernel sends a SIGHUP, which waits behind the stop, and a SIGCONT.
     flock.hush();
     assert_eq!(flock.end(), End::Killed(libc::SIGHUP));
     wait_until("the command goes too", || {
