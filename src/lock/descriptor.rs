@@ -67,15 +67,7 @@ fn why_bad(fd: BorrowedFd<'_>, number: RawFd, kind: Kind, mode: Mode) -> Option<
     // ksh and its kin open descriptors above 2 close-on-exec: then the shell has it, and we have not.
     let shell = rustix::process::getppid()?.as_raw_nonzero();
     let path: OsString = format!("/proc/{shell}/fd/{number}").into();
-    rustix::fs::access(&path, Access::EXISTS)
-        .or_else(|error| {
-            if error == Errno::ACCESS {
-                Ok(())
-            } else {
-                Err(error)
-            }
-        })
-        .ok()?;
+    rustix::fs::access(&path, Access::EXISTS).ok()?;
     Some(format!(
         "the calling shell has it open but keeps it from commands, as ksh does above 2; hand it on: flock {number} {number}>&{number}"
     ))

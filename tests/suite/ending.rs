@@ -7,6 +7,22 @@ use crate::lab::live::End;
 use crate::lab::{Lab, departure};
 
 #[test]
+fn an_interrupt_before_the_command_is_started_or_after_it_has_ended_ends_flock() {
+    let lab = Lab::new();
+    // Ours looks for what is pending right before the fork, and asks for the command's end by waitid.
+    for (call, out) in [("?rt_sigpending", ""), ("?waitid", "ran\n")] {
+        let inject = format!("inject={call}:signal=INT:when=1");
+        let Some(command) = lab.injected("", &inject, &["l", "echo", "ran"]) else {
+            return;
+        };
+        let outcome = lab.finish(command);
+        if !lab.is_reference() {
+            outcome.expect_code(128 + libc::SIGINT).expect_out(out);
+        }
+    }
+}
+
+#[test]
 fn every_exit_status_is_passed_on() {
     let lab = Lab::new();
     for way in ["", "-F"] {

@@ -2,7 +2,8 @@
 
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::lab::kernel::{runs, stopped, waiters};
+use crate::lab::inherit::{Inherit, signal_set};
+use crate::lab::kernel::{runs, status_field, stopped, waiters};
 use crate::lab::live::{End, Live, send};
 use crate::lab::probe::HEARD_ALL;
 use crate::lab::{Lab, departure, wait_until};
@@ -155,6 +156,23 @@ fn a_hangup_ends_a_flock_and_its_command() {
     assert_eq!(flock.end(), End::Killed(libc::SIGHUP));
     wait_until("the command goes too", || {
         crate::lab::kernel::locks_on(lab.file("l")).is_empty()
+    });
+}
+
+#[test]
+fn an_interrupt_that_came_before_there_was_a_command_reaches_it() {
+    departure("what is pending is not handed on by fork", |lab| {
+        let holder = lab.hold(&[], "l");
+        let mut words = lab.leader(&["flock", "l", "probe", "hear", "1"]);
+        words.blocking(signal_set([libc::SIGINT]));
+        let mut flock = lab.at_terminal(words);
+        wait_until("it waits", || waiters(lab.file("l")) == 1);
+        flock.types(CTRL_C);
+        let pending = || status_field(flock.pid(), "ShdPnd") == "0000000000000002";
+        wait_until("the interrupt is pending", pending);
+        holder.let_go();
+        flock.comes_to("ready");
+        flock.comes_to("heard 2 ");
     });
 }
 
