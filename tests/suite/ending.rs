@@ -9,10 +9,12 @@ use crate::lab::{Lab, departure};
 #[test]
 fn an_interrupt_before_the_command_is_started_or_after_it_has_ended_ends_flock() {
     let lab = Lab::new();
-    // Ours looks for what is pending right before the fork, and asks for the command's end by waitid.
-    for (call, out) in [("?rt_sigpending", ""), ("?waitid", "ran\n")] {
-        let inject = format!("inject={call}:signal=INT:when=1");
-        let Some(command) = lab.injected("", &inject, &["l", "echo", "ran"]) else {
+    // Ours looks for what is pending right before the fork, which must not be reached then, and asks for the command's
+    // end by waitid.
+    let before = "inject=?rt_sigpending:signal=INT:when=1 inject=?fork,?vfork,?clone:error=EAGAIN";
+    let after = "inject=?waitid:signal=INT:when=1";
+    for (inject, out) in [(before, ""), (after, "ran\n")] {
+        let Some(command) = lab.injected("", inject, &["l", "echo", "ran"]) else {
             return;
         };
         let outcome = lab.finish(command);

@@ -233,13 +233,15 @@ done
         installed("setpriv").then_some(command)
     }
 
-    /// `flock` with these arguments, some of whose system calls on this file are made to fail by strace (`inject=...`).
+    /// `flock` with these arguments, some of whose system calls on this file are made to fail by strace (`inject=...`,
+    /// parted by blanks).
     /// `None` where there is no strace or it may not trace.
     pub fn injected(&self, file: &str, inject: &str, args: &[&str]) -> Option<Command> {
         static TRACES: OnceLock<bool> = OnceLock::new();
         let strace = |program: &str| {
             let mut command = self.command("strace");
-            command.args(["--quiet=all", "-o", "/dev/null", "-e", inject]);
+            command.args(["--quiet=all", "-o", "/dev/null"]);
+            command.args(inject.split(' ').flat_map(|one| ["-e", one]));
             if !file.is_empty() {
                 // As it stands in the arguments of a call, and as the name of a descriptor.
                 command.args(["-P", file, "-P"]).arg(self.file(file));
