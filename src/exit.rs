@@ -1,6 +1,4 @@
-//! How the program ends: every error as a status, and the only table of exit numbers.
-//!
-//! The numbers above 1 are those of BSD's `sysexits.h`, as in util-linux.
+//! How the programs end: every error as a status, and the only tables of exit numbers.
 
 use rustix::io::Errno;
 
@@ -8,26 +6,103 @@ use crate::{lock, run};
 
 /// Done.
 pub const SUCCESS: u8 = 0;
-/// Somebody else has the lock; the default, which `-E` changes.
-pub const CONFLICT: u8 = 1;
-/// Standard output could not be written.
-pub const NO_OUTPUT: u8 = 1;
-/// The command could not be waited for.
-pub const LOST_CHILD: u8 = 1;
-/// `EX_USAGE`: the words make no request.
-pub const USAGE: u8 = 64;
-/// `EX_DATAERR`: the lock call failed.
-pub const LOCK_FAILED: u8 = 65;
-/// `EX_NOINPUT`: the lock file could not be opened.
-pub const NOT_OPENED: u8 = 66;
-/// `EX_UNAVAILABLE`: the command could not be executed.
-pub const NOT_EXECUTED: u8 = 69;
 /// `EX_SOFTWARE`: a defect in this program.
 pub const DEFECT: u8 = 70;
-/// `EX_OSERR`: out of descriptors, memory, locks or processes.
-pub const EXHAUSTED: u8 = 71;
-/// `EX_CANTCREAT`: the lock file could not be made.
-pub const NOT_CREATED: u8 = 73;
+
+/// The statuses of a program's own, besides [`SUCCESS`] and [`DEFECT`].
+#[derive(Clone, Copy, Debug)]
+pub struct Table {
+    /// Standard output could not be written.
+    pub no_output: u8,
+    /// Somebody else has the lock.
+    pub conflict: u8,
+    /// The words make no request.
+    pub usage: u8,
+    /// The lock call failed.
+    pub lock_failed: u8,
+    /// The lock file could not be opened.
+    pub not_opened: u8,
+    /// The lock file could not be made.
+    pub not_created: u8,
+    /// Out of descriptors, memory, locks or processes.
+    pub exhausted: u8,
+    /// There is no such command.
+    pub not_found: u8,
+    /// The command could not be executed.
+    pub not_executed: u8,
+    /// The command could not be waited for.
+    pub lost_child: u8,
+}
+
+/// `flock`: as util-linux has it, where 64 and above are those of BSD's `sysexits.h`.
+pub static FLOCK: Table = Table {
+    no_output: 1,
+    conflict: 1,
+    usage: 64,
+    lock_failed: 65,
+    not_opened: 66,
+    not_created: 73,
+    exhausted: 71,
+    not_found: 69,
+    not_executed: 69,
+    lost_child: 1,
+};
+
+/// `loto`: `EXIT_FAILURE`, and for the command what POSIX has for programs that run others.
+pub static LOTO: Table = Table {
+    no_output: 1,
+    conflict: 1,
+    usage: 1,
+    lock_failed: 1,
+    not_opened: 1,
+    not_created: 1,
+    exhausted: 1,
+    not_found: 127,
+    not_executed: 126,
+    lost_child: 1,
+};
+
+/// `me-only`: as its page has them; what that does not foresee is above them.
+pub static ME_ONLY: Table = Table {
+    no_output: 1,
+    conflict: 4,
+    usage: 2,
+    lock_failed: 3,
+    not_opened: 3,
+    not_created: 3,
+    exhausted: 71,
+    not_found: 1,
+    not_executed: 1,
+    lost_child: 71,
+};
+
+/// `runlock`: a lock that is taken is no failure, 127 is usage, and the rest is as in `flock`.
+pub static RUNLOCK: Table = Table {
+    no_output: 1,
+    conflict: SUCCESS,
+    usage: 127,
+    lock_failed: 65,
+    not_opened: 66,
+    not_created: 73,
+    exhausted: 71,
+    not_found: 126,
+    not_executed: 126,
+    lost_child: 71,
+};
+
+/// `ulock`: one status for everything; its command is a line of shell, which has its own.
+pub static ULOCK: Table = Table {
+    no_output: 1,
+    conflict: 1,
+    usage: 1,
+    lock_failed: 1,
+    not_opened: 1,
+    not_created: 1,
+    exhausted: 1,
+    not_found: 1,
+    not_executed: 1,
+    lost_child: 1,
+};
 
 /// The status of a shell's child that died of signal 0; `$?` is this plus the signal's number.
 const KILLED: u8 = 128;
@@ -68,31 +143,56 @@ fn killed(signal: i32) -> u8 {
     KILLED + signal as u8
 }
 
-/// The status for an error of the lock.
-pub fn of_lock(error: &lock::Error) -> u8 {
-    match error {
-        lock::Error::Open { error, .. } => match errno(error) {
-            Some(Errno::NOMEM | Errno::MFILE | Errno::NFILE) => EXHAUSTED,
-            Some(Errno::ROFS | Errno::NOSPC | Errno::DQUOT) => NOT_CREATED,
-            _ => NOT_OPENED,
-        },
-        lock::Error::Unsuitable { .. } => NOT_OPENED,
-        lock::Error::Lock { error, .. } => match errno(error) {
-            Some(Errno::NOLCK | Errno::NOMEM) => EXHAUSTED,
-            _ => LOCK_FAILED,
-        },
-        lock::Error::Unsteady { .. } => LOCK_FAILED,
-        lock::Error::Timer(_) => EXHAUSTED,
+impl Table {
+    /// All of them.
+    pub fn statuses(&self) -> [u8; 10] {
+        [
+            self.no_output,
+            self.conflict,
+            self.usage,
+            self.lock_failed,
+            self.not_opened,
+            self.not_created,
+            self.exhausted,
+            self.not_found,
+            self.not_executed,
+            self.lost_child,
+        ]
     }
-}
 
-/// The status for an error of the command.
-pub fn of_run(error: &run::Error) -> u8 {
-    match error {
-        run::Error::Exec { error, .. } if errno(error) == Some(Errno::NOMEM) => EXHAUSTED,
-        run::Error::Exec { .. } => NOT_EXECUTED,
-        run::Error::Fork(_) => EXHAUSTED,
-        run::Error::Wait(_) | run::Error::Signal { .. } => LOST_CHILD,
+    /// The status for an error of the lock.
+    pub fn of_lock(&self, error: &lock::Error) -> u8 {
+        match error {
+            lock::Error::Open { error, .. } => match errno(error) {
+                Some(Errno::NOMEM | Errno::MFILE | Errno::NFILE) => self.exhausted,
+                Some(Errno::ROFS | Errno::NOSPC | Errno::DQUOT) => self.not_created,
+                _ => self.not_opened,
+            },
+            lock::Error::Unsuitable { .. } => self.not_opened,
+            lock::Error::Create { error, .. } => match errno(error) {
+                Some(Errno::NOMEM | Errno::MFILE | Errno::NFILE) => self.exhausted,
+                _ => self.not_created,
+            },
+            lock::Error::Lock { error, .. } => match errno(error) {
+                Some(Errno::NOLCK | Errno::NOMEM) => self.exhausted,
+                _ => self.lock_failed,
+            },
+            lock::Error::Unsteady { .. } => self.lock_failed,
+            lock::Error::Timer(_) => self.exhausted,
+        }
+    }
+
+    /// The status for an error of the command.
+    pub fn of_run(&self, error: &run::Error) -> u8 {
+        match error {
+            run::Error::Exec { error, .. } => match errno(error) {
+                Some(Errno::NOMEM) => self.exhausted,
+                Some(Errno::NOENT | Errno::NOTDIR) => self.not_found,
+                _ => self.not_executed,
+            },
+            run::Error::Fork(_) => self.exhausted,
+            run::Error::Wait(_) | run::Error::Signal { .. } => self.lost_child,
+        }
     }
 }
 

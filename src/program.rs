@@ -3,8 +3,8 @@
 use std::ffi::OsString;
 use std::panic::{self, AssertUnwindSafe};
 
-use crate::cli::{self, Asked, Usage};
-use crate::exit::{self, Exit};
+use crate::cli::{self, Asked, OnMisuse, Usage};
+use crate::exit::{self, Exit, Table};
 use crate::report::{Output, Report};
 
 /// One program: its table, what its words mean, and what is done about it.
@@ -12,6 +12,8 @@ use crate::report::{Output, Report};
 pub struct Program<R> {
     /// Name, forms and options.
     pub page: &'static cli::Page,
+    /// Its statuses.
+    pub statuses: &'static Table,
     /// From words to a request.
     pub parse: fn(Vec<OsString>) -> Result<Asked<R>, Usage>,
     /// From a request to an end.
@@ -20,7 +22,7 @@ pub struct Program<R> {
 
 impl<R> Program<R> {
     /// Runs it with the words of a command line, name first, and returns the status to exit with.
-    pub fn main(self, mut words: Vec<OsString>) -> u8 {
+    pub fn main(&self, mut words: Vec<OsString>) -> u8 {
         let called = if words.is_empty() {
             self.page.name.into()
         } else {
@@ -32,24 +34,27 @@ impl<R> Program<R> {
             .map_or(exit::DEFECT, Exit::take)
     }
 
-    fn exit(self, words: Vec<OsString>, report: &mut Report) -> Exit {
+    fn exit(&self, words: Vec<OsString>, report: &mut Report) -> Exit {
         match (self.parse)(words) {
             Ok(Asked::Request(request)) => (self.perform)(&request, report),
-            Ok(Asked::Help) => show(report, self.page.help),
-            Ok(Asked::Version) => show(report, &self.page.version()),
+            Ok(Asked::Help) => self.show(report, self.page.help),
+            Ok(Asked::Version) => self.show(report, &self.page.version()),
             Err(usage) => {
                 report.complain(usage.message());
-                report.refer_to_help();
-                Exit::Status(exit::USAGE)
+                match self.page.on_misuse {
+                    OnMisuse::ReferToHelp => report.refer_to_help(),
+                    OnMisuse::ShowForms => report.complain_in_full(&self.page.usage()),
+                }
+                Exit::Status(self.statuses.usage)
             }
         }
     }
-}
 
-fn show(report: &mut Report, text: &str) -> Exit {
-    report.print(text.as_bytes());
-    Exit::Status(match report.output() {
-        Output::Good => exit::SUCCESS,
-        Output::Failed => exit::NO_OUTPUT,
-    })
+    fn show(&self, report: &mut Report, text: &str) -> Exit {
+        report.print(text.as_bytes());
+        Exit::Status(match report.output() {
+            Output::Good => exit::SUCCESS,
+            Output::Failed => self.statuses.no_output,
+        })
+    }
 }

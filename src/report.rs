@@ -44,6 +44,11 @@ impl Report {
         let _ = stdio::write_all(Stream::Error, &self.line(message.as_ref()));
     }
 
+    /// Whole lines on standard error, without the name in front.
+    pub fn complain_in_full(&self, lines: &str) {
+        let _ = stdio::write_all(Stream::Error, lines.as_bytes());
+    }
+
     /// Where a user who got the words wrong finds the right ones.
     pub fn refer_to_help(&self) {
         let line = [

@@ -4,10 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 
 use super::scan::{Scanned, scan};
-use super::{Asked, Effect, Form, Opt, Page, Usage, duration, number};
+use super::{Asked, Effect, Form, OnMisuse, Opt, Page, Usage, duration, number};
 use crate::exit;
 use crate::lock::{Kind, Mode, Wait};
-use crate::request::{Job, Manner, Request, Target, Verbosity};
+use crate::request::flock::{Job, Manner, Request, Target, Verbosity};
 use crate::run::Command;
 
 /// What a user may read about `flock`.
@@ -43,6 +43,7 @@ Examples:
   flock -n /run/lock/backup backup.sh     run it unless it still runs
   flock -w 5m /run/lock/deploy ./deploy   wait five minutes at most",
     help: include_str!("flock/help.txt"),
+    on_misuse: OnMisuse::ReferToHelp,
 };
 
 /// What the options have said so far.
@@ -220,14 +221,14 @@ pub fn parse(words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
         mode: Mode::Exclusive,
         nonblock: false,
         limit: None,
-        on_conflict: exit::CONFLICT,
+        on_conflict: exit::FLOCK.conflict,
         close: false,
         no_fork: false,
         fcntl: None,
         descriptor: None,
         verbosity: Verbosity::Quiet,
     };
-    match scan(OPTIONS, words, &mut draft)? {
+    match scan(OPTIONS, words, 1, &mut draft)? {
         Scanned::Help => Ok(Asked::Help),
         Scanned::Version => Ok(Asked::Version),
         Scanned::Operands(operands) => draft.request(operands).map(Asked::Request),

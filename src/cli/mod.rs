@@ -6,8 +6,12 @@
 
 mod duration;
 pub mod flock;
+pub mod loto;
+pub mod me_only;
 mod number;
+pub mod runlock;
 mod scan;
+pub mod ulock;
 
 use std::ffi::{OsStr, OsString};
 
@@ -26,6 +30,17 @@ pub struct Page {
     pub closing: &'static str,
     /// All of this as one text.
     pub help: &'static str,
+    /// What is shown, behind the message, to a user who got the words wrong.
+    pub on_misuse: OnMisuse,
+}
+
+/// What is shown to a user who got the words wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnMisuse {
+    /// Where the help is.
+    ReferToHelp,
+    /// The forms that a call can have.
+    ShowForms,
 }
 
 impl Page {
@@ -37,6 +52,12 @@ impl Page {
             env!("CARGO_PKG_NAME"),
             env!("CARGO_PKG_VERSION")
         )
+    }
+
+    /// The forms that a call can have, as lines.
+    pub fn usage(&self) -> String {
+        let form = |form: &Form| format!("Usage: {} {}\n", self.name, form.words);
+        self.forms.iter().map(form).collect()
     }
 }
 

@@ -1,4 +1,4 @@
-//! The scanner: options up to the first operand, as getopt_long(3) reads them with a leading `+`.
+//! The scanner: options among the first operands, as getopt_long(3) reads them.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -14,14 +14,16 @@ pub(super) enum Scanned {
     Help,
     /// `--version` came before anything that is wrong.
     Version,
-    /// The first operand and everything after it, untouched.
+    /// The operands, and everything after the last one before which options may stand, untouched.
     Operands(Vec<OsString>),
 }
 
-/// Reads the options of the table into the draft.
+/// Reads the options of the table into the draft. They may stand anywhere before the operand of this number (1 for the
+/// first), which is where the words of a command begin that has options of its own.
 pub(super) fn scan<D>(
     table: &'static [Opt<D>],
     words: Vec<OsString>,
+    before: usize,
     draft: &mut D,
 ) -> Result<Scanned, Usage> {
     // Tokens are text. What is none is kept for messages; mostly there is nothing to keep.
@@ -31,14 +33,17 @@ pub(super) fn scan<D>(
         .cloned()
         .collect::<Vec<_>>();
     let mut parser = Parser::from_args(words);
+    let mut operands = Vec::new();
     loop {
         let (option, spelling) = match parser.next() {
-            Ok(None) => return Ok(Scanned::Operands(Vec::new())),
-            Ok(Some(Arg::Value(first))) => {
-                let rest = parser.raw_args().into_iter().flatten();
-                return Ok(Scanned::Operands(
-                    std::iter::once(first).chain(rest).collect(),
-                ));
+            Ok(None) => return Ok(Scanned::Operands(operands)),
+            Ok(Some(Arg::Value(operand))) => {
+                operands.push(operand);
+                if operands.len() == before {
+                    operands.extend(parser.raw_args().into_iter().flatten());
+                    return Ok(Scanned::Operands(operands));
+                }
+                continue;
             }
             Ok(Some(Arg::Short(letter))) => {
                 let option =
@@ -210,9 +215,13 @@ mod tests {
     ];
 
     fn read(line: &str) -> (Result<Scanned, String>, Seen) {
+        read_before(1, line)
+    }
+
+    fn read_before(operand: usize, line: &str) -> (Result<Scanned, String>, Seen) {
         let mut seen = Seen::new();
         let words = line.split_whitespace().map(OsString::from).collect();
-        let scanned = scan(TABLE, words, &mut seen)
+        let scanned = scan(TABLE, words, operand, &mut seen)
             .map_err(|usage| usage.message().to_string_lossy().into_owned());
         (scanned, seen)
     }
@@ -257,6 +266,20 @@ mod tests {
         );
         assert_eq!(read("x -- y"), (operands(&["x", "--", "y"]), vec![]));
         assert_eq!(read("- -a"), (operands(&["-", "-a"]), vec![]));
+    }
+
+    #[test]
+    fn options_may_stand_among_the_operands_that_come_before_a_command() {
+        let alpha = || vec!["alpha".to_owned()];
+        assert_eq!(
+            read_before(2, "x -a y -a"),
+            (operands(&["x", "y", "-a"]), alpha())
+        );
+        assert_eq!(read_before(3, "x y -a"), (operands(&["x", "y"]), alpha()));
+        assert_eq!(
+            read_before(3, "x -- -a y -a"),
+            (operands(&["x", "-a", "y", "-a"]), vec![])
+        );
     }
 
     #[test]

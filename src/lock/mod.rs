@@ -5,7 +5,10 @@
 pub mod descriptor;
 pub mod file;
 mod flock;
+pub mod name;
 mod ofd;
+pub mod publish;
+
 mod wait;
 
 use std::ffi::OsString;
@@ -88,6 +91,13 @@ pub enum Error {
         /// What the lock needed of it beyond being there.
         needed: Option<&'static str>,
     },
+    /// A file whose being there is the lock, or counts in it, could not be made.
+    Create {
+        /// Its path.
+        path: OsString,
+        /// What the system says.
+        error: io::Error,
+    },
     /// What the path leads to is no place for a lock.
     Unsuitable {
         /// The path, as given.
@@ -131,6 +141,12 @@ impl Error {
                     message.push(": ");
                     message.push(needed);
                 }
+            }
+            Self::Create { path, error } => {
+                message.push("cannot create lock file ");
+                message.push(path);
+                message.push(": ");
+                message.push(errno::text(error));
             }
             Self::Unsuitable { path, what } => {
                 message.push("cannot open lock file ");

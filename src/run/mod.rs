@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::sys::errno;
-use crate::sys::process::{self, World};
+use crate::sys::process::{self, Image, World};
 use crate::sys::signal::{self, Disposition, Set};
 
 pub use relay::end_like;
@@ -19,12 +19,46 @@ pub use relay::end_like;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     words: Vec<OsString>,
+    place: Place,
+}
+
+/// Where a program is that is named without a slash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// In `PATH`, as execvp(3) has it.
+    Path,
+    /// In the working directory, as execv(2) has it; and if not there, in `PATH`.
+    Here,
+}
+
+/// Under what terms a command runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// Descriptors that it does not inherit.
+    pub without: &'a [BorrowedFd<'a>],
 }
 
 impl Command {
     /// A program and its arguments, untouched. `None` when there is not even a name.
     pub fn new(words: Vec<OsString>) -> Option<Self> {
-        (!words.is_empty()).then_some(Self { words })
+        Self::at(Place::Path, words)
+    }
+
+    /// The same for a program that may be named by a path of the working directory without a slash.
+    pub fn here(words: Vec<OsString>) -> Option<Self> {
+        Self::at(Place::Here, words)
+    }
+
+    fn at(place: Place, words: Vec<OsString>) -> Option<Self> {
+        (!words.is_empty()).then_some(Self { words, place })
+    }
+
+    /// A line for `/bin/sh -c`, as system(3) runs it.
+    pub fn system(line: OsString) -> Self {
+        Self {
+            words: vec!["/bin/sh".into(), "-c".into(), line],
+            place: Place::Path,
+        }
     }
 
     /// A line for the caller's shell: `$SHELL -c line`, or `/bin/sh` where `SHELL` is unset or empty.
@@ -34,6 +68,7 @@ impl Command {
             .unwrap_or_else(|| "/bin/sh".into());
         Self {
             words: vec![shell, "-c".into(), line],
+            place: Place::Path,
         }
     }
 
@@ -48,23 +83,19 @@ impl Command {
     ///
     /// There is none, or none that may be executed.
     pub fn find(&self) -> Result<(), Error> {
-        program::find(&program::image(&self.words)).map_err(|error| self.not_executed(error))
+        program::find(&self.image()).map_err(|error| self.not_executed(error))
     }
 
     /// Runs it in a child and waits for its end, passing on the signals that are sent to this process. When it stops,
     /// so do we, and we go on together.
     ///
-    /// `without` is a descriptor that the command does not inherit. `warn` is told what went wrong on the way.
+    /// `warn` is told what went wrong on the way.
     ///
     /// # Errors
     ///
     /// It could not be started or executed.
-    pub fn run(
-        &self,
-        without: Option<BorrowedFd<'_>>,
-        warn: &mut dyn FnMut(Error),
-    ) -> Result<Ended, Error> {
-        let mut image = program::image(&self.words);
+    pub fn run(&self, terms: Terms<'_>, warn: &mut dyn FnMut(Error)) -> Result<Ended, Error> {
+        let mut image = self.image();
         // With SIGCHLD ignored the kernel would keep the command's status to itself.
         let sigchld = signal::set_disposition(signal::number::CHLD, Disposition::Default);
         // From here on nothing can end us between the command's start and its end: whatever is sent waits for `relay`.
@@ -79,7 +110,7 @@ impl Command {
             &World {
                 mask,
                 sigchld,
-                without,
+                without: terms.without,
             },
         );
         let child = started.map_err(Error::Fork)?;
@@ -99,7 +130,11 @@ impl Command {
 
     /// Replaces this process by the command. Returns only the error.
     pub fn exec(&self) -> Error {
-        self.not_executed(program::image(&self.words).exec())
+        self.not_executed(self.image().exec())
+    }
+
+    fn image(&self) -> Image {
+        program::image(&self.words, self.place)
     }
 
     fn not_executed(&self, error: io::Error) -> Error {

@@ -7,18 +7,23 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 
+use super::Place;
 use crate::sys::process::Image;
 
 /// Where programs are looked for when `PATH` is unset, as confstr(3) has it.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// Everything that is needed to execute these words, name first.
-pub(super) fn image(words: &[OsString]) -> Image {
-    let paths = match std::env::var_os("PATH") {
-        _ if words[0].as_bytes().contains(&b'/') => vec![words[0].clone()],
-        Some(path) => candidates(&words[0], &path),
-        None => candidates(&words[0], OsStr::new(DEFAULT_PATH)),
+pub(super) fn image(words: &[OsString], place: Place) -> Image {
+    let name = &words[0];
+    let mut paths = match std::env::var_os("PATH") {
+        _ if name.as_bytes().contains(&b'/') => vec![name.clone()],
+        Some(path) => candidates(name, &path),
+        None => candidates(name, OsStr::new(DEFAULT_PATH)),
     };
+    if place == Place::Here && rustix::fs::access(name, Access::EXISTS).is_ok() {
+        paths = vec![name.clone()];
+    }
     Image::new(
         paths.into_iter().map(c_string).collect(),
         words.iter().cloned().map(c_string).collect(),
@@ -99,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_name_with_a_slash_is_not_looked_for() {
-        let image = image(&["./no/such".into()]);
+        let image = image(&["./no/such".into()], Place::Path);
         assert_eq!(image.paths(), [c"./no/such".to_owned()]);
         assert_eq!(
             find(&image).unwrap_err().raw_os_error(),

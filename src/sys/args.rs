@@ -19,3 +19,22 @@ pub unsafe fn from_main(argc: c_int, argv: *const *const c_char) -> Vec<OsString
         })
         .collect()
 }
+
+/// The entry point of a program, which the C library calls: hands the words to the [`Program`](crate::program::Program).
+///
+/// A C `main` of its own, in a crate with `#![no_main]`: the standard library's start-up opens a closed 0, 1 or 2 on
+/// `/dev/null`, so that `flock 0 <&-` would succeed, and ignores `SIGPIPE`, which the command would inherit.
+#[macro_export]
+macro_rules! c_main {
+    ($program:expr) => {
+        #[unsafe(no_mangle)]
+        extern "C" fn main(
+            argc: ::std::ffi::c_int,
+            argv: *const *const ::std::ffi::c_char,
+        ) -> ::std::ffi::c_int {
+            // SAFETY: the C library calls `main` with its argument vector.
+            let words = unsafe { $crate::sys::args::from_main(argc, argv) };
+            $program.main(words).into()
+        }
+    };
+}

@@ -92,8 +92,8 @@ pub struct World<'a> {
     pub mask: Set,
     /// Its disposition of `SIGCHLD`.
     pub sigchld: Disposition,
-    /// A descriptor that it does not get.
-    pub without: Option<BorrowedFd<'a>>,
+    /// Descriptors that it does not get.
+    pub without: &'a [BorrowedFd<'a>],
 }
 
 /// A child that has been started, perhaps only to find that it cannot execute its program.
@@ -129,7 +129,7 @@ pub fn start(image: &mut Image, world: &World<'_>) -> io::Result<Child> {
     if let Some(pid) = Pid::from_raw(pid) {
         return Ok(Child { pid, failure });
     }
-    if let Some(fd) = world.without {
+    for fd in world.without {
         // SAFETY: in the child, which never returns to whoever lent the descriptor.
         unsafe { libc::close(fd.as_raw_fd()) };
     }

@@ -30,6 +30,9 @@ const REFERENCE_HUNG: Duration = Duration::from_secs(5);
 /// Where util-linux's own program is on nearly every Linux.
 const REFERENCE: &str = "/usr/bin/flock";
 
+/// The programs of the four older tools, which are in every lab too.
+pub const HISTORIC: [&str; 4] = ["loto", "me-only", "runlock", "ulock"];
+
 /// What a script left behind: its end and everything it said.
 pub struct Outcome {
     pub status: ExitStatus,
@@ -124,6 +127,10 @@ impl Lab {
         let folder = tempfile::tempdir().expect("a scratch folder");
         std::fs::create_dir(folder.path().join("bin")).expect("bin/");
         std::os::unix::fs::symlink(program, folder.path().join("bin/flock")).expect("bin/flock");
+        for name in HISTORIC {
+            let place = folder.path().join("bin").join(name);
+            std::os::unix::fs::symlink(historic(name), place).expect("bin/");
+        }
         let itself = std::env::current_exe().expect("this test");
         std::os::unix::fs::symlink(itself, folder.path().join("bin/probe")).expect("bin/probe");
         Self {
@@ -344,6 +351,19 @@ pub fn under_test() -> &'static Path {
         );
         program
     })
+}
+
+/// One of ours that stands beside the `flock` under test, or beside that of this package when the reference is under test.
+fn historic(name: &str) -> PathBuf {
+    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
+    let folder = FOLDER.get_or_init(|| {
+        let program = match under_test() {
+            reference if is_reference(reference) => Path::new(env!("CARGO_BIN_EXE_flock")),
+            ours => ours,
+        };
+        program.parent().expect("a folder").to_owned()
+    });
+    folder.join(name)
 }
 
 fn is_reference(program: &Path) -> bool {

@@ -1,4 +1,4 @@
-//! What was asked for: the seam between the words of a command line and what is done about them.
+//! What `flock` is asked for.
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;

@@ -1,25 +1,19 @@
-//! A request, carried out: the lock, then the command under it, then how it ended.
+//! A request to `flock`, carried out: the lock, then the command under it, then how it ended.
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use super::Failure;
 use crate::exit::{self, Exit};
 use crate::lock::{self, Answer, Deadline, Grant, Guard};
 use crate::report::{Output, Report};
-use crate::request::{Job, Manner, Request, Target, Verbosity};
-use crate::run;
+use crate::request::flock::{Job, Manner, Request, Target, Verbosity};
+use crate::run::Terms;
 
 /// Carries out a request and says how to end.
 pub fn perform(request: &Request, report: &mut Report) -> Exit {
-    let exit = attempt(request, report).unwrap_or_else(|failure| {
-        report.complain(failure.message);
-        Exit::Status(failure.status)
-    });
-    match (exit, report.output()) {
-        (Exit::Status(exit::SUCCESS), Output::Failed) => Exit::Status(exit::NO_OUTPUT),
-        _ => exit,
-    }
+    super::conclude(&exit::FLOCK, report, |report| attempt(request, report))
 }
 
 fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
@@ -73,14 +67,16 @@ fn keep(request: &Request, guard: &Guard, report: &Report) {
 }
 
 fn run_under(guard: &Guard, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
+    let lock = [guard.as_fd()];
     let without = match job.manner {
         Manner::InPlace => return Err(job.command.exec().into()),
-        Manner::ChildWithoutLock => Some(guard.as_fd()),
-        Manner::Child => None,
+        Manner::ChildWithoutLock => &lock[..],
+        Manner::Child => &[],
     };
+    let terms = Terms { without };
     let ended = job
         .command
-        .run(without, &mut |error| report.complain(error.message()))?;
+        .run(terms, &mut |error| report.complain(error.message()))?;
     Ok(ended.into())
 }
 
@@ -114,30 +110,6 @@ impl<'a> Story<'a> {
             let mut line = OsString::from("executing ");
             line.push(job.command.name());
             report.tell(line);
-        }
-    }
-}
-
-/// What is said and what is returned when something goes wrong, whichever layer it comes from.
-struct Failure {
-    message: OsString,
-    status: u8,
-}
-
-impl From<lock::Error> for Failure {
-    fn from(error: lock::Error) -> Self {
-        Self {
-            message: error.message(),
-            status: exit::of_lock(&error),
-        }
-    }
-}
-
-impl From<run::Error> for Failure {
-    fn from(error: run::Error) -> Self {
-        Self {
-            message: error.message(),
-            status: exit::of_run(&error),
         }
     }
 }

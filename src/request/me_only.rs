@@ -1,0 +1,13 @@
+//! What `me-only` is asked for.
+
+use crate::lock::name::Name;
+use crate::run::Command;
+
+/// A name to be the only one under, and what is run as long as it is ours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// The name.
+    pub name: Name,
+    /// The script.
+    pub command: Command,
+}
