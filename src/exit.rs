@@ -168,7 +168,7 @@ impl Table {
                 Some(Errno::ROFS | Errno::NOSPC | Errno::DQUOT) => self.not_created,
                 _ => self.not_opened,
             },
-            lock::Error::Unsuitable { .. } => self.not_opened,
+            lock::Error::Unsuitable { .. } | lock::Error::Names { .. } => self.not_opened,
             lock::Error::Create { error, .. } => match errno(error) {
                 Some(Errno::NOMEM | Errno::MFILE | Errno::NFILE) => self.exhausted,
                 _ => self.not_created,

@@ -79,6 +79,25 @@ fn acquire_by(
     }
 }
 
+/// What makes the file at the path itself, which is made if it is missing.
+///
+/// # Errors
+///
+/// It can be neither opened nor made, or is no place for a lock.
+pub(super) fn identify(path: &OsStr) -> Result<Id, Error> {
+    let (_, stat) = open(path, OFlags::RDONLY).map_err(|why| why.at(path, OFlags::RDONLY))?;
+    Ok(id(&stat))
+}
+
+/// What makes the file of a descriptor itself.
+///
+/// # Errors
+///
+/// Those of fstat(2).
+pub(super) fn id_of(fd: BorrowedFd<'_>) -> io::Result<Id> {
+    Ok(id(&rustix::fs::fstat(fd)?))
+}
+
 /// Whether the path leads to anything that could be opened, as far as can be seen.
 pub fn exists(path: &OsStr) -> bool {
     rustix::fs::stat(path).map_or_else(|error| error != Errno::NOENT, |_| true)
@@ -102,7 +121,7 @@ fn wants_writing(error: &io::Error, mode: Mode, path: &OsStr) -> bool {
 }
 
 /// Device and inode: what makes a file itself.
-type Id = (u64, u64);
+pub(super) type Id = (u64, u64);
 
 #[allow(clippy::unnecessary_cast)] // Their widths differ between processors.
 fn id(stat: &Stat) -> Id {

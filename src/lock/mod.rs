@@ -8,6 +8,8 @@ mod flock;
 pub mod name;
 mod ofd;
 pub mod publish;
+pub mod resource;
+pub mod several;
 
 mod wait;
 
@@ -121,6 +123,13 @@ pub enum Error {
     },
     /// No timer for the time limit.
     Timer(io::Error),
+    /// The file that names resources cannot be read or says something odd.
+    Names {
+        /// Its path.
+        path: OsString,
+        /// What is wrong with it.
+        problem: String,
+    },
 }
 
 impl Error {
@@ -169,6 +178,11 @@ impl Error {
                 message.push(
                     ": cannot tell whether it was replaced, as its device and inode keep changing",
                 );
+            }
+            Self::Names { path, problem } => {
+                message.push(path);
+                message.push(": ");
+                message.push(problem);
             }
             Self::Timer(error) => {
                 message.push("cannot set up timer: ");

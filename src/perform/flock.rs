@@ -9,7 +9,7 @@ use crate::exit::{self, Exit};
 use crate::lock::{self, Answer, Deadline, Grant, Guard};
 use crate::report::{Output, Report};
 use crate::request::flock::{Job, Manner, Request, Target, Verbosity};
-use crate::run::Terms;
+use crate::run::{Leash, Terms};
 
 /// Carries out a request and says how to end.
 pub fn perform(request: &Request, report: &mut Report) -> Exit {
@@ -73,7 +73,10 @@ fn run_under(guard: &Guard, job: &Job, report: &mut Report) -> Result<Exit, Fail
         Manner::ChildWithoutLock => &lock[..],
         Manner::Child => &[],
     };
-    let terms = Terms { without };
+    let terms = Terms {
+        without,
+        leash: Leash::Loose,
+    };
     let ended = job
         .command
         .run(terms, &mut |error| report.complain(error.message()))?;

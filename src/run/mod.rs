@@ -1,6 +1,7 @@
 //! Running a command under a lock: it sees the world as the caller left it, gets the signals that are sent to us, and
 //! we end as it does.
 
+mod leash;
 mod program;
 mod relay;
 mod terminal;
@@ -10,8 +11,10 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::sys::errno;
-use crate::sys::process::{self, Image, World};
+use crate::sys::process::{self, Ends, Image, World};
 use crate::sys::signal::{self, Disposition, Set};
+
+use relay::Relay;
 
 pub use relay::end_like;
 
@@ -36,6 +39,18 @@ enum Place {
 pub struct Terms<'a> {
     /// Descriptors that it does not inherit.
     pub without: &'a [BorrowedFd<'a>],
+    /// What becomes of it when this process is killed.
+    pub leash: Leash,
+}
+
+/// What becomes of a command when this process is killed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leash {
+    /// A signal that can be caught is passed on to it; after `SIGKILL` it goes on alone.
+    Loose,
+    /// It is stopped, with all that it has left behind in our session, before the descriptors that it does not inherit are
+    /// closed: so a lock that they hold outlasts the command.
+    Tight,
 }
 
 impl Command {
@@ -105,27 +120,30 @@ impl Command {
             signal::set_mask(mask);
             signal::set_mask(Set::ALL);
         }
-        let started = process::start(
-            &mut image,
-            &World {
-                mask,
-                sigchld,
-                without: terms.without,
+        let world = World {
+            mask,
+            sigchld,
+            without: terms.without,
+            ends: match terms.leash {
+                Leash::Loose => Ends::ByItself,
+                Leash::Tight => Ends::WithItsParent,
             },
-        );
-        let child = started.map_err(Error::Fork)?;
-        let early = signal::pending();
-        let ended = relay::until_end(child.pid, early, warn).map_err(Error::Wait)?;
+        };
+        let ended = match terms.leash {
+            Leash::Loose => loose(&mut image, &world, warn),
+            Leash::Tight => leash::run(&mut image, &world, warn),
+        };
         // What came after the command's end is for us alone again: Ctrl-C between two rounds of a loop ends the loop.
         let endings = Set::of(signal::number::HUP)
             .with(signal::number::INT)
             .with(signal::number::QUIT)
             .with(signal::number::TERM);
         signal::unblock(endings.minus(mask));
-        match child.exec_error() {
-            Some(error) => Err(self.not_executed(error)),
-            None => Ok(ended),
-        }
+        ended.map_err(|problem| match problem {
+            Problem::Fork(error) => Error::Fork(error),
+            Problem::Exec(error) => self.not_executed(error),
+            Problem::Wait(error) => Error::Wait(error),
+        })
     }
 
     /// Replaces this process by the command. Returns only the error.
@@ -143,6 +161,29 @@ impl Command {
             error,
         }
     }
+}
+
+/// Runs it as our own child.
+fn loose(
+    image: &mut Image,
+    world: &World<'_>,
+    warn: &mut dyn FnMut(Error),
+) -> Result<Ended, Problem> {
+    let child = process::start(image, world).map_err(Problem::Fork)?;
+    let mut relay = Relay::new(child.pid, signal::pending());
+    let end = relay.until_end(warn).map_err(Problem::Wait)?;
+    match child.exec_error() {
+        Some(error) => Err(Problem::Exec(error)),
+        None => Ok(relay.judge(end)),
+    }
+}
+
+/// Why a command did not run, before its name is known.
+#[derive(Debug)]
+enum Problem {
+    Fork(io::Error),
+    Exec(io::Error),
+    Wait(io::Error),
 }
 
 /// How a command ended.

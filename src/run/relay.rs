@@ -13,42 +13,31 @@ use super::{Ended, Error};
 use crate::sys::signal::{self, Arrival, Origin, Set, number};
 use crate::sys::watcher::Watcher;
 
-/// Waits for the command's end. `early` is what was pending when the command had just been forked.
-pub(super) fn until_end(
-    command: Pid,
-    early: Set,
-    warn: &mut dyn FnMut(Error),
-) -> io::Result<Ended> {
-    let mut relay = Relay {
-        command,
-        early,
-        sent: Set::EMPTY,
-        state: State::Runs,
-    };
-    loop {
-        let arrival = signal::wait(Set::ALL)?;
-        if arrival.signal == number::CHLD
-            && let Some(ended) = relay.look_after_command()?
-        {
-            return Ok(ended);
-        }
-        if let Err(error) = relay.pass_on(arrival) {
-            warn(Error::Signal {
-                signal: arrival.signal,
-                pid: command.as_raw_nonzero().get(),
-                error,
-            });
-        }
-    }
-}
-
-struct Relay {
+/// Looks after a command until it ends.
+pub(super) struct Relay {
     command: Pid,
     /// What may have come before there was a command that could get its own.
     early: Set,
     /// What has been sent to us.
     sent: Set,
     state: State,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    /// By itself, with this status.
+    Exited(u8),
+    /// By this signal.
+    Killed(i32),
+}
+
+/// What came of something that was sent to us.
+pub(super) enum News {
+    /// The command has ended.
+    Ended(End),
+    /// It has not.
+    Goes,
 }
 
 /// What is known of the command.
@@ -64,20 +53,65 @@ enum State {
 }
 
 impl Relay {
+    /// For a command that has just been forked. `early` is what is pending since.
+    pub(super) fn new(command: Pid, early: Set) -> Self {
+        Self {
+            command,
+            early,
+            sent: Set::EMPTY,
+            state: State::Runs,
+        }
+    }
+
+    /// Waits for the command's end.
+    pub(super) fn until_end(&mut self, warn: &mut dyn FnMut(Error)) -> io::Result<End> {
+        loop {
+            let arrival = signal::wait(Set::ALL)?;
+            if let News::Ended(end) = self.take(arrival, warn)? {
+                return Ok(end);
+            }
+        }
+    }
+
+    /// Does what there is to do about a signal.
+    pub(super) fn take(
+        &mut self,
+        arrival: Arrival,
+        warn: &mut dyn FnMut(Error),
+    ) -> io::Result<News> {
+        if arrival.signal == number::CHLD
+            && let Some(end) = self.look_after_command()?
+        {
+            return Ok(News::Ended(end));
+        }
+        if let Err(error) = self.pass_on(arrival) {
+            warn(Error::Signal {
+                signal: arrival.signal,
+                pid: self.command.as_raw_nonzero().get(),
+                error,
+            });
+        }
+        Ok(News::Goes)
+    }
+
+    /// Whether the command was killed by what was sent to us as well.
+    pub(super) fn judge(&self, end: End) -> Ended {
+        match end {
+            End::Exited(status) => Ended::Exited(status),
+            End::Killed(signal) if self.was_sent(signal) => Ended::KilledWithUs(signal),
+            End::Killed(signal) => Ended::KilledAlone(signal),
+        }
+    }
+
     /// One `SIGCHLD` may stand for several changes, or for another child's (the caller may have had some before it
     /// executed us), so everything that is new is fetched.
-    fn look_after_command(&mut self) -> io::Result<Option<Ended>> {
+    fn look_after_command(&mut self) -> io::Result<Option<End>> {
         while let Some(change) = self.change(WaitIdOptions::empty())? {
             if let Some(status) = change.exit_status() {
-                return Ok(Some(Ended::Exited(status as u8)));
+                return Ok(Some(End::Exited(status as u8)));
             }
             if let Some(signal) = change.terminating_signal() {
-                let ended = if self.was_sent(signal) {
-                    Ended::KilledWithUs
-                } else {
-                    Ended::KilledAlone
-                };
-                return Ok(Some(ended(signal)));
+                return Ok(Some(End::Killed(signal)));
             }
             if let Some(signal) = change.stopping_signal() {
                 self.state = State::Stopped;
@@ -94,7 +128,7 @@ impl Relay {
     /// *The race:* a signal to the whole group against the command that dies of it. While the kernel signals a group,
     /// no process of it can report its death (both need the `tasklist_lock`). So when we hear of the death, our own
     /// signal is there too.
-    fn was_sent(&self, signal: i32) -> bool {
+    pub(super) fn was_sent(&self, signal: i32) -> bool {
         self.sent.has(signal) || signal::pending().has(signal)
     }
 

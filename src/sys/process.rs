@@ -2,9 +2,11 @@
 
 use std::ffi::{CString, c_char, c_int};
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd, BorrowedFd};
+use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::Pid;
 
@@ -94,6 +96,18 @@ pub struct World<'a> {
     pub sigchld: Disposition,
     /// Descriptors that it does not get.
     pub without: &'a [BorrowedFd<'a>],
+    /// Whether it can outlive its parent.
+    pub ends: Ends,
+}
+
+/// When a child ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ends {
+    /// By itself.
+    ByItself,
+    /// At the latest when its parent ends, by `SIGKILL`. The kernel forgets that when it executes a program that runs with
+    /// other rights (set-user-ID).
+    WithItsParent,
 }
 
 /// A child that has been started, perhaps only to find that it cannot execute its program.
@@ -107,7 +121,7 @@ pub struct Child {
 impl Child {
     /// The error of execve(2), once the child is known to have ended: it ended because of it.
     pub fn exec_error(&self) -> Option<io::Error> {
-        let error = self.failure.cell().load(Ordering::Acquire);
+        let error = self.failure.get() as i32;
         (error != 0).then(|| io::Error::from_raw_os_error(error))
     }
 }
@@ -124,6 +138,7 @@ impl Child {
 /// `EAGAIN`, `ENOMEM`: no process or no memory can be had.
 pub fn start(image: &mut Image, world: &World<'_>) -> io::Result<Child> {
     let failure = Shared::new()?;
+    let parent = rustix::process::getpid();
     // SAFETY: the child calls only async-signal-safe functions until it execs or exits.
     let pid = super::check(unsafe { libc::fork() })?;
     if let Some(pid) = Pid::from_raw(pid) {
@@ -137,26 +152,95 @@ pub fn start(image: &mut Image, world: &World<'_>) -> io::Result<Child> {
         signal::set_disposition(libc::SIGCHLD, Disposition::Ignore);
     }
     signal::set_mask(world.mask);
+    if world.ends == Ends::WithItsParent {
+        // A parent that died before that sends nothing, but is no longer the parent.
+        // SAFETY: takes numbers.
+        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+        if rustix::process::getppid() != Some(parent) {
+            // SAFETY: ends the child, running nothing of the parent's.
+            unsafe { libc::_exit(c_int::from(u8::MAX)) }
+        }
+    }
     let error = image.exec();
-    failure.cell().store(
-        error.raw_os_error().unwrap_or(libc::EINVAL),
-        Ordering::Release,
-    );
+    failure.set(error.raw_os_error().unwrap_or(libc::EINVAL) as u64);
     // SAFETY: ends the child, running nothing of the parent's.
     unsafe { libc::_exit(c_int::from(u8::MAX)) }
 }
 
-/// A page that a process shares with its children.
+/// fork(2) – does the deed in a child, which then ends with the status that the deed returns, and with 70 if it panics.
+///
+/// This process must have no other thread: what another one held in the moment of the fork (the lock of the allocator, for
+/// one) would be held in the child for ever.
+///
+/// # Errors
+///
+/// `EAGAIN`, `ENOMEM`: no process or no memory can be had.
+pub fn branch(deed: impl FnOnce() -> u8) -> io::Result<Pid> {
+    // SAFETY: in a process with one thread, the child is as good as the parent.
+    let pid = super::check(unsafe { libc::fork() })?;
+    if let Some(pid) = Pid::from_raw(pid) {
+        return Ok(pid);
+    }
+    let status = panic::catch_unwind(AssertUnwindSafe(deed)).unwrap_or(70);
+    // SAFETY: ends the child, running nothing of the parent's.
+    unsafe { libc::_exit(c_int::from(status)) }
+}
+
+/// `PR_SET_PDEATHSIG(2const)` – sends this process the signal when its parent ends. Before the call that was missed; ask
+/// getppid(2) afterwards.
+pub fn signal_at_parents_end(signal: i32) {
+    // SAFETY: takes numbers.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) };
+}
+
+/// `PR_SET_NAME(2const)` – what ps(1) shows, and pkill(1) looks for. At most 15 bytes.
+pub fn set_name(name: &std::ffi::CStr) {
+    // SAFETY: takes a string.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+}
+
+/// `PR_SET_CHILD_SUBREAPER(2const)` – makes this process the parent of whatever its descendants leave behind. Says whether
+/// it is.
+pub fn adopt_orphans() -> bool {
+    // SAFETY: takes numbers.
+    unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0 }
+}
+
+/// waitid(2) – whether this process has no children at all.
+pub fn has_no_children() -> bool {
+    look_at_children().is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD))
+}
+
+/// waitid(2) – a child that has ended and has not been waited for yet; it stays so. `None` when there is none.
+pub fn ended_child() -> Option<Pid> {
+    look_at_children().ok().flatten()
+}
+
+fn look_at_children() -> io::Result<Option<Pid>> {
+    let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
+    let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+    // SAFETY: a place for one siginfo.
+    super::check(unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) })?;
+    // SAFETY: all zeroes at the start, and filled by the kernel if there is something to tell.
+    Ok(Pid::from_raw(unsafe { info.assume_init().si_pid() }))
+}
+
+/// A number that a process shares with its children, zero at first.
 #[derive(Debug)]
-struct Shared(ptr::NonNull<AtomicI32>);
+pub struct Shared(ptr::NonNull<AtomicU64>);
 
 impl Shared {
-    fn new() -> io::Result<Self> {
+    /// In a page of memory of its own.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn new() -> io::Result<Self> {
         // SAFETY: a new mapping; the kernel chooses where, and fills it with zeroes.
         let page = unsafe {
             libc::mmap(
                 ptr::null_mut(),
-                size_of::<AtomicI32>(),
+                size_of::<AtomicU64>(),
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_SHARED | libc::MAP_ANONYMOUS,
                 -1,
@@ -171,7 +255,17 @@ impl Shared {
         ))
     }
 
-    fn cell(&self) -> &AtomicI32 {
+    /// The number that whoever was last has put there.
+    pub fn get(&self) -> u64 {
+        self.cell().load(Ordering::Acquire)
+    }
+
+    /// Puts a number there, for all to see.
+    pub fn set(&self, number: u64) {
+        self.cell().store(number, Ordering::Release);
+    }
+
+    fn cell(&self) -> &AtomicU64 {
         // SAFETY: mapped, aligned to a page, zeroed, and touched only as an atomic by both sides.
         unsafe { self.0.as_ref() }
     }
@@ -180,6 +274,6 @@ impl Shared {
 impl Drop for Shared {
     fn drop(&mut self) {
         // SAFETY: mapped by `new`, unmapped once.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<AtomicI32>()) };
+        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<AtomicU64>()) };
     }
 }

@@ -14,6 +14,7 @@ use rustix::process::Pid;
 pub mod number {
     pub const HUP: i32 = libc::SIGHUP;
     pub const INT: i32 = libc::SIGINT;
+    pub const KILL: i32 = libc::SIGKILL;
     pub const QUIT: i32 = libc::SIGQUIT;
     pub const TERM: i32 = libc::SIGTERM;
     pub const CHLD: i32 = libc::SIGCHLD;
@@ -37,6 +38,11 @@ impl Set {
     pub const EMPTY: Self = Self(0);
     /// Every signal there is, the real-time ones included.
     pub const ALL: Self = Self(u64::MAX);
+
+    /// The set of which bit N−1 stands for signal N, as in `/proc/PID/status`.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self(bits)
+    }
 
     /// The set of one signal.
     pub const fn of(signal: i32) -> Self {

@@ -1,0 +1,137 @@
+//! Several locks at once.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::AsFd;
+
+use super::{Answer, Deadline, Error, Grant, Guard, Kind, Mode, file};
+
+/// Locks that are held, or the one that is not to be had, with the reason.
+pub type Grants<'a> = Result<Vec<Guard>, (Answer, &'a OsStr)>;
+
+/// Opens the lock files at the paths, making what is missing, and locks them all. Several names of one file are one lock.
+///
+/// `waits` is told before each wait for whom it is.
+///
+/// *The race:* two who want the same locks, each in an order of his own, could each get one and wait for ever for the
+/// other. So they are taken in the order of device and inode, which is the same for everybody whatever the paths. That of
+/// a path is known only once it is open, and another file may be there by the time that it is locked: if so, what we hold
+/// is out of order, and we drop all of it and begin again, within the same deadline. Whoever waits holds only what comes
+/// before what he waits for; so there is no circle.
+///
+/// # Errors
+///
+/// As for [`file::acquire`].
+pub fn acquire<'a>(
+    paths: &'a [OsString],
+    kind: Kind,
+    mode: Mode,
+    deadline: &Deadline,
+    waits: &mut dyn FnMut(&OsStr),
+) -> Result<Grants<'a>, Error> {
+    'again: loop {
+        let mut files = Vec::with_capacity(paths.len());
+        for path in paths {
+            files.push((file::identify(path)?, path));
+        }
+        files.sort_unstable();
+        files.dedup_by_key(|(id, _)| *id);
+        let mut guards = Vec::with_capacity(files.len());
+        for (id, path) in files {
+            let guard = match one(path, kind, mode, deadline, waits)? {
+                Ok(guard) => guard,
+                Err(answer) => return Ok(Err((answer, path))),
+            };
+            if file::id_of(guard.as_fd()).ok() != Some(id) {
+                continue 'again;
+            }
+            guards.push(guard);
+        }
+        return Ok(Ok(guards));
+    }
+}
+
+fn one(
+    path: &OsStr,
+    kind: Kind,
+    mode: Mode,
+    deadline: &Deadline,
+    waits: &mut dyn FnMut(&OsStr),
+) -> Result<Grant, Error> {
+    let grant = file::acquire(path, kind, mode, &Deadline::Now)?;
+    if grant.is_ok() || matches!(deadline, Deadline::Now) {
+        return Ok(grant);
+    }
+    waits(path);
+    file::acquire(path, kind, mode, deadline)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::sync::Barrier;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::super::Wait;
+    use super::*;
+
+    fn take<'a>(paths: &'a [OsString], deadline: &Deadline) -> Grants<'a> {
+        acquire(paths, Kind::Flock, Mode::Exclusive, deadline, &mut |_| {}).expect("no error")
+    }
+
+    fn scratch() -> (tempfile::TempDir, impl Fn(&str) -> OsString) {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let path = folder.path().to_owned();
+        (folder, move |name: &str| path.join(name).into_os_string())
+    }
+
+    #[test]
+    fn one_file_by_several_names_is_one_lock() {
+        let (_folder, path) = scratch();
+        fs::write(path("a"), "").expect("a file");
+        fs::hard_link(path("a"), path("b")).expect("a link");
+        std::os::unix::fs::symlink("a", path("c")).expect("a link");
+        let paths = [path("a"), path("b"), path("c"), path("a")];
+        assert_eq!(take(&paths, &Deadline::Now).expect("free").len(), 1);
+    }
+
+    #[test]
+    fn who_is_refused_one_keeps_none_and_knows_which() {
+        let (_folder, path) = scratch();
+        let held = [path("b")];
+        let holder = take(&held, &Deadline::Now).expect("free");
+        let all = [path("a"), path("b"), path("c")];
+        let refused = take(&all, &Deadline::Now).expect_err("b is held");
+        assert_eq!(refused, (Answer::Conflict, path("b").as_os_str()));
+        let others = [path("a"), path("c")];
+        assert_eq!(take(&others, &Deadline::Now).expect("free").len(), 2);
+        drop(holder);
+        assert_eq!(take(&all, &Deadline::Now).expect("free").len(), 3);
+    }
+
+    #[test]
+    fn opposite_orders_do_not_lock_each_other_out() {
+        let (_folder, path) = scratch();
+        let names = ["a", "b", "c"].map(&path);
+        let inside = AtomicU32::new(0);
+        let start = Barrier::new(4);
+        std::thread::scope(|scope| {
+            for turn in 0..4 {
+                let mut names = names.to_vec();
+                names.rotate_left(turn % 3);
+                if turn % 2 == 0 {
+                    names.reverse();
+                }
+                let (inside, start) = (&inside, &start);
+                scope.spawn(move || {
+                    start.wait();
+                    for _ in 0..500 {
+                        let guards = take(&names, &Wait::Forever.begin()).expect("its turn");
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        drop(guards);
+                    }
+                });
+            }
+        });
+    }
+}

@@ -1,0 +1,327 @@
+//! Commands that do not outlive us: between us and the command stands a keeper, a process of ours that has everything
+//! open that we have, locks above all.
+//!
+//! The keeper is the command's parent, and the adoptive parent (`PR_SET_CHILD_SUBREAPER`) of everything that the command
+//! leaves behind. To signals, stops and the end it is to us what the command is to it, so a [`Relay`] stands on each
+//! side of it, as with two `flock` around each other.
+//!
+//! * We are killed by `SIGKILL`: the kernel tells the keeper. It kills the command, then what is left behind, and only
+//!   then ends, and with it goes the last descriptor that held the lock.
+//! * We are told to stop, and the command ends: what it leaves behind is told the same and waited for, unless it ignores
+//!   that signal. (`sh -c 'a; b'` dies of `SIGTERM` at once, and leaves `a` running.)
+//! * The keeper is killed: the kernel kills the command, and we do the rest, where we can be the adoptive parent: not if
+//!   there were children before, which could not be told apart from what is left behind.
+//! * The command ends by itself: what it leaves behind goes on, and is nobody's business.
+//!
+//! What made a session of its own, as daemons do, does not count as left behind.
+//!
+//! Two things nobody can help: if we and the keeper are killed in the same moment, the command is killed too, but the lock
+//! goes a moment before it, and what it leaves behind goes on; and what runs with other rights than ours (sudo) cannot be
+//! killed, so the keeper waits for it.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io;
+
+use rustix::process::{Pid, WaitOptions};
+
+use super::relay::{End, News, Relay};
+use super::{Ended, Error, Problem};
+use crate::sys::process::{self, Image, Shared, World};
+use crate::sys::signal::{self, Set, number};
+
+/// The keeper's name for ps(1). Not ours: who says `pkill -9 loto` means us, and the keeper is to survive it.
+const NAME: &std::ffi::CStr = c"lock-keeper";
+
+/// Signals that tell a program to stop.
+const ENDINGS: [i32; 4] = [number::HUP, number::INT, number::QUIT, number::TERM];
+
+/// Starts a keeper, which starts the command, and waits for the end of both. Every signal must be blocked.
+pub(super) fn run(
+    image: &mut Image,
+    world: &World<'_>,
+    warn: &mut dyn FnMut(Error),
+) -> Result<Ended, Problem> {
+    let result = Shared::new().map_err(Problem::Fork)?;
+    let adopts = process::has_no_children() && process::adopt_orphans();
+    let us = rustix::process::getpid();
+    let keeper = process::branch(|| {
+        let outcome = keep(us, image, world, warn);
+        result.set(outcome.encode());
+        0
+    });
+    let keeper = keeper.map_err(Problem::Fork)?;
+    let mut relay = Relay::new(keeper, signal::pending());
+    let end = relay.until_end(warn).map_err(Problem::Wait)?;
+    match Outcome::decode(result.get()) {
+        Some(Outcome::Ended(end)) => Ok(relay.judge(end)),
+        Some(Outcome::NotForked(error)) => Err(Problem::Fork(io::Error::from_raw_os_error(error))),
+        Some(Outcome::NotExecuted(error)) => {
+            Err(Problem::Exec(io::Error::from_raw_os_error(error)))
+        }
+        Some(Outcome::Lost(error)) => Err(Problem::Wait(io::Error::from_raw_os_error(error))),
+        None => {
+            if adopts {
+                put_down();
+            }
+            Ok(relay.judge(end))
+        }
+    }
+}
+
+/// What the keeper has to tell us.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    Ended(End),
+    NotForked(i32),
+    NotExecuted(i32),
+    Lost(i32),
+}
+
+impl Outcome {
+    /// As a number that is not zero.
+    fn encode(self) -> u64 {
+        let (kind, value) = match self {
+            Self::Ended(End::Exited(status)) => (1, i32::from(status)),
+            Self::Ended(End::Killed(signal)) => (2, signal),
+            Self::NotForked(error) => (3, error),
+            Self::NotExecuted(error) => (4, error),
+            Self::Lost(error) => (5, error),
+        };
+        kind << 32 | u64::from(value as u32)
+    }
+
+    /// `None` for a keeper that has not told anything.
+    fn decode(number: u64) -> Option<Self> {
+        let value = number as u32 as i32;
+        Some(match number >> 32 {
+            1 => Self::Ended(End::Exited(value as u8)),
+            2 => Self::Ended(End::Killed(value)),
+            3 => Self::NotForked(value),
+            4 => Self::NotExecuted(value),
+            5 => Self::Lost(value),
+            _ => return None,
+        })
+    }
+}
+
+/// The keeper's life.
+fn keep(master: Pid, image: &mut Image, world: &World<'_>, warn: &mut dyn FnMut(Error)) -> Outcome {
+    let code = |error: io::Error| error.raw_os_error().unwrap_or_default();
+    process::set_name(NAME);
+    process::adopt_orphans();
+    // Of all signals it is SIGCONT, so that a keeper that is stopped hears it.
+    process::signal_at_parents_end(number::CONT);
+    let keeper = Keeper { master };
+    if keeper.is_alone() {
+        return Outcome::Lost(0);
+    }
+    let child = match process::start(image, world) {
+        Ok(child) => child,
+        Err(error) => return Outcome::NotForked(code(error)),
+    };
+    let mut relay = Relay::new(child.pid, signal::pending());
+    let end = match keeper.watch(&mut relay, child.pid, warn) {
+        Ok(end) => end,
+        Err(error) => {
+            put_down();
+            return Outcome::Lost(code(error));
+        }
+    };
+    match child.exec_error() {
+        Some(error) => Outcome::NotExecuted(code(error)),
+        None => Outcome::Ended(end),
+    }
+}
+
+struct Keeper {
+    /// Who the command must not outlive.
+    master: Pid,
+}
+
+impl Keeper {
+    /// *The race:* the master's end against our asking for a signal at that moment. It is asked for first, and then who our
+    /// parent is: one that ended before is no longer that.
+    fn is_alone(&self) -> bool {
+        rustix::process::getppid() != Some(self.master)
+    }
+
+    /// Looks after the command, and after what it leaves behind if it was told to stop.
+    fn watch(
+        &self,
+        relay: &mut Relay,
+        command: Pid,
+        warn: &mut dyn FnMut(Error),
+    ) -> io::Result<End> {
+        let end = loop {
+            let arrival = signal::wait(Set::ALL)?;
+            if self.is_alone() {
+                put_down();
+                return Ok(End::Killed(number::KILL));
+            }
+            if arrival.signal == number::CHLD {
+                bury_others(command);
+            }
+            if let News::Ended(end) = relay.take(arrival, warn)? {
+                break end;
+            }
+        };
+        if let Some(signal) = told_to_stop(relay, end) {
+            self.stop_what_is_left(signal)?;
+        }
+        Ok(end)
+    }
+
+    /// Sends what is left behind the signal by which the command was told to stop, and waits for its end; further signals
+    /// of that kind are passed on.
+    ///
+    /// *The race:* what is left may itself leave something behind at any moment. That becomes our child before the end of
+    /// its parent is told, so after every `SIGCHLD` we look again, until there is nobody left.
+    fn stop_what_is_left(&self, mut signal: i32) -> io::Result<()> {
+        let mut told = BTreeSet::new();
+        loop {
+            let left = left_behind()
+                .into_iter()
+                .filter(|child| !child.ignores(signal))
+                .collect::<Vec<_>>();
+            if left.is_empty() {
+                return Ok(());
+            }
+            told.retain(|pid| left.iter().any(|child| child.pid.as_raw_nonzero() == *pid));
+            for child in left {
+                if told.insert(child.pid.as_raw_nonzero()) {
+                    // Not if it runs with other rights; then it is waited for.
+                    let _ = signal::send(child.pid, signal);
+                }
+            }
+            let arrival = signal::wait(Set::ALL)?;
+            if self.is_alone() {
+                put_down();
+                return Ok(());
+            }
+            if arrival.signal == number::CHLD {
+                bury_all();
+            } else if ENDINGS.contains(&arrival.signal) {
+                signal = arrival.signal;
+                told.clear();
+            }
+        }
+    }
+}
+
+/// The signal by which the command was told to stop, if it was. It died of it, or says so with its status; but a
+/// `SIGTERM` means it whatever the command made of it. Ctrl-C in a command that goes on, and a `SIGHUP` to read a
+/// configuration again, do not.
+fn told_to_stop(relay: &Relay, end: End) -> Option<i32> {
+    let died_of =
+        |signal: i32| end == End::Killed(signal) || end == End::Exited(128 + signal as u8);
+    ENDINGS
+        .into_iter()
+        .find(|signal| relay.was_sent(*signal) && (died_of(*signal) || *signal == number::TERM))
+}
+
+/// Kills everything that is left behind, and waits until it is gone: what it leaves behind in turn is ours by then.
+fn put_down() {
+    loop {
+        let left = left_behind();
+        if left.is_empty() {
+            return;
+        }
+        for child in &left {
+            let _ = signal::send(child.pid, number::KILL);
+        }
+        for child in left {
+            // Not interrupted, as every signal is blocked.
+            let _ = rustix::process::waitpid(Some(child.pid), WaitOptions::empty());
+        }
+    }
+}
+
+/// Waits for adopted children that have ended, so that their remains do not pile up.
+fn bury_others(command: Pid) {
+    while let Some(ended) = process::ended_child().filter(|ended| *ended != command) {
+        let _ = rustix::process::waitpid(Some(ended), WaitOptions::NOHANG);
+    }
+}
+
+fn bury_all() {
+    while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
+}
+
+/// A child of ours.
+struct Left {
+    pid: Pid,
+}
+
+impl Left {
+    /// Whether it is deaf to the signal: whoever is started with `nohup` or in the background of a script is meant to go on.
+    fn ignores(&self, signal: i32) -> bool {
+        let file = format!("/proc/{}/status", self.pid.as_raw_nonzero());
+        let status = fs::read_to_string(file).unwrap_or_default();
+        status
+            .lines()
+            .find_map(|line| line.strip_prefix("SigIgn:"))
+            .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+            .is_some_and(|set| Set::from_bits(set).has(signal))
+    }
+}
+
+/// Our children in our session, those included that have ended and were not waited for.
+fn left_behind() -> Vec<Left> {
+    let us = rustix::process::getpid().as_raw_nonzero().get();
+    let Ok(session) = rustix::process::getsid(None) else {
+        return Vec::new();
+    };
+    let Ok(processes) = fs::read_dir("/proc") else {
+        return Vec::new();
+    };
+    let number = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
+    processes
+        .filter_map(number)
+        .filter_map(Pid::from_raw)
+        .filter(|pid| {
+            let file = format!("/proc/{}/stat", pid.as_raw_nonzero());
+            let stat = fs::read(file).unwrap_or_default();
+            family(&stat) == Some((us, session.as_raw_nonzero().get()))
+        })
+        .map(|pid| Left { pid })
+        .collect()
+}
+
+/// Parent and session from a line of `/proc/PID/stat`, in which the name may be anything, parentheses and all.
+fn family(stat: &[u8]) -> Option<(i32, i32)> {
+    let behind_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
+    let rest = std::str::from_utf8(&stat[behind_name..]).ok()?;
+    let mut fields = rest.split_whitespace();
+    let parent = fields.nth(1)?.parse().ok()?;
+    let session = fields.nth(1)?.parse().ok()?;
+    Some((parent, session))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_keeper_tells_arrives() {
+        for outcome in [
+            Outcome::Ended(End::Exited(0)),
+            Outcome::Ended(End::Exited(255)),
+            Outcome::Ended(End::Killed(15)),
+            Outcome::NotForked(11),
+            Outcome::NotExecuted(2),
+            Outcome::Lost(0),
+        ] {
+            assert_eq!(Outcome::decode(outcome.encode()), Some(outcome));
+        }
+        assert_eq!(Outcome::decode(0), None);
+    }
+
+    #[test]
+    fn a_process_may_have_any_name() {
+        let line = b"42 (a) b (c) S 7 42 9 0 -1 4194560 1 2";
+        assert_eq!(family(line), Some((7, 9)));
+        assert_eq!(family(b"42 (gone"), None);
+        assert_eq!(family(b""), None);
+    }
+}
