@@ -14,6 +14,8 @@ mod fcntl;
 mod finding;
 mod fuzzing;
 mod lab;
+mod leash;
+mod loto;
 mod messages;
 mod not_opened;
 mod opening;
