@@ -177,21 +177,24 @@ impl Keeper {
     ///
     /// *The race:* what is left may itself leave something behind at any moment. That becomes our child before the end of
     /// its parent is told, so after every `SIGCHLD` we look again, until there is nobody left.
-    fn stop_what_is_left(&self, mut signal: i32) -> io::Result<()> {
+    fn stop_what_is_left(&self, stop: i32) -> io::Result<()> {
         let mut told = BTreeSet::new();
+        let mut signal = stop;
         loop {
-            let left = left_behind()
-                .into_iter()
-                .filter(|child| !child.ignores(signal))
-                .collect::<Vec<_>>();
+            let left = left_behind();
+            let left = left.iter().filter(|child| !ignores(**child, stop));
+            let left = left.copied().collect::<Vec<_>>();
             if left.is_empty() {
                 return Ok(());
             }
-            told.retain(|pid| left.iter().any(|child| child.pid.as_raw_nonzero() == *pid));
+            told.retain(|pid| left.iter().any(|child| child.as_raw_nonzero() == *pid));
             for child in left {
-                if told.insert(child.pid.as_raw_nonzero()) {
-                    // Not if it runs with other rights; then it is waited for.
-                    let _ = signal::send(child.pid, signal);
+                if told.insert(child.as_raw_nonzero()) {
+                    // In vain if it runs with other rights; then it is waited for.
+                    let _ = signal::send(child, signal);
+                    if is_stopped(child) {
+                        let _ = signal::send(child, number::CONT);
+                    }
                 }
             }
             let arrival = signal::wait(Set::ALL)?;
@@ -228,11 +231,11 @@ fn put_down() {
             return;
         }
         for child in &left {
-            let _ = signal::send(child.pid, number::KILL);
+            let _ = signal::send(*child, number::KILL);
         }
         for child in left {
             // Not interrupted, as every signal is blocked.
-            let _ = rustix::process::waitpid(Some(child.pid), WaitOptions::empty());
+            let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
         }
     }
 }
@@ -248,26 +251,27 @@ fn bury_all() {
     while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
 }
 
-/// A child of ours.
-struct Left {
-    pid: Pid,
+/// Whether a process is deaf to the signal: whoever is started with `nohup`, or in the background of a script, is meant
+/// to go on.
+fn ignores(pid: Pid, signal: i32) -> bool {
+    status(pid, "SigIgn:")
+        .and_then(|set| u64::from_str_radix(&set, 16).ok())
+        .is_some_and(|set| Set::from_bits(set).has(signal))
 }
 
-impl Left {
-    /// Whether it is deaf to the signal: whoever is started with `nohup` or in the background of a script is meant to go on.
-    fn ignores(&self, signal: i32) -> bool {
-        let file = format!("/proc/{}/status", self.pid.as_raw_nonzero());
-        let status = fs::read_to_string(file).unwrap_or_default();
-        status
-            .lines()
-            .find_map(|line| line.strip_prefix("SigIgn:"))
-            .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
-            .is_some_and(|set| Set::from_bits(set).has(signal))
-    }
+fn is_stopped(pid: Pid) -> bool {
+    status(pid, "State:").is_some_and(|state| state.starts_with('T'))
+}
+
+/// A field of `/proc/PID/status`.
+fn status(pid: Pid, field: &str) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
+    let value = text.lines().find_map(|line| line.strip_prefix(field))?;
+    Some(value.trim().to_owned())
 }
 
 /// Our children in our session, those included that have ended and were not waited for.
-fn left_behind() -> Vec<Left> {
+fn left_behind() -> Vec<Pid> {
     let us = rustix::process::getpid().as_raw_nonzero().get();
     let Ok(session) = rustix::process::getsid(None) else {
         return Vec::new();
@@ -284,7 +288,6 @@ fn left_behind() -> Vec<Left> {
             let stat = fs::read(file).unwrap_or_default();
             family(&stat) == Some((us, session.as_raw_nonzero().get()))
         })
-        .map(|pid| Left { pid })
         .collect()
 }
 

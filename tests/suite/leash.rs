@@ -140,8 +140,8 @@ fn what_is_left_behind_may_take_its_time_to_stop_and_hears_what_else_is_sent() {
     loto.signal(libc::SIGTERM);
     loto.hears("heard 15 0 0");
     assert_eq!(waiters(lab.file("l")), 1);
-    loto.signal(libc::SIGINT);
-    loto.hears("heard 2 0 0");
+    loto.signal(libc::SIGHUP);
+    loto.hears("heard 1 0 0");
     assert_eq!(loto.end(), End::Killed(libc::SIGTERM));
     next.hears("alone");
 }
@@ -150,20 +150,22 @@ fn what_is_left_behind_may_take_its_time_to_stop_and_hears_what_else_is_sent() {
 fn what_ignores_the_signal_or_made_a_session_of_its_own_is_left_alone() {
     let lab = Lab::new();
     lab.sh("mkfifo never");
-    let deaf = "(trap '' TERM; sh -c 'echo $$; read x <never; :') & probe alone hear 1 & echo $!; echo $$; read x; :";
-    let (mut loto, mut members) = family(&lab, deaf);
-    let job = members.pop().expect("three");
-    let mut ready = String::new();
-    while !ready.contains("ready") {
-        ready = loto.line();
-    }
+    let script = "echo $$; (trap '' TERM; sh -c 'echo ready $$; read x <never; :') & probe alone hear 1 & read x; :";
+    let mut loto = lab.command("loto");
+    loto.args(["-L", "l", "--", "sh", "-c", script]);
+    let mut loto = lab.start(loto);
+    let job: i32 = loto.line().parse().expect("a pid");
+    let others = [(); 2].map(|()| {
+        loto.comes_to("ready ");
+        loto.line().parse::<i32>().expect("a pid")
+    });
     loto.signal(libc::SIGTERM);
     assert_eq!(loto.end(), End::Killed(libc::SIGTERM));
     assert!(!runs(job));
     assert!(locks_on(lab.file("l")).is_empty());
-    for member in members {
-        assert!(runs(member), "{member}");
-        send(member, libc::SIGKILL);
+    for other in others {
+        assert!(runs(other), "{other}");
+        send(other, libc::SIGKILL);
     }
 }
 
