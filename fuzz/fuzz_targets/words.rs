@@ -5,11 +5,19 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use fdlock::cli;
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|line: &[u8]| {
-    let words = line.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect();
-    if let Err(usage) = fdlock::cli::flock::parse(words) {
+    let words = line.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect::<Vec<_>>();
+    let usages = [
+        cli::flock::parse(words.clone()).err(),
+        cli::loto::parse(words.clone()).err(),
+        cli::me_only::parse(words.clone()).err(),
+        cli::runlock::parse(words.clone()).err(),
+        cli::ulock::parse(words).err(),
+    ];
+    for usage in usages.into_iter().flatten() {
         assert!(!usage.message().is_empty());
     }
 });

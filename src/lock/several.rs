@@ -68,6 +68,7 @@ fn one(
 #[cfg(test)]
 mod tests {
     use std::fs;
+    use std::os::unix::fs::MetadataExt;
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -133,5 +134,39 @@ mod tests {
                 });
             }
         });
+    }
+
+    #[test]
+    fn nobody_waits_out_of_order_when_a_file_is_replaced_by_a_later_one() {
+        let (_folder, path) = scratch();
+        let mut names = ["x", "y", "z"].map(&path);
+        for name in &names {
+            fs::write(name, "").expect("a file");
+        }
+        names.sort_by_key(|name| fs::metadata(name).expect("it is there").ino());
+        let [first, second, new] = names;
+        let one = |name| take(std::slice::from_ref(name), &Deadline::Now).is_ok();
+        let hold = |name: &OsString| {
+            let guards = take(std::slice::from_ref(name), &Deadline::Now).expect("free");
+            Some(guards)
+        };
+        let (mut holder, mut other) = (hold(&first), hold(&second));
+        let paths = [first.clone(), second.clone()];
+        let mut waits = |name: &OsStr| {
+            if name == first {
+                fs::rename(&new, &first).expect("it is there");
+                holder.take();
+            } else {
+                assert!(
+                    one(&first),
+                    "the first is held while the second is waited for"
+                );
+                other.take();
+            }
+        };
+        let deadline = Wait::Forever.begin();
+        let grants = acquire(&paths, Kind::Flock, Mode::Exclusive, &deadline, &mut waits);
+        assert_eq!(grants.expect("no error").expect("its turn").len(), 2);
+        assert!(holder.is_none() && other.is_none());
     }
 }
