@@ -8,7 +8,7 @@
 //! * [`exit`] – every error as a status and a message; the only table of exit numbers.
 //! * [`request`] – what was asked for, the seam between `cli` and `perform`.
 //! * [`report`] – the only place that writes to the user.
-//! * [`cli`] – words to [`request::Request`]; the tables of options.
+//! * [`cli`] – words to a request; the tables of options.
 //! * [`perform`](mod@perform) – a request, carried out.
 //! * [`program`] – the `main` that the programs in `src/bin` share: it joins `cli` and `perform`, which never meet.
 

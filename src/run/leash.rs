@@ -15,9 +15,10 @@
 //!
 //! What made a session of its own, as daemons do, does not count as left behind.
 //!
-//! Two things nobody can help: if we and the keeper are killed in the same moment, the command is killed too, but the lock
-//! goes a moment before it, and what it leaves behind goes on; and what runs with other rights than ours (sudo) cannot be
-//! killed, so the keeper waits for it.
+//! Things that nobody can help: if the whole group is killed in one call (`timeout -s KILL`), all of it does nothing any
+//! more, but the lock may go a moment before the last of it has; if we and the keeper are killed together and nobody else,
+//! the kernel kills the command, but not what that leaves behind; and what runs with other rights than ours (sudo) cannot
+//! be killed, so the keeper waits for it.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -175,12 +176,15 @@ impl Keeper {
     /// Sends what is left behind the signal by which the command was told to stop, and waits for its end; further signals
     /// of that kind are passed on.
     ///
-    /// *The race:* what is left may itself leave something behind at any moment. That becomes our child before the end of
-    /// its parent is told, so after every `SIGCHLD` we look again, until there is nobody left.
+    /// *The race:* what is left may end, or itself leave something behind, at any moment. What it leaves behind becomes our
+    /// child before its own end is told; so we look again after every `SIGCHLD`, until there is nobody left. One `SIGCHLD`
+    /// may stand for several, and have been taken before; so whoever has ended is buried before we look, and whoever ends
+    /// after that has yet to be told of.
     fn stop_what_is_left(&self, stop: i32) -> io::Result<()> {
         let mut told = BTreeSet::new();
         let mut signal = stop;
         loop {
+            bury_all();
             let left = left_behind();
             let left = left.iter().filter(|child| !ignores(**child, stop));
             let left = left.copied().collect::<Vec<_>>();
@@ -202,9 +206,7 @@ impl Keeper {
                 put_down();
                 return Ok(());
             }
-            if arrival.signal == number::CHLD {
-                bury_all();
-            } else if ENDINGS.contains(&arrival.signal) {
+            if ENDINGS.contains(&arrival.signal) {
                 signal = arrival.signal;
                 told.clear();
             }

@@ -53,6 +53,23 @@ fn a_killed_loto_takes_all_of_its_job_with_it_before_the_lock_is_free() {
 }
 
 #[test]
+fn a_job_whose_whole_group_is_killed_does_nothing_any_more_when_the_lock_is_free() {
+    let lab = Lab::new();
+    for _ in 0..10 {
+        let mut loto = lab.command("loto");
+        let script = "echo ready; while :; do echo x; done >trace";
+        loto.args(["-w", "-L", "l", "--", "sh", "-c", script]);
+        let mut loto = lab.start(loto);
+        loto.hears("ready");
+        let look = "a=$(wc -c <trace); [ $a = $(wc -c <trace) ] && echo still; echo alone";
+        let mut next = lab.start_flock(["l", "sh", "-c", look]);
+        wait_until("it waits", || waiters(lab.file("l")) == 1);
+        assert!(send(-loto.pid(), libc::SIGKILL));
+        next.hears("still");
+    }
+}
+
+#[test]
 fn a_loto_that_is_killed_at_any_moment_leaves_nobody_behind() {
     let lab = Lab::new();
     for moment in 0..60 {

@@ -21,6 +21,11 @@ use crate::lab::{Lab, departure};
 const STEP: &str = r#"read a b <counter; [ "$a" = "$b" ] || echo "torn: $a $b" >&2
     n=$((a + 1)); printf %s $n >counter; printf ' %s\n' $n >>counter; echo $n >>journal"#;
 
+/// A step that may be killed at any moment: it is made by the one write that tells of it. Whoever is inside holds the
+/// witness, with everything that he has started.
+const BRIEF_STEP: &str = r#"exec 9>>witness; flock -n 9 || echo "two at once" >&2
+    n=$(wc -l <journal); echo $((n + 1)) >>journal"#;
+
 /// What a reader does.
 const LOOK: &str = r#"read a b <counter; [ "$a" = "$b" ] || echo "torn: $a $b" >&2"#;
 
@@ -200,8 +205,45 @@ impl<'l> Storm<'l> {
         made
     }
 
-    /// Asserts that all is well when all have gone.
+    /// Steps by `loto`, which is killed or told to stop now and then, or its keeper is, and its command with it.
+    fn step_by_loto(&self, mut dice: Dice) {
+        for _ in 0..30 * self.size {
+            let mut loto = self.lab.command("loto");
+            let order = [["-L", "lock", "-L", "other"], ["-L", "other", "-L", "lock"]];
+            loto.arg("-w").args(order[dice.below(2) as usize]);
+            loto.args(["--", "sh", "-c", BRIEF_STEP]);
+            let mut child = self.spawn(loto);
+            let pid = child.id() as i32;
+            let deed = dice.below(6);
+            if deed < 3 {
+                dice.dawdle();
+                let _ = match deed {
+                    0 => send(pid, libc::SIGKILL),
+                    1 => send(pid, libc::SIGTERM),
+                    _ => children_of(pid).all(|keeper| send(keeper, libc::SIGKILL)),
+                };
+            }
+            let status = self.end(&mut child);
+            let count = match (status.code(), status.signal()) {
+                (Some(0), _) => &self.sure,
+                (_, Some(libc::SIGKILL | libc::SIGTERM)) => &self.unsure,
+                (Some(code), _) if code == 128 + libc::SIGKILL => &self.unsure,
+                _ => panic!("{status}"),
+            };
+            count.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Asserts that all is well when all have gone, and as many steps have been counted as were made.
     fn blows_over(self) {
+        let counter = self.lab.file("counter");
+        let steps = self.blows_over_uncounted();
+        let counted = fs::read_to_string(counter).expect("it was written");
+        assert_eq!(counted, format!("{steps} {steps}\n"));
+    }
+
+    /// Asserts that all is well when all have gone, and returns how many steps were made.
+    fn blows_over_uncounted(self) -> u64 {
         drop(self.mouth);
         assert!(
             ready(&[self.ear.as_fd()], self.deadline)[0],
@@ -219,7 +261,6 @@ impl<'l> Storm<'l> {
                 "the journal's line {step} of {steps}"
             );
         }
-        assert_eq!(said("counter"), format!("{steps} {steps}\n"));
         let (sure, unsure) = (self.sure.into_inner(), self.unsure.into_inner());
         assert!(
             (sure..=sure + unsure).contains(&steps),
@@ -228,7 +269,18 @@ impl<'l> Storm<'l> {
         );
         assert!(locks_on(self.lab.file("lock")).is_empty());
         self.lab.run(["-n", "lock", "true"]).expect_code(0);
+        steps
     }
+}
+
+/// The children of a process.
+fn children_of(pid: i32) -> impl Iterator<Item = i32> {
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let list = list.unwrap_or_default();
+    let pids = list
+        .split_whitespace()
+        .map(|pid| pid.parse().expect("a pid"));
+    pids.collect::<Vec<_>>().into_iter()
 }
 
 #[test]
@@ -267,6 +319,21 @@ fn the_count_is_exact_while_the_lock_file_is_replaced() {
             storm.blows_over();
         },
     );
+}
+
+#[test]
+fn the_count_is_exact_though_lotos_keepers_and_jobs_are_killed() {
+    let lab = Lab::new();
+    let storm = Storm::new(&lab);
+    std::thread::scope(|scope| {
+        storm.many(scope, 6, 8, |storm, dice| storm.step_by_loto(dice));
+        storm.many(scope, 4, 2, |storm, dice| storm.hold(dice, 3));
+    });
+    assert!(
+        storm.unsure.load(Ordering::Relaxed) > 0,
+        "nobody was killed"
+    );
+    storm.blows_over_uncounted();
 }
 
 #[test]
