@@ -1,6 +1,7 @@
 //! Requests, carried out, one file a program: the lock, then the command under it, then how it ended.
 
 pub mod flock;
+pub mod me_only;
 
 use std::ffi::OsString;
 

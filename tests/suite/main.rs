@@ -14,6 +14,7 @@ mod fcntl;
 mod finding;
 mod fuzzing;
 mod lab;
+mod me_only;
 mod messages;
 mod not_opened;
 mod opening;
