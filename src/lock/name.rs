@@ -126,4 +126,19 @@ mod tests {
         assert_eq!(lengths(107), [107]);
         assert_eq!(addresses(2)[0][..4], *b"xx\0\0");
     }
+
+    #[test]
+    fn who_finds_the_second_address_taken_gives_the_first_back() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let name = Name::new(folder.path().as_os_str()).expect("a name");
+        let address = |bytes: &[u8]| SocketAddrUnix::new_abstract_name(bytes).expect("a name");
+        let [padded, exact] = &name.addresses()[..] else {
+            panic!("two addresses")
+        };
+        let theirs = socket().expect("a socket");
+        rustix::net::bind(&theirs, &address(exact)).expect("nobody has it");
+        assert!(matches!(acquire(&name), Ok(None)));
+        let others = socket().expect("a socket");
+        assert_eq!(rustix::net::bind(&others, &address(padded)), Ok(()));
+    }
 }

@@ -135,19 +135,6 @@ fn programs_that_bind_a_name_of_exact_length_and_ours_exclude_each_other() {
 }
 
 #[test]
-fn a_refused_instance_keeps_nothing_of_the_name() {
-    let lab = Lab::new();
-    let name = lab.lock_path();
-    let (exact, _) = hold_by(&lab, rival(&lab, "exact", &name));
-    lab.only([&name, "echo", "overlap"]).expect_code(4);
-    // It had taken this one before it found the other taken.
-    let mut padded = rival(&lab, "padded", &name);
-    padded.args(["echo", "free"]);
-    lab.finish(padded).expect_code(0).expect_out("free\n");
-    exact.let_go();
-}
-
-#[test]
 fn a_name_is_one_of_the_network_namespace() {
     let lab = Lab::new();
     if !may_unshare(&lab, "-rn") {
