@@ -143,8 +143,8 @@ impl From<run::Ended> for Exit {
 }
 
 impl Exit {
-    /// As its script ended, for `me-only`, whose page gives 1 to 4 a meaning of their own. A script that exits with one of
-    /// those must not look as if it had never run, so it becomes 201 to 204; all others are as they were.
+    /// As its script ended, for `me-only`, whose page gives 1 to 4 a meaning of their own. A script that exits with one
+    /// of those must not look as if it had never run, so it becomes 201 to 204; all others are as they were.
     pub fn of_script(ended: run::Ended) -> Self {
         match ended {
             run::Ended::Exited(status @ 1..=4) => Self::Status(SCRIPTS + status),

@@ -38,9 +38,11 @@ impl Name {
 
     /// The addresses that mean this name, in the order in which they are taken.
     ///
-    /// There are two, as the kernel compares addresses with their lengths: filled up with NULs, as a C program has it that binds
-    /// a whole `struct sockaddr_un` (the first `me-only` was one), and exactly as long as the name, as Python, Perl and socat have
-    /// it. A name of all the bytes that there can be has only one.
+    /// There are two, as the kernel compares addresses with their lengths: filled up with NULs, as a C program has it
+    /// that binds a whole `struct sockaddr_un` (the first `me-only` was one), and exactly as long as the name, as
+    /// Python, Perl and socat have it. A name of all the bytes that there can be has only one.
+    ///
+    /// The first `me-only` took only the first 8 bytes of a longer name, so with it ours agrees on names of up to 8.
     fn addresses(&self) -> Vec<Vec<u8>> {
         let exact = self.0.as_bytes().to_owned();
         let mut padded = exact.clone();
@@ -68,9 +70,9 @@ pub struct Held {
 /// the first and finds the second taken gives the first back. In the meantime others may have been refused because of
 /// him; but they had to be, for the holder of the second runs.
 ///
-/// *The other race:* a holder's end. The kernel closes its sockets one by one, and whoever comes in between finds one of
-/// them still taken, by a process that is indeed not quite gone. By the time that its parent hears of its end, both are
-/// free.
+/// *The other race:* a holder's end. The kernel closes its sockets one by one, and whoever comes in between finds one
+/// of them still taken, by a process that is indeed not quite gone. By the time that its parent hears of its end, both
+/// are free.
 ///
 /// # Errors
 ///
@@ -80,6 +82,11 @@ pub struct Held {
 ///
 /// unix(7), socket(2), bind(2).
 pub fn acquire(name: &Name) -> Result<Option<Held>, Error> {
+    acquire_by(name, || {})
+}
+
+/// The same with something done before the second address is asked for, once the first is ours.
+fn acquire_by(name: &Name, mut between: impl FnMut()) -> Result<Option<Held>, Error> {
     let failed = |error: Errno| Error::Bind {
         name: name.0.clone(),
         error: error.into(),
@@ -88,6 +95,9 @@ pub fn acquire(name: &Name) -> Result<Option<Held>, Error> {
     for address in name.addresses() {
         let address = SocketAddrUnix::new_abstract_name(&address).map_err(failed)?;
         let socket = socket().map_err(|error| Error::Socket(error.into()))?;
+        if !sockets.is_empty() {
+            between();
+        }
         match rustix::net::bind(&socket, &address) {
             Ok(()) => sockets.push(socket),
             Err(Errno::ADDRINUSE) => return Ok(None),
@@ -100,8 +110,8 @@ pub fn acquire(name: &Name) -> Result<Option<Held>, Error> {
 /// Of the type that everybody uses: sockets of different types do not see each other's names.
 ///
 /// It does not listen. If it did, whoever is refused could connect and ask who is there; but nobody would ever accept
-/// that connection, and each would stay in the kernel for as long as the name is held, until the queue is full and there
-/// are no more answers.
+/// that connection, and each would stay in the kernel for as long as the name is held, until the queue is full and
+/// there are no more answers.
 fn socket() -> Result<OwnedFd, Errno> {
     above_stderr(rustix::net::socket(
         AddressFamily::UNIX,
@@ -140,5 +150,17 @@ mod tests {
         assert!(matches!(acquire(&name), Ok(None)));
         let others = socket().expect("a socket");
         assert_eq!(rustix::net::bind(&others, &address(padded)), Ok(()));
+    }
+
+    #[test]
+    fn of_two_who_ask_at_once_one_gets_the_name() {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let name = Name::new(folder.path().as_os_str()).expect("a name");
+        let mut other = None;
+        let one = acquire_by(&name, || {
+            other = Some(acquire_by(&name, || panic!("he has one of the two")));
+        });
+        assert!(matches!(one, Ok(Some(_))), "{one:?}");
+        assert!(matches!(other, Some(Ok(None))), "{other:?}");
     }
 }

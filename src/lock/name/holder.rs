@@ -8,12 +8,12 @@ use super::Name;
 /// Where the kernel lists the sockets of our network namespace, abstract names behind an `@`.
 const TABLE: &str = "/proc/self/net/unix";
 
-/// The process that has the name: the one with the lowest number if there are several, which is the one that took it and
-/// not one that it started, unless the numbers have come round since.
+/// The process that has the name: the one with the lowest number if there are several, which is the one that took it
+/// and not one that it started, unless the numbers have come round since.
 ///
 /// `None` when that cannot be told: nobody has it any more, it is somebody else's process, it is in another pid
-/// namespace, or there is no `/proc`. The table shows a NUL as an `@`, so that names which differ in nothing else look the same;
-/// nothing but a message depends on it.
+/// namespace, or there is no `/proc`. The table shows a NUL as an `@`, so that names which differ in nothing else look
+/// the same, and it has a line's end of a name for one of its own; nothing but a message depends on it.
 ///
 /// # References
 ///

@@ -165,8 +165,8 @@ fn hear(count: usize) -> i32 {
     HEARD_ALL
 }
 
-/// Takes an abstract socket name as others do, and executes a program in place, which inherits the socket. `original` is
-/// what the first `me-only` does: 8 bytes of the name are all that it takes; like `padded` it binds a whole
+/// Takes an abstract socket name as others do, and executes a program in place, which inherits the socket. `original`
+/// is what the first `me-only` does: 8 bytes of the name are all that it takes; like `padded` it binds a whole
 /// `struct sockaddr_un`, filled up with NULs. `exact` is what Python, Perl and socat do.
 fn bind_and_execute(shape: &str, name: &[u8], words: &[&[u8]]) -> i32 {
     let mut name = name.to_owned();

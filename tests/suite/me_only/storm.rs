@@ -17,7 +17,10 @@ const CROWD: usize = 8;
 /// What is done under the name: whoever is inside has the witness, and gives it back before his end, for the kernel may
 /// close what a process leaves open in any order. He is never killed himself, only the `me-only` above him.
 const INSIDE: &str = "exec 8>>witness; flock -n 8 || echo $$ >>overlaps; echo $$ >>journal
-    i=0; while [ $i -lt 500 ]; do i=$((i + 1)); done; exec 8>&-";
+    i=0; while [ $i -lt 8000 ]; do i=$((i + 1)); done; exec 8>&-";
+
+/// What is done by who only wants to know whether the name is free: he looks whether anybody is inside all the same.
+const LOOK: &str = "flock -n witness true || echo $$ >>overlaps";
 
 /// What is done under the name by those who are killed with their script: nothing, until then. Nobody ever writes.
 const STUCK: &str = "read x <fifo";
@@ -112,7 +115,7 @@ impl Fight<'_> {
             }
         }
         // Whoever has lost his `me-only` may still be at it.
-        let free = || self.lab.only([&self.name, "true"]).code() == 0;
+        let free = || self.lab.only([&self.name, "sh", "-c", LOOK]).code() == 0;
         if killed == 0 {
             assert!(free(), "all have gone, and the name has not");
             assert!(won > 0, "nobody got in");
