@@ -104,6 +104,9 @@ pub static ULOCK: Table = Table {
     lost_child: 1,
 };
 
+/// What `me-only` adds to those of its script's statuses that it has itself.
+const SCRIPTS: u8 = 200;
+
 /// The status of a shell's child that died of signal 0; `$?` is this plus the signal's number.
 const KILLED: u8 = 128;
 
@@ -135,6 +138,17 @@ impl From<run::Ended> for Exit {
             run::Ended::Exited(status) => Self::Status(status),
             run::Ended::KilledAlone(signal) => Self::Status(killed(signal)),
             run::Ended::KilledWithUs(signal) => Self::Signal(signal),
+        }
+    }
+}
+
+impl Exit {
+    /// As its script ended, for `me-only`, whose page gives 1 to 4 a meaning of their own. A script that exits with one
+    /// of those must not look as if it had never run, so it becomes 201 to 204; all others are as they were.
+    pub fn of_script(ended: run::Ended) -> Self {
+        match ended {
+            run::Ended::Exited(status @ 1..=4) => Self::Status(SCRIPTS + status),
+            other => other.into(),
         }
     }
 }
@@ -177,7 +191,9 @@ impl Table {
                 Some(Errno::NOLCK | Errno::NOMEM) => self.exhausted,
                 _ => self.lock_failed,
             },
-            lock::Error::Unsteady { .. } => self.lock_failed,
+            lock::Error::Unsteady { .. } | lock::Error::Socket(_) => self.lock_failed,
+            // The page of `me-only`, the only one that takes names, has one status for all that bind(2) may say.
+            lock::Error::Bind { .. } => self.conflict,
             lock::Error::Timer(_) => self.exhausted,
         }
     }
@@ -198,4 +214,35 @@ impl Table {
 
 fn errno(error: &std::io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw_os_error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_under_me_only_has_no_status_that_me_only_gives_a_meaning() {
+        let own = [
+            ME_ONLY.not_found,
+            ME_ONLY.usage,
+            ME_ONLY.lock_failed,
+            ME_ONLY.conflict,
+        ];
+        for status in 0..=u8::MAX {
+            let wanted = if own.contains(&status) {
+                status + 200
+            } else {
+                status
+            };
+            let exit = Exit::of_script(run::Ended::Exited(status));
+            assert_eq!(exit, Exit::Status(wanted));
+        }
+    }
+
+    #[test]
+    fn a_script_that_is_killed_ends_as_any_command_does() {
+        for ended in [run::Ended::KilledAlone(1), run::Ended::KilledWithUs(1)] {
+            assert_eq!(Exit::of_script(ended), Exit::from(ended));
+        }
+    }
 }

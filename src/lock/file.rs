@@ -2,12 +2,12 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Access, FileType, Mode as Permissions, OFlags, Stat};
-use rustix::io::{Errno, FdFlags};
+use rustix::io::Errno;
 
-use super::{Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode};
+use super::{Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode, above_stderr};
 
 /// Opens the lock file at the path, making it if it is missing, and locks it.
 ///
@@ -250,24 +250,6 @@ fn unsuitable(stat: &Stat) -> Option<&'static str> {
         FileType::Socket => Some("a socket"),
         _ => None,
     }
-}
-
-/// A caller who closed 0, 1 or 2 wants the command to find them closed, not open on a lock file.
-fn above_stderr(fd: OwnedFd) -> Result<OwnedFd, Errno> {
-    if fd.as_raw_fd() > 2 {
-        return Ok(fd);
-    }
-    // A minimum above the limit of descriptors is called invalid; it is the limit that is the matter.
-    let full = |error| {
-        if error == Errno::INVAL {
-            Errno::MFILE
-        } else {
-            error
-        }
-    };
-    let above = rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_err(full)?;
-    rustix::io::fcntl_setfd(&above, FdFlags::empty())?;
-    Ok(above)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Advisory locks: what kinds there are, and how one is taken.
 //!
 //! [`descriptor::acquire`] brings a descriptor of the caller's into the wanted [`Mode`], [`file::acquire`] the file at a path.
+//! [`name::acquire`] takes a name that has no file at all.
 
 pub mod descriptor;
 pub mod file;
@@ -15,7 +16,9 @@ mod wait;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::io::{Errno, FdFlags};
 
 pub use wait::{Deadline, Wait};
 
@@ -121,6 +124,15 @@ pub enum Error {
         /// What would be right, where that is known.
         hint: Option<String>,
     },
+    /// There is no socket to be had that could get a name.
+    Socket(io::Error),
+    /// A socket could not be given a name, though nobody else has it.
+    Bind {
+        /// The name, as given.
+        name: OsString,
+        /// What the system says.
+        error: io::Error,
+    },
     /// No timer for the time limit.
     Timer(io::Error),
     /// The file that names resources cannot be read or says something odd.
@@ -183,6 +195,16 @@ impl Error {
                 message.push(path);
                 message.push(": ");
                 message.push(problem);
+            }
+            Self::Socket(error) => {
+                message.push("cannot make a socket: ");
+                message.push(errno::text(error));
+            }
+            Self::Bind { name, error } => {
+                message.push("cannot take the name ");
+                message.push(name);
+                message.push(": ");
+                message.push(errno::text(error));
             }
             Self::Timer(error) => {
                 message.push("cannot set up timer: ");
@@ -266,4 +288,22 @@ fn is_conflict(error: &io::Error, block: Block) -> bool {
         io::ErrorKind::PermissionDenied => block == Block::No,
         _ => false,
     }
+}
+
+/// A caller who closed 0, 1 or 2 wants the command to find them closed, not open on a lock.
+fn above_stderr(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    // A minimum above the limit of descriptors is called invalid; it is the limit that is the matter.
+    let full = |error| {
+        if error == Errno::INVAL {
+            Errno::MFILE
+        } else {
+            error
+        }
+    };
+    let above = rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_err(full)?;
+    rustix::io::fcntl_setfd(&above, FdFlags::empty())?;
+    Ok(above)
 }

@@ -2,6 +2,7 @@
 
 pub mod flock;
 pub mod loto;
+pub mod me_only;
 
 use std::ffi::OsString;
 

@@ -16,6 +16,7 @@ mod fuzzing;
 mod lab;
 mod leash;
 mod loto;
+mod me_only;
 mod messages;
 mod not_opened;
 mod opening;

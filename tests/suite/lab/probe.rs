@@ -3,9 +3,12 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::CString;
 use std::fmt::Write as _;
 use std::path::Path;
 use std::{fs, mem, ptr};
+
+use rustix::net;
 
 use super::kernel::status_field;
 use super::{Lab, Outcome};
@@ -17,6 +20,9 @@ static BEFORE_MAIN: extern "C" fn() = before_main;
 
 /// The status of a probe that has heard all it was to hear: not one that anybody else uses.
 pub const HEARD_ALL: i32 = 77;
+
+/// The status of the first `me-only`, and of its stand-in here, when somebody else has the name.
+pub const REFUSED: i32 = 4;
 
 extern "C" fn before_main() {
     let Ok(words) = fs::read("/proc/self/cmdline") else {
@@ -35,6 +41,10 @@ extern "C" fn before_main() {
         ["alone", "hear", count] => {
             rustix::process::setsid().expect("not a leader");
             hear(count.parse().expect("a count"))
+        }
+        ["binds", shape, _, _, ..] => {
+            let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+            bind_and_execute(shape, words[3], &words[4..words.len() - 1])
         }
         _ => 2,
     };
@@ -153,6 +163,34 @@ fn hear(count: usize) -> i32 {
         say(format!("heard {signal} {} {value}\n", info.si_code)).expect("a reader");
     }
     HEARD_ALL
+}
+
+/// Takes an abstract socket name as others do, and executes a program in place, which inherits the socket. `original`
+/// is what the first `me-only` does: 8 bytes of the name are all that it takes; like `padded` it binds a whole
+/// `struct sockaddr_un`, filled up with NULs. `exact` is what Python, Perl and socat do.
+fn bind_and_execute(shape: &str, name: &[u8], words: &[&[u8]]) -> i32 {
+    let mut name = name.to_owned();
+    if shape == "original" {
+        name.truncate(8);
+    }
+    if shape != "exact" {
+        name.resize(107, 0);
+    }
+    let socket = net::socket(net::AddressFamily::UNIX, net::SocketType::STREAM, None);
+    let socket = socket.expect("a socket");
+    let address = net::SocketAddrUnix::new_abstract_name(&name).expect("not too long");
+    if net::bind(&socket, &address).is_err() {
+        return REFUSED;
+    }
+    let words = words
+        .iter()
+        .map(|word| CString::new(*word).expect("cut at NUL"));
+    let words: Vec<CString> = words.collect();
+    let ends = [ptr::null()];
+    let list: Vec<_> = words.iter().map(|word| word.as_ptr()).chain(ends).collect();
+    // SAFETY: a list of strings that ends in null; the socket is still open, and stays so when this succeeds.
+    unsafe { libc::execvp(list[0], list.as_ptr()) };
+    1
 }
 
 impl Lab {

@@ -1,0 +1,40 @@
+//! A request to `me-only`, carried out: the name, then the script under it, then how it ended.
+
+use std::ffi::OsString;
+
+use super::Failure;
+use crate::exit::{self, Exit};
+use crate::lock::name::{self, Name};
+use crate::report::Report;
+use crate::request::me_only::Request;
+use crate::run::{Leash, Terms};
+
+/// Carries out a request and says how to end.
+pub fn perform(request: &Request, report: &mut Report) -> Exit {
+    super::conclude(&exit::ME_ONLY, report, |report| attempt(request, report))
+}
+
+/// The name comes first: that a script is missing is no news to anybody while another instance runs.
+fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
+    let Some(_held) = name::acquire(&request.name)? else {
+        report.complain(refused(&request.name));
+        return Ok(Exit::Status(exit::ME_ONLY.conflict));
+    };
+    let terms = Terms {
+        without: &[],
+        leash: Leash::Loose,
+    };
+    let ended = request.command.run(terms, &mut |error| {
+        report.complain(error.message());
+    })?;
+    Ok(Exit::of_script(ended))
+}
+
+fn refused(name: &Name) -> OsString {
+    let mut message = name.as_os_str().to_owned();
+    message.push(": not the only instance");
+    if let Some(process) = name::holder(name) {
+        message.push(format!(" (process {process} has it)"));
+    }
+    message
+}
