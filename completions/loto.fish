@@ -46,11 +46,5 @@ complete -c loto -n '__loto_at option' -s q -d 'say nothing, and return 0, when 
 complete -c loto -n '__loto_at option' -s v -d 'tell what is done'
 complete -c loto -n '__loto_at option' -s h -l help -d 'show this help'
 complete -c loto -n '__loto_at option' -s V -l version -d 'show the version'
-function __loto_options
-    string split ' ' -- '-L -w -t -q -v -h --help -V --version'
-end
-function __loto_options_with_value
-    string split ' ' -- '-L -t'
-end
 complete -c loto -n '__loto_at option' -f -a '--' -d 'the command stands behind it'
 complete -c loto -n '__loto_at command' -f -a '(__loto_command)'

@@ -31,10 +31,4 @@ end
 
 complete -c me-only -n '__me_only_at option' -s h -l help -d 'show this help'
 complete -c me-only -n '__me_only_at option' -s V -l version -d 'show the version'
-function __me_only_options
-    string split ' ' -- '-h --help -V --version'
-end
-function __me_only_options_with_value
-    string split ' ' -- ''
-end
 complete -c me-only -n '__me_only_at command' -f -a '(__me_only_command)'

@@ -30,10 +30,4 @@ end
 
 complete -c runlock -n '__runlock_at option' -s h -l help -d 'show this help'
 complete -c runlock -n '__runlock_at option' -s V -l version -d 'show the version'
-function __runlock_options
-    string split ' ' -- '-h --help -V --version'
-end
-function __runlock_options_with_value
-    string split ' ' -- ''
-end
 complete -c runlock -n '__runlock_at command' -f -a '(__runlock_command)'

@@ -73,17 +73,18 @@ function __ulock_wants_value -a word
     end
 end
 
-complete -c ulock -n '__ulock_at option' -s w -d 'make LOCK as a writer, who waits until nobody reads'
-complete -c ulock -n '__ulock_at option' -s r -d 'run a command as a reader, who waits until nobody writes'
-complete -c ulock -n '__ulock_at option' -l timeout -x -a '(__ulock_value SECONDS)' -d 'wait at most this long, default -1: for ever'
-complete -c ulock -n '__ulock_at option' -l invalid -x -a '(__ulock_value SECONDS)' -d 'take over a LOCK that is older than this, default 60'
-complete -c ulock -n '__ulock_at option' -s h -l help -d 'show this help'
-complete -c ulock -n '__ulock_at option' -s V -l version -d 'show the version'
 function __ulock_options
     string split ' ' -- '-w -r --timeout --invalid -h --help -V --version'
 end
 function __ulock_options_with_value
     string split ' ' -- '--timeout --invalid'
 end
+
+complete -c ulock -n '__ulock_at option' -s w -d 'make LOCK as a writer, who waits until nobody reads'
+complete -c ulock -n '__ulock_at option' -s r -d 'run a command as a reader, who waits until nobody writes'
+complete -c ulock -n '__ulock_at option' -l timeout -x -a '(__ulock_value SECONDS)' -d 'wait at most this long, default -1: for ever'
+complete -c ulock -n '__ulock_at option' -l invalid -x -a '(__ulock_value SECONDS)' -d 'take over a LOCK that is older than this, default 60'
+complete -c ulock -n '__ulock_at option' -s h -l help -d 'show this help'
+complete -c ulock -n '__ulock_at option' -s V -l version -d 'show the version'
 complete -c ulock -n 'not __ulock_at file' -f
 complete -c ulock -n '__ulock_at command' -f -a '(__ulock_command)'

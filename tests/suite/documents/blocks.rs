@@ -147,7 +147,7 @@ fn zsh_escaped(text: &str, special: &[char]) -> String {
     })
 }
 
-/// What [`fish_options`] makes, and a function for what stands behind the file.
+/// Those, and a function for what stands behind the file.
 fn fish(page: &Page) -> String {
     let (first, behind) = both_places(page);
     let words = behind.iter().flat_map(|option| {
@@ -156,16 +156,16 @@ fn fish(page: &Page) -> String {
         spellings(option).into_iter().map(row)
     });
     format!(
-        "{}function __flock_behind\n{}end\n",
-        fish_options("flock", "__flock", &first),
+        "{}{}function __flock_behind\n{}end\n",
+        fish_completes("flock", "__flock", &first),
+        fish_lists("__flock", &first),
         words.collect::<String>()
     )
 }
 
-/// A `complete` for each option, and two functions that tell how to read them; what a value can be is told by a function
-/// `NAME_value`.
-pub fn fish_options(name: &str, function: &str, options: &[Shown]) -> String {
-    let completes = options.iter().map(|option| {
+/// A `complete` for each option; what a value can be is told by a function `NAME_value`.
+pub fn fish_completes(name: &str, function: &str, options: &[Shown]) -> String {
+    let complete = |option: &Shown| {
         let letters = option.short.chars().map(|letter| format!(" -s {letter}"));
         let names = option.long.iter().map(|name| format!(" -l {name}"));
         let value = option.value.map_or(String::new(), |name| {
@@ -176,13 +176,17 @@ pub fn fish_options(name: &str, function: &str, options: &[Shown]) -> String {
             letters.chain(names).collect::<String>(),
             fish_quoted(option.help)
         )
-    });
+    };
+    options.iter().map(complete).collect()
+}
+
+/// Two functions that tell how to read options.
+pub fn fish_lists(function: &str, options: &[Shown]) -> String {
     let valued = options.iter().filter(|option| option.value.is_some());
     let list = |spellings: Vec<String>| fish_quoted(&spellings.join(" "));
     format!(
-        "{}function {function}_options\n    string split ' ' -- {}\nend\n\
+        "function {function}_options\n    string split ' ' -- {}\nend\n\
          function {function}_options_with_value\n    string split ' ' -- {}\nend\n",
-        completes.collect::<String>(),
         list(options.iter().flat_map(spellings).collect()),
         list(valued.flat_map(spellings).collect()),
     )

@@ -3,7 +3,7 @@
 
 use fdlock::cli::{Page, Shown};
 
-use super::blocks::{bash_row, fish_options, zsh_spec};
+use super::blocks::{bash_row, fish_completes, fish_lists, zsh_spec};
 use super::document::identifier;
 use super::shells::Shell;
 
@@ -47,12 +47,13 @@ pub fn completion(page: &Page, shell: Shell) -> String {
     let made = match shell {
         Shell::Bash => options.iter().map(bash_row).collect(),
         Shell::Zsh => zsh_specs(&options),
-        Shell::Fish => fish_options("@name@", "__@function@", &options),
+        Shell::Fish => fish_completes("@name@", "__@function@", &options),
     };
     let first = "made whole by `make docs`; its frame is in tests/suite/documents";
     copied(frames[shell as usize])
         .replace("@made@", first)
         .replace("@options@\n", &made)
+        .replace("@lists@\n", &fish_lists("__@function@", &options))
         .replace("@first word@\n", more_for_the_first_word)
         .replace("@name@", page.name)
         .replace("@function@", &identifier(page))

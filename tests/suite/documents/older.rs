@@ -96,6 +96,19 @@ fn the_commands_of_me_only_and_runlock_are_completed_behind_the_lock() {
 }
 
 #[test]
+fn options_stand_before_the_lock_of_me_only_and_runlock() {
+    for shell in Shell::all() {
+        let offered = [
+            shell.offers(["me-only lk -"]),
+            shell.offers(["runlock lk -"]),
+        ];
+        for (line, offered) in offered.concat() {
+            expect_all(&offered, &["-h", "--help"], false, (shell, line));
+        }
+    }
+}
+
+#[test]
 fn the_command_of_ulock_is_completed_for_readers_only() {
     for shell in Shell::all() {
         commands(

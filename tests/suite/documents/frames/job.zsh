@@ -8,7 +8,7 @@ _@function@() {
   specs=(
 @options@
   )
-  _arguments -s -S -A '-*' : $specs '1:lock file:_files' '*:::command: _@function@_behind'
+  _arguments -s -S : $specs '1:lock file:_files' '*:::command: _@function@_behind'
 }
 
 _@function@_behind() {

@@ -60,6 +60,8 @@ end
 
 @copy __flock_wants_value@
 
+@lists@
+
 @options@
 complete -c @name@ -n 'not __@function@_at file' -f
 complete -c @name@ -n '__@function@_at command' -f -a '(__@function@_command)'
