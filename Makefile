@@ -1,12 +1,15 @@
-# make            build the static programs
-# make install    put programs, manual and completions in place (PREFIX, DESTDIR)
-# make test       everything that must pass: format, lints, unit, doc and compliance tests
-# make soak       the storms of the compliance suite, for a long time
-# make reference  the compliance suite against util-linux's flock
-# make bench      measurements, into benches/results
-# make docs       the generated parts of the manual and the completions
-# make fuzz       the scanner and the parsers against odd input (needs nightly Rust and cargo-fuzz)
-# make deny       licences and duplicates of the dependencies (needs cargo-deny)
+# make                     build the static programs
+# make install             put flock, its manual and its completions in place (PREFIX, DESTDIR)
+# make install-historic    the same for the four older tools: loto, me-only, runlock and ulock
+# make uninstall           remove what `make install` has put in place
+# make uninstall-historic  remove what `make install-historic` has put in place
+# make test                everything that must pass: format, lints, unit, doc and compliance tests
+# make soak                the storms of the compliance suite, for a long time
+# make reference           the compliance suite against util-linux's flock
+# make bench               measurements, into benches/results
+# make docs                --help, and the generated parts of the manuals and the completions
+# make fuzz                the scanner and the parsers against odd input (needs nightly Rust and cargo-fuzz)
+# make deny                licences and duplicates of the dependencies (needs cargo-deny)
 
 PREFIX = /usr/local
 DESTDIR =
@@ -15,42 +18,72 @@ INSTALL = install
 # The program that `make reference` and `make bench` compare with.
 REFERENCE = /usr/bin/flock
 
+# Not installed with flock: Debian's cronutils has a /usr/bin/runlock.
+HISTORIC = loto me-only runlock ulock
+
 bindir = $(PREFIX)/bin
 man1dir = $(PREFIX)/share/man/man1
 bashdir = $(PREFIX)/share/bash-completion/completions
 zshdir = $(PREFIX)/share/zsh/site-functions
 fishdir = $(PREFIX)/share/fish/vendor_completions.d
 
-# What is installed. A file, and not a phony target, so that after `make` root can `make install` without cargo.
-BUILT = target/install/flock
-SOURCES = $(shell find src -name '*.rs') Cargo.toml Cargo.lock .cargo/config.toml scripts/build-target.sh
+# What is installed, all programs. One stands for them, the last that is put there: a file, and not a phony target, so
+# that after `make` root can `make install install-historic` without cargo.
+OUT = target/install
+BUILT = $(OUT)/flock
+SOURCES = $(shell find src -type f) Cargo.toml Cargo.lock .cargo/config.toml scripts/build-target.sh
 
-.PHONY: all install uninstall test lint soak reference bench docs fuzz deny clean
+.PHONY: all install install-historic uninstall uninstall-historic test lint soak reference bench docs fuzz deny clean
 
 all: $(BUILT)
 
 $(BUILT): $(SOURCES)
 	target=$$(scripts/build-target.sh) && \
-	$(CARGO) build --locked --release --target "$$target" --target-dir target && \
-	mkdir -p target/install && cp "target/$$target/release/flock" $@.new && mv $@.new $@
+	$(CARGO) build --locked --release --bins --target "$$target" --target-dir target && \
+	mkdir -p $(OUT) && \
+	for name in $(HISTORIC) flock; do \
+	    cp "target/$$target/release/$$name" $(OUT)/$$name.new && mv $(OUT)/$$name.new $(OUT)/$$name || exit 1; \
+	done
+
+# A program, its manual and its completions.
+define put
+$(INSTALL) -m 755 $(OUT)/$(1) $(DESTDIR)$(bindir)/$(1)
+$(INSTALL) -m 644 man/$(1).1 $(DESTDIR)$(man1dir)/$(1).1
+$(INSTALL) -m 644 completions/$(1).bash $(DESTDIR)$(bashdir)/$(1)
+$(INSTALL) -m 644 completions/_$(1) $(DESTDIR)$(zshdir)/_$(1)
+$(INSTALL) -m 644 completions/$(1).fish $(DESTDIR)$(fishdir)/$(1).fish
+
+endef
+
+define remove
+rm -f $(DESTDIR)$(bindir)/$(1) $(DESTDIR)$(man1dir)/$(1).1 $(DESTDIR)$(bashdir)/$(1) \
+    $(DESTDIR)$(zshdir)/_$(1) $(DESTDIR)$(fishdir)/$(1).fish
+
+endef
+
+define folders
+$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(man1dir) $(DESTDIR)$(bashdir) $(DESTDIR)$(zshdir) $(DESTDIR)$(fishdir)
+endef
 
 install: $(BUILT)
-	$(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(man1dir) $(DESTDIR)$(bashdir) $(DESTDIR)$(zshdir) $(DESTDIR)$(fishdir)
-	$(INSTALL) -m 755 $(BUILT) $(DESTDIR)$(bindir)/flock
-	$(INSTALL) -m 644 man/flock.1 $(DESTDIR)$(man1dir)/flock.1
-	$(INSTALL) -m 644 completions/flock.bash $(DESTDIR)$(bashdir)/flock
-	$(INSTALL) -m 644 completions/_flock $(DESTDIR)$(zshdir)/_flock
-	$(INSTALL) -m 644 completions/flock.fish $(DESTDIR)$(fishdir)/flock.fish
+	$(folders)
+	$(call put,flock)
+
+install-historic: $(BUILT)
+	$(folders)
+	$(foreach name,$(HISTORIC),$(call put,$(name)))
 
 uninstall:
-	rm -f $(DESTDIR)$(bindir)/flock $(DESTDIR)$(man1dir)/flock.1 $(DESTDIR)$(bashdir)/flock \
-	    $(DESTDIR)$(zshdir)/_flock $(DESTDIR)$(fishdir)/flock.fish
+	$(call remove,flock)
+
+uninstall-historic:
+	$(foreach name,$(HISTORIC),$(call remove,$(name)))
 
 # The suite runs twice: against the development build (glibc on most machines), and against what is installed.
 test: lint
 	$(CARGO) test --locked
 	rm -rf target/stage
-	$(MAKE) install DESTDIR=$(CURDIR)/target/stage PREFIX=/usr
+	$(MAKE) install install-historic DESTDIR=$(CURDIR)/target/stage PREFIX=/usr
 	FLOCK_UNDER_TEST=$(CURDIR)/target/stage/usr/bin/flock $(CARGO) test --locked --test suite
 
 lint:
@@ -70,8 +103,10 @@ bench: $(BUILT)
 	sed -n '/^## Targets/,/^## Everything/{/^|/p}' benches/results/results.md >target/figures
 	sed -i -e '/<!-- results: begin/,/<!-- results: end/{//!d}' -e '/<!-- results: begin/r target/figures' README.md
 
+# Twice: the programs contain their help, so what is written first is tested then.
 docs:
-	FDLOCK_WRITE_DOCS=1 $(CARGO) test --locked --test suite documents
+	FDLOCK_WRITE_DOCS=1 $(CARGO) test --locked --test suite documents::what_is_made
+	$(CARGO) test --locked --test suite documents
 
 fuzz:
 	cd fuzz && for target in words values; do $(CARGO) +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done

@@ -71,12 +71,7 @@ _flock() {
         _flock_command $((first + 1))
         ((place == 1)) && _flock_rows "${behind[@]}"
     fi
-
-    # readline replaces only what comes after the last = or : in the word.
-    local i
-    for i in "${!COMPREPLY[@]}"; do
-        COMPREPLY[i]=${COMPREPLY[i]#"$glued"}
-    done
+    _flock_unglue
 }
 
 # The words up to the cursor, put together where bash takes them apart (COMP_WORDBREAKS): --timeout=5 is one. `starts`:
@@ -107,6 +102,14 @@ _flock_words() {
             words+=("$part")
             starts+=("$i")
         fi
+    done
+}
+
+# readline replaces only what comes after the last = or : in the word.
+_flock_unglue() {
+    local i
+    for i in "${!COMPREPLY[@]}"; do
+        COMPREPLY[i]=${COMPREPLY[i]#"$glued"}
     done
 }
 

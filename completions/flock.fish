@@ -57,7 +57,7 @@ function __flock_wants_value -a word
             not contains -- $word (__flock_options); and string match -q -- "$word*" $valued
         case '*'
             set -l letters (string match -r -- '^-.$' $valued | string sub -s 2 | string join '')
-            string match -rq -- "^-[^$letters]*[$letters]\$" $word
+            test -n "$letters"; and string match -rq -- "^-[^$letters]*[$letters]\$" $word
     end
 end
 

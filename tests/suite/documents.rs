@@ -4,13 +4,18 @@
 
 mod blocks;
 mod completions;
+mod document;
+mod frames;
+mod older;
 mod page;
 mod shells;
 
-use fdlock::cli::flock::PAGE;
+use fdlock::cli::Page;
+use fdlock::exit::{self, Table};
 
 use crate::lab::{Lab, Outcome, installed};
-use blocks::{ALL, MANUAL, options, spellings};
+use blocks::spellings;
+use document::{ALL, PAGES, manual};
 
 /// Ours, whatever the suite is run against.
 fn our_help() -> Outcome {
@@ -20,12 +25,23 @@ fn our_help() -> Outcome {
     lab.finish(command).expect_code(0)
 }
 
-/// The lines of a section of the manual, as they are written.
-fn section(heading: &str) -> String {
-    let text = MANUAL.text();
+fn statuses(page: &Page) -> &'static Table {
+    match page.name {
+        "flock" => &exit::FLOCK,
+        "loto" => &exit::LOTO,
+        "me-only" => &exit::ME_ONLY,
+        "runlock" => &exit::RUNLOCK,
+        "ulock" => &exit::ULOCK,
+        name => panic!("which statuses has {name}?"),
+    }
+}
+
+/// The lines of a section of a page's manual, as they are written.
+fn section(page: &Page, heading: &str) -> String {
+    let text = manual(page).text();
     let (_, from) = text
         .split_once(&format!("\n.SH {heading}\n"))
-        .unwrap_or_else(|| panic!("no section {heading}"));
+        .unwrap_or_else(|| panic!("{}: no section {heading}", page.name));
     from.split("\n.SH ").next().expect("a beginning").to_owned()
 }
 
@@ -37,87 +53,122 @@ fn plain(text: &str) -> String {
 }
 
 #[test]
-fn what_is_made_from_the_table_of_options_is_up_to_date() {
-    for document in ALL {
+fn what_is_made_from_the_tables_of_options_is_up_to_date() {
+    for document in ALL.iter() {
         assert!(
             document.text() == document.wanted(),
-            "{} and src/cli/flock.rs differ: run `make docs`",
-            document.path
+            "{} and {} differ: run `make docs`",
+            document.path,
+            document.source()
         );
     }
 }
 
 #[test]
+fn the_program_shows_the_help_of_its_page() {
+    assert_eq!(our_help().out(), PAGES[0].help);
+}
+
+#[test]
 fn help_names_every_option_in_every_spelling() {
-    let help = our_help().out();
-    let words = help
-        .split(|letter: char| letter.is_whitespace() || ",[]".contains(letter))
-        .collect::<Vec<_>>();
-    for name in options().iter().flat_map(spellings) {
-        assert!(words.contains(&name.as_str()), "{name} is not in:\n{help}");
+    for page in PAGES {
+        let words = page
+            .help
+            .split(|letter: char| letter.is_whitespace() || ",[]".contains(letter))
+            .collect::<Vec<_>>();
+        for name in (page.options)().iter().flat_map(spellings) {
+            assert!(
+                words.contains(&name.as_str()),
+                "{name} is not in:\n{}",
+                page.help
+            );
+        }
     }
 }
 
 #[test]
 fn help_shows_every_form() {
-    let help = our_help().out();
-    for form in PAGE.forms {
-        assert!(
-            help.contains(&format!(" flock {} ", form.words)) && help.contains(form.help),
-            "not in the help: {form:?}\n{help}"
-        );
+    for page in PAGES {
+        for form in page.forms {
+            assert!(
+                page.help
+                    .contains(&format!(" {} {} ", page.name, form.words))
+                    && page.help.contains(form.help),
+                "not in the help: {form:?}\n{}",
+                page.help
+            );
+        }
     }
 }
 
 #[test]
 fn the_manual_shows_the_forms_that_the_help_shows() {
-    let synopsis = section("SYNOPSIS");
-    let forms = synopsis
-        .split("\n.br\n")
-        .map(|form| {
-            let parts = form.lines().map(|line| {
-                let (font, words) = line.split_once(' ').expect("a macro and words");
-                // Two fonts alternate within a word, one is for whole words.
-                let words = plain(words);
-                if font == ".RI" {
-                    words.replace(' ', "")
-                } else {
-                    words
-                }
-            });
-            parts.collect::<Vec<_>>().join(" ")
-        })
-        .collect::<Vec<_>>();
-    assert_eq!(forms.len(), PAGE.forms.len(), "{forms:?}");
-    for (form, shown) in forms.iter().zip(PAGE.forms) {
-        assert_eq!(*form, format!("flock {}", shown.words));
+    for page in PAGES {
+        let synopsis = section(page, "SYNOPSIS");
+        let forms = synopsis
+            .split("\n.br\n")
+            .map(|form| {
+                let parts = form.lines().map(|line| {
+                    let (font, words) = line.split_once(' ').expect("a macro and words");
+                    // Two fonts alternate within a word, one is for whole words.
+                    let words = plain(words);
+                    if [".RI", ".IR"].contains(&font) {
+                        words.replace(' ', "")
+                    } else {
+                        words
+                    }
+                });
+                parts.collect::<Vec<_>>().join(" ")
+            })
+            .collect::<Vec<_>>();
+        assert_eq!(forms.len(), page.forms.len(), "{forms:?}");
+        for (form, shown) in forms.iter().zip(page.forms) {
+            assert_eq!(*form, format!("{} {}", page.name, shown.words));
+        }
     }
 }
 
 #[test]
 fn the_manual_explains_every_status() {
-    let explained = section("EXIT STATUS");
-    let others = [fdlock::exit::SUCCESS, fdlock::exit::DEFECT];
-    for status in fdlock::exit::FLOCK.statuses().into_iter().chain(others) {
-        assert!(
-            explained.contains(&format!(".TP\n.B {status}\n")),
-            "{status} is not explained"
-        );
+    for page in PAGES {
+        let explained = section(page, "EXIT STATUS");
+        let others = [exit::SUCCESS, exit::DEFECT];
+        for status in statuses(page).statuses().into_iter().chain(others) {
+            assert!(
+                explained.contains(&format!(".TP\n.B {status}\n")),
+                "{}: {status} is not explained",
+                page.name
+            );
+        }
     }
 }
 
 #[test]
 fn the_manual_is_of_this_version() {
-    let text = MANUAL.text();
-    let title = text
-        .lines()
-        .find(|line| line.starts_with(".TH "))
-        .expect("a title");
-    let version = concat!(" \"fdlock ", env!("CARGO_PKG_VERSION"), "\" ");
-    assert!(
-        title.starts_with(".TH FLOCK 1 ") && title.contains(version),
-        "{title}"
-    );
+    for page in PAGES {
+        let text = manual(page).text();
+        let title = text
+            .lines()
+            .find(|line| line.starts_with(".TH "))
+            .expect("a title");
+        let name = page.name.to_uppercase();
+        let version = concat!(" \"fdlock ", env!("CARGO_PKG_VERSION"), "\" ");
+        assert!(
+            plain(title).starts_with(&format!(".TH {name} 1 ")) && title.contains(version),
+            "{title}"
+        );
+    }
+}
+
+#[test]
+fn the_manual_is_found_by_name() {
+    for page in PAGES {
+        let name = section(page, "NAME");
+        assert!(
+            plain(&name).starts_with(&format!("{} - ", page.name)),
+            "{name}"
+        );
+    }
 }
 
 #[test]
@@ -127,9 +178,10 @@ fn the_manual_can_be_formatted_without_a_warning() {
         &["groff", "-man", "-ww", "-z", "-Tutf8"],
         &["mandoc", "-T", "lint", "-W", "warning"],
     ];
-    for check in checks.into_iter().filter(|check| installed(check[0])) {
+    let there = checks.into_iter().filter(|check| installed(check[0]));
+    for (check, page) in there.flat_map(|check| PAGES.map(|page| (check, page))) {
         let mut command = lab.command(check[0]);
-        command.args(&check[1..]).arg(MANUAL.file());
+        command.args(&check[1..]).arg(manual(page).file());
         lab.finish(command)
             .expect_err("")
             .expect_out("")
@@ -139,30 +191,31 @@ fn the_manual_can_be_formatted_without_a_warning() {
 
 #[test]
 fn the_examples_of_the_manual_are_shell() {
-    let examples = section("EXAMPLES");
-    let examples = examples
-        .split("\n.EX\n")
-        .skip(1)
-        .map(|rest| plain(rest.split("\n.EE\n").next().expect("a beginning")))
-        .collect::<Vec<_>>();
-    assert!(examples.len() >= 10, "{examples:?}");
-    for example in examples {
-        // In a crontab a time stands before the command, in a makefile a target.
-        let script = match example.split_once("\n\t") {
-            Some((_, recipe)) => recipe.replace("$(", "${").replace(')', "}"),
-            None if example.starts_with(|first: char| first.is_ascii_digit() || first == '*') => {
-                example
+    for page in PAGES {
+        let examples = section(page, "EXAMPLES");
+        let examples = examples
+            .split("\n.EX\n")
+            .skip(1)
+            .map(|rest| plain(rest.split("\n.EE\n").next().expect("a beginning")))
+            .collect::<Vec<_>>();
+        assert!(examples.len() >= 3, "{examples:?}");
+        for example in examples {
+            // In a crontab a time stands before the command, in a makefile a target.
+            let in_crontab = |first: char| first.is_ascii_digit() || first == '*';
+            let script = match example.split_once("\n\t") {
+                Some((_, recipe)) => recipe.replace("$(", "${").replace(')', "}"),
+                None if example.starts_with(in_crontab) => example
                     .splitn(6, ' ')
                     .nth(5)
                     .expect("five fields of time")
-                    .to_owned()
-            }
-            None => example.clone(),
-        };
-        assert!(script.contains("flock "), "{example}");
-        let lab = Lab::new();
-        let mut command = lab.command("sh");
-        command.args(["-n", "-c", &script]);
-        lab.finish(command).expect_err("").expect_code(0);
+                    .to_owned(),
+                None => example.clone(),
+            };
+            assert!(script.contains(&format!("{} ", page.name)), "{example}");
+            let lab = Lab::new();
+            let mut command = lab.command("sh");
+            command.args(["-n", "-c", &script]);
+            lab.finish(command).expect_err("").expect_code(0);
+        }
     }
 }

@@ -13,6 +13,7 @@ mod ending;
 mod fcntl;
 mod finding;
 mod fuzzing;
+mod installing;
 mod lab;
 mod leash;
 mod loto;

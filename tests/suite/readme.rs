@@ -202,6 +202,68 @@ fn any_free_descriptor_will_do() {
         .expect_code(0);
 }
 
+/// The line about one of the four older tools, with its files in the lab, and what it calls.
+fn older(lab: &Lab, tool: &str) -> String {
+    let programs = ["bin/rsync", "bin/sync-photos", "sort-photos"];
+    let lines = kitchen(lab, "The four older tools", &programs);
+    assert_eq!(lines.lines().count(), 4);
+    let line = lines.lines().find(|line| line.starts_with(tool));
+    // Names in the kernel and of resources belong to the whole machine.
+    let name = lab.file("photos").display().to_string();
+    line.expect("a line about it").replace("/tmp/photos", &name)
+}
+
+#[test]
+fn the_line_about_loto_skips_what_still_runs() {
+    let lab = Lab::new();
+    let line = older(&lab, "loto");
+    let lock = lab.file("net.lock").display().to_string();
+    std::fs::write(lab.file("resources"), format!("net {lock}\n")).expect("a file");
+    let script = format!("export LOTO_CONF=resources\n{line}");
+    lab.sh(&script).expect_out("rsync runs\n").expect_code(0);
+    let held = format!("export LOTO_CONF=resources\nloto -L net -- sh -c '{line}'");
+    lab.sh(&held).expect_out("").expect_err("").expect_code(0);
+}
+
+#[test]
+fn the_line_about_me_only_lets_one_in() {
+    let lab = Lab::new();
+    let line = older(&lab, "me-only");
+    lab.sh(&line)
+        .expect_out("sort-photos runs\n")
+        .expect_code(0);
+    let name = lab.file("photos").display().to_string();
+    lab.sh(format!("me-only '{name}' sh -c '{line}'"))
+        .expect_out("")
+        .expect_code(204);
+}
+
+#[test]
+fn the_line_about_runlock_skips_what_still_runs() {
+    let lab = Lab::new();
+    let line = older(&lab, "runlock");
+    lab.sh(&line)
+        .expect_out("sync-photos runs\n")
+        .expect_err("")
+        .expect_code(0);
+    lab.sh(format!("runlock photos sh -c '{line}'"))
+        .expect_out("")
+        .expect_err("Still locked.\n")
+        .expect_code(0);
+}
+
+#[test]
+fn the_line_about_ulock_reads_while_nobody_writes() {
+    let lab = Lab::new();
+    let line = older(&lab, "ulock");
+    std::fs::write(lab.file("master"), "read\n").expect("a file");
+    lab.sh(&line).expect_out("read\n").expect_code(0);
+    let impatient = line.replace("ulock ", "ulock --timeout=0 ");
+    lab.sh(format!("ulock lock; {impatient}"))
+        .expect_out("")
+        .expect_code(1);
+}
+
 #[test]
 fn the_figures_are_those_of_the_last_measurement() {
     let results = include_str!("../../benches/results/results.md");

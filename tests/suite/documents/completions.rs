@@ -2,13 +2,17 @@
 
 use std::fmt::Debug;
 
-use super::blocks::{BASH, is_behind, options, spellings};
+use fdlock::cli::Shown;
+use fdlock::cli::flock::PAGE;
+
+use super::blocks::{is_behind, spellings};
+use super::document::{PAGES, completion};
 use super::shells::Shell;
 use crate::lab::{Lab, installed};
 
 /// Whether all of these words, or none of them, are among the others.
 #[track_caller]
-fn expect_all<S: AsRef<str>>(offered: &[String], words: &[S], wanted: bool, whose: impl Debug) {
+pub fn expect_all<S: AsRef<str>>(offered: &[String], words: &[S], wanted: bool, whose: impl Debug) {
     for word in words {
         let word = word.as_ref();
         assert_eq!(
@@ -17,6 +21,10 @@ fn expect_all<S: AsRef<str>>(offered: &[String], words: &[S], wanted: bool, whos
             "{word}: {whose:?}: {offered:?}"
         );
     }
+}
+
+fn options() -> Vec<Shown> {
+    (PAGE.options)()
 }
 
 /// Every spelling of the options that stand before the first operand.
@@ -276,52 +284,60 @@ fn without_the_package_bash_offers_files_for_the_command() {
 
 #[test]
 fn for_bash_nothing_is_defined_besides_functions_of_its_own() {
-    let lab = Lab::new();
-    let script = format!(
-        r#"names() {{ compgen -A function; compgen -v; }}
-        before=$(names)
-        . '{}'
-        for last in -w -nw1 --fd= 8 true; do
-            COMP_WORDS=(flock -n -w 5 --fd 8 "$last") COMP_CWORD=6
-            _flock flock "$last" 8
-            COMP_WORDS=(flock -n lk -c "$last") COMP_CWORD=4
-            _flock flock "$last" 8
-        done
-        comm -13 <(sort <<<"$before") <(names | sort)"#,
-        BASH.file().display()
-    );
-    let outcome = lab.bash(script).expect_err("").expect_code(0);
-    // What bash itself and this script have set in between.
-    let known = [
-        "before",
-        "last",
-        "COMPREPLY",
-        "COMP_WORDS",
-        "COMP_CWORD",
-        "BASH_LINENO",
-        "FUNCNAME",
-        "_",
-    ];
-    for name in outcome.out().lines().filter(|name| !known.contains(name)) {
-        assert!(name.starts_with("_flock"), "{name}");
+    for page in PAGES {
+        let lab = Lab::new();
+        let function = format!("_{}", page.name.replace('-', "_"));
+        let script = format!(
+            r#"names() {{ compgen -A function; compgen -v; }}
+            before=$(names)
+            . '{}'
+            for last in -w -nw1 --fd= -L= --timeout= 8 true; do
+                COMP_WORDS=({name} -r -w 5 --fd 8 -L x "$last") COMP_CWORD=8
+                {function} {name} "$last" x
+                COMP_WORDS=({name} -n lk -c -- "$last") COMP_CWORD=5
+                {function} {name} "$last" --
+            done
+            comm -13 <(sort <<<"$before") <(names | sort)"#,
+            completion(page, Shell::Bash).file().display(),
+            name = page.name,
+        );
+        let outcome = lab.bash(script).expect_err("").expect_code(0);
+        // What bash itself and this script have set in between.
+        let known = [
+            "before",
+            "last",
+            "COMPREPLY",
+            "COMP_WORDS",
+            "COMP_CWORD",
+            "BASH_LINENO",
+            "FUNCNAME",
+            "_",
+        ];
+        for name in outcome.out().lines().filter(|name| !known.contains(name)) {
+            assert!(name.starts_with(&function), "{name}");
+        }
     }
 }
 
 #[test]
-fn the_completion_for_bash_is_the_one_for_flock() {
-    let lab = Lab::new();
-    let script = format!(". '{}'; complete -p flock", BASH.file().display());
-    lab.bash(script)
-        .expect_out("complete -F _flock flock\n")
-        .expect_err("");
+fn each_completion_for_bash_is_the_one_for_its_program() {
+    for page in PAGES {
+        let lab = Lab::new();
+        let file = completion(page, Shell::Bash).file();
+        let script = format!(". '{}'; complete -p", file.display());
+        let function = page.name.replace('-', "_");
+        lab.bash(script)
+            .expect_out(&format!("complete -F _{function} {}\n", page.name))
+            .expect_err("");
+    }
 }
 
 #[test]
-fn the_completion_for_bash_is_clean_to_shellcheck() {
-    if installed("shellcheck") {
+fn the_completions_for_bash_are_clean_to_shellcheck() {
+    for page in PAGES.iter().filter(|_| installed("shellcheck")) {
         let lab = Lab::new();
         let mut command = lab.command("shellcheck");
-        command.arg(BASH.file());
+        command.arg(completion(page, Shell::Bash).file());
         lab.finish(command).expect_out("").expect_code(0);
     }
 }

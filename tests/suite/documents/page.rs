@@ -1,17 +1,15 @@
-//! The program's page as `clap` knows it, which draws `--help` and the manual's option list.
+//! A program's page as `clap` knows it, which draws `--help` and the manual's option list.
 
 use clap::{Arg, ArgAction, Command};
-use fdlock::cli::flock::PAGE;
-use fdlock::cli::{Form, Shown};
+use fdlock::cli::{Form, Page, Shown};
 
 /// The text of `--help`.
-pub fn help() -> String {
-    command().render_help().to_string()
+pub fn help(page: &Page) -> String {
+    command(page).render_help().to_string()
 }
 
 /// The program's page as a `clap` command.
-pub fn command() -> Command {
-    let page = &PAGE;
+pub fn command(page: &Page) -> Command {
     let width = page
         .forms
         .iter()
@@ -35,11 +33,16 @@ pub fn command() -> Command {
         .args((page.options)().iter().map(argument))
 }
 
+/// What `clap` knows the option by.
+pub fn id(option: &Shown) -> &'static str {
+    option.long.first().copied().unwrap_or(option.short)
+}
+
 fn argument(option: &Shown) -> Arg {
-    let mut arg = Arg::new(option.long[0])
-        .long(option.long[0])
-        .help(option.help);
-    arg = arg.visible_aliases(&option.long[1..]);
+    let mut arg = Arg::new(id(option)).help(option.help);
+    if let Some((name, others)) = option.long.split_first() {
+        arg = arg.long(*name).visible_aliases(others);
+    }
     let mut letters = option.short.chars();
     if let Some(letter) = letters.next() {
         arg = arg

@@ -1,10 +1,11 @@
-//! What a shell offers when Tab is pressed. Each runs with its completion file alone, in a lab with a lock file `lk`
-//! (open as descriptor 8), a folder `sub` (open as 9) and a command `jobjob` whose own completion is red and green.
+//! What a shell offers when Tab is pressed. Each runs with our completion files alone, in a lab with a lock file `lk`
+//! (open as descriptor 8), a folder `sub` (open as 9), a command `jobjob` whose own completion is red and green, and two
+//! resources that the administrator has named.
 
 use std::process::Command;
 
-use super::blocks::{BASH, FISH, ZSH};
-use crate::lab::{Lab, installed};
+use super::document::{Document, PAGES, completion};
+use crate::lab::{HISTORIC, Lab, installed};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shell {
@@ -27,7 +28,8 @@ for line; do
     [[ $line == *' ' ]] && COMP_WORDS+=('')
     COMP_CWORD=$((${#COMP_WORDS[@]} - 1))
     last=${COMP_WORDS[COMP_CWORD]}
-    _flock flock "${last#=}" "${COMP_WORDS[COMP_CWORD - 1]}"
+    read -r _ _ complete _ <<<"$(complete -p "${COMP_WORDS[0]}")"
+    "$complete" "${COMP_WORDS[0]}" "${last#=}" "${COMP_WORDS[COMP_CWORD - 1]}"
     printf '%s\n' "${COMPREPLY[@]}" +++++
 done
 "#;
@@ -73,9 +75,11 @@ end
 "#;
 
 impl Shell {
+    pub const ALL: [Self; 3] = [Self::Bash, Self::Zsh, Self::Fish];
+
     /// Those that are there: bash always, the others where they are installed.
     pub fn all() -> Vec<Self> {
-        [Self::Bash, Self::Zsh, Self::Fish]
+        Self::ALL
             .into_iter()
             .filter(|shell| *shell == Self::Bash || installed(shell.name()))
             .collect()
@@ -89,7 +93,7 @@ impl Shell {
         }
     }
 
-    /// The words that each line's list offers.
+    /// The words that each line's list offers. The lines are all for one program.
     pub fn offers<const N: usize>(
         self,
         lines: [&'static str; N],
@@ -115,13 +119,19 @@ impl Shell {
         })
     }
 
+    fn completion_of(self, line: &str) -> &'static Document {
+        let name = line.split(' ').next();
+        let page = PAGES.iter().find(|page| Some(page.name) == name);
+        completion(page.expect("a program of ours"), self)
+    }
+
     /// The list for each line as it is shown; for bash after these further lines of set-up.
     pub fn shows<const N: usize>(self, lines: [&str; N], more_bash: &str) -> Vec<String> {
         let lab = lab();
-        let (drive, completion) = match self {
-            Self::Bash => (format!("COMP_TYPE=63\n{more_bash}\n{DRIVE_BASH}"), &BASH),
-            Self::Zsh => (DRIVE_ZSH.to_owned(), &ZSH),
-            Self::Fish => (DRIVE_FISH.to_owned(), &FISH),
+        let drive = match self {
+            Self::Bash => format!("COMP_TYPE=63\n{more_bash}\n{DRIVE_BASH}"),
+            Self::Zsh => DRIVE_ZSH.to_owned(),
+            Self::Fish => DRIVE_FISH.to_owned(),
         };
         std::fs::write(lab.file("setup.zsh"), SETUP_ZSH).expect("a file");
         std::fs::write(lab.file("drive"), drive).expect("a file");
@@ -133,7 +143,8 @@ impl Shell {
         command
             .arg("./drive")
             .args(lines)
-            .env("COMPLETION", completion.file())
+            .env("COMPLETION", self.completion_of(lines[0]).file())
+            .env("LOTO_CONF", lab.file("resources"))
             .env("TERM", "dumb");
         let outcome = lab.finish(command).expect_err("");
         let lists = outcome
@@ -157,6 +168,14 @@ fn lab() -> Lab {
     let lab = Lab::new();
     std::fs::write(lab.file("lk"), "").expect("lk");
     std::fs::create_dir(lab.file("sub")).expect("sub");
-    std::os::unix::fs::symlink("/bin/true", lab.file("bin/jobjob")).expect("jobjob");
+    let resources = "# ours\ndisk\n tape /srv/tape.lock\n\n";
+    std::fs::write(lab.file("resources"), resources).expect("resources");
+    // fish completes only what is there.
+    for name in HISTORIC {
+        std::fs::remove_file(lab.file("bin").join(name)).expect("it is in every lab");
+    }
+    for name in HISTORIC.into_iter().chain(["jobjob"]) {
+        std::os::unix::fs::symlink("/bin/true", lab.file("bin").join(name)).expect("bin/");
+    }
     lab
 }
