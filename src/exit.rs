@@ -177,6 +177,7 @@ impl Table {
                 Some(Errno::NOLCK | Errno::NOMEM) => self.exhausted,
                 _ => self.lock_failed,
             },
+            lock::Error::Remove { .. } => self.not_created,
             lock::Error::Unsteady { .. } => self.lock_failed,
             lock::Error::Timer(_) => self.exhausted,
         }

@@ -2,12 +2,12 @@
 
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{Access, FileType, Mode as Permissions, OFlags, Stat};
-use rustix::io::{Errno, FdFlags};
+use rustix::io::Errno;
 
-use super::{Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode};
+use super::{Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode, above_stderr};
 
 /// Opens the lock file at the path, making it if it is missing, and locks it.
 ///
@@ -124,7 +124,7 @@ fn wants_writing(error: &io::Error, mode: Mode, path: &OsStr) -> bool {
 pub(super) type Id = (u64, u64);
 
 #[allow(clippy::unnecessary_cast)] // Their widths differ between processors.
-fn id(stat: &Stat) -> Id {
+pub(super) fn id(stat: &Stat) -> Id {
     (stat.st_dev as u64, stat.st_ino as u64)
 }
 
@@ -135,20 +135,23 @@ const MISTAKEN: u32 = 16;
 /// file system on which the same two stay different, time after time, cannot say which file is which, and going on
 /// would mean to go on for ever.
 #[derive(Default)]
-struct Identity {
+pub(super) struct Identity {
     before: Option<(Id, Id)>,
     mistaken: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
+    /// It is one file.
     Same,
+    /// It is another one by now, or gone.
     Replaced,
+    /// It seems to be another one, again and again.
     Unknowable,
 }
 
 impl Identity {
-    fn compare(&mut self, opened: Id, at_path: Option<Id>) -> Verdict {
+    pub(super) fn compare(&mut self, opened: Id, at_path: Option<Id>) -> Verdict {
         let Some(at_path) = at_path else {
             return Verdict::Replaced;
         };
@@ -180,7 +183,11 @@ impl NotOpened {
     fn at(self, path: &OsStr, access: OFlags) -> Error {
         let path = path.to_owned();
         match self {
-            Self::Unsuitable(what) => Error::Unsuitable { path, what },
+            Self::Unsuitable(what) => Error::Unsuitable {
+                path,
+                what,
+                wanted: "a regular file or a directory",
+            },
             Self::System(error) => {
                 let for_writing = access == OFlags::WRONLY
                     && matches!(
@@ -250,24 +257,6 @@ fn unsuitable(stat: &Stat) -> Option<&'static str> {
         FileType::Socket => Some("a socket"),
         _ => None,
     }
-}
-
-/// A caller who closed 0, 1 or 2 wants the command to find them closed, not open on a lock file.
-fn above_stderr(fd: OwnedFd) -> Result<OwnedFd, Errno> {
-    if fd.as_raw_fd() > 2 {
-        return Ok(fd);
-    }
-    // A minimum above the limit of descriptors is called invalid; it is the limit that is the matter.
-    let full = |error| {
-        if error == Errno::INVAL {
-            Errno::MFILE
-        } else {
-            error
-        }
-    };
-    let above = rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_err(full)?;
-    rustix::io::fcntl_setfd(&above, FdFlags::empty())?;
-    Ok(above)
 }
 
 #[cfg(test)]

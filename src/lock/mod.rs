@@ -9,6 +9,9 @@ mod flock;
 mod local;
 pub mod name;
 mod ofd;
+mod owner;
+pub mod pid_file;
+mod process;
 pub mod publish;
 pub mod resource;
 pub mod several;
@@ -17,7 +20,9 @@ mod wait;
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::io::{Errno, FdFlags};
 
 pub use wait::{Deadline, Wait};
 
@@ -108,6 +113,15 @@ pub enum Error {
         path: OsString,
         /// What it is.
         what: &'static str,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// A file whose being there is the lock, and that nobody holds any more, could not be removed.
+    Remove {
+        /// Its path.
+        path: OsString,
+        /// What the system says.
+        error: io::Error,
     },
     /// The file system does not say reliably which file the path leads to.
     Unsteady {
@@ -159,12 +173,19 @@ impl Error {
                 message.push(": ");
                 message.push(errno::text(error));
             }
-            Self::Unsuitable { path, what } => {
+            Self::Unsuitable { path, what, wanted } => {
                 message.push("cannot open lock file ");
                 message.push(path);
                 message.push(": it is ");
                 message.push(what);
-                message.push(", and a lock file must be a regular file or a directory");
+                message.push(", and a lock file must be ");
+                message.push(wanted);
+            }
+            Self::Remove { path, error } => {
+                message.push("cannot remove lock file ");
+                message.push(path);
+                message.push(": ");
+                message.push(errno::text(error));
             }
             Self::Lock { what, error, hint } => {
                 message.push(what);
@@ -268,4 +289,22 @@ fn is_conflict(error: &io::Error, block: Block) -> bool {
         io::ErrorKind::PermissionDenied => block == Block::No,
         _ => false,
     }
+}
+
+/// A caller who closed 0, 1 or 2 wants the command to find them closed, not open on a lock.
+fn above_stderr(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    // A minimum above the limit of descriptors is called invalid; it is the limit that is the matter.
+    let full = |error| {
+        if error == Errno::INVAL {
+            Errno::MFILE
+        } else {
+            error
+        }
+    };
+    let above = rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_err(full)?;
+    rustix::io::fcntl_setfd(&above, FdFlags::empty())?;
+    Ok(above)
 }
