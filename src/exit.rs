@@ -194,6 +194,7 @@ impl Table {
             lock::Error::Unsteady { .. } | lock::Error::Socket(_) => self.lock_failed,
             // The page of `me-only`, the only one that takes names, has one status for all that bind(2) may say.
             lock::Error::Bind { .. } => self.conflict,
+            lock::Error::Remove { .. } => self.not_created,
             lock::Error::Timer(_) => self.exhausted,
         }
     }

@@ -124,7 +124,7 @@ fn wants_writing(error: &io::Error, mode: Mode, path: &OsStr) -> bool {
 pub(super) type Id = (u64, u64);
 
 #[allow(clippy::unnecessary_cast)] // Their widths differ between processors.
-fn id(stat: &Stat) -> Id {
+pub(super) fn id(stat: &Stat) -> Id {
     (stat.st_dev as u64, stat.st_ino as u64)
 }
 
@@ -135,20 +135,23 @@ const MISTAKEN: u32 = 16;
 /// file system on which the same two stay different, time after time, cannot say which file is which, and going on
 /// would mean to go on for ever.
 #[derive(Default)]
-struct Identity {
+pub(super) struct Identity {
     before: Option<(Id, Id)>,
     mistaken: u32,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
+    /// It is one file.
     Same,
+    /// It is another one by now, or gone.
     Replaced,
+    /// It seems to be another one, again and again.
     Unknowable,
 }
 
 impl Identity {
-    fn compare(&mut self, opened: Id, at_path: Option<Id>) -> Verdict {
+    pub(super) fn compare(&mut self, opened: Id, at_path: Option<Id>) -> Verdict {
         let Some(at_path) = at_path else {
             return Verdict::Replaced;
         };
@@ -180,7 +183,11 @@ impl NotOpened {
     fn at(self, path: &OsStr, access: OFlags) -> Error {
         let path = path.to_owned();
         match self {
-            Self::Unsuitable(what) => Error::Unsuitable { path, what },
+            Self::Unsuitable(what) => Error::Unsuitable {
+                path,
+                what,
+                wanted: "a regular file or a directory",
+            },
             Self::System(error) => {
                 let for_writing = access == OFlags::WRONLY
                     && matches!(

@@ -6,8 +6,13 @@
 pub mod descriptor;
 pub mod file;
 mod flock;
+#[allow(dead_code)] // Whoever waits for files to come and go is on the way.
+mod local;
 pub mod name;
 mod ofd;
+mod owner;
+pub mod pid_file;
+mod process;
 pub mod publish;
 pub mod resource;
 pub mod several;
@@ -109,6 +114,15 @@ pub enum Error {
         path: OsString,
         /// What it is.
         what: &'static str,
+        /// What it must be.
+        wanted: &'static str,
+    },
+    /// A file whose being there is the lock, and that nobody holds any more, could not be removed.
+    Remove {
+        /// Its path.
+        path: OsString,
+        /// What the system says.
+        error: io::Error,
     },
     /// The file system does not say reliably which file the path leads to.
     Unsteady {
@@ -169,12 +183,19 @@ impl Error {
                 message.push(": ");
                 message.push(errno::text(error));
             }
-            Self::Unsuitable { path, what } => {
+            Self::Unsuitable { path, what, wanted } => {
                 message.push("cannot open lock file ");
                 message.push(path);
                 message.push(": it is ");
                 message.push(what);
-                message.push(", and a lock file must be a regular file or a directory");
+                message.push(", and a lock file must be ");
+                message.push(wanted);
+            }
+            Self::Remove { path, error } => {
+                message.push("cannot remove lock file ");
+                message.push(path);
+                message.push(": ");
+                message.push(errno::text(error));
             }
             Self::Lock { what, error, hint } => {
                 message.push(what);

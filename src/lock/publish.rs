@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::above_stderr;
+
 /// A file that has no name yet, or none that matters.
 ///
 /// Where the file system can, it has no name at all and vanishes with this process, however that ends; elsewhere (over
@@ -14,8 +16,12 @@ use rustix::io::Errno;
 #[derive(Debug)]
 pub struct Draft {
     file: OwnedFd,
-    place: Option<OsString>,
+    place: Option<Place>,
 }
+
+/// A name of a draft's own, which goes with it.
+#[derive(Debug)]
+struct Place(OsString);
 
 impl Draft {
     /// A new file on the file system of this path, with permissions 0666 less the umask, and these contents.
@@ -42,8 +48,9 @@ impl Draft {
         let folder = folder(path);
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let (place, file) = first_free(folder, |place| rustix::fs::open(place, flags, SHARED))?;
+        let place = Place(place);
         Ok(Self {
-            file,
+            file: above_stderr(file)?,
             place: Some(place),
         })
     }
@@ -71,7 +78,7 @@ impl Draft {
     pub fn publish(&self, name: &OsStr) -> Result<bool, Errno> {
         let links = self.stat()?.st_nlink;
         let linked = match &self.place {
-            Some(place) => rustix::fs::linkat(CWD, place, CWD, name, AtFlags::empty()),
+            Some(Place(place)) => rustix::fs::linkat(CWD, place, CWD, name, AtFlags::empty()),
             None => {
                 let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
                 rustix::fs::linkat(CWD, descriptor, CWD, name, AtFlags::SYMLINK_FOLLOW)
@@ -92,14 +99,19 @@ impl Draft {
     /// Those of stat(2).
     pub fn stat(&self) -> Result<Stat, Errno> {
         match &self.place {
-            Some(place) => rustix::fs::lstat(place),
+            Some(Place(place)) => rustix::fs::lstat(place),
             None => rustix::fs::fstat(&self.file),
         }
     }
 
     /// The name of its own that it has, if any.
     pub fn place(&self) -> Option<&OsStr> {
-        self.place.as_deref()
+        self.place.as_ref().map(|Place(place)| place.as_os_str())
+    }
+
+    /// The open file, which has no longer any name but those that were published.
+    pub fn into_file(self) -> OwnedFd {
+        self.file
     }
 }
 
@@ -109,12 +121,10 @@ impl AsFd for Draft {
     }
 }
 
-impl Drop for Draft {
+impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(place) = &self.place {
-            // What cannot be removed can be told to nobody who could do better.
-            let _ = rustix::fs::unlink(place);
-        }
+        // What cannot be removed can be told to nobody who could do better.
+        let _ = rustix::fs::unlink(&self.0);
     }
 }
 
@@ -125,7 +135,7 @@ fn unnamed(folder: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     let file = rustix::fs::open(folder, flags, SHARED)?;
     rustix::fs::lstat(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    Ok(file)
+    above_stderr(file)
 }
 
 /// The first name in the folder that is free, of those that are ours: no other machine and no other process of this one
@@ -204,6 +214,15 @@ mod tests {
         assert!(!path.exists());
         assert_eq!(draft.publish(path.as_os_str()), Ok(true));
         assert_eq!(std::fs::read(&path).expect("it is there"), b"all of it");
+    }
+
+    #[test]
+    fn what_is_published_stays_when_the_draft_is_turned_into_a_file() {
+        drafts(|draft, path| {
+            assert_eq!(draft.publish(path), Ok(true));
+            let file = draft.into_file();
+            assert_eq!(rustix::fs::fstat(&file).expect("open").st_nlink, 1);
+        });
     }
 
     #[test]

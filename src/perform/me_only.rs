@@ -7,7 +7,7 @@ use crate::exit::{self, Exit};
 use crate::lock::name::{self, Name};
 use crate::report::Report;
 use crate::request::me_only::Request;
-use crate::run::{Leash, Terms};
+use crate::run::{Around, Leash, Terms};
 
 /// Carries out a request and says how to end.
 pub fn perform(request: &Request, report: &mut Report) -> Exit {
@@ -23,6 +23,7 @@ fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
     let terms = Terms {
         without: &[],
         leash: Leash::Loose,
+        around: Around::EndsUs,
     };
     let ended = request.command.run(terms, &mut |error| {
         report.complain(error.message());

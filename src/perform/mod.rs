@@ -3,6 +3,7 @@
 pub mod flock;
 pub mod loto;
 pub mod me_only;
+pub mod runlock;
 
 use std::ffi::OsString;
 

@@ -41,6 +41,21 @@ pub struct Terms<'a> {
     pub without: &'a [BorrowedFd<'a>],
     /// What becomes of it when this process is killed.
     pub leash: Leash,
+    /// What becomes of signals before its start and after its end.
+    pub around: Around,
+}
+
+/// What becomes of a signal that comes while there is no command yet, or no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Around {
+    /// It is for us alone, and ends us if the caller lets it.
+    EndsUs,
+    /// There is something to undo before we end. So every signal has been blocked before that was done. What has come since
+    /// is passed on to the command; what comes after its end waits until it is undone, for [`hear_endings`].
+    Waits {
+        /// The mask before, which is the command's.
+        mask: Set,
+    },
 }
 
 /// What becomes of a command when this process is killed.
@@ -114,9 +129,13 @@ impl Command {
         // With SIGCHLD ignored the kernel would keep the command's status to itself.
         let sigchld = signal::set_disposition(signal::number::CHLD, Disposition::Default);
         // From here on nothing can end us between the command's start and its end: whatever is sent waits for `relay`.
-        let mask = signal::set_mask(Set::ALL);
+        let before = signal::set_mask(Set::ALL);
+        let mask = match terms.around {
+            Around::EndsUs => before,
+            Around::Waits { mask } => mask,
+        };
         // What came while we were at it is for us alone: there is no command yet. It ends us here or never.
-        if signal::pending().minus(mask) != Set::EMPTY {
+        if terms.around == Around::EndsUs && signal::pending().minus(mask) != Set::EMPTY {
             signal::set_mask(mask);
             signal::set_mask(Set::ALL);
         }
@@ -133,12 +152,9 @@ impl Command {
             Leash::Loose => loose(&mut image, &world, warn),
             Leash::Tight => leash::run(&mut image, &world, warn),
         };
-        // What came after the command's end is for us alone again: Ctrl-C between two rounds of a loop ends the loop.
-        let endings = Set::of(signal::number::HUP)
-            .with(signal::number::INT)
-            .with(signal::number::QUIT)
-            .with(signal::number::TERM);
-        signal::unblock(endings.minus(mask));
+        if terms.around == Around::EndsUs {
+            hear_endings(mask);
+        }
         ended.map_err(|problem| match problem {
             Problem::Fork(error) => Error::Fork(error),
             Problem::Exec(error) => self.not_executed(error),
@@ -161,6 +177,15 @@ impl Command {
             error,
         }
     }
+}
+
+/// After the command's end: what came since is for us alone again. Ctrl-C between two rounds of a loop ends the loop.
+pub fn hear_endings(mask: Set) {
+    let endings = Set::of(signal::number::HUP)
+        .with(signal::number::INT)
+        .with(signal::number::QUIT)
+        .with(signal::number::TERM);
+    signal::unblock(endings.minus(mask));
 }
 
 /// Runs it as our own child.

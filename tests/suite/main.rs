@@ -27,6 +27,7 @@ mod ranges;
 mod readme;
 mod refusals;
 mod replaced;
+mod runlock;
 mod running;
 mod signals;
 mod storm;

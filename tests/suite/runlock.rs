@@ -1,0 +1,462 @@
+//! `runlock`: what it runs and how it ends, and the file that is its lock. When that is taken for a dead one's is the subject
+//! of `stale`, and how it gets on with the program that it replaces, of `original`.
+
+mod original;
+mod stale;
+mod storm;
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::process::Command;
+
+use crate::lab::kernel::{locks_on, status_field};
+use crate::lab::live::{End, Live, send};
+use crate::lab::{Lab, Outcome, installed, wait_until};
+
+const STILL_LOCKED: &str = "Still locked.\n";
+
+impl Lab {
+    /// `runlock l` over this command.
+    fn runlock(&self, words: &[&str]) -> Command {
+        let mut command = self.command("runlock");
+        command.arg("l").args(words);
+        command
+    }
+
+    #[track_caller]
+    fn run_runlock(&self, words: &[&str]) -> Outcome {
+        self.finish(self.runlock(words))
+    }
+
+    /// `runlock l` over a shell that waits for a line, and has begun to.
+    #[track_caller]
+    fn hold_runlock(&self) -> Live {
+        let mut live = self.start(self.runlock(&["sh", "-c", "echo held; read x; exit 5"]));
+        live.hears("held");
+        live
+    }
+
+    /// Asserts that the lock is taken, and nothing else is said than what is wanted.
+    #[track_caller]
+    fn is_still_locked(&self, said: &str) {
+        self.run_runlock(&["echo", "ran"])
+            .expect_code(0)
+            .expect_out("")
+            .expect_err(&format!("{STILL_LOCKED}{said}"));
+    }
+
+    /// Asserts that the lock is to be had, and this is said about it.
+    #[track_caller]
+    fn is_to_be_had(&self, said: &str) {
+        self.run_runlock(&["echo", "ran"])
+            .expect_err(said)
+            .expect_out("ran\n")
+            .expect_code(0);
+    }
+}
+
+#[test]
+fn a_command_runs_unless_it_runs_already() {
+    let lab = Lab::new();
+    let mut holder = lab.hold_runlock();
+    lab.is_still_locked("");
+    holder.say("");
+    assert_eq!(holder.end(), End::Exited(5));
+    lab.is_to_be_had("");
+}
+
+#[test]
+fn a_living_ones_lock_is_left_alone_however_old_it_is() {
+    let lab = Lab::new();
+    let _holder = lab.hold_runlock();
+    lab.sh("touch -d 1990-01-01 l.lock").expect_code(0);
+    lab.is_still_locked("");
+}
+
+#[test]
+fn the_file_says_which_process_it_is_in_a_line_of_its_own() {
+    let lab = Lab::new();
+    for umask in ["000", "022", "777"] {
+        let script =
+            format!("umask {umask}; exec runlock l sh -c 'head -n 1 l.lock; stat -c %a l.lock'");
+        let mut runlock = lab.command("sh");
+        runlock.args(["-c", &script]);
+        let mut runlock = lab.start(runlock);
+        runlock.hears(&runlock.pid().to_string());
+        runlock.hears("444");
+        assert_eq!(runlock.end(), End::Exited(0));
+    }
+    assert!(lab.names().is_empty());
+}
+
+#[test]
+fn the_file_is_beside_what_it_locks() {
+    let lab = Lab::new();
+    lab.sh("mkdir d; runlock d/x ls -A d; runlock d/ ls -A d; runlock \"$PWD/x\" ls x.lock")
+        .expect_err("")
+        .expect_out("x.lock\n.lock\nx.lock\n");
+    assert_eq!(lab.names(), ["d"]);
+}
+
+#[test]
+fn the_file_is_gone_whichever_way_it_ends() {
+    let lab = Lab::new();
+    lab.program("closed", "#!/no/such/interpreter\n");
+    std::fs::write(lab.file("data"), "").expect("a file");
+    for (words, status, said) in [
+        (&["true"][..], 0, ""),
+        (&["sh", "-c", "exit 42"], 42, ""),
+        (&["sh", "-c", "exit 127"], 127, ""),
+        (&["sh", "-c", "kill -9 $$"], 137, ""),
+        (&["sh", "-c", "kill -15 $$"], 143, ""),
+        (&["nosuch"], 126, "nosuch: No such file or directory\n"),
+        (&["./nosuch"], 126, "./nosuch: No such file or directory\n"),
+        (&["./data"], 126, "./data: Permission denied\n"),
+        (&["./closed"], 126, "./closed: No such file or directory\n"),
+    ] {
+        let outcome = lab.run_runlock(words).expect_code(status);
+        let wanted = match said {
+            "" => String::new(),
+            said => format!("runlock: failed to execute {said}"),
+        };
+        outcome.expect_err(&wanted).expect_out("");
+        assert!(!lab.file("l.lock").exists(), "{words:?}");
+    }
+}
+
+#[test]
+fn a_missing_command_is_not_missed_while_another_runs() {
+    let lab = Lab::new();
+    let _holder = lab.hold_runlock();
+    lab.run_runlock(&["nosuch"])
+        .expect_err(STILL_LOCKED)
+        .expect_code(0);
+}
+
+#[test]
+fn wrong_words_are_a_status_of_their_own_and_make_no_file() {
+    let lab = Lab::new();
+    for (words, problem) in [
+        (&[][..], "missing LOCKFILE"),
+        (&["l"], "missing COMMAND"),
+        (&["", "true"], "LOCKFILE is empty"),
+        (&["-n", "l", "true"], "invalid option -- 'n'"),
+    ] {
+        let mut command = lab.command("runlock");
+        command.args(words);
+        let outcome = lab.finish(command).expect_code(127).expect_out("");
+        let first = format!("runlock: {problem}\n");
+        assert!(outcome.err().starts_with(&first), "{outcome:?}");
+    }
+    assert!(lab.names().is_empty());
+}
+
+#[test]
+fn a_file_that_cannot_be_made_is_an_error_and_not_a_lock() {
+    let lab = Lab::new();
+    std::fs::write(lab.file("file"), "").expect("a file");
+    let long = "x".repeat(251);
+    for (file, status, what, reason) in [
+        ("no/l", 73, "create", "No such file or directory"),
+        ("file/l", 73, "create", "Not a directory"),
+        (&long, 66, "open", "File name too long"),
+    ] {
+        let mut command = lab.command("runlock");
+        command.args([file, "echo", "ran"]);
+        let wanted = format!("runlock: cannot {what} lock file {file}.lock: {reason}\n");
+        lab.finish(command)
+            .expect_err(&wanted)
+            .expect_out("")
+            .expect_code(status);
+    }
+    if let Some(command) = lab.powerless("mkdir d; chmod 555 d; exec runlock d/l echo ran") {
+        lab.finish(command)
+            .expect_err("runlock: cannot create lock file d/l.lock: Permission denied\n")
+            .expect_code(73);
+    }
+}
+
+#[test]
+fn a_failed_system_call_has_a_status_by_its_reason_and_leaves_nothing() {
+    let lab = Lab::new();
+    for (inject, status, message) in [
+        (
+            "linkat:error=ENOSPC",
+            73,
+            "cannot create lock file l.lock: No space left on device",
+        ),
+        (
+            "linkat:error=EROFS",
+            73,
+            "cannot create lock file l.lock: Read-only file system",
+        ),
+        (
+            "write:error=EDQUOT:when=1",
+            73,
+            "cannot create lock file l.lock: Disk quota exceeded",
+        ),
+        ("flock:error=ENOLCK", 71, "l.lock: No locks available"),
+        (
+            "flock:error=EOPNOTSUPP",
+            65,
+            "l.lock: Operation not supported",
+        ),
+        (
+            "?fork,?clone,?clone3:error=EAGAIN",
+            71,
+            "fork failed: Resource temporarily unavailable",
+        ),
+    ] {
+        let inject = format!("inject={inject}");
+        let Some(command) = lab.injected_into("runlock", "", &inject, &["l", "echo", "ran"]) else {
+            return;
+        };
+        lab.finish(command)
+            .expect_err(&format!("runlock: {message}\n"))
+            .expect_out("")
+            .expect_code(status);
+        assert!(lab.names().is_empty(), "{:?}", lab.names());
+    }
+}
+
+#[test]
+fn without_unnamed_files_it_works_as_well_and_leaves_nothing() {
+    let lab = Lab::new();
+    // What NFS and others say; all that is opened for reading and writing is a file to be made.
+    let inject = "inject=?open,openat:error=EOPNOTSUPP:when=";
+    let mut made = 0;
+    for call in 1..40 {
+        let inject = format!("{inject}{call}");
+        let script = "stat -c '%h %a' l.lock; ls -A | grep -v bin; runlock l true";
+        let Some(command) = lab.injected_into("runlock", "", &inject, &["l", "sh", "-c", script])
+        else {
+            return;
+        };
+        let outcome = lab.finish(command);
+        if outcome.code() == 0 {
+            made += 1;
+            let outcome = outcome.expect_out("1 444\nl.lock\n");
+            assert_eq!(outcome.err(), STILL_LOCKED);
+        }
+        assert!(lab.names().is_empty(), "{call}: {:?}", lab.names());
+    }
+    assert!(made > 0);
+}
+
+#[test]
+fn what_is_no_regular_file_is_called_what_it_is_and_left_alone() {
+    let lab = Lab::new();
+    let refused = |what: &str| {
+        let wanted = format!(
+            "runlock: cannot open lock file l.lock: it is {what}, and a lock file must be a regular file\n"
+        );
+        lab.run_runlock(&["echo", "ran"])
+            .expect_err(&wanted)
+            .expect_out("")
+            .expect_code(66);
+        let there = std::fs::symlink_metadata(lab.file("l.lock"));
+        assert!(there.is_ok(), "{what}");
+    };
+    let remove = || lab.sh("rm -r l.lock").expect_code(0);
+    std::fs::create_dir(lab.file("l.lock")).expect("a folder");
+    refused("a directory");
+    remove();
+    symlink("nowhere", lab.file("l.lock")).expect("a link");
+    refused("a symbolic link");
+    assert!(!lab.file("nowhere").exists());
+    std::fs::write(lab.file("nowhere"), "999999999\n").expect("a file");
+    refused("a symbolic link");
+    remove();
+    let socket = UnixListener::bind(lab.file("l.lock")).expect("a socket");
+    refused("a socket");
+    drop(socket);
+    remove();
+    lab.sh("mkfifo l.lock").expect_code(0);
+    refused("a FIFO");
+}
+
+#[test]
+fn who_writes_into_a_fifo_loses_nothing() {
+    let lab = Lab::new();
+    // The writer stands in open(2) until there is a reader, and we must not be it.
+    let script = "mkfifo l.lock; (echo words >l.lock; echo written) & echo $!
+        read x; runlock l true; echo $?; cat l.lock; wait";
+    let mut shell = lab.command("sh");
+    shell.args(["-c", script]);
+    let mut shell = lab.start(shell);
+    let writer: i32 = shell.line().parse().expect("a pid");
+    wait_until("the writer waits", || {
+        status_field(writer, "State").starts_with('S')
+    });
+    shell.say("");
+    shell.comes_to("a FIFO");
+    shell.line();
+    shell.hears("66");
+    shell.comes_to("words\n");
+}
+
+#[test]
+fn a_lock_file_that_may_not_be_read_is_not_guessed_at() {
+    let lab = Lab::new();
+    let script = "echo 999999999 >l.lock; chmod 000 l.lock; exec runlock l echo ran";
+    if let Some(command) = lab.powerless(script) {
+        lab.finish(command)
+            .expect_err("runlock: cannot open lock file l.lock: Permission denied\n")
+            .expect_out("")
+            .expect_code(66);
+    }
+}
+
+#[test]
+fn the_command_does_not_inherit_the_lock_and_sees_what_was_closed_closed() {
+    let lab = Lab::new();
+    let look =
+        "seen=; for fd in 0 1 2 3 4 5 6 7 8; do [ -e /proc/$$/fd/$fd ] && seen=$seen$fd; done
+        echo $seen >seen; cp l.lock copy";
+    lab.lock_file("2000000000\n");
+    for (closed, wanted) in [
+        ("2>&-", "01\n"),
+        ("", "012\n"),
+        ("<&-", "12\n"),
+        (">&-", "02\n"),
+        ("<&- >&- 2>&-", "\n"),
+    ] {
+        let script = format!("runlock l sh -c '{look}' {closed}; echo $?");
+        lab.sh(script).expect_out("0\n");
+        let read = |name| std::fs::read_to_string(lab.file(name)).expect("it was written");
+        assert_eq!(read("seen"), wanted, "{closed}");
+        assert_eq!(read("copy").lines().count(), 2, "{closed}");
+        lab.sh("rm -f copy").expect_code(0);
+    }
+}
+
+#[test]
+fn what_is_sent_to_runlock_reaches_the_command_and_they_end_as_one() {
+    let lab = Lab::new();
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1] {
+        let mut runlock = lab.hold_runlock();
+        runlock.signal(signal);
+        assert_eq!(runlock.end(), End::Killed(signal));
+        assert!(!lab.file("l.lock").exists(), "{signal}");
+    }
+    let script = "trap 'echo heard; exit 9' TERM; echo ready; read x";
+    let mut runlock = lab.start(lab.runlock(&["sh", "-c", script]));
+    runlock.hears("ready");
+    runlock.signal(libc::SIGTERM);
+    runlock.hears("heard");
+    assert_eq!(runlock.end(), End::Exited(9));
+    assert!(!lab.file("l.lock").exists());
+}
+
+#[test]
+fn a_signal_between_the_making_of_the_file_and_the_command_leaves_nothing() {
+    let lab = Lab::new();
+    for (call, ran) in [("linkat", ""), ("?unlink,?unlinkat", "ran\n")] {
+        for (name, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
+            let inject = format!("inject={call}:signal={name}");
+            let Some(command) = lab.injected_into("runlock", "", &inject, &["l", "echo", "ran"])
+            else {
+                return;
+            };
+            let outcome = lab.finish(command).expect_code(128 + number);
+            // Before it runs, the command may be quicker than the signal.
+            if !ran.is_empty() {
+                outcome.expect_out(ran);
+            }
+            assert!(lab.names().is_empty(), "{call}: {:?}", lab.names());
+        }
+    }
+}
+
+#[test]
+fn a_signal_at_any_moment_leaves_no_file() {
+    let lab = Lab::new();
+    let mut lived_to_run = false;
+    for delay in 0..120 {
+        let mut runlock = lab.start(lab.runlock(&["sh", "-c", "echo ready; read x"]));
+        // From before its main to after its command's.
+        let until = std::time::Instant::now() + std::time::Duration::from_micros(delay * 30);
+        while std::time::Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        runlock.signal(libc::SIGTERM);
+        assert_eq!(runlock.end(), End::Killed(libc::SIGTERM), "{delay}");
+        assert!(lab.names().is_empty(), "{delay}: {:?}", lab.names());
+        lived_to_run |= runlock.until("ready").is_ok();
+    }
+    assert!(lived_to_run, "the delays are too short to mean anything");
+}
+
+#[test]
+fn a_file_that_cannot_be_removed_is_told_of_and_the_status_is_the_commands() {
+    let lab = Lab::new();
+    let Some(command) = lab.powerless("mkdir d; runlock d/l sh -c 'chmod 555 d; exit 7'") else {
+        return;
+    };
+    lab.finish(command)
+        .expect_err("runlock: cannot remove lock file d/l.lock: Permission denied\n")
+        .expect_code(7);
+    lab.sh("chmod 755 d; runlock d/l true 2>&1 | grep -c UNLOCKED")
+        .expect_out("1\n");
+}
+
+#[test]
+fn a_file_that_was_removed_or_replaced_meanwhile_is_not_missed_and_not_touched() {
+    let lab = Lab::new();
+    lab.run_runlock(&["rm", "-f", "l.lock"])
+        .expect_err("")
+        .expect_code(0);
+    lab.run_runlock(&["sh", "-c", "rm -f l.lock; echo 1 >l.lock"])
+        .expect_err("")
+        .expect_code(0);
+    let text = || std::fs::read_to_string(lab.file("l.lock")).expect("it is there");
+    assert_eq!(text(), "1\n");
+    // The same file with another's words in it, as the original does as root.
+    std::fs::remove_file(lab.file("l.lock")).expect("it is there");
+    lab.run_runlock(&["sh", "-c", "chmod 644 l.lock; echo 1 >l.lock"])
+        .expect_err("")
+        .expect_code(0);
+    assert_eq!(text(), "1\n");
+}
+
+#[test]
+fn in_a_process_namespace_of_its_own_it_is_known_to_be_alive() {
+    let lab = Lab::new();
+    let mut inside = lab.command("unshare");
+    inside.args(["-rpf", "--mount-proc", "runlock", "l", "sh", "-c"]);
+    inside.arg("echo held; read x; :");
+    if !installed("unshare") {
+        return;
+    }
+    let mut inside = lab.start(inside);
+    if inside.until("held\n").is_err() {
+        // Namespaces are kept from users here.
+        return;
+    }
+    let text = std::fs::read_to_string(lab.file("l.lock")).expect("it is there");
+    let pid: i32 = text
+        .lines()
+        .next()
+        .and_then(|pid| pid.parse().ok())
+        .expect("a pid");
+    assert!(pid < 10, "{text}");
+    lab.is_still_locked("");
+    // Everybody in the namespace ends with its first process.
+    assert!(send(-inside.pid(), libc::SIGKILL));
+    inside.end();
+    wait_until("the kernel clears up", || {
+        locks_on(lab.file("l.lock")).is_empty()
+    });
+    lab.is_to_be_had(&format!("runlock: UNLOCKED l (stale lock by PID {pid})\n"));
+}
+
+#[test]
+fn nobody_may_write_into_the_file() {
+    let lab = Lab::new();
+    let _holder = lab.hold_runlock();
+    let mode = std::fs::metadata(lab.file("l.lock")).expect("it is there");
+    assert_eq!(mode.permissions().mode() & 0o7777, 0o444);
+    if let Some(command) = lab.powerless("echo 1 >l.lock") {
+        assert_ne!(lab.finish(command).code(), 0);
+    }
+}

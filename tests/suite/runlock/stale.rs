@@ -1,0 +1,387 @@
+//! Which lock files are a dead one's, and that only one of many who find such a file gets the lock.
+
+use std::io::{BufRead, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::process::Stdio;
+
+use super::STILL_LOCKED;
+use crate::lab::kernel::{status_field, waiters};
+use crate::lab::live::{End, Live};
+use crate::lab::{Lab, Outcome, wait_until};
+
+/// Beyond what the kernel gives to any process.
+const NOBODY: i32 = 2_000_000_000;
+
+fn unlocked(pid: i32) -> String {
+    format!("runlock: UNLOCKED l (stale lock by PID {pid})\n")
+}
+
+impl Lab {
+    /// A lock file with this text.
+    #[track_caller]
+    pub(super) fn lock_file(&self, text: &str) {
+        let _ = std::fs::remove_file(self.file("l.lock"));
+        let mut file = std::fs::OpenOptions::new();
+        let file = file.write(true).create_new(true).mode(0o444);
+        let mut file = file.open(self.file("l.lock")).expect("a new file");
+        file.write_all(text.as_bytes()).expect("it can be written");
+    }
+
+    /// A process that does nothing.
+    #[track_caller]
+    fn somebody(&self) -> Live {
+        let mut command = self.command("sh");
+        command.args(["-c", "echo here; read x; :"]);
+        let mut live = self.start(command);
+        live.hears("here");
+        live
+    }
+}
+
+/// When a process was started.
+fn start_of(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("it lives");
+    let (_, fields) = stat.rsplit_once(") ").expect("a name");
+    let start = fields.split(' ').nth(19).expect("a start");
+    start.parse().expect("a number")
+}
+
+/// What stands in a lock file of ours by a process with this start, with a word of it changed.
+fn ours(pid: i32, start: u64, changed: &str) -> String {
+    let read = |path: &str| std::fs::read_to_string(path).expect("the kernel tells");
+    let boot = read("/proc/sys/kernel/random/boot_id");
+    let host = read("/proc/sys/kernel/hostname");
+    let namespace = std::fs::metadata("/proc/self/ns/pid").expect("the kernel tells");
+    let mut words = vec![
+        format!("start={start}"),
+        format!("pidns={}", namespace.ino()),
+        format!("boot={}", boot.trim()),
+        format!("host={}", host.trim()),
+    ];
+    if let Some((name, _)) = changed.split_once('=') {
+        words.retain(|word| !word.starts_with(name));
+        words.push(changed.to_owned());
+    }
+    format!("{pid}\n{}\n", words.join(" "))
+}
+
+#[test]
+fn what_stands_in_a_file_of_ours_is_what_these_tests_write() {
+    let lab = Lab::new();
+    let _holder = lab.hold_runlock();
+    let text = std::fs::read_to_string(lab.file("l.lock")).expect("it is there");
+    let pid = text.lines().next().and_then(|pid| pid.parse().ok());
+    let pid: i32 = pid.expect("a pid");
+    let words = |text: &str| {
+        let mut words: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
+        words.sort();
+        words
+    };
+    assert_eq!(words(&text), words(&ours(pid, start_of(pid), "")));
+}
+
+#[test]
+fn a_dead_ones_lock_is_broken_at_once() {
+    let lab = Lab::new();
+    for text in [format!("{NOBODY}\n"), ours(NOBODY, 1, "")] {
+        lab.lock_file(&text);
+        lab.is_to_be_had(&unlocked(NOBODY));
+        assert!(lab.names().is_empty());
+    }
+}
+
+#[test]
+fn the_lock_of_a_runlock_that_was_killed_is_broken_at_once() {
+    let lab = Lab::new();
+    for _ in 0..20 {
+        // Somebody who has to be put down first.
+        let mut killed =
+            lab.start(lab.runlock(&["sh", "-c", "trap '' TERM; echo held; read x; :"]));
+        killed.hears("held");
+        let pid = killed.pid();
+        killed.murder();
+        lab.is_to_be_had(&unlocked(pid));
+    }
+}
+
+#[test]
+fn a_living_ones_lock_is_never_broken() {
+    let lab = Lab::new();
+    let owner = lab.somebody();
+    let (pid, start) = (owner.pid(), start_of(owner.pid()));
+    for text in [
+        format!("{pid}\n"),
+        format!("{pid}"),
+        format!("{pid}\nsomething\n"),
+        ours(pid, start, ""),
+        ours(pid, start, "host=elsewhere"),
+    ] {
+        lab.lock_file(&text);
+        lab.sh("touch -d 1990-01-01 l.lock").expect_code(0);
+        lab.is_still_locked("");
+        let there = std::fs::read_to_string(lab.file("l.lock")).expect("it is there");
+        assert_eq!(there, text);
+    }
+}
+
+#[test]
+fn a_living_one_that_may_not_be_signalled_is_alive() {
+    let lab = Lab::new();
+    let mut other = lab.command("setpriv");
+    other.args(["--reuid=65534", "--clear-groups", "sh", "-c"]);
+    other.arg("echo here; read x; :");
+    let pid = if rustix::process::geteuid().is_root() {
+        if !crate::lab::installed("setpriv") {
+            return;
+        }
+        let mut other = lab.start(other);
+        other.hears("here");
+        let pid = other.pid();
+        check(&lab, pid);
+        return;
+    } else {
+        1
+    };
+    check(&lab, pid);
+
+    fn check(lab: &Lab, pid: i32) {
+        lab.lock_file(&format!("{pid}\n"));
+        let script = format!("kill -0 {pid} 2>/dev/null || echo not allowed; runlock l echo ran");
+        let command = lab.powerless(&script).expect("setpriv is there");
+        lab.finish(command)
+            .expect_err(STILL_LOCKED)
+            .expect_out("not allowed\n")
+            .expect_code(0);
+    }
+}
+
+#[test]
+fn the_remains_of_a_dead_one_are_not_alive() {
+    let lab = Lab::new();
+    let mut command = lab.command("sh");
+    command.args(["-c", "read x"]).stdin(Stdio::piped());
+    let mut child = command.spawn().expect("it starts");
+    let pid = child.id() as i32;
+    let start = start_of(pid);
+    drop(child.stdin.take());
+    wait_until("it ends", || status_field(pid, "State").starts_with('Z'));
+    for text in [format!("{pid}\n"), ours(pid, start, "")] {
+        lab.lock_file(&text);
+        lab.is_to_be_had(&unlocked(pid));
+    }
+    child.wait().expect("our child");
+}
+
+#[test]
+fn another_process_with_a_dead_ones_pid_does_not_keep_the_lock() {
+    let lab = Lab::new();
+    let other = lab.somebody();
+    let (pid, start) = (other.pid(), start_of(other.pid()));
+    for earlier in [start - 1, 1] {
+        lab.lock_file(&ours(pid, earlier, ""));
+        lab.is_to_be_had(&unlocked(pid));
+    }
+}
+
+#[test]
+fn runlocks_own_pid_in_the_file_is_a_dead_ones() {
+    let lab = Lab::new();
+    lab.sh("echo $$ >l.lock; exec runlock l echo ran")
+        .expect_out("ran\n")
+        .expect_code(0);
+}
+
+#[test]
+fn who_is_in_another_pid_namespace_is_alive_while_he_holds_the_file() {
+    let lab = Lab::new();
+    for pid in [1, NOBODY] {
+        lab.lock_file(&ours(pid, 1, "pidns=1"));
+        let holder = lab.hold(&[], "l.lock");
+        lab.is_still_locked("");
+        holder.let_go();
+        lab.is_to_be_had(&unlocked(pid));
+    }
+}
+
+#[test]
+fn what_is_from_before_the_machine_was_started_is_a_dead_ones() {
+    let lab = Lab::new();
+    let other = lab.somebody();
+    let (pid, start) = (other.pid(), start_of(other.pid()));
+    lab.lock_file(&ours(pid, start, "boot=another"));
+    lab.is_to_be_had(&unlocked(pid));
+}
+
+#[test]
+fn who_is_on_another_machine_is_never_taken_for_dead_and_the_user_is_told() {
+    let lab = Lab::new();
+    for pid in [1, NOBODY] {
+        lab.lock_file(&format!("{pid}:elsewhere\n"));
+        lab.is_still_locked(&format!(
+            "runlock: l.lock was made by process {pid} on host elsewhere; if that no longer runs, remove the file\n"
+        ));
+    }
+    let host = rustix::system::uname();
+    let host = host.nodename().to_str().expect("a name");
+    lab.lock_file(&format!("{NOBODY}:{host}\n"));
+    lab.is_to_be_had(&unlocked(NOBODY));
+}
+
+#[test]
+fn a_file_that_names_no_process_is_never_taken_for_a_dead_ones_and_the_user_is_told() {
+    let lab = Lab::new();
+    for text in [
+        "",
+        "\n",
+        "0\n",
+        "-1\n",
+        "99999999999999999999\n",
+        "a dog\n",
+        "\n2000000000\n",
+    ] {
+        lab.lock_file(text);
+        lab.is_still_locked(
+            "runlock: l.lock names no process; if nobody is about to use it, remove the file\n",
+        );
+        let there = std::fs::read_to_string(lab.file("l.lock")).expect("it is there");
+        assert_eq!(there, text);
+    }
+}
+
+#[test]
+fn a_file_of_any_length_is_judged() {
+    let lab = Lab::new();
+    let long = "x".repeat(100_000);
+    lab.lock_file(&format!("{NOBODY}\n{long}\n"));
+    lab.is_to_be_had(&unlocked(NOBODY));
+    lab.lock_file(&format!("{}\n", "9".repeat(100_000)));
+    lab.run_runlock(&["echo", "ran"]).expect_out("");
+}
+
+#[test]
+fn a_dead_ones_lock_that_is_about_to_be_dropped_is_waited_for() {
+    let lab = Lab::new();
+    lab.lock_file(&ours(NOBODY, 1, ""));
+    // In the place of the keeper, who is putting down what the dead one left running.
+    let keeper = lab.hold(&[], "l.lock");
+    let mut runlock = lab.start(lab.runlock(&["echo", "ran"]));
+    wait_until("it waits", || waiters(lab.file("l.lock")) == 1);
+    keeper.let_go();
+    runlock.hears(unlocked(NOBODY).trim_end());
+    runlock.hears("ran");
+    assert_eq!(runlock.end(), End::Exited(0));
+}
+
+#[test]
+fn a_dead_ones_lock_that_is_not_dropped_is_still_a_lock() {
+    let lab = Lab::new();
+    lab.lock_file(&ours(NOBODY, 1, ""));
+    let _keeper = lab.hold(&[], "l.lock");
+    lab.is_still_locked("");
+}
+
+#[test]
+fn who_waits_for_a_dead_ones_lock_can_be_ended() {
+    let lab = Lab::new();
+    lab.lock_file(&ours(NOBODY, 1, ""));
+    let _keeper = lab.hold(&[], "l.lock");
+    let mut runlock = lab.start(lab.runlock(&["echo", "ran"]));
+    wait_until("it waits", || waiters(lab.file("l.lock")) == 1);
+    runlock.signal(libc::SIGTERM);
+    assert_eq!(runlock.end(), End::Killed(libc::SIGTERM));
+}
+
+#[test]
+fn a_stale_lock_that_cannot_be_removed_is_an_error() {
+    let lab = Lab::new();
+    let script =
+        format!("mkdir d; echo {NOBODY} >d/l.lock; chmod 555 d; exec runlock d/l echo ran");
+    let Some(command) = lab.powerless(&script) else {
+        return;
+    };
+    lab.finish(command)
+        .expect_err("runlock: cannot remove lock file d/l.lock: Permission denied\n")
+        .expect_out("")
+        .expect_code(73);
+}
+
+#[test]
+fn where_a_lock_wants_a_file_that_can_be_written_a_dead_ones_is_broken_all_the_same() {
+    let lab = Lab::new();
+    // What the client of NFS says to the first request, for the lock of a file that is open for reading only.
+    let inject = "inject=flock:error=EBADF:when=1";
+    let run = || {
+        let command = lab.injected_into("runlock", "", inject, &["l", "echo", "ran"]);
+        command.map(|command| lab.finish(command))
+    };
+    lab.lock_file(&format!("{NOBODY}\n"));
+    let Some(outcome) = run() else { return };
+    outcome.expect_err(&unlocked(NOBODY)).expect_out("ran\n");
+    lab.lock_file("1\n");
+    let locked = |outcome: Option<Outcome>| {
+        outcome
+            .expect("it ran before")
+            .expect_err(STILL_LOCKED)
+            .expect_out("")
+            .expect_code(0)
+    };
+    locked(run());
+    lab.sh("stat -c %a l.lock").expect_out("444\n");
+    // Somebody who is alive is seen at the second request.
+    lab.lock_file(&ours(1, 1, "pidns=1"));
+    let _holder = lab.hold(&[], "l.lock");
+    locked(run());
+}
+
+/// So many processes find one file at the same time, and those who get the lock keep it until everybody has said whether he
+/// did. What they said, in lines.
+fn rush(lab: &Lab, crowd: usize) -> Vec<String> {
+    let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+    let ((patience, end), (ear, mouth)) = (pipe(), pipe());
+    let gate = lab.hold(&[], "gate");
+    let child = |_| {
+        let script = "flock -s gate true; exec runlock l sh -c 'echo won; read x; :'";
+        let mut command = lab.command("sh");
+        command.args(["-c", script]);
+        command.stdin(patience.try_clone().expect("a descriptor"));
+        command.stdout(mouth.try_clone().expect("a descriptor"));
+        command.stderr(mouth.try_clone().expect("a descriptor"));
+        command.spawn().expect("it starts")
+    };
+    let children: Vec<_> = (0..crowd).map(child).collect();
+    drop(mouth);
+    wait_until("they wait", || waiters(lab.file("gate")) == crowd);
+    gate.let_go();
+    let mut end = Some(end);
+    let mut lines: Vec<String> = Vec::new();
+    for line in std::io::BufReader::new(std::fs::File::from(ear)).lines() {
+        lines.push(line.expect("text"));
+        let said = |line: &&String| ["won", "Still locked."].contains(&line.as_str());
+        if lines.iter().filter(said).count() == crowd {
+            end = None;
+        }
+    }
+    drop(end);
+    for child in children {
+        lab.collect(child).expect("it hung");
+    }
+    lines.sort();
+    lines
+}
+
+#[test]
+fn one_of_many_who_break_a_lock_gets_it() {
+    let lab = Lab::new();
+    for round in 0..60 {
+        let crowd = [2, 3, 8][round % 3];
+        match round % 2 {
+            0 => lab.lock_file(&format!("{NOBODY}\n")),
+            _ => lab.lock_file(&ours(NOBODY, 1, "")),
+        }
+        let mut wanted = vec![STILL_LOCKED.trim_end(); crowd - 1];
+        let unlocked = unlocked(NOBODY);
+        wanted.extend([unlocked.trim_end(), "won"]);
+        assert_eq!(rush(&lab, crowd), wanted);
+        assert_eq!(lab.names(), ["gate"]);
+    }
+}

@@ -1,0 +1,161 @@
+//! Many `runlock` at once for one lock, some of which are killed, while files of dead ones turn up: never two inside, no step
+//! lost, nobody stuck.
+
+use std::fs::{self, OpenOptions};
+use std::os::fd::AsFd;
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use crate::lab::dice::{Dice, size_and_seed};
+use crate::lab::live::{over, ready, send};
+use crate::lab::{Lab, Outcome};
+
+/// One step of the counter, in one piece, since it is killed with its `runlock`: at any moment it has been made or not.
+/// Whoever is inside has the witness.
+const STEP: &str = "exec 9>>witness; flock -n 9 || echo overlap >&2
+    read n <counter; echo $((n + 1)) >counter.$$; mv counter.$$ counter; exec 9>&-; exit 7";
+
+/// The status of a step that was made: 0 is that of a lock that is taken.
+const MADE: i32 = 7;
+
+struct Storm<'l> {
+    lab: &'l Lab,
+    size: u64,
+    seed: u64,
+    deadline: Instant,
+    /// Steps that must have been made.
+    sure: AtomicU64,
+    /// Steps whose `runlock` was killed: made or not.
+    unsure: AtomicU64,
+    /// Files of dead ones that were left on purpose.
+    left: AtomicU64,
+}
+
+impl Storm<'_> {
+    fn spawn(&self, script: &str) -> Child {
+        let complaints = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.lab.file("complaints"));
+        let mut command = self.lab.runlock(&["sh", "-c", script]);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(complaints.expect("a file"));
+        command.spawn().expect("it starts")
+    }
+
+    fn end(&self, child: &mut Child) -> ExitStatus {
+        if !ready(&[over(child).as_fd()], self.deadline)[0] {
+            send(-(child.id() as i32), libc::SIGKILL);
+            panic!("hung: {child:?}");
+        }
+        child.wait().expect("our child")
+    }
+
+    /// Makes steps, each of which is tried until the lock is to be had, and where now and then the `runlock` is killed alone.
+    fn step(&self, mut dice: Dice) {
+        let mut steps = 0;
+        while steps < 20 * self.size {
+            assert!(Instant::now() < self.deadline, "the lock is never free");
+            let mut child = self.spawn(STEP);
+            if dice.below(3) == 0 {
+                dice.dawdle();
+                let _ = child.kill();
+            }
+            let status = self.end(&mut child);
+            let count = match (status.code(), status.signal()) {
+                (Some(MADE), _) => &self.sure,
+                (_, Some(libc::SIGKILL)) => &self.unsure,
+                (Some(0), _) => continue,
+                _ => panic!("{status}"),
+            };
+            count.fetch_add(1, Ordering::Relaxed);
+            steps += 1;
+        }
+    }
+
+    /// Holds the lock, if it is to be had, until it is killed with its keeper and its command.
+    fn hold(&self, mut dice: Dice) {
+        for _ in 0..20 * self.size {
+            let mut child = self.spawn("read x; :");
+            dice.dawdle();
+            send(-(child.id() as i32), libc::SIGKILL);
+            let status = self.end(&mut child);
+            let ended = status.success() || status.signal() == Some(libc::SIGKILL);
+            assert!(ended, "{status}");
+        }
+    }
+
+    /// Leaves files as dead ones do, whenever there is none.
+    fn leave(&self, mut dice: Dice, number: u64) {
+        let draft = self.lab.file(format!("draft{number}"));
+        for _ in 0..100 * self.size {
+            let _ = fs::remove_file(&draft);
+            fs::write(
+                &draft,
+                ["2000000000\n", "2000000000\nrest\n"][dice.below(2) as usize],
+            )
+            .expect("a file");
+            let left = fs::hard_link(&draft, self.lab.file("l.lock")).is_ok();
+            self.left.fetch_add(u64::from(left), Ordering::Relaxed);
+            dice.dawdle();
+        }
+    }
+
+    /// Asserts that all is well when all have gone.
+    fn blows_over(self) {
+        // A last file may be left, and a last keeper at work.
+        let last: Outcome = self.lab.run_runlock(&["echo", "ran"]);
+        last.expect_out("ran\n").expect_code(0);
+        assert!(!self.lab.file("l.lock").exists());
+        let complaints = fs::read_to_string(self.lab.file("complaints")).expect("written");
+        for line in complaints.lines() {
+            let known = line == "Still locked." || line.starts_with("runlock: UNLOCKED l (");
+            assert!(known, "{line}");
+        }
+        let count = |count: AtomicU64| count.into_inner();
+        let (sure, unsure, left) = (count(self.sure), count(self.unsure), count(self.left));
+        let counter = fs::read_to_string(self.lab.file("counter")).expect("written");
+        let steps: u64 = counter.trim().parse().expect("a number");
+        println!("{steps} steps of {sure} to {}, {left} left", sure + unsure);
+        assert!(
+            (sure..=sure + unsure).contains(&steps),
+            "{sure} + {unsure}: {steps}"
+        );
+        assert!(unsure > 0, "nobody was killed in time");
+        assert!(left > 0, "nobody left a file");
+    }
+}
+
+#[test]
+fn the_count_is_exact_through_a_storm_of_kills_and_of_files_left_behind() {
+    let lab = Lab::new();
+    let (size, seed) = size_and_seed();
+    fs::write(lab.file("counter"), "0\n").expect("a counter");
+    let storm = Storm {
+        lab: &lab,
+        size,
+        seed,
+        deadline: Instant::now() + Duration::from_secs(60 + 60 * size),
+        sure: AtomicU64::new(0),
+        unsure: AtomicU64::new(0),
+        left: AtomicU64::new(0),
+    };
+    std::thread::scope(|scope| {
+        let storm = &storm;
+        let dice = |number: u64| Dice(storm.seed ^ (number << 50));
+        for number in 0..4 {
+            scope.spawn(move || storm.step(dice(number)));
+        }
+        for number in 4..6 {
+            scope.spawn(move || storm.hold(dice(number)));
+        }
+        for number in 6..8 {
+            scope.spawn(move || storm.leave(dice(number), number));
+        }
+    });
+    storm.blows_over();
+}
