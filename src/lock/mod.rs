@@ -5,6 +5,8 @@
 pub mod descriptor;
 pub mod file;
 mod flock;
+#[allow(dead_code)] // Whoever waits for files to come and go is on the way.
+mod local;
 pub mod name;
 mod ofd;
 pub mod publish;
