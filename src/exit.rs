@@ -177,7 +177,7 @@ impl Table {
                 Some(Errno::NOLCK | Errno::NOMEM) => self.exhausted,
                 _ => self.lock_failed,
             },
-            lock::Error::Unsteady { .. } => self.lock_failed,
+            lock::Error::Unsteady { .. } | lock::Error::File { .. } => self.lock_failed,
             lock::Error::Timer(_) => self.exhausted,
         }
     }

@@ -13,9 +13,14 @@ use rustix::io::Errno;
 /// NFS) it has one of its own beside the name that it is to get, which dropping it removes.
 #[derive(Debug)]
 pub struct Draft {
+    // Closed before its name is removed: NFS would keep an open file under yet another name.
     file: OwnedFd,
-    place: Option<OsString>,
+    place: Place,
 }
+
+/// The name that a draft has of its own, if any. It goes with this.
+#[derive(Debug)]
+struct Place(Option<OsString>);
 
 impl Draft {
     /// A new file on the file system of this path, with permissions 0666 less the umask, and these contents.
@@ -26,7 +31,10 @@ impl Draft {
     pub fn beside(path: &OsStr, contents: &[u8]) -> Result<Self, Errno> {
         let folder = folder(path);
         let draft = match unnamed(folder) {
-            Ok(file) => Self { file, place: None },
+            Ok(file) => Self {
+                file,
+                place: Place(None),
+            },
             Err(_) => Self::named(path)?,
         };
         draft.write(contents)?;
@@ -44,7 +52,7 @@ impl Draft {
         let (place, file) = first_free(folder, |place| rustix::fs::open(place, flags, SHARED))?;
         Ok(Self {
             file,
-            place: Some(place),
+            place: Place(Some(place)),
         })
     }
 
@@ -70,7 +78,7 @@ impl Draft {
     /// Those of link(2), besides `EEXIST`.
     pub fn publish(&self, name: &OsStr) -> Result<bool, Errno> {
         let links = self.stat()?.st_nlink;
-        let linked = match &self.place {
+        let linked = match &self.place.0 {
             Some(place) => rustix::fs::linkat(CWD, place, CWD, name, AtFlags::empty()),
             None => {
                 let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
@@ -91,7 +99,7 @@ impl Draft {
     ///
     /// Those of stat(2).
     pub fn stat(&self) -> Result<Stat, Errno> {
-        match &self.place {
+        match &self.place.0 {
             Some(place) => rustix::fs::lstat(place),
             None => rustix::fs::fstat(&self.file),
         }
@@ -99,7 +107,12 @@ impl Draft {
 
     /// The name of its own that it has, if any.
     pub fn place(&self) -> Option<&OsStr> {
-        self.place.as_deref()
+        self.place.0.as_deref()
+    }
+
+    /// The file alone, to know it by; the name of its own is removed.
+    pub fn into_file(self) -> OwnedFd {
+        self.file
     }
 }
 
@@ -109,9 +122,9 @@ impl AsFd for Draft {
     }
 }
 
-impl Drop for Draft {
+impl Drop for Place {
     fn drop(&mut self) {
-        if let Some(place) = &self.place {
+        if let Some(place) = &self.0 {
             // What cannot be removed can be told to nobody who could do better.
             let _ = rustix::fs::unlink(place);
         }

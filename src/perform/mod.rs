@@ -2,6 +2,7 @@
 
 pub mod flock;
 pub mod loto;
+pub mod ulock;
 
 use std::ffi::OsString;
 

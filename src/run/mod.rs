@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::sys::errno;
+use crate::sys::held::HeldBack;
 use crate::sys::process::{self, Ends, Image, World};
 use crate::sys::signal::{self, Disposition, Set};
 
@@ -110,6 +111,31 @@ impl Command {
     ///
     /// It could not be started or executed.
     pub fn run(&self, terms: Terms<'_>, warn: &mut dyn FnMut(Error)) -> Result<Ended, Error> {
+        self.run_masked(None, terms, warn)
+    }
+
+    /// The same for a caller who holds signals back until he has tidied up after the command: what comes before the
+    /// command's start or after its end does not end us here, but when he lets it through. The command has the mask that
+    /// there was before.
+    ///
+    /// # Errors
+    ///
+    /// It could not be started or executed.
+    pub fn run_within(
+        &self,
+        held: &HeldBack,
+        terms: Terms<'_>,
+        warn: &mut dyn FnMut(Error),
+    ) -> Result<Ended, Error> {
+        self.run_masked(Some(held.mask()), terms, warn)
+    }
+
+    fn run_masked(
+        &self,
+        theirs: Option<Set>,
+        terms: Terms<'_>,
+        warn: &mut dyn FnMut(Error),
+    ) -> Result<Ended, Error> {
         let mut image = self.image();
         // With SIGCHLD ignored the kernel would keep the command's status to itself.
         let sigchld = signal::set_disposition(signal::number::CHLD, Disposition::Default);
@@ -121,7 +147,7 @@ impl Command {
             signal::set_mask(Set::ALL);
         }
         let world = World {
-            mask,
+            mask: theirs.unwrap_or(mask),
             sigchld,
             without: terms.without,
             ends: match terms.leash {
