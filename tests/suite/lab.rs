@@ -244,6 +244,17 @@ done
     /// parted by blanks).
     /// `None` where there is no strace or it may not trace.
     pub fn injected(&self, file: &str, inject: &str, args: &[&str]) -> Option<Command> {
+        self.injected_into("flock", file, inject, args)
+    }
+
+    /// The same for another program.
+    pub fn injected_into(
+        &self,
+        program: &str,
+        file: &str,
+        inject: &str,
+        args: &[&str],
+    ) -> Option<Command> {
         static TRACES: OnceLock<bool> = OnceLock::new();
         let strace = |program: &str| {
             let mut command = self.command("strace");
@@ -258,7 +269,7 @@ done
         };
         let traces = || installed("strace") && self.finish(strace("true")).code() == 0;
         TRACES.get_or_init(traces).then(|| {
-            let mut command = strace("flock");
+            let mut command = strace(program);
             command.args(args);
             command
         })

@@ -40,10 +40,10 @@ struct Storm<'l> {
 }
 
 /// Dice that fall the same way again: the splitmix64 generator.
-struct Dice(u64);
+pub struct Dice(pub u64);
 
 impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
+    pub fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -52,20 +52,26 @@ impl Dice {
     }
 
     /// Waits for a moment to kill somebody at.
-    fn dawdle(&mut self) {
+    pub fn dawdle(&mut self) {
         std::thread::sleep(Duration::from_micros(self.below(6000)));
     }
 }
 
+/// How big a storm is to be, and how its dice fall.
+pub fn size_and_seed() -> (u64, u64) {
+    let number = |name| Some(std::env::var(name).ok()?.parse().expect("a number"));
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let clock = u64::from(now.expect("after 1970").subsec_nanos());
+    let size = number("FDLOCK_STORM").unwrap_or(1);
+    let seed = number("FDLOCK_STORM_SEED").unwrap_or(clock);
+    // Shown when the test fails.
+    println!("FDLOCK_STORM={size} FDLOCK_STORM_SEED={seed}");
+    (size, seed)
+}
+
 impl<'l> Storm<'l> {
     fn new(lab: &'l Lab) -> Self {
-        let number = |name| Some(std::env::var(name).ok()?.parse().expect("a number"));
-        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let clock = u64::from(now.expect("after 1970").subsec_nanos());
-        let size = number("FDLOCK_STORM").unwrap_or(1);
-        let seed = number("FDLOCK_STORM_SEED").unwrap_or(clock);
-        // Shown when the test fails.
-        println!("FDLOCK_STORM={size} FDLOCK_STORM_SEED={seed}");
+        let (size, seed) = size_and_seed();
         let (ear, mouth) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
         fs::write(lab.file("counter"), "0 0\n").expect("a counter");

@@ -65,7 +65,7 @@ impl Reader {
             match publish::first_free(publish::folder(counter), |place| add(counter, place)) {
                 Ok((link, ())) => return Ok(Self { link }),
                 // Removed in this very moment by somebody who tidies up.
-                Err(Errno::NOENT) => {}
+                Err(Errno::NOENT) if look::through(counter).is_err() => {}
                 Err(error) => return Err(not_linked(counter, error)),
             }
         }
