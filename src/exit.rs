@@ -192,9 +192,9 @@ impl Table {
                 _ => self.lock_failed,
             },
             lock::Error::Unsteady { .. } | lock::Error::Socket(_) => self.lock_failed,
+            lock::Error::File { .. } => self.not_created,
             // The page of `me-only`, the only one that takes names, has one status for all that bind(2) may say.
             lock::Error::Bind { .. } => self.conflict,
-            lock::Error::Remove { .. } => self.not_created,
             lock::Error::Timer(_) => self.exhausted,
         }
     }
@@ -208,7 +208,9 @@ impl Table {
                 _ => self.not_executed,
             },
             run::Error::Fork(_) => self.exhausted,
-            run::Error::Wait(_) | run::Error::Signal { .. } => self.lost_child,
+            run::Error::Interrupted | run::Error::Wait(_) | run::Error::Signal { .. } => {
+                self.lost_child
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 pub mod descriptor;
 pub mod file;
 mod flock;
-#[allow(dead_code)] // Whoever waits for files to come and go is on the way.
+pub mod link;
 mod local;
 pub mod name;
 mod ofd;
@@ -117,13 +117,6 @@ pub enum Error {
         /// What it must be.
         wanted: &'static str,
     },
-    /// A file whose being there is the lock, and that nobody holds any more, could not be removed.
-    Remove {
-        /// Its path.
-        path: OsString,
-        /// What the system says.
-        error: io::Error,
-    },
     /// The file system does not say reliably which file the path leads to.
     Unsteady {
         /// The path, as given.
@@ -146,6 +139,17 @@ pub enum Error {
         name: OsString,
         /// What the system says.
         error: io::Error,
+    },
+    /// Something else could not be done with a file whose being there is the lock, or counts in it.
+    File {
+        /// What: `remove lock file`, `link to`.
+        deed: &'static str,
+        /// Its path.
+        path: OsString,
+        /// What the system says.
+        error: io::Error,
+        /// What would be right, where that is known.
+        hint: Option<&'static str>,
     },
     /// No timer for the time limit.
     Timer(io::Error),
@@ -191,12 +195,6 @@ impl Error {
                 message.push(", and a lock file must be ");
                 message.push(wanted);
             }
-            Self::Remove { path, error } => {
-                message.push("cannot remove lock file ");
-                message.push(path);
-                message.push(": ");
-                message.push(errno::text(error));
-            }
             Self::Lock { what, error, hint } => {
                 message.push(what);
                 message.push(": ");
@@ -226,6 +224,23 @@ impl Error {
                 message.push(name);
                 message.push(": ");
                 message.push(errno::text(error));
+            }
+            Self::File {
+                deed,
+                path,
+                error,
+                hint,
+            } => {
+                message.push("cannot ");
+                message.push(deed);
+                message.push(" ");
+                message.push(path);
+                message.push(": ");
+                message.push(errno::text(error));
+                if let Some(hint) = hint {
+                    message.push(": ");
+                    message.push(hint);
+                }
             }
             Self::Timer(error) => {
                 message.push("cannot set up timer: ");

@@ -36,7 +36,7 @@ use rustix::process::Pid;
 use super::owner::Here;
 use super::publish::Draft;
 use super::{Deadline, Error, Failure, Kind, Mode, file};
-use crate::sys::signal::{self, Set};
+use crate::sys::held::HeldBack;
 use challenge::{Challenge, Found};
 
 /// More than stands in any file of this kind.
@@ -51,7 +51,8 @@ pub struct PidFile {
     path: OsString,
     file: OwnedFd,
     text: Vec<u8>,
-    mask: Set,
+    /// Let go last of all.
+    held: HeldBack,
 }
 
 /// Why a lock is not to be had.
@@ -94,8 +95,8 @@ impl Taken {
 
 /// Makes the lock file at the path, unless somebody has. A dead one's is removed, and `breaks` is told who that was.
 ///
-/// Every signal is blocked from before there is a file of ours, so that nothing but `SIGKILL` ends us before it is removed.
-/// Who has released the lock lets them through again.
+/// Signals are held back from before there is a file of ours until the lock is dropped, so that nothing but `SIGKILL` ends
+/// us before the file is removed.
 ///
 /// # Errors
 ///
@@ -118,9 +119,9 @@ pub fn acquire(path: &OsStr, breaks: &mut dyn FnMut(Pid)) -> Result<Result<PidFi
 }
 
 impl PidFile {
-    /// The signal mask from before every signal was blocked.
-    pub fn callers_mask(&self) -> Set {
-        self.mask
+    /// The signals that wait until this is dropped.
+    pub fn held(&self) -> &HeldBack {
+        &self.held
     }
 
     /// Removes the file.
@@ -128,30 +129,26 @@ impl PidFile {
     /// # Errors
     ///
     /// It is ours and cannot be removed; by this process's end it is a dead one's.
-    pub fn release(self) -> Result<(), Error> {
-        self.remove().map_err(|error| Error::Remove {
+    pub fn release(&self) -> Result<(), Error> {
+        self.remove().map_err(|error| Error::File {
+            deed: "remove lock file",
             path: self.path.clone(),
             error: error.into(),
+            hint: None,
         })
     }
 
     /// `None` when somebody else has it: for the name was taken, or what we made is no longer as we made it.
     fn make(path: &OsStr, here: &Here) -> Result<Option<Self>, Error> {
-        let mask = signal::set_mask(Set::ALL);
+        let held = HeldBack::endings();
         let text = here.claim();
-        let made = publish(path, &text).map(|file| {
-            let lock = file.map(|file| Self {
-                path: path.to_owned(),
-                file,
-                text,
-                mask,
-            });
-            lock.filter(Self::is_ours)
+        let lock = publish(path, &text)?.map(|file| Self {
+            path: path.to_owned(),
+            file,
+            text,
+            held,
         });
-        if !matches!(made, Ok(Some(_))) {
-            signal::set_mask(mask);
-        }
-        made
+        Ok(lock.filter(Self::is_ours))
     }
 
     /// Whether the path means our file, and that says what we wrote.

@@ -9,7 +9,7 @@ use crate::exit::{self, Exit};
 use crate::lock::{self, Answer, Deadline, Grant, Guard};
 use crate::report::{Output, Report};
 use crate::request::flock::{Job, Manner, Request, Target, Verbosity};
-use crate::run::{Around, Leash, Terms};
+use crate::run::Terms;
 
 /// Carries out a request and says how to end.
 pub fn perform(request: &Request, report: &mut Report) -> Exit {
@@ -75,8 +75,7 @@ fn run_under(guard: &Guard, job: &Job, report: &mut Report) -> Result<Exit, Fail
     };
     let terms = Terms {
         without,
-        leash: Leash::Loose,
-        around: Around::EndsUs,
+        ..Terms::default()
     };
     let ended = job
         .command

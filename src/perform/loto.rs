@@ -10,7 +10,7 @@ use crate::lock::resource::Resources;
 use crate::lock::{self, Answer, Guard, Kind, Mode, several};
 use crate::report::Report;
 use crate::request::loto::{Loudness, Request};
-use crate::run::{Around, Ended, Leash, Terms};
+use crate::run::{Ended, Leash, Terms};
 
 /// Carries out a request and says how to end.
 pub fn perform(request: &Request, report: &mut Report) -> Exit {
@@ -45,7 +45,7 @@ fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
     let terms = Terms {
         without: &without,
         leash: Leash::Tight,
-        around: Around::EndsUs,
+        ..Terms::default()
     };
     let ended = request.command.run(terms, &mut |error| {
         story.report.complain(error.message());

@@ -7,7 +7,7 @@ use crate::exit::{self, Exit};
 use crate::lock::name::{self, Name};
 use crate::report::Report;
 use crate::request::me_only::Request;
-use crate::run::{Around, Leash, Terms};
+use crate::run::Terms;
 
 /// Carries out a request and says how to end.
 pub fn perform(request: &Request, report: &mut Report) -> Exit {
@@ -20,12 +20,7 @@ fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
         report.complain(refused(&request.name));
         return Ok(Exit::Status(exit::ME_ONLY.conflict));
     };
-    let terms = Terms {
-        without: &[],
-        leash: Leash::Loose,
-        around: Around::EndsUs,
-    };
-    let ended = request.command.run(terms, &mut |error| {
+    let ended = request.command.run(Terms::default(), &mut |error| {
         report.complain(error.message());
     })?;
     Ok(Exit::of_script(ended))

@@ -8,7 +8,7 @@ use crate::exit::{self, Exit};
 use crate::lock::pid_file::{self, Taken};
 use crate::report::Report;
 use crate::request::runlock::Request;
-use crate::run::{self, Around, Leash, Terms};
+use crate::run::{self, Leash, Terms};
 
 /// Carries out a request and says how to end.
 pub fn perform(request: &Request, report: &mut Report) -> Exit {
@@ -28,18 +28,17 @@ fn attempt(request: &Request, report: &Report) -> Result<Exit, Failure> {
         Ok(lock) => lock,
         Err(taken) => return Ok(still_locked(&taken, report)),
     };
-    let mask = lock.callers_mask();
     let terms = Terms {
         without: &[lock.as_fd()],
         leash: Leash::Tight,
-        around: Around::Waits { mask },
+        held: Some(lock.held()),
     };
     let warn = &mut |error: run::Error| report.complain(error.message());
     let ended = request.command.run(terms, warn);
     if let Err(error) = lock.release() {
         report.complain(error.message());
     }
-    run::hear_endings(mask);
+    drop(lock);
     Ok(ended?.into())
 }
 

@@ -11,6 +11,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::sys::errno;
+use crate::sys::held::HeldBack;
 use crate::sys::process::{self, Ends, Image, World};
 use crate::sys::signal::{self, Disposition, Set};
 
@@ -35,33 +36,22 @@ enum Place {
 }
 
 /// Under what terms a command runs.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct Terms<'a> {
     /// Descriptors that it does not inherit.
     pub without: &'a [BorrowedFd<'a>],
     /// What becomes of it when this process is killed.
     pub leash: Leash,
-    /// What becomes of signals before its start and after its end.
-    pub around: Around,
-}
-
-/// What becomes of a signal that comes while there is no command yet, or no longer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Around {
-    /// It is for us alone, and ends us if the caller lets it.
-    EndsUs,
-    /// There is something to undo before we end. So every signal has been blocked before that was done. What has come since
-    /// is passed on to the command; what comes after its end waits until it is undone, for [`hear_endings`].
-    Waits {
-        /// The mask before, which is the command's.
-        mask: Set,
-    },
+    /// The signals that the caller holds back until he has tidied up after the command. If one has come before the
+    /// command is started, it is not started; what comes after its end waits.
+    pub held: Option<&'a HeldBack>,
 }
 
 /// What becomes of a command when this process is killed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Leash {
     /// A signal that can be caught is passed on to it; after `SIGKILL` it goes on alone.
+    #[default]
     Loose,
     /// It is stopped, with all that it has left behind in our session, before the descriptors that it does not inherit are
     /// closed: so a lock that they hold outlasts the command.
@@ -129,18 +119,19 @@ impl Command {
         // With SIGCHLD ignored the kernel would keep the command's status to itself.
         let sigchld = signal::set_disposition(signal::number::CHLD, Disposition::Default);
         // From here on nothing can end us between the command's start and its end: whatever is sent waits for `relay`.
-        let before = signal::set_mask(Set::ALL);
-        let mask = match terms.around {
-            Around::EndsUs => before,
-            Around::Waits { mask } => mask,
-        };
-        // What came while we were at it is for us alone: there is no command yet. It ends us here or never.
-        if terms.around == Around::EndsUs && signal::pending().minus(mask) != Set::EMPTY {
-            signal::set_mask(mask);
-            signal::set_mask(Set::ALL);
+        let mask = signal::set_mask(Set::ALL);
+        // What came while we were at it is for us alone: there is no command yet. It ends us here or never, or when the
+        // caller lets it.
+        match terms.held {
+            Some(held) if held.came() => return Err(Error::Interrupted),
+            None if signal::pending().minus(mask) != Set::EMPTY => {
+                signal::set_mask(mask);
+                signal::set_mask(Set::ALL);
+            }
+            _ => {}
         }
         let world = World {
-            mask,
+            mask: terms.held.map_or(mask, HeldBack::mask),
             sigchld,
             without: terms.without,
             ends: match terms.leash {
@@ -152,8 +143,13 @@ impl Command {
             Leash::Loose => loose(&mut image, &world, warn),
             Leash::Tight => leash::run(&mut image, &world, warn),
         };
-        if terms.around == Around::EndsUs {
-            hear_endings(mask);
+        if terms.held.is_none() {
+            // What came after the command's end is for us alone again: Ctrl-C between two rounds of a loop ends the loop.
+            let endings = Set::of(signal::number::HUP)
+                .with(signal::number::INT)
+                .with(signal::number::QUIT)
+                .with(signal::number::TERM);
+            signal::unblock(endings.minus(mask));
         }
         ended.map_err(|problem| match problem {
             Problem::Fork(error) => Error::Fork(error),
@@ -177,15 +173,6 @@ impl Command {
             error,
         }
     }
-}
-
-/// After the command's end: what came since is for us alone again. Ctrl-C between two rounds of a loop ends the loop.
-pub fn hear_endings(mask: Set) {
-    let endings = Set::of(signal::number::HUP)
-        .with(signal::number::INT)
-        .with(signal::number::QUIT)
-        .with(signal::number::TERM);
-    signal::unblock(endings.minus(mask));
 }
 
 /// Runs it as our own child.
@@ -225,6 +212,8 @@ pub enum Ended {
 /// Why a command did not run as it should.
 #[derive(Debug)]
 pub enum Error {
+    /// A signal that the caller holds back has come before.
+    Interrupted,
     /// No process could be had for it.
     Fork(io::Error),
     /// It could not be executed.
@@ -251,6 +240,7 @@ impl Error {
     /// The message, in bytes, as names are.
     pub fn message(&self) -> OsString {
         match self {
+            Self::Interrupted => "interrupted before the command was started".into(),
             Self::Fork(error) => format!("fork failed: {}", errno::text(error)).into(),
             Self::Exec { name, error } => {
                 let mut message = OsString::from("failed to execute ");

@@ -89,9 +89,11 @@ impl<'a> Challenge<'a> {
                 // The original was faster.
                 Err(Errno::NOENT) => Found::Changing,
                 Err(error) => {
-                    return Err(Error::Remove {
+                    return Err(Error::File {
+                        deed: "remove lock file",
                         path: self.path.to_owned(),
                         error: error.into(),
+                        hint: None,
                     });
                 }
             },
