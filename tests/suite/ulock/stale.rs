@@ -1,5 +1,7 @@
 //! Locks that were left behind, and those that were not.
 
+use std::os::unix::fs::MetadataExt;
+
 use super::*;
 use crate::lab::live::End;
 
@@ -123,10 +125,17 @@ fn a_writer_who_was_stopped_until_his_lock_was_taken_over_begins_again() {
     let mut late = lab.start(late);
     late.hears("reads");
     lab.sh("ulock lock").expect_code(0);
+    let inode = || {
+        std::fs::metadata(lab.file("lock"))
+            .expect("it is there")
+            .ino()
+    };
+    let others = inode();
     reader.let_go();
     late.let_go();
     writer.signal(libc::SIGCONT);
-    // Nobody reads any more, but the lock is another's: it waits for that, and takes it when it is too old.
+    // Nobody reads any more, but the lock is another's: it waits for that, and takes it over when it is too old.
     assert_eq!(writer.end(), End::Exited(0));
+    assert_ne!(inode(), others);
     lab.has_only(&["counter", "lock"]);
 }
