@@ -43,7 +43,7 @@ impl<R> Program<R> {
                 report.complain(usage.message());
                 match self.page.on_misuse {
                     OnMisuse::ReferToHelp => report.refer_to_help(),
-                    OnMisuse::ShowForms => report.complain_in_full(&self.page.usage()),
+                    OnMisuse::ShowForms => report.complain_in_full(self.page.usage()),
                 }
                 Exit::Status(self.statuses.usage)
             }

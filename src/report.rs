@@ -45,8 +45,8 @@ impl Report {
     }
 
     /// Whole lines on standard error, without the name in front.
-    pub fn complain_in_full(&self, lines: &str) {
-        let _ = stdio::write_all(Stream::Error, lines.as_bytes());
+    pub fn complain_in_full(&self, lines: impl AsRef<OsStr>) {
+        let _ = stdio::write_all(Stream::Error, lines.as_ref().as_bytes());
     }
 
     /// Where a user who got the words wrong finds the right ones.

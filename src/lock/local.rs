@@ -4,6 +4,7 @@
 //! cluster file systems) other machines change files behind its back, and whoever waits for that has to look again and
 //! again. The list is one of what is known to be local: a file system that nobody has heard of is not.
 
+use std::ffi::OsStr;
 use std::os::fd::AsFd;
 
 /// Who can change the files of a file system.
@@ -19,6 +20,11 @@ impl Locality {
     /// fstatfs(2) – of the file system that this file is on.
     pub(super) fn of(file: impl AsFd) -> Self {
         rustix::fs::fstatfs(file).map_or(Self::Remote, |stat| Self::of_magic(stat.f_type as u32))
+    }
+
+    /// statfs(2) – of the file system that this path leads to.
+    pub(super) fn at(path: &OsStr) -> Self {
+        rustix::fs::statfs(path).map_or(Self::Remote, |stat| Self::of_magic(stat.f_type as u32))
     }
 
     /// Of the file system with this magic number. All of them have 32 bits; the field has more or less, with a sign or

@@ -6,7 +6,7 @@
 pub mod descriptor;
 pub mod file;
 mod flock;
-#[allow(dead_code)] // Whoever waits for files to come and go is on the way.
+pub mod link;
 mod local;
 pub mod name;
 mod ofd;
@@ -147,6 +147,17 @@ pub enum Error {
         /// What the system says.
         error: io::Error,
     },
+    /// Something else could not be done with a file.
+    File {
+        /// What: `link to`.
+        deed: &'static str,
+        /// Its path.
+        path: OsString,
+        /// What the system says.
+        error: io::Error,
+        /// What would be right, where that is known.
+        hint: Option<&'static str>,
+    },
     /// No timer for the time limit.
     Timer(io::Error),
     /// The file that names resources cannot be read or says something odd.
@@ -226,6 +237,23 @@ impl Error {
                 message.push(name);
                 message.push(": ");
                 message.push(errno::text(error));
+            }
+            Self::File {
+                deed,
+                path,
+                error,
+                hint,
+            } => {
+                message.push("cannot ");
+                message.push(deed);
+                message.push(" ");
+                message.push(path);
+                message.push(": ");
+                message.push(errno::text(error));
+                if let Some(hint) = hint {
+                    message.push(": ");
+                    message.push(hint);
+                }
             }
             Self::Timer(error) => {
                 message.push("cannot set up timer: ");

@@ -4,6 +4,7 @@ pub mod flock;
 pub mod loto;
 pub mod me_only;
 pub mod runlock;
+pub mod ulock;
 
 use std::ffi::OsString;
 

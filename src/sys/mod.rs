@@ -7,6 +7,7 @@
 pub mod args;
 pub mod errno;
 pub mod fd;
+pub mod held;
 pub mod ofd;
 pub mod process;
 pub mod signal;

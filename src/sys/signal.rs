@@ -5,6 +5,7 @@
 
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 
 use rustix::process::Pid;
@@ -184,6 +185,30 @@ fn take(set: Set, time: *const libc::timespec) -> io::Result<Arrival> {
     })
 }
 
+/// signalfd(2) – a descriptor that can be read, in the eyes of poll(2), while one of these is pending. All must be
+/// blocked.
+///
+/// # Errors
+///
+/// `EMFILE`, `ENFILE`, `ENOMEM`, `ENODEV`.
+pub fn descriptor(set: Set) -> io::Result<OwnedFd> {
+    // SAFETY: a set of the size said; −1 asks for a new descriptor.
+    let fd = unsafe {
+        libc::syscall(
+            libc::SYS_signalfd4,
+            -1,
+            &raw const set.0,
+            SET_SIZE,
+            libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
+        )
+    };
+    if fd == -1 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: new, open, and nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
+}
+
 /// kill(2) – sends a signal to a process.
 ///
 /// # Errors
@@ -231,10 +256,25 @@ pub fn set_disposition(signal: i32, disposition: Disposition) -> Disposition {
     let mut before = action;
     // SAFETY: two actions; neither disposition runs code of ours.
     unsafe { libc::sigaction(signal, &raw const action, &raw mut before) };
-    if before.sa_sigaction == libc::SIG_IGN {
-        Disposition::Ignore
-    } else {
-        Disposition::Default
+    Disposition::of(before)
+}
+
+/// sigaction(2) – the disposition as it is.
+pub fn disposition(signal: i32) -> Disposition {
+    // SAFETY: all zeroes is a valid `sigaction`: the default disposition, no flags.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: no new action, and a place for the one that there is.
+    unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
+    Disposition::of(action)
+}
+
+impl Disposition {
+    fn of(action: libc::sigaction) -> Self {
+        if action.sa_sigaction == libc::SIG_IGN {
+            Self::Ignore
+        } else {
+            Self::Default
+        }
     }
 }
 

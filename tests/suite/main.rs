@@ -32,6 +32,7 @@ mod running;
 mod signals;
 mod storm;
 mod terminal;
+mod ulock;
 mod values;
 mod verbose;
 mod waiting;

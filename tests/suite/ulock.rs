@@ -1,0 +1,264 @@
+//! `ulock`: locks made of hard links. What its forms do, how they end, and what they leave behind.
+
+mod old;
+mod refused;
+mod stale;
+mod storm;
+mod waiting;
+
+use crate::lab::inherit::{Inherit, signal_set};
+use crate::lab::kernel::{naps, status_field};
+use crate::lab::live::Live;
+use crate::lab::{Lab, wait_until};
+
+impl Lab {
+    /// Starts a script to talk with.
+    #[track_caller]
+    fn start_sh(&self, script: &str) -> Live {
+        let mut shell = self.command("sh");
+        shell.args(["-c", script]);
+        self.start(shell)
+    }
+
+    /// Starts `ulock` with these words, and comes back when it waits in the kernel for a file to change.
+    #[track_caller]
+    fn waiting_ulock(&self, words: &[&str]) -> Live {
+        let mut command = self.command("ulock");
+        command.args(words);
+        self.waiting(command)
+    }
+
+    /// The same for a command that becomes `ulock`.
+    #[track_caller]
+    fn waiting(&self, command: std::process::Command) -> Live {
+        let live = self.start(command);
+        wait_until("it waits in the kernel", || waits(live.pid()));
+        live
+    }
+
+    /// Starts a reader who reads until told to let go.
+    #[track_caller]
+    fn reader(&self) -> Live {
+        let mut reader = self.command("ulock");
+        reader.args(["-r", "lock", "counter", "echo reads; read x; exit 0"]);
+        let mut reader = self.start(reader);
+        reader.hears("reads");
+        reader
+    }
+
+    /// Asserts that there is nothing in the lab but this.
+    #[track_caller]
+    fn has_only(&self, names: &[&str]) {
+        assert_eq!(self.names(), names);
+    }
+}
+
+/// Whether a process watches a file and sleeps.
+fn waits(pid: i32) -> bool {
+    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fdinfo")) else {
+        return false;
+    };
+    let watches = descriptors.filter_map(Result::ok).any(|descriptor| {
+        std::fs::read_to_string(descriptor.path()).is_ok_and(|info| info.contains("inotify wd:"))
+    });
+    watches && status_field(pid, "State").starts_with('S')
+}
+
+#[test]
+fn the_exclusive_section_of_the_page_is_exclusive() {
+    Lab::new()
+        .sh(r#"
+            cat >other.sh <<\END
+            if ulock --timeout=0 lock; then echo in; rm -f lock; else echo out; fi
+END
+            if ulock lock; then
+                sh other.sh
+                rm -f lock
+            fi
+            sh other.sh"#)
+        .expect_out("out\nin\n")
+        .expect_err("")
+        .expect_code(0);
+}
+
+#[test]
+fn the_writer_and_the_reader_of_the_page_take_turns() {
+    let lab = Lab::new();
+    lab.sh(r#"
+        echo old >master
+        cat >writelock.sh <<\END
+        if ulock -w lock counter; then
+            echo new >master.new
+            ulock -r --timeout=0 lock counter cat master || echo no reader
+            mv master.new master
+            rm -f lock
+        fi
+END
+        ulock -r lock counter cat master
+        sh writelock.sh
+        ulock -r lock counter cat master"#)
+        .expect_out("old\nno reader\nnew\n")
+        .expect_err("")
+        .expect_code(0);
+    lab.has_only(&["counter", "master", "writelock.sh"]);
+}
+
+#[test]
+fn readers_share_and_writers_are_alone() {
+    let lab = Lab::new();
+    lab.sh("ulock -r lock counter 'ulock -r --timeout=0 lock counter echo both'")
+        .expect_out("both\n")
+        .expect_code(0);
+    lab.sh("ulock -r lock counter 'ulock -w --timeout=0 lock counter; echo $?'")
+        .expect_out("1\n");
+    lab.sh("ulock -w lock counter; ulock -w --timeout=0 lock counter; echo $?")
+        .expect_out("1\n");
+    lab.sh("ulock --timeout=0 -r lock counter echo never")
+        .expect_out("")
+        .expect_err("")
+        .expect_code(1);
+    lab.sh("rm lock; ulock -w lock && stat -c %h lock counter")
+        .expect_out("1\n1\n");
+    lab.has_only(&["counter", "lock"]);
+}
+
+#[test]
+fn without_a_counter_a_writer_does_not_ask_for_readers() {
+    let lab = Lab::new();
+    lab.sh("ulock -r lock counter 'ulock -w --timeout=0 lock; echo $?'")
+        .expect_out("0\n");
+    lab.has_only(&["counter", "lock"]);
+}
+
+#[test]
+fn the_words_of_the_command_are_a_line_of_shell_and_its_options_its_own() {
+    let lab = Lab::new();
+    for (words, said) in [
+        (&["echo a; echo b"][..], "a\nb\n"),
+        (&["echo", "a  b", "&&", "echo", "c"], "a b\nc\n"),
+        (&["echo", "-r", "--timeout=0", "-w"], "-r --timeout=0 -w\n"),
+    ] {
+        let mut command = lab.command("ulock");
+        command.args(["-r", "lock", "counter"]).args(words);
+        lab.finish(command).expect_out(said).expect_code(0);
+    }
+    lab.sh("mkdir d; echo found >d/f; ulock -r lock counter grep -r -w found d")
+        .expect_out("d/f:found\n");
+    // By /bin/sh, whatever the user's own shell is.
+    lab.sh("SHELL=/bin/false ulock -r lock counter echo run")
+        .expect_out("run\n");
+}
+
+#[test]
+fn a_command_that_fails_leaves_its_link_and_says_so() {
+    for (line, status) in [
+        ("false", 1),
+        ("exit 42", 42),
+        ("no-such-command 2>/dev/null", 127),
+        ("kill -9 $$", 137),
+        ("kill -15 $$", 143),
+    ] {
+        let lab = Lab::new();
+        let mut command = lab.command("ulock");
+        command.args(["-r", "lock", "counter", line]);
+        let outcome = lab.finish(command).expect_code(status).expect_out("");
+        let names = lab.names();
+        let left = names[0].to_str().expect("a name");
+        assert_eq!(names[1..], ["counter"], "{left}");
+        assert_eq!(
+            outcome.err(),
+            format!("Error(282)[ulock] : command '{line}' failed, file './{left}' is left.\n")
+        );
+        // It keeps writers out until somebody has looked after it.
+        lab.sh(format!(
+            "[ counter -ef {left} ] || exit 9; ulock -w --timeout=0 lock counter; echo $?
+             rm {left}; ulock -w --timeout=0 lock counter"
+        ))
+        .expect_out("1\n")
+        .expect_code(0);
+    }
+}
+
+#[test]
+fn a_link_that_was_left_is_no_other_readers() {
+    let lab = Lab::new();
+    // The same process number twice, as far as ulock can see: its own is what the name is made of.
+    lab.sh("ulock -r lock counter false; for n in 0 1 2; do
+                cp -l counter .fdlock.$(uname -n).$$.$n; done
+            exec ulock -r lock counter 'stat -c %h counter; exit 0'")
+        .expect_out("6\n")
+        .expect_code(0);
+    lab.sh("stat -c %h counter").expect_out("5\n");
+}
+
+#[test]
+fn the_command_gets_the_callers_world() {
+    let lab = Lab::new();
+    let blocked = signal_set([libc::SIGINT, libc::SIGUSR1, 40]);
+    let make = |command: &mut std::process::Command| {
+        command.ignoring([libc::SIGHUP, libc::SIGTERM, 41]);
+        command.blocking(blocked);
+    };
+    let mut direct = lab.command("probe");
+    make(direct.args(["world", "world"]));
+    let (direct, _) = lab.world_of(direct);
+    assert!(direct.contains(&format!("SigBlk {blocked:016x}\n")));
+    let mut under = lab.command("ulock");
+    make(under.args(["-r", "lock", "counter", "exec probe world world"]));
+    let (under, _) = lab.world_of(under);
+    let known = |world: &str| -> Vec<String> {
+        let lines = world.lines().filter(|line| !line.contains(" pipe:"));
+        lines.map(str::to_owned).collect()
+    };
+    assert_eq!(known(&under), known(&direct));
+}
+
+#[test]
+fn what_is_made_is_made_beside_the_lock_and_the_counter() {
+    let lab = Lab::new();
+    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else {
+        return;
+    };
+    let elsewhere = elsewhere.path().display();
+    // No link leads from one file system to another.
+    for (lock, counter) in [
+        (format!("{elsewhere}/lock"), format!("{elsewhere}/counter")),
+        (format!("{elsewhere}/lock"), "counter".to_owned()),
+        ("lock".to_owned(), format!("{elsewhere}/counter2")),
+    ] {
+        lab.sh(format!(
+            "ulock {lock} && rm {lock} && ulock -w {lock} {counter} && rm {lock} &&
+             ulock -r {lock} {counter} stat -c %h {counter} && ls -A {elsewhere}"
+        ))
+        .expect_err("")
+        .expect_code(0);
+    }
+    lab.sh(format!("ls -A {elsewhere}"))
+        .expect_out("counter\ncounter2\n");
+    lab.has_only(&["counter"]);
+}
+
+#[test]
+fn what_is_made_is_for_all_as_far_as_the_umask_goes() {
+    let lab = Lab::new();
+    lab.sh("umask 027; ulock -w lock counter; stat -c %a lock counter")
+        .expect_out("640\n640\n");
+    lab.sh("rm lock counter; umask 0; ulock -w lock counter; stat -c %a lock counter")
+        .expect_out("666\n666\n");
+}
+
+#[test]
+fn names_are_bytes() {
+    let lab = Lab::new();
+    let mut command = lab.command("ulock");
+    command.args(["-r", "lock", "counter", "false"].map(std::ffi::OsString::from));
+    command.arg(crate::lab::word(b"\xff"));
+    let outcome = lab.finish(command).expect_code(1);
+    let said = b"Error(282)[ulock] : command 'false \xff' failed, file './";
+    assert!(outcome.stderr.starts_with(said), "{outcome:?}");
+    let mut command = lab.command("ulock");
+    command.arg(crate::lab::word(b"\xfe/lock"));
+    let outcome = lab.finish(command).expect_code(1);
+    let said = b"ulock: cannot create lock file \xfe/lock: No such file or directory\n";
+    assert_eq!(outcome.stderr, said);
+}

@@ -1,0 +1,110 @@
+//! When there is no lock: one line that says why, and status 1.
+
+use crate::lab::{Lab, installed};
+
+#[track_caller]
+fn refused(lab: &Lab, words: &[&str], message: &str) {
+    let mut command = lab.command("ulock");
+    command.args(words);
+    lab.finish(command)
+        .expect_err(&format!("ulock: {message}\n"))
+        .expect_out("")
+        .expect_code(1);
+}
+
+#[test]
+fn where_there_can_be_no_lock_or_counter_it_says_why() {
+    let lab = Lab::new();
+    std::fs::create_dir(lab.file("d")).expect("a folder");
+    std::os::unix::fs::symlink("nowhere", lab.file("dangling")).expect("a symbolic link");
+    let run = ["echo", "never"];
+    for (words, message) in [
+        (
+            &["no/lock"][..],
+            "cannot create lock file no/lock: No such file or directory",
+        ),
+        (&["d"], "cannot open lock file d: Is a directory"),
+        (
+            &["-w", "lock", "d"],
+            "cannot open lock file d: Is a directory",
+        ),
+        (
+            &["-w", "lock", "no/counter"],
+            "cannot create lock file no/counter: No such file or directory",
+        ),
+        (
+            &["-w", "lock", "dangling"],
+            "cannot open lock file dangling: No such file or directory",
+        ),
+        (
+            &["-r", "lock", "d"],
+            "cannot open lock file d: Is a directory",
+        ),
+        (
+            &["-r", "lock", "/proc/self/status"],
+            "cannot link to /proc/self/status: No such file or directory",
+        ),
+    ] {
+        let run = if words[0] == "-r" { &run[..] } else { &[] };
+        refused(&lab, &[words, run].concat(), message);
+        lab.has_only(&["d", "dangling"]);
+    }
+}
+
+#[test]
+fn a_folder_that_is_nobodys_to_write_to_is_named() {
+    let lab = Lab::new();
+    let script = "mkdir d; chmod 555 d; ulock d/lock; echo $?; ulock -w lock d/counter; echo $?";
+    if let Some(command) = lab.powerless(script) {
+        lab.finish(command).expect_out("1\n1\n").expect_err(
+            "ulock: cannot create lock file d/lock: Permission denied\n\
+             ulock: cannot create lock file d/counter: Permission denied\n",
+        );
+        lab.has_only(&["d"]);
+    }
+}
+
+#[test]
+fn a_counter_of_somebody_elses_must_be_readable_and_writable() {
+    let lab = Lab::new();
+    let protected = std::fs::read("/proc/sys/fs/protected_hardlinks").is_ok_and(|it| it == b"1\n");
+    if !protected || !rustix::process::geteuid().is_root() || !installed("setpriv") {
+        return;
+    }
+    lab.sh("chmod 777 .; : >counter; chmod 644 counter")
+        .expect_code(0);
+    let theirs = "setpriv --reuid=12345 --clear-groups ulock -r lock counter echo reads";
+    lab.sh(theirs).expect_out("").expect_code(1).expect_err(
+        "ulock: cannot link to counter: Operation not permitted: it is somebody else's, and must be one that \
+         you can read and write (fs.protected_hardlinks)\n",
+    );
+    lab.has_only(&["counter"]);
+    lab.sh(format!("chmod 666 counter; {theirs}"))
+        .expect_out("reads\n")
+        .expect_code(0);
+}
+
+#[test]
+fn a_symbolic_link_leads_to_the_counter() {
+    let lab = Lab::new();
+    lab.sh("ulock -w lock counter; rm lock; ln -s counter other
+            ulock -r lock other 'stat -c %h counter; ulock -w --timeout=0 lock counter; echo $?'")
+        .expect_out("2\n1\n");
+    lab.has_only(&["counter", "other"]);
+}
+
+#[test]
+fn wrong_words_show_the_forms() {
+    let lab = Lab::new();
+    for words in [&[][..], &["-r", "l"], &["-w", "-r", "l", "c", "x"]] {
+        let mut command = lab.command("ulock");
+        command.args(words);
+        let outcome = lab.finish(command).expect_code(1);
+        let said = outcome.err();
+        assert!(
+            said.starts_with("ulock: ") && said.lines().count() == 4,
+            "{said}"
+        );
+    }
+    lab.has_only(&[]);
+}

@@ -1,0 +1,104 @@
+//! Everything at once: writers, readers, those who use no counter and old scripts count under one lock, while holders
+//! are killed and leave it behind. The count must be exact, and nobody may hang.
+
+use std::fs::{self, OpenOptions};
+use std::os::fd::AsFd;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::lab::Lab;
+use crate::lab::dice::{Dice, size_and_seed};
+use crate::lab::live::{over, ready, send};
+
+/// One step, in two writes so that whoever comes in between sees it.
+const STEP: &str = r#"read a b <count; [ "$a" = "$b" ] || echo "torn: $a $b" >&2
+    n=$((a + 1)); printf %s $n >count; printf ' %s\n' $n >>count; echo $n >>journal"#;
+
+/// What a reader does.
+const LOOK: &str = r#"read a b <count; [ "$a" = "$b" ] || echo "torn: $a $b" >&2"#;
+
+struct Storm<'l> {
+    lab: &'l Lab,
+    deadline: Instant,
+}
+
+impl Storm<'_> {
+    fn spawn(&self, script: &str) -> Child {
+        let complaints = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.lab.file("complaints"));
+        let mut shell: Command = self.lab.command("sh");
+        shell
+            .args(["-c", script])
+            .stdin(Stdio::piped())
+            .stderr(complaints.expect("a file"));
+        shell.spawn().expect("it starts")
+    }
+
+    /// Its status, or `None` when it was killed.
+    fn end(&self, child: &mut Child) -> Option<i32> {
+        if !ready(&[over(child).as_fd()], self.deadline)[0] {
+            send(-(child.id() as i32), libc::SIGKILL);
+            panic!("hung: {child:?}");
+        }
+        child.wait().expect("our child").code()
+    }
+
+    /// So many rounds of a script.
+    fn repeat(&self, rounds: u64, script: &str) {
+        let script = format!("i=0; while [ $i -lt {rounds} ]; do i=$((i + 1)); {script}; done");
+        assert_eq!(self.end(&mut self.spawn(&script)), Some(0), "{script}");
+    }
+
+    /// Those who wait for the lock or hold it, and are killed. Whoever holds it leaves it behind.
+    fn die(&self, mut dice: Dice, rounds: u64) {
+        for _ in 0..rounds {
+            let words = ["lock", "-w lock counter", "-w lock"][dice.below(3) as usize];
+            let mut child = self.spawn(&format!("ulock --invalid=2 {words} && read x"));
+            dice.dawdle();
+            send(-(child.id() as i32), libc::SIGKILL);
+            assert_eq!(self.end(&mut child), None);
+        }
+        // At least one leaves it behind for sure.
+        let mut child = self.spawn("ulock --invalid=2 lock && kill -9 $$");
+        assert_eq!(self.end(&mut child), None);
+    }
+}
+
+#[test]
+fn the_count_is_exact_while_locks_are_left_behind() {
+    let lab = Lab::new();
+    let (size, seed) = size_and_seed();
+    for (name, text) in [("count", "0 0\n"), ("journal", ""), ("complaints", "")] {
+        fs::write(lab.file(name), text).expect("a file");
+    }
+    let storm = &Storm {
+        lab: &lab,
+        deadline: Instant::now() + Duration::from_secs(60 + 60 * size),
+    };
+    let rounds = 15 * size;
+    let write = format!("ulock --invalid=2 -w lock counter || exit 9; {STEP}; rm -f lock");
+    let read = format!("ulock --invalid=2 -r lock counter '{LOOK}' || exit 9");
+    let old = format!(
+        ": >tmp.$$; until ln tmp.$$ lock 2>/dev/null; do sleep 0.01; done; rm tmp.$$
+         until [ \"$(stat -c %h counter)\" = 1 ]; do sleep 0.01; done; {STEP}; rm -f lock"
+    );
+    lab.sh("ulock -w lock counter; rm lock").expect_code(0);
+    std::thread::scope(|scope| {
+        for script in [&write, &write, &write, &write, &read, &read, &read, &old] {
+            scope.spawn(move || storm.repeat(rounds, script));
+        }
+        for one in 0..2 {
+            scope.spawn(move || storm.die(Dice(seed ^ (one << 50)), 4 * size));
+        }
+    });
+    let said = |name| fs::read_to_string(lab.file(name)).expect("it was written");
+    assert_eq!(said("complaints"), "");
+    let steps = 5 * rounds;
+    let journal: String = (1..=steps).map(|step| format!("{step}\n")).collect();
+    assert_eq!(said("journal"), journal);
+    assert_eq!(said("count"), format!("{steps} {steps}\n"));
+    lab.sh("ulock --invalid=2 -w lock counter && stat -c %h counter")
+        .expect_out("1\n");
+}
