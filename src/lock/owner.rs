@@ -55,7 +55,7 @@ enum Origin {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Finding {
     /// The process lives.
-    Lives,
+    Lives(Pid),
     /// The process is dead.
     Dead(Pid),
     /// The process cannot be seen from here. While it lives it holds a lock of flock(2) on the file, which can.
@@ -111,7 +111,7 @@ impl Here {
                 }
                 match look(pid) {
                     Process::Lives { start: None } => Finding::AskTheLock(pid),
-                    Process::Lives { start } if start == Some(life.start) => Finding::Lives,
+                    Process::Lives { start } if start == Some(life.start) => Finding::Lives(pid),
                     _ => Finding::Dead(pid),
                 }
             }
@@ -127,7 +127,7 @@ impl Here {
             // Our own id was somebody else's before us.
             _ if pid == self.pid => Finding::Dead(pid),
             _ => match look(pid) {
-                Process::Lives { .. } => Finding::Lives,
+                Process::Lives { .. } => Finding::Lives(pid),
                 Process::Gone => Finding::Dead(pid),
             },
         }

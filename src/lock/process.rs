@@ -5,6 +5,8 @@ use std::fs;
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid, test_kill_process};
 
+use crate::sys::signal::{Set, number};
+
 /// What is known of a process id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Process {
@@ -40,6 +42,40 @@ pub(super) fn look(pid: Pid) -> Process {
         None => Process::Lives { start: None },
         Some(line) => parse(&line),
     }
+}
+
+/// Whether a process that was there a moment ago has ended, is ending, or has been sent a `SIGKILL`: `kill -9` returns
+/// before its victim is gone.
+pub(super) fn is_doomed(pid: Pid) -> bool {
+    let read = |name| fs::read_to_string(format!("/proc/{}/{name}", pid.as_raw_nonzero()));
+    let (Ok(stat), Ok(status)) = (read("stat"), read("status")) else {
+        return is_gone(pid);
+    };
+    parse(stat.as_bytes()) == Process::Gone || is_exiting(&stat) || is_being_killed(&status)
+}
+
+/// `PF_EXITING` among the flags, the 9th field.
+fn is_exiting(stat: &str) -> bool {
+    let fields = stat.rsplit(')').next().unwrap_or_default();
+    let flags = fields.split_ascii_whitespace().nth(6);
+    flags
+        .and_then(|flags| flags.parse::<u64>().ok())
+        .is_some_and(|flags| flags & 0x4 != 0)
+}
+
+/// `SIGKILL` is pending.
+fn is_being_killed(status: &str) -> bool {
+    let pending = |line: &str| {
+        let set = line
+            .strip_prefix("SigPnd:")
+            .or(line.strip_prefix("ShdPnd:"))?;
+        u64::from_str_radix(set.trim(), 16).ok()
+    };
+    let set = status
+        .lines()
+        .filter_map(pending)
+        .fold(0, |all, set| all | set);
+    Set::from_bits(set).has(number::KILL)
 }
 
 /// When this process was started.
@@ -111,6 +147,17 @@ mod tests {
             assert_eq!(parse(line(state, 1).as_bytes()), Process::Gone);
             assert_ne!(parse(line(state, 2).as_bytes()), Process::Gone);
         }
+    }
+
+    #[test]
+    fn who_has_been_killed_is_doomed_before_he_is_gone() {
+        assert!(!is_doomed(getpid()));
+        assert!(is_doomed(Pid::from_raw(i32::MAX).expect("a number")));
+        let exiting = line("R", 1).replace("4194560", "4194564");
+        assert!(is_exiting(&exiting) && !is_exiting(&line("R", 1)));
+        let pending = |set: &str| format!("Name:\tx\nSigPnd:\t{set}\nShdPnd:\t0000000000000000\n");
+        assert!(is_being_killed(&pending("0000000000000100")));
+        assert!(!is_being_killed(&pending("0000000000004200")));
     }
 
     #[test]

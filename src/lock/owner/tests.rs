@@ -76,10 +76,10 @@ fn without_proc_there_is_the_pid_alone() {
 #[test]
 fn a_process_lives_if_it_was_started_when_the_file_says() {
     for locality in BOTH {
-        assert_eq!(judge(other(""), locality, LIVES), Finding::Lives);
+        assert_eq!(judge(other(""), locality, LIVES), Finding::Lives(pid(42)));
         // Whatever the machine is called by now.
         let renamed = judge(other("host=web2"), locality, LIVES);
-        assert_eq!(renamed, Finding::Lives);
+        assert_eq!(renamed, Finding::Lives(pid(42)));
         assert_eq!(judge(other(""), locality, Process::Gone), DEAD());
     }
 }
@@ -125,7 +125,7 @@ fn what_another_machine_made_cannot_be_judged() {
     for locality in BOTH {
         let found = here().judge(b"42:web2\n", locality, nobody_is_asked);
         assert_eq!(found, elsewhere("web2"));
-        assert_eq!(judge("42:web1\n", locality, LIVES), Finding::Lives);
+        assert_eq!(judge("42:web1\n", locality, LIVES), Finding::Lives(pid(42)));
         assert_eq!(judge("42:web1\n", locality, Process::Gone), DEAD());
     }
 }
@@ -140,9 +140,12 @@ fn the_originals_file_is_judged_by_the_pid() {
         "42\nstart=1 boot=b-0\n",
         "42\nstart=x pidns=7 boot=b-1 host=web1\n",
     ] {
-        assert_eq!(judge(text, Locality::Local, LIVES), Finding::Lives);
+        assert_eq!(judge(text, Locality::Local, LIVES), Finding::Lives(pid(42)));
         let unseen = Process::Lives { start: None };
-        assert_eq!(judge(text, Locality::Remote, unseen), Finding::Lives);
+        assert_eq!(
+            judge(text, Locality::Remote, unseen),
+            Finding::Lives(pid(42))
+        );
         assert_eq!(judge(text, Locality::Local, Process::Gone), DEAD());
     }
 }

@@ -69,7 +69,7 @@ impl<'a> Challenge<'a> {
                 }),
             },
             // Its keeper is about to drop the lock, or others are about to break it.
-            (_, Finding::Dead(_)) => match self.lock(file.as_fd(), &self.deadline)? {
+            (_, finding) if is_over(&finding) => match self.lock(file.as_fd(), &self.deadline)? {
                 Answer::Granted => Ok(Found::Changing),
                 _ => Ok(Found::Lock(Taken::Held)),
             },
@@ -97,7 +97,7 @@ impl<'a> Challenge<'a> {
                     });
                 }
             },
-            Finding::Lives => Found::Lock(Taken::Held),
+            Finding::Lives(_) => Found::Lock(Taken::Held),
             Finding::Elsewhere { pid, host } => Found::Lock(perhaps(Some((pid, host)))),
             Finding::Nobody => Found::Lock(perhaps(None)),
         })
@@ -197,4 +197,13 @@ impl<'a> Challenge<'a> {
 fn wants_writing(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw_os_error);
     matches!(code, Some(Errno::BADF | Errno::IO))
+}
+
+/// Whether the owner is dead, or as good as dead: killed, so that he does nothing any more, but not quite gone.
+fn is_over(finding: &Finding) -> bool {
+    match finding {
+        Finding::Dead(_) => true,
+        Finding::Lives(pid) => process::is_doomed(*pid),
+        _ => false,
+    }
 }

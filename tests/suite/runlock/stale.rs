@@ -5,6 +5,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::process::Stdio;
 
 use super::STILL_LOCKED;
+use crate::lab::inherit::Inherit;
 use crate::lab::kernel::{status_field, waiters};
 use crate::lab::live::{End, Live};
 use crate::lab::{Lab, Outcome, wait_until};
@@ -383,5 +384,39 @@ fn one_of_many_who_break_a_lock_gets_it() {
         wanted.extend([unlocked.trim_end(), "won"]);
         assert_eq!(rush(&lab, crowd), wanted);
         assert_eq!(lab.names(), ["gate"]);
+    }
+}
+
+/// Puts the process that is executed on one processor.
+fn on_one_processor(command: &mut std::process::Command) {
+    command.before_exec(|| {
+        let mut one = rustix::thread::CpuSet::new();
+        let all = rustix::thread::sched_getaffinity(None)?;
+        let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu));
+        one.set(first.expect("a processor"));
+        Ok(rustix::thread::sched_setaffinity(None, &one)?)
+    });
+}
+
+#[test]
+fn a_lock_is_broken_as_soon_as_its_owner_has_been_killed_though_he_is_not_gone_yet() {
+    let lab = Lab::new();
+    // Somebody who keeps the owner's processor from him, so that it takes him a while to die.
+    let mut busy = lab.command("sh");
+    on_one_processor(busy.args(["-c", "echo busy; while :; do :; done"]));
+    let mut busy = lab.start(busy);
+    busy.hears("busy");
+    for _ in 0..5 {
+        let mut owner = lab.runlock(&["sh", "-c", "echo ready; read x"]);
+        on_one_processor(&mut owner);
+        owner.before_exec(|| {
+            rustix::process::nice(19)?;
+            Ok(())
+        });
+        let mut owner = lab.start(owner);
+        owner.comes_to("ready");
+        owner.signal(libc::SIGKILL);
+        lab.finish(lab.runlock(&["echo", "in"])).expect_out("in\n");
+        assert_eq!(owner.end(), End::Killed(libc::SIGKILL));
     }
 }
