@@ -5,7 +5,8 @@ use std::os::fd::AsFd;
 use std::time::Duration;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps, UTIME_NOW,
+    AtFlags, CWD, FileType, Stat, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps,
+    UTIME_NOW,
 };
 use rustix::io::Errno;
 
@@ -78,6 +79,25 @@ impl From<Statx> for Seen {
     }
 }
 
+#[allow(clippy::unnecessary_cast)] // Their widths differ between processors.
+impl From<Stat> for Seen {
+    fn from(stat: Stat) -> Self {
+        let moment = |seconds, nanos| Moment { seconds, nanos };
+        Self {
+            id: (
+                rustix::fs::major(stat.st_dev as u64),
+                rustix::fs::minor(stat.st_dev as u64),
+                stat.st_ino as u64,
+            ),
+            links: stat.st_nlink as u64,
+            changed: moment(stat.st_ctime as i64, stat.st_ctime_nsec as u32),
+            written: moment(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+            owner: stat.st_uid,
+            kind: FileType::from_raw_mode(stat.st_mode),
+        }
+    }
+}
+
 /// The open file.
 ///
 /// # Errors
@@ -107,8 +127,12 @@ pub(super) fn through(path: &OsStr) -> Result<Seen, Errno> {
 
 /// `AT_STATX_FORCE_SYNC`: an NFS client answers stat(2) from what it was told some seconds ago.
 fn statx(folder: impl AsFd, path: &OsStr, flags: AtFlags) -> Result<Seen, Errno> {
-    let flags = flags | AtFlags::STATX_FORCE_SYNC;
-    rustix::fs::statx(folder, path, flags, StatxFlags::BASIC_STATS).map(Seen::from)
+    let sync = flags | AtFlags::STATX_FORCE_SYNC;
+    match rustix::fs::statx(&folder, path, sync, StatxFlags::BASIC_STATS) {
+        // Before Linux 4.11, and in sandboxes that have not heard of it.
+        Err(Errno::NOSYS) => rustix::fs::statat(folder, path, flags).map(Seen::from),
+        other => other.map(Seen::from),
+    }
 }
 
 const NOW: Timestamps = Timestamps {
@@ -178,6 +202,19 @@ mod tests {
         let (made, now) = (moment(1000, 900_000_000), moment(1010, 0));
         let left = now.left_of(limit, made).expect("it is not old");
         assert_eq!(left, Duration::new(50, 900_000_001));
+    }
+
+    #[test]
+    fn the_old_call_sees_what_the_new_one_sees() {
+        let file = tempfile::tempfile().expect("a file");
+        let old = Seen::from(rustix::fs::fstat(&file).expect("it is open"));
+        let new = of(&file).expect("it is open");
+        assert_eq!(
+            (old.id, old.links, old.owner),
+            (new.id, new.links, new.owner)
+        );
+        assert_eq!((old.changed, old.written), (new.changed, new.written));
+        assert_eq!(old.kind, new.kind);
     }
 
     #[test]

@@ -53,10 +53,13 @@ fn an_old_lock_is_taken_over_without_any_waiting() {
 #[test]
 fn where_names_cannot_be_exchanged_it_is_taken_over_as_well() {
     let lab = Lab::new();
-    for error in ["EINVAL", "ENOSYS"] {
-        let inject = format!("inject=renameat2:error={error}");
+    for inject in [
+        "inject=renameat2:error=EINVAL",
+        "inject=renameat2:error=ENOSYS",
+        "inject=renameat2:error=ENOSYS inject=statx:error=ENOSYS",
+    ] {
         let words = ["--invalid=0.1", "lock"];
-        let Some(thief) = lab.injected_into("ulock", "", &inject, &words) else {
+        let Some(thief) = lab.injected_into("ulock", "", inject, &words) else {
             return;
         };
         lab.sh(": >lock").expect_code(0);
@@ -96,6 +99,31 @@ fn of_many_thieves_one_wins() {
             ends[1..].iter().all(|end| *end == End::Exited(1)),
             "{ends:?}"
         );
+        lab.has_only(&["lock"]);
+    }
+}
+
+#[test]
+fn a_thief_who_was_held_up_does_not_win_as_well() {
+    for inject in [
+        "inject=renameat2:delay_enter=1s",
+        "inject=renameat2:error=EINVAL inject=rename,renameat:delay_enter=1s",
+    ] {
+        let lab = Lab::new();
+        let words = ["--timeout=0", "--invalid=2", "lock"];
+        let Some(late) = lab.injected_into("ulock", "", inject, &words) else {
+            return;
+        };
+        leave(&lab);
+        let mut late = lab.start(late);
+        // He has looked at the age and made the file that he is about to put in the lock's place.
+        wait_until("he is about to take over", || lab.names().len() == 2);
+        let other = lab.sh("ulock --timeout=0 --invalid=2 lock").code();
+        let won = [late.end(), End::Exited(other)]
+            .iter()
+            .filter(|end| **end == End::Exited(0))
+            .count();
+        assert_eq!(won, 1, "{inject}: the other's status: {other}");
         lab.has_only(&["lock"]);
     }
 }

@@ -227,7 +227,7 @@ fn a_signal_between_the_lock_and_the_command_leaves_neither_lock_nor_link() {
 fn a_signal_after_the_commands_end_leaves_no_link() {
     let lab = Lab::new();
     let words = ["-r", "lock", "counter", "echo", "done"];
-    let inject = "inject=unlinkat,unlink:signal=TERM:when=2";
+    let inject = "inject=waitid:signal=TERM";
     if let Some(ulock) = lab.injected_into("ulock", "", inject, &words) {
         lab.finish(ulock)
             .expect_out("done\n")
