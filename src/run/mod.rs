@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::BorrowedFd;
 
 use crate::sys::errno;
-use crate::sys::held::HeldBack;
+use crate::sys::held::{HeldBack, REQUESTS};
 use crate::sys::process::{self, Ends, Image, World};
 use crate::sys::signal::{self, Disposition, Set};
 
@@ -143,13 +143,12 @@ impl Command {
             Leash::Loose => loose(&mut image, &world, warn),
             Leash::Tight => leash::run(&mut image, &world, warn),
         };
-        if terms.held.is_none() {
-            // What came after the command's end is for us alone again: Ctrl-C between two rounds of a loop ends the loop.
-            let endings = Set::of(signal::number::HUP)
-                .with(signal::number::INT)
-                .with(signal::number::QUIT)
-                .with(signal::number::TERM);
-            signal::unblock(endings.minus(mask));
+        // What came after the command's end is for us alone again: Ctrl-C between two rounds of a loop ends the loop.
+        match terms.held {
+            Some(held) => held.only_requests(),
+            None => {
+                signal::unblock(REQUESTS.minus(mask));
+            }
         }
         ended.map_err(|problem| match problem {
             Problem::Fork(error) => Error::Fork(error),

@@ -1,5 +1,6 @@
 //! Signals that wait until this process has tidied up.
 
+use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -20,11 +21,17 @@ const ENDINGS: Set = Set::of(libc::SIGHUP)
     .with(libc::SIGIO)
     .with(libc::SIGPWR);
 
+/// Those of them that tell a program to stop, and mean nothing else.
+pub const REQUESTS: Set = Set::of(libc::SIGHUP)
+    .with(libc::SIGINT)
+    .with(libc::SIGQUIT)
+    .with(libc::SIGTERM);
+
 /// All signals that would end this process, held back: they take effect when this is dropped. So what is declared after
 /// it is tidied up before the process dies, and dies of the signal as it should.
 #[derive(Debug)]
 pub struct HeldBack {
-    held: Set,
+    held: Cell<Set>,
     mask: Set,
 }
 
@@ -34,7 +41,7 @@ impl HeldBack {
         let real_time = (34..=64).fold(ENDINGS, Set::with);
         let mask = signal::block(real_time);
         Self {
-            held: real_time.minus(mask),
+            held: Cell::new(real_time.minus(mask)),
             mask,
         }
     }
@@ -48,7 +55,7 @@ impl HeldBack {
     /// even so, and is forgotten here.
     pub fn came(&self) -> bool {
         let pending = signal::pending();
-        let here = |signal: &i32| self.held.has(*signal) && pending.has(*signal);
+        let here = |signal: &i32| self.held.get().has(*signal) && pending.has(*signal);
         (1..=64).filter(here).any(|signal| {
             let deadly = signal::disposition(signal) != Disposition::Ignore;
             if !deadly {
@@ -64,7 +71,12 @@ impl HeldBack {
     ///
     /// `EMFILE`, `ENFILE`, `ENOMEM`, `ENODEV`.
     pub fn descriptor(&self) -> io::Result<OwnedFd> {
-        signal::descriptor(self.held)
+        signal::descriptor(self.held.get())
+    }
+
+    /// From here on only requests to stop can end this process: there is a result that the others must not take away.
+    pub fn only_requests(&self) {
+        self.held.set(REQUESTS.minus(self.mask));
     }
 
     /// They wait until the process has exited: whatever comes from here on comes too late.
@@ -75,7 +87,7 @@ impl HeldBack {
 
 impl Drop for HeldBack {
     fn drop(&mut self) {
-        signal::unblock(self.held);
+        signal::unblock(self.held.get());
     }
 }
 

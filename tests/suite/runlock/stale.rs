@@ -6,8 +6,8 @@ use std::process::Stdio;
 
 use super::STILL_LOCKED;
 use crate::lab::inherit::Inherit;
-use crate::lab::kernel::{status_field, waiters};
-use crate::lab::live::{End, Live};
+use crate::lab::kernel::{runs, status_field, waiters};
+use crate::lab::live::{End, Live, send};
 use crate::lab::{Lab, Outcome, wait_until};
 
 /// Beyond what the kernel gives to any process.
@@ -92,16 +92,15 @@ fn a_dead_ones_lock_is_broken_at_once() {
 }
 
 #[test]
-fn the_lock_of_a_runlock_that_was_killed_is_broken_at_once() {
+fn the_lock_of_a_runlock_that_was_killed_is_broken_as_soon_as_its_command_is_put_down() {
     let lab = Lab::new();
     for _ in 0..20 {
-        // Somebody who has to be put down first.
-        let mut killed =
-            lab.start(lab.runlock(&["sh", "-c", "trap '' TERM; echo held; read x; :"]));
-        killed.hears("held");
+        let mut killed = lab.start(lab.runlock(&["sh", "-c", "trap '' TERM; echo $$; read x; :"]));
+        let command: i32 = killed.line().parse().expect("a pid");
         let pid = killed.pid();
         killed.murder();
         lab.is_to_be_had(&unlocked(pid));
+        assert!(!runs(command));
     }
 }
 
@@ -331,7 +330,52 @@ fn where_a_lock_wants_a_file_that_can_be_written_a_dead_ones_is_broken_all_the_s
     // Somebody who is alive is seen at the second request.
     lab.lock_file(&ours(1, 1, "pidns=1"));
     let _holder = lab.hold(&[], "l.lock");
+    let changed =
+        || std::fs::metadata(lab.file("l.lock")).map(|stat| (stat.ctime(), stat.ctime_nsec()));
+    let before = changed().expect("it is there");
     locked(run());
+    assert_eq!(changed().expect("it is there"), before);
+}
+
+#[test]
+fn what_has_taken_the_place_of_a_dead_ones_lock_meanwhile_is_not_removed() {
+    let lab = Lab::new();
+    lab.lock_file(&format!("{NOBODY}\n"));
+    // It stands still between opening the file and looking into it.
+    let inject = "inject=?open,openat:signal=STOP:when=1";
+    let Some(runlock) = lab.injected_into("runlock", "l.lock", inject, &["l", "echo", "ran"])
+    else {
+        return;
+    };
+    let mut late = lab.start(runlock);
+    let mut pid = None;
+    wait_until("it has opened the file", || {
+        pid = only_child(late.pid()).filter(|pid| has_open(*pid, &lab.file("l.lock")));
+        pid.is_some()
+    });
+    lab.is_to_be_had(&unlocked(NOBODY));
+    let _holder = lab.hold_runlock();
+    wait_until("it ends", || {
+        send(pid.expect("its child"), libc::SIGCONT);
+        !runs(late.pid())
+    });
+    late.hears(STILL_LOCKED.trim_end());
+    assert_eq!(late.end(), End::Exited(0));
+    lab.is_still_locked("");
+}
+
+fn only_child(pid: i32) -> Option<i32> {
+    let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    children.ok()?.trim().parse().ok()
+}
+
+fn has_open(pid: i32, file: &std::path::Path) -> bool {
+    let Ok(open) = std::fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return false;
+    };
+    let wanted = std::fs::canonicalize(file).expect("it is there");
+    open.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok())
+        .any(|path| path == wanted)
 }
 
 /// So many processes find one file at the same time, and those who get the lock keep it until everybody has said whether he

@@ -62,6 +62,9 @@ impl Storm<'_> {
             assert!(Instant::now() < self.deadline, "the lock is never free");
             let mut child = self.spawn(STEP);
             if dice.below(3) == 0 {
+                // From before its main to after its command's end.
+                dice.dawdle();
+                dice.dawdle();
                 dice.dawdle();
                 let _ = child.kill();
             }
