@@ -28,14 +28,13 @@ use rustix::process::{Pid, WaitOptions};
 
 use super::relay::{End, News, Relay};
 use super::{Ended, Error, Problem};
+use crate::sys::held::REQUESTS;
 use crate::sys::process::{self, Image, Shared, World};
 use crate::sys::signal::{self, Set, number};
+use crate::sys::stat::Stat;
 
 /// The keeper's name for ps(1). Not ours: who says `pkill -9 loto` means us, and the keeper is to survive it.
 const NAME: &std::ffi::CStr = c"lock-keeper";
-
-/// Signals that tell a program to stop.
-const ENDINGS: [i32; 4] = [number::HUP, number::INT, number::QUIT, number::TERM];
 
 /// Starts a keeper, which starts the command, and waits for the end of both. Every signal must be blocked.
 pub(super) fn run(
@@ -206,7 +205,7 @@ impl Keeper {
                 put_down();
                 return Ok(());
             }
-            if ENDINGS.contains(&arrival.signal) {
+            if REQUESTS.has(arrival.signal) {
                 signal = arrival.signal;
                 told.clear();
             }
@@ -220,8 +219,8 @@ impl Keeper {
 fn told_to_stop(relay: &Relay, end: End) -> Option<i32> {
     let died_of =
         |signal: i32| end == End::Killed(signal) || end == End::Exited(128 + signal as u8);
-    ENDINGS
-        .into_iter()
+    (1..=31)
+        .filter(|signal| REQUESTS.has(*signal))
         .find(|signal| relay.was_sent(*signal) && (died_of(*signal) || *signal == number::TERM))
 }
 
@@ -275,32 +274,19 @@ fn status(pid: Pid, field: &str) -> Option<String> {
 /// Our children in our session, those included that have ended and were not waited for.
 fn left_behind() -> Vec<Pid> {
     let us = rustix::process::getpid().as_raw_nonzero().get();
-    let Ok(session) = rustix::process::getsid(None) else {
+    let (Ok(session), Ok(processes)) = (rustix::process::getsid(None), fs::read_dir("/proc"))
+    else {
         return Vec::new();
     };
-    let Ok(processes) = fs::read_dir("/proc") else {
-        return Vec::new();
-    };
+    let session = session.as_raw_nonzero().get();
     let number = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
     processes
         .filter_map(number)
         .filter_map(Pid::from_raw)
         .filter(|pid| {
-            let file = format!("/proc/{}/stat", pid.as_raw_nonzero());
-            let stat = fs::read(file).unwrap_or_default();
-            family(&stat) == Some((us, session.as_raw_nonzero().get()))
+            Stat::of(*pid).is_some_and(|stat| stat.parent == us && stat.session == session)
         })
         .collect()
-}
-
-/// Parent and session from a line of `/proc/PID/stat`, in which the name may be anything, parentheses and all.
-fn family(stat: &[u8]) -> Option<(i32, i32)> {
-    let behind_name = stat.iter().rposition(|byte| *byte == b')')? + 1;
-    let rest = std::str::from_utf8(&stat[behind_name..]).ok()?;
-    let mut fields = rest.split_whitespace();
-    let parent = fields.nth(1)?.parse().ok()?;
-    let session = fields.nth(1)?.parse().ok()?;
-    Some((parent, session))
 }
 
 #[cfg(test)]
@@ -320,13 +306,5 @@ mod tests {
             assert_eq!(Outcome::decode(outcome.encode()), Some(outcome));
         }
         assert_eq!(Outcome::decode(0), None);
-    }
-
-    #[test]
-    fn a_process_may_have_any_name() {
-        let line = b"42 (a) b (c) S 7 42 9 0 -1 4194560 1 2";
-        assert_eq!(family(line), Some((7, 9)));
-        assert_eq!(family(b"42 (gone"), None);
-        assert_eq!(family(b""), None);
     }
 }

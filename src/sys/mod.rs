@@ -11,6 +11,7 @@ pub mod held;
 pub mod ofd;
 pub mod process;
 pub mod signal;
+pub mod stat;
 pub mod stdio;
 pub mod timer;
 pub mod watcher;

@@ -214,6 +214,12 @@ fn a_signal_between_the_making_of_the_file_and_the_command_leaves_nothing() {
             assert!(lab.names().is_empty(), "{call}: {:?}", lab.names());
         }
     }
+    // When there is a result, only a request to stop takes it away.
+    let inject = "inject=?unlink,?unlinkat:signal=USR1";
+    let late = lab.injected_into("runlock", "", inject, &["l", "echo", "ran"]);
+    if let Some(command) = late {
+        lab.finish(command).expect_code(0).expect_out("ran\n");
+    }
 }
 
 #[test]
