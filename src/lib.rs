@@ -1,4 +1,4 @@
-//! Advisory locks for shell scripts: the library behind the `flock` program.
+//! Advisory locks for shell scripts: the library behind `flock` and four older tools.
 //!
 //! Data flows one way, and every layer imports only from those above it in this list:
 //!
