@@ -1,6 +1,7 @@
 //! Running a command under a lock: it sees the world as the caller left it, gets the signals that are sent to us, and
 //! we end as it does.
 
+mod family;
 mod leash;
 mod program;
 mod relay;
@@ -124,6 +125,7 @@ impl Command {
             mask,
             sigchld,
             without: terms.without,
+            number: None,
             ends: match terms.leash {
                 Leash::Loose => Ends::ByItself,
                 Leash::Tight => Ends::WithItsParent,
