@@ -14,7 +14,7 @@
 //!   before the command has.)
 //! * The command ends by itself: what it leaves behind goes on, and is nobody's business.
 //!
-//! What made a session of its own, as daemons do, does not count as left behind. The command itself never is: it is killed
+//! What made a session of its own, as daemons do, does not count as left behind. The command itself does: it is killed
 //! and waited for whatever its session (`loto … -- setsid job`).
 //!
 //! Things that nobody can help: if the whole group is killed in one call (`timeout -s KILL`), all of it does nothing any
