@@ -33,6 +33,30 @@ pub fn acquire(path: &OsStr, kind: Kind, mode: Mode, deadline: &Deadline) -> Res
     })
 }
 
+/// The same for one file only, which is known: `None` as soon as another one is opened at the path. That one is never
+/// waited for.
+///
+/// # Errors
+///
+/// As for [`acquire`].
+pub(super) fn acquire_if(
+    path: &OsStr,
+    wanted: Id,
+    kind: Kind,
+    mode: Mode,
+    deadline: &Deadline,
+) -> Result<Option<Grant>, Error> {
+    let mut is_another = false;
+    let grant = acquire_by(path, kind, mode, |fd| {
+        is_another = rustix::fs::fstat(fd).as_ref().map(id) != Ok(wanted);
+        if is_another {
+            return Ok(Answer::Conflict);
+        }
+        super::acquire(fd, kind, mode, deadline)
+    })?;
+    Ok((!is_another).then_some(grant))
+}
+
 fn acquire_by(
     path: &OsStr,
     kind: Kind,
@@ -87,15 +111,6 @@ fn acquire_by(
 pub(super) fn identify(path: &OsStr) -> Result<Id, Error> {
     let (_, stat) = open(path, OFlags::RDONLY).map_err(|why| why.at(path, OFlags::RDONLY))?;
     Ok(id(&stat))
-}
-
-/// What makes the file of a descriptor itself.
-///
-/// # Errors
-///
-/// Those of fstat(2).
-pub(super) fn id_of(fd: BorrowedFd<'_>) -> io::Result<Id> {
-    Ok(id(&rustix::fs::fstat(fd)?))
 }
 
 /// Whether the path leads to anything that could be opened, as far as can be seen.

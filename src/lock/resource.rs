@@ -16,7 +16,7 @@ const PREFIX: &str = "/var/lock/loto.";
 /// Resources that everybody has.
 const KNOWN: [&str; 2] = ["cpu", "net"];
 
-/// The resources that there are, and their lock files.
+/// The resources that there are, and their lock files. Of several of one name the last one counts.
 #[derive(Debug, Default)]
 pub struct Resources(Vec<(OsString, OsString)>);
 
@@ -45,14 +45,16 @@ impl Resources {
 
     /// The lock file that a word means: that of the resource of this name, or else the word itself.
     pub fn file<'a>(&'a self, word: &'a OsStr) -> &'a OsStr {
-        let found = self.0.iter().find(|(name, _)| name == word);
+        let found = self.0.iter().rfind(|(name, _)| name == word);
         found.map_or(word, |(_, file)| file)
     }
 }
 
-/// What the lines say, the last one about a name first, before what is known anyway.
+/// What is known anyway, then what the lines say.
 fn parse(text: &[u8]) -> Result<Resources, String> {
-    let mut resources = Vec::new();
+    let mut resources = KNOWN
+        .map(|name| (name.into(), default_file(name.as_bytes())))
+        .to_vec();
     for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
         let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
         let line = line.trim_ascii();
@@ -70,9 +72,8 @@ fn parse(text: &[u8]) -> Result<Resources, String> {
             [b'/', ..] => OsString::from_vec(path.to_vec()),
             _ => return Err(format!("line {number}: the path must begin with a slash")),
         };
-        resources.insert(0, (OsString::from_vec(name.to_vec()), file));
+        resources.push((OsString::from_vec(name.to_vec()), file));
     }
-    resources.extend(KNOWN.map(|name| (name.into(), default_file(name.as_bytes()))));
     Ok(Resources(resources))
 }
 

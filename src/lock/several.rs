@@ -1,7 +1,6 @@
 //! Several locks at once.
 
 use std::ffi::{OsStr, OsString};
-use std::os::fd::AsFd;
 
 use super::{Answer, Deadline, Error, Grant, Guard, Kind, Mode, file};
 
@@ -14,9 +13,10 @@ pub type Grants<'a> = Result<Vec<Guard>, (Answer, &'a OsStr)>;
 ///
 /// *The race:* two who want the same locks, each in an order of his own, could each get one and wait for ever for the
 /// other. So they are taken in the order of device and inode, which is the same for everybody whatever the paths. That of
-/// a path is known only once it is open, and another file may be there by the time that it is locked: if so, what we hold
-/// is out of order, and we drop all of it and begin again, within the same deadline. Whoever waits holds only what comes
-/// before what he waits for; so there is no circle.
+/// a path is known only once it is open, and another file may be there by the time that it is locked, one that comes
+/// before those that we hold, or is one of them. So it is asked for only if it is still the one that we know; if not, we
+/// drop all that we hold and begin again, within the same deadline. Whoever waits holds only what comes before what he
+/// waits for; so there is no circle.
 ///
 /// # Errors
 ///
@@ -37,32 +37,32 @@ pub fn acquire<'a>(
         files.dedup_by_key(|(id, _)| *id);
         let mut guards = Vec::with_capacity(files.len());
         for (id, path) in files {
-            let guard = match one(path, kind, mode, deadline, waits)? {
-                Ok(guard) => guard,
-                Err(answer) => return Ok(Err((answer, path))),
-            };
-            if file::id_of(guard.as_fd()).ok() != Some(id) {
-                continue 'again;
+            match one(path, id, kind, mode, deadline, waits)? {
+                Some(Ok(guard)) => guards.push(guard),
+                Some(Err(answer)) => return Ok(Err((answer, path))),
+                None => continue 'again,
             }
-            guards.push(guard);
         }
         return Ok(Ok(guards));
     }
 }
 
+/// `None` when another file than `id` is at the path by now.
 fn one(
     path: &OsStr,
+    id: file::Id,
     kind: Kind,
     mode: Mode,
     deadline: &Deadline,
     waits: &mut dyn FnMut(&OsStr),
-) -> Result<Grant, Error> {
-    let grant = file::acquire(path, kind, mode, &Deadline::Now)?;
-    if grant.is_ok() || matches!(deadline, Deadline::Now) {
-        return Ok(grant);
+) -> Result<Option<Grant>, Error> {
+    match file::acquire_if(path, id, kind, mode, &Deadline::Now)? {
+        Some(Err(_)) if !matches!(deadline, Deadline::Now) => {
+            waits(path);
+            file::acquire_if(path, id, kind, mode, deadline)
+        }
+        answer => Ok(answer),
     }
-    waits(path);
-    file::acquire(path, kind, mode, deadline)
 }
 
 #[cfg(test)]
@@ -168,5 +168,64 @@ mod tests {
         let grants = acquire(&paths, Kind::Flock, Mode::Exclusive, &deadline, &mut waits);
         assert_eq!(grants.expect("no error").expect("its turn").len(), 2);
         assert!(holder.is_none() && other.is_none());
+    }
+    /// Files, the one with the lowest number first.
+    fn in_order<const N: usize>(path: impl Fn(&str) -> OsString) -> [OsString; N] {
+        let mut names = std::array::from_fn(|number| path(&number.to_string()));
+        for name in &names {
+            fs::write(name, "").expect("a file");
+        }
+        names.sort_by_key(|name| fs::metadata(name).expect("it is there").ino());
+        names
+    }
+
+    /// Waits for the first of two files, which is held; in the meantime `change` does something to the second.
+    fn change_second_while_waiting_for_first(
+        paths: &[OsString; 2],
+        change: impl Fn(),
+        mut waits_again: impl FnMut(&OsStr),
+    ) -> usize {
+        let holder = take(&paths[..1], &Deadline::Now).expect("free");
+        let mut holder = Some(holder);
+        let mut waits = |name: &OsStr| match holder.take() {
+            Some(_) => change(),
+            None => waits_again(name),
+        };
+        let deadline = Wait::Forever.begin();
+        let grants = acquire(paths, Kind::Flock, Mode::Exclusive, &deadline, &mut waits);
+        grants.expect("no error").expect("its turn").len()
+    }
+
+    #[test]
+    fn nobody_waits_out_of_order_when_a_file_is_replaced_by_an_earlier_one() {
+        let (_folder, path) = scratch();
+        let [new, first, second] = in_order(path);
+        let mut other = Some(take(std::slice::from_ref(&new), &Deadline::Now).expect("free"));
+        let locks = change_second_while_waiting_for_first(
+            &[first.clone(), second.clone()],
+            || fs::rename(&new, &second).expect("it is there"),
+            |name| {
+                assert_eq!(name, second);
+                let one = take(std::slice::from_ref(&first), &Deadline::Now);
+                assert!(one.is_ok(), "the later one is held");
+                other.take();
+            },
+        );
+        assert_eq!(locks, 2);
+    }
+
+    #[test]
+    fn nobody_waits_for_himself_when_two_files_become_one() {
+        let (_folder, path) = scratch();
+        let [first, second] = in_order(path);
+        let become_one = || {
+            fs::remove_file(&second).expect("it is there");
+            fs::hard_link(&first, &second).expect("a link");
+        };
+        let paths = [first.clone(), second.clone()];
+        let locks = change_second_while_waiting_for_first(&paths, become_one, |_| {
+            panic!("everything is free")
+        });
+        assert_eq!(locks, 1);
     }
 }

@@ -10,10 +10,12 @@
 //! * We are told to stop, and the command ends: what it leaves behind is told the same and waited for, unless it ignores
 //!   that signal. (`sh -c 'a; b'` dies of `SIGTERM` at once, and leaves `a` running.)
 //! * The keeper is killed: the kernel kills the command, and we do the rest, where we can be the adoptive parent: not if
-//!   there were children before, which could not be told apart from what is left behind.
+//!   there were children before, which could not be told apart from what is left behind. (Then the lock may go a moment
+//!   before the command has.)
 //! * The command ends by itself: what it leaves behind goes on, and is nobody's business.
 //!
-//! What made a session of its own, as daemons do, does not count as left behind.
+//! What made a session of its own, as daemons do, does not count as left behind. The command itself does: it is killed
+//! and waited for whatever its session (`loto … -- setsid job`).
 //!
 //! Things that nobody can help: if the whole group is killed in one call (`timeout -s KILL`), all of it does nothing any
 //! more, but the lock may go a moment before the last of it has; if we and the keeper are killed together and nobody else,
@@ -21,20 +23,19 @@
 //! be killed, so the keeper waits for it.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::io;
 
 use rustix::process::{Pid, WaitOptions};
 
-use super::relay::{End, News, Relay};
+use super::family::{ignores, is_called, left_behind, may_be_stopped};
+use super::relay::{self, End, News, Relay};
 use super::{Ended, Error, Problem};
 use crate::sys::held::REQUESTS;
 use crate::sys::process::{self, Image, Shared, World};
-use crate::sys::signal::{self, Set, number};
-use crate::sys::stat::Stat;
+use crate::sys::signal::{self, Origin, Set, number};
 
 /// The keeper's name for ps(1). Not ours: who says `pkill -9 loto` means us, and the keeper is to survive it.
-const NAME: &std::ffi::CStr = c"lock-keeper";
+const NAME: &str = "lock-keeper";
 
 /// Starts a keeper, which starts the command, and waits for the end of both. Every signal must be blocked.
 pub(super) fn run(
@@ -46,7 +47,11 @@ pub(super) fn run(
     let adopts = process::has_no_children() && process::adopt_orphans();
     let us = rustix::process::getpid();
     let keeper = process::branch(|| {
-        let outcome = keep(us, image, world, warn);
+        let world = World {
+            number: Some(&result),
+            ..*world
+        };
+        let outcome = keep(us, image, &world, warn);
         result.set(outcome.encode());
         0
     });
@@ -62,14 +67,14 @@ pub(super) fn run(
         Some(Outcome::Lost(error)) => Err(Problem::Wait(io::Error::from_raw_os_error(error))),
         None => {
             if adopts {
-                put_down();
+                put_down(Pid::from_raw(result.get() as i32));
             }
             Ok(relay.judge(end))
         }
     }
 }
 
-/// What the keeper has to tell us.
+/// What the keeper has to tell us, in the place where the command has left its number before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Outcome {
     Ended(End),
@@ -79,7 +84,7 @@ enum Outcome {
 }
 
 impl Outcome {
-    /// As a number that is not zero.
+    /// As a number that is no process's.
     fn encode(self) -> u64 {
         let (kind, value) = match self {
             Self::Ended(End::Exited(status)) => (1, i32::from(status)),
@@ -112,19 +117,22 @@ fn keep(master: Pid, image: &mut Image, world: &World<'_>, warn: &mut dyn FnMut(
     process::adopt_orphans();
     // Of all signals it is SIGCONT, so that a keeper that is stopped hears it.
     process::signal_at_parents_end(number::CONT);
-    let keeper = Keeper { master };
-    if keeper.is_alone() {
+    if process::is_orphan_of(master) {
         return Outcome::Lost(0);
     }
     let child = match process::start(image, world) {
         Ok(child) => child,
         Err(error) => return Outcome::NotForked(code(error)),
     };
-    let mut relay = Relay::new(child.pid, signal::pending());
-    let end = match keeper.watch(&mut relay, child.pid, warn) {
+    let mut keeper = Keeper {
+        master,
+        command: child.pid,
+        relay: Relay::new(child.pid, signal::pending()).under(master),
+    };
+    let end = match keeper.watch(warn) {
         Ok(end) => end,
         Err(error) => {
-            put_down();
+            put_down(Some(child.pid));
             return Outcome::Lost(code(error));
         }
     };
@@ -137,43 +145,39 @@ fn keep(master: Pid, image: &mut Image, world: &World<'_>, warn: &mut dyn FnMut(
 struct Keeper {
     /// Who the command must not outlive.
     master: Pid,
+    command: Pid,
+    relay: Relay,
 }
 
 impl Keeper {
-    /// *The race:* the master's end against our asking for a signal at that moment. It is asked for first, and then who our
-    /// parent is: one that ended before is no longer that.
     fn is_alone(&self) -> bool {
-        rustix::process::getppid() != Some(self.master)
+        process::is_orphan_of(self.master)
     }
 
     /// Looks after the command, and after what it leaves behind if it was told to stop.
-    fn watch(
-        &self,
-        relay: &mut Relay,
-        command: Pid,
-        warn: &mut dyn FnMut(Error),
-    ) -> io::Result<End> {
+    fn watch(&mut self, warn: &mut dyn FnMut(Error)) -> io::Result<End> {
         let end = loop {
             let arrival = signal::wait(Set::ALL)?;
             if self.is_alone() {
-                put_down();
+                put_down(Some(self.command));
                 return Ok(End::Killed(number::KILL));
             }
             if arrival.signal == number::CHLD {
-                bury_others(command);
+                bury_others(self.command);
             }
-            if let News::Ended(end) = relay.take(arrival, warn)? {
+            if let News::Ended(end) = self.relay.take(arrival, warn)? {
                 break end;
             }
         };
-        if let Some(signal) = told_to_stop(relay, end) {
+        if let Some(signal) = told_to_stop(&self.relay, end) {
             self.stop_what_is_left(signal)?;
         }
         Ok(end)
     }
 
     /// Sends what is left behind the signal by which the command was told to stop, and waits for its end; further signals
-    /// of that kind are passed on.
+    /// of that kind are passed on. What the keys of the terminal send has reached all of our group already: a second Ctrl-C
+    /// tells many programs to drop everything. Ctrl-Z stops us too, so that the shell sees it.
     ///
     /// *The race:* what is left may end, or itself leave something behind, at any moment. What it leaves behind becomes our
     /// child before its own end is told; so we look again after every `SIGCHLD`, until there is nobody left. One `SIGCHLD`
@@ -182,32 +186,39 @@ impl Keeper {
     fn stop_what_is_left(&self, stop: i32) -> io::Result<()> {
         let mut told = BTreeSet::new();
         let mut signal = stop;
+        let mut by_key = self.relay.was_shared(stop);
         loop {
             bury_all();
             let left = left_behind();
             let left = left.iter().filter(|child| !ignores(**child, stop));
             let left = left.copied().collect::<Vec<_>>();
-            if left.is_empty() {
+            let Some(first) = left.first().copied() else {
                 return Ok(());
-            }
+            };
             told.retain(|pid| left.iter().any(|child| child.as_raw_nonzero() == *pid));
             for child in left {
-                if told.insert(child.as_raw_nonzero()) {
+                if told.insert(child.as_raw_nonzero()) && !(by_key && has_keys(signal, child)) {
                     // In vain if it runs with other rights; then it is waited for.
                     let _ = signal::send(child, signal);
-                    if is_stopped(child) {
+                    if may_be_stopped(child) {
                         let _ = signal::send(child, number::CONT);
                     }
                 }
             }
             let arrival = signal::wait(Set::ALL)?;
             if self.is_alone() {
-                put_down();
+                put_down(None);
                 return Ok(());
             }
-            if REQUESTS.has(arrival.signal) {
+            if REQUESTS.contains(&arrival.signal) {
                 signal = arrival.signal;
+                by_key = arrival.origin == Origin::Kernel;
                 told.clear();
+            }
+            if arrival.signal == number::TSTP && arrival.origin == Origin::Kernel {
+                relay::stop(number::TSTP, first, || {
+                    Ok(self.is_alone() || process::ended_child().is_some())
+                })?;
             }
         }
     }
@@ -219,22 +230,43 @@ impl Keeper {
 fn told_to_stop(relay: &Relay, end: End) -> Option<i32> {
     let died_of =
         |signal: i32| end == End::Killed(signal) || end == End::Exited(128 + signal as u8);
-    (1..=31)
-        .filter(|signal| REQUESTS.has(*signal))
+    REQUESTS
+        .into_iter()
         .find(|signal| relay.was_sent(*signal) && (died_of(*signal) || *signal == number::TERM))
 }
 
-/// Kills everything that is left behind, and waits until it is gone: what it leaves behind in turn is ours by then.
-fn put_down() {
+/// Whether a process gets this signal when it is typed at our terminal, as we do.
+fn has_keys(signal: i32, pid: Pid) -> bool {
+    matches!(signal, number::INT | number::QUIT)
+        && rustix::process::getpgid(Some(pid)) == Ok(rustix::process::getpgrp())
+}
+
+/// Kills the command, if it has not been waited for, and everything that is left behind, and waits until it is gone: what
+/// that leaves behind in turn is ours by then.
+///
+/// A keeper among them belongs to a program with a lock of its own, which was killed: it does this very thing, and its
+/// lock lasts until it has. So it is waited for, and woken if it is stopped. A command that is not yet one, because it has
+/// still to be executed, looks like a keeper, but is none.
+fn put_down(command: Option<Pid>) {
     loop {
-        let left = left_behind();
-        if left.is_empty() {
+        let command = command.filter(|pid| process::is_child(*pid));
+        let mut left = left_behind();
+        left.retain(|child| Some(*child) != command);
+        if left.is_empty() && command.is_none() {
             return;
         }
         for child in &left {
-            let _ = signal::send(*child, number::KILL);
+            let signal = if is_called(*child, NAME) {
+                number::CONT
+            } else {
+                number::KILL
+            };
+            let _ = signal::send(*child, signal);
         }
-        for child in left {
+        if let Some(command) = command {
+            let _ = signal::send(command, number::KILL);
+        }
+        for child in left.into_iter().chain(command) {
             // Not interrupted, as every signal is blocked.
             let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
         }
@@ -250,43 +282,6 @@ fn bury_others(command: Pid) {
 
 fn bury_all() {
     while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
-}
-
-/// Whether a process is deaf to the signal: whoever is started with `nohup`, or in the background of a script, is meant
-/// to go on.
-fn ignores(pid: Pid, signal: i32) -> bool {
-    status(pid, "SigIgn:")
-        .and_then(|set| u64::from_str_radix(&set, 16).ok())
-        .is_some_and(|set| Set::from_bits(set).has(signal))
-}
-
-fn is_stopped(pid: Pid) -> bool {
-    status(pid, "State:").is_some_and(|state| state.starts_with('T'))
-}
-
-/// A field of `/proc/PID/status`.
-fn status(pid: Pid, field: &str) -> Option<String> {
-    let text = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
-    let value = text.lines().find_map(|line| line.strip_prefix(field))?;
-    Some(value.trim().to_owned())
-}
-
-/// Our children in our session, those included that have ended and were not waited for.
-fn left_behind() -> Vec<Pid> {
-    let us = rustix::process::getpid().as_raw_nonzero().get();
-    let (Ok(session), Ok(processes)) = (rustix::process::getsid(None), fs::read_dir("/proc"))
-    else {
-        return Vec::new();
-    };
-    let session = session.as_raw_nonzero().get();
-    let number = |entry: io::Result<fs::DirEntry>| entry.ok()?.file_name().to_str()?.parse().ok();
-    processes
-        .filter_map(number)
-        .filter_map(Pid::from_raw)
-        .filter(|pid| {
-            Stat::of(*pid).is_some_and(|stat| stat.parent == us && stat.session == session)
-        })
-        .collect()
 }
 
 #[cfg(test)]

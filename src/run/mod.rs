@@ -1,6 +1,7 @@
 //! Running a command under a lock: it sees the world as the caller left it, gets the signals that are sent to us, and
 //! we end as it does.
 
+mod family;
 mod leash;
 mod program;
 mod relay;
@@ -134,6 +135,7 @@ impl Command {
             mask: terms.held.map_or(mask, HeldBack::mask),
             sigchld,
             without: terms.without,
+            number: None,
             ends: match terms.leash {
                 Leash::Loose => Ends::ByItself,
                 Leash::Tight => Ends::WithItsParent,
@@ -147,7 +149,7 @@ impl Command {
         match terms.held {
             Some(held) => held.only_requests(),
             None => {
-                signal::unblock(REQUESTS.minus(mask));
+                signal::unblock(Set::of_all(&REQUESTS).minus(mask));
             }
         }
         ended.map_err(|problem| match problem {

@@ -10,6 +10,7 @@ use rustix::process::{Pid, Resource, WaitId, WaitIdOptions, WaitIdStatus};
 
 use super::terminal::Foreground;
 use super::{Ended, Error};
+use crate::sys::process;
 use crate::sys::signal::{self, Arrival, Origin, Set, number};
 use crate::sys::watcher::Watcher;
 
@@ -20,7 +21,11 @@ pub(super) struct Relay {
     early: Set,
     /// What has been sent to us.
     sent: Set,
+    /// What of that was last sent to the command by the same hand: by the terminal, to our whole group.
+    shared: Set,
     state: State,
+    /// Who would continue us: when it is gone, we do not stop.
+    master: Option<Pid>,
 }
 
 /// How a process ended.
@@ -59,7 +64,17 @@ impl Relay {
             command,
             early,
             sent: Set::EMPTY,
+            shared: Set::EMPTY,
             state: State::Runs,
+            master: None,
+        }
+    }
+
+    /// For a process that is of no use without this parent of its, and gets `SIGCONT` when it ends.
+    pub(super) fn under(self, master: Pid) -> Self {
+        Self {
+            master: Some(master),
+            ..self
         }
     }
 
@@ -132,6 +147,11 @@ impl Relay {
         self.sent.has(signal) || signal::pending().has(signal)
     }
 
+    /// Whether the signal came last to our whole group, from the terminal.
+    pub(super) fn was_shared(&self, signal: i32) -> bool {
+        self.shared.has(signal)
+    }
+
     fn change(&self, more: WaitIdOptions) -> io::Result<Option<WaitIdStatus>> {
         let options = WaitIdOptions::EXITED
             | WaitIdOptions::STOPPED
@@ -149,38 +169,17 @@ impl Relay {
     ///
     /// By `SIGTSTP` where the command was stopped by `SIGSTOP`: the kernel discards it in an orphaned process group
     /// (under cron, say), where there is no shell that could ever continue us.
-    ///
-    /// *The race:* our stop against whoever continues the two of us. A `SIGCONT` that came first must not be answered
-    /// by a stop, for there may be no second. So while the stop signal is still blocked: a `SIGCONT` that is pending
-    /// calls it off; one that comes once the stop is pending removes it (the kernel does, signal(7)); and one that
-    /// came between the two and was itself removed has reached the command as well, if it was for the whole group, and
-    /// then the command is no longer stopped. What is left is one to us alone between two system calls in a row, from
-    /// somebody who did not wait to see us stopped; no shell does that.
-    ///
-    /// *The other race:* the command against us. Somebody may continue the command and not us. It then ends while we
-    /// are stopped, and the lock that we hold open would outlast it for as long as nobody thinks of us. The watcher
-    /// continues us when the command ends; if that is before we have stopped, its `SIGCONT` is one that came first.
     fn stop_like(&mut self, signal: i32) -> io::Result<()> {
-        let stop = if signal == number::STOP {
-            number::TSTP
-        } else {
-            signal
+        let signal = match signal {
+            number::STOP => number::TSTP,
+            other => other,
         };
         let foreground = Foreground::of(self.command);
-        // Where there can be no watcher, the stop is still what the shell has to see.
-        let _watcher = Watcher::over(self.command);
-        if signal::pending().has(number::CONT) {
-            return Ok(());
-        }
-        signal::send(rustix::process::getpid(), stop)?;
-        if self.change(WaitIdOptions::NOWAIT)?.is_some() {
-            signal::take_pending(Set::of(stop));
-            return Ok(());
-        }
-        // We stop inside the first call, if at all, and go on from there.
-        signal::set_mask(Set::ALL.without(stop));
-        signal::set_mask(Set::ALL);
-        if let Some(foreground) = foreground {
+        let stopped = stop(signal, self.command, || {
+            let orphan = self.master.is_some_and(process::is_orphan_of);
+            Ok(orphan || self.change(WaitIdOptions::NOWAIT)?.is_some())
+        })?;
+        if let (Stop::Over, Some(foreground)) = (stopped, foreground) {
             foreground.restore();
         }
         Ok(())
@@ -195,9 +194,13 @@ impl Relay {
         self.sent = self.sent.with(signal);
         let early = self.early.has(signal);
         self.early = self.early.without(signal);
+        self.shared = self.shared.without(signal);
         match origin {
             Origin::Kernel if signal == number::CHLD => Ok(()),
-            Origin::Kernel if !early && self.went_to_the_whole_group(signal) => Ok(()),
+            Origin::Kernel if !early && self.went_to_the_whole_group(signal) => {
+                self.shared = self.shared.with(signal);
+                Ok(())
+            }
             _ if signal == number::CONT && self.has_its_own_cont()? => Ok(()),
             Origin::Queued(value) => signal::queue(self.command, signal, value),
             Origin::Kernel | Origin::Process => signal::send(self.command, signal),
@@ -241,6 +244,50 @@ impl Relay {
             && rustix::process::getpgid(Some(self.command)) == Ok(rustix::process::getpgrp())
             && !(matches!(signal, number::HUP | number::CONT) && led_by_us())
     }
+}
+
+/// What came of a stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stop {
+    /// There was none.
+    CalledOff,
+    /// We were continued, or the signal is ignored.
+    Over,
+}
+
+/// Stops this process until it is continued, or until the one that is watched, a child of ours, ends. Every signal must
+/// be blocked.
+///
+/// *The race:* our stop against whoever continues the two of us. A `SIGCONT` that came first must not be answered
+/// by a stop, for there may be no second. So while the stop signal is still blocked: a `SIGCONT` that is pending
+/// calls it off; one that comes once the stop is pending removes it (the kernel does, signal(7)); and one that
+/// came between the two and was itself removed is known by what it came with, for which `called_off` looks: if it was
+/// for the whole group, it has reached the command as well, and then the command is no longer stopped; if it told of our
+/// parent's end, that is no longer our parent. What is left is one to us alone between two system calls in a row, from
+/// somebody who did not wait to see us stopped; no shell does that.
+///
+/// *The other race:* the watched one against us. Somebody may continue it and not us. It then ends while we
+/// are stopped, and the lock that we hold open would outlast it for as long as nobody thinks of us. The watcher
+/// continues us when it ends; if that is before we have stopped, its `SIGCONT` is one that came first.
+pub(super) fn stop(
+    signal: i32,
+    watched: Pid,
+    called_off: impl FnOnce() -> io::Result<bool>,
+) -> io::Result<Stop> {
+    // Where there can be no watcher, the stop is still what the shell has to see.
+    let _watcher = Watcher::over(watched);
+    if signal::pending().has(number::CONT) {
+        return Ok(Stop::CalledOff);
+    }
+    signal::send(rustix::process::getpid(), signal)?;
+    if called_off()? {
+        signal::take_pending(Set::of(signal));
+        return Ok(Stop::CalledOff);
+    }
+    // We stop inside the first call, if at all, and go on from there.
+    signal::set_mask(Set::ALL.without(signal));
+    signal::set_mask(Set::ALL);
+    Ok(Stop::Over)
 }
 
 /// Ends this process by the signal that ended the command, when it had been sent to both: so whoever waits for us sees

@@ -21,11 +21,8 @@ const ENDINGS: Set = Set::of(libc::SIGHUP)
     .with(libc::SIGIO)
     .with(libc::SIGPWR);
 
-/// Those of them that tell a program to stop, and mean nothing else.
-pub const REQUESTS: Set = Set::of(libc::SIGHUP)
-    .with(libc::SIGINT)
-    .with(libc::SIGQUIT)
-    .with(libc::SIGTERM);
+/// Those of them that tell a program to stop; the first means nothing else.
+pub const REQUESTS: [i32; 4] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT];
 
 /// All signals that would end this process, held back: they take effect when this is dropped. So what is declared after
 /// it is tidied up before the process dies, and dies of the signal as it should.
@@ -76,7 +73,7 @@ impl HeldBack {
 
     /// From here on only requests to stop can end this process: there is a result that the others must not take away.
     pub fn only_requests(&self) {
-        self.held.set(REQUESTS.minus(self.mask));
+        self.held.set(Set::of_all(&REQUESTS).minus(self.mask));
     }
 
     /// They wait until the process has exited: whatever comes from here on comes too late.

@@ -96,6 +96,8 @@ pub struct World<'a> {
     pub sigchld: Disposition,
     /// Descriptors that it does not get.
     pub without: &'a [BorrowedFd<'a>],
+    /// Where it leaves its process number before anything else.
+    pub number: Option<&'a Shared>,
     /// Whether it can outlive its parent.
     pub ends: Ends,
 }
@@ -143,6 +145,9 @@ pub fn start(image: &mut Image, world: &World<'_>) -> io::Result<Child> {
     let pid = super::check(unsafe { libc::fork() })?;
     if let Some(pid) = Pid::from_raw(pid) {
         return Ok(Child { pid, failure });
+    }
+    if let Some(number) = world.number {
+        number.set(rustix::process::getpid().as_raw_nonzero().get() as u64);
     }
     for fd in world.without {
         // SAFETY: in the child, which never returns to whoever lent the descriptor.
@@ -194,9 +199,12 @@ pub fn signal_at_parents_end(signal: i32) {
 }
 
 /// `PR_SET_NAME(2const)` – what ps(1) shows, and pkill(1) looks for. At most 15 bytes.
-pub fn set_name(name: &std::ffi::CStr) {
-    // SAFETY: takes a string.
-    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+pub fn set_name(name: &str) {
+    let mut bytes = [0_u8; 16];
+    let length = name.len().min(15);
+    bytes[..length].copy_from_slice(&name.as_bytes()[..length]);
+    // SAFETY: takes a string, which ends in NUL.
+    unsafe { libc::prctl(libc::PR_SET_NAME, bytes.as_ptr()) };
 }
 
 /// `PR_SET_CHILD_SUBREAPER(2const)` – makes this process the parent of whatever its descendants leave behind. Says whether
@@ -206,21 +214,45 @@ pub fn adopt_orphans() -> bool {
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0 }
 }
 
+/// getppid(2) – whether this process has lost its parent, which was this one.
+///
+/// *The race:* the parent's end against our asking for a signal at that moment. It is asked for first, and then who our
+/// parent is: one that ended before is no longer that.
+///
+/// One in another pid namespace (`unshare -p` without `-f`) has no number here, and its end goes unnoticed.
+pub fn is_orphan_of(parent: Pid) -> bool {
+    rustix::process::getppid().is_some_and(|now| now != parent)
+}
+
+/// getsid(2) – the session of a process, or of this one; 0 if it was made outside of this pid namespace. `None` where
+/// there is no such process.
+pub fn session_of(pid: Option<Pid>) -> Option<i32> {
+    let pid = pid.map_or(0, |pid| pid.as_raw_nonzero().get());
+    // SAFETY: takes a number.
+    super::check(unsafe { libc::getsid(pid) }).ok()
+}
+
+/// waitid(2) – whether a process is a child of this one, be it that it has ended and was not waited for.
+pub fn is_child(pid: Pid) -> bool {
+    let id = pid.as_raw_nonzero().get() as libc::id_t;
+    look_at_children(libc::P_PID, id).is_ok()
+}
+
 /// waitid(2) – whether this process has no children at all.
 pub fn has_no_children() -> bool {
-    look_at_children().is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD))
+    look_at_children(libc::P_ALL, 0).is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD))
 }
 
 /// waitid(2) – a child that has ended and has not been waited for yet; it stays so. `None` when there is none.
 pub fn ended_child() -> Option<Pid> {
-    look_at_children().ok().flatten()
+    look_at_children(libc::P_ALL, 0).ok().flatten()
 }
 
-fn look_at_children() -> io::Result<Option<Pid>> {
+fn look_at_children(which: libc::idtype_t, id: libc::id_t) -> io::Result<Option<Pid>> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: a place for one siginfo.
-    super::check(unsafe { libc::waitid(libc::P_ALL, 0, info.as_mut_ptr(), options) })?;
+    super::check(unsafe { libc::waitid(which, id, info.as_mut_ptr(), options) })?;
     // SAFETY: all zeroes at the start, and filled by the kernel if there is something to tell.
     Ok(Pid::from_raw(unsafe { info.assume_init().si_pid() }))
 }

@@ -50,6 +50,11 @@ impl Set {
         Self(1 << (signal - 1))
     }
 
+    /// The set of several signals.
+    pub fn of_all(signals: &[i32]) -> Self {
+        signals.iter().copied().fold(Self::EMPTY, Self::with)
+    }
+
     /// This set with one signal more.
     #[must_use]
     pub const fn with(self, signal: i32) -> Self {

@@ -1,6 +1,8 @@
 //! Commands that must not outlive their `loto`: what is killed with it, what is told to stop, what is left alone; and that
 //! the lock is never free while any of it runs.
 
+mod hard_places;
+
 use crate::lab::inherit::{Inherit, signal_set};
 use crate::lab::kernel::{locks_on, runs, status_field, stopped, waiters};
 use crate::lab::live::{End, Live, send};

@@ -273,7 +273,7 @@ fn the_examples_of_the_first_page_go_on_when_all_is_well_and_not_when_it_is_not(
 }
 
 /// Whether this may be run in a namespace of its own.
-fn may_unshare(lab: &Lab, how: &str) -> bool {
+pub fn may_unshare(lab: &Lab, how: &str) -> bool {
     let works = installed("unshare") && lab.sh(format!("unshare {how} true")).code() == 0;
     if !works {
         println!("no `unshare {how}` here: nothing tested");

@@ -42,6 +42,7 @@ extern "C" fn before_main() {
             rustix::process::setsid().expect("not a leader");
             hear(count.parse().expect("a count"))
         }
+        ["beside", "hear", count] => beside(|| hear(count.parse().expect("a count"))),
         ["binds", shape, _, _, ..] => {
             let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
             bind_and_execute(shape, words[3], &words[4..words.len() - 1])
@@ -163,6 +164,17 @@ fn hear(count: usize) -> i32 {
         say(format!("heard {signal} {} {value}\n", info.si_code)).expect("a reader");
     }
     HEARD_ALL
+}
+
+/// Does the deed in a child, and waits for a signal to die of.
+fn beside(deed: impl FnOnce() -> i32) -> i32 {
+    // SAFETY: no other thread has been started yet.
+    unsafe {
+        if libc::fork() == 0 {
+            return deed();
+        }
+        libc::pause()
+    }
 }
 
 /// Takes an abstract socket name as others do, and executes a program in place, which inherits the socket. `original`
