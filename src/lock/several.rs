@@ -7,7 +7,11 @@ use super::{Answer, Deadline, Error, Grant, Guard, Kind, Mode, file};
 /// Locks that are held, or the one that is not to be had, with the reason.
 pub type Grants<'a> = Result<Vec<Guard>, (Answer, &'a OsStr)>;
 
-/// Opens the lock files at the paths, making what is missing, and locks them all. Several names of one file are one lock.
+/// How often in a row another file may be at a path when it is opened again. Nobody replaces files that fast; a file system
+/// that numbers its files anew each time seems to.
+const MOST: u32 = 1000;
+
+/// Opens the lock files at the paths, at least one, making what is missing, and locks them all. Several names of one file are one lock.
 ///
 /// `waits` is told before each wait for whom it is.
 ///
@@ -28,7 +32,8 @@ pub fn acquire<'a>(
     deadline: &Deadline,
     waits: &mut dyn FnMut(&OsStr),
 ) -> Result<Grants<'a>, Error> {
-    'again: loop {
+    let mut another = &paths[0];
+    'again: for _ in 0..MOST {
         let mut files = Vec::with_capacity(paths.len());
         for path in paths {
             files.push((file::identify(path)?, path));
@@ -40,11 +45,17 @@ pub fn acquire<'a>(
             match one(path, id, kind, mode, deadline, waits)? {
                 Some(Ok(guard)) => guards.push(guard),
                 Some(Err(answer)) => return Ok(Err((answer, path))),
-                None => continue 'again,
+                None => {
+                    another = path;
+                    continue 'again;
+                }
             }
         }
         return Ok(Ok(guards));
     }
+    Err(Error::Unsteady {
+        path: another.to_owned(),
+    })
 }
 
 /// `None` when another file than `id` is at the path by now.

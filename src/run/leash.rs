@@ -30,11 +30,13 @@ use rustix::process::{Pid, WaitOptions};
 use super::family::{ignores, is_called, left_behind, may_be_stopped};
 use super::relay::{self, End, News, Relay};
 use super::{Ended, Error, Problem};
+use crate::sys::args;
 use crate::sys::held::REQUESTS;
 use crate::sys::process::{self, Image, Shared, World};
 use crate::sys::signal::{self, Origin, Set, number};
 
-/// The keeper's name for ps(1). Not ours: who says `pkill -9 loto` means us, and the keeper is to survive it.
+/// The keeper's name for ps(1), and its command line. Not ours: who says `pkill -9 loto`, or `pkill -f` with a word of our
+/// command line, means us, and the keeper is to survive it.
 const NAME: &str = "lock-keeper";
 
 /// Starts a keeper, which starts the command, and waits for the end of both. Every signal must be blocked.
@@ -114,6 +116,7 @@ impl Outcome {
 fn keep(master: Pid, image: &mut Image, world: &World<'_>, warn: &mut dyn FnMut(Error)) -> Outcome {
     let code = |error: io::Error| error.raw_os_error().unwrap_or_default();
     process::set_name(NAME);
+    args::overwrite(NAME);
     process::adopt_orphans();
     // Of all signals it is SIGCONT, so that a keeper that is stopped hears it.
     process::signal_at_parents_end(number::CONT);
@@ -238,7 +241,7 @@ fn told_to_stop(relay: &Relay, end: End) -> Option<i32> {
 /// Whether a process gets this signal when it is typed at our terminal, as we do.
 fn has_keys(signal: i32, pid: Pid) -> bool {
     matches!(signal, number::INT | number::QUIT)
-        && rustix::process::getpgid(Some(pid)) == Ok(rustix::process::getpgrp())
+        && process::group_of(Some(pid)) == process::group_of(None)
 }
 
 /// Kills the command, if it has not been waited for, and everything that is left behind, and waits until it is gone: what

@@ -239,9 +239,10 @@ impl Relay {
                 | number::CONT
                 | number::WINCH
         );
-        let led_by_us = || rustix::process::getsid(None) == Ok(rustix::process::getpid());
+        let us = || rustix::process::getpid().as_raw_nonzero().get();
+        let led_by_us = || process::session_of(None) == Some(us());
         from_terminal
-            && rustix::process::getpgid(Some(self.command)) == Ok(rustix::process::getpgrp())
+            && process::group_of(Some(self.command)) == process::group_of(None)
             && !(matches!(signal, number::HUP | number::CONT) && led_by_us())
     }
 }

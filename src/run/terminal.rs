@@ -2,8 +2,10 @@
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
-use rustix::process::{Pid, getpgid, getpgrp};
+use rustix::process::Pid;
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
+
+use crate::sys::process::group_of;
 
 /// A command in a process group of its own that had the terminal when it stopped: a shell that was told to `suspend`.
 ///
@@ -18,17 +20,23 @@ pub(super) struct Foreground {
 impl Foreground {
     /// What is to be restored when the command is continued, if anything.
     pub(super) fn of(command: Pid) -> Option<Self> {
-        let group = getpgid(Some(command))
-            .ok()
-            .filter(|group| *group != getpgrp())?;
+        let group = group_of(Some(command));
+        if group == group_of(None) {
+            return None;
+        }
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let terminal = rustix::fs::open("/dev/tty", flags, Mode::empty()).ok()?;
-        (tcgetpgrp(&terminal) == Ok(group)).then_some(Self { terminal, group })
+        let front = tcgetpgrp(&terminal).ok()?;
+        (group == Some(front.as_raw_nonzero().get())).then_some(Self {
+            terminal,
+            group: front,
+        })
     }
 
     /// Gives the terminal to the command, if it has been given to us: not after `bg`. `SIGTTOU` must be blocked.
     pub(super) fn restore(self) {
-        if tcgetpgrp(&self.terminal) == Ok(getpgrp()) {
+        let front = tcgetpgrp(&self.terminal).ok();
+        if front.map(|front| front.as_raw_nonzero().get()) == group_of(None) {
             // If the group is gone by now, so is its need.
             let _ = tcsetpgrp(&self.terminal, self.group);
         }

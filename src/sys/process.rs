@@ -224,12 +224,20 @@ pub fn is_orphan_of(parent: Pid) -> bool {
     rustix::process::getppid().is_some_and(|now| now != parent)
 }
 
-/// getsid(2) – the session of a process, or of this one; 0 if it was made outside of this pid namespace. `None` where
-/// there is no such process.
+/// getsid(2) – the session of a process, or of this one; 0 if it was made outside of this pid namespace, for which rustix
+/// has no place. `None` where there is no such process.
 pub fn session_of(pid: Option<Pid>) -> Option<i32> {
     let pid = pid.map_or(0, |pid| pid.as_raw_nonzero().get());
     // SAFETY: takes a number.
     super::check(unsafe { libc::getsid(pid) }).ok()
+}
+
+/// getpgid(2) – the process group of a process, or of this one; 0 if it was made outside of this pid namespace, for which
+/// rustix has no place. `None` where there is no such process.
+pub fn group_of(pid: Option<Pid>) -> Option<i32> {
+    let pid = pid.map_or(0, |pid| pid.as_raw_nonzero().get());
+    // SAFETY: takes a number.
+    super::check(unsafe { libc::getpgid(pid) }).ok()
 }
 
 /// waitid(2) – whether a process is a child of this one, be it that it has ended and was not waited for.

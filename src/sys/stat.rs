@@ -13,10 +13,6 @@ use rustix::process::Pid;
 pub struct Stat {
     /// The letter of its state.
     pub state: u8,
-    /// Its parent's process id.
-    pub parent: i32,
-    /// Its session's id.
-    pub session: i32,
     /// The kernel's flags (`PF_*`).
     pub flags: u64,
     /// How many threads it has.
@@ -46,8 +42,6 @@ impl Stat {
         let field = |number: usize| fields.get(number - 3).copied();
         Some(Self {
             state: field(3)?.bytes().next()?,
-            parent: field(4)?.parse().ok()?,
-            session: field(6)?.parse().ok()?,
             flags: field(9)?.parse().ok()?,
             threads: field(20)?.parse().ok()?,
             start: field(22)?.parse().ok()?,
@@ -66,8 +60,6 @@ mod tests {
                 format!("42 ({name}) S 7 42 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 123456 9\n");
             let wanted = Stat {
                 state: b'S',
-                parent: 7,
-                session: 9,
                 flags: 4_194_560,
                 threads: 3,
                 start: 123_456,
@@ -86,8 +78,6 @@ mod tests {
     #[test]
     fn this_process_can_be_seen() {
         let own = Stat::own().expect("it is there");
-        let parent = rustix::process::getppid().expect("somebody started it");
-        assert_eq!(own.parent, parent.as_raw_nonzero().get());
         let seen = Stat::of(rustix::process::getpid()).expect("it is there");
         assert_eq!(seen.start, own.start);
     }

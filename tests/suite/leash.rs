@@ -133,6 +133,11 @@ fn the_keeper_has_a_name_of_its_own_so_that_pkill_finds_loto_alone() {
     let (loto, _) = family(&lab, FAMILY);
     assert_eq!(status_field(loto.pid(), "Name"), "loto");
     assert_eq!(status_field(keeper(&loto), "Name"), "lock-keeper");
+    let line = |pid| std::fs::read(format!("/proc/{pid}/cmdline")).expect("it runs");
+    let words = line(keeper(&loto));
+    let end = words.iter().rposition(|byte| *byte != 0).expect("a name");
+    assert_eq!(&words[..=end], b"lock-keeper");
+    assert!(line(loto.pid()).starts_with(b"loto\0-L\0l\0"));
 }
 
 #[test]

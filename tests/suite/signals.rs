@@ -378,3 +378,17 @@ fn a_flock_that_is_stopped_alone_loses_no_status() {
     flock.signal(libc::SIGCONT);
     assert_eq!(flock.end(), End::Exited(7));
 }
+
+#[test]
+fn a_command_that_stops_is_no_trouble_where_its_group_is_from_outside_of_the_namespace() {
+    let lab = Lab::new();
+    if !super::me_only::may_unshare(&lab, "-rpf --mount-proc") {
+        return;
+    }
+    let script = "until grep -q '^State:.T' /proc/$1/status; do :; done; kill -CONT $1";
+    lab.program("wake", &format!("#!/bin/sh\n{script}\n"));
+    let stop = "./wake $$ & kill -STOP $$; wait; exit 5";
+    let mut command = lab.command("unshare");
+    command.args(["-rpf", "--mount-proc", "flock", "l", "sh", "-c", stop]);
+    lab.finish(command).expect_err("").expect_code(5);
+}
