@@ -420,6 +420,15 @@ pub fn installed(program: &str) -> bool {
         .any(|folder| Path::new(folder).join(program).exists())
 }
 
+/// Whether this may be run in a namespace of its own.
+pub fn may_unshare(lab: &Lab, how: &str) -> bool {
+    let works = installed("unshare") && lab.sh(format!("unshare {how} true")).code() == 0;
+    if !works {
+        println!("no `unshare {how}` here: nothing tested");
+    }
+    works
+}
+
 /// Bytes as a word of a command line.
 pub fn word(bytes: &[u8]) -> OsString {
     OsString::from_vec(bytes.to_vec())

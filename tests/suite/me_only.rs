@@ -10,7 +10,7 @@ use std::ffi::OsStr;
 use std::process::Command;
 
 use crate::lab::live::Live;
-use crate::lab::{Lab, Outcome, installed};
+use crate::lab::{Lab, Outcome};
 
 /// The script of a holder: it says so with its process, and holds until its stdin ends.
 const HOLD: [&str; 3] = ["sh", "-c", "echo held $$; read x; exit 0"];
@@ -270,13 +270,4 @@ fn the_examples_of_the_first_page_go_on_when_all_is_well_and_not_when_it_is_not(
         let failed = lab.sh(example).expect_code(1).expect_out("");
         assert!(failed.err().ends_with("it)\nERROR: ...\n"), "{failed:?}");
     }
-}
-
-/// Whether this may be run in a namespace of its own.
-pub fn may_unshare(lab: &Lab, how: &str) -> bool {
-    let works = installed("unshare") && lab.sh(format!("unshare {how} true")).code() == 0;
-    if !works {
-        println!("no `unshare {how}` here: nothing tested");
-    }
-    works
 }

@@ -382,7 +382,7 @@ fn a_flock_that_is_stopped_alone_loses_no_status() {
 #[test]
 fn a_command_that_stops_is_no_trouble_where_its_group_is_from_outside_of_the_namespace() {
     let lab = Lab::new();
-    if !super::me_only::may_unshare(&lab, "-rpf --mount-proc") {
+    if !crate::lab::may_unshare(&lab, "-rpf --mount-proc") {
         return;
     }
     let script = "until grep -q '^State:.T' /proc/$1/status; do :; done; kill -CONT $1";

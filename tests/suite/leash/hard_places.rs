@@ -10,8 +10,8 @@ use crate::lab::kernel::{runs, status_field, stopped};
 use crate::lab::live::{End, send};
 use crate::lab::wait_until;
 
-use super::super::me_only::may_unshare;
 use super::{FAMILY, keeper, successor};
+use crate::lab::may_unshare;
 
 /// Asserts that none of these processes runs in the very moment in which the lock is free. What is late is late by less than
 /// it takes to start a program that looks.

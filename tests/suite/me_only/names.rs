@@ -2,7 +2,8 @@
 
 use std::process::Command;
 
-use super::{hold_by, may_unshare};
+use super::hold_by;
+use crate::lab::may_unshare;
 use crate::lab::probe::REFUSED;
 use crate::lab::{Lab, word};
 
