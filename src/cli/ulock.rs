@@ -139,6 +139,9 @@ impl Draft {
         };
         let lock = named("LOCK")?.ok_or_else(|| Usage::new("missing LOCK"))?;
         let counter = named("COUNTER")?;
+        if counter.as_ref() == Some(&lock) {
+            return Err(Usage::new("LOCK and COUNTER are the same file"));
+        }
         let words = operands.collect::<Vec<_>>();
         let deed = match (self.read, self.write) {
             (true, true) => return Err(Usage::new("-r and -w are incompatible")),

@@ -60,6 +60,14 @@ pub struct PidFile {
 pub enum Taken {
     /// Its owner lives.
     Held,
+    /// Its owner seems to be dead, but somebody holds flock(2) of the file: a keeper who cannot put down what the owner
+    /// left running, or anybody who can read the file and wants to be in the way.
+    Outlived {
+        /// The file.
+        path: OsString,
+        /// The process that made it.
+        maker: Pid,
+    },
     /// Nobody can tell from here whether its owner lives.
     Perhaps {
         /// The file.
@@ -72,23 +80,35 @@ pub enum Taken {
 impl Taken {
     /// What the user has to find out, where we cannot.
     pub fn message(&self) -> Option<OsString> {
-        let Self::Perhaps { path, maker } = self else {
-            return None;
-        };
-        let mut message = path.clone();
-        match maker {
-            Some((pid, host)) => {
-                message.push(format!(
+        let (path, why) = match self {
+            Self::Held => return None,
+            Self::Outlived { path, maker } => (
+                path,
+                format!(
+                    " is still locked though process {}, which made it, seems to be dead; lslocks(8) shows by whom",
+                    maker.as_raw_nonzero()
+                )
+                .into(),
+            ),
+            Self::Perhaps {
+                path,
+                maker: Some((pid, host)),
+            } => {
+                let mut why = OsString::from(format!(
                     " was made by process {} on host ",
                     pid.as_raw_nonzero()
                 ));
-                message.push(host);
-                message.push("; if that no longer runs, remove the file");
+                why.push(host);
+                why.push("; if that no longer runs, remove the file");
+                (path, why)
             }
-            None => {
-                message.push(" names no process; if nobody is about to use it, remove the file")
-            }
-        }
+            Self::Perhaps { path, maker: None } => (
+                path,
+                " names no process; if nobody is about to use it, remove the file".into(),
+            ),
+        };
+        let mut message = path.clone();
+        message.push(why);
         Some(message)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -149,13 +149,16 @@ pub fn first_free<T>(
     mut make: impl FnMut(&OsStr) -> Result<T, Errno>,
 ) -> Result<(OsString, T), Errno> {
     let host = rustix::system::uname();
-    let host = OsStr::from_bytes(host.nodename().to_bytes());
+    // A host may be called anything, but a slash would lead into another folder.
+    let host = host.nodename().to_bytes().iter();
+    let host = host.map(|byte| if *byte == b'/' { b'_' } else { *byte });
+    let host = OsString::from_vec(host.collect());
     let process = rustix::process::getpid().as_raw_nonzero();
     let mut number = 0_u32;
     loop {
         let mut place = folder.to_owned();
         place.push("/.fdlock.");
-        place.push(host);
+        place.push(&host);
         place.push(format!(".{process}.{number}"));
         match make(&place) {
             Ok(made) => return Ok((place, made)),

@@ -9,7 +9,7 @@ mod waiting;
 use crate::lab::inherit::{Inherit, signal_set};
 use crate::lab::kernel::{naps, status_field};
 use crate::lab::live::Live;
-use crate::lab::{Lab, wait_until};
+use crate::lab::{Lab, may_unshare, wait_until};
 
 impl Lab {
     /// Starts a script to talk with.
@@ -236,6 +236,20 @@ fn what_is_made_is_made_beside_the_lock_and_the_counter() {
     lab.sh(format!("ls -A {elsewhere}"))
         .expect_out("counter\ncounter2\n");
     lab.has_only(&["counter"]);
+}
+
+#[test]
+fn a_host_may_be_called_anything() {
+    let lab = Lab::new();
+    if !may_unshare(&lab, "-ru") {
+        return;
+    }
+    let script = "echo a/b >/proc/sys/kernel/hostname; ulock -r lock counter 'ls .fdlock.*'";
+    lab.sh(format!(
+        "unshare -ru sh -c \"{script}\" | sed 's/[0-9]*[.]0$/PID.0/'"
+    ))
+    .expect_err("")
+    .expect_out(".fdlock.a_b.PID.0\n");
 }
 
 #[test]

@@ -67,6 +67,8 @@ fn the_times_have_the_defaults_of_the_page() {
 fn what_is_wrong_is_said() {
     for (line, message) in [
         ("", "missing LOCK"),
+        ("-w l l", "LOCK and COUNTER are the same file"),
+        ("-r l l x", "LOCK and COUNTER are the same file"),
         ("-r -w l c x", "-r and -w are incompatible"),
         ("-r l", "-r requires COUNTER"),
         ("-r l c", "-r requires a command to run"),

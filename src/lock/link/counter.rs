@@ -41,6 +41,23 @@ pub(super) fn readers(counter: &OsStr) -> Result<u64, Error> {
     }
 }
 
+/// Makes sure that COUNTER is not LOCK by another name: what is removed and made anew counts nothing. LOCK must be held.
+///
+/// # Errors
+///
+/// It is.
+pub(super) fn is_apart(counter: &OsStr, lock: &OsStr) -> Result<(), Error> {
+    match (look::through(counter), look::at(lock)) {
+        (Ok(through), Ok(at)) if through.id == at.id => Err(Error::File {
+            deed: "count readers by",
+            path: counter.to_owned(),
+            error: Errno::INVAL.into(),
+            hint: Some("it is LOCK itself"),
+        }),
+        _ => Ok(()),
+    }
+}
+
 /// By link(2), as LOCK: whole, with a single link in the end, and no matter who else makes it.
 fn make(counter: &OsStr) -> Result<(), Errno> {
     Draft::beside(counter, b"")?.publish(counter)?;

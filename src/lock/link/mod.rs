@@ -92,6 +92,7 @@ impl<'a> Contender<'a> {
     pub fn write(&mut self, counter: &OsStr) -> Result<Taken<'a>, NotTaken> {
         loop {
             let mut taken = self.take()?;
+            counter::is_apart(counter, self.lock)?;
             match self.until_nobody_reads(&mut taken, counter)? {
                 Hold::Firm => return self.unless_interrupted(taken),
                 Hold::Lost => taken.forget(),
@@ -111,6 +112,7 @@ impl<'a> Contender<'a> {
     pub fn read(&mut self, counter: &OsStr) -> Result<Reader, NotTaken> {
         loop {
             let mut taken = self.take()?;
+            counter::is_apart(counter, self.lock)?;
             let reader = Reader::enter(counter)?;
             match taken.confirm()? {
                 Hold::Firm => {

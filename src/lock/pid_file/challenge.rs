@@ -69,11 +69,16 @@ impl<'a> Challenge<'a> {
                 }),
             },
             // Its keeper is about to drop the lock, or others are about to break it.
-            (_, finding) if is_over(&finding) => match self.lock(file.as_fd(), &self.deadline)? {
-                Answer::Granted => Ok(Found::Changing),
-                _ => Ok(Found::Lock(Taken::Held)),
+            (_, finding) => match who_is_over(&finding) {
+                None => Ok(Found::Lock(Taken::Held)),
+                Some(maker) => match self.lock(file.as_fd(), &self.deadline)? {
+                    Answer::Granted => Ok(Found::Changing),
+                    _ => Ok(Found::Lock(Taken::Outlived {
+                        path: self.path.to_owned(),
+                        maker,
+                    })),
+                },
             },
-            _ => Ok(Found::Lock(Taken::Held)),
         }
     }
 
@@ -199,11 +204,11 @@ fn wants_writing(error: &io::Error) -> bool {
     matches!(code, Some(Errno::BADF | Errno::IO))
 }
 
-/// Whether the owner is dead, or as good as dead: killed, so that he does nothing any more, but not quite gone.
-fn is_over(finding: &Finding) -> bool {
+/// The owner, if he is dead, or as good as dead: killed, so that he does nothing any more, but not quite gone.
+fn who_is_over(finding: &Finding) -> Option<Pid> {
     match finding {
-        Finding::Dead(_) => true,
-        Finding::Lives(pid) => process::is_doomed(*pid),
-        _ => false,
+        Finding::Dead(pid) => Some(*pid),
+        Finding::Lives(pid) => process::is_doomed(*pid).then_some(*pid),
+        _ => None,
     }
 }

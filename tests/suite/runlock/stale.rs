@@ -277,7 +277,9 @@ fn a_dead_ones_lock_that_is_not_dropped_is_still_a_lock() {
     let lab = Lab::new();
     lab.lock_file(&ours(NOBODY, 1, ""));
     let _keeper = lab.hold(&[], "l.lock");
-    lab.is_still_locked("");
+    lab.is_still_locked(&format!(
+        "runlock: l.lock is still locked though process {NOBODY}, which made it, seems to be dead; lslocks(8) shows by whom\n"
+    ));
 }
 
 #[test]

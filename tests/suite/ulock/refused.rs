@@ -41,6 +41,14 @@ fn where_there_can_be_no_lock_or_counter_it_says_why() {
             "cannot open lock file d: Is a directory",
         ),
         (
+            &["-w", "lock", "./lock"],
+            "cannot count readers by ./lock: Invalid argument: it is LOCK itself",
+        ),
+        (
+            &["-r", "lock", "./lock"],
+            "cannot count readers by ./lock: Invalid argument: it is LOCK itself",
+        ),
+        (
             &["-r", "lock", "/proc/self/status"],
             "cannot link to /proc/self/status: No such file or directory",
         ),
