@@ -50,7 +50,7 @@ use std::time::Duration;
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::look::{self, Moment, Seen};
+use super::look::{self, Seen, Since};
 use crate::lock::publish::Draft;
 
 /// LOCK, as somebody else has made it.
@@ -90,7 +90,7 @@ pub(super) type Way = fn(&OsStr, &Suspect, Duration) -> Result<Stolen, Errno>;
 #[derive(Debug)]
 pub(super) enum Stolen {
     /// It is ours: this file, which was of that moment before it became LOCK.
-    Ours(OwnedFd, Moment),
+    Ours(OwnedFd, Since),
     /// It is gone, and free for whoever makes it first.
     Cleared,
     /// Somebody else was faster: it is another lock now.
@@ -112,7 +112,7 @@ pub(super) fn best(lock: &OsStr, suspect: &Suspect, limit: Duration) -> Result<S
 
 pub(super) fn by_exchange(lock: &OsStr, suspect: &Suspect, _: Duration) -> Result<Stolen, Errno> {
     let draft = Draft::named(lock)?;
-    let born = look::of(&draft)?.changed;
+    let born = Since::during(|| Ok::<_, Errno>(look::of(&draft)?.changed))?;
     let place = draft.place().expect("a named draft");
     match rustix::fs::renameat_with(CWD, place, CWD, lock, RenameFlags::EXCHANGE) {
         Err(Errno::NOENT) => return Ok(Stolen::Cleared),
@@ -152,8 +152,10 @@ fn by_rename_with(
     let place = draft.place().expect("a named draft");
     // What was opened is what is locked; is it what LOCK is, and what we are after?
     let now = look::touch(&draft)?;
-    let is_ripe =
-        |seen: Seen| is_untouched(suspect, seen) && now.left_of(limit, seen.changed).is_none();
+    let is_ripe = |seen: Seen| {
+        let unchanged = seen.changed == suspect.seen.changed;
+        is_untouched(suspect, seen) && (unchanged || now.left_of(limit, seen.changed).is_none())
+    };
     match look::at(lock) {
         Ok(seen) if is_ripe(seen) && look::of(&file)?.id == seen.id => {}
         Err(error) if error != Errno::NOENT => return Err(error),

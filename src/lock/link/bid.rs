@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::io::Errno;
 
 use super::age::{Stolen, Suspect, Way};
-use super::look::{self, Moment, Seen};
+use super::look::{self, Seen, Since};
 use super::taken::Taken;
 use crate::lock::Error;
 use crate::lock::local::Locality;
@@ -24,9 +24,18 @@ pub(super) struct Bid<'a> {
     steal: Way,
     draft: Draft,
     /// A moment before which it was not LOCK.
-    since: Moment,
+    since: Since,
     /// The lock of somebody else's, whose age is known.
-    known: Option<(Seen, Option<Instant>)>,
+    known: Option<Known>,
+}
+
+#[derive(Debug)]
+struct Known {
+    seen: Seen,
+    /// When we saw it first, as it is.
+    first: Instant,
+    /// When it is too old.
+    ripe: Option<Instant>,
 }
 
 /// How an attempt ended.
@@ -49,13 +58,14 @@ impl<'a> Bid<'a> {
     pub(super) fn new(lock: &'a OsStr, invalid: Duration, steal: Way) -> Result<Self, Error> {
         let draft = Draft::beside(lock, b"");
         let draft = draft.map_err(|error| not_created(lock, error))?;
-        let seen = look::of(&draft).map_err(|error| not_created(lock, error))?;
+        let since = Since::during(|| Ok(look::of(&draft)?.changed));
+        let since = since.map_err(|error| not_created(lock, error))?;
         Ok(Self {
             lock,
             invalid,
             steal,
             draft,
-            since: seen.changed,
+            since,
             known: None,
         })
     }
@@ -116,20 +126,28 @@ impl<'a> Bid<'a> {
     /// When somebody else's lock is too old, if ever; `None` when it is.
     ///
     /// It is asked of the file system's clock, by touching our own file. Until then our own clock tells the time, and at
-    /// the end the file system's is asked again.
+    /// the end the file system's is asked again. That one may have been set back, and have LOCK made in the future; but
+    /// what we have seen unchanged for longer than the limit is older than the limit, whatever the clock says.
     fn ripe(&mut self, seen: &Seen) -> Result<Option<Option<Instant>>, Error> {
-        if let Some((known, ripe)) = &self.known
-            && (known.id, known.changed) == (seen.id, seen.changed)
-            && ripe.is_none_or(|ripe| Instant::now() < ripe)
+        let known = self.known.take();
+        let known =
+            known.filter(|known| (known.seen.id, known.seen.changed) == (seen.id, seen.changed));
+        let first = known
+            .as_ref()
+            .map_or_else(Instant::now, |known| known.first);
+        if let Some(known) = known
+            && known.ripe.is_none_or(|ripe| Instant::now() < ripe)
         {
-            return Ok(Some(*ripe));
+            return Ok(Some(self.known.insert(known).ripe));
         }
-        let now = look::touch(&self.draft).map_err(|error| not_created(self.lock, error))?;
-        self.since = now;
-        Ok(now.left_of(self.invalid, seen.changed).map(|left| {
-            let ripe = Instant::now().checked_add(left);
-            self.known = Some((*seen, ripe));
-            ripe
+        let touched = || look::touch(&self.draft);
+        self.since = Since::during(touched).map_err(|error| not_created(self.lock, error))?;
+        let by_file = self.since.left_of(self.invalid, seen.changed);
+        let by_us = self.invalid.checked_sub(first.elapsed());
+        Ok(by_file.zip(by_us).map(|(by_file, by_us)| {
+            let ripe = Instant::now().checked_add(by_file.min(by_us));
+            let seen = *seen;
+            self.known.insert(Known { seen, first, ripe }).ripe
         }))
     }
 }
@@ -138,5 +156,68 @@ fn not_created(lock: &OsStr, error: Errno) -> Error {
     Error::Create {
         path: lock.to_owned(),
         error: error.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::age;
+    use super::super::look::Moment;
+    use super::*;
+
+    fn bid(invalid: Duration, test: impl Fn(Bid<'_>)) {
+        let folder = tempfile::tempdir().expect("a scratch folder");
+        let lock = folder.path().join("lock");
+        test(Bid::new(lock.as_os_str(), invalid, age::best).expect("it can be made"));
+    }
+
+    /// A LOCK that was made before the clock was set back.
+    fn of_the_future(bid: &Bid<'_>) -> Seen {
+        let seen = look::of(&bid.draft).expect("it is open");
+        Seen {
+            id: (0, 0, 0),
+            changed: Moment::FAR,
+            ..seen
+        }
+    }
+
+    #[test]
+    fn a_lock_from_the_future_is_old_when_it_has_been_seen_for_long_enough() {
+        let hour = Duration::from_secs(3600);
+        bid(hour, |mut bid| {
+            let seen = of_the_future(&bid);
+            for _ in 0..2 {
+                let ripe = bid
+                    .ripe(&seen)
+                    .expect("a clock")
+                    .expect("it is not old yet");
+                assert!(ripe.is_some_and(|ripe| ripe <= Instant::now() + hour));
+            }
+        });
+        bid(Duration::ZERO, |mut bid| {
+            let seen = of_the_future(&bid);
+            let mut is_old = || bid.ripe(&seen).expect("a clock").is_none();
+            assert!((0..1000).any(|_| is_old()));
+        });
+    }
+
+    #[test]
+    fn a_lock_that_has_changed_is_seen_for_the_first_time() {
+        bid(Duration::from_secs(3600), |mut bid| {
+            let seen = of_the_future(&bid);
+            let another = Seen {
+                id: (0, 0, 1),
+                ..seen
+            };
+            let mut ripe = |seen| {
+                bid.ripe(seen)
+                    .expect("a clock")
+                    .expect("not old")
+                    .expect("soon")
+            };
+            let before = ripe(&seen);
+            assert_eq!(ripe(&seen), before);
+            assert!(ripe(&another) > before);
+        });
     }
 }

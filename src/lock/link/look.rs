@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Stat, Statx, StatxFlags, StatxTimestamp, Timespec, Timestamps,
@@ -18,6 +18,13 @@ pub(super) struct Moment {
 }
 
 impl Moment {
+    /// When nobody will wait any more.
+    #[cfg(test)]
+    pub(super) const FAR: Self = Self {
+        seconds: i64::MAX,
+        nanos: 0,
+    };
+
     /// From the earlier moment to this one, in nanoseconds: less than zero when it is the later one after all.
     fn since(self, earlier: Self) -> i128 {
         (i128::from(self.seconds) - i128::from(earlier.seconds)) * 1_000_000_000
@@ -28,8 +35,8 @@ impl Moment {
     /// older already. What is exactly as old as the limit is not older.
     ///
     /// Both are readings of one clock, the file system's. The clock of this machine has no part in it, so a difference
-    /// between the two makes no fresh file old. If that one clock is set back, what was made before is older when it
-    /// is right by the clock again.
+    /// between the two makes no fresh file old. If that one clock is set back, what was made before is of the future, and
+    /// not old before the clock has come there; so whoever waits also counts for how long he has seen it ([`Since`]).
     pub(super) fn left_of(self, limit: Duration, that: Self) -> Option<Duration> {
         let limit = i128::try_from(limit.as_nanos()).unwrap_or(i128::MAX);
         let left = limit.saturating_sub(self.since(that));
@@ -46,6 +53,34 @@ impl From<StatxTimestamp> for Moment {
             seconds: time.tv_sec,
             nanos: time.tv_nsec,
         }
+    }
+}
+
+/// A moment by two clocks: the file system's, which all machines share, but which may be set; and this machine's, which
+/// only ever goes on. Neither alone tells that something is young.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Since {
+    by_file: Moment,
+    by_us: Instant,
+}
+
+impl Since {
+    /// What the deed returns, which asks the file system for the moment, as both clocks have it: ours a bit early.
+    pub(super) fn during<E>(deed: impl FnOnce() -> Result<Moment, E>) -> Result<Self, E> {
+        let by_us = Instant::now();
+        let by_file = deed()?;
+        Ok(Self { by_file, by_us })
+    }
+
+    /// What has to pass until something of that moment of the file system's is older than the limit, as for a
+    /// [`Moment`].
+    pub(super) fn left_of(self, limit: Duration, that: Moment) -> Option<Duration> {
+        self.by_file.left_of(limit, that)
+    }
+
+    /// Whether what is of that moment was not older than the limit at this one.
+    pub(super) fn is_young(self, now: Moment, limit: Duration) -> bool {
+        now.left_of(limit, self.by_file).is_some() && self.by_us.elapsed() <= limit
     }
 }
 
@@ -194,6 +229,19 @@ mod tests {
         }
         assert!(moment(i64::MAX, 0).left_of(Duration::MAX, made).is_some());
         assert!(made.left_of(Duration::ZERO, made).is_some());
+    }
+
+    #[test]
+    fn young_is_what_is_young_by_both_clocks() {
+        let minute = Duration::from_secs(60);
+        let since = |moment| Since::during(|| Ok::<_, Errno>(moment)).expect("no error");
+        assert!(since(moment(1000, 0)).is_young(moment(1060, 0), minute));
+        assert!(!since(moment(1000, 0)).is_young(moment(1061, 0), minute));
+        // The file system's clock was set back.
+        let since = since(moment(1000, 0));
+        assert!(since.is_young(moment(1000 - HOUR, 0), minute));
+        while since.by_us.elapsed().is_zero() {}
+        assert!(!since.is_young(moment(1000 - HOUR, 0), Duration::ZERO));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::look::{self, Moment};
+use super::look::{self, Since};
 use crate::lock::Error;
 
 /// LOCK is ours. Dropping it removes LOCK, by name.
@@ -20,7 +20,7 @@ pub struct Taken<'a> {
     /// The file that became LOCK; nothing once LOCK is no longer ours to remove.
     file: Option<OwnedFd>,
     /// A moment since which it cannot be too old.
-    since: Moment,
+    since: Since,
     invalid: Duration,
 }
 
@@ -34,7 +34,7 @@ pub(super) enum Hold {
 }
 
 impl<'a> Taken<'a> {
-    pub(super) fn new(lock: &'a OsStr, file: OwnedFd, since: Moment, invalid: Duration) -> Self {
+    pub(super) fn new(lock: &'a OsStr, file: OwnedFd, since: Since, invalid: Duration) -> Self {
         Self {
             lock,
             file: Some(file),
@@ -70,8 +70,12 @@ impl<'a> Taken<'a> {
         let Some(file) = &self.file else {
             return Ok(Hold::Lost);
         };
-        let now = look::touch(file)?;
-        let was_young = now.left_of(self.invalid, self.since).is_some();
+        let mut was_young = false;
+        let now = Since::during(|| {
+            let now = look::touch(file)?;
+            was_young = self.since.is_young(now, self.invalid);
+            Ok::<_, Errno>(now)
+        })?;
         match look::at(self.lock) {
             Ok(seen) if seen.id == look::of(file)?.id => {
                 self.since = now;

@@ -204,6 +204,20 @@ fn by_rename_there_is_one_thief_at_a_time() {
 }
 
 #[test]
+fn what_was_found_to_be_old_is_taken_over_whatever_the_clock_says_by_now() {
+    for way in WAYS {
+        let scratch = Scratch::new();
+        let suspect = scratch.make();
+        // Its age would not do, had the clock been right.
+        let stolen = way(&scratch.lock, &suspect, Duration::from_secs(3600));
+        assert!(
+            matches!(stolen, Ok(Stolen::Ours(..) | Stolen::Cleared)),
+            "{stolen:?}"
+        );
+    }
+}
+
+#[test]
 fn a_folder_is_nobodys_lock() {
     let scratch = Scratch::new();
     let suspect = Suspect::at(scratch.folder.path().as_os_str());
