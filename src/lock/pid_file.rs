@@ -9,22 +9,24 @@
 //! *The race* of those who find a dead one's file: two could see that it is dead, one remove it and make his own, and the
 //! other remove that. So only who holds flock(2) of the file that the path means may remove it: its maker, who has held it
 //! all the time, or one who has come by it because the maker is dead. He looks whether the path still means this file
-//! after he got the lock. From then on it goes on to mean it until he has removed it: nobody else may remove it, and
+//! after he got the lock. From then on it goes on to mean it until he has removed it: no other of us may remove it, and
 //! link(2), by which alone files of ours get their name, replaces nothing. Then he is one of many who want the name, and
 //! link(2) lets one of them win.
 //!
 //! *The races with the original*, which knows nothing of all this. It removes a file by its path, a moment after it has
 //! read a dead process's id in it; in that moment we may have replaced it by ours. And it opens what it thinks that it
 //! makes with `O_TRUNC`, a moment after it has seen that nothing is there; as root that empties ours. In both cases our file
-//! is not what it was when the original believes that it has the lock; so we look once more before we believe it. What is
-//! left is an original that stands still between two system calls for longer than we do between three, and that it
-//! believes somebody else's living process to be dead (`EPERM`).
+//! is not what it was when the original believes that it has the lock; so we look once more before we believe it. And while
+//! we break a dead one's lock, the original may be doing the same (see `removal`). What is left is an original that stands
+//! still between two system calls for longer than we do between three, and that it believes somebody else's living process
+//! to be dead (`EPERM`).
 //!
 //! # References
 //!
 //! LockFile::Simple(3pm), flock(2), link(2).
 
 mod challenge;
+mod removal;
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

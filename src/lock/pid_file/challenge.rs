@@ -9,7 +9,7 @@ use rustix::fs::{FileType, Mode as Permissions, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::{READ_ONLY, Taken, lock_failed, read};
+use super::{READ_ONLY, Taken, lock_failed, read, removal};
 use crate::lock::file::{self, Identity, Verdict};
 use crate::lock::local::Locality;
 use crate::lock::owner::{Finding, Here};
@@ -62,7 +62,7 @@ impl<'a> Challenge<'a> {
         let finding = self.here.judge(&text, locality, process::look);
         match (held, finding) {
             (Answer::Granted, finding) => match self.at_path(&opened)? {
-                Verdict::Same => self.conclude(finding),
+                Verdict::Same => self.conclude(finding, &opened),
                 Verdict::Replaced => Ok(Found::Changing),
                 Verdict::Unknowable => Err(Error::Unsteady {
                     path: self.path.to_owned(),
@@ -83,25 +83,27 @@ impl<'a> Challenge<'a> {
     }
 
     /// With the lock of the file that the path means.
-    fn conclude(&self, finding: Finding) -> Result<Found, Error> {
+    fn conclude(&self, finding: Finding, opened: &Stat) -> Result<Found, Error> {
         let perhaps = |maker| Taken::Perhaps {
             path: self.path.to_owned(),
             maker,
         };
         Ok(match finding {
-            Finding::Dead(pid) | Finding::AskTheLock(pid) => match rustix::fs::unlink(self.path) {
-                Ok(()) => Found::Dead(pid),
-                // The original was faster.
-                Err(Errno::NOENT) => Found::Changing,
-                Err(error) => {
-                    return Err(Error::File {
-                        deed: "remove lock file",
-                        path: self.path.to_owned(),
-                        error: error.into(),
-                        hint: None,
-                    });
+            Finding::Dead(pid) | Finding::AskTheLock(pid) => {
+                match removal::remove(self.path, file::id(opened)) {
+                    Ok(true) => Found::Dead(pid),
+                    // The original was faster.
+                    Ok(false) => Found::Changing,
+                    Err(error) => {
+                        return Err(Error::File {
+                            deed: "remove lock file",
+                            path: self.path.to_owned(),
+                            error: error.into(),
+                            hint: None,
+                        });
+                    }
                 }
-            },
+            }
             Finding::Lives(_) => Found::Lock(Taken::Held),
             Finding::Elsewhere { pid, host } => Found::Lock(perhaps(Some((pid, host)))),
             Finding::Nobody => Found::Lock(perhaps(None)),
