@@ -12,20 +12,26 @@ use crate::sys::signal::Set;
 /// The highest process number that the kernel gives: its `PID_MAX_LIMIT`.
 const LAST: i32 = 1 << 22;
 
-/// Our children in our session, those included that have ended and were not waited for.
+/// Our children, those included that have ended and were not waited for.
 ///
 /// Who there is at all is in `/proc`. Where that does not tell, every number that there can be is tried, which takes a
 /// second or so. Whether it is a child of ours is the kernel's to say either way.
-pub(super) fn left_behind() -> Vec<Pid> {
-    let ours = process::session_of(None);
-    let is_left = |pid: &Pid| process::is_child(*pid) && process::session_of(Some(*pid)) == ours;
+pub(super) fn children() -> Vec<Pid> {
+    let is_child = |pid: &Pid| process::is_child(*pid);
     match numbers() {
-        Some(numbers) => numbers.into_iter().filter(is_left).collect(),
+        Some(numbers) => numbers.into_iter().filter(is_child).collect(),
         None => (1..=LAST)
             .filter_map(Pid::from_raw)
-            .filter(is_left)
+            .filter(is_child)
             .collect(),
     }
+}
+
+/// Whether a process is in our session, or in one that the command has made. All others are those of daemons.
+pub(super) fn is_of_the_job(pid: Pid, command: Option<Pid>) -> bool {
+    let session = process::session_of(Some(pid));
+    let made = command.map(|command| command.as_raw_nonzero().get());
+    session == process::session_of(None) || session == made
 }
 
 /// The numbers of all processes. `None` where `/proc` cannot tell: it is not mounted, shows another namespace's numbers

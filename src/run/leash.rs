@@ -27,7 +27,7 @@ use std::io;
 
 use rustix::process::{Pid, WaitOptions};
 
-use super::family::{ignores, is_called, left_behind, may_be_stopped};
+use super::family::{children, ignores, is_called, is_of_the_job, may_be_stopped};
 use super::relay::{self, End, News, Relay};
 use super::{Ended, Error, Problem};
 use crate::sys::args;
@@ -192,9 +192,10 @@ impl Keeper {
         let mut by_key = self.relay.was_shared(stop);
         loop {
             bury_all();
-            let left = left_behind();
-            let left = left.iter().filter(|child| !ignores(**child, stop));
-            let left = left.copied().collect::<Vec<_>>();
+            let mut left = children();
+            left.retain(|child| {
+                is_of_the_job(*child, Some(self.command)) && !ignores(*child, stop)
+            });
             let Some(first) = left.first().copied() else {
                 return Ok(());
             };
@@ -210,7 +211,7 @@ impl Keeper {
             }
             let arrival = signal::wait(Set::ALL)?;
             if self.is_alone() {
-                put_down(None);
+                put_down(Some(self.command));
                 return Ok(());
             }
             if REQUESTS.contains(&arrival.signal) {
@@ -245,16 +246,19 @@ fn has_keys(signal: i32, pid: Pid) -> bool {
 }
 
 /// Kills the command, if it has not been waited for, and everything that is left behind, and waits until it is gone: what
-/// that leaves behind in turn is ours by then.
+/// that leaves behind in turn is ours by then. Not daemons: what had been left behind before in a session of its own. What
+/// has a living parent in the job is part of the job, whatever its session (`su -c` makes one).
 ///
 /// A keeper among them belongs to a program with a lock of its own, which was killed: it does this very thing, and its
 /// lock lasts until it has. So it is waited for, and woken if it is stopped. A command that is not yet one, because it has
 /// still to be executed, looks like a keeper, but is none.
 fn put_down(command: Option<Pid>) {
+    let mut daemons = children();
+    daemons.retain(|child| Some(*child) != command && !is_of_the_job(*child, command));
     loop {
         let command = command.filter(|pid| process::is_child(*pid));
-        let mut left = left_behind();
-        left.retain(|child| Some(*child) != command);
+        let mut left = children();
+        left.retain(|child| Some(*child) != command && !daemons.contains(child));
         if left.is_empty() && command.is_none() {
             return;
         }

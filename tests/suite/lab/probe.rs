@@ -42,6 +42,10 @@ extern "C" fn before_main() {
             rustix::process::setsid().expect("not a leader");
             hear(count.parse().expect("a count"))
         }
+        [how @ ("apart" | "as-su"), _, ..] => {
+            let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
+            in_a_session(how, &words[2..words.len() - 1])
+        }
         ["beside", "hear", count] => beside(|| hear(count.parse().expect("a count"))),
         ["binds", shape, _, _, ..] => {
             let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
@@ -194,15 +198,38 @@ fn bind_and_execute(shape: &str, name: &[u8], words: &[&[u8]]) -> i32 {
     if net::bind(&socket, &address).is_err() {
         return REFUSED;
     }
+    // The socket is still open, and stays so when this succeeds.
+    execute(words);
+    1
+}
+
+/// Executes a program in a session of its own, `apart` in place, `as-su` in a child, as `su -c` does.
+fn in_a_session(how: &str, words: &[&[u8]]) -> i32 {
+    let child = match how {
+        "apart" => 0,
+        // SAFETY: no other thread has been started yet.
+        _ => unsafe { libc::fork() },
+    };
+    if child != 0 {
+        // SAFETY: nobody wants to know how it ended.
+        unsafe { libc::waitpid(child, ptr::null_mut(), 0) };
+        return 0;
+    }
+    rustix::process::setsid().expect("not a leader");
+    execute(words);
+    1
+}
+
+/// Executes a program in place. Returns when it cannot.
+fn execute(words: &[&[u8]]) {
     let words = words
         .iter()
         .map(|word| CString::new(*word).expect("cut at NUL"));
     let words: Vec<CString> = words.collect();
     let ends = [ptr::null()];
     let list: Vec<_> = words.iter().map(|word| word.as_ptr()).chain(ends).collect();
-    // SAFETY: a list of strings that ends in null; the socket is still open, and stays so when this succeeds.
+    // SAFETY: a list of strings that ends in null.
     unsafe { libc::execvp(list[0], list.as_ptr()) };
-    1
 }
 
 impl Lab {

@@ -41,6 +41,41 @@ fn a_command_in_a_session_of_its_own_is_gone_before_the_lock_is_free() {
 }
 
 #[test]
+fn what_a_command_in_a_session_of_its_own_has_started_is_gone_before_the_lock_is_free() {
+    for how in ["apart", "as-su"] {
+        for _ in 0..10 {
+            let lab = Lab::new();
+            let mut loto = lab.command("loto");
+            loto.args(["-L", "l", "--", "probe", how, "sh", "-c", FAMILY]);
+            let mut loto = lab.start(loto);
+            let members = (0..3).map(|_| loto.line().parse().expect("a pid"));
+            let members = members.collect::<Vec<i32>>();
+            loto.signal(libc::SIGKILL);
+            expect_gone_when_free(&lab, &members);
+        }
+    }
+}
+
+#[test]
+fn what_was_left_behind_in_a_session_of_its_own_outlives_a_loto_that_is_killed() {
+    let lab = Lab::new();
+    let script = "(probe alone hear 1 & :); echo left; read x; :";
+    let mut loto = lab.command("loto");
+    loto.args(["-L", "l", "--", "sh", "-c", script]);
+    let mut loto = lab.start(loto);
+    let mut said = String::new();
+    while !(said.contains("ready ") && said.contains("left")) {
+        said += &(loto.line() + "\n");
+    }
+    let daemon = said.lines().find_map(|line| line.strip_prefix("ready "));
+    let daemon: i32 = daemon.expect("it is ready").parse().expect("a pid");
+    loto.murder();
+    lab.run(["l", "true"]).expect_code(0);
+    assert!(runs(daemon));
+    send(daemon, libc::SIGKILL);
+}
+
+#[test]
 fn a_loto_within_keeps_its_lock_until_its_job_is_gone_though_the_one_around_it_is_killed() {
     for victim in ["loto", "keeper"] {
         for _ in 0..10 {
