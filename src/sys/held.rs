@@ -19,7 +19,9 @@ const ENDINGS: Set = Set::of(libc::SIGHUP)
     .with(libc::SIGPROF)
     .with(libc::SIGXCPU)
     .with(libc::SIGIO)
-    .with(libc::SIGPWR);
+    .with(libc::SIGPWR)
+    // SIGSTKFLT, for which not every processor has a name. Where 16 is another signal it is in the set, or ignored.
+    .with(16);
 
 /// Those of them that tell a program to stop; the first means nothing else.
 pub const REQUESTS: [i32; 4] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT];
