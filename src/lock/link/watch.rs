@@ -65,7 +65,11 @@ impl<'a> Waiter<'a> {
     pub(super) fn new(held: &'a HeldBack) -> Self {
         let eyes = || {
             let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
-            Some((inotify, held.descriptor().ok()?))
+            let signals = held.descriptor().ok()?;
+            // Some must be left to look at LOCK with, and to take it over.
+            let spare = || rustix::io::fcntl_dupfd_cloexec(&signals, 0).ok();
+            let _enough = (spare()?, spare()?);
+            Some((inotify, signals))
         };
         Self {
             held,

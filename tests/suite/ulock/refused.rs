@@ -116,3 +116,15 @@ fn wrong_words_show_the_forms() {
     }
     lab.has_only(&[]);
 }
+
+#[test]
+fn a_waiter_gets_by_with_few_descriptors() {
+    let lab = Lab::new();
+    lab.sh("ulock lock").expect_code(0);
+    // One for the file that is to become LOCK, and one to look at LOCK with.
+    for limit in 5..=10 {
+        lab.sh(format!("ulimit -n {limit}; exec ulock --timeout=0.05 lock"))
+            .expect_err("")
+            .expect_code(1);
+    }
+}
