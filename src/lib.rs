@@ -3,10 +3,11 @@
 //! Data flows one way, and every layer imports only from those above it in this list:
 //!
 //! * [`sys`] – system calls that no safe crate offers, as types: mechanisms, no policy. The only `unsafe`.
-//! * [`lock`] – kinds of lock, opening lock files, waiting.
-//! * [`run`] – running the command: world, signals, how it ended.
-//! * [`exit`] – every error as a status and a message; the only table of exit numbers.
-//! * [`request`] – what was asked for, the seam between `cli` and `perform`.
+//! * [`lock`] – kinds of lock, a file or folder each (flock(2) and fcntl(2) on files, names of sockets, pid files, hard
+//!   links), opening lock files, waiting.
+//! * [`run`] – running the command: world, signals, how it ended, and what becomes of it when we are killed.
+//! * [`exit`] – every error as a status; the only tables of exit numbers, one a program.
+//! * [`request`] – what was asked for, the seam between `cli` and `perform`; here and in those two, one file a program.
 //! * [`report`] – the only place that writes to the user.
 //! * [`cli`] – words to a request; the tables of options.
 //! * [`perform`](mod@perform) – a request, carried out.

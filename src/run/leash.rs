@@ -14,8 +14,9 @@
 //!   before the command has.)
 //! * The command ends by itself: what it leaves behind goes on, and is nobody's business.
 //!
-//! What made a session of its own, as daemons do, does not count as left behind. The command itself does: it is killed
-//! and waited for whatever its session (`loto … -- setsid job`).
+//! What is left behind in a session of its own, as daemons are, is left alone, unless it is the command's own session (`loto …
+//! -- setsid job`). And when we are killed, whatever still has a living parent in the job is part of it, in any session (`su
+//! -c` makes one).
 //!
 //! Things that nobody can help: if the whole group is killed in one call (`timeout -s KILL`), all of it does nothing any
 //! more, but the lock may go a moment before the last of it has; if we and the keeper are killed together and nobody else,
