@@ -35,26 +35,38 @@ impl<R> Program<R> {
     }
 
     fn exit(&self, words: Vec<OsString>, report: &mut Report) -> Exit {
+        match self.read(words, report) {
+            Ok(request) => (self.perform)(&request, report),
+            Err(status) => Exit::Status(status),
+        }
+    }
+
+    /// What the words after the name ask for.
+    ///
+    /// # Errors
+    ///
+    /// The status to end with: help or version has been shown, or what is wrong with the words.
+    pub fn read(&self, words: Vec<OsString>, report: &mut Report) -> Result<R, u8> {
         match (self.parse)(words) {
-            Ok(Asked::Request(request)) => (self.perform)(&request, report),
-            Ok(Asked::Help) => self.show(report, self.page.help),
-            Ok(Asked::Version) => self.show(report, &self.page.version()),
+            Ok(Asked::Request(request)) => Ok(request),
+            Ok(Asked::Help) => Err(self.show(report, self.page.help)),
+            Ok(Asked::Version) => Err(self.show(report, &self.page.version())),
             Err(usage) => {
                 report.complain(usage.message());
                 match self.page.on_misuse {
                     OnMisuse::ReferToHelp => report.refer_to_help(),
                     OnMisuse::ShowForms => report.complain_in_full(self.page.usage()),
                 }
-                Exit::Status(self.statuses.usage)
+                Err(self.statuses.usage)
             }
         }
     }
 
-    fn show(&self, report: &mut Report, text: &str) -> Exit {
+    fn show(&self, report: &mut Report, text: &str) -> u8 {
         report.print(text.as_bytes());
-        Exit::Status(match report.output() {
+        match report.output() {
             Output::Good => exit::SUCCESS,
             Output::Failed => self.statuses.no_output,
-        })
+        }
     }
 }

@@ -25,8 +25,9 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::io::{Errno, FdFlags};
 
-pub use wait::{Deadline, Wait};
+pub use wait::{Called, Deadline, Until, Wait};
 
+use crate::sys::attention::Attention;
 use crate::sys::errno;
 use crate::sys::timer::Interrupter;
 
@@ -65,6 +66,8 @@ pub enum Answer {
     Conflict,
     /// Somebody else had it until the time was up.
     TimedOut,
+    /// A signal of the host's came first: see [`Deadline::Attentive`].
+    Interrupted,
 }
 
 /// A lock that is held. Dropping it releases a lock on a file that we opened, unless a command has inherited it; one
@@ -268,17 +271,20 @@ fn acquire(
     mode: Mode,
     deadline: &Deadline,
 ) -> Result<Answer, Failure> {
-    let until = match deadline {
+    match deadline {
         Deadline::Now => return attempt(fd, kind, mode, Block::No),
-        Deadline::Never => None,
-        Deadline::At(until) => {
+        Deadline::Never => {}
+        Deadline::At(_) | Deadline::Attentive(..) => {
             // Most locks are free, and one that is free needs no timer.
             if attempt(fd, kind, mode, Block::No)? == Answer::Granted {
                 return Ok(Answer::Granted);
             }
-            Some(*until)
         }
-    };
+    }
+    let until = deadline.until();
+    if let Deadline::Attentive(_, called) = deadline {
+        return attentively(fd, kind, mode, until, *called);
+    }
     let _alarm = match until {
         None => None,
         Some(until) => match until.left() {
@@ -295,6 +301,33 @@ fn acquire(
             }
             other => return other,
         }
+    }
+}
+
+/// Blocks until the lock is there, the time is up, or the host is called.
+fn attentively(
+    fd: BorrowedFd<'_>,
+    kind: Kind,
+    mode: Mode,
+    until: Option<Until>,
+    called: Called,
+) -> Result<Answer, Failure> {
+    let left = until.map(Until::left);
+    if left == Some(None) {
+        return Ok(Answer::TimedOut);
+    }
+    let attention = Attention::begin(left.flatten(), called).map_err(Failure::Timer)?;
+    if attention.is_none() {
+        return Ok(Answer::Interrupted);
+    }
+    match attempt(fd, kind, mode, Block::Yes) {
+        Err(Failure::Lock(error)) if error.kind() == io::ErrorKind::Interrupted => {
+            Ok(match until.map(Until::left) {
+                Some(None) => Answer::TimedOut,
+                _ => Answer::Interrupted,
+            })
+        }
+        other => other,
     }
 }
 

@@ -36,6 +36,34 @@ pub enum Deadline {
     Never,
     /// At a moment of the monotonic clock.
     At(Until),
+    /// At such a moment, if there is one, or as soon as a signal is handled: for a process that is not ours, whose
+    /// signals must not wait.
+    Attentive(Option<Until>, Called),
+}
+
+/// Says whether the host has something to do that a signal has asked for: it is asked with all signals blocked.
+pub type Called = fn() -> bool;
+
+impl Deadline {
+    /// The same in a host process: whenever it has something to do, the answer is [`Interrupted`](super::Answer).
+    #[must_use]
+    pub fn in_host(self, called: Called) -> Self {
+        match self {
+            Self::Now => Self::Now,
+            Self::Never => Self::Attentive(None, called),
+            Self::At(until) => Self::Attentive(Some(until), called),
+            Self::Attentive(until, _) => Self::Attentive(until, called),
+        }
+    }
+
+    /// The moment, for a wait that has begun and ends at one.
+    pub(super) fn until(self) -> Option<Until> {
+        match self {
+            Self::Now | Self::Never => None,
+            Self::At(until) => Some(until),
+            Self::Attentive(until, _) => until,
+        }
+    }
 }
 
 /// A moment to come, or past.

@@ -17,18 +17,18 @@ pub fn perform(request: &Request, report: &mut Report) -> Exit {
 }
 
 fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
-    let mut story = Story::begin(request.verbosity, report);
+    let story = Story::begin(request.verbosity);
     let guard = match obtain(request)? {
         Ok(guard) => guard,
         Err(answer) => {
-            story.refused(answer);
+            story.refused(answer, report);
             return Ok(Exit::Status(request.on_conflict));
         }
     };
-    story.granted();
+    story.granted(report);
     match &request.job {
         Some(job) => {
-            story.executing(job);
+            story.executing(job, report);
             run_under(&guard, job, report)
         }
         None => {
@@ -41,24 +41,30 @@ fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
 /// Takes the lock. A lock file that is missing is not made for a command that is missing too: there is nobody to wait
 /// for who might yet install it, and a misspelt line in a crontab leaves nothing behind.
 fn obtain(request: &Request) -> Result<Grant, Failure> {
-    let deadline: Deadline = request.wait.begin();
-    Ok(match &request.target {
-        Target::Descriptor(number) => {
-            lock::descriptor::acquire(*number, request.kind, request.mode, &deadline)?
-        }
-        Target::Path(path) => {
-            if let Some(job) = &request.job
-                && !lock::file::exists(path)
-            {
-                job.command.find()?;
-            }
-            lock::file::acquire(path, request.kind, request.mode, &deadline)?
-        }
-    })
+    let deadline = request.wait.begin();
+    if let (Target::Path(path), Some(job)) = (&request.target, &request.job)
+        && !lock::file::exists(path)
+    {
+        job.command.find()?;
+    }
+    Ok(take(request, &deadline)?)
+}
+
+/// Takes the lock, whatever is done under it.
+///
+/// # Errors
+///
+/// Those of [`lock::descriptor::acquire`] and [`lock::file::acquire`].
+pub fn take(request: &Request, deadline: &Deadline) -> Result<Grant, lock::Error> {
+    let (kind, mode) = (request.kind, request.mode);
+    match &request.target {
+        Target::Descriptor(number) => lock::descriptor::acquire(*number, kind, mode, deadline),
+        Target::Path(path) => lock::file::acquire(path, kind, mode, deadline),
+    }
 }
 
 /// Leaves the lock with the caller's descriptor, unless he is about to be told by the status that he has none.
-fn keep(request: &Request, guard: &Guard, report: &Report) {
+pub fn keep(request: &Request, guard: &Guard, report: &Report) {
     if report.output() == Output::Failed
         && let Guard::Theirs(fd) = guard
     {
@@ -84,32 +90,37 @@ fn run_under(guard: &Guard, job: &Job, report: &mut Report) -> Result<Exit, Fail
 }
 
 /// What `--verbose` tells. When nobody listens, the clock is not even looked at.
-struct Story<'a>(Option<(Instant, &'a mut Report)>);
+#[derive(Clone, Copy, Debug)]
+pub struct Story(Option<Instant>);
 
-impl<'a> Story<'a> {
-    fn begin(verbosity: Verbosity, report: &'a mut Report) -> Self {
-        Self((verbosity == Verbosity::Verbose).then(|| (Instant::now(), report)))
+impl Story {
+    /// The wait begins.
+    pub fn begin(verbosity: Verbosity) -> Self {
+        Self((verbosity == Verbosity::Verbose).then(Instant::now))
     }
 
-    fn granted(&mut self) {
-        if let Self(Some((began, report))) = self {
+    /// The lock is there.
+    pub fn granted(self, report: &mut Report) {
+        if let Self(Some(began)) = self {
             let took = began.elapsed();
             let (seconds, micros) = (took.as_secs(), took.subsec_micros());
             report.tell(format!("getting lock took {seconds}.{micros:06} seconds"));
         }
     }
 
-    fn refused(&mut self, answer: Answer) {
-        if let Self(Some((_, report))) = self {
+    /// Somebody else has it.
+    pub fn refused(self, answer: Answer, report: &Report) {
+        if self.0.is_some() {
             report.complain(match answer {
                 Answer::TimedOut => "timeout while waiting to get lock",
-                Answer::Conflict | Answer::Granted => "failed to get lock",
+                _ => "failed to get lock",
             });
         }
     }
 
-    fn executing(&mut self, job: &Job) {
-        if let Self(Some((_, report))) = self {
+    /// The command begins.
+    pub fn executing(self, job: &Job, report: &mut Report) {
+        if self.0.is_some() {
             let mut line = OsString::from("executing ");
             line.push(job.command.name());
             report.tell(line);

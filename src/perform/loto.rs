@@ -113,7 +113,7 @@ impl Story<'_> {
         }
         let mut message = OsString::from(match answer {
             Answer::TimedOut => "Timeout to gain lock on ",
-            Answer::Conflict | Answer::Granted => "Failed to gain lock on ",
+            _ => "Failed to gain lock on ",
         });
         message.push(file);
         self.report.complain(message);

@@ -14,20 +14,24 @@ use crate::{lock, run};
 
 /// What went wrong, whichever layer it comes from.
 #[derive(Debug)]
-enum Failure {
+pub enum Failure {
+    /// The lock could not be asked for.
     Lock(lock::Error),
+    /// The command did not run as it should.
     Run(run::Error),
 }
 
 impl Failure {
-    fn message(&self) -> OsString {
+    /// The message, in bytes, as paths are.
+    pub fn message(&self) -> OsString {
         match self {
             Self::Lock(error) => error.message(),
             Self::Run(error) => error.message(),
         }
     }
 
-    fn status(&self, table: &Table) -> u8 {
+    /// The status to end with.
+    pub fn status(&self, table: &Table) -> u8 {
         match self {
             Self::Lock(error) => table.of_lock(error),
             Self::Run(error) => table.of_run(error),

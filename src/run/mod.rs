@@ -98,6 +98,11 @@ impl Command {
         &self.words[0]
     }
 
+    /// Its words, name first, as they will be executed.
+    pub fn words(&self) -> &[OsString] {
+        &self.words
+    }
+
     /// Looks for the program in `PATH`, as execvp(3) would, without executing anything.
     ///
     /// # Errors

@@ -5,6 +5,7 @@
 #![allow(unsafe_code)]
 
 pub mod args;
+pub mod attention;
 pub mod errno;
 pub mod fd;
 pub mod held;

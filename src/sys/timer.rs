@@ -29,8 +29,7 @@ const AGAIN: libc::timespec = libc::timespec {
 /// timer_create(2), signal(7) "Interruption of system calls".
 #[derive(Debug)]
 pub struct Interrupter {
-    timer: libc::timer_t,
-    signal: libc::c_int,
+    ticks: Ticks,
     action: libc::sigaction,
     mask: Set,
 }
@@ -57,20 +56,8 @@ impl Interrupter {
     ///
     /// `EAGAIN`, `ENOMEM`: no timer can be had.
     pub fn after(time: Duration) -> io::Result<Self> {
-        let signal = libc::SIGRTMAX();
-        // SAFETY: all zeroes is a valid `sigevent`.
-        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
-        event.sigev_notify = libc::SIGEV_THREAD_ID;
-        event.sigev_signo = signal;
-        // SAFETY: takes nothing.
-        event.sigev_notify_thread_id = unsafe { libc::gettid() };
-        let mut timer = MaybeUninit::<libc::timer_t>::uninit();
-        // SAFETY: a filled event, and a place for the timer's name.
-        super::check(unsafe {
-            libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, timer.as_mut_ptr())
-        })?;
-        // SAFETY: timer_create(2) succeeded.
-        let timer = unsafe { timer.assume_init() };
+        let signal = Ticks::signal();
+        let ticks = Ticks::new()?;
 
         // SAFETY: all zeroes is a valid `sigaction`; without SA_RESTART, so that the call returns.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -83,12 +70,59 @@ impl Interrupter {
         unsafe { libc::sigaction(signal, &raw const action, &raw mut before) };
         DEADLY.store(before.sa_sigaction == libc::SIG_DFL, Ordering::Relaxed);
         let armed = Self {
-            timer,
-            signal,
+            ticks,
             action: before,
             mask: signal::unblock(Set::of(signal)),
         };
+        armed.ticks.start(time);
+        Ok(armed)
+    }
+}
 
+impl Drop for Interrupter {
+    /// The timer first: a shot that has been sent reaches its handler before this call returns, since it is unblocked.
+    fn drop(&mut self) {
+        self.ticks.delete();
+        signal::set_mask(self.mask);
+        // SAFETY: an action that sigaction(2) itself returned.
+        unsafe { libc::sigaction(Ticks::signal(), &raw const self.action, ptr::null_mut()) };
+    }
+}
+
+/// A POSIX timer that sends this thread the last real-time signal, again and again once its time has come. Who
+/// makes it has a handler for that.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ticks(libc::timer_t);
+
+impl Ticks {
+    /// The signal.
+    pub(super) fn signal() -> libc::c_int {
+        libc::SIGRTMAX()
+    }
+
+    /// One that has not been started.
+    ///
+    /// # Errors
+    ///
+    /// `EAGAIN`, `ENOMEM`: no timer can be had.
+    pub(super) fn new() -> io::Result<Self> {
+        // SAFETY: all zeroes is a valid `sigevent`.
+        let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
+        event.sigev_notify = libc::SIGEV_THREAD_ID;
+        event.sigev_signo = Self::signal();
+        // SAFETY: takes nothing.
+        event.sigev_notify_thread_id = unsafe { libc::gettid() };
+        let mut timer = MaybeUninit::<libc::timer_t>::uninit();
+        // SAFETY: a filled event, and a place for the timer's name.
+        super::check(unsafe {
+            libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, timer.as_mut_ptr())
+        })?;
+        // SAFETY: timer_create(2) succeeded.
+        Ok(Self(unsafe { timer.assume_init() }))
+    }
+
+    /// The first tick comes after this time, at once when it is zero. It may be called in a signal's handler.
+    pub(super) fn start(self, time: Duration) {
         // Zero would disarm it. A time beyond the kernel's clock is as good as its end.
         let time = time.max(Duration::from_nanos(1));
         let first = libc::timespec {
@@ -100,20 +134,13 @@ impl Interrupter {
             it_interval: AGAIN,
             it_value: first,
         };
-        // SAFETY: this process's timer, and filled times.
-        super::check(unsafe { libc::timer_settime(timer, 0, &raw const times, ptr::null_mut()) })?;
-        Ok(armed)
+        // SAFETY: filled times. It fails for no timer that is there, and one that is not there is not started.
+        unsafe { libc::timer_settime(self.0, 0, &raw const times, ptr::null_mut()) };
     }
-}
 
-impl Drop for Interrupter {
-    /// The timer first: a shot that has been sent reaches its handler before this call returns, since it is unblocked.
-    fn drop(&mut self) {
-        // SAFETY: this process's timer, deleted once; an action that sigaction(2) itself returned.
-        unsafe {
-            libc::timer_delete(self.timer);
-            signal::set_mask(self.mask);
-            libc::sigaction(self.signal, &raw const self.action, ptr::null_mut());
-        }
+    /// There will be no more ticks than have been sent.
+    pub(super) fn delete(self) {
+        // SAFETY: at worst there is no such timer, and it fails.
+        unsafe { libc::timer_delete(self.0) };
     }
 }

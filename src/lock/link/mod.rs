@@ -191,10 +191,12 @@ impl<'a> Contender<'a> {
 
     /// Waits for a change of what is watched, until the deadline, or for so long.
     fn wait(&mut self, watched: Watched, limit: Option<Duration>) -> Result<(), NotTaken> {
-        let left = match self.deadline {
-            Deadline::Now => return Err(NotTaken::TimedOut),
-            Deadline::Never => None,
-            Deadline::At(until) => Some(until.left().ok_or(NotTaken::TimedOut)?),
+        if matches!(self.deadline, Deadline::Now) {
+            return Err(NotTaken::TimedOut);
+        }
+        let left = match self.deadline.until() {
+            None => None,
+            Some(until) => Some(until.left().ok_or(NotTaken::TimedOut)?),
         };
         let limit = match (left, limit) {
             (Some(left), Some(limit)) => Some(left.min(limit)),
@@ -203,8 +205,8 @@ impl<'a> Contender<'a> {
         if self.waiter().wait(watched, limit) == Woken::Interrupted {
             return Err(NotTaken::Interrupted);
         }
-        match self.deadline {
-            Deadline::At(until) if until.left().is_none() => Err(NotTaken::TimedOut),
+        match self.deadline.until() {
+            Some(until) if until.left().is_none() => Err(NotTaken::TimedOut),
             _ => Ok(()),
         }
     }

@@ -1,0 +1,142 @@
+//! One attempt to do what a call asks for, up to where bash is needed.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+
+use fdlock::lock::{Answer, Called, Deadline, Guard};
+use fdlock::perform::Failure;
+use fdlock::perform::flock::{self, Story};
+use fdlock::program::Program;
+use fdlock::report::{Output, Report};
+use fdlock::request::flock::{Job, Request};
+use fdlock::{cli, exit};
+
+use crate::ffi::{self, Bash, WordList, Words};
+use crate::function::Held;
+
+/// The name in front of messages.
+const NAME: &str = "flock";
+
+static PROGRAM: Program<Request> = Program {
+    page: &cli::flock::PAGE,
+    statuses: &exit::FLOCK,
+    parse: cli::flock::parse,
+    perform: flock::perform,
+};
+
+/// What comes next. Nothing in it has to be dropped, as bash may jump away from whoever has it.
+#[derive(Clone, Copy, Debug)]
+pub enum Step {
+    /// The call is over, with this status.
+    Over(u8),
+    /// A signal has come: bash must see to it before the next attempt.
+    Signal,
+    /// The lock is there, and a shell function is to be called with these words, name first.
+    Function(*mut WordList, Afterwards),
+    /// It is for the program to do.
+    Elsewhere,
+}
+
+/// What becomes of the lock when the function has returned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Afterwards {
+    /// It stays with the caller's descriptor.
+    Stays,
+    /// bash has been told to undo it.
+    Goes,
+}
+
+/// What a call remembers from one attempt to the next: it has one deadline and one story, however often it is
+/// interrupted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Progress(Option<(Deadline, Story)>);
+
+/// Does what the words ask for, until it is done or bash is needed.
+pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called: Called) -> Step {
+    let mut report = Report::new(OsStr::new(NAME));
+    let request = match PROGRAM.read(Words(list).copied(), &mut report) {
+        Ok(request) => request,
+        Err(status) => return Step::Over(status),
+    };
+    let job = match &request.job {
+        None => None,
+        Some(job) => match function_words(bash, list, job) {
+            Some(words) => Some((job, words)),
+            None => return Step::Elsewhere,
+        },
+    };
+    let begin = || (request.wait.begin(), Story::begin(request.verbosity));
+    let (deadline, story) = *progress.0.get_or_insert_with(begin);
+    let wait = match deadline {
+        // With job control there is somebody who may want to stop the wait and go on with it later (Ctrl-Z, fg), which
+        // bash cannot do with a builtin. There the program waits; it locks the same open file.
+        Deadline::Never | Deadline::At(_) if job.is_none() && bash.has_job_control() => {
+            Wait::Elsewhere
+        }
+        _ => Wait::Here(deadline.in_host(called)),
+    };
+    let step =
+        under_lock(bash, &request, job, wait, story, &mut report).unwrap_or_else(|failure| {
+            report.complain(failure.message());
+            Step::Over(failure.status(&exit::FLOCK))
+        });
+    match (step, report.output()) {
+        (Step::Over(exit::SUCCESS), Output::Failed) => Step::Over(exit::FLOCK.no_output),
+        _ => step,
+    }
+}
+
+/// Who waits.
+enum Wait {
+    Here(Deadline),
+    Elsewhere,
+}
+
+fn under_lock(
+    bash: &Bash,
+    request: &Request,
+    job: Option<(&Job, *mut WordList)>,
+    wait: Wait,
+    story: Story,
+    report: &mut Report,
+) -> Result<Step, Failure> {
+    let grant = match wait {
+        Wait::Here(deadline) => flock::take(request, &deadline)?,
+        Wait::Elsewhere => match flock::take(request, &Deadline::Now)? {
+            Err(_) => return Ok(Step::Elsewhere),
+            granted => granted,
+        },
+    };
+    let guard = match grant {
+        Ok(guard) => guard,
+        Err(Answer::Interrupted) => return Ok(Step::Signal),
+        Err(answer) => {
+            story.refused(answer, report);
+            return Ok(Step::Over(request.on_conflict));
+        }
+    };
+    story.granted(report);
+    let Some((job, words)) = job else {
+        flock::keep(request, &guard, report);
+        return Ok(Step::Over(exit::SUCCESS));
+    };
+    story.executing(job, report);
+    let afterwards = match guard {
+        Guard::Theirs(_) => Afterwards::Stays,
+        Guard::Ours(fd) => {
+            bash.protect(Held::release, Held::new(fd, request.kind, job.manner));
+            Afterwards::Goes
+        }
+    };
+    Ok(Step::Function(words, afterwards))
+}
+
+/// The words of the command, if it is a shell function.
+fn function_words(bash: &Bash, list: *mut WordList, job: &Job) -> Option<*mut WordList> {
+    // The command is what the line ends with, unless it was made of `-c LINE`.
+    let words = job.command.words();
+    let ahead = Words(list).count().checked_sub(words.len())?;
+    let first = Words(list).nth(ahead)?;
+    let name = ffi::word(first);
+    (name.to_bytes() == words[0].as_bytes() && bash.has_function(name)).then_some(first)
+}

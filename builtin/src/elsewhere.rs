@@ -1,0 +1,115 @@
+//! What is handed to the program: commands that are no functions, and waits that may be stopped.
+
+use std::ffi::{CStr, CString, OsStr, c_int};
+use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use rustix::fs::{Access, access};
+
+use crate::entry;
+use crate::ffi::{self, Bash};
+
+/// The name that bash knows us by, and the program's.
+pub const NAME: &CStr = c"flock";
+
+/// How the program is started.
+#[derive(Clone, Copy, Debug)]
+pub enum Plan {
+    /// By bash itself, which takes the call for one of a program now.
+    FallBack,
+    /// From this path, in a child.
+    Start(&'static CStr),
+    /// From this path, in place of this process, which is there for nothing else.
+    Become(&'static CStr),
+}
+
+/// Decides how.
+///
+/// That bash falls back to the program (`EX_DISKFALLBACK`) is as if there had never been a builtin: jobs, traps and
+/// `kill $!` are the program's, and the last command of a subshell takes the place of the shell. But there are three
+/// things to it. Redirections have been made for the builtin; bash undoes them and makes them again, so `<<<"$(next)"`
+/// would take two, and a FIFO's reader would see an end. It does not where it has forked for this very command (`flock f
+/// c >log &`). It executes the words as they are, which are not ours if they begin with `builtin`. And 4.4 knows nothing
+/// of it. In those cases the program is started from here, as bash starts programs.
+pub fn plan(bash: &Bash) -> Plan {
+    let Some(program) = program().filter(|_| !bash.is_restricted()) else {
+        // Restricted or not, whatever PATH has is what there would be without us.
+        return Plan::FallBack;
+    };
+    let text = bash.command_text().map_or(&b""[..], CStr::to_bytes);
+    let is_alone = names_us(text) && is_forked_for_this(bash);
+    if bash.can_fall_back() && names_us(text) && (is_alone || !may_redirect(text)) {
+        bash.remember(NAME, program);
+        Plan::FallBack
+    } else if is_alone {
+        Plan::Become(program)
+    } else {
+        Plan::Start(program)
+    }
+}
+
+/// Our own program, at its place beside the library: `PREFIX/bin/flock` and `PREFIX/lib/bash/flock`.
+fn program() -> Option<&'static CStr> {
+    static PROGRAM: OnceLock<Option<CString>> = OnceLock::new();
+    let find = || {
+        let prefix = Path::new(library()?).ancestors().nth(3)?;
+        CString::new(prefix.join("bin/flock").into_os_string().into_vec()).ok()
+    };
+    PROGRAM
+        .get_or_init(find)
+        .as_deref()
+        .filter(|path| access(*path, Access::EXEC_OK).is_ok())
+}
+
+/// Whether the command, as it was written, begins with our name: perhaps behind assignments and `command`.
+fn names_us(text: &[u8]) -> bool {
+    let mut words = text.split(|byte| *byte == b' ').peekable();
+    while words.next_if(|word| is_assignment(word)).is_some() {}
+    let _ = words.next_if_eq(&&b"command"[..]);
+    words.next() == Some(NAME.to_bytes())
+}
+
+/// Whether a word is a plain assignment. One with quotes may go on behind the blank, and is not looked into.
+fn is_assignment(word: &[u8]) -> bool {
+    let name_end = word.iter().position(|byte| *byte == b'=').unwrap_or(0);
+    let (name, value) = word.split_at(name_end);
+    name_end > 0
+        && name
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+        && !value.iter().any(|byte| b"'\"`$\\(".contains(byte))
+}
+
+/// Whether a command has redirections, or at least something that looks like one.
+fn may_redirect(text: &[u8]) -> bool {
+    text.iter().any(|byte| b"<>".contains(byte))
+}
+
+/// How deep bash was when this process was forked.
+static DEPTH: (AtomicI32, AtomicI32) = (AtomicI32::new(-1), AtomicI32::new(-1));
+
+/// Whether this process was forked for this very command, and not for a function or an `eval` that it is part of: those
+/// are deeper than the fork was.
+fn is_forked_for_this(bash: &Bash) -> bool {
+    let at_fork = (
+        DEPTH.0.load(Ordering::Relaxed),
+        DEPTH.1.load(Ordering::Relaxed),
+    );
+    bash.is_forked_for_command() && bash.depth() == at_fork
+}
+
+/// Called in every child.
+pub extern "C" fn in_child() {
+    if let Some(bash) = ffi::bash() {
+        let (functions, evaluations): (c_int, c_int) = bash.depth();
+        DEPTH.0.store(functions, Ordering::Relaxed);
+        DEPTH.1.store(evaluations, Ordering::Relaxed);
+    }
+}
+
+/// The library, as bash has loaded it.
+pub fn library() -> Option<&'static OsStr> {
+    ffi::library_of(entry::flock_builtin)
+}

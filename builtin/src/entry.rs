@@ -1,0 +1,170 @@
+//! What bash calls: to load the builtin, to run it, to unload it.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CString, c_char, c_int};
+use std::panic::{self, AssertUnwindSafe};
+use std::ptr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fdlock::report::Report;
+use fdlock::{cli, exit};
+
+use crate::call::{self, Afterwards, Progress, Step};
+use crate::elsewhere::{self, NAME, Plan};
+use crate::ffi::{self, Bash, Builtin, ENABLED, WordList};
+
+/// How often in a row bash may leave a signal alone that we have told it of. It does so with some that come while their
+/// own trap runs.
+const DECLINED: u32 = 16;
+
+/// What bash knows of the builtin; it writes to it. [`flock_builtin_load`] fills in what `help flock` shows.
+#[unsafe(no_mangle)]
+static mut flock_struct: Builtin = Builtin {
+    name: NAME.as_ptr(),
+    function: flock_builtin,
+    flags: ENABLED,
+    long_doc: ptr::null(),
+    short_doc: c"flock [OPTION]... NUMBER | FILE COMMAND [ARGUMENT]...".as_ptr(),
+    handle: ptr::null_mut(),
+};
+
+/// How many calls bash has left by way of our frames and may come back to.
+static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
+
+/// `flock`, with the words after the name; returns its status.
+///
+/// It owns nothing, so that bash may jump away from it.
+pub extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
+    let Some(bash) = ffi::bash() else {
+        return exit::DEFECT.into();
+    };
+    let mut progress = Progress::default();
+    let mut declined = 0;
+    loop {
+        let called = if declined < DECLINED {
+            is_called
+        } else {
+            never
+        };
+        let step = guarded(Step::Over(exit::DEFECT), || {
+            call::attempt(bash, list, &mut progress, called)
+        });
+        match step {
+            Step::Over(status) => return status.into(),
+            Step::Signal => {
+                enter(bash);
+                bash.check_signals_and_traps();
+                bash.unwind();
+                declined = if bash.is_called() { declined + 1 } else { 0 };
+            }
+            Step::Function(words, afterwards) => {
+                enter(bash);
+                let status = bash.execute_function(words);
+                bash.unwind();
+                if afterwards == Afterwards::Goes {
+                    bash.unwind();
+                }
+                return status;
+            }
+            Step::Elsewhere => {
+                return match guarded(Plan::FallBack, || elsewhere::plan(bash)) {
+                    Plan::FallBack => ffi::FALL_BACK,
+                    Plan::Start(program) => {
+                        bash.start(program, NAME, list);
+                        // bash waits for it, and takes its status.
+                        exit::SUCCESS.into()
+                    }
+                    Plan::Become(program) => bash.become_program(program, NAME, list),
+                };
+            }
+        }
+    }
+}
+
+fn is_called() -> bool {
+    ffi::bash().is_some_and(Bash::is_called)
+}
+
+fn never() -> bool {
+    false
+}
+
+/// bash runs things of its own now, until the next [`Bash::unwind`]. Whatever they do, our code must stay where it is.
+fn enter(bash: &Bash) {
+    UNDER_WAY.fetch_add(1, Ordering::Relaxed);
+    bash.protect(
+        |()| {
+            UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
+        },
+        (),
+    );
+}
+
+/// A defect of ours is a line and a status; the shell lives.
+fn guarded<T>(defect: T, deed: impl FnOnce() -> T) -> T {
+    panic::catch_unwind(AssertUnwindSafe(deed)).unwrap_or(defect)
+}
+
+/// Called when the builtin is loaded; 0 says that it cannot be.
+#[unsafe(no_mangle)]
+pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
+    let load = || {
+        // The standard library's own hook looks for symbols, which takes 35 MB with RUST_BACKTRACE=1.
+        panic::set_hook(Box::new(|defect| {
+            let what = defect
+                .payload_as_str()
+                .unwrap_or("a panic")
+                .replace('\n', " ");
+            let place = defect.location().map(|place| format!(" ({place})"));
+            let place = place.unwrap_or_default();
+            Report::new("flock".as_ref()).complain(format!("internal error: {what}{place}"));
+        }));
+        if ffi::bash().is_none() {
+            let _ = panic::take_hook();
+            return 0;
+        }
+        ffi::in_every_child(elsewhere::in_child);
+        let mut lines: Vec<_> = cli::flock::PAGE
+            .help
+            .lines()
+            .filter_map(|line| CString::new(line).ok())
+            .map(|line| line.into_raw().cast_const())
+            .collect();
+        lines.push(ptr::null());
+        // SAFETY: bash has one thread, and looks at it when we have returned.
+        unsafe { flock_struct.long_doc = Box::leak(lines.into_boxed_slice()).as_ptr() };
+        1
+    };
+    guarded(0, load)
+}
+
+/// Called when the builtin is unloaded, before its code goes.
+#[unsafe(no_mangle)]
+pub extern "C" fn flock_builtin_unload(_name: *const c_char) {
+    guarded((), || {
+        if UNDER_WAY.load(Ordering::Relaxed) > 0 {
+            // `enable -d flock` in a function under `flock f function`: bash will return to us.
+            if let Some(library) = elsewhere::library() {
+                ffi::pin(library);
+            }
+            return;
+        }
+        let _ = panic::take_hook();
+        // SAFETY: bash has one thread, and has done with it; the lines were made by `flock_builtin_load`.
+        unsafe {
+            let lines = flock_struct.long_doc;
+            flock_struct.long_doc = ptr::null();
+            if !lines.is_null() {
+                let count = (0..).take_while(|at| !(*lines.add(*at)).is_null()).count();
+                for at in 0..count {
+                    drop(CString::from_raw((*lines.add(at)).cast_mut()));
+                }
+                drop(Box::from_raw(ptr::slice_from_raw_parts_mut(
+                    lines.cast_mut(),
+                    count + 1,
+                )));
+            }
+        }
+    });
+}
