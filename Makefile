@@ -1,5 +1,5 @@
-# make                     build the static programs
-# make install             put flock, its manual and its completions in place (PREFIX, DESTDIR)
+# make                     build the static programs and the bash builtin
+# make install             put flock, its builtin, its manual and its completions in place (PREFIX, DESTDIR)
 # make install-historic    the same for the four older tools: loto, me-only, runlock and ulock
 # make uninstall           remove what `make install` has put in place
 # make uninstall-historic  remove what `make install-historic` has put in place
@@ -26,12 +26,14 @@ man1dir = $(PREFIX)/share/man/man1
 bashdir = $(PREFIX)/share/bash-completion/completions
 zshdir = $(PREFIX)/share/zsh/site-functions
 fishdir = $(PREFIX)/share/fish/vendor_completions.d
+builtindir = $(PREFIX)/lib/bash
 
 # What is installed, all programs. One stands for them, the last that is put there: a file, and not a phony target, so
 # that after `make` root can `make install install-historic` without cargo.
 OUT = target/install
 BUILT = $(OUT)/flock
-SOURCES = $(shell find src -type f) Cargo.toml Cargo.lock .cargo/config.toml scripts/build-target.sh
+SOURCES = $(shell find src builtin/src -type f) Cargo.toml builtin/Cargo.toml Cargo.lock .cargo/config.toml \
+    scripts/build-target.sh scripts/build-builtin.sh
 
 .PHONY: all install install-historic uninstall uninstall-historic test lint soak reference bench docs fuzz deny clean
 
@@ -41,6 +43,7 @@ $(BUILT): $(SOURCES)
 	target=$$(scripts/build-target.sh) && \
 	$(CARGO) build --locked --release --bins --target "$$target" --target-dir target && \
 	mkdir -p $(OUT) && \
+	scripts/build-builtin.sh $(OUT)/flock.so && \
 	for name in $(HISTORIC) flock; do \
 	    cp "target/$$target/release/$$name" $(OUT)/$$name.new && mv $(OUT)/$$name.new $(OUT)/$$name || exit 1; \
 	done
@@ -67,6 +70,8 @@ endef
 
 install: $(BUILT)
 	$(folders)
+	$(INSTALL) -d $(DESTDIR)$(builtindir)
+	$(INSTALL) -m 755 $(OUT)/flock.so $(DESTDIR)$(builtindir)/flock
 	$(call put,flock)
 
 install-historic: $(BUILT)
@@ -74,6 +79,7 @@ install-historic: $(BUILT)
 	$(foreach name,$(HISTORIC),$(call put,$(name)))
 
 uninstall:
+	rm -f $(DESTDIR)$(builtindir)/flock
 	$(call remove,flock)
 
 uninstall-historic:

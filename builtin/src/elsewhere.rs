@@ -36,7 +36,11 @@ pub enum Plan {
 pub fn plan(bash: &Bash) -> Plan {
     let Some(program) = program().filter(|_| !bash.is_restricted()) else {
         // Restricted or not, whatever PATH has is what there would be without us.
-        return Plan::FallBack;
+        return if bash.can_fall_back() {
+            Plan::FallBack
+        } else {
+            Plan::Start(bash.search_path(NAME).unwrap_or(NAME))
+        };
     };
     let text = bash.command_text().map_or(&b""[..], CStr::to_bytes);
     let is_alone = names_us(text) && is_forked_for_this(bash);

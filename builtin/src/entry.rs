@@ -2,8 +2,8 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CString, c_char, c_int};
-use std::panic::{self, AssertUnwindSafe};
+use std::ffi::{CString, OsStr, c_char, c_int};
+use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -106,20 +106,25 @@ fn guarded<T>(defect: T, deed: impl FnOnce() -> T) -> T {
     panic::catch_unwind(AssertUnwindSafe(deed)).unwrap_or(defect)
 }
 
+/// One line about a panic.
+fn tell_of_defect(defect: &PanicHookInfo<'_>) {
+    let payload = defect.payload();
+    let text = payload.downcast_ref::<&str>().copied();
+    let what = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let what = what.unwrap_or("no message").replace('\n', " ");
+    let place = match defect.location() {
+        Some(place) => format!(" ({}:{})", place.file(), place.line()),
+        None => String::new(),
+    };
+    Report::new(OsStr::new("flock")).complain(format!("internal error: {what}{place}"));
+}
+
 /// Called when the builtin is loaded; 0 says that it cannot be.
 #[unsafe(no_mangle)]
 pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
     let load = || {
         // The standard library's own hook looks for symbols, which takes 35 MB with RUST_BACKTRACE=1.
-        panic::set_hook(Box::new(|defect| {
-            let what = defect
-                .payload_as_str()
-                .unwrap_or("a panic")
-                .replace('\n', " ");
-            let place = defect.location().map(|place| format!(" ({place})"));
-            let place = place.unwrap_or_default();
-            Report::new("flock".as_ref()).complain(format!("internal error: {what}{place}"));
-        }));
+        panic::set_hook(Box::new(tell_of_defect));
         if ffi::bash().is_none() {
             let _ = panic::take_hook();
             return 0;

@@ -92,6 +92,7 @@ bash! {
     restore_original_signals: unsafe extern "C" fn(),
     shell_execve: unsafe extern "C" fn(*const c_char, Strings, Strings) -> c_int,
     phash_insert: unsafe extern "C" fn(*const c_char, *const c_char, c_int, c_int),
+    find_user_command: unsafe extern "C" fn(*const c_char) -> *mut c_char,
     xmalloc: unsafe extern "C" fn(usize) -> *mut c_void,
     subshell_environment: Flag,
     variable_context: Flag,
@@ -251,6 +252,15 @@ impl Bash {
             (self.maybe_make_export_env)();
             (self.put_command_name_into_env)(program.as_ptr());
             (self.shell_execve)(program.as_ptr(), words.as_ptr(), *self.export_env)
+        }
+    }
+
+    /// The path of a program by `PATH`. It stays in memory.
+    pub fn search_path(&self, name: &CStr) -> Option<&'static CStr> {
+        // SAFETY: a string; null or a new string.
+        unsafe {
+            let found = (self.find_user_command)(name.as_ptr());
+            (!found.is_null()).then(|| CStr::from_ptr(found))
         }
     }
 
