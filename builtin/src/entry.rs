@@ -13,6 +13,7 @@ use fdlock::{cli, exit};
 use crate::call::{self, Afterwards, Progress, Step};
 use crate::elsewhere::{self, NAME, Plan};
 use crate::ffi::{self, Bash, Builtin, ENABLED, WordList};
+use crate::function;
 
 /// How often in a row bash may leave a signal alone that we have told it of. It does so with some that come while their
 /// own trap runs.
@@ -130,6 +131,7 @@ pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
             return 0;
         }
         ffi::in_every_child(elsewhere::in_child);
+        ffi::at_exit(function::release_all);
         let mut lines: Vec<_> = cli::flock::PAGE
             .help
             .lines()
