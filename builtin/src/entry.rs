@@ -175,3 +175,38 @@ pub extern "C" fn flock_builtin_unload(_name: *const c_char) {
         }
     });
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Seek};
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_one_line_and_the_status_of_a_defect() {
+        let mut file = tempfile::tempfile().expect("a scratch file");
+        let terminal = File::from(
+            std::io::stderr()
+                .as_fd()
+                .try_clone_to_owned()
+                .expect("open"),
+        );
+        panic::set_hook(Box::new(tell_of_defect));
+        rustix::stdio::dup2_stderr(&file).expect("descriptor 2");
+        let ended = guarded(exit::DEFECT, || panic!("two\nlines"));
+        rustix::stdio::dup2_stderr(&terminal).expect("descriptor 2");
+        let _ = panic::take_hook();
+
+        assert_eq!(ended, 70);
+        let mut told = String::new();
+        file.rewind().expect("a file");
+        file.read_to_string(&mut told).expect("text");
+        assert!(
+            told.starts_with("flock: internal error: two lines (builtin/src/entry.rs:"),
+            "{told}"
+        );
+        assert_eq!(told.matches('\n').count(), 1, "{told}");
+    }
+}
