@@ -55,7 +55,7 @@ pub fn plan(bash: &Bash) -> Plan {
 }
 
 /// Our own program, at its place beside the library: `PREFIX/bin/flock` and `PREFIX/lib/bash/flock`.
-fn program() -> Option<&'static CStr> {
+pub fn program() -> Option<&'static CStr> {
     static PROGRAM: OnceLock<Option<CString>> = OnceLock::new();
     let find = || {
         let prefix = Path::new(library()?).ancestors().nth(3)?;

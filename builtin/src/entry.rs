@@ -19,7 +19,7 @@ use crate::function;
 /// own trap runs.
 const DECLINED: u32 = 16;
 
-/// What bash knows of the builtin; it writes to it. [`flock_builtin_load`] fills in what `help flock` shows.
+/// What bash knows of the builtin; it writes to it. `flock_builtin_load` fills in what `help flock` shows.
 #[unsafe(no_mangle)]
 static mut flock_struct: Builtin = Builtin {
     name: NAME.as_ptr(),
