@@ -110,7 +110,7 @@ reference:
 
 bench: $(BUILT)
 	$(CARGO) run --locked --release --manifest-path benches/Cargo.toml -- \
-	    --flock $(CURDIR)/$(BUILT) --reference $(REFERENCE) --out benches/results
+	    --flock $(CURDIR)/$(BUILT) --builtin $(CURDIR)/$(OUT)/flock.so --reference $(REFERENCE) --out benches/results
 	sed -n '/^## Targets/,/^## Everything/{/^|/p}' benches/results/results.md >target/figures
 	sed -i -e '/<!-- results: begin/,/<!-- results: end/{//!d}' -e '/<!-- results: begin/r target/figures' README.md
 
