@@ -11,6 +11,7 @@ use fdlock::report::{Output, Report};
 use fdlock::request::flock::{Job, Request};
 use fdlock::{cli, exit};
 
+use crate::elsewhere;
 use crate::ffi::{self, Bash, WordList, Words};
 use crate::function::Held;
 
@@ -70,7 +71,9 @@ pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called
     let wait = match deadline {
         // With job control there is somebody who may want to stop the wait and go on with it later (Ctrl-Z, fg), which
         // bash cannot do with a builtin. There the program waits; it locks the same open file.
-        Deadline::Never | Deadline::At(_) if job.is_none() && bash.has_job_control() => {
+        Deadline::Never | Deadline::At(_)
+            if job.is_none() && bash.has_job_control() && elsewhere::program().is_some() =>
+        {
             Wait::Elsewhere
         }
         _ => Wait::Here(deadline.in_host(called)),

@@ -55,7 +55,7 @@ pub fn plan(bash: &Bash) -> Plan {
 }
 
 /// Our own program, at its place beside the library: `PREFIX/bin/flock` and `PREFIX/lib/bash/flock`.
-fn program() -> Option<&'static CStr> {
+pub fn program() -> Option<&'static CStr> {
     static PROGRAM: OnceLock<Option<CString>> = OnceLock::new();
     let find = || {
         let prefix = Path::new(library()?).ancestors().nth(3)?;
@@ -83,7 +83,7 @@ fn is_assignment(word: &[u8]) -> bool {
         && name
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
-        && !value.iter().any(|byte| b"'\"`$\\(".contains(byte))
+        && !value.iter().any(|byte| b"'\"`\\({".contains(byte))
 }
 
 /// Whether a command has redirections, or at least something that looks like one.
@@ -116,4 +116,37 @@ pub extern "C" fn in_child() {
 /// The library, as bash has loaded it.
 pub fn library() -> Option<&'static OsStr> {
     ffi::library_of(entry::flock_builtin)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_name_may_stand_behind_assignments_and_command() {
+        for text in [
+            "flock f c",
+            "command flock f c",
+            "LANG=C A_1= flock f c >out",
+            "A=$b command flock f c",
+        ] {
+            assert!(names_us(text.as_bytes()), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_plainly_our_name_is_not_taken_for_it() {
+        for text in [
+            "",
+            "builtin flock f c",
+            "$b flock f c",
+            "command -p flock f c",
+            "A='x flock f c' other flock f c",
+            "A=$(flock x y) other",
+            "=x flock f c",
+            "flocks f c",
+        ] {
+            assert!(!names_us(text.as_bytes()), "{text}");
+        }
+    }
 }

@@ -13,12 +13,13 @@ use fdlock::{cli, exit};
 use crate::call::{self, Afterwards, Progress, Step};
 use crate::elsewhere::{self, NAME, Plan};
 use crate::ffi::{self, Bash, Builtin, ENABLED, WordList};
+use crate::function;
 
 /// How often in a row bash may leave a signal alone that we have told it of. It does so with some that come while their
 /// own trap runs.
 const DECLINED: u32 = 16;
 
-/// What bash knows of the builtin; it writes to it. [`flock_builtin_load`] fills in what `help flock` shows.
+/// What bash knows of the builtin; it writes to it. `flock_builtin_load` fills in what `help flock` shows.
 #[unsafe(no_mangle)]
 static mut flock_struct: Builtin = Builtin {
     name: NAME.as_ptr(),
@@ -130,6 +131,7 @@ pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
             return 0;
         }
         ffi::in_every_child(elsewhere::in_child);
+        ffi::at_exit(function::release_all);
         let mut lines: Vec<_> = cli::flock::PAGE
             .help
             .lines()
@@ -172,4 +174,39 @@ pub extern "C" fn flock_builtin_unload(_name: *const c_char) {
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Seek};
+    use std::os::fd::AsFd;
+
+    use super::*;
+
+    #[test]
+    fn a_panic_is_one_line_and_the_status_of_a_defect() {
+        let mut file = tempfile::tempfile().expect("a scratch file");
+        let terminal = File::from(
+            std::io::stderr()
+                .as_fd()
+                .try_clone_to_owned()
+                .expect("open"),
+        );
+        panic::set_hook(Box::new(tell_of_defect));
+        rustix::stdio::dup2_stderr(&file).expect("descriptor 2");
+        let ended = guarded(exit::DEFECT, || panic!("two\nlines"));
+        rustix::stdio::dup2_stderr(&terminal).expect("descriptor 2");
+        let _ = panic::take_hook();
+
+        assert_eq!(ended, 70);
+        let mut told = String::new();
+        file.rewind().expect("a file");
+        file.read_to_string(&mut told).expect("text");
+        assert!(
+            told.starts_with("flock: internal error: two lines (builtin/src/entry.rs:"),
+            "{told}"
+        );
+        assert_eq!(told.matches('\n').count(), 1, "{told}");
+    }
 }

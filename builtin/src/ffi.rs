@@ -332,3 +332,9 @@ pub fn in_every_child(function: extern "C" fn()) {
     // SAFETY: the C library forgets the function when the library is closed. Without memory for it, it is not called.
     unsafe { libc::pthread_atfork(None, None, Some(function)) };
 }
+
+/// Has a function called when the shell ends by exit(3), or the library is closed.
+pub fn at_exit(function: extern "C" fn()) {
+    // SAFETY: the C library ties it to this library. Without memory for it, it is not called.
+    unsafe { libc::atexit(function) };
+}

@@ -1,9 +1,12 @@
 //! The lock that a shell function is called under.
 
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd};
+use std::mem;
+use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fdlock::lock::{self, Kind};
 use fdlock::request::flock::Manner;
+use fdlock::sys::fd;
 use rustix::io::{self, FdFlags};
 use rustix::process::{self, Pid};
 
@@ -11,14 +14,17 @@ use rustix::process::{self, Pid};
 const OUT_OF_THE_WAY: [i32; 2] = [300, 10];
 
 /// A lock on a file that was opened for it.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Held {
-    fd: OwnedFd,
+    number: RawFd,
     file: (u64, u64),
     kind: Kind,
     /// The process that took it.
     owner: Pid,
 }
+
+/// All that are held, for the shell's end.
+static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
 
 impl Held {
     /// Takes charge of the lock that the descriptor has. What the function starts inherits it, unless the manner says
@@ -35,12 +41,14 @@ impl Held {
         };
         // It is open, so this does not fail.
         let _ = io::fcntl_setfd(&fd, flags);
-        Self {
+        let held = Self {
             file: file(&fd),
-            fd,
+            number: fd.into_raw_fd(),
             kind,
             owner: process::getpid(),
-        }
+        };
+        list().push(held);
+        held
     }
 
     /// Releases the lock, whoever has inherited its descriptor: the function is over.
@@ -49,19 +57,31 @@ impl Held {
     /// descriptor, but the lock is not its own. And a function may close descriptors that are not its own: what is at
     /// that number then is somebody else's.
     pub fn release(self) {
-        if file(&self.fd) != self.file {
-            let _ = self.fd.into_raw_fd();
+        list().retain(|held| held.number != self.number);
+        let Some(fd) = fd::inherited(self.number).filter(|fd| file(fd) == self.file) else {
             return;
-        }
+        };
         if process::getpid() == self.owner {
-            lock::descriptor::release(self.fd.as_fd(), self.kind);
+            lock::descriptor::release(fd, self.kind);
         }
+        fd::close(self.number);
     }
+}
+
+/// Releases all that are held: the shell ends, and bash does not undo then what it has been told to undo.
+pub extern "C" fn release_all() {
+    let held = mem::take(&mut *list());
+    held.into_iter().rev().for_each(Held::release);
+}
+
+/// Nobody can have panicked with it.
+fn list() -> MutexGuard<'static, Vec<Held>> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Device and inode, or what no file has.
 #[allow(clippy::unnecessary_cast)] // Their widths differ between processors.
-fn file(fd: &OwnedFd) -> (u64, u64) {
+fn file(fd: impl AsFd) -> (u64, u64) {
     rustix::fs::fstat(fd).map_or((u64::MAX, u64::MAX), |stat| {
         (stat.st_dev as u64, stat.st_ino as u64)
     })

@@ -2,14 +2,14 @@
 //!
 //!     enable -f flock flock
 //!
-//! * [`ffi`] – bash's structures and functions. The only `unsafe`.
-//! * [`entry`] – what bash calls.
-//! * [`call`] – one attempt to do what a call asks for, up to where bash is needed.
-//! * [`function`] – a shell function under a lock.
-//! * [`elsewhere`] – what is handed to the program.
+//! * `ffi` – bash's structures and functions.
+//! * `entry` – what bash calls. `unsafe` is in these two only.
+//! * `call` – one attempt to do what a call asks for, up to where bash is needed.
+//! * `function` – a shell function under a lock.
+//! * `elsewhere` – what is handed to the program.
 //!
 //! *bash jumps.* A trap that says `exit` or `return`, Ctrl-C and `set -e` end a builtin by longjmp(3), over its stack
-//! frames. So whatever may jump – bash's signal checks, a shell function, fork – is called by [`entry`] alone, from a
+//! frames. So whatever may jump – bash's signal checks, a shell function, fork – is called by `entry` alone, from a
 //! frame that owns nothing: what a call has to remember is [`Copy`], its words are bash's own and are parsed again when
 //! a wait has been interrupted, and what must be undone whatever happens is in the hands of bash's unwind-protects.
 
