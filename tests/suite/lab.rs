@@ -215,7 +215,7 @@ impl Lab {
             Through::Builtin => Self::through_builtin(program.as_ref()),
         };
         let mut path = self.file("bin").into_os_string();
-        for folder in &self.bash {
+        if let Some(folder) = &self.bash {
             path.push(":");
             path.push(folder);
         }
