@@ -12,6 +12,7 @@ use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::Duration;
 
+pub mod attentive;
 pub mod builtin;
 pub mod dice;
 pub mod inherit;

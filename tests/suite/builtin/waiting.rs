@@ -94,11 +94,17 @@ fn the_end_of_a_child_is_seen_at_once() {
         let script = "mkfifo end; trap 'echo child' CHLD; (read x <end; exit 7) & child=$!";
         let mut waiter = waiting(lab, script, "flock 8", "trap - CHLD; wait $child; echo $?");
         std::fs::write(lab.file("end"), "\n").expect("a FIFO");
-        waiter.hears("child");
-        queues(lab, 1);
-        holder.let_go();
-        waiter.hears("over 0");
-        waiter.hears("7");
+        if lab.bash_is_before("5") {
+            // It keeps that trap for later, whatever the builtin: `read`, for one.
+            holder.let_go();
+            waiter.comes_to("7\n");
+        } else {
+            waiter.hears("child");
+            queues(lab, 1);
+            holder.let_go();
+            waiter.hears("over 0");
+            waiter.hears("7");
+        }
     });
 }
 
