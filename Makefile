@@ -4,6 +4,7 @@
 # make uninstall           remove what `make install` has put in place
 # make uninstall-historic  remove what `make install-historic` has put in place
 # make test                everything that must pass: format, lints, unit, doc and compliance tests
+# make bashes              fetch other versions of bash, in which `make test` tests the builtin too
 # make soak                the storms of the compliance suite, for a long time
 # make reference           the compliance suite against util-linux's flock
 # make bench               measurements, into benches/results
@@ -35,7 +36,7 @@ BUILT = $(OUT)/flock
 SOURCES = $(shell find src builtin/src -type f) Cargo.toml builtin/Cargo.toml Cargo.lock .cargo/config.toml \
     scripts/build-target.sh scripts/build-builtin.sh
 
-.PHONY: all install install-historic uninstall uninstall-historic test lint soak reference bench docs fuzz deny clean
+.PHONY: all install install-historic uninstall uninstall-historic test bashes lint soak reference bench docs fuzz deny clean
 
 all: $(BUILT)
 
@@ -92,6 +93,10 @@ test: lint
 	$(MAKE) install install-historic DESTDIR=$(CURDIR)/target/stage PREFIX=/usr
 	FLOCK_UNDER_TEST=$(CURDIR)/target/stage/usr/bin/flock $(CARGO) test --locked --test suite
 
+# Nothing here fails: what cannot be had is left out.
+bashes:
+	scripts/other-bashes.sh
+
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
@@ -105,7 +110,7 @@ reference:
 
 bench: $(BUILT)
 	$(CARGO) run --locked --release --manifest-path benches/Cargo.toml -- \
-	    --flock $(CURDIR)/$(BUILT) --reference $(REFERENCE) --out benches/results
+	    --flock $(CURDIR)/$(BUILT) --builtin $(CURDIR)/$(OUT)/flock.so --reference $(REFERENCE) --out benches/results
 	sed -n '/^## Targets/,/^## Everything/{/^|/p}' benches/results/results.md >target/figures
 	sed -i -e '/<!-- results: begin/,/<!-- results: end/{//!d}' -e '/<!-- results: begin/r target/figures' README.md
 

@@ -13,6 +13,7 @@ pub const TRUE: &str = "/bin/true";
 pub struct Contenders {
     ours: PathBuf,
     reference: PathBuf,
+    builtin: Option<PathBuf>,
 }
 
 /// The programs of `floor/`.
@@ -28,6 +29,7 @@ impl Contenders {
         Ok(Self {
             ours: program(&options.flock)?,
             reference: program(&options.reference)?,
+            builtin: options.builtin.as_deref().map(program).transpose()?,
         })
     }
 
@@ -36,6 +38,16 @@ impl Contenders {
         [(Who::Reference, &self.reference), (Who::Ours, &self.ours)]
             .map(|(who, program)| (who, command(program, arguments)))
             .into()
+    }
+
+    /// util-linux's program.
+    pub fn reference(&self) -> &Path {
+        &self.reference
+    }
+
+    /// The bash builtin, if that is to be measured.
+    pub fn builtin(&self) -> Option<&Path> {
+        self.builtin.as_deref()
     }
 }
 
@@ -55,7 +67,7 @@ impl Floor {
 
 /// Absolute, and with its own name: a program may go by that (busybox does).
 fn program(path: &Path) -> Result<PathBuf> {
-    ensure!(path.is_file(), "there is no program {}", path.display());
+    ensure!(path.is_file(), "there is no file {}", path.display());
     Ok(absolute(path)?)
 }
 

@@ -1,8 +1,9 @@
 //! Where and with what the numbers were made.
 
-use crate::contenders::Contenders;
+use crate::contenders::{self, Contenders};
 use anyhow::{Context, Result};
 use std::fs;
+use std::path::Path;
 use std::time::SystemTime;
 
 /// One line: the day, the versions, the processor, the kernel. Nothing that tells whose machine it was.
@@ -16,6 +17,10 @@ pub fn describe(contenders: &Contenders) -> Result<String> {
         let version = String::from_utf8_lossy(&output.stdout);
         parts.extend(version.lines().next().map(str::to_owned));
     }
+    if contenders.builtin().is_some() {
+        parts.extend(version_of("bash", "echo bash $BASH_VERSION"));
+        parts.extend(version_of("zsh", "echo zsh $ZSH_VERSION"));
+    }
     parts.push(processor(
         &fs::read_to_string("/proc/cpuinfo").unwrap_or_default(),
     ));
@@ -25,6 +30,13 @@ pub fn describe(contenders: &Contenders) -> Result<String> {
         kernel.machine().to_string_lossy()
     ));
     Ok(parts.join("; "))
+}
+
+fn version_of(shell: &str, line: &str) -> Option<String> {
+    let arguments = ["-c".as_ref(), line.as_ref()];
+    let output = contenders::command(Path::new(shell), &arguments).output();
+    let version = String::from_utf8(output.ok()?.stdout).ok()?;
+    Some(version.trim_end().to_owned())
 }
 
 fn processor(cpuinfo: &str) -> String {

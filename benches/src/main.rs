@@ -1,6 +1,7 @@
-//! Measures fdlock's `flock` beside util-linux's and beside the floor, the least that the job can cost.
+//! Measures fdlock's `flock` beside util-linux's and beside the floor, the least that the job can cost, and its bash builtin.
 //! What is measured, how, and how to read it: `README.md` here.
 
+mod builtin;
 mod contenders;
 mod drain;
 mod instructions;
@@ -11,6 +12,7 @@ mod measurement;
 mod memory;
 mod options;
 mod plot;
+mod shell;
 mod stage;
 mod starts;
 mod stats;
@@ -29,6 +31,7 @@ fn main() -> Result<()> {
     measurements.push(drain::measure(&contenders, &stage, options.rounds())?);
     measurements.push(memory::measure(&contenders, &stage, options.rounds())?);
     measurements.extend(instructions::measure(&contenders, &stage)?);
+    measurements.extend(builtin::measure(&contenders, &stage, options.loops())?);
 
     let table = table::render(&measurements, &machine::describe(&contenders)?);
     print!("{table}");

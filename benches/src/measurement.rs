@@ -9,6 +9,7 @@ pub struct Measurement {
     /// The command line, as one would type it.
     pub command: &'static str,
     pub unit: Unit,
+    /// The first is the one that ratios are to.
     pub series: Vec<Series>,
     pub target: Option<Target>,
 }
@@ -28,6 +29,12 @@ pub enum Who {
     Floor,
     /// The command without any lock.
     Alone,
+    /// The shell function without any lock.
+    Bare,
+    /// What bash needs for as many words and a builtin that does nothing.
+    Colon,
+    /// zsh's builtin lock.
+    Zsh,
 }
 
 #[derive(Clone, Copy)]
@@ -41,7 +48,7 @@ pub enum Unit {
 /// The most that fdlock may take.
 #[derive(Clone, Copy)]
 pub enum Target {
-    /// As a part of what the reference takes.
+    /// As a part of what the first takes.
     Ratio(f64),
     /// In the measurement's unit.
     Amount(f64),
@@ -54,6 +61,9 @@ impl Who {
             Who::Ours => "fdlock",
             Who::Floor => "floor",
             Who::Alone => "true alone",
+            Who::Bare => "f alone",
+            Who::Colon => "bash's :",
+            Who::Zsh => "zsh",
         }
     }
 }
@@ -73,6 +83,7 @@ impl Unit {
     pub fn number(self, amount: f64) -> String {
         match self {
             Unit::Milliseconds => format!("{amount:.1}"),
+            Unit::Microseconds if amount < 10.0 => format!("{amount:.2}"),
             Unit::Microseconds | Unit::Kilobytes => format!("{amount:.0}"),
             Unit::Instructions => with_thousands(amount.round() as u64),
         }
@@ -106,7 +117,7 @@ impl Target {
     /// The limit in the measurement's unit.
     pub fn amount(self, measurement: &Measurement) -> f64 {
         match self {
-            Target::Ratio(most) => most * measurement.spread(Who::Reference).median,
+            Target::Ratio(most) => most * measurement.spread(measurement.first()).median,
             Target::Amount(most) => most,
         }
     }
@@ -117,18 +128,23 @@ impl Measurement {
         self.series.iter().map(|series| series.who)
     }
 
+    /// Whom the others are compared with.
+    pub fn first(&self) -> Who {
+        self.series[0].who
+    }
+
     pub fn spread(&self, who: Who) -> Spread {
         Spread::of(self.samples(who).iter().copied())
     }
 
-    /// What `who` takes as a part of what the reference takes, pair by pair: the machine is the same for the two of
-    /// a pair, whatever else it did during the whole run.
+    /// What `who` takes as a part of what the first takes, pair by pair: the machine is the same for the two of a pair,
+    /// whatever else it did during the whole run.
     pub fn ratio(&self, who: Who) -> Spread {
         Spread::of(
             self.samples(who)
                 .iter()
-                .zip(self.samples(Who::Reference))
-                .map(|(this, reference)| this / reference),
+                .zip(self.samples(self.first()))
+                .map(|(this, first)| this / first),
         )
     }
 
@@ -136,6 +152,15 @@ impl Measurement {
     pub fn samples(&self, who: Who) -> &[f64] {
         let series = self.series.iter().find(|series| series.who == who);
         &series.expect("who was measured").samples
+    }
+}
+
+/// A ratio.
+pub fn times(ratio: f64) -> String {
+    if ratio < 100.0 {
+        format!("{ratio:.2}")
+    } else {
+        format!("{ratio:.0}")
     }
 }
 

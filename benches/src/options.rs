@@ -10,6 +10,10 @@ pub struct Options {
     #[arg(long, value_name = "PROGRAM")]
     pub flock: PathBuf,
 
+    /// The bash builtin to measure, which otherwise is left out
+    #[arg(long, value_name = "FILE")]
+    pub builtin: Option<PathBuf>,
+
     /// What to measure it against: util-linux's flock
     #[arg(long, value_name = "PROGRAM", default_value = "/usr/bin/flock")]
     pub reference: PathBuf,
@@ -27,5 +31,10 @@ impl Options {
     /// How often the measurements are taken that start many processes, or wait for one to block.
     pub fn rounds(&self) -> u32 {
         self.runs.div_ceil(100)
+    }
+
+    /// How often a shell is told to repeat something in a loop.
+    pub fn loops(&self) -> u32 {
+        self.runs.div_ceil(20)
     }
 }

@@ -1,6 +1,7 @@
-//! The results as one picture: a panel for each measurement, each with a scale of its own that starts at zero.
+//! The results as one picture: a panel for each measurement, each with a scale of its own that starts at zero. A bar that is
+//! far too long for it has a gap.
 
-use crate::measurement::{Measurement, Who};
+use crate::measurement::{Measurement, Who, times};
 use anyhow::Result;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -18,6 +19,9 @@ const NUMBERS: i32 = 128;
 /// From one bar to the next, and how much of that the bar is.
 const PITCH: i32 = 28;
 const THICKNESS: i32 = 20;
+
+/// A bar that is so many times as long as ours would leave nothing to be seen of the others.
+const OUT_OF_SCALE: f64 = 50.0;
 
 const INK: RGBColor = RGBColor(31, 35, 40);
 const FAINT: RGBColor = RGBColor(89, 99, 110);
@@ -37,7 +41,7 @@ pub fn draw(measurements: &[Measurement], to: &Path) -> Result<()> {
         (EDGE, 26),
         &bold(22),
     )?;
-    let legend = "less is better · bar: median · line on it: p10 to p90 · × of util-linux's · red: the most that fdlock may take";
+    let legend = "less is better · bar: median · line on it: p10 to p90 · × of the first bar · red: the most that fdlock may take";
     write(&header, legend, (EDGE, 50), &font(16, FAINT))?;
     for (panel, measurement) in panels.split_evenly((rows, 2)).iter().zip(measurements) {
         draw_panel(panel, measurement)?;
@@ -56,12 +60,18 @@ fn draw_panel(panel: &Area, measurement: &Measurement) -> Result<()> {
 
     let (left, mut top) = BARS;
     let right = panel.dim_in_pixel().0 as i32 - NUMBERS;
+    let ours = measurement.spread(Who::Ours).median;
     let longest = measurement
         .everybody()
         .map(|who| measurement.spread(who).p90)
-        .fold(0.0, f64::max);
+        .filter(|amount| *amount < ours * OUT_OF_SCALE)
+        .chain(measurement.target.map(|target| target.amount(measurement)))
+        .fold(ours, f64::max);
     // At least a pixel: the floor may be next to nothing.
-    let x = |amount: f64| left + ((amount / longest * f64::from(right - left)) as i32).max(1);
+    let x = |amount: f64| {
+        let part = (amount / longest).min(1.0);
+        left + ((part * f64::from(right - left)) as i32).max(1)
+    };
 
     for who in measurement.everybody() {
         let spread = measurement.spread(who);
@@ -69,16 +79,22 @@ fn draw_panel(panel: &Area, measurement: &Measurement) -> Result<()> {
         write(panel, who.name(), (EDGE, middle), &font(16, INK))?;
         let bar = [(left, top), (x(spread.median), bottom)];
         panel.draw(&Rectangle::new(bar, colour(who).filled()))?;
-        let around = [(x(spread.p10), middle), (x(spread.p90), middle)];
-        panel.draw(&PathElement::new(around, INK.stroke_width(1)))?;
+        if spread.median > longest {
+            // The bar goes on beyond the panel: a gap says so.
+            let gap = [(right - 24, bottom + 2), (right - 16, top - 2)];
+            panel.draw(&PathElement::new(gap, WHITE.stroke_width(5)))?;
+        } else {
+            let around = [(x(spread.p10), middle), (x(spread.p90), middle)];
+            panel.draw(&PathElement::new(around, INK.stroke_width(1)))?;
+        }
         if let (Who::Ours, Some(target)) = (who, measurement.target) {
             let at = x(target.amount(measurement));
             let mark = [(at, top - 3), (at, bottom + 3)];
             panel.draw(&PathElement::new(mark, RED.stroke_width(2)))?;
         }
         let mut numbers = measurement.unit.show(spread.median);
-        if who != Who::Reference {
-            numbers += &format!(" · ×{:.2}", measurement.ratio(who).median);
+        if who != measurement.first() {
+            numbers += &format!(" · ×{}", times(measurement.ratio(who).median));
         }
         write(panel, &numbers, (right + 8, middle), &font(16, INK))?;
         top += PITCH;
@@ -88,9 +104,9 @@ fn draw_panel(panel: &Area, measurement: &Measurement) -> Result<()> {
 
 fn colour(who: Who) -> RGBColor {
     match who {
-        Who::Reference => RGBColor(175, 184, 193),
+        Who::Reference | Who::Zsh => RGBColor(175, 184, 193),
         Who::Ours => RGBColor(84, 174, 255),
-        Who::Floor | Who::Alone => RGBColor(218, 223, 229),
+        Who::Floor | Who::Alone | Who::Bare | Who::Colon => RGBColor(218, 223, 229),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The results as Markdown.
 
-use crate::measurement::{Measurement, Target, Who};
+use crate::measurement::{Measurement, Target, times};
 use crate::stats::Spread;
 
 pub fn render(measurements: &[Measurement], machine: &str) -> String {
@@ -25,7 +25,7 @@ fn targets(measurements: &[Measurement]) -> String {
             "not met"
         };
         let show = |amount| match target {
-            Target::Ratio(_) => format!("{amount:.2} × util-linux"),
+            Target::Ratio(_) => format!("{amount:.2} × {}", measurement.first().name()),
             Target::Amount(_) => measurement.unit.show(amount),
         };
         let (title, command, most, measured) = (
@@ -41,17 +41,17 @@ fn targets(measurements: &[Measurement]) -> String {
 
 fn everything(measurements: &[Measurement]) -> String {
     let mut table = String::from(
-        "| | | samples | median | p10 – p90 | ÷ util-linux | p10 – p90 |\n|---|---|--:|--:|--:|--:|--:|\n",
+        "| | | samples | median | p10 – p90 | ÷ the first | p10 – p90 |\n|---|---|--:|--:|--:|--:|--:|\n",
     );
     for measurement in measurements {
         let mut heading = format!("{}: `{}`", measurement.title, measurement.command);
         for who in measurement.everybody() {
             let (unit, amount) = (measurement.unit, measurement.spread(who));
-            let (ratio, ratio_around) = if who == Who::Reference {
+            let (ratio, ratio_around) = if who == measurement.first() {
                 ("1".to_owned(), String::new())
             } else {
                 let ratio = measurement.ratio(who);
-                let show = |ratio| format!("{ratio:.2}");
+                let show = times;
                 (show(ratio.median), around(ratio, show))
             };
             table += &format!(

@@ -48,6 +48,9 @@ pub const FALL_BACK: c_int = 262;
 /// `SUBSHELL_FORK`: in a child that was forked for one simple command.
 const FORKED: c_int = 0x08;
 
+/// `JM_PREFIX | JM_STOPPED | JM_FIRSTMATCH`: the last job that is stopped.
+const STOPPED: c_int = 0x01 | 0x08 | 0x10;
+
 macro_rules! bash {
     ($($name:ident: $kind:ty,)*) => {
         /// What is used of bash, by the names it has there.
@@ -99,6 +102,7 @@ bash! {
     parse_and_execute_level: Flag,
     restricted: Flag,
     job_control: Flag,
+    get_job_by_name: unsafe extern "C" fn(*const c_char, c_int) -> c_int,
     the_printed_command_except_trap: Strings,
     dist_version: Strings,
 }
@@ -137,6 +141,12 @@ impl Bash {
     /// Whether commands are jobs, which Ctrl-Z can stop and `fg` continue.
     pub fn has_job_control(&self) -> bool {
         value(self.job_control) != 0
+    }
+
+    /// Whether a job is stopped, by Ctrl-Z or otherwise.
+    pub fn has_stopped_job(&self) -> bool {
+        // SAFETY: a string, with which every job's command line begins, and flags.
+        self.has_job_control() && unsafe { (self.get_job_by_name)(c"".as_ptr(), STOPPED) } >= 0
     }
 
     /// Whether it understands [`FALL_BACK`].

@@ -10,6 +10,8 @@ use fdlock::sys::fd;
 use rustix::io::{self, FdFlags};
 use rustix::process::{self, Pid};
 
+use crate::ffi::{self, Bash};
+
 /// Where its descriptor is: a function that says `exec 3>log` or `200>file` must not close the lock by that.
 const OUT_OF_THE_WAY: [i32; 2] = [300, 10];
 
@@ -51,7 +53,8 @@ impl Held {
         held
     }
 
-    /// Releases the lock, whoever has inherited its descriptor: the function is over.
+    /// Releases the lock, whoever has inherited its descriptor: the function is over. Only when a job is stopped it stays
+    /// with them, as that may be a command of the function, which is not over and will go on.
     ///
     /// A child that was forked in the meantime may undo what its parent has protected, when it ends; it has a copy of the
     /// descriptor, but the lock is not its own. And a function may close descriptors that are not its own: what is at
@@ -61,7 +64,8 @@ impl Held {
         let Some(fd) = fd::inherited(self.number).filter(|fd| file(fd) == self.file) else {
             return;
         };
-        if process::getpid() == self.owner {
+        let is_over = !ffi::bash().is_some_and(Bash::has_stopped_job);
+        if is_over && process::getpid() == self.owner {
             lock::descriptor::release(fd, self.kind);
         }
         fd::close(self.number);
