@@ -24,7 +24,7 @@ packaged_4_4() {
     # It wants a libtinfo.so.5 that machines of today do not have. The name is the wrapper's own, so $BASH and $0 are a
     # program that can be started again.
     cat >made/bash <<'WRAPPER'
-#!/usr/bin/env bash
+#!/bin/bash
 here=${0%/*}
 export LD_LIBRARY_PATH="$here/lib"
 exec -a "$0" "$here/bash-4.4" "$@"
