@@ -96,7 +96,7 @@ static DEPTH: (AtomicI32, AtomicI32) = (AtomicI32::new(-1), AtomicI32::new(-1));
 
 /// Whether this process was forked for this very command, and not for a function or an `eval` that it is part of: those
 /// are deeper than the fork was.
-fn is_forked_for_this(bash: &Bash) -> bool {
+pub fn is_forked_for_this(bash: &Bash) -> bool {
     let at_fork = (
         DEPTH.0.load(Ordering::Relaxed),
         DEPTH.1.load(Ordering::Relaxed),

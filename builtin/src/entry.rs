@@ -72,9 +72,14 @@ pub extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
                 return match guarded(Plan::FallBack, || elsewhere::plan(bash)) {
                     Plan::FallBack => ffi::FALL_BACK,
                     Plan::Start(program) => {
-                        bash.start(program, NAME, list);
-                        // bash waits for it, and takes its status.
-                        exit::SUCCESS.into()
+                        let child = bash.start(program, NAME, list);
+                        if elsewhere::is_forked_for_this(bash) {
+                            // In a pipeline or in the background: this process ends with what we return.
+                            bash.wait_for(child)
+                        } else {
+                            // bash waits for it, and takes its status.
+                            exit::SUCCESS.into()
+                        }
                     }
                     Plan::Become(program) => bash.become_program(program, NAME, list),
                 };

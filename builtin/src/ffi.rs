@@ -87,6 +87,7 @@ bash! {
     begin_unwind_frame: unsafe extern "C" fn(*const c_char),
     add_unwind_protect: unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void),
     run_unwind_frame: unsafe extern "C" fn(*const c_char),
+    wait_for: unsafe extern "C" fn(libc::pid_t, c_int) -> c_int,
     make_child: unsafe extern "C" fn(*mut c_char, c_int) -> libc::pid_t,
     maybe_make_export_env: unsafe extern "C" fn(),
     put_command_name_into_env: unsafe extern "C" fn(*const c_char),
@@ -233,17 +234,25 @@ impl Bash {
 
     /// Executes a program as the command that is being executed, in a child that bash waits for once the builtin has
     /// returned, as for any program. Redirections are those that are in force now. *May jump.*
-    pub fn start(&self, program: &CStr, name: &CStr, list: *mut WordList) {
+    pub fn start(&self, program: &CStr, name: &CStr, list: *mut WordList) -> libc::pid_t {
         let text = self.command_text().unwrap_or(name).to_bytes_with_nul();
         // SAFETY: xmalloc ends the shell rather than return null, and the copy, which bash keeps, is as long as said.
         // The child returns to nobody.
         unsafe {
             let copy = (self.xmalloc)(text.len()).cast::<c_char>();
             ptr::copy_nonoverlapping(text.as_ptr().cast(), copy, text.len());
-            if (self.make_child)(copy, 0) == 0 {
+            let child = (self.make_child)(copy, 0);
+            if child == 0 {
                 libc::_exit(self.become_program(program, name, list));
             }
+            child
         }
+    }
+
+    /// Waits for a child, as bash does for the commands that it starts, and returns its status. *May jump.*
+    pub fn wait_for(&self, child: libc::pid_t) -> c_int {
+        // SAFETY: a child of bash's; 4.4 and 5.0 take no flags, and do not look at them.
+        unsafe { (self.wait_for)(child, 0) }
     }
 
     /// Executes a program in place of this process, with the signals that the shell was started with. Returns, with a

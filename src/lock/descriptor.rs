@@ -33,7 +33,7 @@ pub fn acquire(number: RawFd, kind: Kind, mode: Mode, deadline: &Deadline) -> Re
         Err(Failure::Timer(error)) => Err(Error::Timer(error)),
         Err(Failure::Lock(error)) => {
             let hint = if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) {
-                why_bad(fd, number, kind, mode)
+                why_bad(fd, kind, mode)
             } else {
                 None
             };
@@ -49,7 +49,7 @@ pub fn release(fd: BorrowedFd<'_>, kind: Kind) {
 }
 
 /// Why the kernel calls a descriptor bad that the caller believes to be good.
-fn why_bad(fd: BorrowedFd<'_>, number: RawFd, kind: Kind, mode: Mode) -> Option<String> {
+fn why_bad(fd: BorrowedFd<'_>, kind: Kind, mode: Mode) -> Option<String> {
     let flags = rustix::fs::fcntl_getfl(fd).ok()?;
     let (lock, access) = match mode {
         Mode::Shared => ("a shared", "reading"),

@@ -119,9 +119,11 @@ fn verbose_tells_its_story_in_the_shells_output() {
 #[test]
 fn a_full_disk_under_standard_output_is_a_failure() {
     in_every_bash(|lab| {
-        lab.builtin("exec 8>l; flock --verbose 8 >/dev/full; echo $?; flock -V >/dev/full; echo $?")
-            .expect_err(&"flock: write error: No space left on device\n".repeat(2))
-            .expect_out("1\n1\n");
+        lab.builtin(
+            "exec 8>l; flock --verbose 8 >/dev/full; echo $?; flock -V >/dev/full; echo $?",
+        )
+        .expect_err(&"flock: write error: No space left on device\n".repeat(2))
+        .expect_out("1\n1\n");
     });
 }
 
@@ -141,7 +143,11 @@ fn its_output_can_be_redirected_and_captured() {
 #[test]
 fn help_shows_what_the_program_shows() {
     in_every_bash(|lab| {
-        let help = lab.builtin("help flock").expect_code(0).expect_err("").out();
+        let help = lab
+            .builtin("help flock")
+            .expect_code(0)
+            .expect_err("")
+            .out();
         let program = lab.run(["--help"]).out();
         assert!(program.lines().count() > 10);
         for line in program.lines() {

@@ -41,9 +41,12 @@ fn what_is_local_and_what_is_assigned_for_the_call_stays_with_the_function() {
 #[test]
 fn a_function_that_is_named_like_a_program_comes_first() {
     in_every_bash(|lab| {
-        play(lab, "ls() { echo mine; }; flock l ls; flock l command ls -d l")
-            .expect_err("flock: failed to execute command: No such file or directory\n")
-            .expect_out("mine\n");
+        play(
+            lab,
+            "ls() { echo mine; }; flock l ls; flock l command ls -d l",
+        )
+        .expect_err("flock: failed to execute command: No such file or directory\n")
+        .expect_out("mine\n");
     });
 }
 
@@ -78,10 +81,30 @@ fn the_lock_is_released_whichever_way_the_function_ends_though_a_child_has_inher
         ends("set -e", "set -e", "false; echo no", 1);
         ends("set -u", "set -u", "echo $nothing; echo no", 127);
         ends("an error", ":", "echo ${nothing:?}; echo no", 127);
-        ends("TERM", "trap \"exit 12\" TERM", "kill -TERM $$; :; echo no", 12);
-        ends("exit in a trap", "trap \"exit 6\" USR1", "kill -USR1 $$; :; echo no", 6);
-        ends("return in a trap", "trap \"return 8\" USR1", "kill -USR1 $$; :; echo no", RETURNED + 8);
-        ends("exit in a function of its own", "g() { exit 9; }", "g; echo no", 9);
+        ends(
+            "TERM",
+            "trap \"exit 12\" TERM",
+            "kill -TERM $$; :; echo no",
+            12,
+        );
+        ends(
+            "exit in a trap",
+            "trap \"exit 6\" USR1",
+            "kill -USR1 $$; :; echo no",
+            6,
+        );
+        ends(
+            "return in a trap",
+            "trap \"return 8\" USR1",
+            "kill -USR1 $$; :; echo no",
+            RETURNED + 8,
+        );
+        ends(
+            "exit in a function of its own",
+            "g() { exit 9; }",
+            "g; echo no",
+            9,
+        );
         ends("exit in an eval", ":", "eval \"exit 3\"; echo no", 3);
         ends("an EXIT trap", "trap \"exit 2\" EXIT", "exit 3", 2);
         ends("ERR", "set -E; trap \"exit 11\" ERR", "false; echo no", 11);
@@ -126,7 +149,8 @@ fn a_deadly_signal_leaves_no_lock_behind() {
 #[test]
 fn an_interrupt_ends_the_function_and_releases_the_lock() {
     in_every_bash(|lab| {
-        let mut shell = lab.start_builtin("f() { echo in; kill -INT $$; echo no; }; flock l f; echo no");
+        let mut shell =
+            lab.start_builtin("f() { echo in; kill -INT $$; echo no; }; flock l f; echo no");
         shell.hears("in");
         assert_eq!(shell.end(), End::Killed(libc::SIGINT));
         assert!(locks_on(lab.file("l")).is_empty());
@@ -236,7 +260,11 @@ fn what_the_function_starts_inherits_the_lock_unless_it_is_not_to() {
         let inherited = "f() { sh -c 'for fd in /proc/self/fd/*; do [ $fd -ef l ] && echo inherited; done'; echo $?; }";
         for (options, wanted) in [("", "inherited\n"), ("-F", "inherited\n"), ("-o", "")] {
             let outcome = lab.builtin(format!("{inherited}; flock {options} l f"));
-            assert_eq!(outcome.out().replace("0\n", "").replace("1\n", ""), wanted, "{outcome:?}");
+            assert_eq!(
+                outcome.out().replace("0\n", "").replace("1\n", ""),
+                wanted,
+                "{outcome:?}"
+            );
         }
     });
 }
@@ -337,7 +365,10 @@ fn a_function_on_the_callers_descriptor_leaves_the_lock_with_that() {
 #[test]
 fn verbose_tells_of_the_function() {
     in_every_bash(|lab| {
-        let out = lab.builtin("f() { echo in f; }; flock --verbose l f").expect_err("").out();
+        let out = lab
+            .builtin("f() { echo in f; }; flock --verbose l f")
+            .expect_err("")
+            .out();
         let lines: Vec<&str> = out.lines().collect();
         assert!(lines[0].starts_with("flock: getting lock took "), "{out}");
         assert_eq!(lines[1..], ["flock: executing f", "in f"]);
@@ -354,7 +385,8 @@ fn a_function_may_unload_the_builtin_under_itself() {
         )
         .expect_err("")
         .expect_out("file\nheld\n4\nfree\nfile\nheld\n4\nfile\nalive\n");
-        lab.builtin("g() { enable -d flock; exit 5; }; f() { flock k g; }; flock l f").expect_code(5);
+        lab.builtin("g() { enable -d flock; exit 5; }; f() { flock k g; }; flock l f")
+            .expect_code(5);
     });
 }
 

@@ -33,12 +33,17 @@ fn statuses_are_the_programs() {
             ] {
                 let words = words.replace('\'', if call.starts_with("eval") { "\\'" } else { "'" });
                 let words = match call {
-                    "eval flock" => format!("eval \"flock {}\"", words.replace("\\'", "'").replace('$', "\\$")),
+                    "eval flock" => format!(
+                        "eval \"flock {}\"",
+                        words.replace("\\'", "'").replace('$', "\\$")
+                    ),
                     _ => format!("{call} {words}"),
                 };
-                lab.builtin(format!("exec 8>k; {words} 2>/dev/null; echo $?; {words} 2>&-; (exit $?)"))
-                    .expect_code(status)
-                    .expect_out(&format!("{status}\n"));
+                lab.builtin(format!(
+                    "exec 8>k; {words} 2>/dev/null; echo $?; {words} 2>&-; (exit $?)"
+                ))
+                .expect_code(status)
+                .expect_out(&format!("{status}\n"));
             }
         }
     });
@@ -49,9 +54,11 @@ fn the_program_is_the_one_beside_the_builtin_whatever_path_has() {
     in_every_bash(|lab| {
         lab.program("flock", "#!/bin/sh\necho wrong\n");
         for path in ["PATH=$PWD:$PATH", "PATH=/nowhere", "unset PATH", "PATH="] {
-            lab.builtin(format!("{path}; flock l /bin/echo right; flock l /bin/echo right >out; /bin/cat out"))
-                .expect_err("")
-                .expect_out("right\nright\n");
+            lab.builtin(format!(
+                "{path}; flock l /bin/echo right; flock l /bin/echo right >out; /bin/cat out"
+            ))
+            .expect_err("")
+            .expect_out("right\nright\n");
         }
     });
 }
@@ -95,8 +102,10 @@ fn what_is_killed_is_the_program_and_so_the_command() {
                 continue; // There the subshell stays, and is what is killed.
             }
             let call = call.replace("CMD", "catcher");
-            lab.builtin(format!("{HELD}{call}\nread x <ready; held l; kill $!; wait $!; echo $?; held l"))
-                .expect_out("held\n4\nfree\n");
+            lab.builtin(format!(
+                "{HELD}{call}\nread x <ready; held l; kill $!; wait $!; echo $?; held l"
+            ))
+            .expect_out("held\n4\nfree\n");
         }
     });
 }
@@ -105,9 +114,16 @@ fn what_is_killed_is_the_program_and_so_the_command() {
 fn a_wait_in_the_background_is_ended_by_a_kill() {
     in_every_bash(|lab| {
         lab.teach_queued();
-        for call in ["flock l touch ran &", "flock l touch ran >log &", "flock 8 &", "flock 8 >log &"] {
-            lab.builtin(format!("exec 8>l 9>l; bin/flock 9; {call} bin/queued l 1; kill $!; wait $!; echo $?"))
-                .expect_out("143\n");
+        for call in [
+            "flock l touch ran &",
+            "flock l touch ran >log &",
+            "flock 8 &",
+            "flock 8 >log &",
+        ] {
+            lab.builtin(format!(
+                "exec 8>l 9>l; bin/flock 9; {call} bin/queued l 1; kill $!; wait $!; echo $?"
+            ))
+            .expect_out("143\n");
         }
         assert!(!lab.file("ran").exists());
     });
@@ -250,8 +266,10 @@ fn a_shell_that_waits_for_the_program_runs_its_traps_then() {
     in_every_bash(|lab| {
         lab.program("bin/signals", "#!/bin/sh\nkill -USR1 $1; echo first\n");
         for call in CALLS {
-            lab.builtin(format!("trap 'echo trapped' USR1; {call} l signals $$; echo $?"))
-                .expect_out("first\ntrapped\n0\n");
+            lab.builtin(format!(
+                "trap 'echo trapped' USR1; {call} l signals $$; echo $?"
+            ))
+            .expect_out("first\ntrapped\n0\n");
         }
     });
 }

@@ -129,7 +129,10 @@ fn counts_are_exact_in_a_rain_of_signals_and_kills() {
         }
         let made = journal.lines().count() as u64;
         let (sure, unsure) = (sure.into_inner(), unsure.into_inner());
-        assert!((sure..=sure + unsure).contains(&made), "{sure} + {unsure}: {made}");
+        assert!(
+            (sure..=sure + unsure).contains(&made),
+            "{sure} + {unsure}: {made}"
+        );
         assert!(trapped.into_inner() > 0, "nobody was hit");
         assert!(locks_on(lab.file("l")).is_empty());
     });

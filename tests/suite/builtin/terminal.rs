@@ -33,7 +33,13 @@ fn shows(bash: &mut Live, status: i32) {
 fn an_interrupt_ends_the_wait_and_not_the_shell() {
     in_every_bash(|lab| {
         let holder = lab.hold(&[], "l");
-        for command in ["flock 8", "flock -w 1000 8", "flock l f", "flock -w 1000 l f", "flock l echo got"] {
+        for command in [
+            "flock 8",
+            "flock -w 1000 8",
+            "flock l f",
+            "flock -w 1000 l f",
+            "flock l echo got",
+        ] {
             let mut bash = interactive(lab, command);
             for _ in 0..3 {
                 bash.types(CTRL_C);
@@ -104,7 +110,9 @@ fn the_wait_for_a_functions_lock_is_not_stopped() {
 fn an_interrupt_in_a_function_releases_its_lock() {
     in_every_bash(|lab| {
         let mut bash = lab.builtin_at_terminal();
-        bash.say("g() { sleep 1000 & sh -c 'echo in; exec sleep 1000'; echo no; }; f() { echo got; }");
+        bash.say(
+            "g() { sleep 1000 & sh -c 'echo in; exec sleep 1000'; echo no; }; f() { echo got; }",
+        );
         for _ in 0..3 {
             bash.say("flock l g");
             bash.comes_to("in\n");
@@ -124,7 +132,14 @@ fn an_interrupt_in_a_function_releases_its_lock() {
 fn errors_in_a_function_release_its_lock_though_the_shell_goes_on() {
     in_every_bash(|lab| {
         let mut bash = lab.builtin_at_terminal();
-        for error in ["echo ${nothing:?}", "set -u; echo $nothing", "readonly r=1; r=2", "eval 'r=3'", ". ./nothing", "return 1"] {
+        for error in [
+            "echo ${nothing:?}",
+            "set -u; echo $nothing",
+            "readonly r=1; r=2",
+            "eval 'r=3'",
+            ". ./nothing",
+            "return 1",
+        ] {
             bash.say(&format!("g() {{ sleep 1000 & {error}; }}"));
             bash.say("flock l g");
             bash.say("set +u; bin/flock -n l true; echo free $?");
@@ -138,7 +153,8 @@ fn errors_in_a_function_release_its_lock_though_the_shell_goes_on() {
 /// A script at a terminal, alone.
 #[track_caller]
 fn script(lab: &Lab, script: &str) -> Live {
-    let script = format!("enable -f {LIBRARY} flock || exit; exec 8>l; f() {{ echo got; }}; {script}");
+    let script =
+        format!("enable -f {LIBRARY} flock || exit; exec 8>l; f() {{ echo got; }}; {script}");
     lab.at_terminal(lab.leader(&["bash", "-c", &script]))
 }
 
@@ -146,7 +162,12 @@ fn script(lab: &Lab, script: &str) -> Live {
 fn an_interrupt_ends_a_script_that_waits() {
     in_every_bash(|lab| {
         let holder = lab.hold(&[], "l");
-        for wait in ["flock 8", "flock -w 1000 8", "flock l f", "flock l echo got"] {
+        for wait in [
+            "flock 8",
+            "flock -w 1000 8",
+            "flock l f",
+            "flock l echo got",
+        ] {
             let mut bash = script(lab, &format!("while :; do {wait}; echo no; done"));
             waits(lab);
             bash.types(CTRL_C);
@@ -161,7 +182,10 @@ fn an_interrupt_that_the_script_handles_does_not_end_its_wait() {
     in_every_bash(|lab| {
         for wait in ["flock 8", "flock l f"] {
             let holder = lab.hold(&[], "l");
-            let mut bash = script(lab, &format!("trap 'echo caught' INT; {wait}; echo status $?"));
+            let mut bash = script(
+                lab,
+                &format!("trap 'echo caught' INT; {wait}; echo status $?"),
+            );
             for _ in 0..5 {
                 waits(lab);
                 bash.types(CTRL_C);
@@ -206,7 +230,10 @@ fn a_script_that_waits_is_stopped_and_continued_whole() {
 fn a_script_with_job_control_has_its_wait_in_a_job() {
     in_every_bash(|lab| {
         let holder = lab.hold(&[], "l");
-        let mut bash = script(lab, "set -m; flock 8; echo status $?; fg; echo status $?; bin/flock -n l true; echo held $?");
+        let mut bash = script(
+            lab,
+            "set -m; flock 8; echo status $?; fg; echo status $?; bin/flock -n l true; echo held $?",
+        );
         waits(lab);
         bash.types(CTRL_Z);
         bash.comes_to("status 148\n");

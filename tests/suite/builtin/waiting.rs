@@ -22,7 +22,8 @@ fn hold(lab: &Lab) -> Live {
 /// Somebody who waits in `wait`, after `before`; when it is over, he says `got` and the status.
 #[track_caller]
 fn waiting(lab: &Lab, before: &str, wait: &str, after: &str) -> Live {
-    let script = format!("got() {{ echo got; }}\nexec 8<>l\n{before}\n{wait}\necho over $?\n{after}");
+    let script =
+        format!("got() {{ echo got; }}\nexec 8<>l\n{before}\n{wait}\necho over $?\n{after}");
     let waiter = lab.start_builtin(script);
     queues(lab, 1);
     waiter
@@ -73,8 +74,13 @@ fn traps_on_every_signal_run() {
         let holder = hold(lab);
         // But for those that cannot be trapped, those that the C library keeps to itself, and SIGCHLD, whose trap is for
         // children.
-        let all: Vec<i32> = (1..=64).filter(|signal| ![9, 17, 19, 32, 33].contains(signal)).collect();
-        let traps: String = all.iter().map(|signal| format!("trap 'echo trapped {signal}' {signal}\n")).collect();
+        let all: Vec<i32> = (1..=64)
+            .filter(|signal| ![9, 17, 19, 32, 33].contains(signal))
+            .collect();
+        let traps: String = all
+            .iter()
+            .map(|signal| format!("trap 'echo trapped {signal}' {signal}\n"))
+            .collect();
         for wait in ["flock 8", "flock -w 1000 8"] {
             let mut waiter = waiting(lab, &traps, wait, "");
             for signal in &all {
@@ -112,7 +118,8 @@ fn the_end_of_a_child_is_seen_at_once() {
 fn a_trap_may_change_the_traps() {
     in_every_bash(|lab| {
         let holder = hold(lab);
-        let before = "trap 'trap \"trap - USR2; echo second\" USR2; trap \"\" USR1; echo first' USR1";
+        let before =
+            "trap 'trap \"trap - USR2; echo second\" USR2; trap \"\" USR1; echo first' USR1";
         let mut waiter = waiting(lab, before, "flock 8", "");
         waiter.signal(libc::SIGUSR1);
         waiter.hears("first");
@@ -146,7 +153,12 @@ fn return_in_a_trap_leaves_the_function_that_waits() {
         for wait in WAITS {
             let holder = holder_for(lab, wait);
             let before = format!("trap 'return 5' USR1; f() {{ {wait}; echo no; }}");
-            let mut waiter = waiting(lab, &before, "f", "wait_again() { flock -w 1000 l got; }; wait_again; echo $?");
+            let mut waiter = waiting(
+                lab,
+                &before,
+                "f",
+                "wait_again() { flock -w 1000 l got; }; wait_again; echo $?",
+            );
             waiter.signal(libc::SIGUSR1);
             waiter.hears("over 5");
             holder.let_go();
@@ -161,7 +173,15 @@ fn a_deadly_signal_is_deadly() {
     in_every_bash(|lab| {
         let holder = hold(lab);
         for wait in ["flock 8", "flock -w 1000 8", "flock l got"] {
-            for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGUSR1, libc::SIGALRM, 34, 64] {
+            for signal in [
+                libc::SIGTERM,
+                libc::SIGHUP,
+                libc::SIGINT,
+                libc::SIGUSR1,
+                libc::SIGALRM,
+                34,
+                64,
+            ] {
                 let mut waiter = waiting(lab, "", wait, "");
                 waiter.signal(signal);
                 assert_eq!(waiter.end(), End::Killed(signal), "{wait}");
@@ -176,7 +196,12 @@ fn an_ignored_signal_is_ignored() {
     in_every_bash(|lab| {
         for wait in ["flock 8", "flock -w 1000 8"] {
             let holder = hold(lab);
-            let mut waiter = waiting(lab, "trap '' TERM USR1 RTMAX CHLD; trap 'echo heard' USR2", wait, "");
+            let mut waiter = waiting(
+                lab,
+                "trap '' TERM USR1 RTMAX CHLD; trap 'echo heard' USR2",
+                wait,
+                "",
+            );
             for signal in [libc::SIGTERM, libc::SIGUSR1, 64, libc::SIGCHLD] {
                 waiter.signal(signal);
             }
@@ -366,7 +391,8 @@ const STATE: &str = r#"state() { local line; while read -r line; do case $line i
 fn signals_and_timers_are_as_before_whichever_way_a_wait_has_ended() {
     in_every_bash(|lab| {
         let holder = hold(lab);
-        let traps = "trap 'echo trapped' USR1; trap return USR2; trap '' TERM; trap : RTMAX-1 CHLD; (:)";
+        let traps =
+            "trap 'echo trapped' USR1; trap return USR2; trap '' TERM; trap : RTMAX-1 CHLD; (:)";
         let before = format!("{STATE}; {traps}; r() {{ flock -w 1000 8; }}; state >before");
         let mut waiter = waiting(
             lab,

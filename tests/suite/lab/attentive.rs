@@ -90,7 +90,10 @@ pub fn wait(how: &str, file: &str) -> i32 {
         }
         rounds => return answer(&taken, rounds.parse().expect("a number of rounds")),
     };
-    let said = format!("interrupted {interrupted} handled {}\n", HANDLED.load(Relaxed));
+    let said = format!(
+        "interrupted {interrupted} handled {}\n",
+        HANDLED.load(Relaxed)
+    );
     rustix::io::write(rustix::stdio::stdout(), said.as_bytes()).expect("a reader");
     0
 }

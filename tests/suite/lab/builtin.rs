@@ -115,7 +115,9 @@ impl Lab {
     /// Whether this lab's bash is older than such a one, `5.1`.
     pub fn bash_is_before(&self, version: &str) -> bool {
         let number = |text: &str| -> Vec<u32> {
-            text.split('.').map_while(|part| part.parse().ok()).collect()
+            text.split('.')
+                .map_while(|part| part.parse().ok())
+                .collect()
         };
         let here = bashes().iter().find(|bash| bash.folder == self.bash);
         number(&here.expect("one of them").version) < number(version)
@@ -150,7 +152,10 @@ pub(super) fn put_into(folder: &Path) {
     let place = folder.join(LIBRARY);
     std::fs::create_dir_all(place.parent().expect("a folder")).expect("lib/bash/");
     std::os::unix::fs::symlink(under_test(), &place).expect("lib/bash/flock");
-    let start_up = format!("enable -f {} flock || exit {NOT_ENABLED}\n", place.display());
+    let start_up = format!(
+        "enable -f {} flock || exit {NOT_ENABLED}\n",
+        place.display()
+    );
     std::fs::write(folder.join(START_UP), start_up).expect("lib/start-up");
 }
 
@@ -180,7 +185,13 @@ fn under_test() -> &'static Path {
 fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
-        .args(["build", "--quiet", "--locked", "--package", "fdlock-builtin"])
+        .args([
+            "build",
+            "--quiet",
+            "--locked",
+            "--package",
+            "fdlock-builtin",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .args(["--target-dir", "target"]);
     if cfg!(target_env = "musl") {
