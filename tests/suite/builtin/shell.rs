@@ -33,9 +33,10 @@ fn it_works_in_a_restricted_shell() {
             .expect_err("")
             .expect_out("builtin\n0\nin\n3\nhanded\n4\n1\nrestricted\n");
         // It has the builtin from its start-up file, which is read before it is restricted.
-        lab.builtin(
-            format!("exec 8>l; bash -r -c \"$1\"",).replace("$1", &script.replace('$', "\\$")),
-        )
+        lab.builtin(format!(
+            "exec 8>l; bash -r -c \"{}\"",
+            script.replace('$', r"\$")
+        ))
         .expect_err("")
         .expect_out("builtin\n0\nin\n3\nhanded\n4\n1\nrestricted\n");
     });

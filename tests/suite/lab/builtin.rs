@@ -107,8 +107,11 @@ impl Lab {
     #[track_caller]
     pub fn builtin_at_terminal(&self) -> Live {
         let mut bash = self.bash_at_terminal();
-        bash.say(&format!("enable -f {LIBRARY} flock && echo enabled"));
-        bash.hears("enabled");
+        // A wrapper script may have lost the prompt of the environment.
+        bash.say(&format!(
+            "PS1= PS2=; enable -f {LIBRARY} flock && echo enabled"
+        ));
+        bash.comes_to("enabled\n");
         bash
     }
 
