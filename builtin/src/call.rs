@@ -13,7 +13,7 @@ use fdlock::{cli, exit};
 
 use crate::elsewhere;
 use crate::ffi::{self, Bash, WordList, Words};
-use crate::function::Held;
+use crate::function::{Errand, Held};
 
 /// The name in front of messages.
 const NAME: &str = "flock";
@@ -33,18 +33,9 @@ pub enum Step {
     /// A signal has come: bash must see to it before the next attempt.
     Signal,
     /// The lock is there, and a shell function is to be called with these words, name first.
-    Function(*mut WordList, Afterwards),
+    Function(*mut WordList, Errand),
     /// It is for the program to do.
     Elsewhere,
-}
-
-/// What becomes of the lock when the function has returned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Afterwards {
-    /// It stays with the caller's descriptor.
-    Stays,
-    /// bash has been told to undo it.
-    Goes,
 }
 
 /// What a call remembers from one attempt to the next: it has one deadline and one story, however often it is
@@ -124,14 +115,12 @@ fn under_lock(
         return Ok(Step::Over(exit::SUCCESS));
     };
     story.executing(job, report);
-    let afterwards = match guard {
-        Guard::Theirs(_) => Afterwards::Stays,
-        Guard::Ours(fd) => {
-            bash.protect(Held::release, Held::new(fd, request.kind, job.manner));
-            Afterwards::Goes
-        }
-    };
-    Ok(Step::Function(words, afterwards))
+    let errand = Errand::begin(match guard {
+        Guard::Theirs(_) => None,
+        Guard::Ours(fd) => Some(Held::new(fd, request.kind, job.manner)),
+    });
+    bash.protect(Errand::end, errand);
+    Ok(Step::Function(words, errand))
 }
 
 /// The words of the command, if it is a shell function.

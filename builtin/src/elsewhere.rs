@@ -4,7 +4,7 @@ use std::ffi::{CStr, CString, OsStr, c_int};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use rustix::fs::{Access, access};
 
@@ -20,7 +20,7 @@ pub enum Plan {
     /// By bash itself, which takes the call for one of a program now.
     FallBack,
     /// From this path, in a child.
-    Start(&'static CStr),
+    Run(&'static CStr),
     /// From this path, in place of this process, which is there for nothing else.
     Become(&'static CStr),
 }
@@ -39,18 +39,18 @@ pub fn plan(bash: &Bash) -> Plan {
         return if bash.can_fall_back() {
             Plan::FallBack
         } else {
-            Plan::Start(bash.search_path(NAME).unwrap_or(NAME))
+            Plan::Run(bash.search_path(NAME).unwrap_or(NAME))
         };
     };
     let text = bash.command_text().map_or(&b""[..], CStr::to_bytes);
-    let is_alone = names_us(text) && is_forked_for_this(bash);
+    let is_alone = is_alone(bash, text);
     if bash.can_fall_back() && names_us(text) && (is_alone || !may_redirect(text)) {
         bash.remember(NAME, program);
         Plan::FallBack
     } else if is_alone {
         Plan::Become(program)
     } else {
-        Plan::Start(program)
+        Plan::Run(program)
     }
 }
 
@@ -91,26 +91,43 @@ fn may_redirect(text: &[u8]) -> bool {
     text.iter().any(|byte| b"<>".contains(byte))
 }
 
-/// How deep bash was when this process was forked.
-static DEPTH: (AtomicI32, AtomicI32) = (AtomicI32::new(-1), AtomicI32::new(-1));
+/// What bash was about when this process was forked: how deep in functions and evaluations, and the hash of the command
+/// that it had written out.
+static AT_FORK: (AtomicI32, AtomicI32, AtomicU64) =
+    (AtomicI32::new(-1), AtomicI32::new(-1), AtomicU64::new(0));
 
-/// Whether this process was forked for this very command, and not for a function or an `eval` that it is part of: those
-/// are deeper than the fork was.
-pub fn is_forked_for_this(bash: &Bash) -> bool {
-    let at_fork = (
-        DEPTH.0.load(Ordering::Relaxed),
-        DEPTH.1.load(Ordering::Relaxed),
+/// Whether this process was forked for this very command and is there for nothing else, as in `flock f c &` and `( flock f
+/// c )`; not if it was forked for a function or an `eval` that the command is part of: that is deeper than the fork was.
+fn is_alone(bash: &Bash, text: &[u8]) -> bool {
+    let (functions, evaluations, written) = &AT_FORK;
+    let depth = (
+        functions.load(Ordering::Relaxed),
+        evaluations.load(Ordering::Relaxed),
     );
-    bash.is_forked_for_command() && bash.depth() == at_fork
+    let is_subshell = || {
+        let subshell = b"( ".iter().chain(text).chain(b" )");
+        !text.is_empty() && hash(subshell) == written.load(Ordering::Relaxed)
+    };
+    bash.depth() == depth && (bash.is_forked_for_command() || is_subshell())
 }
 
 /// Called in every child.
 pub extern "C" fn in_child() {
     if let Some(bash) = ffi::bash() {
         let (functions, evaluations): (c_int, c_int) = bash.depth();
-        DEPTH.0.store(functions, Ordering::Relaxed);
-        DEPTH.1.store(evaluations, Ordering::Relaxed);
+        AT_FORK.0.store(functions, Ordering::Relaxed);
+        AT_FORK.1.store(evaluations, Ordering::Relaxed);
+        AT_FORK
+            .2
+            .store(hash(bash.last_written()), Ordering::Relaxed);
     }
+}
+
+/// FNV-1a.
+fn hash<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
 }
 
 /// The library, as bash has loaded it.

@@ -5,15 +5,14 @@
 use std::ffi::{CString, OsStr, c_char, c_int};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fdlock::report::Report;
 use fdlock::{cli, exit};
 
-use crate::call::{self, Afterwards, Progress, Step};
+use crate::call::{self, Progress, Step};
 use crate::elsewhere::{self, NAME, Plan};
 use crate::ffi::{self, Bash, Builtin, ENABLED, WordList};
-use crate::function;
+use crate::function::Errand;
 
 /// How often in a row bash may leave a signal alone that we have told it of. It does so with some that come while their
 /// own trap runs.
@@ -29,9 +28,6 @@ static mut flock_struct: Builtin = Builtin {
     short_doc: c"flock [OPTION]... NUMBER | FILE COMMAND [ARGUMENT]...".as_ptr(),
     handle: ptr::null_mut(),
 };
-
-/// How many calls bash has left by way of our frames and may come back to.
-static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
 
 /// `flock`, with the words after the name; returns its status.
 ///
@@ -54,33 +50,29 @@ pub extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
         match step {
             Step::Over(status) => return status.into(),
             Step::Signal => {
-                enter(bash);
+                bash.protect(Errand::end, Errand::begin(None));
                 bash.check_signals_and_traps();
                 bash.unwind();
                 declined = if bash.is_called() { declined + 1 } else { 0 };
             }
-            Step::Function(words, afterwards) => {
-                enter(bash);
-                let status = bash.execute_function(words);
-                bash.unwind();
-                if afterwards == Afterwards::Goes {
-                    bash.unwind();
-                }
-                return status;
+            Step::Function(words, errand) => {
+                return match bash.execute_function(words) {
+                    Ok(status) => {
+                        bash.unwind();
+                        status
+                    }
+                    Err(jump) => {
+                        // bash does not undo everything when it exits, and next to nothing when a function nests too
+                        // deep. But an EXIT trap may want the lock, and a shell that goes on must not keep it.
+                        errand.end();
+                        bash.jump(jump)
+                    }
+                };
             }
             Step::Elsewhere => {
                 return match guarded(Plan::FallBack, || elsewhere::plan(bash)) {
                     Plan::FallBack => ffi::FALL_BACK,
-                    Plan::Start(program) => {
-                        let child = bash.start(program, NAME, list);
-                        if elsewhere::is_forked_for_this(bash) {
-                            // In a pipeline or in the background: this process ends with what we return.
-                            bash.wait_for(child)
-                        } else {
-                            // bash waits for it, and takes its status.
-                            exit::SUCCESS.into()
-                        }
-                    }
+                    Plan::Run(program) => bash.run(program, NAME, list),
                     Plan::Become(program) => bash.become_program(program, NAME, list),
                 };
             }
@@ -94,17 +86,6 @@ fn is_called() -> bool {
 
 fn never() -> bool {
     false
-}
-
-/// bash runs things of its own now, until the next [`Bash::unwind`]. Whatever they do, our code must stay where it is.
-fn enter(bash: &Bash) {
-    UNDER_WAY.fetch_add(1, Ordering::Relaxed);
-    bash.protect(
-        |()| {
-            UNDER_WAY.fetch_sub(1, Ordering::Relaxed);
-        },
-        (),
-    );
 }
 
 /// A defect of ours is a line and a status; the shell lives.
@@ -136,7 +117,7 @@ pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
             return 0;
         }
         ffi::in_every_child(elsewhere::in_child);
-        ffi::at_exit(function::release_all);
+        ffi::at_exit(Errand::end_all);
         let mut lines: Vec<_> = cli::flock::PAGE
             .help
             .lines()
@@ -155,7 +136,7 @@ pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn flock_builtin_unload(_name: *const c_char) {
     guarded((), || {
-        if UNDER_WAY.load(Ordering::Relaxed) > 0 {
+        if Errand::is_any() {
             // `enable -d flock` in a function under `flock f function`: bash will return to us.
             if let Some(library) = elsewhere::library() {
                 ffi::pin(library);

@@ -42,6 +42,20 @@ pub struct Builtin {
 /// `BUILTIN_ENABLED`
 pub const ENABLED: c_int = 0x01;
 
+/// What bash jumps with: why.
+#[derive(Clone, Copy, Debug)]
+pub struct Jump(c_int);
+
+unsafe extern "C" {
+    /// catch.c
+    fn flock_catch(
+        place: *mut c_void,
+        function: extern "C" fn(*mut c_void) -> c_int,
+        argument: *mut c_void,
+        jump: *mut c_int,
+    ) -> c_int;
+}
+
 /// `EX_DISKFALLBACK`, from 5.0 on: what a builtin returns that wants the program of its name to be run in its stead.
 pub const FALL_BACK: c_int = 262;
 
@@ -84,11 +98,14 @@ bash! {
     running_trap: Flag,
     find_function: unsafe extern "C" fn(*const c_char) -> *mut ShellVar,
     execute_shell_function: unsafe extern "C" fn(*mut ShellVar, *mut WordList) -> c_int,
+    top_level: *mut c_void,
+    jump_to_top_level: unsafe extern "C" fn(c_int) -> !,
     begin_unwind_frame: unsafe extern "C" fn(*const c_char),
     add_unwind_protect: unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void),
     run_unwind_frame: unsafe extern "C" fn(*const c_char),
-    wait_for: unsafe extern "C" fn(libc::pid_t, c_int) -> c_int,
     make_child: unsafe extern "C" fn(*mut c_char, c_int) -> libc::pid_t,
+    stop_pipeline: unsafe extern "C" fn(c_int, *mut c_void),
+    wait_for: unsafe extern "C" fn(libc::pid_t, c_int) -> c_int,
     maybe_make_export_env: unsafe extern "C" fn(),
     put_command_name_into_env: unsafe extern "C" fn(*const c_char),
     export_env: *const Strings,
@@ -104,6 +121,7 @@ bash! {
     restricted: Flag,
     job_control: Flag,
     get_job_by_name: unsafe extern "C" fn(*const c_char, c_int) -> c_int,
+    the_printed_command: Strings,
     the_printed_command_except_trap: Strings,
     dist_version: Strings,
 }
@@ -187,6 +205,18 @@ impl Bash {
         (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
     }
 
+    /// The command that was written out last. Where bash has just forked, it is what it has forked for, unless that is a
+    /// simple command.
+    pub fn last_written(&self) -> &[u8] {
+        // SAFETY: a variable of bash's: null or a string.
+        let text = unsafe { *self.the_printed_command };
+        if text.is_null() {
+            return &[];
+        }
+        // SAFETY: as above; the caller copies what it wants to keep.
+        unsafe { CStr::from_ptr(text) }.to_bytes()
+    }
+
     /// Whether there is a shell function of this name.
     pub fn has_function(&self, name: &CStr) -> bool {
         // SAFETY: a string.
@@ -203,12 +233,33 @@ impl Bash {
     }
 
     /// Calls a shell function; name first. *May jump.*
-    pub fn execute_function(&self, words: *mut WordList) -> c_int {
-        // SAFETY: words of bash's; the caller owns nothing.
-        unsafe {
-            let function = (self.find_function)(word(words).as_ptr());
-            (self.execute_shell_function)(function, words)
+    ///
+    /// # Errors
+    ///
+    /// The shell exits, or the command line is given up: what to go on [with](Self::jump).
+    pub fn execute_function(&self, words: *mut WordList) -> Result<c_int, Jump> {
+        extern "C" fn execute(words: *mut c_void) -> c_int {
+            let words = words.cast();
+            // SAFETY: words of bash's, and its function of the first one's name; below us are frames that own nothing.
+            bash().map_or(0, |bash| unsafe {
+                let function = (bash.find_function)(word(words).as_ptr());
+                (bash.execute_shell_function)(function, words)
+            })
         }
+        let mut jump = 0;
+        // SAFETY: bash's place to jump to, and what goes with the function.
+        let status = unsafe { flock_catch(self.top_level, execute, words.cast(), &raw mut jump) };
+        if jump == 0 {
+            Ok(status)
+        } else {
+            Err(Jump(jump))
+        }
+    }
+
+    /// Goes on with a jump that was caught. The caller owns nothing.
+    pub fn jump(&self, Jump(value): Jump) -> ! {
+        // SAFETY: where it would have gone if it had not been caught.
+        unsafe { (self.jump_to_top_level)(value) }
     }
 
     /// Sees to it that something is undone at the next [`unwind`](Self::unwind), or when bash jumps before that.
@@ -232,12 +283,12 @@ impl Bash {
         unsafe { (self.run_unwind_frame)(FRAME.as_ptr()) }
     }
 
-    /// Executes a program as the command that is being executed, in a child that bash waits for once the builtin has
-    /// returned, as for any program. Redirections are those that are in force now. *May jump.*
-    pub fn start(&self, program: &CStr, name: &CStr, list: *mut WordList) -> libc::pid_t {
+    /// Executes a program as the command that is being executed, in a child, with job control, and waits for it, as bash
+    /// does for programs; returns its status. Redirections are those that are in force now. *May jump.*
+    pub fn run(&self, program: &CStr, name: &CStr, list: *mut WordList) -> c_int {
         let text = self.command_text().unwrap_or(name).to_bytes_with_nul();
         // SAFETY: xmalloc ends the shell rather than return null, and the copy, which bash keeps, is as long as said.
-        // The child returns to nobody.
+        // The child returns to nobody. Up to 5.0 wait_for takes the process only, and does not see the rest.
         unsafe {
             let copy = (self.xmalloc)(text.len()).cast::<c_char>();
             ptr::copy_nonoverlapping(text.as_ptr().cast(), copy, text.len());
@@ -245,14 +296,9 @@ impl Bash {
             if child == 0 {
                 libc::_exit(self.become_program(program, name, list));
             }
-            child
+            (self.stop_pipeline)(0, ptr::null_mut());
+            (self.wait_for)(child, 0)
         }
-    }
-
-    /// Waits for a child, as bash does for the commands that it starts, and returns its status. *May jump.*
-    pub fn wait_for(&self, child: libc::pid_t) -> c_int {
-        // SAFETY: a child of bash's; 4.4 and 5.0 take no flags, and do not look at them.
-        unsafe { (self.wait_for)(child, 0) }
     }
 
     /// Executes a program in place of this process, with the signals that the shell was started with. Returns, with a

@@ -1,7 +1,8 @@
-//! The lock that a shell function is called under.
+//! What bash runs on our account, and the lock that a shell function is called under.
 
 use std::mem;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fdlock::lock::{self, Kind};
@@ -25,8 +26,50 @@ pub struct Held {
     owner: Pid,
 }
 
-/// All that are held, for the shell's end.
-static HELD: Mutex<Vec<Held>> = Mutex::new(Vec::new());
+/// Something of bash's that runs on our account: a function, perhaps under a lock, or traps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Errand(u64);
+
+/// All that are under way, in the order in which they began.
+static UNDER_WAY: Mutex<Vec<(Errand, Option<Held>)>> = Mutex::new(Vec::new());
+
+impl Errand {
+    /// It begins.
+    pub fn begin(lock: Option<Held>) -> Self {
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let errand = Self(LAST.fetch_add(1, Ordering::Relaxed));
+        list().push((errand, lock));
+        errand
+    }
+
+    /// It is over, however it ended: its lock is released. To say so again changes nothing.
+    pub fn end(self) {
+        let mut list = list();
+        let place = list.iter().position(|(errand, _)| *errand == self);
+        let lock = place.and_then(|place| list.remove(place).1);
+        drop(list);
+        if let Some(lock) = lock {
+            lock.release();
+        }
+    }
+
+    /// Whether one is under way.
+    pub fn is_any() -> bool {
+        !list().is_empty()
+    }
+
+    /// All are over: the shell ends.
+    pub extern "C" fn end_all() {
+        let errands = mem::take(&mut *list());
+        let locks = errands.into_iter().rev().filter_map(|(_, lock)| lock);
+        locks.for_each(Held::release);
+    }
+}
+
+/// Nobody can have panicked with it.
+fn list() -> MutexGuard<'static, Vec<(Errand, Option<Held>)>> {
+    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 impl Held {
     /// Takes charge of the lock that the descriptor has. What the function starts inherits it, unless the manner says
@@ -43,14 +86,12 @@ impl Held {
         };
         // It is open, so this does not fail.
         let _ = io::fcntl_setfd(&fd, flags);
-        let held = Self {
+        Self {
             file: file(&fd),
             number: fd.into_raw_fd(),
             kind,
             owner: process::getpid(),
-        };
-        list().push(held);
-        held
+        }
     }
 
     /// Releases the lock, whoever has inherited its descriptor: the function is over. Only when a job is stopped it stays
@@ -59,8 +100,7 @@ impl Held {
     /// A child that was forked in the meantime may undo what its parent has protected, when it ends; it has a copy of the
     /// descriptor, but the lock is not its own. And a function may close descriptors that are not its own: what is at
     /// that number then is somebody else's.
-    pub fn release(self) {
-        list().retain(|held| held.number != self.number);
+    fn release(self) {
         let Some(fd) = fd::inherited(self.number).filter(|fd| file(fd) == self.file) else {
             return;
         };
@@ -70,17 +110,6 @@ impl Held {
         }
         fd::close(self.number);
     }
-}
-
-/// Releases all that are held: the shell ends, and bash does not undo then what it has been told to undo.
-pub extern "C" fn release_all() {
-    let held = mem::take(&mut *list());
-    held.into_iter().rev().for_each(Held::release);
-}
-
-/// Nobody can have panicked with it.
-fn list() -> MutexGuard<'static, Vec<Held>> {
-    HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Device and inode, or what no file has.
