@@ -1,6 +1,5 @@
 //! Locks on a descriptor that the caller opened.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 
@@ -34,7 +33,7 @@ pub fn acquire(number: RawFd, kind: Kind, mode: Mode, deadline: &Deadline) -> Re
         Err(Failure::Timer(error)) => Err(Error::Timer(error)),
         Err(Failure::Lock(error)) => {
             let hint = if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) {
-                why_bad(fd, number, kind, mode)
+                why_bad(fd, kind, mode)
             } else {
                 None
             };
@@ -50,25 +49,44 @@ pub fn release(fd: BorrowedFd<'_>, kind: Kind) {
 }
 
 /// Why the kernel calls a descriptor bad that the caller believes to be good.
-fn why_bad(fd: BorrowedFd<'_>, number: RawFd, kind: Kind, mode: Mode) -> Option<String> {
-    if let Ok(flags) = rustix::fs::fcntl_getfl(fd) {
-        let (lock, access) = match mode {
-            Mode::Shared => ("a shared", "reading"),
-            Mode::Exclusive | Mode::Unlocked => ("an exclusive", "writing"),
-        };
-        return Some(match kind {
-            _ if flags.contains(OFlags::PATH) => "it is open as a path only".to_owned(),
-            Kind::Ofd { .. } => {
-                format!("it is not open for {access}, as {lock} --fcntl lock needs it")
-            }
-            Kind::Flock => format!("it is not open for {access}, as {lock} lock over NFS needs it"),
-        });
+fn why_bad(fd: BorrowedFd<'_>, kind: Kind, mode: Mode) -> Option<String> {
+    let flags = rustix::fs::fcntl_getfl(fd).ok()?;
+    let (lock, access) = match mode {
+        Mode::Shared => ("a shared", "reading"),
+        Mode::Exclusive | Mode::Unlocked => ("an exclusive", "writing"),
+    };
+    Some(match kind {
+        _ if flags.contains(OFlags::PATH) => "it is open as a path only".to_owned(),
+        Kind::Ofd { .. } => {
+            format!("it is not open for {access}, as {lock} --fcntl lock needs it")
+        }
+        Kind::Flock => format!("it is not open for {access}, as {lock} lock over NFS needs it"),
+    })
+}
+
+/// The error of [`acquire`] in a program that a shell has started: it may know why the descriptor is not open here. ksh
+/// and its kin open descriptors above 2 close-on-exec, so that the shell has them and its commands have not.
+#[must_use]
+pub fn kept_by_the_shell(error: Error, number: RawFd) -> Error {
+    match error {
+        Error::Lock {
+            what,
+            error,
+            hint: None,
+        } if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => Error::Lock {
+            what,
+            error,
+            hint: parent_has(number).then(|| format!(
+                "the calling shell has it open but keeps it from commands, as ksh does above 2; hand it on: flock {number} {number}>&{number}"
+            )),
+        },
+        other => other,
     }
-    // ksh and its kin open descriptors above 2 close-on-exec: then the shell has it, and we have not.
-    let shell = rustix::process::getppid()?.as_raw_nonzero();
-    let path: OsString = format!("/proc/{shell}/fd/{number}").into();
-    rustix::fs::access(&path, Access::EXISTS).ok()?;
-    Some(format!(
-        "the calling shell has it open but keeps it from commands, as ksh does above 2; hand it on: flock {number} {number}>&{number}"
-    ))
+}
+
+fn parent_has(number: RawFd) -> bool {
+    rustix::process::getppid().is_some_and(|parent| {
+        let path = format!("/proc/{}/fd/{number}", parent.as_raw_nonzero());
+        rustix::fs::access(path, Access::EXISTS).is_ok()
+    })
 }

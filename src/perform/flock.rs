@@ -47,7 +47,11 @@ fn obtain(request: &Request) -> Result<Grant, Failure> {
     {
         job.command.find()?;
     }
-    Ok(take(request, &deadline)?)
+    let grant = take(request, &deadline).map_err(|error| match request.target {
+        Target::Descriptor(number) => lock::descriptor::kept_by_the_shell(error, number),
+        Target::Path(_) => error,
+    });
+    Ok(grant?)
 }
 
 /// Takes the lock, whatever is done under it.

@@ -16,7 +16,11 @@ const FENCED: &[(&str, &str)] = &[
     ("humantime", "cli"),
 ];
 
-fn sources() -> Vec<(PathBuf, String)> {
+/// The files of the builtin that may have `unsafe`: bash's structures and functions, and what bash calls.
+const BUILTIN_UNSAFE: &[&str] = &["ffi.rs", "entry.rs"];
+
+/// The sources below a folder of the package.
+fn sources_in(folder: &str) -> Vec<(PathBuf, String)> {
     fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
@@ -29,11 +33,21 @@ fn sources() -> Vec<(PathBuf, String)> {
     }
     let mut found = Vec::new();
     collect(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
+        &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
         &mut found,
     );
+    assert!(!found.is_empty(), "{folder}: no sources");
     let read = |path: PathBuf| (path.clone(), fs::read_to_string(path).expect("a source"));
     found.into_iter().map(read).collect()
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    sources_in("src")
+}
+
+/// Whether a line of code has to do with `unsafe`.
+fn is_unsafe(line: &str) -> bool {
+    line.contains("unsafe ") || line.contains("unsafe(") || line.contains("unsafe_code")
 }
 
 fn layer_of(path: &Path) -> String {
@@ -122,13 +136,53 @@ fn unsafe_code_and_single_layer_crates_stay_behind_their_fences() {
                     path.display()
                 );
             }
-            let unsafe_code = line.contains("unsafe ")
-                || line.contains("unsafe(")
-                || line.contains("unsafe_code");
             let may = ["sys", "bin", "lib"].contains(&layer.as_str());
             assert!(
-                !unsafe_code || may,
+                !is_unsafe(line) || may,
                 "{}: unsafe belongs to sys: {line}",
+                path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn the_builtin_keeps_unsafe_code_where_bash_is() {
+    for (path, text) in sources_in("builtin/src") {
+        let name = path.file_name().expect("a name").to_string_lossy();
+        for line in code(&text) {
+            let denied = name == "lib.rs" && line.contains("#![deny(unsafe_code)]");
+            assert!(
+                !is_unsafe(line) || denied || BUILTIN_UNSAFE.contains(&&*name),
+                "{}: unsafe belongs to ffi.rs and entry.rs: {line}",
+                path.display()
+            );
+            for krate in ["libc::", "clap::", "lexopt::", "humantime::"] {
+                assert!(
+                    !line.contains(krate) || krate == "libc::" && name == "ffi.rs",
+                    "{}: no {krate} here: {line}",
+                    path.display()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_bash_may_jump_away_from_is_called_by_the_entry_alone() {
+    // See the builtin's page: a frame that owns something must not be on the stack then.
+    let jumps = [
+        "check_signals_and_traps()",
+        "execute_function(",
+        ".start(",
+        ".wait_for(",
+    ];
+    for (path, text) in sources_in("builtin/src") {
+        let name = path.file_name().expect("a name").to_string_lossy();
+        for line in code(&text).filter(|_| !["entry.rs", "ffi.rs"].contains(&&*name)) {
+            assert!(
+                !jumps.iter().any(|call| line.contains(call)),
+                "{}: only entry.rs may call this: {line}",
                 path.display()
             );
         }

@@ -12,6 +12,8 @@ use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::Duration;
 
+pub mod attentive;
+pub mod builtin;
 pub mod dice;
 pub mod inherit;
 pub mod kernel;
@@ -116,11 +118,36 @@ pub struct Lab {
     folder: tempfile::TempDir,
     program: PathBuf,
     patience: Duration,
+    /// A folder with another bash than the installed one.
+    bash: Option<PathBuf>,
+    through: Through,
+}
+
+/// Who is called when a test calls `flock`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Through {
+    /// The program.
+    Program,
+    /// A bash that has the builtin.
+    Builtin,
 }
 
 impl Lab {
     /// A lab for the program under test.
     pub fn new() -> Self {
+        let through = match std::env::var_os("FLOCK_THROUGH_BUILTIN") {
+            Some(value) if !value.is_empty() => Through::Builtin,
+            _ => Through::Program,
+        };
+        Self {
+            through,
+            ..Self::with(under_test(), HUNG)
+        }
+    }
+
+    /// A lab where `flock` is the program though the tests go through the builtin: for what a caller hands down to it that
+    /// a bash in between would not leave alone.
+    pub fn direct() -> Self {
         Self::with(under_test(), HUNG)
     }
 
@@ -134,10 +161,13 @@ impl Lab {
         }
         let itself = std::env::current_exe().expect("this test");
         std::os::unix::fs::symlink(itself, folder.path().join("bin/probe")).expect("bin/probe");
+        builtin::put_into(folder.path());
         Self {
             folder,
             program: program.to_owned(),
             patience,
+            bash: None,
+            through: Through::Program,
         }
     }
 
@@ -181,11 +211,16 @@ impl Lab {
 
     /// The same without the group, for one that makes a session of its own.
     fn ungrouped(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = Command::new(program);
-        let path = format!(
-            "{}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            self.file("bin").display()
-        );
+        let mut command = match self.through {
+            Through::Program => Command::new(program),
+            Through::Builtin => Self::through_builtin(program.as_ref()),
+        };
+        let mut path = self.file("bin").into_os_string();
+        if let Some(folder) = &self.bash {
+            path.push(":");
+            path.push(folder);
+        }
+        path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command
             .current_dir(self.path())
             .env_clear()
@@ -194,6 +229,9 @@ impl Lab {
             .env("SHELL", "/bin/sh")
             .env("LC_ALL", "C")
             .stdin(Stdio::null());
+        if self.through == Through::Builtin {
+            command.env("BASH_ENV", self.file(builtin::START_UP));
+        }
         command
     }
 
@@ -276,12 +314,12 @@ done
         })
     }
 
-    /// The names in the scratch folder, without our own `bin`.
+    /// The names in the scratch folder, without our own `bin` and `lib`.
     pub fn names(&self) -> Vec<OsString> {
         let mut names: Vec<_> = std::fs::read_dir(self.path())
             .expect("the folder can be read")
             .map(|entry| entry.expect("an entry").file_name())
-            .filter(|name| name != "bin")
+            .filter(|name| name != "bin" && name != "lib")
             .collect();
         names.sort();
         names
@@ -365,17 +403,18 @@ pub fn under_test() -> &'static Path {
     })
 }
 
-/// One of ours that stands beside the `flock` under test, or beside that of this package when the reference is under test.
+/// The `flock` under test, or that of this package when the reference is under test.
+fn ours() -> &'static Path {
+    static OURS: OnceLock<&Path> = OnceLock::new();
+    OURS.get_or_init(|| match under_test() {
+        reference if is_reference(reference) => Path::new(env!("CARGO_BIN_EXE_flock")),
+        ours => ours,
+    })
+}
+
+/// One of ours that stands beside our `flock`.
 fn historic(name: &str) -> PathBuf {
-    static FOLDER: OnceLock<PathBuf> = OnceLock::new();
-    let folder = FOLDER.get_or_init(|| {
-        let program = match under_test() {
-            reference if is_reference(reference) => Path::new(env!("CARGO_BIN_EXE_flock")),
-            ours => ours,
-        };
-        program.parent().expect("a folder").to_owned()
-    });
-    folder.join(name)
+    ours().with_file_name(name)
 }
 
 fn is_reference(program: &Path) -> bool {

@@ -8,6 +8,7 @@
 
 mod architecture;
 mod blog;
+mod builtin;
 mod documents;
 mod ending;
 mod fcntl;

@@ -46,6 +46,7 @@ extern "C" fn before_main() {
             let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
             in_a_session(how, &words[2..words.len() - 1])
         }
+        ["attentive", how, file] => super::attentive::wait(how, file),
         ["beside", "hear", count] => beside(|| hear(count.parse().expect("a count"))),
         ["binds", shape, _, _, ..] => {
             let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();

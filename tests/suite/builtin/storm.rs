@@ -1,0 +1,139 @@
+//! Signals by the thousand at random moments, and kills: no signal is missed, nobody hangs, every count is exact.
+//!
+//! `FDLOCK_STORM` and `FDLOCK_STORM_SEED` are as in the other storms.
+
+use std::fs;
+use std::os::unix::process::ExitStatusExt;
+use std::process::Stdio;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
+
+use crate::lab::builtin::in_every_bash;
+use crate::lab::dice::{Dice, size_and_seed};
+use crate::lab::kernel::locks_on;
+use crate::lab::live::{End, send};
+
+#[test]
+fn each_of_a_thousand_signals_is_answered_at_once() {
+    let (size, seed) = size_and_seed();
+    in_every_bash(|lab| {
+        for (wait, holds) in [
+            ("flock 8", ""),
+            ("flock -w 1000 8", ""),
+            ("flock l :", ""),
+            ("flock --fcntl 8", "--fcntl"),
+        ] {
+            let holder = lab.hold(if holds.is_empty() { &[] } else { &["--fcntl"] }, "l");
+            let mut waiter = lab.start_builtin(format!(
+                "f() {{ :; }}; n=0; trap 'echo $((n += 1))' USR1; trap 'exit 3' TERM; exec 8<>l; echo ready
+                 {}",
+                wait.replace(" :", " f")
+            ));
+            waiter.hears("ready");
+            let mut dice = Dice(seed);
+            for round in 1..=250 * size {
+                if dice.below(4) == 0 {
+                    std::thread::sleep(Duration::from_micros(dice.below(300)));
+                } else {
+                    (0..dice.below(10_000)).for_each(|_| std::hint::spin_loop());
+                }
+                waiter.signal(libc::SIGUSR1);
+                waiter.hears(&round.to_string());
+            }
+            waiter.signal(libc::SIGTERM);
+            assert_eq!(waiter.end(), End::Exited(3));
+            holder.let_go();
+        }
+    });
+}
+
+/// A step that may be killed at any moment: it is made by the one write that tells of it. Whoever is inside has the
+/// witness.
+const STEP: &str = r#"step() { local all; exec 9>>witness; flock -n 9 || echo "two at once" >&2
+    mapfile -t all <journal; echo $((${#all[@]} + 1)) >>journal; exec 9>&-; }
+    n=0; trap 'n=$((n + 1))' USR1 WINCH RTMIN+3"#;
+
+#[test]
+fn counts_are_exact_in_a_rain_of_signals_and_kills() {
+    let (size, seed) = size_and_seed();
+    let steps = 40 * size;
+    in_every_bash(|lab| {
+        fs::write(lab.file("journal"), "").expect("a journal");
+        let (sure, unsure, trapped) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let ways = [
+            "flock 8; step; flock -u 8",
+            "flock -w 1000 8; step; flock -u 8",
+            "flock l step",
+            "flock -w 1000 l step",
+            "flock -o l step",
+            "until flock -w 0.001 l step; do :; done",
+        ];
+        std::thread::scope(|scope| {
+            for (number, way) in ways.iter().cycle().take(9).enumerate() {
+                let (sure, unsure, trapped) = (&sure, &unsure, &trapped);
+                scope.spawn(move || {
+                    let mut dice = Dice(seed ^ (number as u64) << 40);
+                    // Some are killed at some time, with nobody looking.
+                    let victim = number % 3 == 2;
+                    let script = format!(
+                        "{STEP}; exec 8>>l; echo ready; for ((i = 0; i < {steps}; i++)); do {way}; done; echo $n >&2"
+                    );
+                    let mut shell = lab.with_builtin(script);
+                    shell.stdout(Stdio::piped()).stderr(Stdio::piped());
+                    let mut shell = shell.spawn().expect("it starts");
+                    let pid = shell.id() as i32;
+                    let mut ready = shell.stdout.take().expect("a pipe");
+                    rustix::io::read(&ready, &mut [0; 16]).expect("it is ready");
+                    let lives = rustix::process::pidfd_open(
+                        rustix::process::Pid::from_child(&shell),
+                        rustix::process::PidfdFlags::empty(),
+                    )
+                    .expect("a pidfd");
+                    let mut rounds = 0u64;
+                    let patience = std::time::Instant::now() + Duration::from_secs(60 + 60 * size);
+                    while !crate::lab::live::ready(
+                        &[std::os::fd::AsFd::as_fd(&lives)],
+                        std::time::Instant::now() + Duration::from_micros(dice.below(400)),
+                    )[0] {
+                        let signal = [libc::SIGUSR1, libc::SIGWINCH, libc::SIGRTMIN() + 3, libc::SIGCONT];
+                        send(pid, signal[dice.below(4) as usize]);
+                        rounds += 1;
+                        if victim && dice.below(200) == 0 || std::time::Instant::now() > patience {
+                            send(-pid, libc::SIGKILL);
+                        }
+                    }
+                    let mut said = String::new();
+                    let mut complaints = shell.stderr.take().expect("a pipe");
+                    std::io::Read::read_to_string(&mut complaints, &mut said).expect("text");
+                    let _ = std::io::Read::read(&mut ready, &mut [0; 1]);
+                    let status = shell.wait().expect("our child");
+                    match (status.code(), status.signal()) {
+                        (Some(0), _) => {
+                            sure.fetch_add(steps, Relaxed);
+                            let traps: u64 = said.trim().parse().unwrap_or_else(|_| panic!("{way}: {said}"));
+                            assert!(traps <= rounds, "{way}: {traps} of {rounds}");
+                            trapped.fetch_add(traps, Relaxed);
+                        }
+                        (_, Some(libc::SIGKILL)) if victim => {
+                            assert_eq!(said, "");
+                            unsure.fetch_add(steps, Relaxed);
+                        }
+                        _ => panic!("{way}: {status} {said}"),
+                    }
+                });
+            }
+        });
+        let journal = fs::read_to_string(lab.file("journal")).expect("it was written");
+        for (step, line) in (1..).zip(journal.lines()) {
+            assert_eq!(line, format!("{step}"), "the journal's line {step}");
+        }
+        let made = journal.lines().count() as u64;
+        let (sure, unsure) = (sure.into_inner(), unsure.into_inner());
+        assert!(
+            (sure..=sure + unsure).contains(&made),
+            "{sure} + {unsure}: {made}"
+        );
+        assert!(trapped.into_inner() > 0, "nobody was hit");
+        assert!(locks_on(lab.file("l")).is_empty());
+    });
+}
