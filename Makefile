@@ -95,7 +95,7 @@ NOT_THROUGH_BUILTIN = builtin:: storm:: loto:: me_only:: ulock:: runlock:: leash
 # The suite runs three times: against the development build (glibc on most machines), against what is installed, and
 # that by way of the builtin.
 test: lint
-	$(CARGO) test --locked
+	$(CARGO) test --locked --workspace
 	rm -rf target/stage
 	$(MAKE) install install-historic DESTDIR=$(CURDIR)/target/stage PREFIX=/usr
 	FLOCK_UNDER_TEST=$(CURDIR)/target/stage/usr/bin/flock $(CARGO) test --locked --test suite

@@ -14,7 +14,7 @@ ubuntu=http://archive.ubuntu.com/ubuntu/pool/main
 # has `why` say why it cannot.
 
 packaged_4_4() {
-    packages &&
+    packages && needs bash &&
         fetch bash.deb $ubuntu/b/bash/bash_4.4.18-2ubuntu1_amd64.deb \
             5895e980d1fc874906d27823ab31eeb65cfe1d059936b9d6d304bfee02c8995c &&
         fetch tinfo.deb $ubuntu/n/ncurses/libtinfo5_6.1-1ubuntu1_amd64.deb \
@@ -22,13 +22,15 @@ packaged_4_4() {
         unpack bash.deb && unpack tinfo.deb &&
         mkdir made && mv bin/bash made/bash-4.4 && mv lib/x86_64-linux-gnu made/lib || return
     # It wants a libtinfo.so.5 that machines of today do not have. The name is the wrapper's own, so $BASH and $0 are a
-    # program that can be started again.
-    cat >made/bash <<'WRAPPER'
-#!/bin/bash
+    # program that can be started again. What runs the wrapper is named by its path: the wrapper may be the `bash` of PATH.
+    {
+        echo "#!$(command -v bash)"
+        cat <<'WRAPPER'
 here=${0%/*}
 export LD_LIBRARY_PATH="$here/lib"
 exec -a "$0" "$here/bash-4.4" "$@"
 WRAPPER
+    } >made/bash
     chmod +x made/bash
 }
 
