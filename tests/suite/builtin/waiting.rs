@@ -61,8 +61,9 @@ fn a_trap_runs_while_the_lock_is_waited_for() {
             for _ in 0..20 {
                 waiter.signal(libc::SIGUSR1);
                 waiter.hears("trapped");
+                // bash loses a signal that comes at the end of its own trap.
+                queues(lab, 1);
             }
-            queues(lab, 1);
             gets_it(&mut waiter, holder);
         }
     });
@@ -405,6 +406,7 @@ fn signals_and_timers_are_as_before_whichever_way_a_wait_has_ended() {
         for _ in 0..5 {
             waiter.signal(libc::SIGUSR1);
             waiter.hears("trapped");
+            queues(lab, 1);
         }
         waiter.signal(libc::SIGUSR2);
         waiter.comes_to("over ");
