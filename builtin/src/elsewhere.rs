@@ -20,7 +20,7 @@ pub enum Plan {
     /// By bash itself, which takes the call for one of a program now.
     FallBack,
     /// From this path, in a child.
-    Run(&'static CStr),
+    Start(&'static CStr),
     /// From this path, in place of this process, which is there for nothing else.
     Become(&'static CStr),
 }
@@ -31,25 +31,26 @@ pub enum Plan {
 /// $!` and the like reach it. Elsewhere bash falls back to the program (`EX_DISKFALLBACK`), as if there had never been a
 /// builtin. But there are three things to that. Redirections have been made for the builtin; bash undoes them and makes
 /// them again, so `<<<"$(next)"` would take two, and a FIFO's reader would see an end. It executes the words as they are,
-/// which are not ours if they begin with `builtin`. And 4.4 knows nothing of it. In those cases the program is started
-/// from here, as bash starts programs.
+/// which are not ours if they begin with `builtin`, and finds the program by its memory, unless that is switched off (`set
+/// +h`) or PATH is set for this command. And 4.4 knows nothing of it. In those cases the program is started from here, as
+/// bash starts programs.
 pub fn plan(bash: &Bash) -> Plan {
     let Some(program) = program().filter(|_| !bash.is_restricted()) else {
         // Restricted or not, whatever PATH has is what there would be without us.
         return if bash.can_fall_back() {
             Plan::FallBack
         } else {
-            Plan::Run(bash.search_path(NAME).unwrap_or(NAME))
+            Plan::Start(bash.search_path(NAME).unwrap_or(NAME))
         };
     };
     let text = bash.command_text().map_or(&b""[..], CStr::to_bytes);
     if fork::is_alone(bash, text) {
         Plan::Become(program)
-    } else if bash.can_fall_back() && names_us(text) && !may_redirect(text) {
+    } else if bash.can_fall_back() && bash.has_memory() && names_us(text) && !may_redirect(text) {
         bash.remember(NAME, program);
         Plan::FallBack
     } else {
-        Plan::Run(program)
+        Plan::Start(program)
     }
 }
 
@@ -74,11 +75,13 @@ fn names_us(text: &[u8]) -> bool {
     words.next() == Some(NAME.to_bytes())
 }
 
-/// Whether a word is a plain assignment. One with quotes may go on behind the blank, and is not looked into.
+/// Whether a word is a plain assignment. One with quotes may go on behind the blank, and is not looked into; one to PATH
+/// means another program.
 fn is_assignment(word: &[u8]) -> bool {
     let name_end = word.iter().position(|byte| *byte == b'=').unwrap_or(0);
     let (name, value) = word.split_at(name_end);
     name_end > 0
+        && name != b"PATH"
         && name
             .iter()
             .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
@@ -116,6 +119,7 @@ mod tests {
         for text in [
             "",
             "builtin flock f c",
+            "PATH=/x flock f c",
             "$b flock f c",
             "command -p flock f c",
             "A='x flock f c' other flock f c",

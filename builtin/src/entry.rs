@@ -5,6 +5,7 @@
 use std::ffi::{CString, OsStr, c_char, c_int};
 use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use fdlock::report::Report;
 use fdlock::{cli, exit};
@@ -29,6 +30,9 @@ static mut flock_struct: Builtin = Builtin {
     short_doc: c"flock [OPTION]... NUMBER | FILE COMMAND [ARGUMENT]...".as_ptr(),
     handle: ptr::null_mut(),
 };
+
+/// Whether the C library knows what is to be called in children and at the end.
+static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
 
 /// `flock`, with the words after the name; returns its status.
 ///
@@ -73,7 +77,10 @@ pub extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
             Step::Elsewhere => {
                 return match guarded(Plan::FallBack, || elsewhere::plan(bash)) {
                     Plan::FallBack => ffi::FALL_BACK,
-                    Plan::Run(program) => bash.run(program, NAME, list),
+                    Plan::Start(program) => {
+                        bash.start(program, NAME, list);
+                        exit::SUCCESS.into()
+                    }
                     Plan::Become(program) => {
                         bash.become_program(program, NAME, list, restore_interrupts)
                     }
@@ -125,8 +132,12 @@ pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
             let _ = panic::take_hook();
             return 0;
         }
-        ffi::in_every_child(fork::in_child);
-        ffi::at_exit(Errand::end_all);
+        // It may be loaded again before it is unloaded.
+        if !IS_REGISTERED.swap(true, Ordering::Relaxed) {
+            ffi::in_every_child(fork::in_child);
+            ffi::at_exit(Errand::end_all);
+        }
+        free_help();
         let mut lines: Vec<_> = cli::flock::PAGE
             .help
             .lines()
@@ -145,7 +156,7 @@ pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
 #[unsafe(no_mangle)]
 pub extern "C" fn flock_builtin_unload(_name: *const c_char) {
     guarded((), || {
-        if Errand::is_any() {
+        if ffi::is_awaited() {
             // `enable -d flock` in a function under `flock f function`: bash will return to us.
             if let Some(library) = elsewhere::library() {
                 ffi::pin(library);
@@ -153,22 +164,27 @@ pub extern "C" fn flock_builtin_unload(_name: *const c_char) {
             return;
         }
         let _ = panic::take_hook();
-        // SAFETY: bash has one thread, and has done with it; the lines were made by `flock_builtin_load`.
-        unsafe {
-            let lines = flock_struct.long_doc;
-            flock_struct.long_doc = ptr::null();
-            if !lines.is_null() {
-                let count = (0..).take_while(|at| !(*lines.add(*at)).is_null()).count();
-                for at in 0..count {
-                    drop(CString::from_raw((*lines.add(at)).cast_mut()));
-                }
-                drop(Box::from_raw(ptr::slice_from_raw_parts_mut(
-                    lines.cast_mut(),
-                    count + 1,
-                )));
-            }
-        }
+        free_help();
     });
+}
+
+/// Frees the lines that `flock_builtin_load` has made.
+fn free_help() {
+    // SAFETY: bash has one thread, and has done with them.
+    unsafe {
+        let lines = flock_struct.long_doc;
+        flock_struct.long_doc = ptr::null();
+        if !lines.is_null() {
+            let count = (0..).take_while(|at| !(*lines.add(*at)).is_null()).count();
+            for at in 0..count {
+                drop(CString::from_raw((*lines.add(at)).cast_mut()));
+            }
+            drop(Box::from_raw(ptr::slice_from_raw_parts_mut(
+                lines.cast_mut(),
+                count + 1,
+            )));
+        }
+    }
 }
 
 #[cfg(test)]

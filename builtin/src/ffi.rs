@@ -10,6 +10,7 @@ use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fdlock::sys::signal::Disposition;
 
@@ -111,8 +112,6 @@ bash! {
     add_unwind_protect: unsafe extern "C" fn(unsafe extern "C" fn(*mut c_void), *mut c_void),
     run_unwind_frame: unsafe extern "C" fn(*const c_char),
     make_child: unsafe extern "C" fn(*mut c_char, c_int) -> libc::pid_t,
-    stop_pipeline: unsafe extern "C" fn(c_int, *mut c_void),
-    wait_for: unsafe extern "C" fn(libc::pid_t, c_int) -> c_int,
     maybe_make_export_env: unsafe extern "C" fn(),
     put_command_name_into_env: unsafe extern "C" fn(*const c_char),
     export_env: *const Strings,
@@ -126,6 +125,7 @@ bash! {
     variable_context: Flag,
     parse_and_execute_level: Flag,
     restricted: Flag,
+    hashing_enabled: Flag,
     job_control: Flag,
     get_job_by_name: unsafe extern "C" fn(*const c_char, c_int) -> c_int,
     the_printed_command: Strings,
@@ -173,6 +173,11 @@ impl Bash {
     pub fn has_stopped_job(&self) -> bool {
         // SAFETY: a string, with which every job's command line begins, and flags.
         self.has_job_control() && unsafe { (self.get_job_by_name)(c"".as_ptr(), STOPPED) } >= 0
+    }
+
+    /// Whether it remembers [where programs are](Self::remember).
+    pub fn has_memory(&self) -> bool {
+        value(self.hashing_enabled) != 0
     }
 
     /// Whether it understands [`FALL_BACK`].
@@ -290,10 +295,12 @@ impl Bash {
     /// Sees to it that something is undone at the next [`unwind`](Self::unwind), or when bash jumps before that.
     pub fn protect<T>(&self, undo: fn(T), what: T) {
         unsafe extern "C" fn run<T>(kept: *mut c_void) {
+            PROTECTED.fetch_sub(1, Ordering::Relaxed);
             // SAFETY: bash hands back what it was given, once.
             let (undo, what) = *unsafe { Box::from_raw(kept.cast::<(fn(T), T)>()) };
             undo(what);
         }
+        PROTECTED.fetch_add(1, Ordering::Relaxed);
         let kept = Box::into_raw(Box::new((undo, what)));
         // SAFETY: the tag is a string for ever; the function takes what goes with it. Neither jumps.
         unsafe {
@@ -308,21 +315,20 @@ impl Bash {
         unsafe { (self.run_unwind_frame)(FRAME.as_ptr()) }
     }
 
-    /// Executes a program as the command that is being executed, in a child, with job control, and waits for it, as bash
-    /// does for programs; returns its status. Redirections are those that are in force now. *May jump.*
-    pub fn run(&self, program: &CStr, name: &CStr, list: *mut WordList) -> c_int {
+    /// Executes a program as the command that is being executed, in a child, with job control. bash waits for it, and
+    /// takes its status, once the builtin has returned and its redirections are undone, as for any program. *May jump.*
+    ///
+    /// Not for a process that was forked for this command: there it would not wait.
+    pub fn start(&self, program: &CStr, name: &CStr, list: *mut WordList) {
         let text = self.command_text().unwrap_or(name).to_bytes_with_nul();
         // SAFETY: xmalloc ends the shell rather than return null, and the copy, which bash keeps, is as long as said.
-        // The child returns to nobody. Up to 5.0 wait_for takes the process only, and does not see the rest.
+        // The child returns to nobody.
         unsafe {
             let copy = (self.xmalloc)(text.len()).cast::<c_char>();
             ptr::copy_nonoverlapping(text.as_ptr().cast(), copy, text.len());
-            let child = (self.make_child)(copy, 0);
-            if child == 0 {
+            if (self.make_child)(copy, 0) == 0 {
                 libc::_exit(self.become_program(program, name, list, || {}));
             }
-            (self.stop_pipeline)(0, ptr::null_mut());
-            (self.wait_for)(child, 0)
         }
     }
 
@@ -367,6 +373,15 @@ impl Bash {
         // SAFETY: two strings, which are copied; not found by `.`; used once.
         unsafe { (self.phash_insert)(name.as_ptr(), program.as_ptr(), 0, 1) }
     }
+}
+
+/// How much is protected.
+static PROTECTED: AtomicUsize = AtomicUsize::new(0);
+
+/// Whether bash may still come back to us, to undo something. It may do so long after a jump that it did not undo
+/// everything for.
+pub fn is_awaited() -> bool {
+    PROTECTED.load(Ordering::Relaxed) > 0
 }
 
 /// The tag of our frames among bash's unwind-protects.

@@ -11,8 +11,8 @@ use crate::ffi::{self, Bash};
 struct AtFork {
     /// How deep it was in functions and evaluations.
     depth: (i32, i32),
-    /// The hash of the command that it had written out.
-    written: u64,
+    /// The hash of the command that is alone in the subshell or coprocess that it had written out.
+    alone: Option<u64>,
     /// Whether commands were jobs.
     jobs: Jobs,
     /// What the shell's user or caller wants of `INTERRUPTS`. Their dispositions are bash's own affair.
@@ -35,7 +35,7 @@ pub extern "C" fn in_child() {
     if let (Some(bash), Ok(mut at_fork)) = (ffi::bash(), AT_FORK.try_lock()) {
         *at_fork = Some(AtFork {
             depth: bash.depth(),
-            written: hash(bash.last_written()),
+            alone: within(bash.last_written()).map(hash),
             jobs: if bash.has_job_control() {
                 Jobs::Controlled
             } else {
@@ -54,13 +54,9 @@ fn at_fork() -> Option<AtFork> {
 /// c )`; not if it was forked for a function or an `eval` that the command is part of: that is deeper than the fork was.
 /// A trap, for which bash does not say what it executes, is deeper too.
 pub fn is_alone(bash: &Bash, text: &[u8]) -> bool {
-    let is_subshell = |written| {
-        let subshell = b"( ".iter().chain(text).chain(b" )");
-        !text.is_empty() && hash(subshell) == written
-    };
     at_fork().is_some_and(|at_fork| {
         bash.depth() == at_fork.depth
-            && (bash.is_forked_for_command() || is_subshell(at_fork.written))
+            && (bash.is_forked_for_command() || at_fork.alone == Some(hash(text)))
     })
 }
 
@@ -81,9 +77,42 @@ pub fn restore_interrupts(bash: &Bash) {
     }
 }
 
+/// What is written between the parentheses of a subshell, or behind the name of a coprocess.
+fn within(text: &[u8]) -> Option<&[u8]> {
+    let subshell = text
+        .strip_prefix(b"( ")
+        .and_then(|text| text.strip_suffix(b" )"));
+    let coprocess = || {
+        let text = text.strip_prefix(b"coproc ")?;
+        let name = text.iter().position(|byte| *byte == b' ')?;
+        Some(&text[name + 1..])
+    };
+    subshell.or_else(coprocess)
+}
+
 /// FNV-1a.
-fn hash<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
-    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_alone_is_what_is_left_of_a_subshell_or_a_coprocess() {
+        assert_eq!(within(b"( flock f c )"), Some(&b"flock f c"[..]));
+        assert_eq!(within(b"coproc COPROC flock f c"), Some(&b"flock f c"[..]));
+        for text in [
+            &b""[..],
+            b"flock f c",
+            b"( flock f c",
+            b"coproc",
+            b"coproc x",
+        ] {
+            assert_eq!(within(text), None);
+        }
+    }
 }

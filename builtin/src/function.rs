@@ -53,11 +53,6 @@ impl Errand {
         }
     }
 
-    /// Whether one is under way.
-    pub fn is_any() -> bool {
-        !list().is_empty()
-    }
-
     /// All are over: the shell ends.
     pub extern "C" fn end_all() {
         let errands = mem::take(&mut *list());
