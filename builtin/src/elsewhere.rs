@@ -1,15 +1,15 @@
 //! What is handed to the program: commands that are no functions, and waits that may be stopped.
 
-use std::ffi::{CStr, CString, OsStr, c_int};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 
 use rustix::fs::{Access, access};
 
 use crate::entry;
 use crate::ffi::{self, Bash};
+use crate::fork;
 
 /// The name that bash knows us by, and the program's.
 pub const NAME: &CStr = c"flock";
@@ -27,12 +27,12 @@ pub enum Plan {
 
 /// Decides how.
 ///
-/// That bash falls back to the program (`EX_DISKFALLBACK`) is as if there had never been a builtin: jobs, traps and
-/// `kill $!` are the program's, and the last command of a subshell takes the place of the shell. But there are three
-/// things to it. Redirections have been made for the builtin; bash undoes them and makes them again, so `<<<"$(next)"`
-/// would take two, and a FIFO's reader would see an end. It does not where it has forked for this very command (`flock f
-/// c >log &`). It executes the words as they are, which are not ours if they begin with `builtin`. And 4.4 knows nothing
-/// of it. In those cases the program is started from here, as bash starts programs.
+/// A process that bash has forked for this very command (`flock f c &`, `flock f c | x`) becomes the program, so that `kill
+/// $!` and the like reach it. Elsewhere bash falls back to the program (`EX_DISKFALLBACK`), as if there had never been a
+/// builtin. But there are three things to that. Redirections have been made for the builtin; bash undoes them and makes
+/// them again, so `<<<"$(next)"` would take two, and a FIFO's reader would see an end. It executes the words as they are,
+/// which are not ours if they begin with `builtin`. And 4.4 knows nothing of it. In those cases the program is started
+/// from here, as bash starts programs.
 pub fn plan(bash: &Bash) -> Plan {
     let Some(program) = program().filter(|_| !bash.is_restricted()) else {
         // Restricted or not, whatever PATH has is what there would be without us.
@@ -43,12 +43,11 @@ pub fn plan(bash: &Bash) -> Plan {
         };
     };
     let text = bash.command_text().map_or(&b""[..], CStr::to_bytes);
-    let is_alone = is_alone(bash, text);
-    if bash.can_fall_back() && names_us(text) && (is_alone || !may_redirect(text)) {
+    if fork::is_alone(bash, text) {
+        Plan::Become(program)
+    } else if bash.can_fall_back() && names_us(text) && !may_redirect(text) {
         bash.remember(NAME, program);
         Plan::FallBack
-    } else if is_alone {
-        Plan::Become(program)
     } else {
         Plan::Run(program)
     }
@@ -89,45 +88,6 @@ fn is_assignment(word: &[u8]) -> bool {
 /// Whether a command has redirections, or at least something that looks like one.
 fn may_redirect(text: &[u8]) -> bool {
     text.iter().any(|byte| b"<>".contains(byte))
-}
-
-/// What bash was about when this process was forked: how deep in functions and evaluations, and the hash of the command
-/// that it had written out.
-static AT_FORK: (AtomicI32, AtomicI32, AtomicU64) =
-    (AtomicI32::new(-1), AtomicI32::new(-1), AtomicU64::new(0));
-
-/// Whether this process was forked for this very command and is there for nothing else, as in `flock f c &` and `( flock f
-/// c )`; not if it was forked for a function or an `eval` that the command is part of: that is deeper than the fork was.
-fn is_alone(bash: &Bash, text: &[u8]) -> bool {
-    let (functions, evaluations, written) = &AT_FORK;
-    let depth = (
-        functions.load(Ordering::Relaxed),
-        evaluations.load(Ordering::Relaxed),
-    );
-    let is_subshell = || {
-        let subshell = b"( ".iter().chain(text).chain(b" )");
-        !text.is_empty() && hash(subshell) == written.load(Ordering::Relaxed)
-    };
-    bash.depth() == depth && (bash.is_forked_for_command() || is_subshell())
-}
-
-/// Called in every child.
-pub extern "C" fn in_child() {
-    if let Some(bash) = ffi::bash() {
-        let (functions, evaluations): (c_int, c_int) = bash.depth();
-        AT_FORK.0.store(functions, Ordering::Relaxed);
-        AT_FORK.1.store(evaluations, Ordering::Relaxed);
-        AT_FORK
-            .2
-            .store(hash(bash.last_written()), Ordering::Relaxed);
-    }
-}
-
-/// FNV-1a.
-fn hash<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
-    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
-    })
 }
 
 /// The library, as bash has loaded it.

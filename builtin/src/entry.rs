@@ -12,6 +12,7 @@ use fdlock::{cli, exit};
 use crate::call::{self, Progress, Step};
 use crate::elsewhere::{self, NAME, Plan};
 use crate::ffi::{self, Bash, Builtin, ENABLED, WordList};
+use crate::fork;
 use crate::function::Errand;
 
 /// How often in a row bash may leave a signal alone that we have told it of. It does so with some that come while their
@@ -73,7 +74,9 @@ pub extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
                 return match guarded(Plan::FallBack, || elsewhere::plan(bash)) {
                     Plan::FallBack => ffi::FALL_BACK,
                     Plan::Run(program) => bash.run(program, NAME, list),
-                    Plan::Become(program) => bash.become_program(program, NAME, list),
+                    Plan::Become(program) => {
+                        bash.become_program(program, NAME, list, restore_interrupts)
+                    }
                 };
             }
         }
@@ -82,6 +85,12 @@ pub extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
 
 fn is_called() -> bool {
     ffi::bash().is_some_and(Bash::is_called)
+}
+
+fn restore_interrupts() {
+    if let Some(bash) = ffi::bash() {
+        fork::restore_interrupts(bash);
+    }
 }
 
 fn never() -> bool {
@@ -116,7 +125,7 @@ pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
             let _ = panic::take_hook();
             return 0;
         }
-        ffi::in_every_child(elsewhere::in_child);
+        ffi::in_every_child(fork::in_child);
         ffi::at_exit(Errand::end_all);
         let mut lines: Vec<_> = cli::flock::PAGE
             .help

@@ -11,6 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 use std::sync::OnceLock;
 
+use fdlock::sys::signal::Disposition;
+
 /// `WORD_DESC`
 #[repr(C)]
 pub struct WordDesc {
@@ -59,6 +61,9 @@ unsafe extern "C" {
 /// `EX_DISKFALLBACK`, from 5.0 on: what a builtin returns that wants the program of its name to be run in its stead.
 pub const FALL_BACK: c_int = 262;
 
+/// `SUBSHELL_ASYNC`: in a child that runs in the background.
+const BACKGROUND: c_int = 0x01;
+
 /// `SUBSHELL_FORK`: in a child that was forked for one simple command.
 const FORKED: c_int = 0x08;
 
@@ -96,6 +101,8 @@ bash! {
     interrupt_state: Flag,
     trapped_signal_received: Flag,
     running_trap: Flag,
+    signal_is_hard_ignored: unsafe extern "C" fn(c_int) -> c_int,
+    signal_is_ignored: unsafe extern "C" fn(c_int) -> c_int,
     find_function: unsafe extern "C" fn(*const c_char) -> *mut ShellVar,
     execute_shell_function: unsafe extern "C" fn(*mut ShellVar, *mut WordList) -> c_int,
     top_level: *mut c_void,
@@ -183,6 +190,24 @@ impl Bash {
     /// Whether this process was forked for a simple command, which may be this one or one that this one is part of.
     pub fn is_forked_for_command(&self) -> bool {
         value(self.subshell_environment) & FORKED != 0
+    }
+
+    /// Whether a signal is to be ignored because the shell was started so, or by `trap ''`.
+    pub fn wanted(&self, signal: c_int) -> Disposition {
+        // SAFETY: both take the number of a signal.
+        let is_ignored = unsafe {
+            (self.signal_is_hard_ignored)(signal) != 0 || (self.signal_is_ignored)(signal) != 0
+        };
+        if is_ignored {
+            Disposition::Ignore
+        } else {
+            Disposition::Default
+        }
+    }
+
+    /// Whether this process runs in the background.
+    pub fn is_in_background(&self) -> bool {
+        value(self.subshell_environment) & BACKGROUND != 0
     }
 
     /// How deep in functions, and in `eval`, sourced files, traps and the like.
@@ -294,16 +319,23 @@ impl Bash {
             ptr::copy_nonoverlapping(text.as_ptr().cast(), copy, text.len());
             let child = (self.make_child)(copy, 0);
             if child == 0 {
-                libc::_exit(self.become_program(program, name, list));
+                libc::_exit(self.become_program(program, name, list, || {}));
             }
             (self.stop_pipeline)(0, ptr::null_mut());
             (self.wait_for)(child, 0)
         }
     }
 
-    /// Executes a program in place of this process, with the signals that the shell was started with. Returns, with a
+    /// Executes a program in place of this process, with the signals that the shell was started with, but for what is done
+    /// about them at the last moment. Returns, with a
     /// status, if that cannot be done, which bash has said then.
-    pub fn become_program(&self, program: &CStr, name: &CStr, list: *mut WordList) -> c_int {
+    pub fn become_program(
+        &self,
+        program: &CStr,
+        name: &CStr,
+        list: *mut WordList,
+        before_program: fn(),
+    ) -> c_int {
         let words = Words(list).map(|node| word(node).as_ptr());
         let words: Vec<_> = [name.as_ptr()]
             .into_iter()
@@ -314,6 +346,7 @@ impl Bash {
         unsafe {
             (self.reset_terminating_signals)();
             (self.restore_original_signals)();
+            before_program();
             (self.maybe_make_export_env)();
             (self.put_command_name_into_env)(program.as_ptr());
             (self.shell_execve)(program.as_ptr(), words.as_ptr(), *self.export_env)

@@ -7,6 +7,7 @@
 //! * `call` – one attempt to do what a call asks for, up to where bash is needed.
 //! * `function` – a shell function under a lock.
 //! * `elsewhere` – what is handed to the program.
+//! * `fork` – what this process was forked for.
 //!
 //! *bash jumps.* A trap that says `exit` or `return`, Ctrl-C and `set -e` end a builtin by longjmp(3), over its stack
 //! frames. So whatever may jump – bash's signal checks, a shell function, fork – is called by `entry` alone, from a
@@ -19,4 +20,5 @@ mod call;
 mod elsewhere;
 mod entry;
 mod ffi;
+mod fork;
 mod function;

@@ -165,7 +165,7 @@ fn it_can_be_taken_away_and_enabled_again() {
         lab.builtin(
             "exec 8>l; type -t flock; flock 8
              enable -d flock; echo $?; type -t flock; flock -n 8; echo $?
-             enable -f lib/bash/flock flock; echo $?; type -t flock; flock -n 8; echo $?
+             enable -f bin/lib/bash/flock flock; echo $?; type -t flock; flock -n 8; echo $?
              enable -n flock; type -t flock; enable flock; type -t flock",
         )
         .expect_err("")

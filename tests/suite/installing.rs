@@ -11,7 +11,7 @@ fn make(lab: &Lab, targets: &[&str]) {
     let built = lab.file("built");
     if !built.exists() {
         std::fs::create_dir(&built).expect("a folder");
-        for name in HISTORIC.into_iter().chain(["flock"]) {
+        for name in HISTORIC.into_iter().chain(["flock.so", "flock"]) {
             std::fs::write(built.join(name), "").expect("a program");
         }
     }
@@ -56,6 +56,12 @@ fn of(name: &str) -> BTreeSet<String> {
     ])
 }
 
+fn of_flock() -> BTreeSet<String> {
+    let mut files = of("flock");
+    files.insert("usr/lib/bash/flock".to_owned());
+    files
+}
+
 fn of_the_older_tools() -> BTreeSet<String> {
     HISTORIC.into_iter().flat_map(of).collect()
 }
@@ -64,7 +70,7 @@ fn of_the_older_tools() -> BTreeSet<String> {
 fn install_puts_flock_in_place_and_leaves_the_older_tools_out() {
     let lab = Lab::new();
     make(&lab, &["install"]);
-    assert_eq!(files(&lab), of("flock"));
+    assert_eq!(files(&lab), of_flock());
 }
 
 #[test]
@@ -81,5 +87,5 @@ fn each_is_removed_by_its_own_target() {
     make(&lab, &["uninstall"]);
     assert_eq!(files(&lab), of_the_older_tools());
     make(&lab, &["install", "uninstall-historic"]);
-    assert_eq!(files(&lab), of("flock"));
+    assert_eq!(files(&lab), of_flock());
 }

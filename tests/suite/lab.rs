@@ -314,12 +314,12 @@ done
         })
     }
 
-    /// The names in the scratch folder, without our own `bin` and `lib`.
+    /// The names in the scratch folder, without our own `bin`.
     pub fn names(&self) -> Vec<OsString> {
         let mut names: Vec<_> = std::fs::read_dir(self.path())
             .expect("the folder can be read")
             .map(|entry| entry.expect("an entry").file_name())
-            .filter(|name| name != "bin" && name != "lib")
+            .filter(|name| name != "bin")
             .collect();
         names.sort();
         names

@@ -381,7 +381,7 @@ fn a_function_may_unload_the_builtin_under_itself() {
         play(
             lab,
             "f() { enable -d flock; type -t flock; held l; return 4; }; flock l f; echo $?; held l
-             enable -f lib/bash/flock flock; flock l f; echo $?; type -t flock; echo alive",
+             enable -f bin/lib/bash/flock flock; flock l f; echo $?; type -t flock; echo alive",
         )
         .expect_err("")
         .expect_out("file\nheld\n4\nfree\nfile\nheld\n4\nfile\nalive\n");

@@ -225,7 +225,7 @@ fn the_command_gets_what_the_program_gets() {
         for redirection in ["", "3>log", "<&-", "2>&-", "<<<text"] {
             lab.builtin(format!(
                 "trap '' USR1; trap : USR2 TERM INT; export A=1; exec 7>seven
-                 \"$PWD\"/bin/flock l sh -c 'probe world one; env | sort >env-one' {redirection}
+                 \"$PWD\"/bin/bin/flock l sh -c 'probe world one; env | sort >env-one' {redirection}
                  for call in flock 'command flock' 'builtin flock'; do
                      $call l sh -c 'probe world two; env | sort >env-two' {redirection}
                      sed -i 's/pipe:.*//; s/sh-thd.*//' one two

@@ -9,11 +9,15 @@ use std::sync::OnceLock;
 use super::live::Live;
 use super::{HUNG, Lab, Outcome, ours};
 
-/// Where it is in a lab.
-pub const LIBRARY: &str = "lib/bash/flock";
+/// Where it is installed.
+const IN_PREFIX: &str = "lib/bash/flock";
+
+/// Where it is in a lab, whose `bin` is the prefix that it is installed in, so that it is in nobody's way; and `bin` as
+/// well, where it finds the program.
+pub const LIBRARY: &str = "bin/lib/bash/flock";
 
 /// What a bash reads first that is to have it.
-pub const START_UP: &str = "lib/start-up";
+pub const START_UP: &str = "bin/lib/start-up";
 
 /// What cannot be enabled must not be taken for the program, which does the same.
 const NOT_ENABLED: i32 = 99;
@@ -153,13 +157,14 @@ fn installed_bash() -> &'static Path {
 /// Puts the builtin into a lab's folder.
 pub(super) fn put_into(folder: &Path) {
     let place = folder.join(LIBRARY);
-    std::fs::create_dir_all(place.parent().expect("a folder")).expect("lib/bash/");
-    std::os::unix::fs::symlink(under_test(), &place).expect("lib/bash/flock");
+    std::fs::create_dir_all(place.parent().expect("a folder")).expect("bin/lib/bash/");
+    std::os::unix::fs::symlink(under_test(), &place).expect("bin/lib/bash/flock");
+    std::os::unix::fs::symlink(".", folder.join("bin/bin")).expect("bin/bin");
     let start_up = format!(
         "enable -f {} flock || exit {NOT_ENABLED}\n",
         place.display()
     );
-    std::fs::write(folder.join(START_UP), start_up).expect("lib/start-up");
+    std::fs::write(folder.join(START_UP), start_up).expect("bin/lib/start-up");
 }
 
 /// The builtin under test: what `FLOCK_BUILTIN_UNDER_TEST` names, or the one that is installed with the program under
@@ -178,7 +183,10 @@ fn under_test() -> &'static Path {
             );
             return named;
         }
-        let installed = ours().ancestors().nth(2).map(|prefix| prefix.join(LIBRARY));
+        let installed = ours()
+            .ancestors()
+            .nth(2)
+            .map(|prefix| prefix.join(IN_PREFIX));
         installed
             .filter(|library| library.exists())
             .unwrap_or_else(build)

@@ -1,0 +1,89 @@
+//! What this process was forked for.
+
+use std::sync::Mutex;
+
+use fdlock::sys::signal::{self, Disposition, number};
+
+use crate::ffi::{self, Bash};
+
+/// What bash was about when this process was forked.
+#[derive(Clone, Copy)]
+struct AtFork {
+    /// How deep it was in functions and evaluations.
+    depth: (i32, i32),
+    /// The hash of the command that it had written out.
+    written: u64,
+    /// Whether commands were jobs.
+    jobs: Jobs,
+    /// What the shell's user or caller wants of `INTERRUPTS`. Their dispositions are bash's own affair.
+    interrupts: [Disposition; 2],
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Jobs {
+    Controlled,
+    Uncontrolled,
+}
+
+/// What the terminal sends to the whole foreground.
+const INTERRUPTS: [i32; 2] = [number::INT, number::QUIT];
+
+static AT_FORK: Mutex<Option<AtFork>> = Mutex::new(None);
+
+/// Called in every child, which has one thread, as bash has: nobody holds the mutex.
+pub extern "C" fn in_child() {
+    if let (Some(bash), Ok(mut at_fork)) = (ffi::bash(), AT_FORK.try_lock()) {
+        *at_fork = Some(AtFork {
+            depth: bash.depth(),
+            written: hash(bash.last_written()),
+            jobs: if bash.has_job_control() {
+                Jobs::Controlled
+            } else {
+                Jobs::Uncontrolled
+            },
+            interrupts: INTERRUPTS.map(|signal| bash.wanted(signal)),
+        });
+    }
+}
+
+fn at_fork() -> Option<AtFork> {
+    AT_FORK.try_lock().ok().and_then(|at_fork| *at_fork)
+}
+
+/// Whether this process was forked for this very command and is there for nothing else, as in `flock f c &` and `( flock f
+/// c )`; not if it was forked for a function or an `eval` that the command is part of: that is deeper than the fork was.
+/// A trap, for which bash does not say what it executes, is deeper too.
+pub fn is_alone(bash: &Bash, text: &[u8]) -> bool {
+    let is_subshell = |written| {
+        let subshell = b"( ".iter().chain(text).chain(b" )");
+        !text.is_empty() && hash(subshell) == written
+    };
+    at_fork().is_some_and(|at_fork| {
+        bash.depth() == at_fork.depth
+            && (bash.is_forked_for_command() || is_subshell(at_fork.written))
+    })
+}
+
+/// Gives a background process that becomes a program the dispositions that bash would have given it: without job control
+/// it ignores what the terminal sends to the foreground (POSIX, 2.9.3.1), with it it does not. For a builtin bash goes
+/// about this otherwise, and not always in the same way.
+pub fn restore_interrupts(bash: &Bash) {
+    if !bash.is_in_background() || !bash.is_forked_for_command() {
+        return;
+    }
+    let Some(at_fork) = at_fork() else { return };
+    for (signal, disposition) in INTERRUPTS.into_iter().zip(at_fork.interrupts) {
+        let disposition = match at_fork.jobs {
+            Jobs::Controlled => disposition,
+            Jobs::Uncontrolled => Disposition::Ignore,
+        };
+        signal::set_disposition(signal, disposition);
+    }
+}
+
+/// FNV-1a.
+fn hash<'a>(bytes: impl IntoIterator<Item = &'a u8>) -> u64 {
+    bytes.into_iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3)
+    })
+}
