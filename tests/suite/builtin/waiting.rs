@@ -1,6 +1,7 @@
 //! While the builtin waits for a lock, bash is bash: traps run, signals end it, and afterwards all is as it was.
 
 use crate::lab::builtin::in_every_bash;
+use crate::lab::inherit::{Inherit, signal_set};
 use crate::lab::kernel::{naps, stopped, waiters};
 use crate::lab::live::{End, Live, send};
 use crate::lab::{Lab, wait_until};
@@ -417,6 +418,21 @@ fn signals_and_timers_are_as_before_whichever_way_a_wait_has_ended() {
         for line in ["0", "0", "0", "0", "3"] {
             waiter.hears(line);
         }
+    });
+}
+
+#[test]
+fn the_timers_signal_stays_blocked_for_whoever_blocks_it() {
+    in_every_bash(|lab| {
+        let holder = hold(lab);
+        let mut shell = lab.with_builtin(
+            "exec 8>l; probe world one; flock -w 0.01 8; echo $?; probe world two
+             grep SigBlk one; grep Sig one >s1; grep Sig two >s2; cmp s1 s2; echo $?",
+        );
+        shell.blocking(signal_set([64]));
+        lab.finish(shell)
+            .expect_out("1\nSigBlk 8000000000000000\n0\n");
+        holder.let_go();
     });
 }
 
