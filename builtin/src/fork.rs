@@ -11,8 +11,8 @@ use crate::ffi::{self, Bash};
 struct AtFork {
     /// How deep it was in functions and evaluations.
     depth: (i32, i32),
-    /// The hash of the command that is alone in the subshell or coprocess that it had written out.
-    alone: Option<u64>,
+    /// The hashes of what may be the only command in the subshell or coprocess that it had written out.
+    alone: [Option<u64>; 2],
     /// Whether commands were jobs.
     jobs: Jobs,
     /// What the shell's user or caller wants of `INTERRUPTS`. Their dispositions are bash's own affair.
@@ -35,7 +35,7 @@ pub extern "C" fn in_child() {
     if let (Some(bash), Ok(mut at_fork)) = (ffi::bash(), AT_FORK.try_lock()) {
         *at_fork = Some(AtFork {
             depth: bash.depth(),
-            alone: within(bash.last_written()).map(hash),
+            alone: within(bash.last_written()).map(|text| text.map(hash)),
             jobs: if bash.has_job_control() {
                 Jobs::Controlled
             } else {
@@ -56,7 +56,7 @@ fn at_fork() -> Option<AtFork> {
 pub fn is_alone(bash: &Bash, text: &[u8]) -> bool {
     at_fork().is_some_and(|at_fork| {
         bash.depth() == at_fork.depth
-            && (bash.is_forked_for_command() || at_fork.alone == Some(hash(text)))
+            && (bash.is_forked_for_command() || at_fork.alone.contains(&Some(hash(text))))
     })
 }
 
@@ -77,17 +77,14 @@ pub fn restore_interrupts(bash: &Bash) {
     }
 }
 
-/// What is written between the parentheses of a subshell, or behind the name of a coprocess.
-fn within(text: &[u8]) -> Option<&[u8]> {
-    let subshell = text
-        .strip_prefix(b"( ")
-        .and_then(|text| text.strip_suffix(b" )"));
-    let coprocess = || {
-        let text = text.strip_prefix(b"coproc ")?;
-        let name = text.iter().position(|byte| *byte == b' ')?;
-        Some(&text[name + 1..])
+/// What is written between the parentheses of a subshell; or behind `coproc`, where the name may be left out (5.3).
+fn within(text: &[u8]) -> [Option<&[u8]>; 2] {
+    let Some(coprocess) = text.strip_prefix(b"coproc ") else {
+        let subshell = text.strip_prefix(b"( ");
+        return [subshell.and_then(|text| text.strip_suffix(b" )")), None];
     };
-    subshell.or_else(coprocess)
+    let name = coprocess.iter().position(|byte| *byte == b' ');
+    [Some(coprocess), name.map(|name| &coprocess[name + 1..])]
 }
 
 /// FNV-1a.
@@ -103,16 +100,12 @@ mod tests {
 
     #[test]
     fn what_is_alone_is_what_is_left_of_a_subshell_or_a_coprocess() {
-        assert_eq!(within(b"( flock f c )"), Some(&b"flock f c"[..]));
-        assert_eq!(within(b"coproc COPROC flock f c"), Some(&b"flock f c"[..]));
-        for text in [
-            &b""[..],
-            b"flock f c",
-            b"( flock f c",
-            b"coproc",
-            b"coproc x",
-        ] {
-            assert_eq!(within(text), None);
+        let command = Some(&b"flock f c"[..]);
+        assert_eq!(within(b"( flock f c )"), [command, None]);
+        assert_eq!(within(b"coproc NAME flock f c")[1], command);
+        assert_eq!(within(b"coproc flock f c")[0], command);
+        for text in [&b""[..], b"flock f c", b"( flock f c", b"coproc"] {
+            assert_eq!(within(text), [None, None]);
         }
     }
 }

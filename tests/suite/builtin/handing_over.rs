@@ -214,6 +214,40 @@ fn a_coprocess_is_the_program() {
 }
 
 #[test]
+fn whatever_takes_a_shells_place_without_the_builtin_does_so_with_it() {
+    in_every_bash(|lab| {
+        for shell in [
+            "( flock l ./who )",
+            "( flock l ./who >>log )",
+            "( :; flock l ./who )",
+            "( cd . && flock l ./who )",
+            "{ :; flock l ./who; }",
+            "coproc flock l ./who >>log",
+            "f=$(flock l ./who); :",
+            "f() { flock l ./who; :; }; f",
+            "flock l ./who",
+            "eval 'flock l ./who; :'",
+        ] {
+            lab.program("who", "#!/bin/sh\necho $PPID >who.is\n");
+            let shell = match shell {
+                coprocess if shell.starts_with("coproc") => format!("{coprocess}; p=$COPROC_PID"),
+                other => format!("{other} & p=$!"),
+            };
+            let told = |first: &str| {
+                lab.builtin(format!(
+                    "{first}; PATH=$PWD/bin/bin:$PATH; {shell}
+                     wait; read q <who.is; [ $q = $p ] && echo its place || echo below"
+                ))
+                .expect_err("")
+                .expect_code(0)
+                .out()
+            };
+            assert_eq!(told(":"), told("enable -d flock"), "{shell}");
+        }
+    });
+}
+
+#[test]
 fn the_command_gets_what_the_program_gets() {
     in_every_bash(|lab| {
         for redirection in ["", "3>log", "<&-", "2>&-", "<<<text"] {
