@@ -1,5 +1,6 @@
 //! The recipes of README.md, run as people copy them.
 
+use crate::lab::builtin::in_every_bash;
 use crate::lab::kernel::waiters;
 use crate::lab::{Lab, departure, wait_until};
 
@@ -200,6 +201,44 @@ fn any_free_descriptor_will_do() {
     lab.bash(format!("{script}\nflock -n job.lock true || echo locked"))
         .expect_out("locked\n")
         .expect_code(0);
+}
+
+/// The places where README says that the builtin may be.
+const PLACES: &str = "/usr/local/lib/bash:/usr/lib/bash";
+
+#[test]
+fn the_two_lines_enable_the_builtin_where_it_is_and_leave_the_program_where_it_is_not() {
+    in_every_bash(|lab| {
+        let lines = recipe("In bash, without a process");
+        assert_eq!(lines.lines().count(), 2);
+        let script =
+            format!("set -eu\n{lines}\ntype -t flock; exec 8>l; flock 8; bin/flock -n l true");
+        for (places, kind) in [("/nowhere:lib/bash", "builtin"), ("/nowhere:lib", "file")] {
+            let script = script.replace(PLACES, places);
+            lab.shell("bash", &script)
+                .expect_err("")
+                .expect_out(&format!("{kind}\n"))
+                .expect_code(1);
+        }
+    });
+}
+
+#[test]
+fn the_function_under_a_lock_leaves_what_it_has_set() {
+    in_every_bash(|lab| {
+        let script = recipe("A function under a lock").replace(PLACES, "lib/bash");
+        for number in [1, 2] {
+            lab.shell("bash", &script)
+                .expect_out(&format!("my number is {number}\n"))
+                .expect_code(0);
+        }
+        let impatient = script.replace("-w 30", "-w 0.01");
+        assert_ne!(impatient, script);
+        let held = format!("exec 8>counter.lock; bin/flock 8; {impatient}");
+        lab.shell("bash", held).expect_out("").expect_code(1);
+        let without = script.replace("lib/bash", "/nowhere");
+        lab.shell("bash", without).expect_out("").expect_code(1);
+    });
 }
 
 /// The line about one of the four older tools, with its files in the lab, and what it calls.
