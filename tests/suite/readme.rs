@@ -213,7 +213,10 @@ fn the_two_lines_enable_the_builtin_where_it_is_and_leave_the_program_where_it_i
         assert_eq!(lines.lines().count(), 2);
         let script =
             format!("set -eu\n{lines}\ntype -t flock; exec 8>l; flock 8; bin/flock -n l true");
-        for (places, kind) in [("/nowhere:lib/bash", "builtin"), ("/nowhere:lib", "file")] {
+        for (places, kind) in [
+            ("/nowhere:bin/lib/bash", "builtin"),
+            ("/nowhere:bin/lib", "file"),
+        ] {
             let script = script.replace(PLACES, places);
             lab.shell("bash", &script)
                 .expect_err("")
@@ -226,7 +229,7 @@ fn the_two_lines_enable_the_builtin_where_it_is_and_leave_the_program_where_it_i
 #[test]
 fn the_function_under_a_lock_leaves_what_it_has_set() {
     in_every_bash(|lab| {
-        let script = recipe("A function under a lock").replace(PLACES, "lib/bash");
+        let script = recipe("A function under a lock").replace(PLACES, "bin/lib/bash");
         for number in [1, 2] {
             lab.shell("bash", &script)
                 .expect_out(&format!("my number is {number}\n"))
@@ -236,7 +239,7 @@ fn the_function_under_a_lock_leaves_what_it_has_set() {
         assert_ne!(impatient, script);
         let held = format!("exec 8>counter.lock; bin/flock 8; {impatient}");
         lab.shell("bash", held).expect_out("").expect_code(1);
-        let without = script.replace("lib/bash", "/nowhere");
+        let without = script.replace("bin/lib/bash", "/nowhere");
         lab.shell("bash", without).expect_out("").expect_code(1);
     });
 }
