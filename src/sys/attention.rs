@@ -22,7 +22,7 @@ const SIGNALS: usize = 65;
 ///
 /// 1. All signals are blocked. What came until then is in the host's flags, which [`begin`](Self::begin) asks for:
 ///    if one is set there is no attention, and the host sees to it. Whatever comes now waits in the kernel.
-/// 2. Every handler of the host's gets ours in front of it, which starts a timer and then calls it. The timer's signal
+/// 2. Every handler of the host's gets ours in front of it, which calls it and then starts a timer. The timer's signal
 ///    comes at once, and again every millisecond, for as long as the attention lasts.
 /// 3. The signals are let through. One that comes now and before the call starts the timer, whose next tick finds the
 ///    call begun and ends it; one that comes during the call ends it itself, as none of our handlers restarts calls.
@@ -143,11 +143,14 @@ fn cover_one(signal: libc::c_int) -> bool {
     let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = attend;
     ours.sa_sigaction = handler as usize;
     ours.sa_flags = (theirs.sa_flags | libc::SA_SIGINFO) & !libc::SA_RESTART;
+    // No tick comes while a handler of the host's runs, which may be in a system call of its own.
+    // SAFETY: a set that is filled, and the number of a signal.
+    unsafe { libc::sigaddset(&raw mut ours.sa_mask, Ticks::signal()) };
     // SAFETY: an action; the handler is async-signal-safe, as far as the host's is.
     unsafe { libc::sigaction(signal, &raw const ours, ptr::null_mut()) == 0 }
 }
 
-/// Sees to it that the call ends, and lets the host do what it does.
+/// Lets the host do what it does, and sees to it that the call ends.
 extern "C" fn attend(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
     // SAFETY: with SA_SIGINFO the kernel fills it.
     let is_tick = signal == Ticks::signal() && unsafe { (*info).si_code } == libc::SI_TIMER;
@@ -156,13 +159,6 @@ extern "C" fn attend(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
     }
     // SAFETY: see `Front`: this handler is installed, so both are written.
     let (ticks, theirs) = unsafe { (*FRONT.ticks.get(), (*FRONT.theirs.get())[signal as usize]) };
-    // SAFETY: this thread's own error number, which the interrupted code may be about to read.
-    let errno = unsafe { *libc::__errno_location() };
-    if let Some(ticks) = ticks {
-        ticks.start(Duration::ZERO);
-    }
-    // SAFETY: as above.
-    unsafe { *libc::__errno_location() = errno };
     match theirs.sa_sigaction {
         libc::SIG_IGN => {}
         libc::SIG_DFL => {
@@ -181,5 +177,13 @@ extern "C" fn attend(signal: libc::c_int, info: *mut libc::siginfo_t, context: *
             let handler: extern "C" fn(libc::c_int) = unsafe { std::mem::transmute(handler) };
             handler(signal);
         }
+    }
+    // Behind the host's handler, which is not to be interrupted by ticks.
+    if let Some(ticks) = ticks {
+        // SAFETY: this thread's own error number, which the interrupted code may be about to read.
+        let errno = unsafe { *libc::__errno_location() };
+        ticks.start(Duration::ZERO);
+        // SAFETY: as above.
+        unsafe { *libc::__errno_location() = errno };
     }
 }
