@@ -17,6 +17,8 @@ _flock_options() {
         '--start|OFFSET|first byte of the lock, default 0; implies --fcntl'
         '--length|BYTES|bytes to lock, default 0: all; implies --fcntl'
         '--fd|NUMBER|lock this descriptor, and run COMMAND under it'
+        '--also|FILE|lock this file too, all or none; may be repeated'
+        '--unlink||remove the lock file when nobody holds it any more'
         '--verbose||tell how long the lock took, and what is run'
         '-h --help||show this help'
         '-V --version||show the version'
@@ -170,6 +172,7 @@ _flock_value() {
     case $1 in
         TIME) _flock_lines compgen -P "$2" -W '0.5 10s 1m 5m 1h' -- "${current#"$2"}" ;;
         NUMBER) _flock_descriptors "$2" ;;
+        FILE) if [[ $2 ]]; then _flock_lines compgen -P "$2" -f -- "${current#"$2"}"; else _flock_files; fi ;;
     esac
 }
 

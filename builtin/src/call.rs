@@ -13,7 +13,7 @@ use fdlock::{cli, exit};
 
 use crate::elsewhere;
 use crate::ffi::{self, Bash, WordList, Words};
-use crate::function::{Errand, Held};
+use crate::function::{Errand, Files, Held};
 
 /// The name in front of messages.
 const NAME: &str = "flock";
@@ -101,8 +101,8 @@ fn under_lock(
             granted => granted,
         },
     };
-    let guard = match grant {
-        Ok(guard) => guard,
+    let locks = match grant {
+        Ok(locks) => locks,
         Err(Answer::Interrupted) => return Ok(Step::Signal),
         Err(answer) => {
             story.refused(answer, report);
@@ -111,14 +111,15 @@ fn under_lock(
     };
     story.granted(report);
     let Some((job, words)) = job else {
-        flock::keep(request, &guard, report);
+        flock::keep(request, &locks, report);
         return Ok(Step::Over(exit::SUCCESS));
     };
     story.executing(job, report);
-    let errand = Errand::begin(match guard {
+    let held = locks.into_guards().filter_map(|guard| match guard {
         Guard::Theirs(_) => None,
         Guard::Ours(fd) => Some(Held::new(fd, request.kind, job.manner)),
     });
+    let errand = Errand::begin(held.collect(), Files::of(request));
     bash.protect(Errand::end, errand);
     Ok(Step::Function(words, errand))
 }

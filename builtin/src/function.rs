@@ -1,12 +1,15 @@
 //! What bash runs on our account, and the lock that a shell function is called under.
 
+use std::ffi::{OsStr, OsString};
 use std::mem;
 use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fdlock::lock::{self, Kind};
-use fdlock::request::flock::Manner;
+use fdlock::report::Report;
+use fdlock::request::flock::{Afterwards, Manner, Request, Target};
 use fdlock::sys::fd;
 use rustix::io::{self, FdFlags};
 use rustix::process::{self, Pid};
@@ -26,43 +29,102 @@ pub struct Held {
     owner: Pid,
 }
 
-/// Something of bash's that runs on our account: a function, perhaps under a lock, or traps.
+/// Lock files that are to go when nobody holds them any more.
+#[derive(Debug, Default)]
+pub struct Files {
+    paths: Vec<OsString>,
+    kind: Option<Kind>,
+}
+
+impl Files {
+    /// Those of a request, if it wants that. A function may change the working directory, so the paths are made absolute.
+    pub fn of(request: &Request) -> Self {
+        let Target::Path(path) = &request.target else {
+            return Self::default();
+        };
+        if request.afterwards == Afterwards::Keep {
+            return Self::default();
+        }
+        let absolute = |path: &OsString| {
+            std::path::absolute(path).map_or_else(|_| path.clone(), PathBuf::into_os_string)
+        };
+        Self {
+            paths: [path]
+                .into_iter()
+                .chain(&request.also)
+                .map(absolute)
+                .collect(),
+            kind: Some(request.kind),
+        }
+    }
+
+    fn remove(self) {
+        for path in &self.paths {
+            if let Some(Err(error)) = self.kind.map(|kind| lock::file::remove(path, kind)) {
+                Report::new(OsStr::new("flock")).complain(error.message());
+            }
+        }
+    }
+}
+
+/// Something of bash's that runs on our account: a function, perhaps under locks, or traps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errand(u64);
 
-/// All that are under way, in the order in which they began.
-static UNDER_WAY: Mutex<Vec<(Errand, Option<Held>)>> = Mutex::new(Vec::new());
+/// What is to be done when an errand is over.
+#[derive(Debug)]
+struct Afterwork {
+    errand: Errand,
+    locks: Vec<Held>,
+    files: Files,
+}
+
+impl Afterwork {
+    fn be_done(self) {
+        let is_ours = self.locks.iter().all(Held::is_ours);
+        self.locks.into_iter().for_each(Held::release);
+        if is_ours {
+            self.files.remove();
+        }
+    }
+}
+
+/// For all that are under way, in the order in which they began.
+static UNDER_WAY: Mutex<Vec<Afterwork>> = Mutex::new(Vec::new());
 
 impl Errand {
     /// It begins.
-    pub fn begin(lock: Option<Held>) -> Self {
+    pub fn begin(locks: Vec<Held>, files: Files) -> Self {
         static LAST: AtomicU64 = AtomicU64::new(0);
         let errand = Self(LAST.fetch_add(1, Ordering::Relaxed));
-        list().push((errand, lock));
+        list().push(Afterwork {
+            errand,
+            locks,
+            files,
+        });
         errand
     }
 
-    /// It is over, however it ended: its lock is released. To say so again changes nothing.
+    /// It is over, however it ended: its locks are released. To say so again changes nothing.
     pub fn end(self) {
         let mut list = list();
-        let place = list.iter().position(|(errand, _)| *errand == self);
-        let lock = place.and_then(|place| list.remove(place).1);
+        let place = list.iter().position(|afterwork| afterwork.errand == self);
+        let afterwork = place.map(|place| list.remove(place));
         drop(list);
-        if let Some(lock) = lock {
-            lock.release();
+        if let Some(afterwork) = afterwork {
+            afterwork.be_done();
         }
     }
 
     /// All are over: the shell ends.
     pub extern "C" fn end_all() {
-        let errands = mem::take(&mut *list());
-        let locks = errands.into_iter().rev().filter_map(|(_, lock)| lock);
-        locks.for_each(Held::release);
+        let all = mem::take(&mut *list());
+        all.into_iter().rev().for_each(Afterwork::be_done);
     }
 }
 
 /// Nobody can have panicked with it.
-fn list() -> MutexGuard<'static, Vec<(Errand, Option<Held>)>> {
+fn list() -> MutexGuard<'static, Vec<Afterwork>> {
     UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -89,6 +151,11 @@ impl Held {
         }
     }
 
+    /// Whether this process took it.
+    fn is_ours(&self) -> bool {
+        process::getpid() == self.owner
+    }
+
     /// Releases the lock, whoever has inherited its descriptor: the function is over. Only when a job is stopped it stays
     /// with them, as that may be a command of the function, which is not over and will go on.
     ///
@@ -100,7 +167,7 @@ impl Held {
             return;
         };
         let is_over = !ffi::bash().is_some_and(Bash::has_stopped_job);
-        if is_over && process::getpid() == self.owner {
+        if is_over && self.is_ours() {
             lock::descriptor::release(fd, self.kind);
         }
         fd::close(self.number);

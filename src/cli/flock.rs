@@ -4,10 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 
 use super::scan::{Scanned, scan};
-use super::{Asked, Effect, Form, OnMisuse, Opt, Page, Usage, duration, number};
+use super::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage, duration, number};
 use crate::exit;
 use crate::lock::{Kind, Mode, Wait};
-use crate::request::flock::{Job, Manner, Request, Target, Verbosity};
+use crate::request::flock::{Afterwards, Job, Manner, Request, Target, Verbosity};
 use crate::run::Command;
 
 /// What a user may read about `flock`.
@@ -57,6 +57,8 @@ struct Draft {
     no_fork: bool,
     fcntl: Option<(i64, i64)>,
     descriptor: Option<RawFd>,
+    also: Vec<OsString>,
+    afterwards: Afterwards,
     verbosity: Verbosity,
 }
 
@@ -64,6 +66,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "s",
         long: &["shared"],
+        length: Length::Short,
         effect: Effect::Flag(|draft| draft.mode = Mode::Shared),
         help: "get a shared lock (read lock)",
         manual: "Others may have a shared one at the same time, but nobody an exclusive one.",
@@ -71,6 +74,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "xe",
         long: &["exclusive"],
+        length: Length::Short,
         effect: Effect::Flag(|draft| draft.mode = Mode::Exclusive),
         help: "get an exclusive lock (write lock), the default",
         manual: "Nobody else has any at the same time. Of -s, -x and -u the last one counts.",
@@ -78,6 +82,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "u",
         long: &["unlock"],
+        length: Length::Short,
         effect: Effect::Flag(|draft| draft.mode = Mode::Unlocked),
         help: "drop the lock",
         manual: "Mostly there is no need, as a lock goes when its descriptor is closed, at the latest when the script \
@@ -86,6 +91,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "n",
         long: &["nonblock", "nonblocking", "nb"],
+        length: Length::Short,
         effect: Effect::Flag(|draft| draft.nonblock = true),
         help: "fail rather than wait",
         manual: "The status is 1, or what -E says, and nothing is printed. It beats -w.",
@@ -93,6 +99,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "w",
         long: &["timeout", "wait"],
+        length: Length::Short,
         effect: Effect::Value("TIME", |draft, word| {
             let right = "a time is seconds, such as 5 or 0.5, or 150ms, 1m30s, 2h";
             let time = duration::parse(word)
@@ -107,6 +114,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "E",
         long: &["conflict-exit-code"],
+        length: Length::Short,
         effect: Effect::Value("STATUS", |draft, word| {
             let right = "a status is a number from 0 to 255";
             let status = number::decimal(word)
@@ -122,6 +130,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "o",
         long: &["close"],
+        length: Length::Short,
         effect: Effect::Flag(|draft| draft.close = true),
         help: "the command does not inherit the lock",
         manual: "Its descriptor is closed for the command, and the lock ends when flock does. Use it for a command that \
@@ -131,6 +140,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "F",
         long: &["no-fork"],
+        length: Length::Short,
         effect: Effect::Flag(|draft| draft.no_fork = true),
         help: "become the command instead of waiting for it",
         manual: "The command takes the place of the flock process and holds the lock itself. Not together with -o.",
@@ -138,6 +148,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "c",
         long: &["command"],
+        length: Length::Short,
         effect: Effect::BehindFile("LINE", "it goes behind the lock file: flock FILE -c LINE"),
         help: "behind FILE: run a line of shell, by $SHELL -c",
         manual: "Only as the word after FILE, and with exactly one word after it. /bin/sh when SHELL is unset or empty.",
@@ -145,6 +156,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "",
         long: &["fcntl"],
+        length: Length::Short,
         effect: Effect::Flag(|draft| draft.fcntl = Some(draft.fcntl.unwrap_or_default())),
         help: "use open file description locks of fcntl(2)",
         manual: "They take the place of those of flock(2), which do not see them. They work over NFS, and exclude \
@@ -154,6 +166,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "",
         long: &["start"],
+        length: Length::Short,
         effect: Effect::Value("OFFSET", |draft, word| {
             let length = draft.fcntl.unwrap_or_default().1;
             draft.fcntl = Some((bytes("invalid start offset", word)?, length));
@@ -166,6 +179,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "",
         long: &["length"],
+        length: Length::Short,
         effect: Effect::Value("BYTES", |draft, word| {
             let start = draft.fcntl.unwrap_or_default().0;
             draft.fcntl = Some((start, bytes("invalid length", word)?));
@@ -177,6 +191,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "",
         long: &["fd"],
+        length: Length::Short,
         effect: Effect::Value("NUMBER", |draft, word| {
             draft.descriptor = Some(descriptor(word)?);
             Ok(())
@@ -187,7 +202,31 @@ static OPTIONS: &[Opt<Draft>] = &[
     },
     Opt {
         short: "",
+        long: &["also"],
+        length: Length::Full,
+        effect: Effect::Value("FILE", |draft, word| {
+            draft.also.push(word.to_owned());
+            Ok(())
+        }),
+        help: "lock this file too, all or none; may be repeated",
+        manual: "All are taken in an order that is the same for everybody, so that nobody waits in a circle, whatever \
+                 order they are named in. The mode and the time are one for all of them. Until all are there, those \
+                 that come first in the order are held already.",
+    },
+    Opt {
+        short: "",
+        long: &["unlink"],
+        length: Length::Full,
+        effect: Effect::Flag(|draft| draft.afterwards = Afterwards::Unlink),
+        help: "remove the lock file when nobody holds it any more",
+        manual: "When the command has ended and nobody else has the lock, the file goes. Only this flock may use the \
+                 file then: others, util-linux's for one, do not look whether the file that they lock is still there. \
+                 A directory, a symbolic link and what it leads to stay.",
+    },
+    Opt {
+        short: "",
         long: &["verbose"],
+        length: Length::Short,
         effect: Effect::Flag(|draft| draft.verbosity = Verbosity::Verbose),
         help: "tell how long the lock took, and what is run",
         manual: "It is told on standard output, and on standard error why there is no lock.",
@@ -195,6 +234,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "h",
         long: &["help"],
+        length: Length::Short,
         effect: Effect::Help,
         help: "show this help",
         manual: "On standard output. Nothing else is done.",
@@ -202,6 +242,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "V",
         long: &["version"],
+        length: Length::Short,
         effect: Effect::Version,
         help: "show the version",
         manual: "On standard output. Nothing else is done.",
@@ -226,6 +267,8 @@ pub fn parse(words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
         no_fork: false,
         fcntl: None,
         descriptor: None,
+        also: Vec::new(),
+        afterwards: Afterwards::Keep,
         verbosity: Verbosity::Quiet,
     };
     match scan(OPTIONS, words, 1, &mut draft)? {
@@ -263,8 +306,27 @@ impl Draft {
             self.limit.unwrap_or(Wait::Forever)
         };
         let (target, command) = self.operands(operands)?;
+        if manner == Manner::InPlace && self.afterwards == Afterwards::Unlink {
+            return Err(Usage::new(
+                "the --no-fork and --unlink options are incompatible",
+            ));
+        }
+        if let Target::Descriptor(_) = target {
+            let option = match self.afterwards {
+                _ if !self.also.is_empty() => "--also",
+                Afterwards::Unlink => "--unlink",
+                Afterwards::Keep => "",
+            };
+            if !option.is_empty() {
+                return Err(Usage::new(format!(
+                    "{option} is for lock files: flock {option} ... FILE COMMAND"
+                )));
+            }
+        }
         Ok(Request {
             target,
+            also: self.also,
+            afterwards: self.afterwards,
             kind,
             mode: self.mode,
             wait,

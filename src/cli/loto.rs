@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::scan::{Scanned, scan};
-use super::{Asked, Effect, Form, OnMisuse, Opt, Page, Usage, duration};
+use super::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage, duration};
 use crate::lock::Wait;
 use crate::request::loto::{Loudness, Request};
 use crate::run::Command;
@@ -41,6 +41,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "L",
         long: &[],
+        length: Length::Short,
         effect: Effect::Value("FILE", |draft, word| {
             if word.is_empty() {
                 return Err(Usage::new("-L needs the name of a file or a resource"));
@@ -56,6 +57,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "w",
         long: &[],
+        length: Length::Short,
         effect: Effect::Flag(|draft| {
             if draft.wait == Wait::Now {
                 draft.wait = Wait::Forever;
@@ -67,6 +69,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "t",
         long: &[],
+        length: Length::Short,
         effect: Effect::Value("TIME", |draft, word| {
             let right = "a time is seconds, such as 5 or 0.5, or 150ms, 1m30s, 2h";
             let time =
@@ -80,6 +83,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "q",
         long: &[],
+        length: Length::Short,
         effect: Effect::Flag(|draft| draft.loudness = Loudness::Quiet),
         help: "say nothing, and return 0, when the lock is taken",
         manual: "Everything else that goes wrong is told, and is a failure, as ever.",
@@ -87,6 +91,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "v",
         long: &[],
+        length: Length::Short,
         effect: Effect::Flag(|draft| {
             draft.loudness = match draft.loudness {
                 Loudness::Quiet => Loudness::Normal,
@@ -99,6 +104,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "h",
         long: &["help"],
+        length: Length::Short,
         effect: Effect::Help,
         help: "show this help",
         manual: "On standard output. Nothing else is done.",
@@ -106,6 +112,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "V",
         long: &["version"],
+        length: Length::Short,
         effect: Effect::Version,
         help: "show the version",
         manual: "On standard output. Nothing else is done.",

@@ -101,9 +101,19 @@ pub enum Place {
 struct Opt<D: 'static> {
     short: &'static str,
     long: &'static [&'static str],
+    length: Length,
     effect: Effect<D>,
     help: &'static str,
     manual: &'static str,
+}
+
+/// How long names may be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Length {
+    /// By any beginning that no other option has, as getopt_long(3) has it.
+    Short,
+    /// In full only: options that the original does not have make none of its abbreviations ambiguous.
+    Full,
 }
 
 #[derive(Clone, Copy, Debug)]

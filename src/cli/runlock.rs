@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::scan::{Scanned, scan};
-use super::{Asked, Effect, Form, OnMisuse, Opt, Page, Usage};
+use super::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage};
 use crate::request::runlock::Request;
 use crate::run::Command;
 
@@ -31,6 +31,7 @@ static OPTIONS: &[Opt<()>] = &[
     Opt {
         short: "h",
         long: &["help"],
+        length: Length::Short,
         effect: Effect::Help,
         help: "show this help",
         manual: "On standard output. Nothing else is done.",
@@ -38,6 +39,7 @@ static OPTIONS: &[Opt<()>] = &[
     Opt {
         short: "V",
         long: &["version"],
+        length: Length::Short,
         effect: Effect::Version,
         help: "show the version",
         manual: "On standard output. Nothing else is done.",

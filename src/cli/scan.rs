@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use lexopt::{Arg, Parser};
 
-use super::{Effect, Opt, Usage};
+use super::{Effect, Length, Opt, Usage};
 
 /// What stands on a command line besides options.
 #[derive(Debug, PartialEq, Eq)]
@@ -119,7 +119,9 @@ fn by_name<D>(table: &'static [Opt<D>], name: &str) -> Result<Option<Named<D>>, 
         return Ok(Some(whole));
     }
     let begins = |(option, long): &Named<D>| {
-        long.starts_with(name) && !matches!(option.effect, Effect::BehindFile(..))
+        long.starts_with(name)
+            && option.length == Length::Short
+            && !matches!(option.effect, Effect::BehindFile(..))
     };
     let candidates = || names().filter(begins);
     let first = candidates().next();
@@ -177,6 +179,7 @@ mod tests {
         Opt {
             short: "ab",
             long: &["alpha"],
+            length: Length::Short,
             effect: Effect::Flag(|seen| seen.push("alpha".into())),
             help: "",
             manual: "",
@@ -184,6 +187,7 @@ mod tests {
         Opt {
             short: "v",
             long: &["value", "val"],
+            length: Length::Short,
             effect: Effect::Value("V", |seen, word| {
                 seen.push(word.to_string_lossy().into_owned());
                 Ok(())
@@ -194,6 +198,7 @@ mod tests {
         Opt {
             short: "",
             long: &["version"],
+            length: Length::Short,
             effect: Effect::Version,
             help: "",
             manual: "",
@@ -201,6 +206,7 @@ mod tests {
         Opt {
             short: "h",
             long: &["help"],
+            length: Length::Short,
             effect: Effect::Help,
             help: "",
             manual: "",
@@ -208,6 +214,7 @@ mod tests {
         Opt {
             short: "c",
             long: &["command"],
+            length: Length::Short,
             effect: Effect::BehindFile("C", "behind FILE"),
             help: "",
             manual: "",

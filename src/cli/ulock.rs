@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use super::scan::{Scanned, scan};
-use super::{Asked, Effect, Form, OnMisuse, Opt, Page, Usage, duration};
+use super::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage, duration};
 use crate::lock::Wait;
 use crate::request::ulock::{Deed, Request};
 
@@ -52,6 +52,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "w",
         long: &[],
+        length: Length::Short,
         effect: Effect::Flag(|draft| draft.write = true),
         help: "make LOCK as a writer, who waits until nobody reads",
         manual: "Readers are the links that COUNTER has beyond its own name. Without COUNTER there are none.",
@@ -59,6 +60,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "r",
         long: &[],
+        length: Length::Short,
         effect: Effect::Flag(|draft| draft.read = true),
         help: "run a command as a reader, who waits until nobody writes",
         manual: "COUNTER gets a link more for as long as the command runs. The words of the command are joined by blanks \
@@ -67,6 +69,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "",
         long: &["timeout"],
+        length: Length::Short,
         effect: Effect::Value("SECONDS", |draft, word| {
             draft.wait = if word == "-1" {
                 Wait::Forever
@@ -82,6 +85,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "",
         long: &["invalid"],
+        length: Length::Short,
         effect: Effect::Value("SECONDS", |draft, word| {
             draft.invalid = time("invalid age", word, "such as 60")?;
             Ok(())
@@ -93,6 +97,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "h",
         long: &["help"],
+        length: Length::Short,
         effect: Effect::Help,
         help: "show this help",
         manual: "On standard output. Nothing else is done.",
@@ -100,6 +105,7 @@ static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "V",
         long: &["version"],
+        length: Length::Short,
         effect: Effect::Version,
         help: "show the version",
         manual: "On standard output. Nothing else is done.",

@@ -103,6 +103,49 @@ fn acquire_by(
     }
 }
 
+/// Removes a lock file, unless somebody has the lock: he will remove it.
+///
+/// For one who has given the lock up. A command that is over may have left something behind that has inherited the
+/// descriptor, and with it the lock; if the lock can be had anew, exclusively and at once, nobody has it any more.
+///
+/// *The race:* somebody who opened the file before it went may lock it when it has gone, while the next to come makes a
+/// new one: two holders. He looks at the path once he has the lock ([`acquire`]), finds another file there or none, and
+/// begins again. And nobody removes another's file: only who has the exclusive lock on what is at the path removes it,
+/// while he has it, so the one that he has looked at is the one that goes.
+///
+/// What is no regular file stays, and so does one that a symbolic link leads to, with the link.
+///
+/// # Errors
+///
+/// It cannot be removed.
+///
+/// # References
+///
+/// unlink(2).
+pub fn remove(path: &OsStr, kind: Kind) -> Result<(), Error> {
+    let access = access_for(kind, Mode::Exclusive) | OFlags::NOFOLLOW;
+    let Ok((fd, opened)) = open_as(path, access) else {
+        return Ok(());
+    };
+    if FileType::from_raw_mode(opened.st_mode) != FileType::RegularFile {
+        return Ok(());
+    }
+    let answer = super::acquire(fd.as_fd(), kind, Mode::Exclusive, &Deadline::Now);
+    let is_at_path = || rustix::fs::lstat(path).as_ref().map(id) == Ok(id(&opened));
+    if !matches!(answer, Ok(Answer::Granted)) || !is_at_path() {
+        return Ok(());
+    }
+    match rustix::fs::unlink(path) {
+        Ok(()) | Err(Errno::NOENT) => Ok(()),
+        Err(error) => Err(Error::File {
+            deed: "remove lock file",
+            path: path.to_owned(),
+            error: error.into(),
+            hint: None,
+        }),
+    }
+}
+
 /// What makes the file at the path itself, which is made if it is missing.
 ///
 /// # Errors

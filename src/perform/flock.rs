@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use super::Failure;
 use crate::exit::{self, Exit};
-use crate::lock::{self, Answer, Deadline, Grant, Guard};
+use crate::lock::{self, Answer, Deadline, Guard, several};
 use crate::report::{Output, Report};
-use crate::request::flock::{Job, Manner, Request, Target, Verbosity};
+use crate::request::flock::{Afterwards, Job, Manner, Request, Target, Verbosity};
 use crate::run::Terms;
 
 /// Carries out a request and says how to end.
@@ -18,8 +18,8 @@ pub fn perform(request: &Request, report: &mut Report) -> Exit {
 
 fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
     let story = Story::begin(request.verbosity);
-    let guard = match obtain(request)? {
-        Ok(guard) => guard,
+    let locks = match obtain(request)? {
+        Ok(locks) => locks,
         Err(answer) => {
             story.refused(answer, report);
             return Ok(Exit::Status(request.on_conflict));
@@ -29,68 +29,124 @@ fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
     match &request.job {
         Some(job) => {
             story.executing(job, report);
-            run_under(&guard, job, report)
+            let ended = run_under(&locks, job, report);
+            give_up(request, locks, report);
+            ended
         }
         None => {
-            keep(request, &guard, report);
+            keep(request, &locks, report);
             Ok(Exit::Status(exit::SUCCESS))
         }
     }
 }
 
-/// Takes the lock. A lock file that is missing is not made for a command that is missing too: there is nobody to wait
+/// Takes the locks. A lock file that is missing is not made for a command that is missing too: there is nobody to wait
 /// for who might yet install it, and a misspelt line in a crontab leaves nothing behind.
-fn obtain(request: &Request) -> Result<Grant, Failure> {
+fn obtain(request: &Request) -> Result<Grants, Failure> {
     let deadline = request.wait.begin();
     if let (Target::Path(path), Some(job)) = (&request.target, &request.job)
-        && !lock::file::exists(path)
+        && !(lock::file::exists(path) && request.also.iter().all(|path| lock::file::exists(path)))
     {
         job.command.find()?;
     }
-    let grant = take(request, &deadline).map_err(|error| match request.target {
+    let grants = take(request, &deadline).map_err(|error| match request.target {
         Target::Descriptor(number) => lock::descriptor::kept_by_the_shell(error, number),
         Target::Path(_) => error,
     });
-    Ok(grant?)
+    Ok(grants?)
 }
 
-/// Takes the lock, whatever is done under it.
-///
-/// # Errors
-///
-/// Those of [`lock::descriptor::acquire`] and [`lock::file::acquire`].
-pub fn take(request: &Request, deadline: &Deadline) -> Result<Grant, lock::Error> {
-    let (kind, mode) = (request.kind, request.mode);
-    match &request.target {
-        Target::Descriptor(number) => lock::descriptor::acquire(*number, kind, mode, deadline),
-        Target::Path(path) => lock::file::acquire(path, kind, mode, deadline),
+/// What is held, or the answer that it is not to be had.
+pub type Grants = Result<Locks, Answer>;
+
+/// The locks of a request, which it has one of, or several.
+#[derive(Debug)]
+pub struct Locks {
+    /// On a descriptor or a file.
+    pub first: Guard,
+    /// On the files that are locked too.
+    pub others: Vec<Guard>,
+}
+
+impl Locks {
+    /// All of them.
+    pub fn into_guards(self) -> impl Iterator<Item = Guard> {
+        std::iter::once(self.first).chain(self.others)
     }
 }
 
+/// Takes the locks, whatever is done under them.
+///
+/// # Errors
+///
+/// Those of [`lock::descriptor::acquire`], [`lock::file::acquire`] and [`several::acquire`].
+pub fn take(request: &Request, deadline: &Deadline) -> Result<Grants, lock::Error> {
+    let (kind, mode) = (request.kind, request.mode);
+    let grant = match &request.target {
+        Target::Descriptor(number) => lock::descriptor::acquire(*number, kind, mode, deadline)?,
+        Target::Path(path) if request.also.is_empty() => {
+            lock::file::acquire(path, kind, mode, deadline)?
+        }
+        Target::Path(path) => {
+            let paths = [std::slice::from_ref(path), &request.also].concat();
+            return Ok(
+                match several::acquire(&paths, kind, mode, deadline, &mut |_| {})? {
+                    Ok(mut guards) => Ok(Locks {
+                        first: guards.remove(0),
+                        others: guards,
+                    }),
+                    Err((answer, _)) => Err(answer),
+                },
+            );
+        }
+    };
+    Ok(grant.map(|first| Locks {
+        first,
+        others: Vec::new(),
+    }))
+}
+
 /// Leaves the lock with the caller's descriptor, unless he is about to be told by the status that he has none.
-pub fn keep(request: &Request, guard: &Guard, report: &Report) {
+pub fn keep(request: &Request, locks: &Locks, report: &Report) {
     if report.output() == Output::Failed
-        && let Guard::Theirs(fd) = guard
+        && let Guard::Theirs(fd) = &locks.first
     {
         lock::descriptor::release(*fd, request.kind);
     }
 }
 
-fn run_under(guard: &Guard, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
-    let lock = [guard.as_fd()];
+fn run_under(locks: &Locks, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
+    let others = locks.others.iter().map(Guard::as_fd);
     let without = match job.manner {
         Manner::InPlace => return Err(job.command.exec().into()),
-        Manner::ChildWithoutLock => &lock[..],
-        Manner::Child => &[],
+        Manner::ChildWithoutLock => [locks.first.as_fd()].into_iter().chain(others).collect(),
+        Manner::Child => Vec::new(),
     };
     let terms = Terms {
-        without,
+        without: &without,
         ..Terms::default()
     };
     let ended = job
         .command
         .run(terms, &mut |error| report.complain(error.message()))?;
     Ok(ended.into())
+}
+
+/// The command is over, or has never been.
+fn give_up(request: &Request, locks: Locks, report: &Report) {
+    let Target::Path(path) = &request.target else {
+        return;
+    };
+    if request.afterwards == Afterwards::Keep {
+        return;
+    }
+    // Which guard is which path's does not matter: they are all given up, and then all the files are looked at.
+    drop(locks);
+    for path in [path].into_iter().chain(&request.also) {
+        if let Err(error) = lock::file::remove(path, request.kind) {
+            report.complain(error.message());
+        }
+    }
 }
 
 /// What `--verbose` tells. When nobody listens, the clock is not even looked at.

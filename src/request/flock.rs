@@ -11,6 +11,10 @@ use crate::run::Command;
 pub struct Request {
     /// What is locked.
     pub target: Target,
+    /// The files that are locked too.
+    pub also: Vec<OsString>,
+    /// What becomes of lock files.
+    pub afterwards: Afterwards,
     /// By which system call.
     pub kind: Kind,
     /// What it is to hold.
@@ -63,4 +67,14 @@ pub enum Verbosity {
     Quiet,
     /// How long the lock took, why there is none, and what is run.
     Verbose,
+}
+
+/// What becomes of a lock file when nobody holds it any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Afterwards {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It is removed.
+    Unlink,
 }

@@ -6,6 +6,7 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, missing_docs)]
 
+mod also;
 mod architecture;
 mod blog;
 mod builtin;
@@ -34,6 +35,7 @@ mod signals;
 mod storm;
 mod terminal;
 mod ulock;
+mod unlink;
 mod values;
 mod verbose;
 mod waiting;

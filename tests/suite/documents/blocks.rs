@@ -127,6 +127,10 @@ pub fn zsh_spec(function: &str, option: &Shown) -> String {
         Some(_) => format!("{name}+"),
     });
     let heads = match names.len() {
+        // Of files there may be several.
+        1 if option.value == Some("FILE") && names[0].starts_with("--") => {
+            format!("'*'{}", heads.collect::<String>())
+        }
         1 => heads.collect(),
         _ => format!(
             "'({})'{{{}}}",

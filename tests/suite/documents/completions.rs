@@ -140,6 +140,20 @@ fn only_open_descriptors_that_a_command_inherits_are_offered_for_fd() {
 }
 
 #[test]
+fn files_are_offered_to_be_locked_too() {
+    for shell in Shell::all() {
+        let lines = ["flock --also ", "flock --also=", "flock --also lk --also "];
+        for (line, mut offered) in shell.offers(lines) {
+            for word in &mut offered {
+                *word = word.trim_start_matches("--also=").to_owned();
+                word.truncate(word.trim_end_matches('/').len());
+            }
+            expect_all(&offered, &["lk", "sub"], true, (shell, line));
+        }
+    }
+}
+
+#[test]
 fn where_a_descriptor_leads_is_shown_by_shells_that_show_such_things() {
     for shell in Shell::all()
         .into_iter()
