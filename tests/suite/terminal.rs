@@ -248,6 +248,10 @@ fn a_command_that_is_brought_to_the_foreground_hears_of_it_once() {
         "trap \"echo continued\" CONT; echo ready $$; while :; do read x && echo got $x; done";
     let (mut bash, command) = job(&lab, &format!("flock l bash -c '{script}'"));
     for _ in 0..10 {
+        // bash does not hear what comes just before its read(2), until that has something to read.
+        wait_until("it reads", || {
+            status_field(command, "State").starts_with('S')
+        });
         bash.types(CTRL_Z);
         sees_it_stopped(&mut bash, command);
         continues(&mut bash, "fg", command);
