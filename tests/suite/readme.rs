@@ -196,22 +196,22 @@ fn a_daemon_that_is_started_under_the_lock_does_not_keep_it() {
 
 #[test]
 fn two_locks_are_taken_both_or_none() {
-    let lab = Lab::new();
-    let script = kitchen(&lab, "Two locks: both or none", &["deploy"]).replace("10m", "0.01");
-    for lock in ["web.lock", "db.lock"] {
-        while_held(&lab, lock, &script)
-            .expect_out("")
-            .expect_code(1);
-    }
-    lab.sh(&script).expect_out("deploy runs\n").expect_code(0);
+    departure("the reference locks one file only", |lab| {
+        let script = kitchen(lab, "Two locks: both or none", &["deploy"]).replace("10m", "0.01");
+        for lock in ["web.lock", "db.lock"] {
+            while_held(lab, lock, &script).expect_out("").expect_code(1);
+        }
+        lab.sh(&script).expect_out("deploy runs\n").expect_code(0);
+    });
 }
 
 #[test]
 fn no_lock_file_is_left_behind() {
-    let lab = Lab::new();
-    let script = kitchen(&lab, "No lock file left behind", &["sync"]);
-    lab.sh(&script).expect_out("sync runs\n").expect_code(0);
-    assert_eq!(lab.names(), ["sync"]);
+    departure("the reference leaves lock files behind", |lab| {
+        let script = kitchen(lab, "No lock file left behind", &["sync"]);
+        lab.sh(&script).expect_out("sync runs\n").expect_code(0);
+        assert_eq!(lab.names(), ["sync"]);
+    });
 }
 
 #[test]
