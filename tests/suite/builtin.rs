@@ -5,6 +5,7 @@
 
 mod function;
 mod handing_over;
+mod scripts;
 mod shell;
 mod storm;
 mod terminal;

@@ -1,0 +1,138 @@
+//! Scripts that nobody would write: whatever is handed to the program does there what it does without the builtin.
+//!
+//! `FDLOCK_STORM` and `FDLOCK_STORM_SEED` are as in the storms.
+
+use crate::lab::builtin::in_every_bash;
+use crate::lab::dice::{Dice, size_and_seed};
+
+/// Makes scripts of calls in all the places where bash forks, or does not.
+struct Author {
+    dice: Dice,
+    number: u64,
+}
+
+impl Author {
+    fn one_of(&mut self, from: &[&str]) -> String {
+        let choice = self.dice.below(from.len() as u64) as usize;
+        self.number += 1;
+        from[choice].replace('N', &self.number.to_string())
+    }
+
+    /// One call, with a lock file of its own.
+    fn call(&mut self) -> String {
+        let front = ["", "", "", "command ", "PREFIX", "A=N ", "A='x y' "];
+        let front = self.one_of(&front);
+        let options = self.one_of(&["", "", "-n ", "-w 5 "]);
+        let command = self.one_of(&[
+            "echo N",
+            "sh -c 'echo N; exit 3'",
+            "sh -c 'echo $A'",
+            "cat",
+            "false",
+            "no-such-N",
+        ]);
+        // What a redirection does besides must be done once.
+        let redirection = self.one_of(&[
+            "",
+            "",
+            " >>out",
+            " 2>&1",
+            " <<<\"$(echo >>ticks; echo N)\"",
+            " </dev/null",
+        ]);
+        let input = if command == "cat" && !redirection.contains('<') {
+            " </dev/null"
+        } else {
+            ""
+        };
+        let file = self.one_of(&["lN"]);
+        format!("{front}flock {options}{file} {command}{redirection}{input}")
+    }
+
+    fn list(&mut self, depth: u32) -> String {
+        let mut list = self.statement(depth);
+        for _ in 0..self.dice.below(3) {
+            let more = self.statement(depth);
+            let status = self.one_of(&["", "; echo status $?"]);
+            list = format!("{list}{status}; {more}");
+        }
+        list
+    }
+
+    fn statement(&mut self, depth: u32) -> String {
+        if depth == 0 || self.dice.below(4) == 0 {
+            return self.call();
+        }
+        let form = self.one_of(&[
+            "( LIST )",
+            "{ LIST; }",
+            "CALL && CALL",
+            "CALL || CALL",
+            "! CALL",
+            "CALL | cat",
+            "{ LIST; } | { cat; LIST; }",
+            "x=$(LIST); echo \"$x\"",
+            "fN() { LIST; }; fN",
+            "fN() { LIST; }; fN & wait $!; echo waited $?",
+            "eval 'EVAL'",
+            "trap 'EVAL' USR1; kill -USR1 $BASHPID; :",
+            "for i in 1 2; do LIST; done",
+            "if CALL; then LIST; else echo no; fi",
+            "while CALL; do LIST; break; done",
+            "CALL & wait $!; echo waited $?",
+            "( LIST ) & wait $!; echo waited $?",
+            "{ LIST; } & wait $!; echo waited $?",
+        ]);
+        let mut text = form;
+        while let Some(place) = text.find("LIST") {
+            let list = self.list(depth - 1);
+            text.replace_range(place..place + 4, &list);
+        }
+        while let Some(place) = text.find("CALL") {
+            let call = self.call();
+            text.replace_range(place..place + 4, &call);
+        }
+        if text.contains("EVAL") {
+            let list = self.list(depth - 1).replace('\'', "'\\''");
+            text = text.replace("EVAL", &list);
+        }
+        text
+    }
+}
+
+#[test]
+fn any_script_does_what_it_does_without_the_builtin() {
+    let (size, seed) = size_and_seed();
+    in_every_bash(|lab| {
+        for one in 0..12 * size {
+            let mut author = Author {
+                dice: Dice(seed ^ (one << 40)),
+                number: 0,
+            };
+            let mode = author.one_of(&[
+                "",
+                "",
+                "set -e",
+                "set -o pipefail",
+                "set -m",
+                "shopt -s lastpipe",
+                "trap 'echo bye' EXIT",
+                "trap 'echo failed' ERR",
+                "set -o posix",
+                "set +h",
+            ]);
+            let script = format!("{mode}\n{}\n{}\necho end", author.list(3), author.list(3));
+            let run = |first: &str, prefix: &str| {
+                let script = format!("{first}\n{}\n", script.replace("PREFIX", prefix));
+                std::fs::write(lab.file("script"), script).expect("a script");
+                let outcome = lab.builtin(
+                    "rm -f out ticks; PATH=$PWD/bin/bin:$PATH bash ./script </dev/null
+                     echo $?; sort out 2>/dev/null; wc -l 2>/dev/null <ticks",
+                );
+                outcome.out()
+            };
+            let (with, without) = (run(":", "builtin "), run("enable -d flock", ""));
+            assert_eq!(with, without, "seed {seed}: {script}");
+        }
+    });
+}
