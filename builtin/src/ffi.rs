@@ -65,6 +65,9 @@ pub const FALL_BACK: c_int = 262;
 /// `SUBSHELL_ASYNC`: in a child that runs in the background.
 const BACKGROUND: c_int = 0x01;
 
+/// `SUBSHELL_COMSUB`: in a child for a command or process substitution.
+const SUBSTITUTION: c_int = 0x04;
+
 /// `SUBSHELL_FORK`: in a child that was forked for one simple command.
 const FORKED: c_int = 0x08;
 
@@ -208,6 +211,11 @@ impl Bash {
         } else {
             Disposition::Default
         }
+    }
+
+    /// Whether this process was forked for a substitution.
+    pub fn is_in_substitution(&self) -> bool {
+        value(self.subshell_environment) & SUBSTITUTION != 0
     }
 
     /// Whether this process runs in the background.

@@ -52,10 +52,12 @@ fn at_fork() -> Option<AtFork> {
 
 /// Whether this process was forked for this very command and is there for nothing else, as in `flock f c &` and `( flock f
 /// c )`; not if it was forked for a function or an `eval` that the command is part of: that is deeper than the fork was.
-/// A trap, for which bash does not say what it executes, is deeper too.
+/// A trap, for which bash does not say what it executes, is deeper too. In a substitution bash begins to count anew, and
+/// keeps the mark of the process that it was forked in; but no substitution is there for one command that we know of.
 pub fn is_alone(bash: &Bash, text: &[u8]) -> bool {
     at_fork().is_some_and(|at_fork| {
-        bash.depth() == at_fork.depth
+        !bash.is_in_substitution()
+            && bash.depth() == at_fork.depth
             && (bash.is_forked_for_command() || at_fork.alone.contains(&Some(hash(text))))
     })
 }

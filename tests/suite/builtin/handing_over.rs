@@ -248,6 +248,30 @@ fn whatever_takes_a_shells_place_without_the_builtin_does_so_with_it() {
 }
 
 #[test]
+fn what_comes_behind_it_is_done_too_wherever_bash_has_forked() {
+    in_every_bash(|lab| {
+        for script in [
+            "f() { echo $(flock l echo one; echo two); }; f & wait",
+            "f() { echo $(flock l echo one >&1; echo two); }; f | cat",
+            "( flock l cat ); for w in \"$(flock l cat; echo one two)\"; do echo $w; done",
+            "f() { cat <(flock l echo one; echo two); }; f | paste -s -d ' '",
+            "f() { flock l echo -n 'one ' >&1; echo two; }; f & wait",
+            "eval 'flock l echo -n \"one \"; echo two' & wait",
+        ] {
+            for way in [
+                "eval \"$1\"",
+                "bash -c \"$1\"",
+                "bash -c 'eval \"$1\"' bash \"$1\"",
+            ] {
+                let mut command = lab.with_builtin(way);
+                command.args(["bash", script]);
+                lab.finish(command).expect_err("").expect_out("one two\n");
+            }
+        }
+    });
+}
+
+#[test]
 fn the_command_gets_what_the_program_gets() {
     in_every_bash(|lab| {
         for redirection in ["", "3>log", "<&-", "2>&-", "<<<text"] {

@@ -72,6 +72,8 @@ impl Author {
             "CALL | cat",
             "{ LIST; } | { cat; LIST; }",
             "x=$(LIST); echo \"$x\"",
+            "( CALL ); for w in $(LIST); do echo $w; done",
+            "fN() { x=$(LIST); echo $x; }; fN & wait $!; echo waited $?",
             "fN() { LIST; }; fN",
             "fN() { LIST; }; fN & wait $!; echo waited $?",
             "eval 'EVAL'",
@@ -122,17 +124,23 @@ fn any_script_does_what_it_does_without_the_builtin() {
                 "set +h",
             ]);
             let script = format!("{mode}\n{}\n{}\necho end", author.list(3), author.list(3));
+            let how = author.one_of(&[
+                "./script",
+                "-c \"$(cat script)\"",
+                "-c '. ./script'",
+                "-c 'eval \"$(cat script)\"'",
+            ]);
             let run = |first: &str, prefix: &str| {
                 let script = format!("{first}\n{}\n", script.replace("PREFIX", prefix));
                 std::fs::write(lab.file("script"), script).expect("a script");
-                let outcome = lab.builtin(
-                    "rm -f out ticks; PATH=$PWD/bin/bin:$PATH bash ./script </dev/null
-                     echo $?; sort out 2>/dev/null; wc -l 2>/dev/null <ticks",
-                );
+                let outcome = lab.builtin(format!(
+                    "rm -f out ticks; PATH=$PWD/bin/bin:$PATH bash {how} </dev/null
+                     echo $?; sort out 2>/dev/null; wc -l 2>/dev/null <ticks"
+                ));
                 outcome.out()
             };
             let (with, without) = (run(":", "builtin "), run("enable -d flock", ""));
-            assert_eq!(with, without, "seed {seed}: {script}");
+            assert_eq!(with, without, "seed {seed}: {how}: {script}");
         }
     });
 }
