@@ -12,6 +12,8 @@
 //! * [`cli`] – words to a request; the tables of options.
 //! * [`perform`](mod@perform) – a request, carried out.
 //! * [`program`] – the `main` that the programs in `src/bin` share: it joins `cli` and `perform`, which never meet.
+//!
+//! The bash builtin is a package of its own above all these, with a map of its own: `builtin/src/lib.rs`.
 
 #![deny(unsafe_code)]
 

@@ -14,7 +14,7 @@ use crate::call::{self, Progress, Step};
 use crate::elsewhere::{self, NAME, Plan};
 use crate::ffi::{self, Bash, Builtin, ENABLED, WordList};
 use crate::fork;
-use crate::function::{Errand, Files};
+use crate::function::Errand;
 
 /// How often in a row bash may leave a signal alone that we have told it of. It does so with some that come while their
 /// own trap runs.
@@ -55,7 +55,8 @@ pub extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
         match step {
             Step::Over(status) => return status.into(),
             Step::Signal => {
-                bash.protect(Errand::end, Errand::begin(Vec::new(), Files::default()));
+                // Nothing to undo, but somebody to come back to, should a trap unload us.
+                bash.protect(|()| {}, ());
                 bash.check_signals_and_traps();
                 bash.unwind();
                 declined = if bash.is_called() { declined + 1 } else { 0 };

@@ -341,8 +341,7 @@ impl Bash {
     }
 
     /// Executes a program in place of this process, with the signals that the shell was started with, but for what is done
-    /// about them at the last moment. Returns, with a
-    /// status, if that cannot be done, which bash has said then.
+    /// about them at the last moment. Returns, with a status, if that cannot be done, which bash has said then.
     pub fn become_program(
         &self,
         program: &CStr,

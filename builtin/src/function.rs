@@ -1,12 +1,13 @@
-//! What bash runs on our account, and the lock that a shell function is called under.
+//! A shell function under a lock, and what is to be done when it is over.
 
 use std::ffi::{OsStr, OsString};
 use std::mem;
-use std::os::fd::{AsFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use fdlock::lock::file::{Id, id_of};
 use fdlock::lock::{self, Kind};
 use fdlock::report::Report;
 use fdlock::request::flock::{Afterwards, Manner, Request, Target};
@@ -23,7 +24,8 @@ const OUT_OF_THE_WAY: [i32; 2] = [300, 10];
 #[derive(Clone, Copy, Debug)]
 pub struct Held {
     number: RawFd,
-    file: (u64, u64),
+    /// What is open there: `None` if that cannot be told.
+    file: Option<Id>,
     kind: Kind,
     /// The process that took it.
     owner: Pid,
@@ -67,7 +69,7 @@ impl Files {
     }
 }
 
-/// Something of bash's that runs on our account: a function, perhaps under locks, or traps.
+/// A function that bash runs on our account, perhaps under locks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Errand(u64);
 
@@ -144,7 +146,7 @@ impl Held {
         // It is open, so this does not fail.
         let _ = io::fcntl_setfd(&fd, flags);
         Self {
-            file: file(&fd),
+            file: id_of(&fd),
             number: fd.into_raw_fd(),
             kind,
             owner: process::getpid(),
@@ -163,7 +165,7 @@ impl Held {
     /// descriptor, but the lock is not its own. And a function may close descriptors that are not its own: what is at
     /// that number then is somebody else's.
     fn release(self) {
-        let Some(fd) = fd::inherited(self.number).filter(|fd| file(fd) == self.file) else {
+        let Some(fd) = fd::inherited(self.number).filter(|fd| id_of(fd) == self.file) else {
             return;
         };
         let is_over = !ffi::bash().is_some_and(Bash::has_stopped_job);
@@ -172,12 +174,4 @@ impl Held {
         }
         fd::close(self.number);
     }
-}
-
-/// Device and inode, or what no file has.
-#[allow(clippy::unnecessary_cast)] // Their widths differ between processors.
-fn file(fd: impl AsFd) -> (u64, u64) {
-    rustix::fs::fstat(fd).map_or((u64::MAX, u64::MAX), |stat| {
-        (stat.st_dev as u64, stat.st_ino as u64)
-    })
 }

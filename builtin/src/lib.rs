@@ -3,7 +3,7 @@
 //!     enable -f flock flock
 //!
 //! * `ffi` – bash's structures and functions.
-//! * `entry` – what bash calls. `unsafe` is in these two only.
+//! * `entry` – what bash calls. `unsafe` is in these two only; `catch.c` has the one thing that Rust cannot say.
 //! * `call` – one attempt to do what a call asks for, up to where bash is needed.
 //! * `function` – a shell function under a lock.
 //! * `elsewhere` – what is handed to the program.

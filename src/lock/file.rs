@@ -48,7 +48,7 @@ pub(super) fn acquire_if(
 ) -> Result<Option<Grant>, Error> {
     let mut is_another = false;
     let grant = acquire_by(path, kind, mode, |fd| {
-        is_another = rustix::fs::fstat(fd).as_ref().map(id) != Ok(wanted);
+        is_another = id_of(fd) != Some(wanted);
         if is_another {
             return Ok(Answer::Conflict);
         }
@@ -179,7 +179,12 @@ fn wants_writing(error: &io::Error, mode: Mode, path: &OsStr) -> bool {
 }
 
 /// Device and inode: what makes a file itself.
-pub(super) type Id = (u64, u64);
+pub type Id = (u64, u64);
+
+/// What makes the file of a descriptor itself; `None` if it is not open.
+pub fn id_of(fd: impl AsFd) -> Option<Id> {
+    rustix::fs::fstat(fd).as_ref().map(id).ok()
+}
 
 #[allow(clippy::unnecessary_cast)] // Their widths differ between processors.
 pub(super) fn id(stat: &Stat) -> Id {
