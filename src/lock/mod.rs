@@ -8,6 +8,7 @@ pub mod file;
 mod flock;
 pub mod link;
 mod local;
+pub mod mark;
 pub mod name;
 mod ofd;
 mod owner;
