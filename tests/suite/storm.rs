@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::lab::dice::{Dice, size_and_seed};
-use crate::lab::kernel::locks_on;
+use crate::lab::kernel::{children_of, locks_on};
 use crate::lab::live::{over, ready, send};
 use crate::lab::{Lab, departure};
 
@@ -197,7 +197,9 @@ impl<'l> Storm<'l> {
                 let _ = match deed {
                     0 => send(pid, libc::SIGKILL),
                     1 => send(pid, libc::SIGTERM),
-                    _ => children_of(pid).all(|keeper| send(keeper, libc::SIGKILL)),
+                    _ => children_of(pid)
+                        .into_iter()
+                        .all(|keeper| send(keeper, libc::SIGKILL)),
                 };
             }
             let status = self.end(&mut child);
@@ -248,16 +250,6 @@ impl<'l> Storm<'l> {
         self.lab.run(["-n", "lock", "true"]).expect_code(0);
         steps
     }
-}
-
-/// The children of a process.
-fn children_of(pid: i32) -> impl Iterator<Item = i32> {
-    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let list = list.unwrap_or_default();
-    let pids = list
-        .split_whitespace()
-        .map(|pid| pid.parse().expect("a pid"));
-    pids.collect::<Vec<_>>().into_iter()
 }
 
 #[test]
