@@ -5,10 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use fdlock::lock::{Answer, Called, Deadline, Guard};
 use fdlock::perform::Failure;
-use fdlock::perform::flock::{self, Story};
+use fdlock::perform::flock::{self, Story, who};
 use fdlock::program::Program;
 use fdlock::report::{Output, Report};
-use fdlock::request::flock::{Job, Request};
+use fdlock::request::flock::{Job, Lock, Request};
 use fdlock::{cli, exit};
 
 use crate::elsewhere;
@@ -47,7 +47,8 @@ pub struct Progress(Option<(Deadline, Story)>);
 pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called: Called) -> Step {
     let mut report = Report::new(OsStr::new(NAME));
     let request = match PROGRAM.read(Words(list).copied(), &mut report) {
-        Ok(request) => request,
+        Ok(Request::Lock(request)) => request,
+        Ok(Request::Who(request)) => return Step::Over(who::perform(&request, &mut report).take()),
         Err(status) => return Step::Over(status),
     };
     let job = match &request.job {
@@ -88,7 +89,7 @@ enum Wait {
 
 fn under_lock(
     bash: &Bash,
-    request: &Request,
+    request: &Lock,
     job: Option<(&Job, *mut WordList)>,
     wait: Wait,
     story: Story,

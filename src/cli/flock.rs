@@ -7,7 +7,7 @@ use super::scan::{Scanned, scan};
 use super::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage, duration, number};
 use crate::exit;
 use crate::lock::{Kind, Mode, Wait};
-use crate::request::flock::{Afterwards, Job, Manner, Request, Target, Verbosity};
+use crate::request::flock::{Afterwards, Job, Lock, Manner, Request, Target, Verbosity};
 use crate::run::Command;
 
 /// What a user may read about `flock`.
@@ -323,7 +323,7 @@ impl Draft {
                 )));
             }
         }
-        Ok(Request {
+        Ok(Request::Lock(Lock {
             target,
             also: self.also,
             afterwards: self.afterwards,
@@ -333,7 +333,7 @@ impl Draft {
             job: command.map(|command| Job { command, manner }),
             on_conflict: self.on_conflict,
             verbosity: self.verbosity,
-        })
+        }))
     }
 
     fn operands(&self, mut operands: Vec<OsString>) -> Result<(Target, Option<Command>), Usage> {

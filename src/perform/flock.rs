@@ -1,5 +1,7 @@
 //! A request to `flock`, carried out: the lock, then the command under it, then how it ended.
 
+pub mod who;
+
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -8,15 +10,20 @@ use super::Failure;
 use crate::exit::{self, Exit};
 use crate::lock::{self, Answer, Deadline, Guard, several};
 use crate::report::{Output, Report};
-use crate::request::flock::{Afterwards, Job, Manner, Request, Target, Verbosity};
+use crate::request::flock::{Afterwards, Job, Lock, Manner, Request, Target, Verbosity};
 use crate::run::Terms;
 
 /// Carries out a request and says how to end.
 pub fn perform(request: &Request, report: &mut Report) -> Exit {
-    super::conclude(&exit::FLOCK, report, |report| attempt(request, report))
+    match request {
+        Request::Lock(lock) => {
+            super::conclude(&exit::FLOCK, report, |report| attempt(lock, report))
+        }
+        Request::Who(who) => who::perform(who, report),
+    }
 }
 
-fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
+fn attempt(request: &Lock, report: &mut Report) -> Result<Exit, Failure> {
     let story = Story::begin(request.verbosity);
     let locks = match obtain(request)? {
         Ok(locks) => locks,
@@ -42,7 +49,7 @@ fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
 
 /// Takes the locks. A lock file that is missing is not made for a command that is missing too: there is nobody to wait
 /// for who might yet install it, and a misspelt line in a crontab leaves nothing behind.
-fn obtain(request: &Request) -> Result<Grants, Failure> {
+fn obtain(request: &Lock) -> Result<Grants, Failure> {
     let deadline = request.wait.begin();
     if let (Target::Path(path), Some(job)) = (&request.target, &request.job)
         && !(lock::file::exists(path) && request.also.iter().all(|path| lock::file::exists(path)))
@@ -80,7 +87,7 @@ impl Locks {
 /// # Errors
 ///
 /// Those of [`lock::descriptor::acquire`], [`lock::file::acquire`] and [`several::acquire`].
-pub fn take(request: &Request, deadline: &Deadline) -> Result<Grants, lock::Error> {
+pub fn take(request: &Lock, deadline: &Deadline) -> Result<Grants, lock::Error> {
     let (kind, mode) = (request.kind, request.mode);
     let grant = match &request.target {
         Target::Descriptor(number) => lock::descriptor::acquire(*number, kind, mode, deadline)?,
@@ -107,7 +114,7 @@ pub fn take(request: &Request, deadline: &Deadline) -> Result<Grants, lock::Erro
 }
 
 /// Leaves the lock with the caller's descriptor, unless he is about to be told by the status that he has none.
-pub fn keep(request: &Request, locks: &Locks, report: &Report) {
+pub fn keep(request: &Lock, locks: &Locks, report: &Report) {
     if report.output() == Output::Failed
         && let Guard::Theirs(fd) = &locks.first
     {
@@ -133,7 +140,7 @@ fn run_under(locks: &Locks, job: &Job, report: &mut Report) -> Result<Exit, Fail
 }
 
 /// The command is over, or has never been.
-fn give_up(request: &Request, locks: Locks, report: &Report) {
+fn give_up(request: &Lock, locks: Locks, report: &Report) {
     let Target::Path(path) = &request.target else {
         return;
     };
