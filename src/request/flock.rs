@@ -26,6 +26,8 @@ pub struct Lock {
     pub afterwards: Afterwards,
     /// By which system call.
     pub kind: Kind,
+    /// Who is served first.
+    pub order: Order,
     /// What it is to hold.
     pub mode: Mode,
     /// How long the lock may keep us waiting.
@@ -107,4 +109,14 @@ pub enum Afterwards {
     Keep,
     /// It is removed.
     Unlink,
+}
+
+/// Who of several that wait is served first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Whom the kernel chooses.
+    #[default]
+    Kernel,
+    /// Who came first, of those who ask for it so.
+    Arrival,
 }
