@@ -195,7 +195,7 @@ impl Table {
             lock::Error::File { .. } => self.not_created,
             // The page of `me-only`, the only one that takes names, has one status for all that bind(2) may say.
             lock::Error::Bind { .. } => self.conflict,
-            lock::Error::Timer(_) => self.exhausted,
+            lock::Error::Timer(_) | lock::Error::Turn(_) => self.exhausted,
         }
     }
 

@@ -5,10 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use fdlock::lock::{Answer, Called, Deadline, Guard};
 use fdlock::perform::Failure;
-use fdlock::perform::flock::{self, Story};
+use fdlock::perform::flock::{self, Begun, Story, who};
 use fdlock::program::Program;
 use fdlock::report::{Output, Report};
-use fdlock::request::flock::{Job, Request};
+use fdlock::request::flock::{Job, Lock, Request};
 use fdlock::{cli, exit};
 
 use crate::elsewhere;
@@ -38,16 +38,17 @@ pub enum Step {
     Elsewhere,
 }
 
-/// What a call remembers from one attempt to the next: it has one deadline and one story, however often it is
+/// What a call remembers from one attempt to the next: it has one beginning and one story, however often it is
 /// interrupted.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Progress(Option<(Deadline, Story)>);
+pub struct Progress(Option<(Begun, Story)>);
 
 /// Does what the words ask for, until it is done or bash is needed.
 pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called: Called) -> Step {
     let mut report = Report::new(OsStr::new(NAME));
     let request = match PROGRAM.read(Words(list).copied(), &mut report) {
-        Ok(request) => request,
+        Ok(Request::Lock(request)) => request,
+        Ok(Request::Who(request)) => return Step::Over(who::perform(&request, &mut report).take()),
         Err(status) => return Step::Over(status),
     };
     let job = match &request.job {
@@ -57,17 +58,18 @@ pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called
             None => return Step::Elsewhere,
         },
     };
-    let begin = || (request.wait.begin(), Story::begin(request.verbosity));
-    let (deadline, story) = *progress.0.get_or_insert_with(begin);
-    let wait = match deadline {
+    let begin = || (Begun::now(&request), Story::begin(request.verbosity));
+    let (begun, story) = *progress.0.get_or_insert_with(begin);
+    let at = |deadline| Begun { deadline, ..begun };
+    let wait = match begun.deadline {
         // With job control there is somebody who may want to stop the wait and go on with it later (Ctrl-Z, fg), which
         // bash cannot do with a builtin. There the program waits; it locks the same open file.
         Deadline::Never | Deadline::At(_)
             if job.is_none() && bash.has_job_control() && elsewhere::program().is_some() =>
         {
-            Wait::Elsewhere
+            Wait::Elsewhere(at(Deadline::Now))
         }
-        _ => Wait::Here(deadline.in_host(called)),
+        deadline => Wait::Here(at(deadline.in_host(called))),
     };
     let step =
         under_lock(bash, &request, job, wait, story, &mut report).unwrap_or_else(|failure| {
@@ -82,21 +84,21 @@ pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called
 
 /// Who waits.
 enum Wait {
-    Here(Deadline),
-    Elsewhere,
+    Here(Begun),
+    Elsewhere(Begun),
 }
 
 fn under_lock(
     bash: &Bash,
-    request: &Request,
+    request: &Lock,
     job: Option<(&Job, *mut WordList)>,
     wait: Wait,
     story: Story,
     report: &mut Report,
 ) -> Result<Step, Failure> {
     let grant = match wait {
-        Wait::Here(deadline) => flock::take(request, &deadline)?,
-        Wait::Elsewhere => match flock::take(request, &Deadline::Now)? {
+        Wait::Here(begun) => flock::take(request, &begun)?,
+        Wait::Elsewhere(begun) => match flock::take(request, &begun)? {
             Err(_) => return Ok(Step::Elsewhere),
             granted => granted,
         },
@@ -110,6 +112,7 @@ fn under_lock(
         }
     };
     story.granted(report);
+    story.queued(request, &locks, report);
     let Some((job, words)) = job else {
         flock::keep(request, &locks, report);
         return Ok(Step::Over(exit::SUCCESS));

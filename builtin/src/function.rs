@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use fdlock::lock::file::{Id, id_of};
 use fdlock::lock::{self, Kind};
 use fdlock::report::Report;
-use fdlock::request::flock::{Afterwards, Manner, Request, Target};
+use fdlock::request::flock::{Afterwards, Lock, Manner, Target};
 use fdlock::sys::fd;
 use rustix::io::{self, FdFlags};
 use rustix::process::{self, Pid};
@@ -40,7 +40,7 @@ pub struct Files {
 
 impl Files {
     /// Those of a request, if it wants that. A function may change the working directory, so the paths are made absolute.
-    pub fn of(request: &Request) -> Self {
+    pub fn of(request: &Lock) -> Self {
         let Target::Path(path) = &request.target else {
             return Self::default();
         };

@@ -7,7 +7,7 @@ use super::scan::{Scanned, scan};
 use super::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage, duration, number};
 use crate::exit;
 use crate::lock::{Kind, Mode, Wait};
-use crate::request::flock::{Afterwards, Job, Manner, Request, Target, Verbosity};
+use crate::request::flock::{Afterwards, Job, Lock, Manner, Order, Request, Target, Verbosity};
 use crate::run::Command;
 
 /// What a user may read about `flock`.
@@ -57,6 +57,7 @@ struct Draft {
     no_fork: bool,
     fcntl: Option<(i64, i64)>,
     descriptor: Option<RawFd>,
+    order: Order,
     also: Vec<OsString>,
     afterwards: Afterwards,
     verbosity: Verbosity,
@@ -202,6 +203,16 @@ static OPTIONS: &[Opt<Draft>] = &[
     },
     Opt {
         short: "",
+        long: &["fair"],
+        length: Length::Full,
+        effect: Effect::Flag(|draft| draft.order = Order::Arrival),
+        help: "first come, first served, among all who say so",
+        manual: "Without it, who is served next is chance, and readers can keep a writer waiting for ever. A place in the \
+                 queue outlasts signals, stopping and continuing. It does not bind those who lock the file without --fair, \
+                 though the lock excludes them as ever. See FIRST COME, FIRST SERVED.",
+    },
+    Opt {
+        short: "",
         long: &["also"],
         length: Length::Full,
         effect: Effect::Value("FILE", |draft, word| {
@@ -267,6 +278,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
         no_fork: false,
         fcntl: None,
         descriptor: None,
+        order: Order::Kernel,
         also: Vec::new(),
         afterwards: Afterwards::Keep,
         verbosity: Verbosity::Quiet,
@@ -300,6 +312,11 @@ impl Draft {
             }
             Some((start, length)) => Kind::Ofd { start, length },
         };
+        if self.order == Order::Arrival && kind != Kind::Flock {
+            return Err(Usage::new(
+                "the --fair option is for locks of flock(2), and not with --fcntl, --start and --length",
+            ));
+        }
         let wait = if self.nonblock {
             Wait::Now
         } else {
@@ -323,17 +340,18 @@ impl Draft {
                 )));
             }
         }
-        Ok(Request {
+        Ok(Request::Lock(Lock {
             target,
             also: self.also,
             afterwards: self.afterwards,
             kind,
+            order: self.order,
             mode: self.mode,
             wait,
             job: command.map(|command| Job { command, manner }),
             on_conflict: self.on_conflict,
             verbosity: self.verbosity,
-        })
+        }))
     }
 
     fn operands(&self, mut operands: Vec<OsString>) -> Result<(Target, Option<Command>), Usage> {

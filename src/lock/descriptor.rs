@@ -31,6 +31,7 @@ pub fn acquire(number: RawFd, kind: Kind, mode: Mode, deadline: &Deadline) -> Re
         Ok(Answer::Granted) => Ok(Ok(Guard::Theirs(fd))),
         Ok(refused) => Ok(Err(refused)),
         Err(Failure::Timer(error)) => Err(Error::Timer(error)),
+        Err(Failure::Turn(error)) => Err(Error::Turn(error)),
         Err(Failure::Lock(error)) => {
             let hint = if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) {
                 why_bad(fd, kind, mode)
@@ -60,7 +61,9 @@ fn why_bad(fd: BorrowedFd<'_>, kind: Kind, mode: Mode) -> Option<String> {
         Kind::Ofd { .. } => {
             format!("it is not open for {access}, as {lock} --fcntl lock needs it")
         }
-        Kind::Flock => format!("it is not open for {access}, as {lock} lock over NFS needs it"),
+        Kind::Flock | Kind::Fair(_) => {
+            format!("it is not open for {access}, as {lock} lock over NFS needs it")
+        }
     })
 }
 

@@ -99,6 +99,7 @@ fn acquire_by(
                 });
             }
             Err(Failure::Timer(error)) => return Err(Error::Timer(error)),
+            Err(Failure::Turn(error)) => return Err(Error::Turn(error)),
         }
     }
 }

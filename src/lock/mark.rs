@@ -79,7 +79,7 @@ impl Mark {
             let since = Moment((byte & !TURN) >> (PID_BITS + 1));
             return Some(Self::Turn { since, mode, pid });
         }
-        (byte & SLOT != 0).then(|| Self::Slot {
+        (byte & SLOT != 0).then_some(Self::Slot {
             since: Moment((byte & !SLOT) >> PID_BITS),
             pid,
         })

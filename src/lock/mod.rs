@@ -15,8 +15,10 @@ mod owner;
 pub mod pid_file;
 mod process;
 pub mod publish;
+mod queue;
 pub mod resource;
 pub mod several;
+pub mod turn;
 
 mod wait;
 
@@ -28,6 +30,8 @@ use rustix::io::{Errno, FdFlags};
 
 pub use wait::{Called, Deadline, Until, Wait};
 
+use mark::Moment;
+
 use crate::sys::attention::Attention;
 use crate::sys::errno;
 use crate::sys::timer::Interrupter;
@@ -37,6 +41,8 @@ use crate::sys::timer::Interrupter;
 pub enum Kind {
     /// flock(2): the whole file.
     Flock,
+    /// The same in the order of arrival among all who ask for it so, by one who came at this moment.
+    Fair(Moment),
     /// Open file description locks of fcntl(2): `length` bytes from `start`; length 0 means to the end of the file and
     /// beyond.
     Ofd {
@@ -157,6 +163,8 @@ pub enum Error {
     },
     /// No timer for the time limit.
     Timer(io::Error),
+    /// No place in the queue.
+    Turn(io::Error),
     /// The file that names resources cannot be read or says something odd.
     Names {
         /// Its path.
@@ -250,6 +258,10 @@ impl Error {
                 message.push("cannot set up timer: ");
                 message.push(errno::text(error));
             }
+            Self::Turn(error) => {
+                message.push("cannot queue for the lock: ");
+                message.push(errno::text(error));
+            }
         }
         message
     }
@@ -260,6 +272,7 @@ impl Error {
 enum Failure {
     Lock(io::Error),
     Timer(io::Error),
+    Turn(io::Error),
 }
 
 /// Brings an open file description into the mode, waiting no longer than the deadline.
@@ -272,6 +285,9 @@ fn acquire(
     mode: Mode,
     deadline: &Deadline,
 ) -> Result<Answer, Failure> {
+    if let Kind::Fair(since) = kind {
+        return queue::acquire(fd, mode, since, deadline);
+    }
     match deadline {
         Deadline::Now => return attempt(fd, kind, mode, Block::No),
         Deadline::Never => {}
@@ -340,7 +356,7 @@ enum Block {
 
 fn attempt(fd: BorrowedFd<'_>, kind: Kind, mode: Mode, block: Block) -> Result<Answer, Failure> {
     let result = match kind {
-        Kind::Flock => flock::lock(fd, mode, block),
+        Kind::Flock | Kind::Fair(_) => flock::lock(fd, mode, block),
         Kind::Ofd { start, length } => ofd::lock(fd, mode, block, start, length),
     };
     match result {

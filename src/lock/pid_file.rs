@@ -229,6 +229,7 @@ fn lock_failed(path: &OsStr, failure: Failure) -> Error {
             hint: None,
         },
         Failure::Timer(error) => Error::Timer(error),
+        Failure::Turn(error) => Error::Turn(error),
     }
 }
 

@@ -1,22 +1,30 @@
 //! A request to `flock`, carried out: the lock, then the command under it, then how it ended.
 
+pub mod who;
+
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
 use super::Failure;
 use crate::exit::{self, Exit};
-use crate::lock::{self, Answer, Deadline, Guard, several};
+use crate::lock::mark::Moment;
+use crate::lock::{self, Answer, Deadline, Guard, Kind, several, turn};
 use crate::report::{Output, Report};
-use crate::request::flock::{Afterwards, Job, Manner, Request, Target, Verbosity};
+use crate::request::flock::{Afterwards, Job, Lock, Manner, Order, Request, Target, Verbosity};
 use crate::run::Terms;
 
 /// Carries out a request and says how to end.
 pub fn perform(request: &Request, report: &mut Report) -> Exit {
-    super::conclude(&exit::FLOCK, report, |report| attempt(request, report))
+    match request {
+        Request::Lock(lock) => {
+            super::conclude(&exit::FLOCK, report, |report| attempt(lock, report))
+        }
+        Request::Who(who) => who::perform(who, report),
+    }
 }
 
-fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
+fn attempt(request: &Lock, report: &mut Report) -> Result<Exit, Failure> {
     let story = Story::begin(request.verbosity);
     let locks = match obtain(request)? {
         Ok(locks) => locks,
@@ -26,6 +34,7 @@ fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
         }
     };
     story.granted(report);
+    story.queued(request, &locks, report);
     match &request.job {
         Some(job) => {
             story.executing(job, report);
@@ -42,14 +51,14 @@ fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
 
 /// Takes the locks. A lock file that is missing is not made for a command that is missing too: there is nobody to wait
 /// for who might yet install it, and a misspelt line in a crontab leaves nothing behind.
-fn obtain(request: &Request) -> Result<Grants, Failure> {
-    let deadline = request.wait.begin();
+fn obtain(request: &Lock) -> Result<Grants, Failure> {
+    let begun = Begun::now(request);
     if let (Target::Path(path), Some(job)) = (&request.target, &request.job)
         && !(lock::file::exists(path) && request.also.iter().all(|path| lock::file::exists(path)))
     {
         job.command.find()?;
     }
-    let grants = take(request, &deadline).map_err(|error| match request.target {
+    let grants = take(request, &begun).map_err(|error| match request.target {
         Target::Descriptor(number) => lock::descriptor::kept_by_the_shell(error, number),
         Target::Path(_) => error,
     });
@@ -75,13 +84,36 @@ impl Locks {
     }
 }
 
+/// What is settled when the wait for the locks begins, however many attempts it is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Begun {
+    /// The kind of lock, with the place in its queue.
+    pub kind: Kind,
+    /// When it is over.
+    pub deadline: Deadline,
+}
+
+impl Begun {
+    /// It begins at this moment.
+    pub fn now(request: &Lock) -> Self {
+        Self {
+            kind: match request.order {
+                Order::Kernel => request.kind,
+                Order::Arrival => Kind::Fair(Moment::now()),
+            },
+            deadline: request.wait.begin(),
+        }
+    }
+}
+
 /// Takes the locks, whatever is done under them.
 ///
 /// # Errors
 ///
 /// Those of [`lock::descriptor::acquire`], [`lock::file::acquire`] and [`several::acquire`].
-pub fn take(request: &Request, deadline: &Deadline) -> Result<Grants, lock::Error> {
-    let (kind, mode) = (request.kind, request.mode);
+pub fn take(request: &Lock, begun: &Begun) -> Result<Grants, lock::Error> {
+    let (Begun { kind, deadline }, mode) = (begun, request.mode);
+    let kind = *kind;
     let grant = match &request.target {
         Target::Descriptor(number) => lock::descriptor::acquire(*number, kind, mode, deadline)?,
         Target::Path(path) if request.also.is_empty() => {
@@ -107,7 +139,7 @@ pub fn take(request: &Request, deadline: &Deadline) -> Result<Grants, lock::Erro
 }
 
 /// Leaves the lock with the caller's descriptor, unless he is about to be told by the status that he has none.
-pub fn keep(request: &Request, locks: &Locks, report: &Report) {
+pub fn keep(request: &Lock, locks: &Locks, report: &Report) {
     if report.output() == Output::Failed
         && let Guard::Theirs(fd) = &locks.first
     {
@@ -133,7 +165,7 @@ fn run_under(locks: &Locks, job: &Job, report: &mut Report) -> Result<Exit, Fail
 }
 
 /// The command is over, or has never been.
-fn give_up(request: &Request, locks: Locks, report: &Report) {
+fn give_up(request: &Lock, locks: Locks, report: &Report) {
     let Target::Path(path) = &request.target else {
         return;
     };
@@ -165,6 +197,17 @@ impl Story {
             let took = began.elapsed();
             let (seconds, micros) = (took.as_secs(), took.subsec_micros());
             report.tell(format!("getting lock took {seconds}.{micros:06} seconds"));
+        }
+    }
+
+    /// Whether it was by turns, if that was asked for.
+    pub fn queued(self, request: &Lock, locks: &Locks, report: &Report) {
+        if self.0.is_some() && request.order == Order::Arrival {
+            for guard in [&locks.first].into_iter().chain(&locks.others) {
+                if let Some(obstacle) = turn::obstacle(guard.as_fd()) {
+                    report.complain(format!("no queue for this lock, as {obstacle}"));
+                }
+            }
         }
     }
 

@@ -6,9 +6,18 @@ use std::os::fd::RawFd;
 use crate::lock::{Kind, Mode, Wait};
 use crate::run::Command;
 
+/// One of the two things that `flock` does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// To take a lock, or to drop it.
+    Lock(Lock),
+    /// To say who has it.
+    Who(Who),
+}
+
 /// A lock to take or to drop, and what to do under it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
+pub struct Lock {
     /// What is locked.
     pub target: Target,
     /// The files that are locked too.
@@ -17,6 +26,8 @@ pub struct Request {
     pub afterwards: Afterwards,
     /// By which system call.
     pub kind: Kind,
+    /// Who is served first.
+    pub order: Order,
     /// What it is to hold.
     pub mode: Mode,
     /// How long the lock may keep us waiting.
@@ -27,6 +38,27 @@ pub struct Request {
     pub on_conflict: u8,
     /// Whether the story is told.
     pub verbosity: Verbosity,
+}
+
+/// Whose locks are looked at, and how the answer is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Who {
+    /// One descriptor, or files, at least one, none of which is made.
+    pub targets: Vec<Target>,
+    /// For whom the answer is.
+    pub form: Form,
+}
+
+/// For whom an answer is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Form {
+    /// A table for people.
+    #[default]
+    Table,
+    /// An array of objects for programs.
+    Json,
+    /// The numbers of the processes that hold a lock, for `kill`.
+    Pids,
 }
 
 /// What is locked.
@@ -77,4 +109,14 @@ pub enum Afterwards {
     Keep,
     /// It is removed.
     Unlink,
+}
+
+/// Who of several that wait is served first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// Whom the kernel chooses.
+    #[default]
+    Kernel,
+    /// Who came first, of those who ask for it so.
+    Arrival,
 }

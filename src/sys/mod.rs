@@ -15,6 +15,7 @@ pub mod signal;
 pub mod stat;
 pub mod stdio;
 pub mod timer;
+pub mod token;
 pub mod watcher;
 
 use std::io;

@@ -34,6 +34,42 @@ pub fn set(
     length: i64,
     block: bool,
 ) -> io::Result<()> {
+    let mut range = range(operation, start, length);
+    let command = if block {
+        libc::F_OFD_SETLKW
+    } else {
+        libc::F_OFD_SETLK
+    };
+    // SAFETY: both commands take a pointer to a `flock`, which outlives the call.
+    super::check(unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw mut range) })?;
+    Ok(())
+}
+
+/// fcntl(`F_OFD_GETLK`) – the first byte and the length (0: to the end) of a lock of fcntl(2), of either kind, that somebody
+/// else has on any of the bytes from `start` to `last`; `None` when there is none. It changes nothing, and needs no
+/// permission but to have the file open.
+///
+/// # Errors
+///
+/// `EBADF`, `EINVAL`; file systems of several machines have more.
+///
+/// # References
+///
+/// fcntl_locking(2), "Open file description locks".
+pub fn conflict(fd: BorrowedFd<'_>, start: i64, last: i64) -> io::Result<Option<(i64, i64)>> {
+    let length = if last == i64::MAX {
+        0
+    } else {
+        last - start + 1
+    };
+    let mut range = range(Operation::Write, start, length);
+    // SAFETY: takes a pointer to a `flock`, which outlives the call.
+    super::check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) })?;
+    let is_free = range.l_type == libc::F_UNLCK as libc::c_short;
+    Ok((!is_free).then_some((range.l_start, range.l_len)))
+}
+
+fn range(operation: Operation, start: i64, length: i64) -> libc::flock64 {
     let kind = match operation {
         Operation::Read => libc::F_RDLCK,
         Operation::Write => libc::F_WRLCK,
@@ -45,12 +81,5 @@ pub fn set(
     range.l_whence = libc::SEEK_SET as libc::c_short;
     range.l_start = start;
     range.l_len = length;
-    let command = if block {
-        libc::F_OFD_SETLKW
-    } else {
-        libc::F_OFD_SETLK
-    };
-    // SAFETY: both commands take a pointer to a `flock`, which outlives the call.
-    super::check(unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw mut range) })?;
-    Ok(())
+    range
 }

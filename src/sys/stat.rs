@@ -13,6 +13,8 @@ use rustix::process::Pid;
 pub struct Stat {
     /// The letter of its state.
     pub state: u8,
+    /// The number of its parent; 0 when that is in another pid namespace.
+    pub parent: i32,
     /// The kernel's flags (`PF_*`).
     pub flags: u64,
     /// How many threads it has.
@@ -42,6 +44,7 @@ impl Stat {
         let field = |number: usize| fields.get(number - 3).copied();
         Some(Self {
             state: field(3)?.bytes().next()?,
+            parent: field(4)?.parse().ok()?,
             flags: field(9)?.parse().ok()?,
             threads: field(20)?.parse().ok()?,
             start: field(22)?.parse().ok()?,
@@ -60,6 +63,7 @@ mod tests {
                 format!("42 ({name}) S 7 42 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 123456 9\n");
             let wanted = Stat {
                 state: b'S',
+                parent: 7,
                 flags: 4_194_560,
                 threads: 3,
                 start: 123_456,

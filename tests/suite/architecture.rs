@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 
 /// The layers, low to high: each imports only from those before it.
 const LAYERS: &[&str] = &[
-    "sys", "lock", "run", "exit", "request", "report", "cli", "perform", "program", "bin",
+    "sys", "lock", "holders", "run", "exit", "request", "report", "cli", "perform", "program",
+    "bin",
 ];
 
 /// Crates that only one layer may use.

@@ -3,9 +3,9 @@ use proptest::prelude::*;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-fn asked(line: &str) -> Request {
+fn asked(line: &str) -> Lock {
     match parse(words(line)) {
-        Ok(Asked::Request(request)) => request,
+        Ok(Asked::Request(Request::Lock(request))) => request,
         other => panic!("{line}: {other:?}"),
     }
 }

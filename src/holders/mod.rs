@@ -1,0 +1,1 @@
+//! Who holds a lock, and who waits for it, as far as `/proc` tells.

@@ -1,0 +1,293 @@
+//! Turns: who has come before whom, for those who lock a file in the order of their arrival.
+//!
+//! A turn is a [mark](super::mark) on the lock file: a byte that is locked for reading by a private opening of the file, and
+//! that says when its owner came and which process stands for him. That is a [`Token`], whose end others can wait for:
+//! the owner himself may go on for long after he has got the lock.
+
+use std::fs;
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use rustix::fs::{FileType, Mode as Permissions, OFlags};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use super::local::Locality;
+use super::mark::{Mark, Moment, TURNS};
+use super::{Failure, Mode};
+use crate::sys::ofd::{self, Operation};
+use crate::sys::stat::Stat;
+use crate::sys::token::{self, Token};
+
+/// A place in the queue, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    since: Moment,
+    mode: Mode,
+    operation: Operation,
+    byte: i64,
+    /// Before the token: whoever is woken by the end of that finds the mark gone.
+    file: OwnedFd,
+    end: OwnedFd,
+    _token: Token,
+}
+
+impl Turn {
+    /// Takes the place of somebody who came at this moment. `None` where there can be no queue: see [`obstacle`].
+    ///
+    /// The mark needs an opening of its own, as that of the lock is shared with the caller, who goes on having it, and with
+    /// the command. It is opened for reading, or where that is not allowed for writing: a lock of fcntl(2) wants the
+    /// descriptor opened for what the lock is called, and what it is called does not matter on a byte of one's own.
+    ///
+    /// # Errors
+    ///
+    /// Out of descriptors, locks, memory or processes.
+    pub(super) fn take(
+        fd: BorrowedFd<'_>,
+        since: Moment,
+        mode: Mode,
+    ) -> Result<Option<Self>, Failure> {
+        let Some((file, operation)) = reopen(fd).map_err(|errno| Failure::Turn(errno.into()))? else {
+            return Ok(None);
+        };
+        let token = Token::new().map_err(Failure::Turn)?;
+        let Some(end) = end_of(token.pid()).map_err(|errno| Failure::Turn(errno.into()))? else {
+            return Ok(None);
+        };
+        let pid = token.pid();
+        let byte = Mark::Turn { since, mode, pid }.byte();
+        match ofd::set(file.as_fd(), operation, byte, 1, false) {
+            Ok(()) => {}
+            // Another program has locked all bytes that there may ever be.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+            Err(error) => return Err(Failure::Turn(error)),
+        }
+        Ok(Some(Self {
+            since,
+            mode,
+            operation,
+            byte,
+            file,
+            end,
+            _token: token,
+        }))
+    }
+
+    /// The byte that is the place.
+    pub(super) fn byte(&self) -> i64 {
+        self.byte
+    }
+
+    /// Readable, in the eyes of poll(2), once somebody has killed the token.
+    pub(super) fn end(&self) -> BorrowedFd<'_> {
+        self.end.as_fd()
+    }
+
+    /// The same place with another token. The old mark goes when the new one is there, so that there is one all the time.
+    pub(super) fn renew(&mut self) -> Result<(), Failure> {
+        let token = Token::new().map_err(Failure::Turn)?;
+        let end = pidfd_open(token.pid(), PidfdFlags::empty());
+        let end = end.map_err(|errno| Failure::Turn(errno.into()))?;
+        let (since, mode, pid) = (self.since, self.mode, token.pid());
+        let byte = Mark::Turn { since, mode, pid }.byte();
+        let set = |operation, byte| ofd::set(self.file.as_fd(), operation, byte, 1, false);
+        set(self.operation, byte).map_err(Failure::Turn)?;
+        if byte != self.byte {
+            set(Operation::Unlock, self.byte).map_err(Failure::Turn)?;
+        }
+        self.byte = byte;
+        self.end = end;
+        self._token = token;
+        Ok(())
+    }
+}
+
+/// The end of a process, for poll(2). `None` where there is no such thing.
+fn end_of(pid: Pid) -> Result<Option<OwnedFd>, Errno> {
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        Ok(end) => Ok(Some(end)),
+        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(error),
+        // Before Linux 5.3, or in a sandbox.
+        Err(_) => Ok(None),
+    }
+}
+
+/// Opens the file of a descriptor anew, and says which locks of fcntl(2) it may have then. `None` where that cannot be, or
+/// must not be.
+fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, Errno> {
+    if obstacle_of(fd).is_some() {
+        return Ok(None);
+    }
+    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    // O_NONBLOCK so that a lease does not hold us there.
+    let flags = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let open = |access| rustix::fs::open(&path, flags | access, Permissions::empty());
+    let opened = match open(OFlags::RDONLY) {
+        Err(Errno::ACCESS) => open(OFlags::WRONLY).map(|file| (file, Operation::Write)),
+        other => other.map(|file| (file, Operation::Read)),
+    };
+    match opened {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(error),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Why there can be no queue for this file, if there is a reason that a user may want to know.
+pub fn obstacle(fd: BorrowedFd<'_>) -> Option<&'static str> {
+    if let Some(obstacle) = obstacle_of(fd) {
+        return Some(obstacle);
+    }
+    match ofd::conflict(fd, *TURNS.start(), *TURNS.end()) {
+        Ok(None) => {}
+        Ok(Some((byte, 1))) if Mark::of(byte).is_some() => {}
+        _ => return Some("another program has locked the whole file with fcntl(2)"),
+    }
+    match reopen(fd) {
+        Ok(None) => Some("the file may not be opened anew by way of /proc"),
+        _ => None,
+    }
+}
+
+/// The same as far as it has to do with what file it is.
+fn obstacle_of(fd: BorrowedFd<'_>) -> Option<&'static str> {
+    // On others flock(2) becomes a lock of fcntl(2) over the whole file, with which a mark would be in conflict.
+    if Locality::of(fd) != Locality::Local {
+        return Some("the file system is not known to be this machine's alone");
+    }
+    // To open a device can mean to do something.
+    let kind = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    match kind {
+        Ok(FileType::RegularFile | FileType::Directory) => None,
+        _ => Some("it is neither a regular file nor a directory"),
+    }
+}
+
+/// Whether anybody at all queues for the file.
+pub(super) fn somebody_queues(fd: BorrowedFd<'_>) -> bool {
+    any(fd, &TURNS).is_some()
+}
+
+/// The nearest turn before this byte, of one who is able to take it: not of a process that is stopped, which does not
+/// hold up those behind it while the lock is free.
+pub(super) fn ahead(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
+    let mut byte = byte;
+    loop {
+        byte = nearest(fd, byte)?;
+        if !is_stopped(byte) {
+            return Some(byte);
+        }
+    }
+}
+
+/// Whether the turn is still there.
+pub(super) fn is_there(fd: BorrowedFd<'_>, byte: i64) -> bool {
+    any(fd, &(byte..=byte)).is_some()
+}
+
+/// The nearest turn before this byte. The kernel tells of any, not of the nearest, so the range is halved.
+fn nearest(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
+    earlier(byte).into_iter().find_map(|range| {
+        let (mut low, mut high) = range.into_inner();
+        let mut best = Some(any(fd, &(low..=high))?);
+        while low <= high {
+            let middle = low + (high - low) / 2;
+            match any(fd, &(middle..=high)) {
+                Some(found) => {
+                    best = Some(found);
+                    low = found + 1;
+                }
+                None => high = middle - 1,
+            }
+        }
+        best
+    })
+}
+
+/// The bytes of turns that came before that of this byte, the nearer ones first. Moments come round, so half of the circle
+/// is before any of them, and the other half behind it.
+fn earlier(byte: i64) -> [RangeInclusive<i64>; 2] {
+    const NONE: RangeInclusive<i64> = 1..=0;
+    const HALF: i64 = 1 << 61;
+    let (first, last) = TURNS.into_inner();
+    if byte - first >= HALF {
+        [byte - HALF..=byte - 1, NONE]
+    } else {
+        [first..=byte - 1, byte + HALF..=last]
+    }
+}
+
+/// A turn in this range, if there is one. What else may be locked there is none.
+fn any(fd: BorrowedFd<'_>, range: &RangeInclusive<i64>) -> Option<i64> {
+    if range.is_empty() {
+        return None;
+    }
+    match ofd::conflict(fd, *range.start(), *range.end()) {
+        Ok(Some((byte, 1))) if range.contains(&byte) => Some(byte),
+        _ => None,
+    }
+}
+
+/// The process that stands for a turn.
+pub(super) fn token_of(byte: i64) -> Option<Pid> {
+    match Mark::of(byte) {
+        Some(Mark::Turn { pid, .. }) => Some(pid),
+        _ => None,
+    }
+}
+
+/// Whether the owner of a turn is stopped, by a signal or a debugger. One who cannot be seen is not.
+fn is_stopped(byte: i64) -> bool {
+    let stat = |pid: Pid| Stat::of(pid);
+    token_of(byte)
+        .filter(|token| is_token(*token))
+        .and_then(stat)
+        .and_then(|token| Pid::from_raw(token.parent))
+        .and_then(stat)
+        .is_some_and(|owner| matches!(owner.state, b'T' | b't'))
+}
+
+/// In another pid namespace the number may be that of any process.
+fn is_token(pid: Pid) -> bool {
+    fs::read(format!("/proc/{}/comm", pid.as_raw_nonzero()))
+        .is_ok_and(|name| name.strip_suffix(b"\n") == Some(token::NAME.to_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_circle_is_earlier() {
+        let (first, last) = TURNS.into_inner();
+        let is_earlier =
+            |byte, than| earlier(than).iter().any(|range| range.contains(&byte));
+        let quarter = 1_i64 << 60;
+        for byte in [first, first + quarter, first + 2 * quarter, first + 3 * quarter, last] {
+            assert!(!is_earlier(byte, byte));
+            let ahead = |distance: i64| first + ((byte - first) - distance).rem_euclid(last - first) ;
+            assert!(is_earlier(ahead(quarter), byte), "{byte:#x}");
+            assert!(!is_earlier(ahead(3 * quarter), byte), "{byte:#x}");
+        }
+    }
+
+    #[test]
+    fn the_nearest_is_found_among_many() {
+        let file = tempfile::tempfile().expect("a scratch file");
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let other = std::fs::File::options().read(true).open(path).expect("open");
+        let first = *TURNS.start();
+        let taken = [first + 1, first + 2, first + (1 << 40), first + (1 << 50), i64::MAX - 1];
+        for byte in taken {
+            ofd::set(other.as_fd(), Operation::Read, byte, 1, false).expect("free");
+        }
+        assert_eq!(nearest(file.as_fd(), first + 1), Some(i64::MAX - 1));
+        assert_eq!(nearest(file.as_fd(), first + 2), Some(first + 1));
+        assert_eq!(nearest(file.as_fd(), first + 3), Some(first + 2));
+        assert_eq!(nearest(file.as_fd(), first + (1 << 50)), Some(first + (1 << 40)));
+        assert_eq!(nearest(file.as_fd(), first + (1 << 60)), Some(first + (1 << 50)));
+        assert!(somebody_queues(file.as_fd()) && is_there(file.as_fd(), first + 2));
+        assert!(!is_there(file.as_fd(), first + 3));
+    }
+}

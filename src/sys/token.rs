@@ -1,0 +1,181 @@
+//! A process that does nothing but be there.
+
+use std::ffi::{CStr, c_int, c_void};
+use std::io;
+use std::ptr;
+
+use rustix::process::Pid;
+
+use super::signal::{self, Set};
+
+/// The name of such processes, for ps(1).
+pub const NAME: &CStr = c"lock-turn";
+
+/// Its stack: some system calls need little, and only what is used takes memory.
+const STACK: usize = 32 * 1024;
+
+/// A child that sleeps for as long as this is there: anybody of any user may wait for its end (pidfd_open(2)), which tells
+/// him that this was dropped, or that this process has ended, whatever ended it.
+///
+/// It has the memory in common with its parent (`CLONE_VM`), so that a large one is not copied and a small one does not
+/// become two, but runs on a stack of its own and makes system calls only. It has no descriptors and handles no signals;
+/// stopping it changes nothing. Its end raises no `SIGCHLD`, and the wait(2) of a host does not see it (exit signal 0).
+///
+/// *The race:* the parent's end against the child's asking to be killed then (`PR_SET_PDEATHSIG`). The child asks first, and
+/// then who its parent is: one that ended before is no longer that.
+///
+/// # References
+///
+/// clone(2), `PR_SET_PDEATHSIG(2const)`.
+#[derive(Debug)]
+pub struct Token {
+    pid: Pid,
+    stack: Stack,
+}
+
+impl Token {
+    /// # Errors
+    ///
+    /// `EAGAIN`, `ENOMEM`, `EPERM`: no process can be had.
+    pub fn new() -> io::Result<Self> {
+        let stack = Stack::new()?;
+        let parent = rustix::process::getpid().as_raw_nonzero().get() as usize;
+        let closes = if can_close() { CLOSES } else { 0 };
+        // With a mask of its own from its first moment, it misses the signals that are sent to our whole group.
+        let mask = signal::set_mask(Set::ALL);
+        // SAFETY: the child runs `stand` on a stack that nobody else uses and that outlasts it; the argument is a number.
+        let pid = super::check(unsafe {
+            libc::clone(
+                stand,
+                stack.top(),
+                libc::CLONE_VM,
+                ptr::without_provenance_mut(parent | closes),
+            )
+        });
+        signal::set_mask(mask);
+        let pid = Pid::from_raw(pid?).ok_or(io::ErrorKind::Other)?;
+        Ok(Self { pid, stack })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+}
+
+impl Drop for Token {
+    /// It is our child until it is waited for here, so the number is its own.
+    fn drop(&mut self) {
+        let _ = signal::send(self.pid, libc::SIGKILL);
+        let number = self.pid.as_raw_nonzero().get();
+        // SAFETY: no place for a status.
+        while unsafe { libc::waitpid(number, ptr::null_mut(), libc::__WALL) } == -1
+            && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
+        {}
+        // Only now is there nobody on it.
+        self.stack.free();
+    }
+}
+
+/// Beside the parent's number: close_range(2) is there. Before Linux 5.9 the child keeps copies of its parent's descriptors.
+const CLOSES: usize = 1 << 30;
+
+fn can_close() -> bool {
+    // SAFETY: closes what cannot be open.
+    unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0_u32) == 0 }
+}
+
+/// The child's life. The error number is the parent's too, which goes on meanwhile: so no call here may fail.
+extern "C" fn stand(word: *mut c_void) -> c_int {
+    let (parent, closes) = (word.addr() & !CLOSES, word.addr() & CLOSES != 0);
+    // SAFETY: system calls that take numbers, strings and null. What is closed is the child's own copy.
+    unsafe {
+        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        // 0 is a parent in another pid namespace.
+        let now = libc::getppid();
+        if now != 0 && now as usize != parent {
+            return 0;
+        }
+        libc::prctl(libc::PR_SET_NAME, NAME.as_ptr());
+        if closes {
+            libc::syscall(libc::SYS_close_range, 0_u32, u32::MAX, 0_u32);
+        }
+        loop {
+            let (nothing, forever, size) = (ptr::null::<c_void>(), ptr::null::<c_void>(), 8_usize);
+            libc::syscall(libc::SYS_ppoll, nothing, 0_usize, forever, nothing, size);
+        }
+    }
+}
+
+/// Memory for the child's stack.
+#[derive(Debug)]
+struct Stack(*mut c_void);
+
+impl Stack {
+    fn new() -> io::Result<Self> {
+        // SAFETY: a new mapping; the kernel chooses where.
+        let start = unsafe {
+            libc::mmap(
+                ptr::null_mut(),
+                STACK,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE,
+                -1,
+                0,
+            )
+        };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Self(start))
+    }
+
+    /// Its highest end, where it begins.
+    fn top(&self) -> *mut c_void {
+        self.0.wrapping_byte_add(STACK)
+    }
+
+    fn free(&mut self) {
+        // SAFETY: mapped by `new`, and freed once, at the end of the token.
+        unsafe { libc::munmap(self.0, STACK) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, poll};
+    use rustix::io::Errno;
+    use rustix::process::{PidfdFlags, pidfd_open, test_kill_process};
+
+    use super::*;
+    use crate::sys::stat::Stat;
+
+    #[test]
+    fn its_end_tells_that_it_was_dropped() {
+        let token = Token::new().expect("a process");
+        let pid = token.pid();
+        let end = pidfd_open(pid, PidfdFlags::empty()).expect("it is there");
+        let ready = || poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&Default::default()));
+        assert_eq!(ready(), Ok(0));
+        drop(token);
+        assert_eq!(ready(), Ok(1));
+        assert_eq!(test_kill_process(pid), Err(Errno::SRCH), "it was waited for");
+    }
+
+    #[test]
+    fn it_keeps_no_descriptor_and_no_signal_but_two_reaches_it() {
+        let token = Token::new().expect("a process");
+        let of = |file: &str| format!("/proc/{}/{file}", token.pid().as_raw_nonzero());
+        // It closes them once it runs.
+        while std::fs::read_dir(of("fd")).expect("ours").count() > 0 {
+            std::thread::yield_now();
+        }
+        let status = std::fs::read_to_string(of("status")).expect("it is there");
+        assert!(status.contains("SigBlk:\tfffffffffffbfeff\n"), "{status}");
+        assert!(status.starts_with("Name:\tlock-turn\n"), "{status}");
+        let own = Stat::own().expect("it is there");
+        let its = Stat::of(token.pid()).expect("it is there");
+        assert_ne!(its.start, 0);
+        assert!(its.start >= own.start);
+    }
+}
