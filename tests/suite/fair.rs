@@ -18,7 +18,7 @@ mod signals;
 mod stops;
 mod traces;
 
-use crate::lab::kernel::{Turn, locks_on, runs, turns};
+use crate::lab::kernel::{Turn, is_token, locks_on, turns};
 use crate::lab::live::Live;
 use crate::lab::{Lab, wait_until};
 
@@ -63,7 +63,7 @@ fn last_turn(lab: &Lab) -> Turn {
 #[track_caller]
 fn nothing_is_left(lab: &Lab, tokens: &[i32]) {
     wait_until("nothing is left", || {
-        locks_on(lab.file("l")).is_empty() && !tokens.iter().any(|token| runs(*token))
+        locks_on(lab.file("l")).is_empty() && !tokens.iter().any(|token| is_token(*token))
     });
     lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
 }

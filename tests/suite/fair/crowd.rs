@@ -6,6 +6,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::lab::dice::Dice;
+use crate::lab::inherit::Inherit;
 use crate::lab::kernel::turns;
 use crate::lab::live::{over, ready, send};
 use crate::lab::{Lab, wait_until};
@@ -40,6 +41,15 @@ impl<'l> Crowd<'l> {
         self.joins_by(self.lab.flock(options.iter().chain(&command)));
     }
 
+    /// The same with signals that it ignores.
+    #[track_caller]
+    pub fn joins_ignoring(&mut self, signals: &[i32]) {
+        let note = format!("echo {} >>order", self.members.len());
+        let mut command = self.lab.flock(["--fair", "l", "sh", "-c", &note]);
+        command.ignoring(signals.iter().copied());
+        self.joins_by(command);
+    }
+
     /// So many come in the same way.
     #[track_caller]
     pub fn join(&mut self, count: usize, options: &[&str]) {
@@ -72,7 +82,12 @@ impl<'l> Crowd<'l> {
             let now = turns(self.lab.file("l"));
             let new = now.iter().find(|turn| !before.contains(turn));
             let ended = child.try_wait().expect("our child");
-            assert!(new.is_some() || ended.is_none(), "{ended:?} {command:?}");
+            assert!(
+                new.is_some() || ended.is_none(),
+                "{ended:?} {command:?} {:?} {:?}",
+                self.order(),
+                crate::lab::kernel::locks_on(self.lab.file("l"))
+            );
             token = new.map_or(0, |turn| turn.token);
             new.is_some()
         });

@@ -208,16 +208,6 @@ for end in socket.socketpair():
 }
 
 #[test]
-fn the_reading_end_of_a_pipe_that_somebody_locks_does_not_keep_its_writer_alive() {
-    departure(WHY, |lab| {
-        // Whoever waits for a lock must not hold the other end of his caller's pipe.
-        lab.sh("mkfifo f; exec 8<>f; flock 8; cat f 8>&- & exec 9>f; exec 8<f 7<f; flock --fair -n 7; echo $?
-                exec 7<&- 8<&- 9>&-; wait; echo over")
-            .expect_out("0\nover\n");
-    });
-}
-
-#[test]
 fn two_files_have_two_queues() {
     departure(WHY, |lab| {
         let holder = lab.hold(&["--fair"], "l");

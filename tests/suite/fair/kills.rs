@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use super::crowd::Crowd;
 use super::{WHY, last_turn, nothing_is_left, queue_is, queuing, queuing_by};
 use crate::lab::dice::{Dice, size_and_seed};
-use crate::lab::kernel::{busy, children_of, locks_on, parent_of, runs, status_field, turns};
+use crate::lab::kernel::{busy, children_of, is_token, locks_on, parent_of, status_field, turns};
 use crate::lab::live::{End, Live, send};
 use crate::lab::{Lab, departure, wait_until};
 
@@ -81,16 +81,15 @@ fn a_place_survives_the_death_of_its_token() {
         for victim in &victims {
             assert!(send(crowd.token(*victim), libc::SIGKILL));
         }
+        // But for the head of the queue, who waits for the lock and not for a turn, and needs none to keep his place.
+        let replaced = victims.iter().filter(|victim| **victim != 0);
+        let dead: Vec<i32> = replaced.map(|victim| crowd.token(*victim)).collect();
         wait_until("each has another one, since the same time", || {
-            let dead = victims.iter().map(|victim| crowd.token(*victim));
             let now = turns(lab.file("l"));
-            dead.into_iter()
-                .all(|dead| !now.iter().any(|turn| turn.token == dead))
-                && since() == before
+            let gone = |dead: &i32| !now.iter().any(|turn| turn.token == *dead);
+            dead.iter().all(gone) && since() == before
         });
-        for victim in &victims {
-            assert!(!runs(crowd.token(*victim)));
-        }
+        assert!(!dead.iter().any(|dead| is_token(*dead)));
         holder.let_go();
         crowd.end_well(0..100);
         assert_eq!(crowd.order(), Vec::from_iter(0..100));
@@ -208,7 +207,8 @@ fn a_killed_waiter_leaves_neither_turn_nor_token() {
                     assert_eq!(waiter.end(), End::Killed(signal));
                 }
                 wait_until("nobody waits", || {
-                    locks_on(lab.file("l")).len() == 1 && !tokens.iter().any(|token| runs(*token))
+                    locks_on(lab.file("l")).len() == 1
+                        && !tokens.iter().any(|token| is_token(*token))
                 });
             }
         }
@@ -226,7 +226,7 @@ fn the_token_is_a_child_that_hears_nothing_and_does_nothing() {
         let token = last_turn(lab).token;
         assert_eq!(parent_of(token), waiter.pid());
         assert_eq!(children_of(waiter.pid()), [token]);
-        assert_eq!(status_field(token, "Name"), "lock-turn");
+        wait_until("it has its name", || is_token(token));
         let all = u64::MAX & !(1 << (libc::SIGKILL - 1)) & !(1 << (libc::SIGSTOP - 1));
         assert_eq!(status_field(token, "SigBlk"), format!("{all:016x}"));
         // What others send to the whole group, the token included, ends no wait that was not to end.
@@ -255,28 +255,69 @@ fn the_token_is_a_child_that_hears_nothing_and_does_nothing() {
 fn a_token_that_is_killed_again_and_again_is_replaced_each_time() {
     departure(WHY, |lab| {
         let holder = lab.hold(&["--fair"], "l");
-        let mut first = queuing(lab, ["--fair", "l", "sh", "-c", "echo first >>order"]);
-        let mut second = queuing(lab, ["--fair", "l", "sh", "-c", "echo second >>order"]);
+        let mut crowd = Crowd::new(lab);
+        crowd.join(3, &["--fair"]);
         let before = turns(lab.file("l"));
-        for round in 0..20 {
-            let victim = turns(lab.file("l"))[round % 2];
+        for _ in 0..20 {
+            let victim = turns(lab.file("l"))[1];
             assert!(send(victim.token, libc::SIGKILL));
             wait_until("there is another one", || {
                 let now = turns(lab.file("l"));
-                now.len() == 2 && now.iter().all(|turn| turn.token != victim.token)
+                now.len() == 3 && now[1].token != victim.token
             });
         }
         let after = turns(lab.file("l"));
-        let since = |turns: &[crate::lab::kernel::Turn]| [turns[0].since, turns[1].since];
-        assert_eq!(since(&before), since(&after));
+        assert_eq!(after[1].since, before[1].since);
         // No old one is left to be waited for.
-        assert_eq!(children_of(first.pid()), [after[0].token]);
-        assert_eq!(children_of(second.pid()), [after[1].token]);
+        assert_eq!(children_of(crowd.pid(1)), [after[1].token]);
+        assert_eq!((before[0], before[2]), (after[0], after[2]));
         holder.let_go();
-        assert_eq!(first.end(), End::Exited(0));
-        assert_eq!(second.end(), End::Exited(0));
-        let order = std::fs::read_to_string(lab.file("order")).expect("the order");
-        assert_eq!(order, "first\nsecond\n");
-        nothing_is_left(lab, &[]);
+        crowd.end_well(0..3);
+        assert_eq!(crowd.order(), [0, 1, 2]);
+        nothing_is_left(lab, &[after[1].token]);
+    });
+}
+
+#[test]
+fn whosever_token_is_killed_nobody_gets_busy() {
+    departure(WHY, |lab| {
+        for victim in 0..3 {
+            let _ = std::fs::remove_file(lab.file("order"));
+            let holder = lab.hold(&["--fair"], "l");
+            let mut crowd = Crowd::new(lab);
+            crowd.join(3, &["--fair"]);
+            assert!(send(crowd.token(victim), libc::SIGKILL));
+            wait_until("it is dead", || !is_token(crowd.token(victim)));
+            crowd.join(1, &["--fair"]);
+            let worked = || -> u64 { (0..4).map(|number| busy(crowd.pid(number))).sum() };
+            let before = worked();
+            // Somebody else's timeout is the clock.
+            lab.run(["-w0.5", "l", "true"]).expect_code(1);
+            let worked = worked() - before;
+            assert!(worked < 100_000_000, "{victim}: {worked} ns");
+            holder.let_go();
+            crowd.end_well(0..4);
+            assert_eq!(crowd.order(), [0, 1, 2, 3], "{victim}");
+            nothing_is_left(lab, &crowd.tokens());
+        }
+    });
+}
+
+#[test]
+fn a_writer_whose_token_is_killed_is_not_passed_by_readers() {
+    departure(WHY, |lab| {
+        let reader = lab.hold(&["--fair", "-s"], "l");
+        let mut writer = queuing(lab, ["--fair", "l", "echo", "wrote"]);
+        let token = last_turn(lab).token;
+        assert!(send(token, libc::SIGKILL));
+        wait_until("it is dead", || !is_token(token));
+        lab.run(["--fair", "-ns", "l", "true"]).expect_code(1);
+        let mut late = queuing(lab, ["--fair", "-s", "l", "echo", "read"]);
+        reader.let_go();
+        writer.hears("wrote");
+        late.hears("read");
+        assert_eq!(writer.end(), End::Exited(0));
+        assert_eq!(late.end(), End::Exited(0));
+        nothing_is_left(lab, &[token]);
     });
 }

@@ -107,12 +107,14 @@ fn a_missing_command_makes_no_file() {
 #[test]
 fn what_is_no_descriptor_is_said_to_be_bad() {
     departure(WHY, |lab| {
-        lab.run(["--fair", "8"])
-            .expect_code(65)
-            .expect_err("flock: 8: Bad file descriptor\n");
-        lab.sh("flock --fair 0 <&-")
-            .expect_code(65)
-            .expect_err("flock: 0: Bad file descriptor\n");
+        for call in [
+            "flock --fair 8",
+            "flock --fair --fd 8 true",
+            "flock --fair 0 <&-",
+        ] {
+            let said = lab.sh(format!("{call}; exit $?")).expect_code(65);
+            assert!(said.err().ends_with(": Bad file descriptor\n"), "{said:?}");
+        }
         refused(lab.run(["--fair", "8x"]), &["8x"]);
         assert!(lab.names().is_empty());
     });

@@ -33,7 +33,7 @@ fn stranger(lab: &Lab, script: &str) -> Option<Command> {
 #[test]
 fn users_who_may_do_nothing_to_each_other_queue_together() {
     departure(WHY, |lab| {
-        assert!(lab.offers("--fair"));
+        lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
         let by_path = |name: &str| format!("exec flock --fair l sh -c 'echo {name} >>order'");
         let by_descriptor = |name: &str| format!("exec 8<l; flock --fair 8; echo {name} >>order");
         let holder = lab.hold(&["--fair"], "l");
@@ -66,7 +66,7 @@ fn users_who_may_do_nothing_to_each_other_queue_together() {
 #[test]
 fn a_stopped_process_of_another_users_is_passed_too() {
     departure(WHY, |lab| {
-        assert!(lab.offers("--fair"));
+        lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
         let holder = lab.hold(&["--fair"], "l");
         let Some(sleeper) = stranger(lab, "exec flock --fair l sh -c 'echo sleeper >>order'")
         else {
@@ -100,7 +100,7 @@ fn apart(lab: &Lab, how: &str, words: &[&str]) -> Command {
 #[test]
 fn those_who_do_not_see_each_others_processes_are_served_all_the_same() {
     departure(WHY, |lab| {
-        assert!(lab.offers("--fair"));
+        lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
         std::fs::write(lab.file("counter"), "0\n").expect("a counter");
         let step = "mkdir alone || echo two at once; read n <counter; echo $((n + 1)) >counter; rmdir alone";
         for how in ["-rpf", "-rpf --mount-proc"] {
@@ -131,7 +131,7 @@ fn those_who_do_not_see_each_others_processes_are_served_all_the_same() {
 #[test]
 fn within_a_namespace_of_processes_the_order_is_kept() {
     departure(WHY, |lab| {
-        assert!(lab.offers("--fair"));
+        lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
         if !may_unshare(lab, "-rpf --mount-proc") {
             return;
         }
@@ -154,7 +154,7 @@ fn within_a_namespace_of_processes_the_order_is_kept() {
 #[test]
 fn without_proc_it_works_or_does_without_turns() {
     departure(WHY, |lab| {
-        assert!(lab.offers("--fair"));
+        lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
         let hidden = "mount -t tmpfs none /proc || exit 99; ";
         let within = |script: &str| {
             let script = format!("{hidden}{script}");
@@ -193,7 +193,7 @@ fn without_proc_it_works_or_does_without_turns() {
 #[test]
 fn a_crowd_in_a_user_namespace_is_like_any() {
     departure(WHY, |lab| {
-        assert!(lab.offers("--fair"));
+        lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
         if !may_unshare(lab, "-r") {
             return;
         }

@@ -4,7 +4,7 @@ use std::ffi::c_int;
 
 use super::{WHY, last_turn, nothing_is_left, queue_is, queuing, queuing_by};
 use crate::lab::inherit::{Inherit, signal_set};
-use crate::lab::kernel::{runs, turns};
+use crate::lab::kernel::{is_token, stopped, turns};
 use crate::lab::live::{End, send};
 use crate::lab::{departure, wait_until};
 
@@ -74,6 +74,7 @@ fn a_caller_that_ignores_sigchld_loses_neither_status_nor_place() {
     departure(WHY, |lab| {
         for signals in [&[libc::SIGCHLD][..], &[]] {
             let holder = lab.hold(&["--fair"], "l");
+            let mut first = queuing(lab, ["--fair", "l", "echo", "first"]);
             let mut waiter = lab.flock(["--fair", "l", "sh", "-c", "exit 7"]);
             waiter.ignoring(signals.iter().copied());
             let mut waiter = queuing_by(lab, waiter);
@@ -82,9 +83,10 @@ fn a_caller_that_ignores_sigchld_loses_neither_status_nor_place() {
             assert!(send(token, libc::SIGKILL));
             wait_until("there is another token", || {
                 let now = turns(lab.file("l"));
-                now.len() == 1 && now[0].token != token
+                now.len() == 2 && now[1].token != token
             });
             holder.let_go();
+            first.hears("first");
             assert_eq!(waiter.end(), End::Exited(7));
             nothing_is_left(lab, &[token]);
         }
@@ -126,8 +128,9 @@ fn a_token_that_dies_while_its_waiter_is_stopped_is_replaced_when_it_goes_on() {
         waiter.signal(libc::SIGSTOP);
         waiter.stops();
         assert!(send(turn.token, libc::SIGKILL));
-        queue_is(lab, 0);
+        wait_until("it is dead", || !is_token(turn.token));
         waiter.signal(libc::SIGCONT);
+        wait_until("it goes on", || !stopped(waiter.pid()));
         queue_is(lab, 1);
         assert_eq!(last_turn(lab).since, turn.since);
         let mut behind = queuing(lab, ["--fair", "l", "sh", "-c", "echo second >>order"]);
@@ -151,7 +154,7 @@ fn an_alarm_of_the_callers_ends_the_wait_and_leaves_nothing() {
             let token = last_turn(lab).token;
             assert_eq!(timed.end(), End::Killed(libc::SIGALRM), "{patience}");
             queue_is(lab, 0);
-            wait_until("the token goes too", || !runs(token));
+            wait_until("the token goes too", || !is_token(token));
         }
         holder.let_go();
         nothing_is_left(lab, &[]);

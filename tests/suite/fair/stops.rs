@@ -190,6 +190,34 @@ fn a_token_that_stays_stopped_hinders_nobody_for_ever() {
 }
 
 #[test]
+fn a_stopped_one_whose_token_has_died_is_passed_and_served_when_it_goes_on() {
+    departure(WHY, |lab| {
+        for still in [0, 1] {
+            for ignored in [&[][..], &[libc::SIGCHLD]] {
+                let _ = std::fs::remove_file(lab.file("order"));
+                let holder = lab.hold(&["--fair"], "l");
+                let mut crowd = Crowd::new(lab);
+                for number in 0..3 {
+                    match number == still {
+                        true => crowd.joins_ignoring(ignored),
+                        false => crowd.joins(&["--fair"]),
+                    }
+                }
+                stop(crowd.pid(still), libc::SIGSTOP);
+                assert!(send(crowd.token(still), libc::SIGKILL));
+                holder.let_go();
+                let others = crowd.without(&[still]);
+                crowd.end_well(others.clone());
+                go_on(crowd.pid(still));
+                crowd.end_well([still]);
+                assert_eq!(crowd.order(), [&others[..], &[still]].concat());
+                nothing_is_left(lab, &crowd.tokens());
+            }
+        }
+    });
+}
+
+#[test]
 fn a_stopped_waiter_whose_time_is_up_gives_up_when_it_goes_on() {
     departure(WHY, |lab| {
         let holder = lab.hold(&["--fair"], "l");

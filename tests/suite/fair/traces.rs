@@ -4,7 +4,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::{WHY, last_turn, nothing_is_left, queue_is, queuing, queuing_by};
 use crate::lab::inherit::Inherit;
-use crate::lab::kernel::{busy, naps, runs, turns, waiters};
+use crate::lab::kernel::{busy, is_token, naps, turns, waiters};
 use crate::lab::live::End;
 use crate::lab::{Lab, departure, wait_until};
 
@@ -107,7 +107,7 @@ fn a_script_that_waited_has_no_child_afterwards_and_waits_for_nobody() {
         holder.let_go();
         // There is nothing to be read, not even a line.
         shell.hears("1:");
-        assert!(!runs(token));
+        assert!(!is_token(token));
         shell.hears("waited");
         assert_eq!(shell.end(), End::Exited(0));
         nothing_is_left(lab, &[token]);

@@ -7,7 +7,7 @@ use fdlock::lock::Mode;
 use fdlock::lock::mark::{Mark, Moment};
 
 /// One line of /proc/locks.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Lock {
     /// Whether this is a request that waits (a `->` line).
     pub waits: bool,
@@ -22,12 +22,27 @@ pub struct Lock {
 }
 
 /// The locks and the waiting requests on a file; none when there is no such file.
+///
+/// The kernel gives the table away a page at a time, and what changes between two pages makes it leave out a line of the
+/// next one, or tell one twice. So what counts is what two looks agree on.
 pub fn locks_on(file: impl AsRef<Path>) -> Vec<Lock> {
     let Ok(file) = std::fs::metadata(file) else {
         return Vec::new();
     };
+    let mut before = look(file.ino());
+    for _ in 0..20 {
+        let now = look(file.ino());
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    before
+}
+
+fn look(inode: u64) -> Vec<Lock> {
     let table = std::fs::read_to_string("/proc/locks").expect("/proc/locks");
-    let inode = file.ino().to_string();
+    let inode = inode.to_string();
     table
         .lines()
         .filter_map(|line| {
@@ -142,6 +157,14 @@ pub fn runs(pid: i32) -> bool {
     let state = status_field(pid, "State");
     !state.is_empty() && !state.starts_with('Z')
 }
+
+/// Whether the process is a token, and not one that has got its number since.
+pub fn is_token(pid: i32) -> bool {
+    runs(pid) && status_field(pid, "Name") == TOKEN
+}
+
+/// The name of every token.
+const TOKEN: &str = "lock-turn";
 
 /// How often the process went to sleep and was woken, which grows for one that polls.
 pub fn naps(pid: i32) -> String {
