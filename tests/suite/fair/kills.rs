@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use super::crowd::Crowd;
 use super::{WHY, last_turn, nothing_is_left, queue_is, queuing, queuing_by};
 use crate::lab::dice::{Dice, size_and_seed};
+use crate::lab::inherit::signal_set;
 use crate::lab::kernel::{busy, children_of, is_token, locks_on, parent_of, status_field, turns};
 use crate::lab::live::{End, Live, send};
 use crate::lab::{Lab, departure, wait_until};
@@ -227,7 +228,7 @@ fn the_token_is_a_child_that_hears_nothing_and_does_nothing() {
         assert_eq!(parent_of(token), waiter.pid());
         assert_eq!(children_of(waiter.pid()), [token]);
         wait_until("it has its name", || is_token(token));
-        let all = u64::MAX & !(1 << (libc::SIGKILL - 1)) & !(1 << (libc::SIGSTOP - 1));
+        let all = !signal_set([libc::SIGKILL, libc::SIGSTOP]);
         assert_eq!(status_field(token, "SigBlk"), format!("{all:016x}"));
         // What others send to the whole group, the token included, ends no wait that was not to end.
         for signal in [
