@@ -5,7 +5,7 @@
 
 mod again;
 mod alone;
-mod crowd;
+pub mod crowd;
 mod deadline;
 mod files;
 mod kills;
@@ -33,7 +33,7 @@ fn queuing<const N: usize>(lab: &Lab, words: [&str; N]) -> Live {
 
 /// The same for any command.
 #[track_caller]
-fn queuing_by(lab: &Lab, command: std::process::Command) -> Live {
+pub fn queuing_by(lab: &Lab, command: std::process::Command) -> Live {
     let before = turns(lab.file("l")).len();
     let mut waiter = lab.start(command);
     waiter.lives_until("its turn shows", || turns(lab.file("l")).len() > before);
@@ -42,26 +42,26 @@ fn queuing_by(lab: &Lab, command: std::process::Command) -> Live {
 
 /// Starts a `flock` with these options that says `held` when it has the lock, and keeps it until told [`Live::let_go`].
 #[track_caller]
-fn holder_to_be(lab: &Lab, options: &[&str]) -> Live {
+pub fn holder_to_be(lab: &Lab, options: &[&str]) -> Live {
     let script = ["l", "sh", "-c", "echo held; read x; exit 0"];
     queuing_by(lab, lab.flock(options.iter().chain(&script)))
 }
 
 /// Waits until so many wait for their turn at `l`.
 #[track_caller]
-fn queue_is(lab: &Lab, count: usize) {
+pub fn queue_is(lab: &Lab, count: usize) {
     wait_until("so many queue", || turns(lab.file("l")).len() == count);
 }
 
 /// Whose turn is the last of all at `l`.
 #[track_caller]
-fn last_turn(lab: &Lab) -> Turn {
+pub fn last_turn(lab: &Lab) -> Turn {
     *turns(lab.file("l")).last().expect("somebody queues")
 }
 
 /// Asserts that of those who wanted the lock on `l` nothing is left: no lock, no turn, and none of these tokens.
 #[track_caller]
-fn nothing_is_left(lab: &Lab, tokens: &[i32]) {
+pub fn nothing_is_left(lab: &Lab, tokens: &[i32]) {
     wait_until("nothing is left", || {
         locks_on(lab.file("l")).is_empty() && !tokens.iter().any(|token| is_token(*token))
     });

@@ -61,14 +61,24 @@ impl<'l> Crowd<'l> {
     /// The next one comes, by a line of shell where `NOTE` notes the number.
     #[track_caller]
     pub fn joins_by_shell(&mut self, line: &str) {
-        let note = format!("echo {} >>order", self.members.len());
         let mut shell = self.lab.command("sh");
-        shell.args(["-c", &line.replace("NOTE", &note)]);
+        shell.arg("-c").arg(self.noted(line));
         self.joins_by(shell);
     }
 
+    /// The next one comes, by a line of a bash that has the builtin.
     #[track_caller]
-    fn joins_by(&mut self, mut command: Command) {
+    pub fn joins_by_builtin(&mut self, line: &str) {
+        self.joins_by(self.lab.with_builtin(self.noted(line)));
+    }
+
+    fn noted(&self, line: &str) -> String {
+        line.replace("NOTE", &format!("echo {} >>order", self.members.len()))
+    }
+
+    /// The next one comes, by any command.
+    #[track_caller]
+    pub fn joins_by(&mut self, mut command: Command) {
         let complaints = OpenOptions::new()
             .append(true)
             .create(true)
