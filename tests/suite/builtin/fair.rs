@@ -31,6 +31,23 @@ fn waiting(lab: &Lab, before: &str, wait: &str, after: &str) -> Live {
     waiter
 }
 
+/// The same, and it notes its name in `order` while it has the lock.
+#[track_caller]
+fn noting(lab: &Lab, before: &str, wait: &str, name: &str) -> Live {
+    let note = format!("echo {name} >>order");
+    let before = format!("{before}\ngot() {{ echo got; {note}; }}");
+    let after = if wait.ends_with('8') { &note } else { "" };
+    waiting(lab, &before, wait, after)
+}
+
+/// Asserts in which order they had the lock.
+#[track_caller]
+fn order_was(lab: &Lab, names: &[&str]) {
+    let order = std::fs::read_to_string(lab.file("order")).expect("the order");
+    assert_eq!(order.lines().collect::<Vec<_>>(), names);
+    std::fs::remove_file(lab.file("order")).expect("the order");
+}
+
 /// The end of a wait that has got the lock.
 #[track_caller]
 fn gets_it(waiter: &mut Live) {
@@ -175,8 +192,8 @@ fn a_shell_that_was_stopped_and_continued_keeps_its_place() {
     in_every_bash(|lab| {
         for wait in WAITS {
             let holder = lab.hold(&["--fair"], "l");
-            let mut first = waiting(lab, "", wait, "echo first >>order");
-            let mut second = waiting(lab, "", wait, "echo second >>order");
+            let mut first = noting(lab, "", wait, "first");
+            let mut second = noting(lab, "", wait, "second");
             for shell in [&first, &second] {
                 shell.signal(libc::SIGSTOP);
                 shell.stops();
@@ -188,6 +205,7 @@ fn a_shell_that_was_stopped_and_continued_keeps_its_place() {
             holder.let_go();
             gets_it(&mut first);
             gets_it(&mut second);
+            order_was(lab, &["first", "second"]);
             nothing_is_left(lab, &[]);
         }
     });

@@ -1,6 +1,6 @@
 //! Traps that run while the shell waits for its turn.
 
-use super::{WAITS, gets_it, waiting};
+use super::{WAITS, gets_it, noting, order_was, waiting};
 use crate::fair::{holder_to_be, last_turn, nothing_is_left, queue_is};
 use crate::lab::builtin::in_every_bash;
 use crate::lab::kernel::{busy, is_token, status_field, turns};
@@ -13,9 +13,9 @@ fn a_trap_runs_while_a_turn_is_waited_for_and_costs_no_place() {
         for wait in WAITS {
             let holder = lab.hold(&["--fair"], "l");
             let trap = "trap 'echo trapped' USR1";
-            let mut first = waiting(lab, trap, wait, "echo first >>order");
-            let mut second = waiting(lab, trap, wait, "echo second >>order");
-            let mut third = waiting(lab, trap, wait, "echo third >>order");
+            let mut first = noting(lab, trap, wait, "first");
+            let mut second = noting(lab, trap, wait, "second");
+            let mut third = noting(lab, trap, wait, "third");
             let since = || -> Vec<_> {
                 let turns = turns(lab.file("l"));
                 turns.iter().map(|turn| turn.since).collect()
@@ -36,9 +36,7 @@ fn a_trap_runs_while_a_turn_is_waited_for_and_costs_no_place() {
             for shell in [&mut first, &mut second, &mut third] {
                 gets_it(shell);
             }
-            let order = std::fs::read_to_string(lab.file("order")).expect("the order");
-            assert_eq!(order, "first\nsecond\nthird\n", "{wait}");
-            std::fs::remove_file(lab.file("order")).expect("the order");
+            order_was(lab, &["first", "second", "third"]);
             nothing_is_left(lab, &[]);
         }
     });
@@ -49,12 +47,12 @@ fn a_place_is_kept_through_a_trap_that_ends_before_the_lock_is_free() {
     in_every_bash(|lab| {
         let holder = lab.hold(&["--fair"], "l");
         let trap = "trap 'echo in; read x; echo out' USR1";
-        let mut first = waiting(lab, trap, "flock --fair 8", "echo first >>order");
-        let mut second = waiting(lab, "", "flock --fair 8", "echo second >>order");
+        let mut first = noting(lab, trap, "flock --fair 8", "first");
+        let mut second = noting(lab, "", "flock --fair 8", "second");
         let since = turns(lab.file("l"))[0].since;
         first.signal(libc::SIGUSR1);
         first.hears("in");
-        let mut third = waiting(lab, "", "flock --fair 8", "echo third >>order");
+        let mut third = noting(lab, "", "flock --fair 8", "third");
         first.say("");
         first.hears("out");
         wait_until("it waits again", || {
@@ -66,9 +64,7 @@ fn a_place_is_kept_through_a_trap_that_ends_before_the_lock_is_free() {
         for shell in [&mut first, &mut second, &mut third] {
             gets_it(shell);
         }
-        let order = std::fs::read_to_string(lab.file("order")).expect("the order");
-        assert_eq!(order, "first\nsecond\nthird\n");
-        std::fs::remove_file(lab.file("order")).expect("the order");
+        order_was(lab, &["first", "second", "third"]);
         nothing_is_left(lab, &[]);
     });
 }
