@@ -93,12 +93,23 @@ pub fn turns(file: impl AsRef<Path>) -> Vec<Turn> {
         .collect()
 }
 
-/// The processes that have taken the slots of the file which are taken, the first one first.
-pub fn slots(file: impl AsRef<Path>) -> Vec<i32> {
+/// A slot that is taken (`--slots`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub since: Moment,
+    /// The process that took it. Others may have it since.
+    pub taker: i32,
+}
+
+/// The slots of the file that are taken, in the order in which they were.
+pub fn slots(file: impl AsRef<Path>) -> Vec<Slot> {
     let marks = marks_on(file).into_iter();
     marks
         .filter_map(|mark| match mark {
-            Mark::Slot { pid, .. } => Some(pid.as_raw_nonzero().get()),
+            Mark::Slot { since, pid } => Some(Slot {
+                since,
+                taker: pid.as_raw_nonzero().get(),
+            }),
             Mark::Turn { .. } => None,
         })
         .collect()
