@@ -48,7 +48,8 @@ impl Turn {
         since: Moment,
         mode: Mode,
     ) -> Result<Option<Self>, Failure> {
-        let Some((file, operation)) = reopen(fd).map_err(|errno| Failure::Turn(errno.into()))? else {
+        let Some((file, operation)) = reopen(fd).map_err(|errno| Failure::Turn(errno.into()))?
+        else {
             return Ok(None);
         };
         let token = Token::new().map_err(Failure::Turn)?;
@@ -134,6 +135,9 @@ fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, Errno> {
     }
 }
 
+/// One reason.
+pub(super) const FOREIGN: &str = "another program has locked the whole file with fcntl(2)";
+
 /// Why there can be no queue for this file, if there is a reason that a user may want to know.
 pub fn obstacle(fd: BorrowedFd<'_>) -> Option<&'static str> {
     if let Some(obstacle) = obstacle_of(fd) {
@@ -142,7 +146,7 @@ pub fn obstacle(fd: BorrowedFd<'_>) -> Option<&'static str> {
     match ofd::conflict(fd, *TURNS.start(), *TURNS.end()) {
         Ok(None) => {}
         Ok(Some((byte, 1))) if Mark::of(byte).is_some() => {}
-        _ => return Some("another program has locked the whole file with fcntl(2)"),
+        _ => return Some(FOREIGN),
     }
     match reopen(fd) {
         Ok(None) => Some("the file may not be opened anew by way of /proc"),
@@ -151,7 +155,7 @@ pub fn obstacle(fd: BorrowedFd<'_>) -> Option<&'static str> {
 }
 
 /// The same as far as it has to do with what file it is.
-fn obstacle_of(fd: BorrowedFd<'_>) -> Option<&'static str> {
+pub(super) fn obstacle_of(fd: BorrowedFd<'_>) -> Option<&'static str> {
     // On others flock(2) becomes a lock of fcntl(2) over the whole file, with which a mark would be in conflict.
     if Locality::of(fd) != Locality::Local {
         return Some("the file system is not known to be this machine's alone");
@@ -188,7 +192,7 @@ pub(super) fn is_there(fd: BorrowedFd<'_>, byte: i64) -> bool {
 
 /// The nearest turn before this byte. The kernel tells of any, not of the nearest, so the range is halved.
 fn nearest(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
-    earlier(byte).into_iter().find_map(|range| {
+    earlier(byte).find_map(|range| {
         let (mut low, mut high) = range.into_inner();
         let mut best = Some(any(fd, &(low..=high))?);
         while low <= high {
@@ -207,15 +211,15 @@ fn nearest(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
 
 /// The bytes of turns that came before that of this byte, the nearer ones first. Moments come round, so half of the circle
 /// is before any of them, and the other half behind it.
-fn earlier(byte: i64) -> [RangeInclusive<i64>; 2] {
-    const NONE: RangeInclusive<i64> = 1..=0;
+fn earlier(byte: i64) -> impl Iterator<Item = RangeInclusive<i64>> {
     const HALF: i64 = 1 << 61;
     let (first, last) = TURNS.into_inner();
-    if byte - first >= HALF {
-        [byte - HALF..=byte - 1, NONE]
+    let ranges = if byte - first >= HALF {
+        [Some(byte - HALF..=byte - 1), None]
     } else {
-        [first..=byte - 1, byte + HALF..=last]
-    }
+        [Some(first..=byte - 1), Some(byte + HALF..=last)]
+    };
+    ranges.into_iter().flatten()
 }
 
 /// A turn in this range, if there is one. What else may be locked there is none.
@@ -261,12 +265,18 @@ mod tests {
     #[test]
     fn half_of_the_circle_is_earlier() {
         let (first, last) = TURNS.into_inner();
-        let is_earlier =
-            |byte, than| earlier(than).iter().any(|range| range.contains(&byte));
+        let is_earlier = |byte, than| earlier(than).any(|range| range.contains(&byte));
         let quarter = 1_i64 << 60;
-        for byte in [first, first + quarter, first + 2 * quarter, first + 3 * quarter, last] {
+        for byte in [
+            first,
+            first + quarter,
+            first + 2 * quarter,
+            first + 3 * quarter,
+            last,
+        ] {
             assert!(!is_earlier(byte, byte));
-            let ahead = |distance: i64| first + ((byte - first) - distance).rem_euclid(last - first) ;
+            let ahead =
+                |distance: i64| first + ((byte - first) - distance).rem_euclid(last - first);
             assert!(is_earlier(ahead(quarter), byte), "{byte:#x}");
             assert!(!is_earlier(ahead(3 * quarter), byte), "{byte:#x}");
         }
@@ -276,17 +286,32 @@ mod tests {
     fn the_nearest_is_found_among_many() {
         let file = tempfile::tempfile().expect("a scratch file");
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let other = std::fs::File::options().read(true).open(path).expect("open");
+        let other = std::fs::File::options()
+            .read(true)
+            .open(path)
+            .expect("open");
         let first = *TURNS.start();
-        let taken = [first + 1, first + 2, first + (1 << 40), first + (1 << 50), i64::MAX - 1];
+        let taken = [
+            first + 1,
+            first + 2,
+            first + (1 << 40),
+            first + (1 << 50),
+            i64::MAX - 1,
+        ];
         for byte in taken {
             ofd::set(other.as_fd(), Operation::Read, byte, 1, false).expect("free");
         }
         assert_eq!(nearest(file.as_fd(), first + 1), Some(i64::MAX - 1));
         assert_eq!(nearest(file.as_fd(), first + 2), Some(first + 1));
         assert_eq!(nearest(file.as_fd(), first + 3), Some(first + 2));
-        assert_eq!(nearest(file.as_fd(), first + (1 << 50)), Some(first + (1 << 40)));
-        assert_eq!(nearest(file.as_fd(), first + (1 << 60)), Some(first + (1 << 50)));
+        assert_eq!(
+            nearest(file.as_fd(), first + (1 << 50)),
+            Some(first + (1 << 40))
+        );
+        assert_eq!(
+            nearest(file.as_fd(), first + (1 << 60)),
+            Some(first + (1 << 50))
+        );
         assert!(somebody_queues(file.as_fd()) && is_there(file.as_fd(), first + 2));
         assert!(!is_there(file.as_fd(), first + 3));
     }
