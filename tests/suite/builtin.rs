@@ -3,6 +3,7 @@
 //! The compliance suite's own cases run through the builtin too, with `FLOCK_THROUGH_BUILTIN=1`; here is what the
 //! program has nothing of.
 
+mod fair;
 mod function;
 mod handing_over;
 mod scripts;

@@ -12,6 +12,7 @@ mod blog;
 mod builtin;
 mod documents;
 mod ending;
+mod fair;
 mod fcntl;
 mod finding;
 mod fuzzing;

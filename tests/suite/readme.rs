@@ -227,11 +227,19 @@ fn three_downloads_run_at_a_time() {
         let mut shell = lab.command("sh");
         shell.args(["-c", &loop_]);
         let mut shell = lab.start(shell);
-        let began = || std::fs::read_to_string(lab.file("log")).unwrap_or_default().lines().count();
+        let began = || {
+            std::fs::read_to_string(lab.file("log"))
+                .unwrap_or_default()
+                .lines()
+                .count()
+        };
         wait_until("three are in", || began() == 3);
         wait_until("two queue", || turns(lab.file("downloads.lock")).len() == 2);
         assert_eq!(began(), 3);
-        let out = std::fs::File::options().read(true).write(true).open(lab.file("out"));
+        let out = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(lab.file("out"));
         std::io::Write::write_all(&mut out.expect("a pipe"), b"\n\n\n\n\n").expect("room");
         assert_eq!(shell.end(), End::Exited(0));
         assert_eq!(began(), 5);

@@ -3,6 +3,8 @@
 //!
 //! `FDLOCK_STORM` multiplies the size (1: some seconds), `FDLOCK_STORM_SEED` throws the dice of a storm again.
 
+mod fair;
+
 use std::fs::{self, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
@@ -11,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::lab::dice::{Dice, size_and_seed};
-use crate::lab::kernel::locks_on;
+use crate::lab::kernel::{children_of, locks_on};
 use crate::lab::live::{over, ready, send};
 use crate::lab::{Lab, departure};
 
@@ -103,9 +105,16 @@ impl<'l> Storm<'l> {
     }
 
     /// Steps by `flock FILE COMMAND`, where now and then the `flock` is killed.
-    fn step_by_command(&self, mut dice: Dice, step: &str) {
+    fn step_by_command(&self, dice: Dice, step: &str) {
+        self.step_by(dice, "flock", &[], step);
+    }
+
+    /// The same by any `flock`, with options.
+    fn step_by(&self, mut dice: Dice, flock: &str, options: &[&str], step: &str) {
         for _ in 0..30 * self.size {
-            let mut child = self.spawn_flock(&["lock", "sh", "-c", step]);
+            let mut command = self.lab.command(flock);
+            command.args(options).args(["lock", "sh", "-c", step]);
+            let mut child = self.spawn(command);
             if dice.below(3) == 0 {
                 dice.dawdle();
                 let _ = child.kill();
@@ -135,9 +144,10 @@ impl<'l> Storm<'l> {
     }
 
     /// Reads under a shared lock, and is killed with its command now and then.
-    fn read(&self, mut dice: Dice) {
+    fn read(&self, mut dice: Dice, options: &[&str]) {
         for _ in 0..30 * self.size {
-            let mut child = self.spawn_flock(&["-s", "lock", "sh", "-c", LOOK]);
+            let words = [options, &["-s", "lock", "sh", "-c", LOOK]].concat();
+            let mut child = self.spawn_flock(&words);
             if dice.below(4) == 0 {
                 dice.dawdle();
                 send(-(child.id() as i32), libc::SIGKILL);
@@ -167,11 +177,12 @@ impl<'l> Storm<'l> {
     }
 
     /// One step that gives up soon when it does not get the lock, and whether it was made.
-    fn step_or_give_up(&self, dice: &mut Dice) -> bool {
+    fn step_or_give_up(&self, dice: &mut Dice, options: &[&str]) -> bool {
         let patience = ["-n", "-w0", "-w0.000001", "-w0.002"][dice.below(4) as usize];
         let given_up = 40 + dice.below(20) as i32;
         let status = format!("-E{given_up}");
         let words = [patience, &status, "lock", "sh", "-c", STEP];
+        let words = [options, &words].concat();
         let status = self.end(&mut self.spawn_flock(&words)).code();
         assert!(
             [Some(0), Some(given_up)].contains(&status),
@@ -197,7 +208,9 @@ impl<'l> Storm<'l> {
                 let _ = match deed {
                     0 => send(pid, libc::SIGKILL),
                     1 => send(pid, libc::SIGTERM),
-                    _ => children_of(pid).all(|keeper| send(keeper, libc::SIGKILL)),
+                    _ => children_of(pid)
+                        .into_iter()
+                        .all(|keeper| send(keeper, libc::SIGKILL)),
                 };
             }
             let status = self.end(&mut child);
@@ -250,16 +263,6 @@ impl<'l> Storm<'l> {
     }
 }
 
-/// The children of a process.
-fn children_of(pid: i32) -> impl Iterator<Item = i32> {
-    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let list = list.unwrap_or_default();
-    let pids = list
-        .split_whitespace()
-        .map(|pid| pid.parse().expect("a pid"));
-    pids.collect::<Vec<_>>().into_iter()
-}
-
 #[test]
 fn the_count_is_exact_through_a_storm_of_kills() {
     let lab = Lab::new();
@@ -267,7 +270,7 @@ fn the_count_is_exact_through_a_storm_of_kills() {
     std::thread::scope(|scope| {
         storm.many(scope, 1, 8, |storm, dice| storm.step_by_command(dice, STEP));
         storm.many(scope, 2, 4, |storm, dice| storm.step_by_descriptor(dice));
-        storm.many(scope, 3, 3, |storm, dice| storm.read(dice));
+        storm.many(scope, 3, 3, |storm, dice| storm.read(dice, &[]));
         storm.many(scope, 4, 3, |storm, dice| storm.hold(dice, 3));
     });
     let killed = storm.unsure.load(Ordering::Relaxed);
@@ -290,7 +293,7 @@ fn the_count_is_exact_while_the_lock_file_is_replaced() {
                 storm.many(scope, 1, 8, move |storm, dice| {
                     storm.step_by_command(dice, step)
                 });
-                storm.many(scope, 3, 2, |storm, dice| storm.read(dice));
+                storm.many(scope, 3, 2, |storm, dice| storm.read(dice, &[]));
                 storm.many(scope, 4, 2, |storm, dice| storm.hold(dice, 2));
             });
             storm.blows_over();
@@ -320,13 +323,13 @@ fn the_count_is_exact_when_many_give_up() {
     let holder = lab.hold(&[], "lock");
     let mut dice = Dice(storm.seed);
     for _ in 0..10 {
-        assert!(!storm.step_or_give_up(&mut dice), "the lock is held");
+        assert!(!storm.step_or_give_up(&mut dice, &[]), "the lock is held");
     }
     holder.let_go();
     std::thread::scope(|scope| {
         storm.many(scope, 5, 8, |storm, mut dice| {
             for _ in 0..40 * storm.size {
-                storm.step_or_give_up(&mut dice);
+                storm.step_or_give_up(&mut dice, &[]);
             }
         });
     });

@@ -102,9 +102,20 @@ fn slots_are_for_lock_files_and_are_counted_from_one() {
         assert!(refused(&line).contains("invalid number of slots"), "{line}");
     }
     for line in ["--slots 1 8", "--slots 1 --fd 8 job"] {
-        assert!(refused(line).contains("--slots is for lock files"), "{line}");
+        assert!(
+            refused(line).contains("--slots is for lock files"),
+            "{line}"
+        );
     }
-    for with in ["-s", "-u", "--also x", "--unlink", "--fcntl", "--start 1", "--length 1"] {
+    for with in [
+        "-s",
+        "-u",
+        "--also x",
+        "--unlink",
+        "--fcntl",
+        "--start 1",
+        "--length 1",
+    ] {
         let line = format!("{with} --slots 1 lock job");
         assert!(refused(&line).contains("--slots is"), "{line}");
     }

@@ -3,8 +3,11 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use fdlock::lock::Mode;
+use fdlock::lock::mark::{Mark, Moment};
+
 /// One line of /proc/locks.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 pub struct Lock {
     /// Whether this is a request that waits (a `->` line).
     pub waits: bool,
@@ -19,12 +22,27 @@ pub struct Lock {
 }
 
 /// The locks and the waiting requests on a file; none when there is no such file.
+///
+/// The kernel gives the table away a page at a time, and what changes between two pages makes it leave out a line of the
+/// next one, or tell one twice. So what counts is what two looks agree on.
 pub fn locks_on(file: impl AsRef<Path>) -> Vec<Lock> {
     let Ok(file) = std::fs::metadata(file) else {
         return Vec::new();
     };
+    let mut before = look(file.ino());
+    for _ in 0..20 {
+        let now = look(file.ino());
+        if now == before {
+            break;
+        }
+        before = now;
+    }
+    before
+}
+
+fn look(inode: u64) -> Vec<Lock> {
     let table = std::fs::read_to_string("/proc/locks").expect("/proc/locks");
-    let inode = file.ino().to_string();
+    let inode = inode.to_string();
     table
         .lines()
         .filter_map(|line| {
@@ -51,6 +69,73 @@ pub fn waiters(file: impl AsRef<Path>) -> usize {
     locks_on(file).iter().filter(|lock| lock.waits).count()
 }
 
+/// Somebody who waits for his turn (`--fair`, `--slots`), as the byte says that is locked for him.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    pub since: Moment,
+    pub mode: Mode,
+    /// The process that stands for him: the token, a child of his.
+    pub token: i32,
+}
+
+/// Who waits for his turn at the file, in the order in which they came.
+pub fn turns(file: impl AsRef<Path>) -> Vec<Turn> {
+    let marks = marks_on(file).into_iter();
+    marks
+        .filter_map(|mark| match mark {
+            Mark::Turn { since, mode, pid } => Some(Turn {
+                since,
+                mode,
+                token: pid.as_raw_nonzero().get(),
+            }),
+            Mark::Slot { .. } => None,
+        })
+        .collect()
+}
+
+/// The processes that have taken the slots of the file which are taken, the first one first.
+pub fn slots(file: impl AsRef<Path>) -> Vec<i32> {
+    let marks = marks_on(file).into_iter();
+    marks
+        .filter_map(|mark| match mark {
+            Mark::Slot { pid, .. } => Some(pid.as_raw_nonzero().get()),
+            Mark::Turn { .. } => None,
+        })
+        .collect()
+}
+
+/// The marks on a file, by their bytes: a byte of its own each.
+fn marks_on(file: impl AsRef<Path>) -> Vec<Mark> {
+    let bytes = locks_on(file).into_iter().filter_map(|lock| {
+        let marks = lock.kind == "OFDLCK" && !lock.waits && lock.range.0 == lock.range.1;
+        marks.then(|| lock.range.0.parse().ok()).flatten()
+    });
+    let mut bytes: Vec<i64> = bytes.collect();
+    bytes.sort_unstable();
+    bytes.into_iter().filter_map(Mark::of).collect()
+}
+
+/// The children of a process, those included that are only waited for.
+pub fn children_of(pid: i32) -> Vec<i32> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let list = list.unwrap_or_default();
+    list.split_whitespace()
+        .map(|pid| pid.parse().expect("a pid"))
+        .collect()
+}
+
+/// The parent of a process; 0 when the process is gone.
+pub fn parent_of(pid: i32) -> i32 {
+    status_field(pid, "PPid").parse().unwrap_or(0)
+}
+
+/// How long the process has had a processor, in nanoseconds.
+pub fn busy(pid: i32) -> u64 {
+    let told = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let first = told.split_whitespace().next();
+    first.map_or(0, |time| time.parse().expect("a number"))
+}
+
 /// A field of /proc/PID/status; empty when the process is gone.
 pub fn status_field(pid: i32, name: &str) -> String {
     std::fs::read_to_string(format!("/proc/{pid}/status"))
@@ -72,6 +157,14 @@ pub fn runs(pid: i32) -> bool {
     let state = status_field(pid, "State");
     !state.is_empty() && !state.starts_with('Z')
 }
+
+/// Whether the process is a token, and not one that has got its number since.
+pub fn is_token(pid: i32) -> bool {
+    runs(pid) && status_field(pid, "Name") == TOKEN
+}
+
+/// The name of every token.
+const TOKEN: &str = "lock-turn";
 
 /// How often the process went to sleep and was woken, which grows for one that polls.
 pub fn naps(pid: i32) -> String {

@@ -161,11 +161,29 @@ impl Live {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
         let told = super::patience::holds_within(self.patience, || {
             let news = process::waitid(id(), options).expect("our child");
-            let lives = !ready(&[self.over.as_fd()], Instant::now())[0];
-            assert!(lives, "it ended; heard: {:?}", self.ear);
+            assert!(!self.is_over(), "it ended; heard: {:?}", self.ear);
             news.is_some()
         });
         assert!(told, "it did not stop; heard: {:?}", self.ear);
+    }
+
+    /// Whether it has ended.
+    pub fn is_over(&self) -> bool {
+        ready(&[self.over.as_fd()], Instant::now())[0]
+    }
+
+    /// Waits until this holds, which is not to be expected any more when it has ended.
+    #[track_caller]
+    pub fn lives_until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
+        super::wait_until(what, || {
+            let over = self.is_over();
+            let held = holds();
+            if over && !held {
+                let said = self.until("\0").expect_err("no such thing is said");
+                panic!("it ended before this: {what}; {said}");
+            }
+            held
+        });
     }
 
     /// Kills this process alone, and listens on to those it leaves behind.

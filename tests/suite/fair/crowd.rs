@@ -1,0 +1,180 @@
+//! Many who want the lock on `l`: each has a number and notes it in `order` when it has the lock.
+
+use std::fs::OpenOptions;
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::lab::dice::Dice;
+use crate::lab::inherit::Inherit;
+use crate::lab::kernel::turns;
+use crate::lab::live::{over, ready, send};
+use crate::lab::{Lab, wait_until};
+
+/// They have no pipes, so that there may be hundreds; what they complain of is in `complaints`.
+pub struct Crowd<'l> {
+    lab: &'l Lab,
+    members: Vec<Member>,
+}
+
+struct Member {
+    child: Child,
+    token: i32,
+}
+
+/// How long one may take to end.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+impl<'l> Crowd<'l> {
+    pub fn new(lab: &'l Lab) -> Self {
+        Self {
+            lab,
+            members: Vec::new(),
+        }
+    }
+
+    /// The next one comes, by `flock OPTIONS l COMMAND`. On return its turn shows.
+    #[track_caller]
+    pub fn joins(&mut self, options: &[&str]) {
+        let note = format!("echo {} >>order", self.members.len());
+        let command = ["l", "sh", "-c", &note];
+        self.joins_by(self.lab.flock(options.iter().chain(&command)));
+    }
+
+    /// The same with signals that it ignores.
+    #[track_caller]
+    pub fn joins_ignoring(&mut self, signals: &[i32]) {
+        let note = format!("echo {} >>order", self.members.len());
+        let mut command = self.lab.flock(["--fair", "l", "sh", "-c", &note]);
+        command.ignoring(signals.iter().copied());
+        self.joins_by(command);
+    }
+
+    /// So many come in the same way.
+    #[track_caller]
+    pub fn join(&mut self, count: usize, options: &[&str]) {
+        for _ in 0..count {
+            self.joins(options);
+        }
+    }
+
+    /// The next one comes, by a line of shell where `NOTE` notes the number.
+    #[track_caller]
+    pub fn joins_by_shell(&mut self, line: &str) {
+        let mut shell = self.lab.command("sh");
+        shell.arg("-c").arg(self.noted(line));
+        self.joins_by(shell);
+    }
+
+    /// The next one comes, by a line of a bash that has the builtin.
+    #[track_caller]
+    pub fn joins_by_builtin(&mut self, line: &str) {
+        self.joins_by(self.lab.with_builtin(self.noted(line)));
+    }
+
+    fn noted(&self, line: &str) -> String {
+        line.replace("NOTE", &format!("echo {} >>order", self.members.len()))
+    }
+
+    /// The next one comes, by any command.
+    #[track_caller]
+    pub fn joins_by(&mut self, mut command: Command) {
+        let complaints = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.lab.file("complaints"));
+        command.stdout(Stdio::null());
+        command.stderr(complaints.expect("a file"));
+        let before = turns(self.lab.file("l"));
+        let mut child = command.spawn().expect("it starts");
+        let mut token = 0;
+        wait_until("its turn shows", || {
+            let now = turns(self.lab.file("l"));
+            let new = now.iter().find(|turn| !before.contains(turn));
+            let ended = child.try_wait().expect("our child");
+            assert!(
+                new.is_some() || ended.is_none(),
+                "{ended:?} {command:?} {:?} {:?}",
+                self.order(),
+                crate::lab::kernel::locks_on(self.lab.file("l"))
+            );
+            token = new.map_or(0, |turn| turn.token);
+            new.is_some()
+        });
+        self.members.push(Member { child, token });
+    }
+
+    /// The process that was started for a number: `flock` itself, or a shell.
+    pub fn pid(&self, number: usize) -> i32 {
+        self.members[number].child.id() as i32
+    }
+
+    /// The token that stood for a number when it came.
+    pub fn token(&self, number: usize) -> i32 {
+        self.members[number].token
+    }
+
+    /// All tokens that there were.
+    pub fn tokens(&self) -> Vec<i32> {
+        self.members.iter().map(|member| member.token).collect()
+    }
+
+    /// The end of one of them.
+    #[track_caller]
+    pub fn end(&mut self, number: usize) -> ExitStatus {
+        let child = &mut self.members[number].child;
+        if let Some(status) = child.try_wait().expect("our child") {
+            return status;
+        }
+        let deadline = Instant::now() + PATIENCE;
+        let ended = ready(&[over(child).as_fd()], deadline)[0];
+        assert!(ended, "{number} hangs: {:?}", turns(self.lab.file("l")));
+        child.wait().expect("our child")
+    }
+
+    /// Asserts that all these end well, and that nobody has complained.
+    #[track_caller]
+    pub fn end_well(&mut self, numbers: impl IntoIterator<Item = usize>) {
+        for number in numbers {
+            let status = self.end(number);
+            assert!(status.success(), "{number}: {status}");
+        }
+        let complaints = std::fs::read_to_string(self.lab.file("complaints"));
+        assert_eq!(complaints.expect("it was made"), "");
+    }
+
+    /// The numbers in the order in which they had the lock.
+    pub fn order(&self) -> Vec<usize> {
+        let order = std::fs::read_to_string(self.lab.file("order")).unwrap_or_default();
+        order
+            .lines()
+            .map(|line| line.parse().expect("a number"))
+            .collect()
+    }
+
+    /// So many numbers by chance, in any order.
+    pub fn some(&self, count: usize, dice: &mut Dice) -> Vec<usize> {
+        let mut all: Vec<usize> = (0..self.members.len()).collect();
+        (0..count)
+            .map(|_| all.swap_remove(dice.below(all.len() as u64) as usize))
+            .collect()
+    }
+
+    /// The numbers without these.
+    pub fn without(&self, these: &[usize]) -> Vec<usize> {
+        (0..self.members.len())
+            .filter(|number| !these.contains(number))
+            .collect()
+    }
+}
+
+impl Drop for Crowd<'_> {
+    fn drop(&mut self) {
+        for member in &mut self.members {
+            if member.child.try_wait().is_ok_and(|end| end.is_none()) {
+                send(-(member.child.id() as i32), libc::SIGKILL);
+                let _ = member.child.wait();
+            }
+        }
+    }
+}
