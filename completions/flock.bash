@@ -17,6 +17,8 @@ _flock_options() {
         '--start|OFFSET|first byte of the lock, default 0; implies --fcntl'
         '--length|BYTES|bytes to lock, default 0: all; implies --fcntl'
         '--fd|NUMBER|lock this descriptor, and run COMMAND under it'
+        '--fair||first come, first served, among all who say so'
+        '--slots|N|at most N at the same time, first come, first served'
         '--also|FILE|lock this file too, all or none; may be repeated'
         '--unlink||remove the lock file when nobody holds it any more'
         '--verbose||tell how long the lock took, and what is run'

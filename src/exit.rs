@@ -191,7 +191,9 @@ impl Table {
                 Some(Errno::NOLCK | Errno::NOMEM) => self.exhausted,
                 _ => self.lock_failed,
             },
-            lock::Error::Unsteady { .. } | lock::Error::Socket(_) => self.lock_failed,
+            lock::Error::Unsteady { .. } | lock::Error::Socket(_) | lock::Error::NoSlots { .. } => {
+                self.lock_failed
+            }
             lock::Error::File { .. } => self.not_created,
             // The page of `me-only`, the only one that takes names, has one status for all that bind(2) may say.
             lock::Error::Bind { .. } => self.conflict,

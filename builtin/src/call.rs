@@ -8,7 +8,7 @@ use fdlock::perform::Failure;
 use fdlock::perform::flock::{self, Begun, Story, who};
 use fdlock::program::Program;
 use fdlock::report::{Output, Report};
-use fdlock::request::flock::{Job, Lock, Request};
+use fdlock::request::flock::{Job, Lock, Order, Request};
 use fdlock::{cli, exit};
 
 use crate::elsewhere;
@@ -53,6 +53,8 @@ pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called
     };
     let job = match &request.job {
         None => None,
+        // A slot is waited for by its process's end, and a shell goes on when its function has ended.
+        Some(_) if matches!(request.order, Order::Slots(_)) => return Step::Elsewhere,
         Some(job) => match function_words(bash, list, job) {
             Some(words) => Some((job, words)),
             None => return Step::Elsewhere,

@@ -57,7 +57,8 @@ struct Draft {
     no_fork: bool,
     fcntl: Option<(i64, i64)>,
     descriptor: Option<RawFd>,
-    order: Order,
+    fair: bool,
+    slots: Option<u32>,
     also: Vec<OsString>,
     afterwards: Afterwards,
     verbosity: Verbosity,
@@ -205,11 +206,28 @@ static OPTIONS: &[Opt<Draft>] = &[
         short: "",
         long: &["fair"],
         length: Length::Full,
-        effect: Effect::Flag(|draft| draft.order = Order::Arrival),
+        effect: Effect::Flag(|draft| draft.fair = true),
         help: "first come, first served, among all who say so",
         manual: "Without it, who is served next is chance, and readers can keep a writer waiting for ever. A place in the \
                  queue outlasts signals, stopping and continuing. It does not bind those who lock the file without --fair, \
                  though the lock excludes them as ever. See FIRST COME, FIRST SERVED.",
+    },
+    Opt {
+        short: "",
+        long: &["slots"],
+        length: Length::Full,
+        effect: Effect::Value("N", |draft, word| {
+            let right = "slots are a number from 1 on: so many may run at the same time";
+            let slots = number::decimal(word)
+                .and_then(|number| u32::try_from(number).ok())
+                .filter(|slots| *slots > 0);
+            draft.slots =
+                Some(slots.ok_or_else(|| Usage::of_word("invalid number of slots", word, right))?);
+            Ok(())
+        }),
+        help: "at most N at the same time, first come, first served",
+        manual: "With FILE and COMMAND. A slot is freed when the last process that has it ends, whatever ended it. All who use \
+                 the file should say the same N; see SLOTS.",
     },
     Opt {
         short: "",
@@ -278,7 +296,8 @@ pub fn parse(words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
         no_fork: false,
         fcntl: None,
         descriptor: None,
-        order: Order::Kernel,
+        fair: false,
+        slots: None,
         also: Vec::new(),
         afterwards: Afterwards::Keep,
         verbosity: Verbosity::Quiet,
@@ -312,9 +331,20 @@ impl Draft {
             }
             Some((start, length)) => Kind::Ofd { start, length },
         };
-        if self.order == Order::Arrival && kind != Kind::Flock {
+        let order = match (self.slots, self.fair) {
+            (Some(slots), _) => Order::Slots(slots),
+            (None, true) => Order::Arrival,
+            (None, false) => Order::Kernel,
+        };
+        if order != Order::Kernel && kind != Kind::Flock {
+            let option = if self.fair { "--fair" } else { "--slots" };
+            return Err(Usage::new(format!(
+                "{option} is for locks of flock(2), and not with --fcntl, --start and --length"
+            )));
+        }
+        if self.slots.is_some() && self.mode != Mode::Exclusive {
             return Err(Usage::new(
-                "the --fair option is for locks of flock(2), and not with --fcntl, --start and --length",
+                "--slots is not with --shared and --unlock: a slot is a slot",
             ));
         }
         let wait = if self.nonblock {
@@ -328,8 +358,12 @@ impl Draft {
                 "the --no-fork and --unlink options are incompatible",
             ));
         }
+        if self.slots.is_some() && (!self.also.is_empty() || self.afterwards != Afterwards::Keep) {
+            return Err(Usage::new("--slots is not with --also and --unlink"));
+        }
         if let Target::Descriptor(_) = target {
             let option = match self.afterwards {
+                _ if self.slots.is_some() => "--slots",
                 _ if !self.also.is_empty() => "--also",
                 Afterwards::Unlink => "--unlink",
                 Afterwards::Keep => "",
@@ -345,7 +379,7 @@ impl Draft {
             also: self.also,
             afterwards: self.afterwards,
             kind,
-            order: self.order,
+            order,
             mode: self.mode,
             wait,
             job: command.map(|command| Job { command, manner }),

@@ -30,8 +30,6 @@ pub fn acquire(number: RawFd, kind: Kind, mode: Mode, deadline: &Deadline) -> Re
     match super::acquire(fd, kind, mode, deadline) {
         Ok(Answer::Granted) => Ok(Ok(Guard::Theirs(fd))),
         Ok(refused) => Ok(Err(refused)),
-        Err(Failure::Timer(error)) => Err(Error::Timer(error)),
-        Err(Failure::Turn(error)) => Err(Error::Turn(error)),
         Err(Failure::Lock(error)) => {
             let hint = if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) {
                 why_bad(fd, kind, mode)
@@ -40,6 +38,7 @@ pub fn acquire(number: RawFd, kind: Kind, mode: Mode, deadline: &Deadline) -> Re
             };
             Err(failed(error, hint))
         }
+        Err(failure) => Err(failure.of(number.to_string())),
     }
 }
 
@@ -61,7 +60,7 @@ fn why_bad(fd: BorrowedFd<'_>, kind: Kind, mode: Mode) -> Option<String> {
         Kind::Ofd { .. } => {
             format!("it is not open for {access}, as {lock} --fcntl lock needs it")
         }
-        Kind::Flock | Kind::Fair(_) => {
+        Kind::Flock | Kind::Fair(_) | Kind::Slot { .. } => {
             format!("it is not open for {access}, as {lock} lock over NFS needs it")
         }
     })

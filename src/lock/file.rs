@@ -7,7 +7,9 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, FileType, Mode as Permissions, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::{Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode, above_stderr};
+use super::{
+    Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode, above_stderr, slots, turn,
+};
 
 /// Opens the lock file at the path, making it if it is missing, and locks it.
 ///
@@ -91,15 +93,7 @@ fn acquire_by(
             {
                 access = OFlags::RDWR;
             }
-            Err(Failure::Lock(error)) => {
-                return Err(Error::Lock {
-                    what: path.to_owned(),
-                    error,
-                    hint: None,
-                });
-            }
-            Err(Failure::Timer(error)) => return Err(Error::Timer(error)),
-            Err(Failure::Turn(error)) => return Err(Error::Turn(error)),
+            Err(failure) => return Err(failure.of(path)),
         }
     }
 }
@@ -133,7 +127,9 @@ pub fn remove(path: &OsStr, kind: Kind) -> Result<(), Error> {
     }
     let answer = super::acquire(fd.as_fd(), kind, Mode::Exclusive, &Deadline::Now);
     let is_at_path = || rustix::fs::lstat(path).as_ref().map(id) == Ok(id(&opened));
-    if !matches!(answer, Ok(Answer::Granted)) || !is_at_path() {
+    // Those who queue, or have slots, are not all seen by that lock.
+    let is_used = || turn::somebody_queues(fd.as_fd()) || slots::somebody_is_in(fd.as_fd());
+    if !matches!(answer, Ok(Answer::Granted)) || !is_at_path() || is_used() {
         return Ok(());
     }
     match rustix::fs::unlink(path) {

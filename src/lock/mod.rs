@@ -18,6 +18,7 @@ pub mod publish;
 mod queue;
 pub mod resource;
 pub mod several;
+mod slots;
 pub mod turn;
 
 mod wait;
@@ -43,6 +44,13 @@ pub enum Kind {
     Flock,
     /// The same in the order of arrival among all who ask for it so, by one who came at this moment.
     Fair(Moment),
+    /// One of so many slots of the file, in the order of arrival, by one who came at this moment.
+    Slot {
+        /// How many there are.
+        of: u32,
+        /// When he came.
+        since: Moment,
+    },
     /// Open file description locks of fcntl(2): `length` bytes from `start`; length 0 means to the end of the file and
     /// beyond.
     Ofd {
@@ -165,6 +173,13 @@ pub enum Error {
     Timer(io::Error),
     /// No place in the queue.
     Turn(io::Error),
+    /// There can be no slots of this file.
+    NoSlots {
+        /// The path, as given.
+        path: OsString,
+        /// The reason, as the end of a sentence.
+        reason: &'static str,
+    },
     /// The file that names resources cannot be read or says something odd.
     Names {
         /// Its path.
@@ -258,6 +273,11 @@ impl Error {
                 message.push("cannot set up timer: ");
                 message.push(errno::text(error));
             }
+            Self::NoSlots { path, reason } => {
+                message.push(path);
+                message.push(": no slots here, as ");
+                message.push(reason);
+            }
             Self::Turn(error) => {
                 message.push("cannot queue for the lock: ");
                 message.push(errno::text(error));
@@ -273,6 +293,26 @@ enum Failure {
     Lock(io::Error),
     Timer(io::Error),
     Turn(io::Error),
+    NoSlots(&'static str),
+}
+
+impl Failure {
+    /// The error, for a lock on this path or descriptor.
+    fn of(self, what: impl Into<OsString>) -> Error {
+        match self {
+            Self::Lock(error) => Error::Lock {
+                what: what.into(),
+                error,
+                hint: None,
+            },
+            Self::Timer(error) => Error::Timer(error),
+            Self::Turn(error) => Error::Turn(error),
+            Self::NoSlots(reason) => Error::NoSlots {
+                path: what.into(),
+                reason,
+            },
+        }
+    }
 }
 
 /// Brings an open file description into the mode, waiting no longer than the deadline.
@@ -285,8 +325,10 @@ fn acquire(
     mode: Mode,
     deadline: &Deadline,
 ) -> Result<Answer, Failure> {
-    if let Kind::Fair(since) = kind {
-        return queue::acquire(fd, mode, since, deadline);
+    match kind {
+        Kind::Flock | Kind::Ofd { .. } => {}
+        Kind::Fair(since) => return queue::acquire(fd, mode, since, deadline),
+        Kind::Slot { of, since } => return slots::acquire(fd, of, since, deadline),
     }
     match deadline {
         Deadline::Now => return attempt(fd, kind, mode, Block::No),
@@ -356,7 +398,7 @@ enum Block {
 
 fn attempt(fd: BorrowedFd<'_>, kind: Kind, mode: Mode, block: Block) -> Result<Answer, Failure> {
     let result = match kind {
-        Kind::Flock | Kind::Fair(_) => flock::lock(fd, mode, block),
+        Kind::Flock | Kind::Fair(_) | Kind::Slot { .. } => flock::lock(fd, mode, block),
         Kind::Ofd { start, length } => ofd::lock(fd, mode, block, start, length),
     };
     match result {

@@ -37,7 +37,7 @@ use rustix::process::Pid;
 
 use super::owner::Here;
 use super::publish::Draft;
-use super::{Deadline, Error, Failure, Kind, Mode, file};
+use super::{Deadline, Error, Kind, Mode, file};
 use crate::sys::held::HeldBack;
 use challenge::{Challenge, Found};
 
@@ -213,24 +213,12 @@ fn publish(path: &OsStr, text: &[u8]) -> Result<Option<OwnedFd>, Error> {
     let draft = Draft::beside(path, text).map_err(create)?;
     rustix::fs::fchmod(&draft, READ_ONLY).map_err(create)?;
     super::acquire(draft.as_fd(), Kind::Flock, Mode::Exclusive, &Deadline::Now)
-        .map_err(|failure| lock_failed(path, failure))?;
+        .map_err(|failure| failure.of(path))?;
     // A name may outlive a power failure by which the text behind it is lost, and then nobody could tell any more who is
     // dead. Where that cannot happen it fails, or costs nothing.
     let _ = rustix::fs::fdatasync(&draft);
     let published = draft.publish(path).map_err(create)?;
     Ok(published.then(|| draft.into_file()))
-}
-
-fn lock_failed(path: &OsStr, failure: Failure) -> Error {
-    match failure {
-        Failure::Lock(error) => Error::Lock {
-            what: path.to_owned(),
-            error,
-            hint: None,
-        },
-        Failure::Timer(error) => Error::Timer(error),
-        Failure::Turn(error) => Error::Turn(error),
-    }
 }
 
 /// The beginning of a file, which is all of it.

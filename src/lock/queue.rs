@@ -28,12 +28,12 @@
 //! for it in the kernel. If it stays free, that one is frozen, or in a place that we cannot see, and is passed.
 
 use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
-use rustix::process::{PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::mark::{Mark, Moment};
 use super::turn::{self, Turn};
@@ -41,13 +41,13 @@ use super::{Answer, Block, Deadline, Failure, Kind, Mode, attempt};
 use crate::sys::attention::Attention;
 
 /// How often a waiter looks whether the queue stands still.
-const LOOK: Duration = Duration::from_secs(2);
+pub(super) const LOOK: Duration = Duration::from_secs(2);
 
 /// How long a lock must be free before the first in the queue, who does not take it, is passed: he may just be being woken.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// How often one looks whose predecessor's end cannot be waited for, as it is in another pid namespace.
-const BLIND: Duration = Duration::from_millis(100);
+pub(super) const BLIND: Duration = Duration::from_millis(100);
 
 /// How many that are before us are counted when the queue stands still.
 const MOST: u32 = 16;
@@ -85,19 +85,18 @@ pub(super) fn acquire(
     attempt(fd, Kind::Flock, Mode::Unlocked, Block::No)?;
     match Turn::take(fd, since, mode)? {
         None => super::acquire(fd, Kind::Flock, mode, deadline),
-        Some(turn) => Waiter {
-            fd,
-            mode,
-            turn,
-            free: None,
-        }
-        .wait(deadline),
+        Some(turn) => Waiter::new(fd, mode, turn, is_free_at_once).wait(deadline),
     }
 }
 
+/// Who has the lock of flock(2) to himself has all there is to have.
+fn is_free_at_once(_: BorrowedFd<'_>) -> bool {
+    true
+}
+
 /// The first byte of turns that came at this moment.
-fn first_byte(since: Moment) -> i64 {
-    let (mode, pid) = (Mode::Exclusive, rustix::process::Pid::INIT);
+pub(super) fn first_byte(since: Moment) -> i64 {
+    let (mode, pid) = (Mode::Exclusive, Pid::INIT);
     Mark::Turn { since, mode, pid }.byte()
 }
 
@@ -129,16 +128,23 @@ fn held(text: &str) -> Option<Mode> {
 }
 
 /// One who has taken his turn.
-struct Waiter<'f> {
+pub(super) struct Waiter<'f> {
     fd: BorrowedFd<'f>,
     mode: Mode,
     turn: Turn,
+    /// Whether there is nothing else that the first in the queue may rightly be waiting for. We have the lock then.
+    is_free: fn(BorrowedFd<'_>) -> bool,
     /// Since when the lock has been free whenever we looked, while we waited for one and the same turn.
     free: Option<Instant>,
 }
 
-/// How a wait for another's turn ended.
-enum Woken {
+/// The end of a process, for poll(2). `None` where it cannot be seen, or has been.
+pub(super) fn end_of(pid: Pid) -> Option<OwnedFd> {
+    pidfd_open(pid, PidfdFlags::empty()).ok()
+}
+
+/// How a wait for another's end ended.
+pub(super) enum Woken {
     /// Something has happened: it is time to look.
     News,
     /// Nothing has, for as long as we were ready to wait.
@@ -147,8 +153,24 @@ enum Woken {
     Over(Answer),
 }
 
-impl Waiter<'_> {
-    fn wait(&mut self, deadline: &Deadline) -> Result<Answer, Failure> {
+impl<'f> Waiter<'f> {
+    pub(super) fn new(
+        fd: BorrowedFd<'f>,
+        mode: Mode,
+        turn: Turn,
+        is_free: fn(BorrowedFd<'_>) -> bool,
+    ) -> Self {
+        Self {
+            fd,
+            mode,
+            turn,
+            is_free,
+            free: None,
+        }
+    }
+
+    /// Waits until it is our turn, and the lock is ours. The turn lasts as long as we do.
+    pub(super) fn wait(&mut self, deadline: &Deadline) -> Result<Answer, Failure> {
         loop {
             let Some(before) = turn::ahead(self.fd, self.turn.byte()) else {
                 let answer = super::acquire(self.fd, Kind::Flock, self.mode, deadline)?;
@@ -184,14 +206,13 @@ impl Waiter<'_> {
         turn::ahead(self.fd, self.turn.byte()).is_none()
     }
 
-    fn give_back(&self) -> Result<(), Failure> {
+    pub(super) fn give_back(&self) -> Result<(), Failure> {
         attempt(self.fd, Kind::Flock, Mode::Unlocked, Block::No).map(drop)
     }
 
     /// Sleeps until the turn of this byte is over, but not for long.
     fn sleep(&mut self, before: i64, deadline: &Deadline) -> Result<Woken, Failure> {
-        let end =
-            turn::token_of(before).and_then(|token| pidfd_open(token, PidfdFlags::empty()).ok());
+        let end = turn::token_of(before).and_then(end_of);
         if !turn::is_there(self.fd, before) {
             return Ok(Woken::News);
         }
@@ -200,13 +221,23 @@ impl Waiter<'_> {
             (None, Some(_)) => LOOK,
             (None, None) => BLIND,
         };
+        self.doze(end.as_slice(), most, deadline)
+    }
+
+    /// Sleeps until one of these processes, or our token, has ended, but at most for this long.
+    pub(super) fn doze(
+        &mut self,
+        ends: &[OwnedFd],
+        most: Duration,
+        deadline: &Deadline,
+    ) -> Result<Woken, Failure> {
         let left = match deadline.until().map(|until| until.left()) {
             None => most,
             Some(None) => return Ok(Woken::Over(Answer::TimedOut)),
             Some(Some(left)) => left.min(most),
         };
-        // In a host: its signals end the call. Otherwise there is none that does.
-        let _attention = match deadline {
+        // In a host its signals end the call. Otherwise there is none that does.
+        let attention = match deadline {
             Deadline::Attentive(_, called) => {
                 match Attention::begin(None, *called).map_err(Failure::Timer)? {
                     None => return Ok(Woken::Over(Answer::Interrupted)),
@@ -215,19 +246,22 @@ impl Waiter<'_> {
             }
             _ => None,
         };
-        let ours = self.turn.end();
-        let theirs = end.as_ref().map_or(ours, AsFd::as_fd);
-        let mut ends = [ours, theirs].map(|end| PollFd::from_borrowed_fd(end, PollFlags::IN));
+        let all = [self.turn.end()]
+            .into_iter()
+            .chain(ends.iter().map(AsFd::as_fd));
+        let mut all: Vec<_> = all
+            .map(|end| PollFd::from_borrowed_fd(end, PollFlags::IN))
+            .collect();
         // A short time: it fits.
         let time = Timespec::try_from(left).unwrap_or_default();
-        let woken = poll(&mut ends, Some(&time));
-        let ours_is_over = !ends[0].revents().is_empty();
-        drop(_attention);
+        let woken = poll(&mut all, Some(&time));
+        let token_is_gone = !all[0].revents().is_empty();
+        drop(attention);
         match woken {
             Ok(0) if left < most => Ok(Woken::Over(Answer::TimedOut)),
             Ok(0) => Ok(Woken::Nothing),
             Ok(_) => {
-                if ours_is_over {
+                if token_is_gone {
                     self.turn.renew()?;
                 }
                 Ok(Woken::News)
@@ -247,6 +281,11 @@ impl Waiter<'_> {
     fn passes(&mut self) -> Result<bool, Failure> {
         if attempt(self.fd, Kind::Flock, Mode::Exclusive, Block::No)? != Answer::Granted {
             self.free = None;
+            return Ok(false);
+        }
+        if !(self.is_free)(self.fd) {
+            self.free = None;
+            self.give_back()?;
             return Ok(false);
         }
         let since = *self.free.get_or_insert_with(Instant::now);

@@ -86,6 +86,8 @@ impl Turn {
     }
 
     /// The same place with another token. The old mark goes when the new one is there, so that there is one all the time.
+    /// (The two may be one lock for a moment, if they are neighbours. Who looks just then sees no mark, and sees it when he
+    /// looks again, with the lock.)
     pub(super) fn renew(&mut self) -> Result<(), Failure> {
         let token = Token::new().map_err(Failure::Turn)?;
         let end = pidfd_open(token.pid(), PidfdFlags::empty());
@@ -135,6 +137,9 @@ fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, Errno> {
     }
 }
 
+/// One reason.
+pub(super) const FOREIGN: &str = "another program has locked the whole file with fcntl(2)";
+
 /// Why there can be no queue for this file, if there is a reason that a user may want to know.
 pub fn obstacle(fd: BorrowedFd<'_>) -> Option<&'static str> {
     if let Some(obstacle) = obstacle_of(fd) {
@@ -143,7 +148,7 @@ pub fn obstacle(fd: BorrowedFd<'_>) -> Option<&'static str> {
     match ofd::conflict(fd, *TURNS.start(), *TURNS.end()) {
         Ok(None) => {}
         Ok(Some((byte, 1))) if Mark::of(byte).is_some() => {}
-        _ => return Some("another program has locked the whole file with fcntl(2)"),
+        _ => return Some(FOREIGN),
     }
     match reopen(fd) {
         Ok(None) => Some("the file may not be opened anew by way of /proc"),
@@ -152,7 +157,7 @@ pub fn obstacle(fd: BorrowedFd<'_>) -> Option<&'static str> {
 }
 
 /// The same as far as it has to do with what file it is.
-fn obstacle_of(fd: BorrowedFd<'_>) -> Option<&'static str> {
+pub(super) fn obstacle_of(fd: BorrowedFd<'_>) -> Option<&'static str> {
     // On others flock(2) becomes a lock of fcntl(2) over the whole file, with which a mark would be in conflict.
     if Locality::of(fd) != Locality::Local {
         return Some("the file system is not known to be this machine's alone");
@@ -189,7 +194,7 @@ pub(super) fn is_there(fd: BorrowedFd<'_>, byte: i64) -> bool {
 
 /// The nearest turn before this byte. The kernel tells of any, not of the nearest, so the range is halved.
 fn nearest(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
-    earlier(byte).into_iter().find_map(|range| {
+    earlier(byte).find_map(|range| {
         let (mut low, mut high) = range.into_inner();
         let mut best = Some(any(fd, &(low..=high))?);
         while low <= high {
@@ -208,15 +213,15 @@ fn nearest(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
 
 /// The bytes of turns that came before that of this byte, the nearer ones first. Moments come round, so half of the circle
 /// is before any of them, and the other half behind it.
-fn earlier(byte: i64) -> [RangeInclusive<i64>; 2] {
-    const NONE: RangeInclusive<i64> = 1..=0;
+fn earlier(byte: i64) -> impl Iterator<Item = RangeInclusive<i64>> {
     const HALF: i64 = 1 << 61;
     let (first, last) = TURNS.into_inner();
-    if byte - first >= HALF {
-        [byte - HALF..=byte - 1, NONE]
+    let ranges = if byte - first >= HALF {
+        [Some(byte - HALF..=byte - 1), None]
     } else {
-        [first..=byte - 1, byte + HALF..=last]
-    }
+        [Some(first..=byte - 1), Some(byte + HALF..=last)]
+    };
+    ranges.into_iter().flatten()
 }
 
 /// A turn in this range, if there is one. What else may be locked there is none.
@@ -262,7 +267,7 @@ mod tests {
     #[test]
     fn half_of_the_circle_is_earlier() {
         let (first, last) = TURNS.into_inner();
-        let is_earlier = |byte, than| earlier(than).iter().any(|range| range.contains(&byte));
+        let is_earlier = |byte, than| earlier(than).any(|range| range.contains(&byte));
         let quarter = 1_i64 << 60;
         for byte in [
             first,
@@ -290,17 +295,18 @@ mod tests {
         let first = *TURNS.start();
         let taken = [
             first + 1,
-            first + 2,
+            first + 3,
             first + (1 << 40),
             first + (1 << 50),
             i64::MAX - 1,
         ];
+        // Neighbours would become one lock, as they have one owner.
         for byte in taken {
             ofd::set(other.as_fd(), Operation::Read, byte, 1, false).expect("free");
         }
         assert_eq!(nearest(file.as_fd(), first + 1), Some(i64::MAX - 1));
-        assert_eq!(nearest(file.as_fd(), first + 2), Some(first + 1));
-        assert_eq!(nearest(file.as_fd(), first + 3), Some(first + 2));
+        assert_eq!(nearest(file.as_fd(), first + 3), Some(first + 1));
+        assert_eq!(nearest(file.as_fd(), first + 4), Some(first + 3));
         assert_eq!(
             nearest(file.as_fd(), first + (1 << 50)),
             Some(first + (1 << 40))
@@ -309,7 +315,7 @@ mod tests {
             nearest(file.as_fd(), first + (1 << 60)),
             Some(first + (1 << 50))
         );
-        assert!(somebody_queues(file.as_fd()) && is_there(file.as_fd(), first + 2));
-        assert!(!is_there(file.as_fd(), first + 3));
+        assert!(somebody_queues(file.as_fd()) && is_there(file.as_fd(), first + 3));
+        assert!(!is_there(file.as_fd(), first + 4));
     }
 }

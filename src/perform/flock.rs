@@ -100,6 +100,10 @@ impl Begun {
             kind: match request.order {
                 Order::Kernel => request.kind,
                 Order::Arrival => Kind::Fair(Moment::now()),
+                Order::Slots(of) => Kind::Slot {
+                    of,
+                    since: Moment::now(),
+                },
             },
             deadline: request.wait.begin(),
         }

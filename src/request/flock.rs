@@ -119,4 +119,6 @@ pub enum Order {
     Kernel,
     /// Who came first, of those who ask for it so.
     Arrival,
+    /// The same, and so many have the lock at the same time.
+    Slots(u32),
 }

@@ -1,7 +1,8 @@
 //! The recipes of README.md, run as people copy them.
 
 use crate::lab::builtin::in_every_bash;
-use crate::lab::kernel::waiters;
+use crate::lab::kernel::{turns, waiters};
+use crate::lab::live::End;
 use crate::lab::{Lab, departure, wait_until};
 
 const README: &str = include_str!("../../README.md");
@@ -192,6 +193,57 @@ fn a_daemon_that_is_started_under_the_lock_does_not_keep_it() {
         "rm end; {kept}\nflock -n start.lock echo free || echo kept; echo >end"
     ))
     .expect_out("kept\n");
+}
+
+#[test]
+fn readers_do_not_pass_the_writer_that_came_before_them() {
+    departure("the reference has no queue", |lab| {
+        let lines = kitchen(lab, "Readers and a writer, and", &["report", "update"]);
+        let (read, write) = lines.trim().split_once('\n').expect("two lines");
+        let reader = lab.hold(&["-s"], "data.lock");
+        let mut queue = [write, read].map(|line| {
+            let mut shell = lab.command("sh");
+            shell.args(["-c", &format!("{line} >>log")]);
+            let queued = turns(lab.file("data.lock")).len();
+            let one = lab.start(shell);
+            wait_until("it queues", || turns(lab.file("data.lock")).len() > queued);
+            one
+        });
+        reader.let_go();
+        assert!(queue.iter_mut().all(|one| one.end() == End::Exited(0)));
+        let log = std::fs::read_to_string(lab.file("log")).expect("a log");
+        assert_eq!(log, "update runs\nreport runs\n");
+    });
+}
+
+#[test]
+fn three_downloads_run_at_a_time() {
+    departure("the reference has no slots", |lab| {
+        let loop_ = kitchen(lab, "So many at a time", &[]);
+        std::fs::write(lab.file("urls"), "a\nb\nc\nd\ne\n").expect("a list");
+        // Whoever is in says so and waits until he is let out.
+        lab.program("download", "#!/bin/sh\necho $1 >>log\nread x <out\n");
+        lab.sh("mkfifo out").expect_code(0);
+        let mut shell = lab.command("sh");
+        shell.args(["-c", &loop_]);
+        let mut shell = lab.start(shell);
+        let began = || {
+            std::fs::read_to_string(lab.file("log"))
+                .unwrap_or_default()
+                .lines()
+                .count()
+        };
+        wait_until("three are in", || began() == 3);
+        wait_until("two queue", || turns(lab.file("downloads.lock")).len() == 2);
+        assert_eq!(began(), 3);
+        let out = std::fs::File::options()
+            .read(true)
+            .write(true)
+            .open(lab.file("out"));
+        std::io::Write::write_all(&mut out.expect("a pipe"), b"\n\n\n\n\n").expect("room");
+        assert_eq!(shell.end(), End::Exited(0));
+        assert_eq!(began(), 5);
+    });
 }
 
 #[test]

@@ -84,6 +84,52 @@ fn start_and_length_imply_fcntl() {
 }
 
 #[test]
+fn the_order_is_the_kernels_unless_another_is_asked_for() {
+    for (line, order) in [
+        ("8", Order::Kernel),
+        ("--fair 8", Order::Arrival),
+        ("--slots 3 lock job", Order::Slots(3)),
+        ("--slots=+07 --fair lock job", Order::Slots(7)),
+    ] {
+        assert_eq!(asked(line).order, order, "{line}");
+    }
+}
+
+#[test]
+fn slots_are_for_lock_files_and_are_counted_from_one() {
+    for slots in ["0", "-1", "x", "1.5", "", "4294967296"] {
+        let line = format!("--slots={slots} lock job");
+        assert!(refused(&line).contains("invalid number of slots"), "{line}");
+    }
+    for line in ["--slots 1 8", "--slots 1 --fd 8 job"] {
+        assert!(
+            refused(line).contains("--slots is for lock files"),
+            "{line}"
+        );
+    }
+    for with in [
+        "-s",
+        "-u",
+        "--also x",
+        "--unlink",
+        "--fcntl",
+        "--start 1",
+        "--length 1",
+    ] {
+        let line = format!("{with} --slots 1 lock job");
+        assert!(refused(&line).contains("--slots is"), "{line}");
+    }
+}
+
+#[test]
+fn a_queue_is_for_locks_of_flock_only() {
+    for with in ["--fcntl", "--start 1", "--length 1"] {
+        let line = format!("--fair {with} 8");
+        assert!(refused(&line).contains("--fair is"), "{line}");
+    }
+}
+
+#[test]
 fn a_range_that_no_file_can_have_is_refused() {
     let last = i64::MAX;
     assert_eq!(

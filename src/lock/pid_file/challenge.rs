@@ -9,7 +9,7 @@ use rustix::fs::{FileType, Mode as Permissions, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::{READ_ONLY, Taken, lock_failed, read, removal};
+use super::{READ_ONLY, Taken, read, removal};
 use crate::lock::file::{self, Identity, Verdict};
 use crate::lock::local::Locality;
 use crate::lock::owner::{Finding, Here};
@@ -171,7 +171,7 @@ impl<'a> Challenge<'a> {
                 Ok((file, answer))
             }
             answer => {
-                let answer = answer.map_err(|failure| lock_failed(self.path, failure))?;
+                let answer = answer.map_err(|failure| failure.of(self.path))?;
                 Ok((file, answer))
             }
         }
@@ -179,7 +179,7 @@ impl<'a> Challenge<'a> {
 
     fn lock(&self, file: BorrowedFd<'_>, deadline: &Deadline) -> Result<Answer, Error> {
         lock::acquire(file, Kind::Flock, Mode::Exclusive, deadline)
-            .map_err(|failure| lock_failed(self.path, failure))
+            .map_err(|failure| failure.of(self.path))
     }
 
     /// Whether the path still means what was opened.

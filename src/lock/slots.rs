@@ -1,0 +1,162 @@
+//! Slots: at most so many holders at a time, served in the order of their arrival.
+//!
+//! A slot is a [mark](super::mark) on the lock file: a byte that the holder's own opening of the file has locked for reading.
+//! The command inherits that opening, so the kernel frees the slot when the last process that has it ends.
+//!
+//! *The race:* two who count the slots and find one free would both take it. So slots are counted and taken with the lock
+//! of flock(2) on the same file, which is held for just that long. Slots are freed without it, at any time: whoever counts
+//! one that is just being freed waits for the end of its process and counts again.
+//!
+//! *The other race:* a holder against the one who waits for his end. He may have ended, and his number may be another's, by
+//! the time that we can wait for it. So we look once more at the slots when we have the pidfds of all: if they are the same
+//! ones, so are the processes. One that left its slot to others, who have inherited it, cannot be waited for: then we
+//! look again from time to time ([`BLIND`]).
+//!
+//! Those who say different numbers each count all slots against their own. The queue is one: who is first keeps those
+//! behind him waiting until there are few enough for him.
+
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
+
+use rustix::process::{Pid, getpid};
+
+use super::mark::{Mark, Moment, SLOTS};
+use super::queue::{self, BLIND, LOOK, Waiter, Woken, end_of};
+use super::turn::{self, Turn};
+use super::{Answer, Block, Deadline, Failure, Kind, Mode, Wait, attempt};
+use crate::sys::ofd::{self, Operation};
+
+/// How long we wait for those who are just counting, even if we are not to wait: less than a blink.
+const COUNTING: Duration = Duration::from_millis(50);
+
+/// How many ends are waited for at once.
+const MOST: usize = 64;
+
+/// Takes one of so many slots of the file, for this open file description. A slot is for whoever came at this moment.
+///
+/// # Errors
+///
+/// Those of flock(2) and fcntl(2); out of what a turn needs; [`Failure::NoSlots`].
+pub(super) fn acquire(
+    fd: BorrowedFd<'_>,
+    most: u32,
+    since: Moment,
+    deadline: &Deadline,
+) -> Result<Answer, Failure> {
+    if let Some(obstacle) = turn::obstacle_of(fd) {
+        return Err(Failure::NoSlots(obstacle));
+    }
+    let now = matches!(deadline, Deadline::Now);
+    let nobody_queues = !turn::somebody_queues(fd);
+    if nobody_queues || now && turn::ahead(fd, queue::first_byte(since)).is_none() {
+        let limit = if now {
+            Wait::For(COUNTING).begin()
+        } else {
+            Deadline::Now
+        };
+        let answer = super::acquire(fd, Kind::Flock, Mode::Exclusive, &limit)?;
+        if answer == Answer::Granted && enter(fd, most)?.is_ok() {
+            return Ok(Answer::Granted);
+        }
+    }
+    if now {
+        return Ok(Answer::Conflict);
+    }
+    let Some(turn) = Turn::take(fd, since, Mode::Exclusive)? else {
+        return Err(Failure::NoSlots(
+            turn::obstacle(fd).unwrap_or("there can be no queue"),
+        ));
+    };
+    let mut waiter = Waiter::new(fd, Mode::Exclusive, turn, nobody_is_in);
+    loop {
+        match waiter.wait(deadline)? {
+            Answer::Granted => {}
+            refused => return Ok(refused),
+        }
+        let Err(taken) = enter(fd, most)? else {
+            return Ok(Answer::Granted);
+        };
+        if let Some(answer) = wait_for_any(&mut waiter, fd, &taken, deadline)? {
+            return Ok(answer);
+        }
+    }
+}
+
+/// Whether somebody has a slot of this file.
+pub(super) fn somebody_is_in(fd: BorrowedFd<'_>) -> bool {
+    !matches!(ofd::conflict(fd, *SLOTS.start(), *SLOTS.end()), Ok(None))
+}
+
+/// The first in the queue can wait for nothing then, whatever his number is.
+fn nobody_is_in(fd: BorrowedFd<'_>) -> bool {
+    !somebody_is_in(fd)
+}
+
+/// Takes a slot if there are fewer than so many, or tells which there are. We have the lock, and drop it.
+fn enter(fd: BorrowedFd<'_>, most: u32) -> Result<Result<(), Vec<i64>>, Failure> {
+    let taken = taken(fd)?;
+    let entered = if taken.len() < most as usize {
+        let (since, pid) = (Moment::now(), getpid());
+        let byte = Mark::Slot { since, pid }.byte();
+        ofd::set(fd, Operation::Read, byte, 1, false).map_err(Failure::Lock)?;
+        Ok(())
+    } else {
+        Err(taken)
+    };
+    attempt(fd, Kind::Flock, Mode::Unlocked, Block::No)?;
+    Ok(entered)
+}
+
+/// The slots that others have, in no order.
+fn taken(fd: BorrowedFd<'_>) -> Result<Vec<i64>, Failure> {
+    let mut found = Vec::new();
+    let mut ranges = vec![SLOTS.into_inner()];
+    while let Some((first, last)) = ranges.pop() {
+        if first > last {
+            continue;
+        }
+        match ofd::conflict(fd, first, last).map_err(Failure::Lock)? {
+            None => {}
+            Some((byte, 1)) if (first..=last).contains(&byte) => {
+                found.push(byte);
+                ranges.extend([(first, byte - 1), (byte + 1, last)]);
+            }
+            Some(_) => return Err(Failure::NoSlots(turn::FOREIGN)),
+        }
+    }
+    Ok(found)
+}
+
+/// Waits until one of these slots may be free.
+fn wait_for_any(
+    waiter: &mut Waiter<'_>,
+    fd: BorrowedFd<'_>,
+    slots: &[i64],
+    deadline: &Deadline,
+) -> Result<Option<Answer>, Failure> {
+    let ends: Vec<_> = slots
+        .iter()
+        .take(MOST)
+        .filter_map(|slot| end_of(holder(*slot)?))
+        .collect();
+    let now = taken(fd)?;
+    if slots.iter().any(|slot| !now.contains(slot)) {
+        return Ok(None);
+    }
+    let most = if ends.len() == slots.len() {
+        LOOK
+    } else {
+        BLIND
+    };
+    match waiter.doze(&ends, most, deadline)? {
+        Woken::Over(answer) => Ok(Some(answer)),
+        Woken::News | Woken::Nothing => Ok(None),
+    }
+}
+
+fn holder(slot: i64) -> Option<Pid> {
+    match Mark::of(slot) {
+        Some(Mark::Slot { pid, .. }) => Some(pid),
+        _ => None,
+    }
+}
