@@ -63,12 +63,8 @@ fn those_who_wait_see_the_end_of_a_command_whose_flock_was_killed_and_are_not_bu
 #[test]
 fn those_who_wait_see_the_end_of_what_a_command_has_left_running() {
     departure(WHY, |lab| {
-        lab.sh("mkfifo end").expect_code(0);
-        let script = "read x <end & exit 0";
-        lab.sh(format!(
-            "flock --slots 1 l sh -c '{script}' </dev/null >/dev/null"
-        ))
-        .expect_code(0);
+        let leaves = "flock --slots 1 l sh -c 'read x <end &' </dev/null >/dev/null 2>&1";
+        lab.sh(format!("mkfifo end; {leaves}")).expect_code(0);
         assert_eq!(taken(lab).len(), 1);
         let mut waiter = holder_to_be(lab, &["--slots", "1"]);
         let before = busy(waiter.pid());

@@ -206,30 +206,32 @@ fn slots_of_processes_that_one_does_not_see_count_and_are_waited_for() {
 }
 
 #[test]
-fn the_builtin_does_it_for_commands_and_functions() {
+fn the_builtin_leaves_them_to_the_program() {
     crate::lab::builtin::in_every_bash(|lab| {
         lab.builtin(
-            "f() { bin/flock --slots 1 -n l true; echo $?; bin/flock --slots 2 -n l true; echo $?; return 3; }
-             flock --slots 1 l f; echo $?; bin/flock --slots 1 -n l true; echo $?
-             flock --slots 2 l flock --slots 2 l flock --slots 2 -nE42 l true; echo $?
-             g() { flock --slots 2 l flock --slots 2 -nE42 l true; echo $?; }; flock --slots 2 l g
-             flock --slots 2 8; echo $?; flock --slots 0 l f; echo $?",
+            "f() { echo never; }; exec 8<>k; flock --slots 1 l f; echo $?; flock --slots 2 8; echo $?
+             flock --slots 0 l true; echo $?",
         )
-        .expect_out("1\n0\n3\n0\n42\n42\n64\n64\n");
+        .expect_out("69\n64\n64\n");
+        assert_eq!(lab.names(), ["k"]);
+        lab.builtin(
+            "flock --slots 2 l flock --slots 2 l flock --slots 2 -nE42 l true; echo $?
+             f() { flock --slots 2 l flock --slots 2 -nE42 l true; echo $?; }; flock --slots 2 l true; f
+             flock --slots 1 l sh -c 'bin/flock --slots 1 -n l true; echo $?; exit 3'; echo $?",
+        )
+        .expect_err("")
+        .expect_out("42\n0\n1\n3\n");
         assert_eq!(taken(lab), []);
     });
 }
 
 #[test]
-fn the_builtin_waits_for_a_slot_in_its_place() {
+fn those_who_wait_by_way_of_the_builtin_are_in_the_queue() {
     crate::lab::builtin::in_every_bash(|lab| {
         let holder = hold(lab, "1");
         let mut queue: Vec<Live> = Vec::new();
         for number in 0..4 {
-            let script = match number % 2 {
-                0 => format!("f() {{ echo {number} >>order; }}; flock --slots 1 l f; echo $?"),
-                _ => format!("flock --slots 1 l sh -c 'echo {number} >>order'; echo $?"),
-            };
+            let script = format!("flock --slots 1 l sh -c 'echo {number} >>order'; echo $?");
             queue.push(crate::fair::queuing_by(lab, lab.with_builtin(script)));
         }
         holder.let_go();
@@ -240,5 +242,6 @@ fn the_builtin_waits_for_a_slot_in_its_place() {
         let order = std::fs::read_to_string(lab.file("order")).expect("the order");
         assert_eq!(order, "0\n1\n2\n3\n");
         nothing_is_left(lab, &[]);
+        std::fs::remove_file(lab.file("order")).expect("the order");
     });
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use super::fair::through;
 use super::{LOOK, STEP, Storm};
 use crate::lab::dice::Dice;
-use crate::lab::kernel::{is_token, slots, turns};
+use crate::lab::kernel::{Slot, is_token, slots, turns};
 use crate::lab::live::send;
 use crate::lab::{Lab, departure};
 
@@ -23,7 +23,7 @@ const WITNESSED: &str = r#"for i in 1 2 3; do
 /// so all that are counted were taken at the same time.
 fn watch(lab: &Lab, most: usize, over: &AtomicBool) -> usize {
     let mut seen = 0;
-    let mut before = Vec::new();
+    let mut before: Vec<Slot> = Vec::new();
     while !over.load(Relaxed) {
         let now = slots(lab.file("lock"));
         let both = now.iter().filter(|slot| before.contains(slot)).count();
