@@ -138,9 +138,13 @@ pub(super) struct Waiter<'f> {
     free: Option<Instant>,
 }
 
-/// The end of a process, for poll(2). `None` where it cannot be seen, or has been.
+/// The end of a process, for poll(2). `None` where it cannot be seen, or has come: of one that nobody has waited for yet it
+/// would be told again and again.
 pub(super) fn end_of(pid: Pid) -> Option<OwnedFd> {
-    pidfd_open(pid, PidfdFlags::empty()).ok()
+    let end = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let now = Timespec::default();
+    let has_come = poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&now)) != Ok(0);
+    (!has_come).then_some(end)
 }
 
 /// How a wait for another's end ended.

@@ -52,6 +52,9 @@ impl Turn {
         else {
             return Ok(None);
         };
+        if children_are_elsewhere() {
+            return Ok(None);
+        }
         let token = Token::new().map_err(Failure::Turn)?;
         let Some(end) = end_of(token.pid()).map_err(|errno| Failure::Turn(errno.into()))? else {
             return Ok(None);
@@ -151,9 +154,17 @@ pub fn obstacle(fd: BorrowedFd<'_>) -> Option<&'static str> {
         _ => return Some(FOREIGN),
     }
     match reopen(fd) {
+        _ if children_are_elsewhere() => Some("children would be in another pid namespace"),
         Ok(None) => Some("the file may not be opened anew by way of /proc"),
         _ => None,
     }
+}
+
+/// Whether a child would be in another pid namespace than we (`unshare -p` without `-f`). The first one there is its process
+/// 1, and when that ends, there can be no other: no token, but the command, may be the first.
+fn children_are_elsewhere() -> bool {
+    let namespace = |name| rustix::fs::stat(name).map(|stat| stat.st_ino);
+    namespace("/proc/self/ns/pid_for_children") != namespace("/proc/self/ns/pid")
 }
 
 /// The same as far as it has to do with what file it is.

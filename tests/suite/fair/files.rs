@@ -113,7 +113,7 @@ fn a_script_that_runs_locks_itself() {
     departure(WHY, |lab| {
         lab.program(
             "l",
-            "#!/bin/sh\n[ \"$LOCKED\" ] || LOCKED=1 exec flock --fair -x \"$0\" \"$0\" \"$@\"\necho $1 >>order; $2\n",
+            "#!/bin/sh\n[ \"$LOCKED\" ] || LOCKED=1 exec flock --fair -x \"$0\" \"$0\" \"$@\"\necho $1 | tee -a order; $2\n",
         );
         let run = |name: &str| {
             let mut script = lab.command("./l");
@@ -123,7 +123,7 @@ fn a_script_that_runs_locks_itself() {
         let mut holder = lab.command("./l");
         holder.args(["holder", "cat"]);
         let mut holder = lab.start(holder);
-        wait_until("it holds", || lab.file("order").exists());
+        holder.hears("holder");
         let mut first = queuing_by(lab, run("first"));
         let mut second = queuing_by(lab, run("second"));
         holder.hush();
