@@ -198,6 +198,7 @@ fn a_daemon_that_is_started_under_the_lock_does_not_keep_it() {
 #[test]
 fn readers_do_not_pass_the_writer_that_came_before_them() {
     departure("the reference has no queue", |lab| {
+        lab.run(["--fair", "some.lock", "true"]).expect_code(0);
         let lines = kitchen(lab, "Readers and a writer, and", &["report", "update"]);
         let (read, write) = lines.trim().split_once('\n').expect("two lines");
         let reader = lab.hold(&["-s"], "data.lock");
@@ -219,6 +220,7 @@ fn readers_do_not_pass_the_writer_that_came_before_them() {
 #[test]
 fn three_downloads_run_at_a_time() {
     departure("the reference has no slots", |lab| {
+        lab.run(["--slots", "1", "some.lock", "true"]).expect_code(0);
         let loop_ = kitchen(lab, "So many at a time", &[]);
         std::fs::write(lab.file("urls"), "a\nb\nc\nd\ne\n").expect("a list");
         // Whoever is in says so and waits until he is let out.
