@@ -220,7 +220,8 @@ fn readers_do_not_pass_the_writer_that_came_before_them() {
 #[test]
 fn three_downloads_run_at_a_time() {
     departure("the reference has no slots", |lab| {
-        lab.run(["--slots", "1", "some.lock", "true"]).expect_code(0);
+        lab.run(["--slots", "1", "some.lock", "true"])
+            .expect_code(0);
         let loop_ = kitchen(lab, "So many at a time", &[]);
         std::fs::write(lab.file("urls"), "a\nb\nc\nd\ne\n").expect("a list");
         // Whoever is in says so and waits until he is let out.
