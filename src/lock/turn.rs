@@ -48,15 +48,15 @@ impl Turn {
         since: Moment,
         mode: Mode,
     ) -> Result<Option<Self>, Failure> {
-        let Some((file, operation)) = reopen(fd).map_err(|errno| Failure::Turn(errno.into()))?
-        else {
+        let Some((file, operation)) = reopen(fd)? else {
             return Ok(None);
         };
         if children_are_elsewhere() {
             return Ok(None);
         }
         let token = Token::new().map_err(Failure::Turn)?;
-        let Some(end) = end_of(token.pid()).map_err(|errno| Failure::Turn(errno.into()))? else {
+        // Not before Linux 5.3, and not in every sandbox.
+        let Some(end) = had(pidfd_open(token.pid(), PidfdFlags::empty()))? else {
             return Ok(None);
         };
         let pid = token.pid();
@@ -109,19 +109,20 @@ impl Turn {
     }
 }
 
-/// The end of a process, for poll(2). `None` where there is no such thing.
-fn end_of(pid: Pid) -> Result<Option<OwnedFd>, Errno> {
-    match pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(end) => Ok(Some(end)),
-        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(error),
-        // Before Linux 5.3, or in a sandbox.
+/// What cannot be had is `None`; that there is nothing left to have it with is an error.
+fn had<T>(result: Result<T, Errno>) -> Result<Option<T>, Failure> {
+    match result {
+        Ok(thing) => Ok(Some(thing)),
+        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
+            Err(Failure::Turn(error.into()))
+        }
         Err(_) => Ok(None),
     }
 }
 
 /// Opens the file of a descriptor anew, and says which locks of fcntl(2) it may have then. `None` where that cannot be, or
 /// must not be.
-fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, Errno> {
+fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, Failure> {
     if obstacle_of(fd).is_some() {
         return Ok(None);
     }
@@ -129,15 +130,10 @@ fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, Errno> {
     // O_NONBLOCK so that a lease does not hold us there.
     let flags = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let open = |access| rustix::fs::open(&path, flags | access, Permissions::empty());
-    let opened = match open(OFlags::RDONLY) {
+    had(match open(OFlags::RDONLY) {
         Err(Errno::ACCESS) => open(OFlags::WRONLY).map(|file| (file, Operation::Write)),
         other => other.map(|file| (file, Operation::Read)),
-    };
-    match opened {
-        Ok(opened) => Ok(Some(opened)),
-        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(error),
-        Err(_) => Ok(None),
-    }
+    })
 }
 
 /// One reason.
