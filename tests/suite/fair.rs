@@ -8,6 +8,7 @@ mod alone;
 pub mod crowd;
 mod deadline;
 mod files;
+mod hard_times;
 mod kills;
 mod options;
 mod order;

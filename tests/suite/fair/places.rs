@@ -219,3 +219,82 @@ fn a_crowd_in_a_user_namespace_is_like_any() {
         nothing_is_left(lab, &crowd.tokens());
     });
 }
+
+#[test]
+fn where_children_would_be_elsewhere_it_does_without_turns() {
+    departure(WHY, |lab| {
+        lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
+        if !may_unshare(lab, "-rp") {
+            return;
+        }
+        // The command is the namespace's first process, and nobody else is.
+        let words = ["flock", "--fair", "l", "sh", "-c", "echo $$"];
+        lab.finish(apart(lab, "-rp", &words))
+            .expect_err("")
+            .expect_out("1\n");
+        let holder = lab.hold(&["--fair"], "l");
+        let mut waiter = lab.start(apart(lab, "-rp", &words));
+        waiter.lives_until("it waits", || waiters(lab.file("l")) == 1);
+        holder.let_go();
+        waiter.hears("1");
+        assert_eq!(waiter.end(), End::Exited(0));
+        nothing_is_left(lab, &[]);
+    });
+}
+
+#[test]
+fn those_whose_clocks_differ_are_served_all_the_same() {
+    departure(WHY, |lab| {
+        lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
+        for how in ["-rT --boottime 1000000", "-rT --boottime 10000000"] {
+            if !may_unshare(lab, how) {
+                return;
+            }
+            let holder = lab.hold(&["--fair"], "l");
+            let words = ["flock", "--fair", "l", "echo", "done"];
+            let mut queue = [
+                queuing_by(lab, lab.flock(&words[1..])),
+                queuing_by(lab, apart(lab, how, &words)),
+                queuing_by(lab, lab.flock(&words[1..])),
+                queuing_by(lab, apart(lab, how, &words)),
+            ];
+            holder.let_go();
+            for waiter in &mut queue {
+                waiter.hears("done");
+                assert_eq!(waiter.end(), End::Exited(0));
+            }
+            nothing_is_left(lab, &[]);
+        }
+    });
+}
+
+/// For a script in a folder of some file system: a reader has the lock, a writer waits for his turn, so no reader gets in.
+const STORY: &str = "exec 9<>l; flock --fair -s 9; echo first
+    (exec 9>&-; flock --fair l echo writer) &
+    until ! flock --fair -ns l true; do :; done
+    (exec 9>&-; flock --fair -s l echo reader) & reader=$!
+    flock -ns l echo passes; flock -u 9; wait";
+
+#[test]
+fn other_file_systems_of_the_machine_have_queues_too() {
+    departure(WHY, |lab| {
+        lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
+        for mount in [
+            "mount -t tmpfs none m",
+            "mkdir low up work; : >low/l; mount -t overlay -o lowerdir=low,upperdir=up,workdir=work none m",
+            "mkdir low up work; mount -t overlay -o lowerdir=low,upperdir=up,workdir=work none m",
+            "mkdir b; mount --bind b m",
+        ] {
+            lab.sh("rm -rf m b low up work; mkdir m").expect_code(0);
+            let script = format!("{{ {mount}; }} 2>&- || exit 99; cd m || exit; {STORY}");
+            let outcome = lab.finish(apart(lab, "-rm", &["sh", "-c", &script]));
+            if outcome.code() == 99 || outcome.err().starts_with("unshare: ") {
+                println!("cannot be had here: {mount}");
+                continue;
+            }
+            let said = outcome.expect_err("").out();
+            assert!(said.starts_with("first\npasses\n"), "{mount}: {said}");
+            assert_eq!(said.lines().count(), 4, "{mount}: {said}");
+        }
+    });
+}

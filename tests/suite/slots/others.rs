@@ -134,6 +134,28 @@ fn a_lock_of_another_kind_on_the_data_is_in_nobodys_way() {
 }
 
 #[test]
+fn where_there_can_be_no_slots_nothing_is_run() {
+    departure(WHY, |lab| {
+        let foreigner = lab.hold(&["--fcntl"], "l");
+        let device = lab.run(["--slots", "2", "-n", "/dev/null", "echo", "ran"]);
+        for outcome in [
+            device,
+            lab.run(["--slots", "2", "l", "echo", "ran"]),
+            lab.run(["--slots", "2", "-n", "l", "echo", "ran"]),
+            lab.run(["--slots", "2", "-w1", "-o", "l", "echo", "ran"]),
+        ] {
+            let said = outcome.expect_code(65).expect_out("").err();
+            assert!(
+                said.starts_with("flock: ") && said.lines().count() == 1,
+                "{said}"
+            );
+        }
+        foreigner.let_go();
+        try_for(lab, "1", 0);
+    });
+}
+
+#[test]
 fn another_users_slots_count() {
     departure(WHY, |lab| {
         try_for(lab, "1", 0);
