@@ -227,11 +227,11 @@ fn the_time_does_not_begin_again_when_the_queue_moves() {
         let mut queue: Vec<Live> = (0..20)
             .map(|_| holder_to_be(lab, &["--slots", "1"]))
             .collect();
-        let mut timed = holder_to_be(lab, &["--slots", "1", "-w0.5", "-E42"]);
-        // Each time the one goes that it waits for. All that takes two seconds; were its time counted from the last move,
+        let mut timed = holder_to_be(lab, &["--slots", "1", "-w1.5", "-E42"]);
+        // Each time the one goes that it waits for. All that takes four seconds; were its time counted from the last move,
         // it would still have most of it.
         while queue.pop().is_some() {
-            lab.run(["--slots", "1", "-w0.1", "l", "true"])
+            lab.run(["--slots", "1", "-w0.2", "l", "true"])
                 .expect_code(1);
         }
         assert!(timed.is_over());
