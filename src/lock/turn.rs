@@ -83,6 +83,11 @@ impl Turn {
         self.byte
     }
 
+    /// The opening of the file that is ours alone.
+    pub(super) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
     /// Readable, in the eyes of poll(2), once somebody has killed the token.
     pub(super) fn end(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
@@ -251,7 +256,7 @@ pub(super) fn token_of(byte: i64) -> Option<Pid> {
 }
 
 /// Whether the owner of a turn is stopped, by a signal or a debugger. One who cannot be seen is not.
-fn is_stopped(byte: i64) -> bool {
+pub(super) fn is_stopped(byte: i64) -> bool {
     let stat = |pid: Pid| Stat::of(pid);
     token_of(byte)
         .filter(|token| is_token(*token))
