@@ -41,6 +41,7 @@ fn processes_of_one_number_that_come_in_the_same_moment_have_a_slot_each() {
                 .iter_mut()
                 .filter_map(|one| (one.line() == "held").then_some(()));
             let held = held.count();
+            assert!(held > 0);
             assert_eq!(distinct_slots(lab), held, "slots of those who run");
             for one in all {
                 one.let_go();
