@@ -190,8 +190,8 @@ impl Waiter<'_> {
 
     /// Sleeps until the turn of this byte is over, but not for long.
     fn sleep(&mut self, before: i64, deadline: &Deadline) -> Result<Woken, Failure> {
-        let end = turn::token_of(before)
-            .and_then(|token| pidfd_open(token, PidfdFlags::empty()).ok());
+        let end =
+            turn::token_of(before).and_then(|token| pidfd_open(token, PidfdFlags::empty()).ok());
         if !turn::is_there(self.fd, before) {
             return Ok(Woken::News);
         }

@@ -48,7 +48,8 @@ impl Turn {
         since: Moment,
         mode: Mode,
     ) -> Result<Option<Self>, Failure> {
-        let Some((file, operation)) = reopen(fd).map_err(|errno| Failure::Turn(errno.into()))? else {
+        let Some((file, operation)) = reopen(fd).map_err(|errno| Failure::Turn(errno.into()))?
+        else {
             return Ok(None);
         };
         let token = Token::new().map_err(Failure::Turn)?;
@@ -261,12 +262,18 @@ mod tests {
     #[test]
     fn half_of_the_circle_is_earlier() {
         let (first, last) = TURNS.into_inner();
-        let is_earlier =
-            |byte, than| earlier(than).iter().any(|range| range.contains(&byte));
+        let is_earlier = |byte, than| earlier(than).iter().any(|range| range.contains(&byte));
         let quarter = 1_i64 << 60;
-        for byte in [first, first + quarter, first + 2 * quarter, first + 3 * quarter, last] {
+        for byte in [
+            first,
+            first + quarter,
+            first + 2 * quarter,
+            first + 3 * quarter,
+            last,
+        ] {
             assert!(!is_earlier(byte, byte));
-            let ahead = |distance: i64| first + ((byte - first) - distance).rem_euclid(last - first) ;
+            let ahead =
+                |distance: i64| first + ((byte - first) - distance).rem_euclid(last - first);
             assert!(is_earlier(ahead(quarter), byte), "{byte:#x}");
             assert!(!is_earlier(ahead(3 * quarter), byte), "{byte:#x}");
         }
@@ -276,17 +283,32 @@ mod tests {
     fn the_nearest_is_found_among_many() {
         let file = tempfile::tempfile().expect("a scratch file");
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let other = std::fs::File::options().read(true).open(path).expect("open");
+        let other = std::fs::File::options()
+            .read(true)
+            .open(path)
+            .expect("open");
         let first = *TURNS.start();
-        let taken = [first + 1, first + 2, first + (1 << 40), first + (1 << 50), i64::MAX - 1];
+        let taken = [
+            first + 1,
+            first + 2,
+            first + (1 << 40),
+            first + (1 << 50),
+            i64::MAX - 1,
+        ];
         for byte in taken {
             ofd::set(other.as_fd(), Operation::Read, byte, 1, false).expect("free");
         }
         assert_eq!(nearest(file.as_fd(), first + 1), Some(i64::MAX - 1));
         assert_eq!(nearest(file.as_fd(), first + 2), Some(first + 1));
         assert_eq!(nearest(file.as_fd(), first + 3), Some(first + 2));
-        assert_eq!(nearest(file.as_fd(), first + (1 << 50)), Some(first + (1 << 40)));
-        assert_eq!(nearest(file.as_fd(), first + (1 << 60)), Some(first + (1 << 50)));
+        assert_eq!(
+            nearest(file.as_fd(), first + (1 << 50)),
+            Some(first + (1 << 40))
+        );
+        assert_eq!(
+            nearest(file.as_fd(), first + (1 << 60)),
+            Some(first + (1 << 50))
+        );
         assert!(somebody_queues(file.as_fd()) && is_there(file.as_fd(), first + 2));
         assert!(!is_there(file.as_fd(), first + 3));
     }

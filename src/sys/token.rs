@@ -155,11 +155,20 @@ mod tests {
         let token = Token::new().expect("a process");
         let pid = token.pid();
         let end = pidfd_open(pid, PidfdFlags::empty()).expect("it is there");
-        let ready = || poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&Default::default()));
+        let ready = || {
+            poll(
+                &mut [PollFd::new(&end, PollFlags::IN)],
+                Some(&Default::default()),
+            )
+        };
         assert_eq!(ready(), Ok(0));
         drop(token);
         assert_eq!(ready(), Ok(1));
-        assert_eq!(test_kill_process(pid), Err(Errno::SRCH), "it was waited for");
+        assert_eq!(
+            test_kill_process(pid),
+            Err(Errno::SRCH),
+            "it was waited for"
+        );
     }
 
     #[test]
