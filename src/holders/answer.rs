@@ -23,6 +23,7 @@ pub(super) struct Evidence<'e> {
 }
 
 /// Who holds the locks and who waits for them: each process once for each of its locks.
+#[cold]
 pub(super) fn parties(evidence: &Evidence<'_>) -> Vec<Party> {
     let mut parties = Vec::new();
     evidence.turns(&mut parties);
@@ -75,6 +76,7 @@ fn party(line: &Line, pid: Option<Pid>, certainty: Certainty) -> Party {
 }
 
 /// Adds it unless it is there. Of those who are not known there may be several alike.
+#[cold]
 fn add(parties: &mut Vec<Party>, party: Party) {
     if party.pid.is_none() || !parties.contains(&party) {
         parties.push(party);

@@ -76,6 +76,7 @@ impl File {
         Self::of(Handle::Theirs(fd))
     }
 
+    #[cold]
     fn of(handle: Handle) -> Result<Self, Error> {
         let mut file = Self {
             handle,

@@ -41,6 +41,7 @@ pub(super) struct Line {
 
 impl Line {
     /// `None` for what is no lock: a lease, a lock of no file, and what no kernel has written yet.
+    #[cold]
     pub fn parse(line: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(line).ok()?;
         let mut words = text.split_ascii_whitespace().peekable();
@@ -115,6 +116,7 @@ pub(super) struct Info {
 }
 
 impl Info {
+    #[cold]
     pub fn parse(text: &[u8]) -> Self {
         let mut info = Self {
             inode: None,

@@ -207,6 +207,7 @@ const PIECE: usize = 4096;
 /// # References
 ///
 /// proc_locks(5), proc_pid_fdinfo(5).
+#[cold]
 pub fn look(file: &File, asker: Asker) -> Result<Look, Error> {
     let namespace = Namespace::here();
     let locality = file.locality();
@@ -262,6 +263,7 @@ pub fn look(file: &File, asker: Asker) -> Result<Look, Error> {
     }
 }
 
+#[cold]
 fn nobody(file: &File, namespace: Namespace, locality: Locality) -> Look {
     Look {
         parties: match locality {
@@ -277,6 +279,7 @@ fn nobody(file: &File, namespace: Namespace, locality: Locality) -> Look {
 }
 
 /// The locks on the file, and how long the table of all locks is.
+#[cold]
 fn locks_on(file: &File) -> Result<(Vec<Line>, usize), Error> {
     const TABLE: &str = "/proc/locks";
     let table = fs::read(TABLE).map_err(|error| proc_error(TABLE, error))?;
@@ -284,6 +287,7 @@ fn locks_on(file: &File) -> Result<(Vec<Line>, usize), Error> {
 }
 
 /// A lock of fcntl(2) that the file's server knows of. One of flock(2) is one of those there, too (NFS, CIFS).
+#[cold]
 fn elsewhere(file: &File) -> Option<Party> {
     let opened = file.opened()?;
     let last = *mark::SLOTS.start() - 1;

@@ -28,6 +28,7 @@ impl Profile {
     /// # References
     ///
     /// proc_pid_status(5), proc_pid_stat(5).
+    #[cold]
     pub fn of(pid: Pid) -> Option<Self> {
         let status = fs::read(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
         Some(Self {
@@ -86,6 +87,7 @@ fn name(status: &[u8]) -> OsString {
 /// # References
 ///
 /// proc_pid_cmdline(5).
+#[cold]
 pub fn words(pid: Pid) -> Vec<OsString> {
     let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
     split(&line.unwrap_or_default())

@@ -56,6 +56,7 @@ pub(super) enum Waiters {
 /// *The race:* processes start, end, and hand descriptors on while we look. A process that is started later than one that
 /// we have looked at has a higher number and is seen, unless the numbers come round; a lock that has changed hands leaves
 /// another picture in `/proc/locks` than the one that we came with, and then the caller looks again.
+#[cold]
 pub(super) fn scan(file: &File, waiters: Waiters) -> Scan {
     let mut scan = Scan::default();
     let mut processes = numbers("/proc").unwrap_or_default();
@@ -92,6 +93,7 @@ fn look_into_threads(file: &File, pid: Pid, waiters: Waiters, scan: &mut Scan) {
 }
 
 /// Looks at the descriptors of a process or a thread, and says how many it has.
+#[cold]
 fn look_into(
     file: &File,
     folder: &str,
@@ -135,6 +137,7 @@ fn look_into(
     Ok(count)
 }
 
+#[cold]
 fn look_for_waiting(folder: &str, pid: Pid, descriptors: &[RawFd], scan: &mut Scan) {
     for thread in numbers(&format!("{folder}/task")).unwrap_or_default() {
         let call = fs::read(format!("{folder}/task/{thread}/syscall")).unwrap_or_default();
@@ -145,6 +148,7 @@ fn look_for_waiting(folder: &str, pid: Pid, descriptors: &[RawFd], scan: &mut Sc
 }
 
 /// The number of a process where it lives itself.
+#[cold]
 fn inner(folder: &str) -> Option<Pid> {
     let status = fs::read(format!("{folder}/status")).ok()?;
     let line = status
@@ -160,6 +164,7 @@ fn open_folder(path: &str) -> Result<OwnedFd, Errno> {
 }
 
 /// The names in a folder that are numbers.
+#[cold]
 fn numbers(path: &str) -> Result<Vec<u32>, Errno> {
     let folder = open_folder(path)?;
     let mut buffer = [MaybeUninit::uninit(); 4096];
@@ -173,6 +178,7 @@ fn numbers(path: &str) -> Result<Vec<u32>, Errno> {
 }
 
 /// Locks come before what a file of a special kind has to say, which may be long.
+#[cold]
 fn read_info(folder: impl AsFd, name: &std::ffi::CStr) -> Result<Info, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let info = rustix::fs::openat(folder, name, flags, Permissions::empty())?;

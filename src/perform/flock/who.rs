@@ -59,6 +59,7 @@ pub fn perform(request: &Who, asker: Asker, report: &mut Report) -> Exit {
     })
 }
 
+#[cold]
 fn look(target: &Target, asker: Asker) -> Result<Look, Error> {
     let file = match target {
         Target::Path(path) => File::at(path)?,
@@ -81,6 +82,7 @@ fn label(target: &Target) -> OsString {
 }
 
 /// Those who hold a lock for sure: what is killed must not be somebody else.
+#[cold]
 fn pids(rows: &[Row]) -> Vec<u8> {
     let sure = rows
         .iter()
@@ -97,6 +99,7 @@ fn raw(pid: Pid) -> i32 {
 }
 
 /// What the rows cannot say: that there may be others, or that it is not sure.
+#[cold]
 fn notes(rows: &[Row], horizon: Horizon) -> Vec<String> {
     let mut notes = Vec::new();
     let holders = || rows.iter().filter(|row| row.party.role == Role::Holder);

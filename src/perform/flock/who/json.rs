@@ -15,6 +15,7 @@ use crate::request::flock::Target;
 /// # References
 ///
 /// RFC 8259.
+#[cold]
 pub(super) fn text(rows: &[Row]) -> Vec<u8> {
     let objects: Vec<String> = rows.iter().map(object).collect();
     let array = match objects.is_empty() {
@@ -24,6 +25,7 @@ pub(super) fn text(rows: &[Row]) -> Vec<u8> {
     array.into_bytes()
 }
 
+#[cold]
 fn object(row: &Row) -> String {
     let party = &row.party;
     let (file, descriptor) = match &row.target {
@@ -87,6 +89,7 @@ fn number<N: ToString>(number: Option<N>) -> String {
     number.map_or_else(|| NULL.to_owned(), |number| number.to_string())
 }
 
+#[cold]
 fn string(text: &OsStr) -> String {
     let mut quoted = String::from('"');
     for letter in text.to_string_lossy().chars() {

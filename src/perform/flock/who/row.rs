@@ -49,6 +49,7 @@ impl Row {
         look.parties.iter().filter_map(row).collect()
     }
 
+    #[cold]
     fn of(target: &Target, party: Party, namespace: Namespace) -> Option<Self> {
         let number = party.pid.filter(|_| namespace != Namespace::Foreign);
         let profile = party.pid.and_then(Profile::of);

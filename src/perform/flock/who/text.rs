@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 /// The two largest units, as `3m 12s`.
+#[cold]
 pub(super) fn elapsed(time: Duration) -> String {
     let seconds = time.as_secs();
     let units = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
@@ -16,6 +17,7 @@ pub(super) fn elapsed(time: Duration) -> String {
 }
 
 /// Text that does nothing to a terminal or to the lines of a table, whatever the bytes are.
+#[cold]
 pub(super) fn shown(bytes: &[u8]) -> String {
     let mut shown = String::new();
     for chunk in bytes.utf8_chunks() {

@@ -39,6 +39,7 @@ fn all(request: &Lock) -> Vec<OsString> {
 }
 
 /// Who holds a lock that is in the way; `None` if nobody is seen.
+#[cold]
 fn held(target: &Target, request: &Lock) -> Option<String> {
     let look = super::look(target, Asker::Process).ok()?;
     let in_the_way = look
