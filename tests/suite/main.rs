@@ -39,3 +39,4 @@ mod unlink;
 mod values;
 mod verbose;
 mod waiting;
+mod who;
