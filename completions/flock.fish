@@ -107,13 +107,17 @@ complete -c flock -n '__flock_at option' -l fcntl -d 'use open file description 
 complete -c flock -n '__flock_at option' -l start -x -a '(__flock_value OFFSET)' -d 'first byte of the lock, default 0; implies --fcntl'
 complete -c flock -n '__flock_at option' -l length -x -a '(__flock_value BYTES)' -d 'bytes to lock, default 0: all; implies --fcntl'
 complete -c flock -n '__flock_at option' -l fd -x -a '(__flock_value NUMBER)' -d 'lock this descriptor, and run COMMAND under it'
+complete -c flock -n '__flock_at option' -l fair -d 'first come, first served, among all who say so'
 complete -c flock -n '__flock_at option' -l also -x -a '(__flock_value FILE)' -d 'lock this file too, all or none; may be repeated'
 complete -c flock -n '__flock_at option' -l unlink -d 'remove the lock file when nobody holds it any more'
-complete -c flock -n '__flock_at option' -l verbose -d 'tell how long the lock took, and what is run'
+complete -c flock -n '__flock_at option' -l verbose -d 'tell who is in the way, how long it took, what is run'
+complete -c flock -n '__flock_at option' -l who -d 'show who holds the lock and who waits for it'
+complete -c flock -n '__flock_at option' -l json -d 'with --who: as JSON, for programs'
+complete -c flock -n '__flock_at option' -l pids -d 'with --who: only the holders\' process ids'
 complete -c flock -n '__flock_at option' -s h -l help -d 'show this help'
 complete -c flock -n '__flock_at option' -s V -l version -d 'show the version'
 function __flock_options
-    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --also --unlink --verbose -h --help -V --version'
+    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --fair --also --unlink --verbose --who --json --pids -h --help -V --version'
 end
 function __flock_options_with_value
     string split ' ' -- '-w --timeout --wait -E --conflict-exit-code --start --length --fd --also'

@@ -36,11 +36,11 @@ pub static PAGE: Page = Page {
             help: "run a command under a lock on NUMBER",
         },
         Form {
-            words: "--who [--json | --pids] FILE...",
+            words: "--who [OPTION]... FILE...",
             help: "show who holds the lock",
         },
         Form {
-            words: "--who [--json | --pids] --fd NUMBER",
+            words: "--who [OPTION]... --fd NUMBER",
             help: "show who holds that of a descriptor",
         },
     ],

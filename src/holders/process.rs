@@ -143,7 +143,9 @@ mod tests {
     proptest! {
         #[test]
         fn no_bytes_are_too_odd(bytes: Vec<u8>) {
-            (uid(&bytes), name(&bytes), split(&bytes));
+            uid(&bytes);
+            name(&bytes);
+            split(&bytes);
         }
     }
 }
