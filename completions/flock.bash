@@ -36,7 +36,7 @@ _flock_options() {
 
 _flock() {
     local IFS=$' \t\n' options=() behind=() words=() starts=() glued='' first=1 last place
-    local current word ended='' fd='' option='' value='' attached head
+    local current word ended='' fd='' who='' option='' value='' attached head
     COMPREPLY=()
     _flock_options
     _flock_words "$2"
@@ -54,6 +54,7 @@ _flock() {
         fi
         _flock_look_up "$word"
         [[ $option == --fd ]] && fd=1
+        [[ $option == --who ]] && who=1
         [[ $value ]] || continue
         ((first < last)) || break
         ((first += 1))
@@ -66,6 +67,8 @@ _flock() {
         _flock_value "$value" ''
     elif ((place == 0)) && [[ $current == -* && ! $ended ]]; then
         _flock_option
+    elif [[ $who ]]; then
+        [[ $fd ]] || _flock_files
     elif [[ $fd ]]; then
         _flock_command "$first"
     elif ((place == 0)); then

@@ -1,10 +1,12 @@
 # Completion of flock(1) for fish.
 
 # Sets `places`, what can stand at the cursor: option (also its value), target (FILE or NUMBER), behind (the word after
-# FILE), line (what -c runs), command, nothing; and `operands`, those before the cursor, and `fd` if --fd is there.
+# FILE), line (what -c runs), command, file, nothing; and `operands`, those before the cursor, and `fd` and `who` if --fd
+# and --who are there.
 function __flock_read --no-scope-shadowing
     set places
     set fd
+    set who
     # The first is fish 4's, the second what it replaces.
     set operands (commandline -xpc 2>/dev/null; or commandline -opc)
     set -e operands[1]
@@ -13,6 +15,7 @@ function __flock_read --no-scope-shadowing
         set -e operands[1]
         test "$word" = --; and break
         string match -rq -- '^--fd(=|$)' $word; and set fd yes
+        test "$word" = --who; and set who yes
         if __flock_wants_value $word
             if not set -q operands[1]
                 set places option
@@ -23,7 +26,9 @@ function __flock_read --no-scope-shadowing
     end
     set -l count (count $operands)
     test $count = 0; and set places option
-    if set -q fd[1]
+    if set -q who[1]
+        set -q fd[1]; and set -a places nothing; or set -a places file
+    else if set -q fd[1]
         set -a places command
     else if test $count = 0
         set -a places target
@@ -42,6 +47,7 @@ function __flock_at -a place
     set -l places
     set -l operands
     set -l fd
+    set -l who
     __flock_read
     contains -- $place $places
 end
@@ -89,6 +95,7 @@ function __flock_command
     set -l places
     set -l operands
     set -l fd
+    set -l who
     __flock_read
     set -q fd[1]; or set -e operands[1]
     complete --do-complete=(string join ' ' -- (string escape -- $operands) (commandline -ct))
