@@ -123,7 +123,7 @@ fn within_a_pid_namespace_holders_and_waiters_are_found_though_the_kernels_table
     }
     departure(WHY, |lab| {
         let script = "exec 8>>f; flock 8; echo $$ >shell; flock f true 8>&- & waiter=$!
-            until flock --who f | grep waiter >out; do :; done
+            until flock --who f | grep ^waiter >out; do :; done
             flock --who --pids f; echo $?; grep -c \" $waiter \" out; kill $waiter; exit 0";
         lab.program("script", script);
         let outcome = lab.sh("exec unshare -rpf --mount-proc sh ./script");
@@ -153,8 +153,10 @@ fn numbers_that_mean_others_here_are_not_shown() {
 
 #[test]
 fn on_an_overlay_it_is_the_kernels_device_that_counts() {
-    let overlay = "mkdir low up work all && mount -t overlay none -o lowerdir=low,upperdir=up,workdir=work all";
-    let on_tmpfs = format!("mkdir t && mount -t tmpfs none t && cd t && {overlay}");
+    // Of two file systems: then stat(2) says something else than the kernel's table.
+    let overlay = "mkdir up/up up/work all && mount -t overlay none -o xino=off,lowerdir=low,upperdir=up/up,workdir=up/work all";
+    let on_tmpfs =
+        format!("mkdir low up && mount -t tmpfs none low && mount -t tmpfs none up && {overlay}");
     let works = |how: &str| {
         Lab::new()
             .sh(format!("unshare -rm sh -c '{on_tmpfs} {how}'"))
