@@ -52,6 +52,16 @@ impl Stat {
     }
 }
 
+/// How many ticks of the clock, as [`Stat::start`] has them, are a second.
+pub fn ticks_per_second() -> u64 {
+    // SAFETY: takes a number.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    u64::try_from(ticks)
+        .ok()
+        .filter(|ticks| *ticks > 0)
+        .unwrap_or(100)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

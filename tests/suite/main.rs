@@ -40,3 +40,4 @@ mod unlink;
 mod values;
 mod verbose;
 mod waiting;
+mod who;
