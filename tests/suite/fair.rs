@@ -6,6 +6,7 @@
 mod again;
 mod alone;
 mod behind;
+mod birth;
 pub mod crowd;
 mod deadline;
 mod files;
