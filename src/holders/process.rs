@@ -6,10 +6,9 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use rustix::process::Pid;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::line::decimal;
-use crate::sys::stat::{Stat, ticks_per_second};
+use crate::sys::stat::{self, Stat};
 
 /// What `/proc` tells of a process to everybody.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,17 +39,8 @@ impl Profile {
 
     /// How long ago it was started.
     pub fn age(&self) -> Option<Duration> {
-        self.start.map(age)
+        self.start.map(stat::age)
     }
-}
-
-/// How long ago something was that happened at a tick of the clock since the machine was started.
-fn age(start: u64) -> Duration {
-    let now = clock_gettime(ClockId::Boottime);
-    let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
-    let ticks = ticks_per_second();
-    let nanos = start % ticks * 1_000_000_000 / ticks;
-    now.saturating_sub(Duration::new(start / ticks, nanos as u32))
 }
 
 fn field<'s>(status: &'s [u8], name: &[u8]) -> Option<&'s [u8]> {
