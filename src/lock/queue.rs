@@ -19,7 +19,8 @@
 //! too. What one of them is granted, all of them have, and if another one gave it back, two would have the lock.
 //!
 //! *The race of the first step:* somebody may take a turn between our look and our taking the lock. He found the lock
-//! held, and it was released after that; we had come before.
+//! held, and it was released after that; we take it as one who came in the same moment. And the other way round: the lock may
+//! be released while we take our turn, and the next to come sees nobody queue yet. That order does not go so deep.
 //!
 //! *The race of the second:* a turn before ours may appear after our look, as its moment is read before its mark is set. If
 //! we have the lock by then, we look again (3). A turn may end, and the number of its token be given to another process,
