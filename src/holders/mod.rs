@@ -21,6 +21,8 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 
+use rustix::fs::{Mode as Permissions, OFlags};
+use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
 use crate::lock;
@@ -187,18 +189,19 @@ fn proc_error(path: &str, error: io::Error) -> Error {
     Error::Proc { path, error }
 }
 
-/// How often is looked again when the picture has changed in the meantime, or may have.
-const LOOKS: u32 = 3;
+/// How often is looked when the picture has changed in the meantime.
+const LOOKS: u32 = 4;
 
-/// What `/proc/locks` shows at once; between two pieces it may change, and a line be missed for one that has gone.
-const PIECE: usize = 4096;
+/// How often a table that came in pieces is read until the file is in it.
+const READINGS: u32 = 4;
 
 /// Who holds locks on a file, and who waits for one.
 ///
 /// *The race:* locks come, go and change hands while we look. Whoever is listed was seen to have the lock, or to wait for
-/// it, at some moment. But it could happen that nobody is seen to have a lock that is there all the time: the table comes
-/// in pieces, and a lock that is handed on may be missed at both hands. So when nobody is found, or fewer than there are
-/// locks, we look again, if the table is long or has changed.
+/// it, at some moment. But it could happen that nobody is seen to have a lock that is there all the time. A long table comes
+/// in pieces, and if a lock of an earlier one goes in between, the next begins one line too late: so that a file is not in it
+/// says nothing, it is read again, and the processes are looked at all the same. And a lock that is handed on may be missed
+/// at both hands; so when fewer are found than there are locks, and the table has changed, we look again.
 ///
 /// # Errors
 ///
@@ -214,11 +217,8 @@ pub fn look(file: &File, asker: Asker) -> Result<Look, Error> {
     let mut looks = 0;
     loop {
         looks += 1;
-        let (table, size) = locks_on(file)?;
-        if table.is_empty() && namespace == Namespace::Whole {
-            if size >= PIECE && looks < LOOKS {
-                continue;
-            }
+        let (table, shape) = locks_on(file)?;
+        if table.is_empty() && namespace == Namespace::Whole && shape == Shape::Whole {
             return Ok(nobody(file, namespace, locality));
         }
         let sought = namespace != Namespace::Whole
@@ -278,12 +278,47 @@ fn nobody(file: &File, namespace: Namespace, locality: Locality) -> Look {
     }
 }
 
-/// The locks on the file, and how long the table of all locks is.
+/// How the table of locks was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// As it was at one moment.
+    Whole,
+    /// As it was at several.
+    Pieces,
+}
+
+/// The locks on the file.
 #[cold]
-fn locks_on(file: &File) -> Result<(Vec<Line>, usize), Error> {
-    const TABLE: &str = "/proc/locks";
-    let table = fs::read(TABLE).map_err(|error| proc_error(TABLE, error))?;
-    Ok((line::on(file.number, &table), table.len()))
+fn locks_on(file: &File) -> Result<(Vec<Line>, Shape), Error> {
+    for _ in 0..READINGS {
+        let (table, shape) = read_table().map_err(|errno| proc_error(TABLE, errno.into()))?;
+        let lines = line::on(file.number, &table);
+        if shape == Shape::Whole || !lines.is_empty() {
+            return Ok((lines, shape));
+        }
+    }
+    Ok((Vec::new(), Shape::Pieces))
+}
+
+const TABLE: &str = "/proc/locks";
+
+/// The table of all locks. The kernel writes no more than a page at once, and less if less is asked for.
+fn read_table() -> Result<(Vec<u8>, Shape), Errno> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let source = rustix::fs::open(TABLE, flags, Permissions::empty())?;
+    let mut table = Vec::new();
+    let mut pieces = 0;
+    loop {
+        table.reserve(1 << 16);
+        let room = rustix::buffer::spare_capacity(&mut table);
+        match rustix::io::read(&source, room) {
+            Ok(0) if pieces > 1 => return Ok((table, Shape::Pieces)),
+            Ok(0) => return Ok((table, Shape::Whole)),
+            Ok(_) => pieces += 1,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
 }
 
 /// A lock of fcntl(2) that the file's server knows of. One of flock(2) is one of those there, too (NFS, CIFS).

@@ -1,5 +1,11 @@
 //! Who has a lock, by whatever way he came to it.
 
+use std::fs::File;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use rustix::fs::{FlockOperation, flock};
+
 use super::{WHY, asked, parties, pids, script_that_holds, talking};
 use crate::lab::kernel::{locks_on, runs};
 use crate::lab::{Lab, departure};
@@ -206,4 +212,34 @@ fn a_lock_on_a_folder_or_on_the_script_itself_is_one_too() {
         assert_eq!(pids(lab, &["."]), [script.pid()]);
     };
     departure(WHY, body);
+}
+
+/// A long table comes in pieces, between which lines go: the next piece begins one line too late then.
+#[test]
+fn no_holder_is_missed_while_other_locks_come_and_go() {
+    let churn = |lab: &Lab, over: &AtomicBool| {
+        let open = |number: u32| File::create(lab.file(format!("other{number}"))).expect("a file");
+        let others: Vec<File> = (0..150).map(open).collect();
+        while !over.load(Relaxed) {
+            for operation in [FlockOperation::LockShared, FlockOperation::Unlock] {
+                for other in &others {
+                    flock(other, operation).expect("nobody else has it");
+                }
+            }
+        }
+    };
+    departure(WHY, |lab| {
+        let holders = ["f", "g", "h", "i"].map(|file| (file, lab.hold(&["-F"], file)));
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| churn(lab, &over));
+            let missed = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                for (file, holder) in holders.iter().cycle().take(40) {
+                    assert_eq!(pids(lab, &[file]), [holder.pid()]);
+                }
+            }));
+            over.store(true, Relaxed);
+            missed.unwrap_or_else(|missed| std::panic::resume_unwind(missed));
+        });
+    });
 }

@@ -1,6 +1,6 @@
 //! `--verbose` says who is in the way.
 
-use super::{WHY, talking};
+use super::{WHY, parties, talking};
 use crate::lab::kernel::waiters;
 use crate::lab::{Lab, departure, wait_until};
 
@@ -161,4 +161,26 @@ fn without_verbose_nobody_looks() {
     if let Some(command) = lab.injected("/proc/locks", "inject=open,openat:signal=KILL", &words) {
         lab.finish(command).expect_err("").expect_code(1);
     }
+}
+
+#[test]
+fn a_slot_is_in_the_way_of_those_who_want_one_and_of_nobody_else() {
+    departure(WHY, |lab| {
+        let holder = lab.hold(&["-F", "--slots", "1"], "f");
+        assert_eq!(
+            parties(lab, &["f"]),
+            [("holder SLOT -".to_owned(), holder.pid().into())]
+        );
+        let refused = || {
+            lab.run(["--verbose", "-n", "--slots", "1", "f", "true"])
+                .expect_code(1)
+                .err()
+        };
+        let line = |err: &str| err.lines().nth(1).map(timeless);
+        let held = format!("flock: f: held by {} sh", holder.pid());
+        assert_eq!(line(&refused()), Some(held));
+        lab.run(["--verbose", "-n", "f", "true"])
+            .expect_err("")
+            .expect_code(0);
+    });
 }

@@ -7,7 +7,7 @@ use super::{label, raw, text};
 use crate::holders::process::Profile;
 use crate::holders::{Asker, Certainty, Kind, Namespace, Party, Role};
 use crate::lock::{self, Mode};
-use crate::request::flock::{Lock, Target};
+use crate::request::flock::{Lock, Order, Target};
 
 /// A line for each lock of the request that somebody else holds: `FILE: held by 1234 rsync, 3m 12s, and 2 others`. One that
 /// says so if nobody is seen.
@@ -95,7 +95,10 @@ fn held(target: &Target, request: &Lock) -> Option<String> {
 
 fn is_in_the_way(party: &Party, request: &Lock) -> bool {
     let same = match (request.kind, party.kind) {
-        (lock::Kind::Flock | lock::Kind::Fair(_), Kind::Flock) => true,
+        (lock::Kind::Ofd { .. }, Kind::Flock | Kind::Slot) => false,
+        (_, Kind::Flock) => true,
+        // Slots are counted with the lock of flock(2), and are nothing to anybody else.
+        (_, Kind::Slot) => matches!(request.order, Order::Slots(_)),
         (lock::Kind::Ofd { start, length }, Kind::Ofd | Kind::Posix) => {
             let last = match length {
                 0 => i64::MAX,
