@@ -10,6 +10,7 @@ mod birth;
 pub mod crowd;
 mod deadline;
 mod files;
+mod hard_times;
 mod kills;
 mod numbers;
 mod options;

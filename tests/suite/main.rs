@@ -33,6 +33,7 @@ mod replaced;
 mod runlock;
 mod running;
 mod signals;
+mod slots;
 mod storm;
 mod terminal;
 mod ulock;
