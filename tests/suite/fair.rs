@@ -5,16 +5,20 @@
 
 mod again;
 mod alone;
+mod behind;
+mod birth;
 pub mod crowd;
 mod deadline;
 mod files;
 mod hard_times;
 mod kills;
+mod numbers;
 mod options;
 mod order;
 mod others;
 mod places;
 mod readers;
+mod shared;
 mod signals;
 mod stops;
 mod traces;

@@ -41,3 +41,4 @@ mod unlink;
 mod values;
 mod verbose;
 mod waiting;
+mod who;

@@ -20,7 +20,7 @@ const WHY: &str = "the reference knows no turns";
 const WAYS: [&[&str]; 4] = [
     &["--fair"],
     &["--fair", "-w1000"],
-    &["-x", "--fair", "--verbose"],
+    &["-x", "--fair"],
     &["--fair", "-E9"],
 ];
 
