@@ -1,7 +1,7 @@
 //! `--fair`: first come, first served, whatever happens to those who wait.
 //!
-//! A place in the queue is a fact of the kernel that anybody can see: a byte of the lock file, far beyond any data, that is
-//! locked (`lab::kernel::turns`). So the tests start the next one when the turn of the one before shows.
+//! A place in the queue is a fact of the kernel that anybody can see: a byte of the lock file, far beyond any data,
+//! that is locked (`lab::kernel::turns`). So the tests start the next one when the turn of the one before shows.
 
 mod again;
 mod alone;

@@ -215,9 +215,12 @@ fn a_shell_that_was_stopped_and_continued_keeps_its_place() {
 fn a_timeout_ends_the_wait_and_leaves_nothing_in_the_shell() {
     in_every_bash(|lab| {
         let holder = lab.hold(&[], "l");
-        let script = "exec 8<>l; f() { echo never; }; flock --fair -w 0.01 8; before=(/proc/$$/fd/*)
+        let script =
+            "exec 8<>l; f() { echo never; }; flock --fair -w 0.01 8; before=(/proc/$$/fd/*)
             for i in {1..10}; do
-                for t in 0 0.000001 0.001 10ms; do flock --fair -w $t 8; echo $?; flock --fair -sE 9 -w $t l f; echo $?; done
+                for t in 0 0.000001 0.001 10ms; do
+                    flock --fair -w $t 8; echo $?; flock --fair -sE 9 -w $t l f; echo $?
+                done
                 flock --fair -n 8; echo $?; flock --fair -nE 9 l f; echo $?
             done; after=(/proc/$$/fd/*); [ \"${before[*]}\" = \"${after[*]}\" ]; echo $?
             read c </proc/$$/task/$$/children || echo none $c";
@@ -239,7 +242,8 @@ fn a_free_lock_is_had_at_once_and_what_is_had_is_had_again() {
         lab.builtin(
             "exec 8<>l 9<>l; f() { bin/flock -n l true; echo $?; return 3; }
              flock --fair l f; echo $?; flock --fair 8; echo $?; flock --fair 8; echo $?; flock --fair -n 9; echo $?
-             flock --fair -s 8; flock --fair -ns 9; echo $?; flock --fair -n 8; echo $?; flock --fair -u 9; flock --fair -n 8; echo $?
+             flock --fair -s 8; flock --fair -ns 9; echo $?; flock --fair -n 8; echo $?
+             flock --fair -u 9; flock --fair -n 8; echo $?
              flock --fair -n l f; echo $?; read c </proc/$$/task/$$/children || echo none $c",
         )
         .expect_err("")

@@ -69,9 +69,9 @@ fn answered_at_once(waits: &[(&str, &[&str])]) {
     });
 }
 
-/// A step that may be killed at any moment: it is made by the one write that tells of it. Two at once would write the same
-/// number. A witness, whose lock would be refused to the second, is of no use here: of the descriptors of a shell that is
-/// killed, the kernel may close the witness last.
+/// A step that may be killed at any moment: it is made by the one write that tells of it. Two at once would write the
+/// same number. A witness, whose lock would be refused to the second, is of no use here: of the descriptors of a shell
+/// that is killed, the kernel may close the witness last.
 const STEP: &str = r#"step() { local all; mapfile -t all <journal; echo $((${#all[@]} + 1)) >>journal; }
     n=0; trap 'n=$((n + 1))' USR1 WINCH RTMIN+3"#;
 

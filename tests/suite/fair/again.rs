@@ -18,7 +18,8 @@ pub fn script(lab: &Lab, first: &str) -> Live {
     shell
 }
 
-/// Waits until these are the modes of the locks on `l` that are held: the kernel's table may be incomplete for a moment.
+/// Waits until these are the modes of the locks on `l` that are held: the kernel's table may be incomplete for a
+/// moment.
 #[track_caller]
 fn held_is(lab: &Lab, modes: &[&str]) {
     wait_until("so many have the lock", || {

@@ -93,8 +93,8 @@ fn a_place_in_the_queue_is_kept_when_somebody_without_a_turn_was_faster() {
         let mut plain = lab.start_flock(["l", "sh", "-c", "echo held; read x; exit 0"]);
         wait_until("both wait in the kernel", || waiters(lab.file("l")) == 2);
         holder.let_go();
-        // The head of the queue, which was first in the kernel's too; then those two in any order, and order among those
-        // who have turns.
+        // The head of the queue, which was first in the kernel's too; then those two in any order, and order among
+        // those who have turns.
         let [first, second] = &mut queue;
         plain.hush();
         first.hears("held");

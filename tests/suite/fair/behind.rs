@@ -1,4 +1,5 @@
-//! Those who wait already when the one before them is stopped, and who would be served beside others if he were not there.
+//! Those who wait already when the one before them is stopped, and who would be served beside others if he were not
+//! there.
 
 use super::{WHY, last_turn, queue_is, queuing};
 use crate::lab::kernel::{parent_of, status_field, stopped};

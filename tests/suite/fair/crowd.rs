@@ -76,7 +76,8 @@ impl<'l> Crowd<'l> {
         line.replace("NOTE", &format!("echo {} >>order", self.members.len()))
     }
 
-    /// The next one comes, for so long a time. Perhaps it is over before its turn shows: then it gives up with status 42.
+    /// The next one comes, for so long a time. Perhaps it is over before its turn shows: then it gives up with status
+    /// 42.
     #[track_caller]
     pub fn joins_for(&mut self, time: &str) {
         let note = format!("echo {} >>order", self.members.len());

@@ -84,8 +84,8 @@ fn the_time_does_not_begin_again_when_the_queue_moves() {
             .map(|_| queuing(lab, ["--fair", "l", "true"]))
             .collect();
         let mut timed = queuing(lab, ["--fair", "-w1.5", "-E42", "l", "true"]);
-        // Each time the one goes that it waits for. All that takes four seconds; were its time counted from the last move,
-        // it would still have most of it.
+        // Each time the one goes that it waits for. All that takes four seconds; were its time counted from the last
+        // move, it would still have most of it.
         while queue.pop().is_some() {
             lab.run(["-w0.2", "l", "true"]).expect_code(1);
         }

@@ -1,4 +1,5 @@
-//! Slots of processes that have the same number, each in a pid namespace of its own, as the first process of a container has.
+//! Slots of processes that have the same number, each in a pid namespace of its own, as the first process of a
+//! container has.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;

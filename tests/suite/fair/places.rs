@@ -6,10 +6,10 @@ use super::crowd::Crowd;
 use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing_by};
 use crate::lab::kernel::{turns, waiters};
 use crate::lab::live::End;
-use crate::lab::{Lab, departure, installed, may_unshare, wait_until};
+use crate::lab::{Lab, departure, installed, may_unshare};
 
-/// Somebody else: `nobody`, who may come into the lab, read the lock file, and write the order. `None` where we cannot be
-/// somebody else.
+/// Somebody else: `nobody`, who may come into the lab, read the lock file, and write the order. `None` where we cannot
+/// be somebody else.
 fn stranger(lab: &Lab, script: &str) -> Option<Command> {
     if !rustix::process::geteuid().is_root() || !installed("setpriv") {
         return None;
@@ -261,7 +261,8 @@ fn those_whose_clocks_differ_are_served_all_the_same() {
     });
 }
 
-/// For a script in a folder of some file system: a reader has the lock, a writer waits for his turn, so no reader gets in.
+/// For a script in a folder of some file system: a reader has the lock, a writer waits for his turn, so no reader gets
+/// in.
 const STORY: &str = "exec 9<>l; flock --fair -s 9; echo first
     (exec 9>&-; flock --fair l echo writer) &
     until ! flock --fair -ns l true; do :; done

@@ -95,8 +95,8 @@ fn a_writer_gets_in_between_readers_of_whom_there_is_always_one() {
             for mut reader in [first, second] {
                 let served = &served;
                 scope.spawn(move || {
-                    // No reader goes before the next one of its row has asked, and has the lock if that can be had. There
-                    // are so many that a writer who is let in after them all is told apart.
+                    // No reader goes before the next one of its row has asked, and has the lock if that can be had.
+                    // There are so many that a writer who is let in after them all is told apart.
                     for _ in 0..200 {
                         let words = ["--fair", "-s", "l", "sh", "-c", "echo held; read x; exit 0"];
                         let mut next = lab.start_flock(words);

@@ -1,4 +1,5 @@
-//! One open file, and several processes that ask for the lock on it: what one of them has, none of the others takes away.
+//! One open file, and several processes that ask for the lock on it: what one of them has, none of the others takes
+//! away.
 
 use super::again::script;
 use super::{WHY, nothing_is_left, queue_is, queuing};

@@ -1,4 +1,5 @@
-//! What a wait for one's turn leaves behind: nothing, neither in the command's world nor in the file nor in the script's.
+//! What a wait for one's turn leaves behind: nothing, neither in the command's world nor in the file nor in the
+//! script's.
 
 use std::os::unix::fs::MetadataExt;
 
@@ -190,7 +191,8 @@ fn those_who_wait_use_no_processor() {
         let before: Vec<(u64, u64)> = all.iter().map(|pid| (busy(*pid), naps(pid))).collect();
         clock();
         for (pid, (worked, slept)) in all.iter().zip(before) {
-            // One that is busy has had half a second or more, and one that polls every hundredth has slept a hundred times.
+            // One that is busy has had half a second or more, and one that polls every hundredth has slept a hundred
+            // times.
             assert!(busy(*pid) - worked < 100_000_000, "{pid} is busy");
             assert!(naps(pid) - slept < 20, "{pid} polls");
         }

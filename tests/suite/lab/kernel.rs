@@ -25,8 +25,8 @@ pub struct Lock {
 
 /// The locks and the waiting requests on a file; none when there is no such file.
 ///
-/// The kernel gives the table away a page at a time, and what changes between two pages makes it leave out a line of the
-/// next one, or tell one twice. So what counts is what two looks agree on.
+/// The kernel gives the table away a page at a time, and what changes between two pages makes it leave out a line of
+/// the next one, or tell one twice. So what counts is what two looks agree on.
 pub fn locks_on(file: impl AsRef<Path>) -> Vec<Lock> {
     let Ok(file) = std::fs::metadata(file) else {
         return Vec::new();
@@ -117,8 +117,8 @@ pub fn slots(file: impl AsRef<Path>) -> Vec<Slot> {
         .collect()
 }
 
-/// The marks on a file, by their bytes. The kernel is asked of one range after the other, and not for its table, which is
-/// given away in pieces: each answer is exact.
+/// The marks on a file, by their bytes. The kernel is asked of one range after the other, and not for its table, which
+/// is given away in pieces: each answer is exact.
 fn marks_on(file: impl AsRef<Path>) -> Vec<Mark> {
     let open = |options: &OpenOptions| options.open(file.as_ref());
     let read = open(OpenOptions::new().read(true));

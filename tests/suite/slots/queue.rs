@@ -16,7 +16,7 @@ fn thirty_who_wait_for_the_one_slot_are_served_in_the_order_in_which_they_came()
             &["--slots=1", "-w1000"],
             &["-o", "--slots", "1"],
             &["-F", "--slots", "1"],
-            &["--slots", "1", "--verbose"],
+            &["-x", "--slots", "1"],
         ];
         let holder = hold(lab, "1");
         let mut crowd = Crowd::new(lab);
@@ -228,8 +228,8 @@ fn the_time_does_not_begin_again_when_the_queue_moves() {
             .map(|_| holder_to_be(lab, &["--slots", "1"]))
             .collect();
         let mut timed = holder_to_be(lab, &["--slots", "1", "-w1.5", "-E42"]);
-        // Each time the one goes that it waits for. All that takes four seconds; were its time counted from the last move,
-        // it would still have most of it.
+        // Each time the one goes that it waits for. All that takes four seconds; were its time counted from the last
+        // move, it would still have most of it.
         while queue.pop().is_some() {
             lab.run(["--slots", "1", "-w0.2", "l", "true"])
                 .expect_code(1);
@@ -259,7 +259,8 @@ fn those_who_wait_use_no_processor() {
         let before: Vec<(u64, u64)> = all.iter().map(|pid| (busy(*pid), naps(pid))).collect();
         clock();
         for (pid, (worked, slept)) in all.iter().zip(before) {
-            // One that is busy has had half a second or more, and one that polls every hundredth has slept a hundred times.
+            // One that is busy has had half a second or more, and one that polls every hundredth has slept a hundred
+            // times.
             assert!(busy(*pid) - worked < 100_000_000, "{pid} is busy");
             assert!(naps(pid) - slept < 20, "{pid} polls");
         }

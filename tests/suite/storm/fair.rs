@@ -1,4 +1,5 @@
-//! The same with turns: among those who wait for theirs, those who take none, and those who kill tokens or stop waiters.
+//! The same with turns: among those who wait for theirs, those who take none, and those who kill tokens or stop
+//! waiters.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;

@@ -19,8 +19,8 @@ const WITNESSED: &str = r#"for i in 1 2 3; do
         exec 9>>witness$i; flock -n 9 && { read x <counter; exit 0; }
     done; echo "more than three" >&2"#;
 
-/// Looks at the slots that are taken, until it is told to end: never more than so many. A slot counts that two looks show:
-/// so all that are counted were taken at the same time.
+/// Looks at the slots that are taken, until it is told to end: never more than so many. A slot counts that two looks
+/// show: so all that are counted were taken at the same time.
 fn watch(lab: &Lab, most: usize, over: &AtomicBool) -> usize {
     let mut seen = 0;
     let mut before: Vec<Slot> = Vec::new();
