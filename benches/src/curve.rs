@@ -41,6 +41,8 @@ pub fn draw(drains: &[Measurement], to: &Path) -> Result<()> {
         .bold_line_style(FAINT.mix(0.2))
         .axis_style(FAINT)
         .label_style(font(15, INK))
+        .x_label_formatter(&|count| format!("{count:.0}"))
+        .y_label_formatter(&|amount| format!("{amount:.0}"))
         .x_desc("waiters")
         .y_desc("ms")
         .draw()?;

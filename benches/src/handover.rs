@@ -16,9 +16,9 @@ use std::process::Command;
 use std::time::Instant;
 
 const TITLES: [&str; 3] = [
-    "Hand over to one of 100",
-    "Hand over to one of 500",
-    "Hand over to one of 1000",
+    "Hand over to the next of 100",
+    "Hand over to the next of 500",
+    "Hand over to the next of 1000",
 ];
 
 pub fn measure(contenders: &Contenders, stage: &Stage, rounds: u32) -> Result<Vec<Measurement>> {

@@ -19,7 +19,12 @@ pub fn measure(
     all.extend(handover::measure(contenders, stage, options.rounds())?);
     all.push(idle::measure(contenders, stage, FEW)?);
     all.push(readers::measure(contenders, stage, FEW)?);
-    all.push(starts::in_a_slot(contenders, stage, options.loops())?);
+    all.push(starts::in_a_slot(
+        contenders,
+        stage,
+        options.runs,
+        options.rounds(),
+    )?);
     all.push(slots::measure(contenders, stage, FEW)?);
     Ok(all)
 }
