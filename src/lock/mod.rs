@@ -2,6 +2,9 @@
 //!
 //! [`descriptor::acquire`] brings a descriptor of the caller's into the wanted [`Mode`], [`file::acquire`] the file at a path.
 //! [`name::acquire`] takes a name that has no file at all.
+//!
+//! In the order of arrival: `queue`, by [`turn`]s; with several at a time: `slots`. What both leave in the lock file for as
+//! long as they are there is a [`mark`].
 
 pub mod descriptor;
 pub mod file;

@@ -9,11 +9,14 @@
 //!
 //! 1. Nobody queues, and the lock is free: it is taken.
 //! 2. Otherwise we take our turn, and wait for the end of the nearest turn before it. When there is none, we block in
-//!    flock(2).
+//!    flock(2), by the turn's own opening of the file.
 //! 3. Once granted, we look again. A turn before ours may have come up in between: one that was stopped goes on, one of
 //!    a shell that has seen to a trap is back. Then the lock is his: we give it back and wait for him.
-//! 4. With the lock in our hands the turn ends, and the next one wakes. He blocks in flock(2) while we hold the lock, or
-//!    shares it if both are readers.
+//! 4. The lock goes from the turn's opening to the one that it is wanted for, the turn ends, and the next one wakes. He blocks
+//!    in flock(2) while we hold the lock, or shares it if both are readers.
+//!
+//! *Why not by the opening that it is wanted for?* That is the caller's: other processes may have it and ask for the lock
+//! too. What one of them is granted, all of them have, and if another one gave it back, two would have the lock.
 //!
 //! *The race of the first step:* somebody may take a turn between our look and our taking the lock. He found the lock
 //! held, and it was released after that; we had come before.
@@ -72,20 +75,33 @@ pub(super) fn acquire(
         if answer == Answer::Granted || now {
             return Ok(answer);
         }
-    } else if is_ours(fd, mode) {
-        return attempt(fd, Kind::Flock, mode, Block::No);
-    } else if now {
-        return match turn::ahead(fd, first_byte(since)) {
-            Some(_) => Ok(Answer::Conflict),
-            None => attempt(fd, Kind::Flock, mode, Block::No),
-        };
+    } else {
+        let held = held(fd);
+        if held == Some(mode) || held == Some(Mode::Exclusive) {
+            // A reader who asks again while a writer queues would wait for the writer, and he for the reader.
+            return attempt(fd, Kind::Flock, mode, Block::No);
+        }
+        if now {
+            return match turn::ahead(fd, first_byte(since)) {
+                Some(_) => Ok(Answer::Conflict),
+                None => attempt(fd, Kind::Flock, mode, Block::No),
+            };
+        }
+        if held.is_some() {
+            // Two readers who both want to write would wait for each other. The kernel drops it too.
+            attempt(fd, Kind::Flock, Mode::Unlocked, Block::No)?;
+        }
     }
-    // Whoever waits with a shared lock for an exclusive one would wait for himself as soon as two do. The kernel drops
-    // it too.
-    attempt(fd, Kind::Flock, Mode::Unlocked, Block::No)?;
-    match Turn::take(fd, since, mode)? {
-        None => super::acquire(fd, Kind::Flock, mode, deadline),
-        Some(turn) => Waiter::new(fd, mode, turn, is_free_at_once).wait(deadline),
+    let Some(turn) = Turn::take(fd, since, mode)? else {
+        return super::acquire(fd, Kind::Flock, mode, deadline);
+    };
+    let mut waiter = Waiter::new(fd, mode, turn, is_free_at_once);
+    loop {
+        match waiter.wait(deadline)? {
+            Answer::Granted if waiter.hand_over()? => return Ok(Answer::Granted),
+            Answer::Granted => {}
+            refused => return Ok(refused),
+        }
     }
 }
 
@@ -100,14 +116,10 @@ pub(super) fn first_byte(since: Moment) -> i64 {
     Mark::Turn { since, mode, pid }.byte()
 }
 
-/// Whether the description has the lock already, or one that is exclusive where a shared one is asked for. A reader who
-/// asks again while a writer queues would wait for the writer, and he for the reader.
-fn is_ours(fd: BorrowedFd<'_>, mode: Mode) -> bool {
-    let held = match fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd())) {
-        Ok(text) => held(&text),
-        Err(_) => None,
-    };
-    held == Some(mode) || held == Some(Mode::Exclusive)
+/// What the open file description has already.
+fn held(fd: BorrowedFd<'_>) -> Option<Mode> {
+    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
+    held_by(&info.ok()?)
 }
 
 /// The lock of flock(2) that a file in `/proc/PID/fdinfo` tells of.
@@ -115,7 +127,7 @@ fn is_ours(fd: BorrowedFd<'_>, mode: Mode) -> bool {
 /// # References
 ///
 /// proc_pid_fdinfo(5).
-fn held(text: &str) -> Option<Mode> {
+fn held_by(text: &str) -> Option<Mode> {
     let mut lines = text.lines().filter(|line| line.starts_with("lock:"));
     lines.find_map(|line| {
         let mut words = line.split_ascii_whitespace().skip(2);
@@ -173,35 +185,37 @@ impl<'f> Waiter<'f> {
         }
     }
 
-    /// Waits until it is our turn, and the lock is ours. The turn lasts as long as we do.
+    /// Waits until it is our turn, and the turn's own opening of the file has the lock. The turn lasts as long as we do.
     pub(super) fn wait(&mut self, deadline: &Deadline) -> Result<Answer, Failure> {
         loop {
-            let Some(before) = turn::ahead(self.fd, self.turn.byte()) else {
-                let answer = super::acquire(self.fd, Kind::Flock, self.mode, deadline)?;
-                if answer != Answer::Granted || self.is_next() {
-                    return Ok(answer);
+            if let Some(before) = turn::ahead(self.fd, self.turn.byte()) {
+                match self.wait_for(before, deadline)? {
+                    None => continue,
+                    Some(answer) => return Ok(answer),
                 }
-                self.give_back()?;
-                continue;
-            };
-            if let Some(answer) = self.wait_for(before, deadline)? {
+            }
+            let answer = super::acquire(self.turn.file(), Kind::Flock, self.mode, deadline)?;
+            if answer != Answer::Granted || self.is_next() {
                 return Ok(answer);
             }
+            self.give_back()?;
         }
     }
 
-    /// Waits until the turn of this byte is over, or we pass it, or the time is up.
+    /// Waits until the turn of this byte is over, or there is another reason to look who is before us; or we pass him, and
+    /// have the lock; or the time is up.
     fn wait_for(&mut self, before: i64, deadline: &Deadline) -> Result<Option<Answer>, Failure> {
         self.free = None;
         loop {
             match self.sleep(before, deadline)? {
                 Woken::News => return Ok(None),
                 Woken::Over(answer) => return Ok(Some(answer)),
-                Woken::Nothing => {
-                    if self.passes()? {
-                        return Ok(Some(Answer::Granted));
-                    }
-                }
+                Woken::Nothing => {}
+            }
+            match self.look(before)? {
+                Woken::News => return Ok(None),
+                Woken::Over(answer) => return Ok(Some(answer)),
+                Woken::Nothing => {}
             }
         }
     }
@@ -210,8 +224,23 @@ impl<'f> Waiter<'f> {
         turn::ahead(self.fd, self.turn.byte()).is_none()
     }
 
+    /// Drops the lock that the turn's opening has.
     pub(super) fn give_back(&self) -> Result<(), Failure> {
-        attempt(self.fd, Kind::Flock, Mode::Unlocked, Block::No).map(drop)
+        attempt(self.turn.file(), Kind::Flock, Mode::Unlocked, Block::No).map(drop)
+    }
+
+    /// From the turn's opening, which has the lock, to the one that it is wanted for. Readers share it for a moment. From one
+    /// writer to the other it is free for a moment, and somebody who does not queue may come in between: then we have
+    /// nothing, and are still first in the queue.
+    fn hand_over(&self) -> Result<bool, Failure> {
+        if self.mode == Mode::Exclusive {
+            self.give_back()?;
+        }
+        let answer = attempt(self.fd, Kind::Flock, self.mode, Block::No)?;
+        if self.mode == Mode::Shared {
+            self.give_back()?;
+        }
+        Ok(answer == Answer::Granted)
     }
 
     /// Sleeps until the turn of this byte is over, but not for long.
@@ -278,32 +307,39 @@ impl<'f> Waiter<'f> {
         }
     }
 
-    /// Whether we pass the one before us, as he does not take the lock though it is free: then it is ours.
+    /// Looks whether the queue stands still: whether the one before us, whose turn is this byte, does not take the lock though
+    /// he could. Then we pass him, and have it.
     ///
-    /// Free means to be had exclusively: readers rightly keep a writer waiting who is before us. Whoever has more than one
-    /// before him leaves it to them first, for as long as each of them may need to notice.
-    fn passes(&mut self) -> Result<bool, Failure> {
-        if attempt(self.fd, Kind::Flock, Mode::Exclusive, Block::No)? != Answer::Granted {
+    /// A lock that nobody has he could take, unless there is something else that he may wait for. Readers who have it rightly
+    /// keep a writer waiting who is before us; but if he is stopped, we join them.
+    ///
+    /// Whoever has more than one before him leaves it to them first, for as long as each of them may need to notice.
+    fn look(&mut self, before: i64) -> Result<Woken, Failure> {
+        let file = self.turn.file();
+        if attempt(file, Kind::Flock, Mode::Exclusive, Block::No)? != Answer::Granted {
             self.free = None;
-            return Ok(false);
+            let joins = self.mode == Mode::Shared && turn::is_stopped(before);
+            return Ok(if joins { Woken::News } else { Woken::Nothing });
         }
-        if !(self.is_free)(self.fd) {
-            self.free = None;
-            self.give_back()?;
-            return Ok(false);
-        }
-        let since = *self.free.get_or_insert_with(Instant::now);
-        let patience = match self.count_ahead() {
-            0 => Duration::ZERO,
-            count => GRACE * 9 / 10 + (LOOK + GRACE) * (count - 1),
-        };
-        if since.elapsed() < patience {
-            self.give_back()?;
-            return Ok(false);
+        let count = self.count_ahead();
+        if count > 0 {
+            if !(self.is_free)(self.fd) {
+                self.free = None;
+                self.give_back()?;
+                return Ok(Woken::Nothing);
+            }
+            let since = *self.free.get_or_insert_with(Instant::now);
+            if since.elapsed() < GRACE * 9 / 10 + (LOOK + GRACE) * (count - 1) {
+                self.give_back()?;
+                return Ok(Woken::Nothing);
+            }
         }
         // From exclusive to shared there is nothing to wait for.
-        let answer = attempt(self.fd, Kind::Flock, self.mode, Block::No)?;
-        Ok(answer == Answer::Granted)
+        let answer = attempt(file, Kind::Flock, self.mode, Block::No)?;
+        Ok(match answer {
+            Answer::Granted => Woken::Over(Answer::Granted),
+            _ => Woken::News,
+        })
     }
 
     fn count_ahead(&self) -> u32 {
@@ -328,13 +364,13 @@ mod tests {
     fn what_a_description_holds_is_told_by_its_lock_lines() {
         let text = |lines: &str| format!("pos:\t0\nflags:\t0100001\nmnt_id:\t29\n{lines}");
         let flock = |mode| format!("lock:\t1: FLOCK  ADVISORY  {mode} 4711 fe:00:99 0 EOF\n");
-        assert_eq!(held(&text("")), None);
-        assert_eq!(held(&text(&flock("READ"))), Some(Mode::Shared));
-        assert_eq!(held(&text(&flock("WRITE"))), Some(Mode::Exclusive));
+        assert_eq!(held_by(&text("")), None);
+        assert_eq!(held_by(&text(&flock("READ"))), Some(Mode::Shared));
+        assert_eq!(held_by(&text(&flock("WRITE"))), Some(Mode::Exclusive));
         let other = "lock:\t1: OFDLCK ADVISORY  READ -1 fe:00:99 0 EOF\n";
-        assert_eq!(held(&text(other)), None);
+        assert_eq!(held_by(&text(other)), None);
         assert_eq!(
-            held(&text(&format!("{other}{}", flock("READ")))),
+            held_by(&text(&format!("{other}{}", flock("READ")))),
             Some(Mode::Shared)
         );
     }

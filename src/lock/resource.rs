@@ -18,7 +18,17 @@ const KNOWN: [&str; 2] = ["cpu", "net"];
 
 /// The resources that there are, and their lock files. Of several of one name the last one counts.
 #[derive(Debug, Default)]
-pub struct Resources(Vec<(OsString, OsString)>);
+pub struct Resources(Vec<(OsString, Resource)>);
+
+/// What jobs share.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Its lock file.
+    pub file: OsString,
+    /// How many jobs may have it at the same time; `None`: one, by an ordinary lock, which those exclude too who know nothing
+    /// of slots.
+    pub slots: Option<u32>,
+}
 
 impl Resources {
     /// `cpu`, `net`, and those that the administrator has named; nothing is read when none of the words can be a name.
@@ -43,18 +53,20 @@ impl Resources {
         parse(&text).map_err(|problem| Error::Names { path, problem })
     }
 
-    /// The lock file that a word means: that of the resource of this name, or else the word itself.
-    pub fn file<'a>(&'a self, word: &'a OsStr) -> &'a OsStr {
+    /// The resource of this name.
+    pub fn named(&self, word: &OsStr) -> Option<&Resource> {
         let found = self.0.iter().rfind(|(name, _)| name == word);
-        found.map_or(word, |(_, file)| file)
+        found.map(|(_, resource)| resource)
     }
 }
 
 /// What is known anyway, then what the lines say.
 fn parse(text: &[u8]) -> Result<Resources, String> {
-    let mut resources = KNOWN
-        .map(|name| (name.into(), default_file(name.as_bytes())))
-        .to_vec();
+    let known = |name: &str| Resource {
+        file: default_file(name.as_bytes()),
+        slots: None,
+    };
+    let mut resources = KNOWN.map(|name| (name.into(), known(name))).to_vec();
     for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
         let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
         let line = line.trim_ascii();
@@ -64,6 +76,15 @@ fn parse(text: &[u8]) -> Result<Resources, String> {
         let end = line.iter().position(u8::is_ascii_whitespace);
         let (name, path) = line.split_at(end.unwrap_or(line.len()));
         let path = path.trim_ascii();
+        let (name, slots) = match name.iter().position(|byte| *byte == b'*') {
+            None => (name, None),
+            Some(star) => {
+                let slots = slots(&name[star + 1..]);
+                let right = "behind the star of a name goes a number from 1 on, or nothing";
+                let slots = slots.ok_or_else(|| format!("line {number}: {right}"))?;
+                (&name[..star], Some(slots))
+            }
+        };
         if !is_name(name) {
             return Err(format!("line {number}: a name of a resource has no slash"));
         }
@@ -72,9 +93,21 @@ fn parse(text: &[u8]) -> Result<Resources, String> {
             [b'/', ..] => OsString::from_vec(path.to_vec()),
             _ => return Err(format!("line {number}: the path must begin with a slash")),
         };
-        resources.push((OsString::from_vec(name.to_vec()), file));
+        let name = OsString::from_vec(name.to_vec());
+        resources.push((name, Resource { file, slots }));
     }
     Ok(Resources(resources))
+}
+
+/// As many as the number says, or as there are processors for us.
+fn slots(number: &[u8]) -> Option<u32> {
+    if number.is_empty() {
+        let processors = std::thread::available_parallelism().ok()?;
+        return u32::try_from(processors.get()).ok();
+    }
+    let digits = number.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(number).ok().filter(|_| digits)?;
+    number.parse().ok().filter(|slots| *slots > 0)
 }
 
 fn default_file(name: &[u8]) -> OsString {
@@ -91,10 +124,15 @@ fn is_name(word: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn file(text: &str, word: &str) -> String {
+    fn resource(text: &str, word: &str) -> Option<Resource> {
         let resources = parse(text.as_bytes()).expect(text);
-        let file = resources.file(OsStr::new(word));
-        file.to_str().expect("text").to_owned()
+        resources.named(OsStr::new(word)).cloned()
+    }
+
+    fn file(text: &str, word: &str) -> String {
+        let resource = resource(text, word).expect(word);
+        assert_eq!(resource.slots, None);
+        resource.file.into_string().expect("text")
     }
 
     #[test]
@@ -106,7 +144,7 @@ mod tests {
     #[test]
     fn what_is_no_resource_is_a_file() {
         for word in ["disk", "./cpu", "/cpu", "cpu ", "CPU", ""] {
-            assert_eq!(file("", word), word);
+            assert_eq!(resource("", word), None, "{word}");
         }
     }
 
@@ -118,6 +156,24 @@ mod tests {
         assert_eq!(file(text, "cpu"), "/run/cpu");
         assert_eq!(file(text, "net"), "/var/lock/loto.net");
         assert_eq!(file("a /1\na /2", "a"), "/2");
+    }
+
+    #[test]
+    fn a_star_makes_slots_of_a_resource() {
+        let text = "cpu*4\ntape*2 /srv/tape\nnet*";
+        let of = |name| {
+            let resource = resource(text, name).expect(name);
+            (resource.file, resource.slots)
+        };
+        assert_eq!(of("cpu"), ("/var/lock/loto.cpu".into(), Some(4)));
+        assert_eq!(of("tape"), ("/srv/tape".into(), Some(2)));
+        let (file, slots) = of("net");
+        assert_eq!(file, "/var/lock/loto.net");
+        assert!(slots.is_some_and(|slots| slots > 0), "a processor each");
+        for odd in ["cpu*0", "cpu*x", "cpu*-1", "cpu*4*", "cpu*99999999999 /x"] {
+            let refused = parse(odd.as_bytes()).expect_err(odd);
+            assert!(refused.starts_with("line 1: behind the star"), "{refused}");
+        }
     }
 
     #[test]

@@ -4,6 +4,9 @@ use std::ffi::{OsStr, OsString};
 
 use super::{Answer, Deadline, Error, Grant, Guard, Kind, Mode, file};
 
+/// The path of a lock file, and what kind of lock it is wanted for.
+pub type Wanted = (OsString, Kind);
+
 /// Locks that are held, or the one that is not to be had, with the reason.
 pub type Grants<'a> = Result<Vec<Guard>, (Answer, &'a OsStr)>;
 
@@ -11,7 +14,8 @@ pub type Grants<'a> = Result<Vec<Guard>, (Answer, &'a OsStr)>;
 /// that numbers its files anew each time seems to.
 const MOST: u32 = 1000;
 
-/// Opens the lock files at the paths, at least one, making what is missing, and locks them all. Several names of one file are one lock.
+/// Opens the lock files at the paths, at least one, making what is missing, and locks them all. Several names of one file are
+/// one lock, of the first one's kind.
 ///
 /// `waits` is told before each wait for whom it is.
 ///
@@ -26,25 +30,24 @@ const MOST: u32 = 1000;
 ///
 /// As for [`file::acquire`].
 pub fn acquire<'a>(
-    paths: &'a [OsString],
-    kind: Kind,
+    wanted: &'a [Wanted],
     mode: Mode,
     deadline: &Deadline,
     waits: &mut dyn FnMut(&OsStr),
 ) -> Result<Grants<'a>, Error> {
-    let mut another = &paths[0];
+    let mut another = &wanted[0].0;
     'again: for _ in 0..MOST {
-        let mut files: Vec<(file::Id, &OsString)> = Vec::with_capacity(paths.len());
-        for path in paths {
-            let id = file::identify(path)?;
+        let mut files: Vec<(file::Id, &Wanted)> = Vec::with_capacity(wanted.len());
+        for one in wanted {
+            let id = file::identify(&one.0)?;
             // They are few, and the sorting of the standard library is 9 kB.
             if let Err(place) = files.binary_search_by_key(&id, |(id, _)| *id) {
-                files.insert(place, (id, path));
+                files.insert(place, (id, one));
             }
         }
         let mut guards = Vec::with_capacity(files.len());
-        for (id, path) in files {
-            match one(path, id, kind, mode, deadline, waits)? {
+        for (id, (path, kind)) in files {
+            match one(path, id, *kind, mode, deadline, waits)? {
                 Some(Ok(guard)) => guards.push(guard),
                 Some(Err(answer)) => return Ok(Err((answer, path))),
                 None => {
@@ -88,22 +91,24 @@ mod tests {
     use super::super::Wait;
     use super::*;
 
-    fn take<'a>(paths: &'a [OsString], deadline: &Deadline) -> Grants<'a> {
-        acquire(paths, Kind::Flock, Mode::Exclusive, deadline, &mut |_| {}).expect("no error")
+    fn take<'a>(wanted: &'a [Wanted], deadline: &Deadline) -> Grants<'a> {
+        acquire(wanted, Mode::Exclusive, deadline, &mut |_| {}).expect("no error")
     }
 
-    fn scratch() -> (tempfile::TempDir, impl Fn(&str) -> OsString) {
+    fn scratch() -> (tempfile::TempDir, impl Fn(&str) -> Wanted) {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let path = folder.path().to_owned();
-        (folder, move |name: &str| path.join(name).into_os_string())
+        (folder, move |name: &str| {
+            (path.join(name).into_os_string(), Kind::Flock)
+        })
     }
 
     #[test]
     fn one_file_by_several_names_is_one_lock() {
         let (_folder, path) = scratch();
-        fs::write(path("a"), "").expect("a file");
-        fs::hard_link(path("a"), path("b")).expect("a link");
-        std::os::unix::fs::symlink("a", path("c")).expect("a link");
+        fs::write(path("a").0, "").expect("a file");
+        fs::hard_link(path("a").0, path("b").0).expect("a link");
+        std::os::unix::fs::symlink("a", path("c").0).expect("a link");
         let paths = [path("a"), path("b"), path("c"), path("a")];
         assert_eq!(take(&paths, &Deadline::Now).expect("free").len(), 1);
     }
@@ -115,7 +120,7 @@ mod tests {
         let holder = take(&held, &Deadline::Now).expect("free");
         let all = [path("a"), path("b"), path("c")];
         let refused = take(&all, &Deadline::Now).expect_err("b is held");
-        assert_eq!(refused, (Answer::Conflict, path("b").as_os_str()));
+        assert_eq!(refused, (Answer::Conflict, path("b").0.as_os_str()));
         let others = [path("a"), path("c")];
         assert_eq!(take(&others, &Deadline::Now).expect("free").len(), 2);
         drop(holder);
@@ -153,21 +158,21 @@ mod tests {
     fn nobody_waits_out_of_order_when_a_file_is_replaced_by_a_later_one() {
         let (_folder, path) = scratch();
         let mut names = ["x", "y", "z"].map(&path);
-        for name in &names {
+        for (name, _) in &names {
             fs::write(name, "").expect("a file");
         }
-        names.sort_by_key(|name| fs::metadata(name).expect("it is there").ino());
+        names.sort_by_key(|(name, _)| fs::metadata(name).expect("it is there").ino());
         let [first, second, new] = names;
         let one = |name| take(std::slice::from_ref(name), &Deadline::Now).is_ok();
-        let hold = |name: &OsString| {
+        let hold = |name: &Wanted| {
             let guards = take(std::slice::from_ref(name), &Deadline::Now).expect("free");
             Some(guards)
         };
         let (mut holder, mut other) = (hold(&first), hold(&second));
         let paths = [first.clone(), second.clone()];
         let mut waits = |name: &OsStr| {
-            if name == first {
-                fs::rename(&new, &first).expect("it is there");
+            if name == first.0 {
+                fs::rename(&new.0, &first.0).expect("it is there");
                 holder.take();
             } else {
                 assert!(
@@ -178,23 +183,23 @@ mod tests {
             }
         };
         let deadline = Wait::Forever.begin();
-        let grants = acquire(&paths, Kind::Flock, Mode::Exclusive, &deadline, &mut waits);
+        let grants = acquire(&paths, Mode::Exclusive, &deadline, &mut waits);
         assert_eq!(grants.expect("no error").expect("its turn").len(), 2);
         assert!(holder.is_none() && other.is_none());
     }
     /// Files, the one with the lowest number first.
-    fn in_order<const N: usize>(path: impl Fn(&str) -> OsString) -> [OsString; N] {
+    fn in_order<const N: usize>(path: impl Fn(&str) -> Wanted) -> [Wanted; N] {
         let mut names = std::array::from_fn(|number| path(&number.to_string()));
-        for name in &names {
+        for (name, _) in &names {
             fs::write(name, "").expect("a file");
         }
-        names.sort_by_key(|name| fs::metadata(name).expect("it is there").ino());
+        names.sort_by_key(|(name, _)| fs::metadata(name).expect("it is there").ino());
         names
     }
 
     /// Waits for the first of two files, which is held; in the meantime `change` does something to the second.
     fn change_second_while_waiting_for_first(
-        paths: &[OsString; 2],
+        paths: &[Wanted; 2],
         change: impl Fn(),
         mut waits_again: impl FnMut(&OsStr),
     ) -> usize {
@@ -205,7 +210,7 @@ mod tests {
             None => waits_again(name),
         };
         let deadline = Wait::Forever.begin();
-        let grants = acquire(paths, Kind::Flock, Mode::Exclusive, &deadline, &mut waits);
+        let grants = acquire(paths, Mode::Exclusive, &deadline, &mut waits);
         grants.expect("no error").expect("its turn").len()
     }
 
@@ -216,9 +221,9 @@ mod tests {
         let mut other = Some(take(std::slice::from_ref(&new), &Deadline::Now).expect("free"));
         let locks = change_second_while_waiting_for_first(
             &[first.clone(), second.clone()],
-            || fs::rename(&new, &second).expect("it is there"),
+            || fs::rename(&new.0, &second.0).expect("it is there"),
             |name| {
-                assert_eq!(name, second);
+                assert_eq!(name, second.0);
                 let one = take(std::slice::from_ref(&first), &Deadline::Now);
                 assert!(one.is_ok(), "the later one is held");
                 other.take();
@@ -232,8 +237,8 @@ mod tests {
         let (_folder, path) = scratch();
         let [first, second] = in_order(path);
         let become_one = || {
-            fs::remove_file(&second).expect("it is there");
-            fs::hard_link(&first, &second).expect("a link");
+            fs::remove_file(&second.0).expect("it is there");
+            fs::hard_link(&first.0, &second.0).expect("a link");
         };
         let paths = [first.clone(), second.clone()];
         let locks = change_second_while_waiting_for_first(&paths, become_one, |_| {

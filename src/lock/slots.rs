@@ -55,8 +55,12 @@ pub(super) fn acquire(
             Deadline::Now
         };
         let answer = super::acquire(fd, Kind::Flock, Mode::Exclusive, &limit)?;
-        if answer == Answer::Granted && enter(fd, most)?.is_ok() {
-            return Ok(Answer::Granted);
+        if answer == Answer::Granted {
+            let entered = enter(fd, most)?;
+            attempt(fd, Kind::Flock, Mode::Unlocked, Block::No)?;
+            if entered.is_ok() {
+                return Ok(Answer::Granted);
+            }
         }
     }
     if now {
@@ -73,7 +77,9 @@ pub(super) fn acquire(
             Answer::Granted => {}
             refused => return Ok(refused),
         }
-        let Err(taken) = enter(fd, most)? else {
+        let entered = enter(fd, most)?;
+        waiter.give_back()?;
+        let Err(taken) = entered else {
             return Ok(Answer::Granted);
         };
         if let Some(answer) = wait_for_any(&mut waiter, fd, &taken, deadline)? {
@@ -92,19 +98,16 @@ fn nobody_is_in(fd: BorrowedFd<'_>) -> bool {
     !somebody_is_in(fd)
 }
 
-/// Takes a slot if there are fewer than so many, or tells which there are. We have the lock, and drop it.
+/// Takes a slot if there are fewer than so many, or tells which there are. We have the lock.
 fn enter(fd: BorrowedFd<'_>, most: u32) -> Result<Result<(), Vec<i64>>, Failure> {
     let taken = taken(fd)?;
-    let entered = if taken.len() < most as usize {
-        let (since, pid) = (Moment::now(), getpid());
-        let byte = Mark::Slot { since, pid }.byte();
-        ofd::set(fd, Operation::Read, byte, 1, false).map_err(Failure::Lock)?;
-        Ok(())
-    } else {
-        Err(taken)
-    };
-    attempt(fd, Kind::Flock, Mode::Unlocked, Block::No)?;
-    Ok(entered)
+    if taken.len() >= most as usize {
+        return Ok(Err(taken));
+    }
+    let (since, pid) = (Moment::now(), getpid());
+    let byte = Mark::Slot { since, pid }.byte();
+    ofd::set(fd, Operation::Read, byte, 1, false).map_err(Failure::Lock)?;
+    Ok(Ok(()))
 }
 
 /// The slots that others have, in no order.

@@ -48,12 +48,15 @@ impl Turn {
         since: Moment,
         mode: Mode,
     ) -> Result<Option<Self>, Failure> {
-        let Some((file, operation)) = reopen(fd).map_err(|errno| Failure::Turn(errno.into()))?
-        else {
+        let Some((file, operation)) = reopen(fd)? else {
             return Ok(None);
         };
+        if children_are_elsewhere() {
+            return Ok(None);
+        }
         let token = Token::new().map_err(Failure::Turn)?;
-        let Some(end) = end_of(token.pid()).map_err(|errno| Failure::Turn(errno.into()))? else {
+        // Not before Linux 5.3, and not in every sandbox.
+        let Some(end) = had(pidfd_open(token.pid(), PidfdFlags::empty()))? else {
             return Ok(None);
         };
         let pid = token.pid();
@@ -78,6 +81,11 @@ impl Turn {
     /// The byte that is the place.
     pub(super) fn byte(&self) -> i64 {
         self.byte
+    }
+
+    /// The opening of the file that is ours alone.
+    pub(super) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 
     /// Readable, in the eyes of poll(2), once somebody has killed the token.
@@ -106,19 +114,20 @@ impl Turn {
     }
 }
 
-/// The end of a process, for poll(2). `None` where there is no such thing.
-fn end_of(pid: Pid) -> Result<Option<OwnedFd>, Errno> {
-    match pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(end) => Ok(Some(end)),
-        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(error),
-        // Before Linux 5.3, or in a sandbox.
+/// What cannot be had is `None`; that there is nothing left to have it with is an error.
+fn had<T>(result: Result<T, Errno>) -> Result<Option<T>, Failure> {
+    match result {
+        Ok(thing) => Ok(Some(thing)),
+        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
+            Err(Failure::Turn(error.into()))
+        }
         Err(_) => Ok(None),
     }
 }
 
 /// Opens the file of a descriptor anew, and says which locks of fcntl(2) it may have then. `None` where that cannot be, or
 /// must not be.
-fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, Errno> {
+fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, Failure> {
     if obstacle_of(fd).is_some() {
         return Ok(None);
     }
@@ -126,15 +135,10 @@ fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, Errno> {
     // O_NONBLOCK so that a lease does not hold us there.
     let flags = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let open = |access| rustix::fs::open(&path, flags | access, Permissions::empty());
-    let opened = match open(OFlags::RDONLY) {
+    had(match open(OFlags::RDONLY) {
         Err(Errno::ACCESS) => open(OFlags::WRONLY).map(|file| (file, Operation::Write)),
         other => other.map(|file| (file, Operation::Read)),
-    };
-    match opened {
-        Ok(opened) => Ok(Some(opened)),
-        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => Err(error),
-        Err(_) => Ok(None),
-    }
+    })
 }
 
 /// One reason.
@@ -151,9 +155,17 @@ pub fn obstacle(fd: BorrowedFd<'_>) -> Option<&'static str> {
         _ => return Some(FOREIGN),
     }
     match reopen(fd) {
+        _ if children_are_elsewhere() => Some("children would be in another pid namespace"),
         Ok(None) => Some("the file may not be opened anew by way of /proc"),
         _ => None,
     }
+}
+
+/// Whether a child would be in another pid namespace than we (`unshare -p` without `-f`). The first one there is its process
+/// 1, and when that ends, there can be no other: no token, but the command, may be the first.
+fn children_are_elsewhere() -> bool {
+    let namespace = |name| rustix::fs::stat(name).map(|stat| stat.st_ino);
+    namespace("/proc/self/ns/pid_for_children") != namespace("/proc/self/ns/pid")
 }
 
 /// The same as far as it has to do with what file it is.
@@ -244,7 +256,7 @@ pub(super) fn token_of(byte: i64) -> Option<Pid> {
 }
 
 /// Whether the owner of a turn is stopped, by a signal or a debugger. One who cannot be seen is not.
-fn is_stopped(byte: i64) -> bool {
+pub(super) fn is_stopped(byte: i64) -> bool {
     let stat = |pid: Pid| Stat::of(pid);
     token_of(byte)
         .filter(|token| is_token(*token))

@@ -124,9 +124,10 @@ pub fn take(request: &Lock, begun: &Begun) -> Result<Grants, lock::Error> {
             lock::file::acquire(path, kind, mode, deadline)?
         }
         Target::Path(path) => {
-            let paths = [std::slice::from_ref(path), &request.also].concat();
+            let paths = [path].into_iter().chain(&request.also);
+            let wanted: Vec<_> = paths.map(|path| (path.clone(), kind)).collect();
             return Ok(
-                match several::acquire(&paths, kind, mode, deadline, &mut |_| {})? {
+                match several::acquire(&wanted, mode, deadline, &mut |_| {})? {
                     Ok(mut guards) => Ok(Locks {
                         first: guards.remove(0),
                         others: guards,

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use super::Failure;
 use crate::exit::{self, Exit};
+use crate::lock::mark::Moment;
 use crate::lock::resource::Resources;
-use crate::lock::{self, Answer, Guard, Kind, Mode, several};
+use crate::lock::several::{self, Wanted};
+use crate::lock::{self, Answer, Guard, Kind, Mode};
 use crate::report::Report;
 use crate::request::loto::{Loudness, Request};
 use crate::run::{Ended, Leash, Terms};
@@ -25,12 +27,11 @@ fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
     };
     let files = lock_files(request, &mut story)?;
     // As in `flock`: a misspelt line in a crontab leaves nothing behind.
-    if files.iter().any(|file| !lock::file::exists(file)) {
+    if files.iter().any(|(file, _)| !lock::file::exists(file)) {
         request.command.find()?;
     }
     let grants = several::acquire(
         &files,
-        Kind::Flock,
         Mode::Exclusive,
         &request.wait.begin(),
         &mut |file| story.waiting(file),
@@ -54,15 +55,19 @@ fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
     Ok(ended.into())
 }
 
-/// The lock files that the words mean.
-fn lock_files(request: &Request, story: &mut Story<'_>) -> Result<Vec<OsString>, Failure> {
+/// The lock files that the words mean, and how they are locked.
+fn lock_files(request: &Request, story: &mut Story<'_>) -> Result<Vec<Wanted>, Failure> {
     let resources = Resources::for_words(&request.files)?;
     let file = |word: &OsString| {
-        let file = resources.file(word);
-        if file != word {
-            story.resource(file);
-        }
-        file.to_owned()
+        let Some(resource) = resources.named(word) else {
+            return (word.to_owned(), Kind::Flock);
+        };
+        story.resource(&resource.file);
+        let kind = resource.slots.map_or(Kind::Flock, |of| Kind::Slot {
+            of,
+            since: Moment::now(),
+        });
+        (resource.file.clone(), kind)
     };
     Ok(request.files.iter().map(file).collect())
 }

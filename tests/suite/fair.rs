@@ -5,6 +5,7 @@
 
 mod again;
 mod alone;
+mod behind;
 pub mod crowd;
 mod deadline;
 mod files;
@@ -14,6 +15,7 @@ mod order;
 mod others;
 mod places;
 mod readers;
+mod shared;
 mod signals;
 mod stops;
 mod traces;

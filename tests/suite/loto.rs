@@ -3,7 +3,7 @@
 
 use std::process::Command;
 
-use crate::lab::kernel::{locks_on, naps, waiters};
+use crate::lab::kernel::{locks_on, naps, turns, waiters};
 use crate::lab::live::{End, Live};
 use crate::lab::{Lab, wait_until};
 
@@ -362,6 +362,38 @@ fn a_word_that_is_no_resource_is_a_file_and_an_odd_file_of_resources_is_named() 
              loto: missing: No such file or directory\n",
     )
     .expect_out("1\n1\nnot asked\n");
+}
+
+#[test]
+fn a_resource_may_be_for_several_jobs_at_a_time() {
+    let lab = Lab::new();
+    std::fs::write(
+        lab.file("slots.conf"),
+        format!("net*2 {}\n", lab.file("net").display()),
+    )
+    .expect("a file");
+    let loto = |words: &[&str]| {
+        let mut loto = lab.command("loto");
+        loto.args(words).env("LOTO_CONF", lab.file("slots.conf"));
+        loto
+    };
+    let job = ["-L", "net", "--", "sh", "-c", "echo in; read x"];
+    let mut jobs = [&job, &job].map(|job| {
+        let mut job = lab.start(loto(job));
+        job.hears("in");
+        job
+    });
+    lab.finish(loto(&job)).expect_out("").expect_code(1);
+    let mut third = lab.start(loto(&[&["-w"], &job[..]].concat()));
+    wait_until("it queues", || turns(lab.file("net")).len() == 1);
+    // Its keeper goes too, and with it the slot.
+    jobs[0].murder();
+    third.hears("in");
+    lab.finish(loto(&job)).expect_code(1);
+    for job in [&mut jobs[1], &mut third] {
+        job.say("enough");
+        assert_eq!(job.end(), End::Exited(0));
+    }
 }
 
 #[test]

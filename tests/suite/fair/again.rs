@@ -7,7 +7,7 @@ use crate::lab::{Lab, departure, wait_until};
 
 /// A script with a descriptor 8 on `l`, which says what comes of each line that it is told.
 #[track_caller]
-fn script(lab: &Lab, first: &str) -> Live {
+pub fn script(lab: &Lab, first: &str) -> Live {
     let mut shell = lab.command("sh");
     let script = format!(
         "exec 8<>l; {first}; echo got $?; while read -r line; do eval \"$line\"; echo got $?; done"

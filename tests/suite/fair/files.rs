@@ -6,7 +6,7 @@ use super::crowd::Crowd;
 use super::{WHY, nothing_is_left, queue_is, queuing, queuing_by};
 use crate::lab::kernel::{locks_on, turns};
 use crate::lab::live::End;
-use crate::lab::{Lab, departure, installed, wait_until};
+use crate::lab::{Lab, departure, installed};
 
 /// A line of shell.
 fn line(lab: &Lab, script: &str) -> Command {

@@ -6,7 +6,7 @@ use super::crowd::Crowd;
 use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing_by};
 use crate::lab::kernel::{locks_on, turns, waiters};
 use crate::lab::live::End;
-use crate::lab::{Lab, departure, installed, may_unshare};
+use crate::lab::{Lab, departure, installed, may_unshare, wait_until};
 
 /// Somebody else: `nobody`, who may come into the lab, read the lock file, and write the order. `None` where we cannot be
 /// somebody else.
@@ -217,5 +217,26 @@ fn a_crowd_in_a_user_namespace_is_like_any() {
         crowd.end_well(0..8);
         assert_eq!(crowd.order(), Vec::from_iter(0..8));
         nothing_is_left(lab, &crowd.tokens());
+    });
+}
+
+#[test]
+fn the_first_process_of_a_new_pid_namespace_is_the_command_and_not_the_token() {
+    departure(WHY, |lab| {
+        if !may_unshare(lab, "-p") {
+            return;
+        }
+        let holder = lab.hold(&["--fair"], "l");
+        let mut waiter = lab.command("unshare");
+        // As without `--fair`: the command is number 1 there. If it were the token, nobody could come after it.
+        waiter.args(["-p", "flock", "--fair", "l", "echo", "served"]);
+        let mut waiter = lab.start(waiter);
+        wait_until("it waits, in the queue or beside it", || {
+            turns(lab.file("l")).len() + waiters(lab.file("l")) > 0
+        });
+        holder.let_go();
+        waiter.hears("served");
+        assert_eq!(waiter.end(), End::Exited(0));
+        nothing_is_left(lab, &[]);
     });
 }
