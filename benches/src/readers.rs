@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-const READERS: u32 = 5;
+const READERS: u32 = 10;
 
 /// How long each of them reads, before he begins anew.
 const READS: Duration = Duration::from_millis(50);
