@@ -108,6 +108,12 @@ impl Moment {
         Self((time.as_nanos() / STEP_NANOS) as u64 & TIME_MASK)
     }
 
+    /// The one that comes after it.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self((self.0 + 1) & TIME_MASK)
+    }
+
     /// How long ago it was, given that it is past, and less than 101 days so.
     pub fn elapsed(self) -> Duration {
         Self::now().since(self)
@@ -167,6 +173,7 @@ mod tests {
         let second = Duration::from_secs(1);
         let late = Moment(TIME_MASK);
         assert_eq!(Moment(62_499).since(late), second);
+        assert_eq!(late.next(), Moment(0));
         assert_eq!(Moment::at(second).since(Moment::at(Duration::ZERO)), second);
         assert!(Moment::now().elapsed() < Duration::from_secs(60));
     }

@@ -104,8 +104,14 @@ fn enter(fd: BorrowedFd<'_>, most: u32) -> Result<Result<(), Vec<i64>>, Failure>
     if taken.len() >= most as usize {
         return Ok(Err(taken));
     }
-    let (since, pid) = (Moment::now(), getpid());
-    let byte = Mark::Slot { since, pid }.byte();
+    let (mut since, pid) = (Moment::now(), getpid());
+    let mut byte = Mark::Slot { since, pid }.byte();
+    // A process of the same number in another pid namespace may have come in the same moment. Two on one byte would count as
+    // one.
+    while taken.contains(&byte) {
+        since = since.next();
+        byte = Mark::Slot { since, pid }.byte();
+    }
     ofd::set(fd, Operation::Read, byte, 1, false).map_err(Failure::Lock)?;
     Ok(Ok(()))
 }

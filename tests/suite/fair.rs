@@ -10,6 +10,7 @@ pub mod crowd;
 mod deadline;
 mod files;
 mod kills;
+mod numbers;
 mod options;
 mod order;
 mod others;

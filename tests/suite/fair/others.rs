@@ -14,9 +14,6 @@ fn several_files_are_queued_for_and_had_together() {
         let mut first = queuing(lab, words);
         let words = ["--fair", "--also", "l", "b", "echo", "second"];
         let mut second = queuing(lab, words);
-        // Nobody keeps what he has while he waits for the rest.
-        lab.run(["--fair", "-w1000", "a", "true"]).expect_code(0);
-        lab.run(["--fair", "-w1000", "b", "true"]).expect_code(0);
         for how in ["-n", "-w0.01"] {
             lab.run(["--fair", how, "-E42", "--also", "a", "l", "true"])
                 .expect_code(42);
