@@ -21,7 +21,10 @@ _flock_options() {
         '--slots|N|at most N at the same time, first come, first served'
         '--also|FILE|lock this file too, all or none; may be repeated'
         '--unlink||remove the lock file when nobody holds it any more'
-        '--verbose||tell how long the lock took, and what is run'
+        '--verbose||tell who is in the way, how long it took, what is run'
+        '--who||show who holds the lock and who waits for it'
+        '--json||with --who: as JSON, for programs'
+        '--pids||with --who: only the holders'\'' process ids'
         '-h --help||show this help'
         '-V --version||show the version'
     )
@@ -34,7 +37,7 @@ _flock_options() {
 
 _flock() {
     local IFS=$' \t\n' options=() behind=() words=() starts=() glued='' first=1 last place
-    local current word ended='' fd='' option='' value='' attached head
+    local current word ended='' fd='' who='' option='' value='' attached head
     COMPREPLY=()
     _flock_options
     _flock_words "$2"
@@ -52,6 +55,7 @@ _flock() {
         fi
         _flock_look_up "$word"
         [[ $option == --fd ]] && fd=1
+        [[ $option == --who ]] && who=1
         [[ $value ]] || continue
         ((first < last)) || break
         ((first += 1))
@@ -64,6 +68,8 @@ _flock() {
         _flock_value "$value" ''
     elif ((place == 0)) && [[ $current == -* && ! $ended ]]; then
         _flock_option
+    elif [[ $who ]]; then
+        [[ $fd ]] || _flock_files
     elif [[ $fd ]]; then
         _flock_command "$first"
     elif ((place == 0)); then

@@ -1,10 +1,12 @@
 # Completion of flock(1) for fish.
 
 # Sets `places`, what can stand at the cursor: option (also its value), target (FILE or NUMBER), behind (the word after
-# FILE), line (what -c runs), command, nothing; and `operands`, those before the cursor, and `fd` if --fd is there.
+# FILE), line (what -c runs), command, file, nothing; and `operands`, those before the cursor, and `fd` and `who` if --fd
+# and --who are there.
 function __flock_read --no-scope-shadowing
     set places
     set fd
+    set who
     # The first is fish 4's, the second what it replaces.
     set operands (commandline -xpc 2>/dev/null; or commandline -opc)
     set -e operands[1]
@@ -13,6 +15,7 @@ function __flock_read --no-scope-shadowing
         set -e operands[1]
         test "$word" = --; and break
         string match -rq -- '^--fd(=|$)' $word; and set fd yes
+        test "$word" = --who; and set who yes
         if __flock_wants_value $word
             if not set -q operands[1]
                 set places option
@@ -23,7 +26,9 @@ function __flock_read --no-scope-shadowing
     end
     set -l count (count $operands)
     test $count = 0; and set places option
-    if set -q fd[1]
+    if set -q who[1]
+        set -q fd[1]; and set -a places nothing; or set -a places file
+    else if set -q fd[1]
         set -a places command
     else if test $count = 0
         set -a places target
@@ -42,6 +47,7 @@ function __flock_at -a place
     set -l places
     set -l operands
     set -l fd
+    set -l who
     __flock_read
     contains -- $place $places
 end
@@ -89,6 +95,7 @@ function __flock_command
     set -l places
     set -l operands
     set -l fd
+    set -l who
     __flock_read
     set -q fd[1]; or set -e operands[1]
     complete --do-complete=(string join ' ' -- (string escape -- $operands) (commandline -ct))
@@ -111,11 +118,14 @@ complete -c flock -n '__flock_at option' -l fair -d 'first come, first served, a
 complete -c flock -n '__flock_at option' -l slots -x -a '(__flock_value N)' -d 'at most N at the same time, first come, first served'
 complete -c flock -n '__flock_at option' -l also -x -a '(__flock_value FILE)' -d 'lock this file too, all or none; may be repeated'
 complete -c flock -n '__flock_at option' -l unlink -d 'remove the lock file when nobody holds it any more'
-complete -c flock -n '__flock_at option' -l verbose -d 'tell how long the lock took, and what is run'
+complete -c flock -n '__flock_at option' -l verbose -d 'tell who is in the way, how long it took, what is run'
+complete -c flock -n '__flock_at option' -l who -d 'show who holds the lock and who waits for it'
+complete -c flock -n '__flock_at option' -l json -d 'with --who: as JSON, for programs'
+complete -c flock -n '__flock_at option' -l pids -d 'with --who: only the holders\' process ids'
 complete -c flock -n '__flock_at option' -s h -l help -d 'show this help'
 complete -c flock -n '__flock_at option' -s V -l version -d 'show the version'
 function __flock_options
-    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --fair --slots --also --unlink --verbose -h --help -V --version'
+    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --fair --slots --also --unlink --verbose --who --json --pids -h --help -V --version'
 end
 function __flock_options_with_value
     string split ' ' -- '-w --timeout --wait -E --conflict-exit-code --start --length --fd --slots --also'

@@ -2,10 +2,12 @@
 
 use rustix::io::Errno;
 
-use crate::{lock, run};
+use crate::{holders, lock, run};
 
 /// Done.
 pub const SUCCESS: u8 = 0;
+/// Nobody holds the lock that `flock --who` asks about.
+pub const NOBODY: u8 = 1;
 /// `EX_SOFTWARE`: a defect in this program.
 pub const DEFECT: u8 = 70;
 
@@ -198,6 +200,14 @@ impl Table {
             // The page of `me-only`, the only one that takes names, has one status for all that bind(2) may say.
             lock::Error::Bind { .. } => self.conflict,
             lock::Error::Timer(_) | lock::Error::Turn(_) => self.exhausted,
+        }
+    }
+
+    /// The status when it cannot be told who holds a lock.
+    pub fn of_holders(&self, error: &holders::Error) -> u8 {
+        match error {
+            holders::Error::Lock(error) => self.of_lock(error),
+            holders::Error::Proc { .. } => self.lock_failed,
         }
     }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use fdlock::holders::Asker;
 use fdlock::lock::{Answer, Called, Deadline, Guard};
 use fdlock::perform::Failure;
 use fdlock::perform::flock::{self, Begun, Story, who};
@@ -48,7 +49,13 @@ pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called
     let mut report = Report::new(OsStr::new(NAME));
     let request = match PROGRAM.read(Words(list).copied(), &mut report) {
         Ok(Request::Lock(request)) => request,
-        Ok(Request::Who(request)) => return Step::Over(who::perform(&request, &mut report).take()),
+        Ok(Request::Who(request)) => {
+            let asker = match bash.is_in_substitution() {
+                true => Asker::Subshell,
+                false => Asker::Shell,
+            };
+            return Step::Over(who::perform(&request, asker, &mut report).take());
+        }
         Err(status) => return Step::Over(status),
     };
     let job = match &request.job {
@@ -61,7 +68,8 @@ pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called
         },
     };
     let begin = || (Begun::now(&request), Story::begin(request.verbosity));
-    let (begun, story) = *progress.0.get_or_insert_with(begin);
+    let (begun, story) = progress.0.get_or_insert_with(begin);
+    let begun = *begun;
     let at = |deadline| Begun { deadline, ..begun };
     let wait = match begun.deadline {
         // With job control there is somebody who may want to stop the wait and go on with it later (Ctrl-Z, fg), which
@@ -95,12 +103,12 @@ fn under_lock(
     request: &Lock,
     job: Option<(&Job, *mut WordList)>,
     wait: Wait,
-    story: Story,
+    story: &mut Story,
     report: &mut Report,
 ) -> Result<Step, Failure> {
     let grant = match wait {
-        Wait::Here(begun) => flock::take(request, &begun)?,
-        Wait::Elsewhere(begun) => match flock::take(request, &begun)? {
+        Wait::Here(begun) => flock::take(request, &begun, story, report)?,
+        Wait::Elsewhere(begun) => match flock::take(request, &begun, story, report)? {
             Err(_) => return Ok(Step::Elsewhere),
             granted => granted,
         },
@@ -109,7 +117,7 @@ fn under_lock(
         Ok(locks) => locks,
         Err(Answer::Interrupted) => return Ok(Step::Signal),
         Err(answer) => {
-            story.refused(answer, report);
+            story.refused(request, answer, report);
             return Ok(Step::Over(request.on_conflict));
         }
     };

@@ -1,5 +1,7 @@
 //! `flock`: its table of options, and what its words ask for.
 
+mod who;
+
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 
@@ -9,6 +11,8 @@ use crate::exit;
 use crate::lock::{Kind, Mode, Wait};
 use crate::request::flock::{Afterwards, Job, Lock, Manner, Order, Request, Target, Verbosity};
 use crate::run::Command;
+
+use who::Asking;
 
 /// What a user may read about `flock`.
 pub static PAGE: Page = Page {
@@ -31,6 +35,14 @@ pub static PAGE: Page = Page {
             words: "[OPTION]... --fd NUMBER COMMAND [ARGUMENT]...",
             help: "run a command under a lock on NUMBER",
         },
+        Form {
+            words: "--who [OPTION]... FILE...",
+            help: "show who holds the lock",
+        },
+        Form {
+            words: "--who [OPTION]... --fd NUMBER",
+            help: "show who holds that of a descriptor",
+        },
     ],
     options: || OPTIONS.iter().map(Opt::shown).collect(),
     closing: "\
@@ -49,10 +61,10 @@ Examples:
 /// What the options have said so far.
 #[derive(Debug)]
 struct Draft {
-    mode: Mode,
+    mode: Option<Mode>,
     nonblock: bool,
     limit: Option<Wait>,
-    on_conflict: u8,
+    on_conflict: Option<u8>,
     close: bool,
     no_fork: bool,
     fcntl: Option<(i64, i64)>,
@@ -62,6 +74,7 @@ struct Draft {
     also: Vec<OsString>,
     afterwards: Afterwards,
     verbosity: Verbosity,
+    asking: Asking,
 }
 
 static OPTIONS: &[Opt<Draft>] = &[
@@ -69,7 +82,7 @@ static OPTIONS: &[Opt<Draft>] = &[
         short: "s",
         long: &["shared"],
         length: Length::Short,
-        effect: Effect::Flag(|draft| draft.mode = Mode::Shared),
+        effect: Effect::Flag(|draft| draft.mode = Some(Mode::Shared)),
         help: "get a shared lock (read lock)",
         manual: "Others may have a shared one at the same time, but nobody an exclusive one.",
     },
@@ -77,7 +90,7 @@ static OPTIONS: &[Opt<Draft>] = &[
         short: "xe",
         long: &["exclusive"],
         length: Length::Short,
-        effect: Effect::Flag(|draft| draft.mode = Mode::Exclusive),
+        effect: Effect::Flag(|draft| draft.mode = Some(Mode::Exclusive)),
         help: "get an exclusive lock (write lock), the default",
         manual: "Nobody else has any at the same time. Of -s, -x and -u the last one counts.",
     },
@@ -85,7 +98,7 @@ static OPTIONS: &[Opt<Draft>] = &[
         short: "u",
         long: &["unlock"],
         length: Length::Short,
-        effect: Effect::Flag(|draft| draft.mode = Mode::Unlocked),
+        effect: Effect::Flag(|draft| draft.mode = Some(Mode::Unlocked)),
         help: "drop the lock",
         manual: "Mostly there is no need, as a lock goes when its descriptor is closed, at the latest when the script \
                  ends. It is needed where something in the background still has the descriptor.",
@@ -122,7 +135,7 @@ static OPTIONS: &[Opt<Draft>] = &[
             let status = number::decimal(word)
                 .ok_or_else(|| Usage::of_word("invalid exit code", word, right))?;
             let range = |_| Usage::of_word("exit code out of range", word, right);
-            draft.on_conflict = u8::try_from(status).map_err(range)?;
+            draft.on_conflict = Some(u8::try_from(status).map_err(range)?);
             Ok(())
         }),
         help: "status when somebody else has the lock, default 1",
@@ -257,8 +270,34 @@ static OPTIONS: &[Opt<Draft>] = &[
         long: &["verbose"],
         length: Length::Short,
         effect: Effect::Flag(|draft| draft.verbosity = Verbosity::Verbose),
-        help: "tell how long the lock took, and what is run",
-        manual: "It is told on standard output, and on standard error why there is no lock.",
+        help: "tell who is in the way, how long it took, what is run",
+        manual: "Who has the lock is told once, before the wait begins, on standard error, where it is also told why there is \
+                 no lock; how long it took and what is run, on standard output.",
+    },
+    Opt {
+        short: "",
+        long: &["who"],
+        length: Length::Full,
+        effect: Effect::Flag(|draft| draft.asking.who = true),
+        help: "show who holds the lock and who waits for it",
+        manual: "A table of them on standard output, and status 0 if somebody holds it, 1 if nobody does. No lock is taken, \
+                 and no file is made. See WHO HAS IT.",
+    },
+    Opt {
+        short: "",
+        long: &["json"],
+        length: Length::Full,
+        effect: Effect::Flag(|draft| draft.asking.json = true),
+        help: "with --who: as JSON, for programs",
+        manual: "An array with an object for each holder and each waiter.",
+    },
+    Opt {
+        short: "",
+        long: &["pids"],
+        length: Length::Full,
+        effect: Effect::Flag(|draft| draft.asking.pids = true),
+        help: "with --who: only the holders' process ids",
+        manual: "One a line, for kill(1). Only those of whom it is sure that they hold it.",
     },
     Opt {
         short: "h",
@@ -288,10 +327,10 @@ pub fn parse(words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
         return Err(Usage::new("not enough arguments"));
     }
     let mut draft = Draft {
-        mode: Mode::Exclusive,
+        mode: None,
         nonblock: false,
         limit: None,
-        on_conflict: exit::FLOCK.conflict,
+        on_conflict: None,
         close: false,
         no_fork: false,
         fcntl: None,
@@ -301,6 +340,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
         also: Vec::new(),
         afterwards: Afterwards::Keep,
         verbosity: Verbosity::Quiet,
+        asking: Asking::default(),
     };
     match scan(OPTIONS, words, 1, &mut draft)? {
         Scanned::Help => Ok(Asked::Help),
@@ -311,6 +351,11 @@ pub fn parse(words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
 
 impl Draft {
     fn request(self, operands: Vec<OsString>) -> Result<Request, Usage> {
+        if self.asking.is_anything()
+            && let Some(question) = self.question(&operands)?
+        {
+            return Ok(question);
+        }
         let manner = match (self.close, self.no_fork) {
             (true, true) => {
                 return Err(Usage::new(
@@ -342,7 +387,7 @@ impl Draft {
                 "{option} is for locks of flock(2), and not with --fcntl, --start and --length"
             )));
         }
-        if self.slots.is_some() && self.mode != Mode::Exclusive {
+        if self.slots.is_some() && self.mode.is_some_and(|mode| mode != Mode::Exclusive) {
             return Err(Usage::new(
                 "--slots is not with --shared and --unlock: a slot is a slot",
             ));
@@ -380,10 +425,10 @@ impl Draft {
             afterwards: self.afterwards,
             kind,
             order,
-            mode: self.mode,
+            mode: self.mode.unwrap_or(Mode::Exclusive),
             wait,
             job: command.map(|command| Job { command, manner }),
-            on_conflict: self.on_conflict,
+            on_conflict: self.on_conflict.unwrap_or(exit::FLOCK.conflict),
             verbosity: self.verbosity,
         }))
     }

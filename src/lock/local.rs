@@ -9,7 +9,7 @@ use std::os::fd::AsFd;
 
 /// Who can change the files of a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Locality {
+pub enum Locality {
     /// This machine only.
     Local,
     /// Others too, or nobody knows.
@@ -18,7 +18,7 @@ pub(super) enum Locality {
 
 impl Locality {
     /// fstatfs(2) – of the file system that this file is on.
-    pub(super) fn of(file: impl AsFd) -> Self {
+    pub fn of(file: impl AsFd) -> Self {
         rustix::fs::fstatfs(file).map_or(Self::Remote, |stat| Self::of_magic(stat.f_type as u32))
     }
 

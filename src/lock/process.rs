@@ -10,7 +10,7 @@ use crate::sys::stat::Stat;
 
 /// What is known of a process id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Process {
+pub enum Process {
     /// Somebody has it.
     Lives {
         /// When that process was started, in ticks of the clock since the machine was; nobody else has had this id and
@@ -33,7 +33,7 @@ pub(super) enum Process {
 /// # References
 ///
 /// kill(2), proc_pid_stat(5).
-pub(super) fn look(pid: Pid) -> Process {
+pub fn look(pid: Pid) -> Process {
     if is_gone(pid) {
         return Process::Gone;
     }
@@ -85,7 +85,7 @@ fn is_gone(pid: Pid) -> bool {
 }
 
 /// Whether `/proc` numbers processes as we do: `unshare --pid` leaves that of the namespace outside.
-fn proc_is_ours() -> bool {
+pub fn proc_is_ours() -> bool {
     let ours = getpid().as_raw_nonzero().to_string();
     fs::read_link("/proc/self").is_ok_and(|link| link.as_os_str() == ours.as_str())
 }

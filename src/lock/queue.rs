@@ -19,7 +19,8 @@
 //! too. What one of them is granted, all of them have, and if another one gave it back, two would have the lock.
 //!
 //! *The race of the first step:* somebody may take a turn between our look and our taking the lock. He found the lock
-//! held, and it was released after that; we had come before.
+//! held, and it was released after that; we take it as one who came in the same moment. And the other way round: the lock may
+//! be released while we take our turn, and the next to come sees nobody queue yet. That order does not go so deep.
 //!
 //! *The race of the second:* a turn before ours may appear after our look, as its moment is read before its mark is set. If
 //! we have the lock by then, we look again (3). A turn may end, and the number of its token be given to another process,
@@ -245,7 +246,9 @@ impl<'f> Waiter<'f> {
 
     /// Sleeps until the turn of this byte is over, but not for long.
     fn sleep(&mut self, before: i64, deadline: &Deadline) -> Result<Woken, Failure> {
-        let end = turn::token_of(before).and_then(end_of);
+        // Ours has a number that in another pid namespace another one has.
+        let token = turn::token_of(before).filter(|token| *token != self.turn.token());
+        let end = token.and_then(end_of);
         if !turn::is_there(self.fd, before) {
             return Ok(Woken::News);
         }

@@ -25,9 +25,14 @@ use super::queue::{self, BLIND, LOOK, Waiter, Woken, end_of};
 use super::turn::{self, Turn};
 use super::{Answer, Block, Deadline, Failure, Kind, Mode, Wait, attempt};
 use crate::sys::ofd::{self, Operation};
+use crate::sys::stat::{Stat, age};
 
-/// How long we wait for those who are just counting, even if we are not to wait: less than a blink.
+/// How long we wait for those who are just counting, even if we are not to wait: less than a blink. Who queued for them would
+/// keep away others who are not to wait.
 const COUNTING: Duration = Duration::from_millis(50);
+
+/// No clock of a kernel that tells when a process was started has longer steps.
+const TICK: Duration = Duration::from_millis(20);
 
 /// How many ends are waited for at once.
 const MOST: usize = 64;
@@ -49,10 +54,9 @@ pub(super) fn acquire(
     let now = matches!(deadline, Deadline::Now);
     let nobody_queues = !turn::somebody_queues(fd);
     if nobody_queues || now && turn::ahead(fd, queue::first_byte(since)).is_none() {
-        let limit = if now {
-            Wait::For(COUNTING).begin()
-        } else {
-            Deadline::Now
+        let limit = match deadline {
+            Deadline::At(until) if until.left().is_none_or(|left| left < COUNTING) => *deadline,
+            _ => Wait::For(COUNTING).begin(),
         };
         let answer = super::acquire(fd, Kind::Flock, Mode::Exclusive, &limit)?;
         if answer == Answer::Granted {
@@ -163,9 +167,12 @@ fn wait_for_any(
     }
 }
 
+/// The process that took a slot. `None` if the number is somebody else's by now, or was given in another pid namespace: that
+/// of one who is younger than the slot, or ours, who have none.
 fn holder(slot: i64) -> Option<Pid> {
-    match Mark::of(slot) {
-        Some(Mark::Slot { pid, .. }) => Some(pid),
-        _ => None,
-    }
+    let Some(Mark::Slot { pid, since }) = Mark::of(slot) else {
+        return None;
+    };
+    let is_younger = |stat: Stat| age(stat.start) + TICK < since.elapsed();
+    (pid != getpid() && !Stat::of(pid).is_some_and(is_younger)).then_some(pid)
 }

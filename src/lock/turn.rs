@@ -30,7 +30,7 @@ pub(super) struct Turn {
     /// Before the token: whoever is woken by the end of that finds the mark gone.
     file: OwnedFd,
     end: OwnedFd,
-    _token: Token,
+    token: Token,
 }
 
 impl Turn {
@@ -74,7 +74,7 @@ impl Turn {
             byte,
             file,
             end,
-            _token: token,
+            token,
         }))
     }
 
@@ -86,6 +86,11 @@ impl Turn {
     /// The opening of the file that is ours alone.
     pub(super) fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
+    }
+
+    /// The process that stands for us.
+    pub(super) fn token(&self) -> Pid {
+        self.token.pid()
     }
 
     /// Readable, in the eyes of poll(2), once somebody has killed the token.
@@ -109,7 +114,7 @@ impl Turn {
         }
         self.byte = byte;
         self.end = end;
-        self._token = token;
+        self.token = token;
         Ok(())
     }
 }
@@ -247,10 +252,10 @@ fn any(fd: BorrowedFd<'_>, range: &RangeInclusive<i64>) -> Option<i64> {
     }
 }
 
-/// The process that stands for a turn.
+/// The process that stands for a turn; `None` if that is in another pid namespace, and the number that of somebody else here.
 pub(super) fn token_of(byte: i64) -> Option<Pid> {
     match Mark::of(byte) {
-        Some(Mark::Turn { pid, .. }) => Some(pid),
+        Some(Mark::Turn { pid, .. }) if may_be_token(pid) => Some(pid),
         _ => None,
     }
 }
@@ -259,17 +264,17 @@ pub(super) fn token_of(byte: i64) -> Option<Pid> {
 pub(super) fn is_stopped(byte: i64) -> bool {
     let stat = |pid: Pid| Stat::of(pid);
     token_of(byte)
-        .filter(|token| is_token(*token))
         .and_then(stat)
         .and_then(|token| Pid::from_raw(token.parent))
         .and_then(stat)
         .is_some_and(|owner| matches!(owner.state, b'T' | b't'))
 }
 
-/// In another pid namespace the number may be that of any process.
-fn is_token(pid: Pid) -> bool {
-    fs::read(format!("/proc/{}/comm", pid.as_raw_nonzero()))
-        .is_ok_and(|name| name.strip_suffix(b"\n") == Some(token::NAME.to_bytes()))
+/// Whether a process has the name of a token. One who cannot be seen may be one.
+fn may_be_token(pid: Pid) -> bool {
+    fs::read(format!("/proc/{}/comm", pid.as_raw_nonzero())).map_or(true, |name| {
+        name.strip_suffix(b"\n") == Some(token::NAME.to_bytes())
+    })
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use super::Failure;
 use crate::exit::{self, Exit};
+use crate::holders::Asker;
 use crate::lock::mark::Moment;
 use crate::lock::{self, Answer, Deadline, Guard, Kind, several, turn};
 use crate::report::{Output, Report};
@@ -20,16 +21,16 @@ pub fn perform(request: &Request, report: &mut Report) -> Exit {
         Request::Lock(lock) => {
             super::conclude(&exit::FLOCK, report, |report| attempt(lock, report))
         }
-        Request::Who(who) => who::perform(who, report),
+        Request::Who(who) => who::perform(who, Asker::Process, report),
     }
 }
 
 fn attempt(request: &Lock, report: &mut Report) -> Result<Exit, Failure> {
-    let story = Story::begin(request.verbosity);
-    let locks = match obtain(request)? {
+    let mut story = Story::begin(request.verbosity);
+    let locks = match obtain(request, &mut story, report)? {
         Ok(locks) => locks,
         Err(answer) => {
-            story.refused(answer, report);
+            story.refused(request, answer, report);
             return Ok(Exit::Status(request.on_conflict));
         }
     };
@@ -51,14 +52,14 @@ fn attempt(request: &Lock, report: &mut Report) -> Result<Exit, Failure> {
 
 /// Takes the locks. A lock file that is missing is not made for a command that is missing too: there is nobody to wait
 /// for who might yet install it, and a misspelt line in a crontab leaves nothing behind.
-fn obtain(request: &Lock) -> Result<Grants, Failure> {
+fn obtain(request: &Lock, story: &mut Story, report: &Report) -> Result<Grants, Failure> {
     let begun = Begun::now(request);
     if let (Target::Path(path), Some(job)) = (&request.target, &request.job)
         && !(lock::file::exists(path) && request.also.iter().all(|path| lock::file::exists(path)))
     {
         job.command.find()?;
     }
-    let grants = take(request, &begun).map_err(|error| match request.target {
+    let grants = take(request, &begun, story, report).map_err(|error| match request.target {
         Target::Descriptor(number) => lock::descriptor::kept_by_the_shell(error, number),
         Target::Path(_) => error,
     });
@@ -110,12 +111,29 @@ impl Begun {
     }
 }
 
-/// Takes the locks, whatever is done under them.
+/// Takes the locks, whatever is done under them. If there is a story to tell, and a wait to come, it says first who is in
+/// the way, once: whatever that takes is before the wait, so the place in the queue and the time limit are as ever.
 ///
 /// # Errors
 ///
 /// Those of [`lock::descriptor::acquire`], [`lock::file::acquire`] and [`several::acquire`].
-pub fn take(request: &Lock, begun: &Begun) -> Result<Grants, lock::Error> {
+pub fn take(
+    request: &Lock,
+    begun: &Begun,
+    story: &mut Story,
+    report: &Report,
+) -> Result<Grants, lock::Error> {
+    if story.is_to_tell_of_a_wait() && !matches!(begun.deadline, Deadline::Now) {
+        let deadline = Deadline::Now;
+        match take_by(request, &Begun { deadline, ..*begun })? {
+            Err(_) => story.waits(request, report),
+            granted => return Ok(granted),
+        }
+    }
+    take_by(request, begun)
+}
+
+fn take_by(request: &Lock, begun: &Begun) -> Result<Grants, lock::Error> {
     let (Begun { kind, deadline }, mode) = (begun, request.mode);
     let kind = *kind;
     let grant = match &request.target {
@@ -188,17 +206,31 @@ fn give_up(request: &Lock, locks: Locks, report: &Report) {
 
 /// What `--verbose` tells. When nobody listens, the clock is not even looked at.
 #[derive(Clone, Copy, Debug)]
-pub struct Story(Option<Instant>);
+pub struct Story {
+    /// When the wait began, if somebody listens.
+    began: Option<Instant>,
+    wait: Wait,
+}
+
+/// Whether it has been told that there is somebody to wait for: a host may be interrupted, and make several attempts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wait {
+    Told,
+    Untold,
+}
 
 impl Story {
     /// The wait begins.
     pub fn begin(verbosity: Verbosity) -> Self {
-        Self((verbosity == Verbosity::Verbose).then(Instant::now))
+        Self {
+            began: (verbosity == Verbosity::Verbose).then(Instant::now),
+            wait: Wait::Untold,
+        }
     }
 
     /// The lock is there.
     pub fn granted(self, report: &mut Report) {
-        if let Self(Some(began)) = self {
+        if let Some(began) = self.began {
             let took = began.elapsed();
             let (seconds, micros) = (took.as_secs(), took.subsec_micros());
             report.tell(format!("getting lock took {seconds}.{micros:06} seconds"));
@@ -207,7 +239,7 @@ impl Story {
 
     /// Whether it was by turns, if that was asked for.
     pub fn queued(self, request: &Lock, locks: &Locks, report: &Report) {
-        if self.0.is_some() && request.order == Order::Arrival {
+        if self.began.is_some() && request.order == Order::Arrival {
             for guard in [&locks.first].into_iter().chain(&locks.others) {
                 if let Some(obstacle) = turn::obstacle(guard.as_fd()) {
                     report.complain(format!("no queue for this lock, as {obstacle}"));
@@ -216,19 +248,36 @@ impl Story {
         }
     }
 
+    fn is_to_tell_of_a_wait(&self) -> bool {
+        self.began.is_some() && self.wait == Wait::Untold
+    }
+
+    /// Somebody else has it, and will be waited for.
+    fn waits(&mut self, request: &Lock, report: &Report) {
+        self.wait = Wait::Told;
+        for line in who::in_the_way(request) {
+            let mut message = OsString::from("waiting for ");
+            message.push(line);
+            report.complain(message);
+        }
+    }
+
     /// Somebody else has it.
-    pub fn refused(self, answer: Answer, report: &Report) {
-        if self.0.is_some() {
+    pub fn refused(self, request: &Lock, answer: Answer, report: &Report) {
+        if self.began.is_some() {
             report.complain(match answer {
                 Answer::TimedOut => "timeout while waiting to get lock",
                 _ => "failed to get lock",
             });
+            for line in who::in_the_way(request) {
+                report.complain(line);
+            }
         }
     }
 
     /// The command begins.
     pub fn executing(self, job: &Job, report: &mut Report) {
-        if self.0.is_some() {
+        if self.began.is_some() {
             let mut line = OsString::from("executing ");
             line.push(job.command.name());
             report.tell(line);

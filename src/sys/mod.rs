@@ -6,6 +6,7 @@
 
 pub mod args;
 pub mod attention;
+pub mod blocked;
 pub mod errno;
 pub mod fd;
 pub mod held;
@@ -16,6 +17,7 @@ pub mod stat;
 pub mod stdio;
 pub mod timer;
 pub mod token;
+pub mod user;
 pub mod watcher;
 
 use std::io;

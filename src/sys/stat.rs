@@ -1,8 +1,10 @@
 //! What `/proc` says of a process in one line.
 
 use std::fs;
+use std::time::Duration;
 
 use rustix::process::Pid;
+use rustix::time::{ClockId, clock_gettime};
 
 /// Some of the fields of `/proc/PID/stat`.
 ///
@@ -50,6 +52,20 @@ impl Stat {
             start: field(22)?.parse().ok()?,
         })
     }
+}
+
+/// How long ago a tick of the clock was, as [`Stat::start`] has it.
+pub fn age(tick: u64) -> Duration {
+    // SAFETY: takes a number.
+    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    let ticks = u64::try_from(ticks)
+        .ok()
+        .filter(|ticks| *ticks > 0)
+        .unwrap_or(100);
+    let now = clock_gettime(ClockId::Boottime);
+    let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
+    let nanos = tick % ticks * 1_000_000_000 / ticks;
+    now.saturating_sub(Duration::new(tick / ticks, nanos as u32))
 }
 
 #[cfg(test)]

@@ -3,6 +3,8 @@
 use std::ffi::{CStr, c_int, c_void};
 use std::io;
 use std::ptr;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{Acquire, Release};
 
 use rustix::process::Pid;
 
@@ -22,15 +24,17 @@ const STACK: usize = 32 * 1024;
 /// stopping it changes nothing. Its end raises no `SIGCHLD`, and the wait(2) of a host does not see it (exit signal 0).
 ///
 /// *The race:* the parent's end against the child's asking to be killed then (`PR_SET_PDEATHSIG`). The child asks first, and
-/// then who its parent is: one that ended before is no longer that.
+/// then who its parent is: one that ended before is no longer that. The parent waits until the child has done that, and has
+/// closed its descriptors; so whatever the parent does in the name of its token goes with the parent, even if both are
+/// stopped in the next moment, and the parent is killed. (Until then they have one error number, too.)
 ///
 /// # References
 ///
-/// clone(2), `PR_SET_PDEATHSIG(2const)`.
+/// clone(2), `PR_SET_PDEATHSIG(2const)`, futex(2).
 #[derive(Debug)]
 pub struct Token {
     pid: Pid,
-    stack: Stack,
+    _stack: Stack,
 }
 
 impl Token {
@@ -39,22 +43,28 @@ impl Token {
     /// `EAGAIN`, `ENOMEM`, `EPERM`: no process can be had.
     pub fn new() -> io::Result<Self> {
         let stack = Stack::new()?;
-        let parent = rustix::process::getpid().as_raw_nonzero().get() as usize;
-        let closes = if can_close() { CLOSES } else { 0 };
+        let word = stack.word();
+        word.store(word_of_birth(), Release);
         // With a mask of its own from its first moment, it misses the signals that are sent to our whole group.
         let mask = signal::set_mask(Set::ALL);
-        // SAFETY: the child runs `stand` on a stack that nobody else uses and that outlasts it; the argument is a number.
+        let nothing = ptr::null_mut::<c_void>();
+        // SAFETY: the child runs `stand` on a stack that nobody else uses and that outlasts it, as the word does, which the
+        // kernel sets to 0 when it ends.
         let pid = super::check(unsafe {
             libc::clone(
                 stand,
                 stack.top(),
-                libc::CLONE_VM,
-                ptr::without_provenance_mut(parent | closes),
+                libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID,
+                stack.0,
+                nothing,
+                nothing,
+                stack.0,
             )
         });
         signal::set_mask(mask);
         let pid = Pid::from_raw(pid?).ok_or(io::ErrorKind::Other)?;
-        Ok(Self { pid, stack })
+        wait_while(word, word_of_birth());
+        Ok(Self { pid, _stack: stack })
     }
 
     /// Its process.
@@ -64,7 +74,7 @@ impl Token {
 }
 
 impl Drop for Token {
-    /// It is our child until it is waited for here, so the number is its own.
+    /// It is our child until it is waited for here, so the number is its own. Then there is nobody on the stack.
     fn drop(&mut self) {
         let _ = signal::send(self.pid, libc::SIGKILL);
         let number = self.pid.as_raw_nonzero().get();
@@ -72,34 +82,58 @@ impl Drop for Token {
         while unsafe { libc::waitpid(number, ptr::null_mut(), libc::__WALL) } == -1
             && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
         {}
-        // Only now is there nobody on it.
-        self.stack.free();
     }
 }
 
-/// Beside the parent's number: close_range(2) is there. Before Linux 5.9 the child keeps copies of its parent's descriptors.
-const CLOSES: usize = 1 << 30;
-
-fn can_close() -> bool {
-    // SAFETY: closes what cannot be open.
-    unsafe { libc::syscall(libc::SYS_close_range, u32::MAX, u32::MAX, 0_u32) == 0 }
+/// What the word says while the child is not ready yet: who is its parent.
+fn word_of_birth() -> u32 {
+    rustix::process::getpid().as_raw_nonzero().get() as u32
 }
 
-/// The child's life. The error number is the parent's too, which goes on meanwhile: so no call here may fail.
+/// What it says then.
+const READY: u32 = u32::MAX;
+
+/// futex(2) – sleeps until the word has another value; but not for ever, should somebody stop the child just now.
+fn wait_while(word: &AtomicU32, value: u32) {
+    let time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 100_000_000,
+    };
+    for _ in 0..5 {
+        if word.load(Acquire) != value {
+            return;
+        }
+        // SAFETY: a word that is there, and a time. It fails when the value has changed, the time is up, or a signal came.
+        unsafe {
+            libc::syscall(
+                libc::SYS_futex,
+                word.as_ptr(),
+                libc::FUTEX_WAIT,
+                value,
+                &raw const time,
+            )
+        };
+    }
+}
+
+/// The child's life.
 extern "C" fn stand(word: *mut c_void) -> c_int {
-    let (parent, closes) = (word.addr() & !CLOSES, word.addr() & CLOSES != 0);
-    // SAFETY: system calls that take numbers, strings and null. What is closed is the child's own copy.
+    // SAFETY: at the beginning of the stack, which is mapped as long as the child is there.
+    let word = unsafe { &*word.cast::<AtomicU32>() };
+    let parent = word.load(Acquire);
+    // SAFETY: system calls that take numbers, strings and null. What is closed is the child's own copy; before Linux 5.9 it
+    // stays open.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         // 0 is a parent in another pid namespace.
         let now = libc::getppid();
-        if now != 0 && now as usize != parent {
+        if now != 0 && now as u32 != parent {
             return 0;
         }
         libc::prctl(libc::PR_SET_NAME, NAME.as_ptr());
-        if closes {
-            libc::syscall(libc::SYS_close_range, 0_u32, u32::MAX, 0_u32);
-        }
+        libc::syscall(libc::SYS_close_range, 0_u32, u32::MAX, 0_u32);
+        word.store(READY, Release);
+        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1);
         loop {
             let (nothing, forever, size) = (ptr::null::<c_void>(), ptr::null::<c_void>(), 8_usize);
             libc::syscall(libc::SYS_ppoll, nothing, 0_usize, forever, nothing, size);
@@ -130,13 +164,21 @@ impl Stack {
         Ok(Self(start))
     }
 
+    /// A word at its lowest end, which it never reaches.
+    fn word(&self) -> &AtomicU32 {
+        // SAFETY: mapped, aligned to a page, zeroed, and touched only as an atomic, by the kernel too.
+        unsafe { &*self.0.cast::<AtomicU32>() }
+    }
+
     /// Its highest end, where it begins.
     fn top(&self) -> *mut c_void {
         self.0.wrapping_byte_add(STACK)
     }
+}
 
-    fn free(&mut self) {
-        // SAFETY: mapped by `new`, and freed once, at the end of the token.
+impl Drop for Stack {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, unmapped once.
         unsafe { libc::munmap(self.0, STACK) };
     }
 }
@@ -175,10 +217,7 @@ mod tests {
     fn it_keeps_no_descriptor_and_no_signal_but_two_reaches_it() {
         let token = Token::new().expect("a process");
         let of = |file: &str| format!("/proc/{}/{file}", token.pid().as_raw_nonzero());
-        // It closes them once it runs.
-        while std::fs::read_dir(of("fd")).expect("ours").count() > 0 {
-            std::thread::yield_now();
-        }
+        assert_eq!(std::fs::read_dir(of("fd")).expect("ours").count(), 0);
         let status = std::fs::read_to_string(of("status")).expect("it is there");
         assert!(status.contains("SigBlk:\tfffffffffffbfeff\n"), "{status}");
         assert!(status.starts_with("Name:\tlock-turn\n"), "{status}");

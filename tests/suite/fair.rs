@@ -6,9 +6,11 @@
 mod again;
 mod alone;
 mod behind;
+mod birth;
 pub mod crowd;
 mod deadline;
 mod files;
+mod hard_times;
 mod kills;
 mod numbers;
 mod options;

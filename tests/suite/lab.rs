@@ -18,6 +18,7 @@ pub mod dice;
 pub mod inherit;
 pub mod kernel;
 pub mod live;
+mod locker;
 mod patience;
 pub mod probe;
 pub mod terminal;

@@ -272,6 +272,63 @@ fn no_lock_file_is_left_behind() {
 }
 
 #[test]
+fn who_has_it_is_told_by_file_and_by_descriptor() {
+    departure("the reference does not tell who holds a lock", |lab| {
+        let lines = kitchen(lab, "Who has it?", &[]);
+        let holder = lab.hold(&["-F"], "sync.lock");
+        let number = holder.pid().to_string();
+        let told = lab
+            .sh(format!("exec 8>>sync.lock; {lines}"))
+            .expect_err("")
+            .out();
+        assert_eq!(told.matches(&number).count(), 3, "{told}");
+        let shown = "ROLE    LOCK   MODE       PID";
+        assert!(told.starts_with(shown) && README.contains(shown), "{told}");
+        holder.let_go();
+        let told = lab.sh(format!("exec 8>>sync.lock; {lines}")).expect_err("");
+        told.expect_out("[]\nnobody\n");
+    });
+}
+
+#[test]
+fn the_cron_job_says_who_is_in_the_way() {
+    departure("the reference does not tell who is in the way", |lab| {
+        let line = kitchen(lab, "A cron job that says who", &["bin/backup"]);
+        let command = line.splitn(6, ' ').nth(5).expect("a command");
+        let command = command.replace("/var/log/", "").replace("1h", "0.01");
+        lab.sh(&command)
+            .expect_out("")
+            .expect_err("")
+            .expect_code(0);
+        let holder = lab.hold(&["-F"], "backup.lock");
+        let told = lab.sh(&command).expect_out("").expect_code(1).err();
+        let wanted = format!(
+            "flock: waiting for backup.lock: held by {} sh, ",
+            holder.pid()
+        );
+        assert!(told.starts_with(&wanted), "{told}");
+    });
+}
+
+#[test]
+fn the_switch_ends_what_it_has_started() {
+    departure("the reference does not tell who holds a lock", |lab| {
+        let script = kitchen(lab, "A switch", &[]);
+        lab.program("switch", &script);
+        lab.program("radio", "#!/bin/sh\necho plays\nread x\n");
+        let mut radio = lab.start(lab.command("./switch"));
+        radio.hears("plays");
+        lab.sh("./switch")
+            .expect_out("")
+            .expect_err("")
+            .expect_code(0);
+        assert_eq!(radio.end(), End::Killed(libc::SIGTERM));
+        let mut radio = lab.start(lab.command("./switch"));
+        radio.hears("plays");
+    });
+}
+
+#[test]
 fn any_free_descriptor_will_do() {
     let lab = Lab::new();
     let script = kitchen(&lab, "Any free descriptor", &[]);

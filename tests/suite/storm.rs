@@ -4,6 +4,7 @@
 //! `FDLOCK_STORM` multiplies the size (1: some seconds), `FDLOCK_STORM_SEED` throws the dice of a storm again.
 
 mod fair;
+mod slots;
 
 use std::fs::{self, OpenOptions};
 use std::os::fd::{AsFd, OwnedFd};

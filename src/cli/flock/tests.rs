@@ -1,4 +1,6 @@
 use super::*;
+use crate::cli::{Place, Shown};
+use crate::request::flock::{Form as Answer, Who};
 use proptest::prelude::*;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
@@ -204,6 +206,52 @@ fn every_option_has_help_and_a_name_of_its_own() {
     assert_eq!(names.len(), all);
 }
 
+fn question(line: &str) -> Who {
+    match parse(words(line)) {
+        Ok(Asked::Request(Request::Who(who))) => who,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn it_may_be_asked_who_has_files_or_a_descriptor() {
+    let files = |names: &[&str]| {
+        let path = |name: &&str| Target::Path(name.into());
+        names.iter().map(path).collect::<Vec<_>>()
+    };
+    for (line, targets, form) in [
+        ("--who f", files(&["f"]), Answer::Table),
+        ("--who 8 g", files(&["8", "g"]), Answer::Table),
+        ("--json --who -- -f", files(&["-f"]), Answer::Json),
+        (
+            "--who --pids f --json",
+            files(&["f", "--json"]),
+            Answer::Pids,
+        ),
+        ("--fd 8 --who", vec![Target::Descriptor(8)], Answer::Table),
+        ("--verbose --who f", files(&["f"]), Answer::Table),
+    ] {
+        assert_eq!(question(line), Who { targets, form }, "{line}");
+    }
+}
+
+/// Whoever adds an option decides whether it goes with --who.
+#[test]
+fn options_that_say_how_a_lock_is_taken_do_not_go_with_who() {
+    let others = ["fd", "verbose", "who", "json", "pids", "help", "version"];
+    let is_of_locks =
+        |option: &&Shown| option.place == Place::Ahead && !others.contains(&option.long[0]);
+    let options = (PAGE.options)();
+    assert!(options.iter().filter(is_of_locks).count() > 10);
+    for option in options.iter().filter(is_of_locks) {
+        let value = if option.value.is_some() { "=1" } else { "" };
+        let line = format!("--{}{value} --who f", option.long[0]);
+        let message = refused(&line);
+        assert!(message.contains("not with --who"), "{line}: {message}");
+        assert!(message.contains(option.long[0]), "{line}: {message}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_command_line_is_too_odd(words: Vec<Vec<u8>>) {
@@ -214,7 +262,7 @@ proptest! {
     #[test]
     fn no_mix_of_real_options_and_odd_values_is_too_odd(
         words in prop::collection::vec(prop_oneof![
-            prop::sample::select(vec!["-w", "-E", "-n", "-s", "--fd", "--start=", "--length", "--", "-c", "8", "f"])
+            prop::sample::select(vec!["-w", "-E", "-n", "-s", "--who", "--json", "--pids", "--fd", "--start=", "--length", "--", "-c", "8", "f"])
                 .prop_map(OsString::from),
             "[-a-z0-9.=]{0,8}".prop_map(OsString::from),
         ], 0..8),

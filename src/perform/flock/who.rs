@@ -1,10 +1,143 @@
-//! `--who`: who holds a lock.
+//! `--who`: who holds a lock, and who waits for it.
+
+mod json;
+mod row;
+mod table;
+mod text;
+mod way;
+
+use std::ffi::OsString;
+
+use rustix::process::{Pid, geteuid};
 
 use crate::exit::{self, Exit};
-use crate::report::Report;
-use crate::request::flock::Who;
+use crate::holders::{self, Asker, Certainty, Error, File, Horizon, Look, Namespace, Role};
+use crate::lock;
+use crate::lock::local::Locality;
+use crate::report::{Output, Report};
+use crate::request::flock::{Form, Target, Who};
 
-/// Looks, and says who it is.
-pub fn perform(_request: &Who, _report: &mut Report) -> Exit {
-    Exit::Status(exit::FLOCK.conflict)
+use row::Row;
+pub(super) use way::lines as in_the_way;
+
+/// Looks, and says who it is. A target that cannot be looked at does not keep us from the others; its status is the one to
+/// end with.
+#[cold]
+#[inline(never)]
+pub fn perform(request: &Who, asker: Asker, report: &mut Report) -> Exit {
+    let mut failed = None;
+    let mut rows = Vec::new();
+    for target in &request.targets {
+        match look(target, asker) {
+            Ok(look) => {
+                let found = Row::of_all(target, &look);
+                for note in notes(&found, look.horizon) {
+                    let mut message = label(target);
+                    message.push(": ");
+                    message.push(note);
+                    report.complain(message);
+                }
+                rows.extend(found);
+            }
+            Err(error) => {
+                report.complain(error.message());
+                failed.get_or_insert(exit::FLOCK.of_holders(&error));
+            }
+        }
+    }
+    report.print(&match request.form {
+        Form::Table => table::text(&rows, request.targets.len()),
+        Form::Json => json::text(&rows),
+        Form::Pids => pids(&rows),
+    });
+    let held = rows.iter().any(|row| row.party.role == Role::Holder);
+    Exit::Status(match (failed, held, report.output()) {
+        (Some(status), _, _) => status,
+        (None, true, Output::Good) => exit::SUCCESS,
+        (None, true, Output::Failed) => exit::FLOCK.no_output,
+        (None, false, _) => exit::NOBODY,
+    })
+}
+
+#[cold]
+fn look(target: &Target, asker: Asker) -> Result<Look, Error> {
+    let file = match target {
+        Target::Path(path) => File::at(path)?,
+        Target::Descriptor(number) => File::inherited(*number).map_err(|error| match error {
+            Error::Lock(error) if asker == Asker::Process => {
+                Error::Lock(lock::descriptor::kept_by_the_shell(error, *number))
+            }
+            other => other,
+        })?,
+    };
+    holders::look(&file, asker)
+}
+
+/// What a target is called.
+fn label(target: &Target) -> OsString {
+    match target {
+        Target::Path(path) => path.clone(),
+        Target::Descriptor(number) => format!("descriptor {number}").into(),
+    }
+}
+
+/// Those who hold a lock for sure: what is killed must not be somebody else.
+#[cold]
+fn pids(rows: &[Row]) -> Vec<u8> {
+    let sure = rows
+        .iter()
+        .filter(|row| row.party.role == Role::Holder && row.party.certainty == Certainty::Verified);
+    let mut pids: Vec<i32> = sure.filter_map(|row| row.number.map(raw)).collect();
+    pids.sort_unstable();
+    pids.dedup();
+    let lines = pids.iter().map(|pid| format!("{pid}\n"));
+    lines.collect::<String>().into_bytes()
+}
+
+fn raw(pid: Pid) -> i32 {
+    pid.as_raw_nonzero().get()
+}
+
+/// What the rows cannot say: that there may be others, or that it is not sure.
+#[cold]
+fn notes(rows: &[Row], horizon: Horizon) -> Vec<String> {
+    let mut notes = Vec::new();
+    let holders = || rows.iter().filter(|row| row.party.role == Role::Holder);
+    let is_blind = horizon.closed > 0 || !geteuid().is_root();
+    if holders().any(|row| row.party.pid.is_none()) {
+        notes.push(match horizon {
+            _ if is_blind => "held, but by whom cannot be seen without root".to_owned(),
+            Horizon {
+                locality: Locality::Remote,
+                ..
+            } => "held, but by whom cannot be seen: perhaps on another machine".to_owned(),
+            Horizon {
+                namespace: Namespace::Whole,
+                ..
+            } => "held, but by whom cannot be seen: no process has it open".to_owned(),
+            _ => "held, but by whom cannot be seen: not in this pid namespace".to_owned(),
+        });
+    }
+    for row in holders().filter(|row| row.party.certainty == Certainty::Unverified) {
+        if let Some(pid) = row.number {
+            let pid = raw(pid);
+            notes.push(format!(
+                "{pid} has taken the lock, but whether it still has it cannot be seen without root"
+            ));
+        }
+    }
+    if holders().next().is_none() {
+        if horizon.namespace != Namespace::Whole {
+            notes.push("nobody is seen to hold it, but processes outside of this pid namespace are not seen".to_owned());
+        }
+        if horizon.locality == Locality::Remote {
+            notes.push("nobody on this machine holds it, but other machines may have the file too, and are not seen".to_owned());
+        }
+    }
+    if horizon.namespace == Namespace::Foreign && rows.iter().any(|row| row.party.pid.is_some()) {
+        notes.push(
+            "processes have other numbers here than in /proc, which are not shown".to_owned(),
+        );
+    }
+    notes
 }

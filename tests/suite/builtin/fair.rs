@@ -5,7 +5,7 @@ mod traps;
 use crate::fair::crowd::Crowd;
 use crate::fair::{last_turn, nothing_is_left, queue_is};
 use crate::lab::builtin::in_every_bash;
-use crate::lab::kernel::{children_of, is_token, parent_of, turns};
+use crate::lab::kernel::{children_of, is_token, parent_of, stopped, turns};
 use crate::lab::live::{End, Live, send};
 use crate::lab::{Lab, wait_until};
 
@@ -359,6 +359,7 @@ fn a_wait_that_was_stopped_at_the_terminal_goes_on_in_its_place() {
                 bash.say("echo status $?");
                 bash.comes_to(&format!("status {}\n", 128 + libc::SIGTSTP));
                 bash.say(how);
+                wait_until("it goes on", || !stopped(parent_of(turn.token)));
                 let mut behind = waiting(lab, "", "flock --fair 8", "");
                 queue_is(lab, 2);
                 assert_eq!(turns(lab.file("l"))[0].since, turn.since);

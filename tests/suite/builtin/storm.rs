@@ -15,15 +15,35 @@ use crate::lab::live::{End, send};
 
 #[test]
 fn each_of_a_thousand_signals_is_answered_at_once() {
+    answered_at_once(&[
+        ("flock 8", &[]),
+        ("flock -w 1000 8", &[]),
+        ("flock l :", &[]),
+        ("flock --fcntl 8", &["--fcntl"]),
+    ]);
+}
+
+#[test]
+fn each_of_a_thousand_signals_is_answered_at_once_by_the_first_in_a_queue() {
+    answered_at_once(&[("flock --fair 8", &[]), ("flock --fair -w 1000 l :", &[])]);
+}
+
+#[test]
+fn each_of_a_thousand_signals_is_answered_at_once_by_one_who_waits_for_his_turn() {
+    answered_at_once(&[
+        ("flock --fair 8", &["queue"]),
+        ("flock --fair -w 1000 l :", &["queue"]),
+    ]);
+}
+
+/// Signals for a shell that waits in these ways, while somebody has the lock by these options.
+fn answered_at_once(waits: &[(&str, &[&str])]) {
     let (size, seed) = size_and_seed();
     in_every_bash(|lab| {
-        for (wait, holds) in [
-            ("flock 8", ""),
-            ("flock -w 1000 8", ""),
-            ("flock l :", ""),
-            ("flock --fcntl 8", "--fcntl"),
-        ] {
-            let holder = lab.hold(if holds.is_empty() { &[] } else { &["--fcntl"] }, "l");
+        for (wait, options) in waits {
+            let queue = *options == ["queue"];
+            let holder = lab.hold(if queue { &[] } else { options }, "l");
+            let before = queue.then(|| crate::fair::holder_to_be(lab, &["--fair"]));
             let mut waiter = lab.start_builtin(format!(
                 "f() {{ :; }}; n=0; trap 'echo $((n += 1))' {{34..63}}; trap 'exit 3' TERM; exec 8<>l; echo ready
                  {}",
@@ -43,6 +63,7 @@ fn each_of_a_thousand_signals_is_answered_at_once() {
             }
             waiter.signal(libc::SIGTERM);
             assert_eq!(waiter.end(), End::Exited(3));
+            drop(before);
             holder.let_go();
         }
     });
@@ -56,19 +77,35 @@ const STEP: &str = r#"step() { local all; mapfile -t all <journal; echo $((${#al
 
 #[test]
 fn counts_are_exact_in_a_rain_of_signals_and_kills() {
+    exact_in_a_rain([
+        "flock 8; step; flock -u 8",
+        "flock -w 1000 8; step; flock -u 8",
+        "flock l step",
+        "flock -w 1000 l step",
+        "flock -o l step",
+        "until flock -w 0.001 l step; do :; done",
+    ]);
+}
+
+#[test]
+fn counts_are_exact_in_a_rain_of_signals_and_kills_on_those_who_queue() {
+    exact_in_a_rain([
+        "flock --fair 8; step; flock -u 8",
+        "flock --fair -w 1000 8; step; flock -u 8",
+        "flock --fair l step",
+        "flock -w 1000 --fair l step",
+        "flock --fair -s 8; flock --fair 8; step; flock -u 8",
+        "until flock --fair -w 0.001 l step; do :; done",
+    ]);
+}
+
+/// Shells that count in these ways, each by turns with the others, some of which are killed.
+fn exact_in_a_rain(ways: [&str; 6]) {
     let (size, seed) = size_and_seed();
     let steps = 40 * size;
     in_every_bash(|lab| {
         fs::write(lab.file("journal"), "").expect("a journal");
         let (sure, unsure, trapped) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
-        let ways = [
-            "flock 8; step; flock -u 8",
-            "flock -w 1000 8; step; flock -u 8",
-            "flock l step",
-            "flock -w 1000 l step",
-            "flock -o l step",
-            "until flock -w 0.001 l step; do :; done",
-        ];
         std::thread::scope(|scope| {
             for (number, way) in ways.iter().cycle().take(9).enumerate() {
                 let (sure, unsure, trapped) = (&sure, &unsure, &trapped);

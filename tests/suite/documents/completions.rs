@@ -154,6 +154,35 @@ fn files_are_offered_to_be_locked_too() {
 }
 
 #[test]
+fn files_and_no_commands_are_offered_behind_who() {
+    for shell in Shell::all() {
+        let lines = [
+            "flock --who ",
+            "flock --who --pids ",
+            "flock --json --who lk ",
+            "flock --who lk sub ",
+            "flock --who -- ",
+        ];
+        for (line, mut offered) in shell.offers(lines) {
+            for word in &mut offered {
+                word.truncate(word.trim_end_matches('/').len());
+            }
+            expect_all(&offered, &["lk", "sub"], true, (shell, line));
+            expect_all(&offered, &["8", "9", "jobjob", "-c"], false, (shell, line));
+        }
+        for (line, offered) in shell.offers(["flock --who --fd 8 ", "flock --fd=8 --who "]) {
+            expect_all(&offered, &["lk", "sub", "jobjob"], false, (shell, line));
+        }
+        for (line, mut offered) in shell.offers(["flock --who --fd "]) {
+            for word in &mut offered {
+                *word = word.trim_start_matches("--fd=").to_owned();
+            }
+            assert_eq!(offered, ["8", "9"], "{shell:?}: {line}");
+        }
+    }
+}
+
+#[test]
 fn where_a_descriptor_leads_is_shown_by_shells_that_show_such_things() {
     for shell in Shell::all()
         .into_iter()

@@ -18,11 +18,14 @@ pub fn script(lab: &Lab, first: &str) -> Live {
     shell
 }
 
-/// The modes of the locks on `l` that are held.
-fn held(lab: &Lab) -> Vec<String> {
-    let locks = locks_on(lab.file("l")).into_iter();
-    let held = locks.filter(|lock| lock.kind == "FLOCK" && !lock.waits);
-    held.map(|lock| lock.mode).collect()
+/// Waits until these are the modes of the locks on `l` that are held: the kernel's table may be incomplete for a moment.
+#[track_caller]
+fn held_is(lab: &Lab, modes: &[&str]) {
+    wait_until("so many have the lock", || {
+        let locks = locks_on(lab.file("l")).into_iter();
+        let held = locks.filter(|lock| lock.kind == "FLOCK" && !lock.waits);
+        held.map(|lock| lock.mode).eq(modes.iter().copied())
+    });
 }
 
 #[test]
@@ -38,7 +41,7 @@ fn what_one_has_already_is_granted_at_once_though_a_writer_waits() {
             for how in ["", "-n", "-w1000"] {
                 shell.say(&format!("flock --fair {how} {asks} 8"));
                 shell.hears("got 0");
-                assert_eq!(held(lab), [stays], "{has} {how} {asks}");
+                held_is(lab, &[stays]);
                 queue_is(lab, 1);
             }
             shell.say("flock -u 8");
@@ -70,10 +73,10 @@ fn a_reader_that_is_to_become_a_writer_lets_those_before_it_in() {
         shell.say("flock --fair 8");
         writer.hears("held");
         queue_is(lab, 1);
-        assert_eq!(held(lab), ["WRITE"]);
+        held_is(lab, &["WRITE"]);
         writer.let_go();
         shell.hears("got 0");
-        assert_eq!(held(lab), ["WRITE"]);
+        held_is(lab, &["WRITE"]);
         shell.let_go();
         nothing_is_left(lab, &[]);
     });
@@ -84,14 +87,14 @@ fn a_reader_in_company_gives_its_lock_up_while_it_waits_to_become_a_writer() {
     departure(WHY, |lab| {
         let other = lab.hold(&["--fair", "-s"], "l");
         let mut shell = script(lab, "flock --fair -s 8");
-        assert_eq!(held(lab), ["READ", "READ"]);
+        held_is(lab, &["READ", "READ"]);
         shell.say("flock --fair -x 8");
         queue_is(lab, 1);
-        wait_until("it gives its lock up", || held(lab) == ["READ"]);
+        held_is(lab, &["READ"]);
         let mut behind = queuing(lab, ["--fair", "-s", "l", "echo", "behind"]);
         other.let_go();
         shell.hears("got 0");
-        assert_eq!(held(lab), ["WRITE"]);
+        held_is(lab, &["WRITE"]);
         shell.let_go();
         behind.hears("behind");
         nothing_is_left(lab, &[]);
@@ -131,7 +134,7 @@ fn a_lock_that_was_inherited_is_ones_own() {
         shell.hears("got 0");
         shell.say("exec 9>&8 8>&-; flock --fair 9");
         shell.hears("got 0");
-        assert_eq!(held(lab), ["WRITE"]);
+        held_is(lab, &["WRITE"]);
         shell.say("flock -u 9");
         writer.hears("held");
         writer.let_go();

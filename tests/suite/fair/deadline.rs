@@ -83,11 +83,11 @@ fn the_time_does_not_begin_again_when_the_queue_moves() {
         let mut queue: Vec<Live> = (0..20)
             .map(|_| queuing(lab, ["--fair", "l", "true"]))
             .collect();
-        let mut timed = queuing(lab, ["--fair", "-w0.5", "-E42", "l", "true"]);
-        // Each time the one goes that it waits for. All that takes two seconds; were its time counted from the last move,
+        let mut timed = queuing(lab, ["--fair", "-w1.5", "-E42", "l", "true"]);
+        // Each time the one goes that it waits for. All that takes four seconds; were its time counted from the last move,
         // it would still have most of it.
         while queue.pop().is_some() {
-            lab.run(["-w0.1", "l", "true"]).expect_code(1);
+            lab.run(["-w0.2", "l", "true"]).expect_code(1);
         }
         assert!(timed.is_over());
         assert_eq!(timed.end(), End::Exited(42));

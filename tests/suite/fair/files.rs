@@ -155,11 +155,23 @@ fn a_program_that_runs_is_locked_too() {
 #[test]
 fn a_file_that_has_no_name_any_more_queues() {
     departure(WHY, |lab| {
-        lab.sh("exec 7<>l 8<>l 9<>l; ln l name; rm l; flock 7; flock --fair -n 8; echo $?; flock --fair -w0.01 9; echo $?
-                rm name; flock --fair -w0.01 8; echo $?; flock -u 7; flock --fair 8; echo $?; flock --fair -n 9; echo $?")
-            .expect_err("")
-            .expect_out("1\n1\n1\n0\n1\n");
-        assert!(lab.names().is_empty());
+        let script = "exec 7<>l 8<>l; rm l; flock 7; echo held
+            for i in 0 1 2; do read x; (flock --fair 8 || exit; echo $i >>order; flock -u 8) & done
+            read x; flock -u 7; wait; echo over";
+        // Not one description for all of them, or they would all have the lock that one has.
+        let script = script.replace("(flock", "(exec 8<>/proc/$$/fd/8; flock");
+        let mut shell = lab.start(line(lab, &script));
+        shell.hears("held");
+        let file = format!("/proc/{}/fd/7", shell.pid());
+        for count in 1..=3 {
+            shell.say("next");
+            shell.lives_until("the next one queues", || turns(&file).len() == count);
+        }
+        shell.say("go");
+        shell.hears("over");
+        let order = std::fs::read_to_string(lab.file("order")).expect("the order");
+        assert_eq!(order, "0\n1\n2\n");
+        assert_eq!(lab.names(), ["order"]);
     });
 }
 

@@ -1,51 +1,62 @@
 //! Slots of processes that have the same number, each in a pid namespace of its own, as the first process of a container has.
 
-use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
 
-use crate::lab::kernel::{locks_on, waiters};
-use crate::lab::live::Live;
-use crate::lab::{Lab, departure, may_unshare, wait_until};
+use fdlock::lock::mark::{Mark, Moment};
+use fdlock::sys::ofd::{self, Operation};
+use rustix::process::Pid;
 
-/// The slots that can be told apart, and so counted.
-fn distinct_slots(lab: &Lab) -> usize {
-    let locks = locks_on(lab.file("l")).into_iter();
-    let slots = locks.filter(|lock| lock.kind == "OFDLCK" && lock.range.0 == lock.range.1);
-    slots
-        .map(|slot| slot.range.0)
-        .collect::<BTreeSet<_>>()
-        .len()
+use crate::lab::kernel::children_of;
+use crate::lab::{departure, may_unshare};
+
+/// How far the bytes of one process number are apart, a step of time each.
+const STEP: i64 = 1 << 22;
+
+/// A slot that a process of number 1 takes now.
+fn slot_now() -> i64 {
+    let (since, pid) = (Moment::now(), Pid::INIT);
+    Mark::Slot { since, pid }.byte()
+}
+
+/// The one slot that a process has.
+fn slot_of(pid: i32) -> i64 {
+    let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("it is there");
+    let text = descriptors.map(|one| fs::read_to_string(one.expect("one").path()).expect("ours"));
+    let text: String = text.collect();
+    let line = text.lines().find(|line| line.contains("OFDLCK"));
+    let first = line.expect("a slot").split_whitespace().nth_back(1);
+    first.expect("a byte").parse().expect("a number")
 }
 
 #[test]
-fn processes_of_one_number_that_come_in_the_same_moment_have_a_slot_each() {
+fn two_of_one_number_who_come_in_the_same_moment_have_a_slot_each() {
     departure("the reference has no slots", |lab| {
         if !may_unshare(lab, "-pf") {
             return;
         }
-        // With the fault, one round in ten or so has two with one slot between them, and then one too many is let in.
-        for _ in 0..60 {
-            let gate = lab.hold(&[], "gate");
-            let mut all: Vec<Live> = (0..12)
-                .map(|_| {
-                    let mut shell = lab.command("unshare");
-                    // One that comes while all others count may be refused.
-                    let script = "exec 9>gate; flock -s 9; flock --slots 12 -n l \
-                                  sh -c 'echo held; read x; exit 0' || echo refused";
-                    shell.args(["-pf", "sh", "-c", script]);
-                    lab.start(shell)
-                })
-                .collect();
-            wait_until("all are at the gate", || waiters(lab.file("gate")) == 12);
-            gate.let_go();
-            let held = all
-                .iter_mut()
-                .filter_map(|one| (one.line() == "held").then_some(()));
-            let held = held.count();
-            assert!(held > 0);
-            assert_eq!(distinct_slots(lab), held, "slots of those who run");
-            for one in all {
-                one.let_go();
+        let mut delay = 0;
+        for _ in 0..30 {
+            // So many others of number 1 have come, one in each moment around that in which the next one is to come.
+            fs::write(lab.file("l"), "").expect("a file");
+            let reading = File::open(lab.file("l")).expect("a file");
+            let began = slot_now();
+            let first = began + (delay - 2000 * STEP).max(0);
+            let others_have = |byte| byte >= first && (byte - first) / STEP < 4000;
+            for number in 0..4000 {
+                let byte = first + number * STEP;
+                ofd::set(reading.as_fd(), Operation::Read, byte, 1, false).expect("free");
             }
+            let mut unshare = lab.command("unshare");
+            let script = ["l", "sh", "-c", "echo held; read x; exit 0"];
+            unshare.args(["-pf", "flock", "--slots", "1000000", "-n"]);
+            unshare.args(script);
+            let mut unshare = lab.start(unshare);
+            unshare.hears("held");
+            let slot = slot_of(children_of(unshare.pid())[0]);
+            assert!(!others_have(slot), "{slot:#x} is another's already");
+            delay = slot - began;
+            unshare.let_go();
         }
     });
 }

@@ -13,7 +13,7 @@ const WAYS: [&[&str]; 6] = [
     &["--fair", "-w1000"],
     &["--fair", "-F"],
     &["-o", "--fair"],
-    &["-ow", "1000", "--fair", "--verbose"],
+    &["-ow", "1000", "--fair"],
 ];
 
 #[test]

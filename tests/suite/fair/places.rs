@@ -4,7 +4,7 @@ use std::process::Command;
 
 use super::crowd::Crowd;
 use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing_by};
-use crate::lab::kernel::{locks_on, turns, waiters};
+use crate::lab::kernel::{turns, waiters};
 use crate::lab::live::End;
 use crate::lab::{Lab, departure, installed, may_unshare, wait_until};
 
@@ -206,13 +206,6 @@ fn a_crowd_in_a_user_namespace_is_like_any() {
             }
         }
         queue_is(lab, 8);
-        assert_eq!(
-            locks_on(lab.file("l"))
-                .iter()
-                .filter(|lock| !lock.waits)
-                .count(),
-            9
-        );
         holder.let_go();
         crowd.end_well(0..8);
         assert_eq!(crowd.order(), Vec::from_iter(0..8));
@@ -221,22 +214,80 @@ fn a_crowd_in_a_user_namespace_is_like_any() {
 }
 
 #[test]
-fn the_first_process_of_a_new_pid_namespace_is_the_command_and_not_the_token() {
+fn where_children_would_be_elsewhere_it_does_without_turns() {
     departure(WHY, |lab| {
-        if !may_unshare(lab, "-p") {
+        lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
+        if !may_unshare(lab, "-rp") {
             return;
         }
+        // The command is the namespace's first process, and nobody else is.
+        let words = ["flock", "--fair", "l", "sh", "-c", "echo $$"];
+        lab.finish(apart(lab, "-rp", &words))
+            .expect_err("")
+            .expect_out("1\n");
         let holder = lab.hold(&["--fair"], "l");
-        let mut waiter = lab.command("unshare");
-        // As without `--fair`: the command is number 1 there. If it were the token, nobody could come after it.
-        waiter.args(["-p", "flock", "--fair", "l", "echo", "served"]);
-        let mut waiter = lab.start(waiter);
-        wait_until("it waits, in the queue or beside it", || {
-            turns(lab.file("l")).len() + waiters(lab.file("l")) > 0
-        });
+        let mut waiter = lab.start(apart(lab, "-rp", &words));
+        waiter.lives_until("it waits", || waiters(lab.file("l")) == 1);
         holder.let_go();
-        waiter.hears("served");
+        waiter.hears("1");
         assert_eq!(waiter.end(), End::Exited(0));
         nothing_is_left(lab, &[]);
+    });
+}
+
+#[test]
+fn those_whose_clocks_differ_are_served_all_the_same() {
+    departure(WHY, |lab| {
+        lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
+        for how in ["-rT --boottime 1000000", "-rT --boottime 10000000"] {
+            if !may_unshare(lab, how) {
+                return;
+            }
+            let holder = lab.hold(&["--fair"], "l");
+            let words = ["flock", "--fair", "l", "echo", "done"];
+            let mut queue = [
+                queuing_by(lab, lab.flock(&words[1..])),
+                queuing_by(lab, apart(lab, how, &words)),
+                queuing_by(lab, lab.flock(&words[1..])),
+                queuing_by(lab, apart(lab, how, &words)),
+            ];
+            holder.let_go();
+            for waiter in &mut queue {
+                waiter.hears("done");
+                assert_eq!(waiter.end(), End::Exited(0));
+            }
+            nothing_is_left(lab, &[]);
+        }
+    });
+}
+
+/// For a script in a folder of some file system: a reader has the lock, a writer waits for his turn, so no reader gets in.
+const STORY: &str = "exec 9<>l; flock --fair -s 9; echo first
+    (exec 9>&-; flock --fair l echo writer) &
+    until ! flock --fair -ns l true; do :; done
+    (exec 9>&-; flock --fair -s l echo reader) & reader=$!
+    flock -ns l echo passes; flock -u 9; wait";
+
+#[test]
+fn other_file_systems_of_the_machine_have_queues_too() {
+    departure(WHY, |lab| {
+        lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
+        for mount in [
+            "mount -t tmpfs none m",
+            "mkdir low up work; : >low/l; mount -t overlay -o lowerdir=low,upperdir=up,workdir=work none m",
+            "mkdir low up work; mount -t overlay -o lowerdir=low,upperdir=up,workdir=work none m",
+            "mkdir b; mount --bind b m",
+        ] {
+            lab.sh("rm -rf m b low up work; mkdir m").expect_code(0);
+            let script = format!("{{ {mount}; }} 2>&- || exit 99; cd m || exit; {STORY}");
+            let outcome = lab.finish(apart(lab, "-rm", &["sh", "-c", &script]));
+            if outcome.code() == 99 || outcome.err().starts_with("unshare: ") {
+                println!("cannot be had here: {mount}");
+                continue;
+            }
+            let said = outcome.expect_err("").out();
+            assert!(said.starts_with("first\npasses\n"), "{mount}: {said}");
+            assert_eq!(said.lines().count(), 4, "{mount}: {said}");
+        }
     });
 }

@@ -97,8 +97,8 @@ fn a_caller_that_ignores_sigchld_loses_neither_status_nor_place() {
 fn signals_by_the_thousand_neither_end_the_wait_nor_prolong_it() {
     departure(WHY, |lab| {
         let holder = lab.hold(&["--fair"], "l");
-        let mut first = queuing(lab, ["--fair", "-w0.5", "-E42", "l", "true"]);
-        let mut second = queuing(lab, ["--fair", "-w0.5", "-E43", "l", "true"]);
+        let mut first = queuing(lab, ["--fair", "-w2", "-E42", "l", "true"]);
+        let mut second = queuing(lab, ["--fair", "-w2", "-E43", "l", "true"]);
         let pids = [first.pid(), second.pid()];
         std::thread::scope(|scope| {
             let ended = scope.spawn(|| (first.end(), second.end()));
@@ -150,11 +150,8 @@ fn an_alarm_of_the_callers_ends_the_wait_and_leaves_nothing() {
         for patience in ["-x", "-w1000"] {
             let mut timed = lab.flock(["--fair", patience, "l", "true"]);
             timed.with_alarm_in(200_000);
-            let mut timed = queuing_by(lab, timed);
-            let token = last_turn(lab).token;
-            assert_eq!(timed.end(), End::Killed(libc::SIGALRM), "{patience}");
+            assert_eq!(lab.start(timed).end(), End::Killed(libc::SIGALRM));
             queue_is(lab, 0);
-            wait_until("the token goes too", || !is_token(token));
         }
         holder.let_go();
         nothing_is_left(lab, &[]);

@@ -221,13 +221,13 @@ fn a_stopped_one_whose_token_has_died_is_passed_and_served_when_it_goes_on() {
 fn a_stopped_waiter_whose_time_is_up_gives_up_when_it_goes_on() {
     departure(WHY, |lab| {
         let holder = lab.hold(&["--fair"], "l");
-        let mut first = queuing(lab, ["--fair", "-w0.3", "-E42", "l", "true"]);
-        let mut second = queuing(lab, ["--fair", "-w0.3", "-E43", "l", "true"]);
+        let mut first = queuing(lab, ["--fair", "-w1.5", "-E42", "l", "true"]);
+        let mut second = queuing(lab, ["--fair", "-w1.5", "-E43", "l", "true"]);
         for waiter in [&first, &second] {
             stop(waiter.pid(), libc::SIGSTOP);
         }
         // Somebody who came later and has the same time.
-        lab.run(["--fair", "-w0.3", "-E44", "l", "true"])
+        lab.run(["--fair", "-w1.5", "-E44", "l", "true"])
             .expect_code(44);
         for waiter in [&first, &second] {
             go_on(waiter.pid());

@@ -209,6 +209,11 @@ fn what_is_told_is_what_is_told_without_a_turn() {
             let mut waiter = lab.start_flock(words);
             waiter.lives_until("it waits", || waiters(lab.file("l")) == 1);
             holder.let_go();
+            let in_the_way = waiter.line();
+            assert!(
+                in_the_way.starts_with("flock: waiting for l: held by "),
+                "{in_the_way}"
+            );
             let time = waiter.line();
             assert!(time.starts_with("flock: getting lock took "), "{time}");
             waiter.hears("flock: executing echo");
@@ -226,10 +231,9 @@ fn what_is_told_is_what_is_told_without_a_turn() {
             ("-n", "flock: failed to get lock\n"),
             ("-w0.01", "flock: timeout while waiting to get lock\n"),
         ] {
-            lab.run(["--fair", "--verbose", patience, "l", "true"])
-                .expect_code(1)
-                .expect_out("")
-                .expect_err(said);
+            let told = lab.run(["--fair", "--verbose", patience, "l", "true"]);
+            let told = told.expect_code(1).expect_out("").err();
+            assert!(told.contains(said), "{told}");
             lab.run(["--fair", patience, "l", "true"])
                 .expect_code(1)
                 .expect_out("")

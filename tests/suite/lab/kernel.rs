@@ -1,10 +1,12 @@
 //! What the kernel says in /proc about locks and processes.
 
+use std::fs::OpenOptions;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use fdlock::lock::Mode;
-use fdlock::lock::mark::{Mark, Moment};
+use fdlock::lock::mark::{Mark, Moment, SLOTS};
 
 /// One line of /proc/locks.
 #[derive(Debug, PartialEq, Eq)]
@@ -93,26 +95,76 @@ pub fn turns(file: impl AsRef<Path>) -> Vec<Turn> {
         .collect()
 }
 
-/// The processes that have taken the slots of the file which are taken, the first one first.
-pub fn slots(file: impl AsRef<Path>) -> Vec<i32> {
+/// A slot that is taken (`--slots`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slot {
+    pub since: Moment,
+    /// The process that took it. Others may have it since.
+    pub taker: i32,
+}
+
+/// The slots of the file that are taken, in the order in which they were.
+pub fn slots(file: impl AsRef<Path>) -> Vec<Slot> {
     let marks = marks_on(file).into_iter();
     marks
         .filter_map(|mark| match mark {
-            Mark::Slot { pid, .. } => Some(pid.as_raw_nonzero().get()),
+            Mark::Slot { since, pid } => Some(Slot {
+                since,
+                taker: pid.as_raw_nonzero().get(),
+            }),
             Mark::Turn { .. } => None,
         })
         .collect()
 }
 
-/// The marks on a file, by their bytes: a byte of its own each.
+/// The marks on a file, by their bytes. The kernel is asked of one range after the other, and not for its table, which is
+/// given away in pieces: each answer is exact.
 fn marks_on(file: impl AsRef<Path>) -> Vec<Mark> {
-    let bytes = locks_on(file).into_iter().filter_map(|lock| {
-        let marks = lock.kind == "OFDLCK" && !lock.waits && lock.range.0 == lock.range.1;
-        marks.then(|| lock.range.0.parse().ok()).flatten()
-    });
-    let mut bytes: Vec<i64> = bytes.collect();
+    let open = |options: &OpenOptions| options.open(file.as_ref());
+    let read = open(OpenOptions::new().read(true));
+    let Ok(file) = read.or_else(|_| open(OpenOptions::new().write(true))) else {
+        return Vec::new();
+    };
+    let mut bytes = Vec::new();
+    let mut ranges = vec![(*SLOTS.start(), i64::MAX)];
+    while let Some((first, last)) = ranges.pop() {
+        let lock = (first <= last).then(|| conflict(&file, first, last));
+        // What is longer than a byte is somebody else's.
+        if let Some((byte, 1)) = lock.flatten() {
+            bytes.push(byte);
+            ranges.push((first, byte - 1));
+            if byte < i64::MAX {
+                ranges.push((byte + 1, last));
+            }
+        }
+    }
     bytes.sort_unstable();
     bytes.into_iter().filter_map(Mark::of).collect()
+}
+
+/// The first byte and the length of a lock of fcntl(2) that somebody has in this range.
+#[allow(unsafe_code)]
+fn conflict(file: &impl AsRawFd, first: i64, last: i64) -> Option<(i64, i64)> {
+    // SAFETY: all zeroes is a valid request, which the call fills in.
+    let found = unsafe {
+        let mut lock: libc::flock = std::mem::zeroed();
+        lock.l_type = libc::F_WRLCK as libc::c_short;
+        lock.l_whence = libc::SEEK_SET as libc::c_short;
+        lock.l_start = first;
+        // 0 is to the end of all.
+        lock.l_len = if last == i64::MAX {
+            0
+        } else {
+            last - first + 1
+        };
+        assert_eq!(
+            libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock),
+            0
+        );
+        lock
+    };
+    let is_free = found.l_type == libc::F_UNLCK as libc::c_short;
+    (!is_free).then_some((found.l_start, found.l_len))
 }
 
 /// The children of a process, those included that are only waited for.

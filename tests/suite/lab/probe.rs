@@ -46,6 +46,10 @@ extern "C" fn before_main() {
             let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
             in_a_session(how, &words[2..words.len() - 1])
         }
+        ["keep", kind, first, length, file] => {
+            let [first, length] = [first, length].map(|number| number.parse().expect("a number"));
+            super::locker::keep(kind, first, length, file)
+        }
         ["attentive", how, file] => super::attentive::wait(how, file),
         ["beside", "hear", count] => beside(|| hear(count.parse().expect("a count"))),
         ["binds", shape, _, _, ..] => {

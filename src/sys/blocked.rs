@@ -1,0 +1,112 @@
+//! What a thread waits for in the kernel.
+
+use std::os::fd::RawFd;
+
+/// A system call that waits for a lock, or is about to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocked {
+    /// flock(2).
+    Flock {
+        /// On this descriptor.
+        fd: RawFd,
+        /// Whether it is a shared lock.
+        shared: bool,
+    },
+    /// fcntl(`F_OFD_SETLKW`).
+    Ofd {
+        /// On this descriptor.
+        fd: RawFd,
+    },
+    /// fcntl(`F_SETLKW`).
+    Posix {
+        /// On this descriptor.
+        fd: RawFd,
+    },
+}
+
+impl Blocked {
+    /// Of a line of `/proc/PID/syscall`: the number of the call and its arguments. `None` for other calls, and for a thread
+    /// that runs.
+    ///
+    /// # References
+    ///
+    /// proc_pid_syscall(5).
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+        let call = words.next()?.parse::<libc::c_long>().ok()?;
+        let mut argument = || {
+            let word = words.next()?.strip_prefix("0x")?;
+            u64::from_str_radix(word, 16).ok()
+        };
+        // The registers are wider than what the calls take.
+        let fd = argument()? as RawFd;
+        let second = argument()? as i32;
+        if call == libc::SYS_flock {
+            return (second & libc::LOCK_NB == 0).then_some(Self::Flock {
+                fd,
+                shared: second & libc::LOCK_SH != 0,
+            });
+        }
+        match second {
+            _ if !FCNTL.contains(&call) => None,
+            libc::F_OFD_SETLKW => Some(Self::Ofd { fd }),
+            libc::F_SETLKW => Some(Self::Posix { fd }),
+            _ => None,
+        }
+    }
+
+    /// The descriptor.
+    pub fn fd(self) -> RawFd {
+        match self {
+            Self::Flock { fd, .. } | Self::Ofd { fd } | Self::Posix { fd } => fd,
+        }
+    }
+}
+
+#[cfg(target_pointer_width = "64")]
+const FCNTL: &[libc::c_long] = &[libc::SYS_fcntl];
+#[cfg(not(target_pointer_width = "64"))]
+const FCNTL: &[libc::c_long] = &[libc::SYS_fcntl, libc::SYS_fcntl64];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(call: libc::c_long, fd: i32, second: i32) -> String {
+        format!(
+            "{call} {fd:#x} {second:#x} 0x7ffc71f07f90 0x0 0x1 0x5622076f50c8 0x7ffc71f07ee0 0x7f6445adb810\n"
+        )
+    }
+
+    #[test]
+    fn calls_that_wait_for_locks_are_known() {
+        let parse = |call, second| Blocked::parse(line(call, 3, second).as_bytes());
+        let flock = |shared| Some(Blocked::Flock { fd: 3, shared });
+        assert_eq!(parse(libc::SYS_flock, libc::LOCK_EX), flock(false));
+        assert_eq!(parse(libc::SYS_flock, libc::LOCK_SH), flock(true));
+        let ofd = parse(libc::SYS_fcntl, libc::F_OFD_SETLKW);
+        assert_eq!(ofd, Some(Blocked::Ofd { fd: 3 }));
+        let posix = parse(libc::SYS_fcntl, libc::F_SETLKW);
+        assert_eq!(posix, Some(Blocked::Posix { fd: 3 }));
+    }
+
+    #[test]
+    fn others_are_not() {
+        let nonblocking = line(libc::SYS_flock, 3, libc::LOCK_EX | libc::LOCK_NB);
+        let getfl = line(libc::SYS_fcntl, 3, libc::F_GETFL);
+        let read = line(libc::SYS_read, 3, libc::F_SETLKW);
+        let lines = [
+            &nonblocking,
+            &getfl,
+            &read,
+            "running\n",
+            "-1 0x7 0x8",
+            "",
+            "73",
+            "73 3 2",
+        ];
+        for line in lines {
+            assert_eq!(Blocked::parse(line.as_bytes()), None, "{line}");
+        }
+    }
+}

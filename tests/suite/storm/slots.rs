@@ -1,0 +1,172 @@
+//! The same with slots: never more than there are, whoever is killed, and one slot is a lock.
+
+use std::os::unix::process::ExitStatusExt;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+
+use super::fair::through;
+use super::{LOOK, STEP, Storm};
+use crate::lab::dice::Dice;
+use crate::lab::kernel::{Slot, is_token, slots, turns};
+use crate::lab::live::send;
+use crate::lab::{Lab, departure};
+
+/// Why all of these are departures.
+const WHY: &str = "the reference knows no slots";
+
+/// What somebody does who has one of three slots, and is never killed: he looks for a witness of his own among three. A
+/// fourth one would find none.
+const WITNESSED: &str = r#"for i in 1 2 3; do
+        exec 9>>witness$i; flock -n 9 && { read x <counter; exit 0; }
+    done; echo "more than three" >&2"#;
+
+/// Looks at the slots that are taken, until it is told to end: never more than so many. A slot counts that two looks show:
+/// so all that are counted were taken at the same time.
+fn watch(lab: &Lab, most: usize, over: &AtomicBool) -> usize {
+    let mut seen = 0;
+    let mut before: Vec<Slot> = Vec::new();
+    while !over.load(Relaxed) {
+        let now = slots(lab.file("lock"));
+        let both = now.iter().filter(|slot| before.contains(slot)).count();
+        assert!(both <= most, "{now:?} and {before:?}");
+        seen = seen.max(both);
+        before = now;
+    }
+    seen
+}
+
+/// Says that it is over, also when somebody has panicked.
+struct Bell<'b>(&'b AtomicBool);
+
+impl Drop for Bell<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Relaxed);
+    }
+}
+
+impl Storm<'_> {
+    /// Is in for a moment, by a `flock` that may be killed, but its command is not.
+    fn enter(&self, mut dice: Dice, options: &[&str]) {
+        for _ in 0..30 * self.size {
+            let words = [options, &["--slots", "3", "lock", "sh", "-c", WITNESSED]].concat();
+            let mut child = self.spawn_flock(&words);
+            if dice.below(3) == 0 {
+                dice.dawdle();
+                send(child.id() as i32, libc::SIGKILL);
+            }
+            let status = self.end(&mut child);
+            let given_up = status.code() == Some(42);
+            let killed = status.signal() == Some(libc::SIGKILL);
+            assert!(status.success() || killed || given_up, "{status}");
+        }
+    }
+
+    /// Has a slot, or waits for one, until it is killed with all that it has started.
+    fn occupy(&self, mut dice: Dice, number: &str, kills: &AtomicU64) {
+        for _ in 0..40 * self.size {
+            let how = ["-x", "-o", "-F", "-w1000"][dice.below(4) as usize];
+            let words = [
+                "--slots",
+                number,
+                how,
+                "lock",
+                "sh",
+                "-c",
+                "read x & read x",
+            ];
+            let mut child = self.spawn_flock(&words);
+            dice.dawdle();
+            send(-(child.id() as i32), libc::SIGKILL);
+            self.end(&mut child);
+            kills.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// Kills a token every now and then.
+    fn kill_some_tokens(&self, mut dice: Dice, over: &AtomicBool) {
+        while !over.load(Relaxed) {
+            dice.dawdle();
+            let turns = turns(self.lab.file("lock"));
+            if let Some(victim) = turns.get(dice.below(4) as usize)
+                && is_token(victim.token)
+            {
+                send(victim.token, libc::SIGKILL);
+            }
+        }
+    }
+}
+
+#[test]
+fn never_are_more_in_than_there_are_slots_whoever_is_killed() {
+    departure(WHY, |lab| {
+        let kills = AtomicU64::new(0);
+        let over = AtomicBool::new(false);
+        lab.run(["--slots", "1", "-n", "lock", "true"])
+            .expect_code(0);
+        through(lab, |storm| {
+            std::thread::scope(|scope| {
+                let (over, kills) = (&over, &kills);
+                let watcher = scope.spawn(|| watch(lab, 3, over));
+                storm.many(scope, 56, 1, move |storm, dice| {
+                    storm.kill_some_tokens(dice, over)
+                });
+                let deeds = scope.spawn(move || {
+                    let _bell = Bell(over);
+                    std::thread::scope(|scope| {
+                        storm.many(scope, 51, 4, |storm, dice| storm.enter(dice, &[]));
+                        storm.many(scope, 52, 2, |storm, dice| {
+                            storm.enter(dice, &["-w0.002", "-E42"])
+                        });
+                        storm.many(scope, 53, 3, move |storm, dice| {
+                            storm.occupy(dice, "3", kills)
+                        });
+                        storm.many(scope, 54, 1, move |storm, dice| {
+                            storm.occupy(dice, "2", kills)
+                        });
+                        storm.many(scope, 55, 1, |storm, dice| storm.read(dice, &["--fair"]));
+                    });
+                });
+                deeds.join().expect("all is well");
+                let seen = watcher.join().expect("never too many");
+                println!("{seen} at once, {kills:?} killed");
+                assert!(seen > 1, "they were never in together");
+            });
+        });
+        assert!(slots(lab.file("lock")).is_empty());
+    });
+}
+
+#[test]
+fn the_count_is_exact_where_there_is_one_slot() {
+    departure(WHY, |lab| {
+        lab.run(["--slots", "1", "-n", "lock", "true"])
+            .expect_code(0);
+        let kills = AtomicU64::new(0);
+        through(lab, |storm| {
+            std::thread::scope(|scope| {
+                storm.many(scope, 61, 5, |storm, dice| {
+                    storm.step_by(dice, "flock", &["--slots", "1"], STEP)
+                });
+                storm.many(scope, 62, 2, |storm, mut dice| {
+                    for _ in 0..30 * storm.size {
+                        storm.step_or_give_up(&mut dice, &["--slots=1"]);
+                    }
+                });
+                let kills = &kills;
+                storm.many(scope, 63, 3, move |storm, dice| {
+                    storm.occupy(dice, "1", kills)
+                });
+                storm.many(scope, 64, 2, |storm, mut dice| {
+                    for _ in 0..30 * storm.size {
+                        let words = ["--slots", "1", "lock", "sh", "-c", LOOK];
+                        let mut child = storm.spawn_flock(&words);
+                        if dice.below(4) == 0 {
+                            dice.dawdle();
+                            send(-(child.id() as i32), libc::SIGKILL);
+                        }
+                        storm.end(&mut child);
+                    }
+                });
+            });
+        });
+    });
+}

@@ -1,0 +1,245 @@
+//! Who has a lock, by whatever way he came to it.
+
+use std::fs::File;
+use std::panic::AssertUnwindSafe;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::{WHY, asked, parties, pids, script_that_holds, talking};
+use crate::lab::kernel::{locks_on, runs};
+use crate::lab::{Lab, departure};
+
+const EXCLUSIVE: &str = "holder FLOCK exclusive";
+
+#[test]
+fn a_script_that_holds_by_descriptor_is_named_though_its_flock_is_gone() {
+    departure(WHY, |lab| {
+        let script = script_that_holds(lab);
+        let taker = locks_on(lab.file("f"))[0].pid;
+        assert!(!runs(taker as i32), "it is the one that took it");
+        assert_eq!(pids(lab, &["f"]), [script.pid()]);
+        let wanted = (EXCLUSIVE.to_owned(), script.pid().into());
+        assert_eq!(parties(lab, &["f"]), [wanted]);
+    });
+}
+
+#[test]
+fn a_command_and_the_flock_that_waits_for_it_hold_together() {
+    departure(WHY, |lab| {
+        let mut holder = lab.start_flock(["f", "sh", "-c", "echo $$; read x"]);
+        let command: i32 = holder.line().parse().expect("its number");
+        let mut wanted = [holder.pid(), command];
+        wanted.sort_unstable();
+        assert_eq!(pids(lab, &["f"]), wanted);
+        let alone = lab.start_flock(["-F", "g", "sh", "-c", "echo held; read x"]);
+        let mut alone = alone;
+        alone.hears("held");
+        assert_eq!(pids(lab, &["g"]), [alone.pid()]);
+    });
+}
+
+#[test]
+fn with_o_it_is_flock_alone() {
+    departure(WHY, |lab| {
+        let holder = lab.hold(&["-o"], "f");
+        assert_eq!(pids(lab, &["f"]), [holder.pid()]);
+    });
+}
+
+#[test]
+fn all_who_have_inherited_the_descriptor_hold_it_and_go_on_when_one_has_ended() {
+    departure(WHY, |lab| {
+        let script = "mkfifo end; exec 8>>f; flock 8
+             sh -c 'echo $$ >child; read x <end' </dev/null &
+             until [ -s child ]; do :; done; echo held; read x";
+        let mut script = talking(lab, script, "held");
+        let child = std::fs::read_to_string(lab.file("child")).expect("a number");
+        let child: i32 = child.trim().parse().expect("a number");
+        assert_eq!(pids(lab, &["f"]), [script.pid(), child]);
+        script.murder();
+        assert_eq!(pids(lab, &["f"]), [child]);
+        lab.run(["-n", "f", "true"]).expect_code(1);
+    });
+}
+
+#[test]
+fn who_has_several_descriptors_of_it_is_named_once() {
+    departure(WHY, |lab| {
+        let script = "exec 8>>f 7>&8 9>&8; flock 9; echo held; read x";
+        let script = talking(lab, script, "held");
+        assert_eq!(parties(lab, &["f"]).len(), 1);
+        assert_eq!(pids(lab, &["f"]), [script.pid()]);
+    });
+}
+
+#[test]
+fn the_one_who_asks_has_inherited_it_and_is_not_listed() {
+    departure(WHY, |lab| {
+        let outcome = lab.sh(
+            "exec 8>>f; flock 8; echo $$ >shell; flock --who --pids --fd 8; echo $?; flock --who --pids f; echo $?",
+        );
+        let shell = std::fs::read_to_string(lab.file("shell")).expect("a number");
+        outcome.expect_out(&format!("{shell}0\n{shell}0\n"));
+    });
+}
+
+#[test]
+fn by_a_descriptor_it_is_the_file_that_is_asked_about() {
+    departure(WHY, |lab| {
+        let script = script_that_holds(lab);
+        lab.sh("exec 9<f; flock --who --pids --fd 9; echo $?")
+            .expect_out(&format!("{}\n0\n", script.pid()));
+        let rows = lab.sh("exec 9<f; flock --who --json --fd 9; exit").stdout;
+        let row = &super::read(&rows)[0];
+        assert_eq!((&row["descriptor"], &row["file"]), (&9.into(), &().into()));
+    });
+}
+
+#[test]
+fn readers_are_all_named() {
+    departure(WHY, |lab| {
+        let (one, two) = (lab.hold(&["-s", "-F"], "f"), lab.hold(&["-s", "-F"], "f"));
+        let wanted = [one.pid(), two.pid()];
+        let rows = parties(lab, &["f"]);
+        assert_eq!(rows.len(), 2);
+        for ((what, number), wanted) in rows.iter().zip(wanted) {
+            assert_eq!((&what[..], *number), ("holder FLOCK shared", wanted.into()));
+        }
+    });
+}
+
+#[test]
+fn a_lock_of_an_open_file_description_has_a_holder_and_bytes() {
+    departure(WHY, |lab| {
+        let holder = lab.hold(&["-F", "--start", "5", "--length", "10"], "f");
+        let row = &asked(lab, &["f"])[0];
+        assert_eq!(row["pid"], holder.pid());
+        assert_eq!(
+            (&row["kind"], &row["mode"]),
+            (&"OFDLCK".into(), &"exclusive".into())
+        );
+        assert_eq!((&row["first"], &row["last"]), (&5.into(), &14.into()));
+        let table = lab.run(["--who", "f"]).out();
+        assert!(table.contains("OFDLCK 5-14"), "{table}");
+    });
+}
+
+#[test]
+fn a_lock_of_a_process_is_told_from_one_of_an_open_file() {
+    departure(WHY, |lab| {
+        std::fs::write(lab.file("f"), "").expect("a file");
+        let mut holder = lab.lock_by_probe("posix", 7, 0, "f");
+        holder.hears("held");
+        let row = &asked(lab, &["f"])[0];
+        assert_eq!(
+            (&row["kind"], &row["pid"]),
+            (&"POSIX".into(), &holder.pid().into())
+        );
+        assert_eq!((&row["first"], &row["last"]), (&7.into(), &().into()));
+        let table = lab.run(["--who", "f"]).out();
+        assert!(table.contains("POSIX 7- "), "{table}");
+    });
+}
+
+#[test]
+fn a_slot_is_held_by_whoever_has_it_since_he_took_it() {
+    departure(WHY, |lab| {
+        std::fs::write(lab.file("f"), "").expect("a file");
+        let mut holder = lab.lock_by_probe("slot", 0, 0, "f");
+        holder.hears("held");
+        let rows = asked(lab, &["f"]);
+        assert_eq!(rows.len(), 1);
+        let row = &rows[0];
+        assert_eq!(
+            (&row["kind"], &row["pid"]),
+            (&"SLOT".into(), &holder.pid().into())
+        );
+        assert_eq!((&row["role"], &row["mode"]), (&"holder".into(), &().into()));
+        assert_eq!(row["since_of"], "lock");
+    });
+}
+
+#[test]
+fn nobody_holds_a_lock_that_is_free_again() {
+    departure(WHY, |lab| {
+        script_that_holds(lab).let_go();
+        lab.run(["--who", "f"])
+            .expect_out("")
+            .expect_err("")
+            .expect_code(1);
+        lab.sh("exec 8>>f; flock 8; flock -u 8; flock --who f; echo $?")
+            .expect_out("1\n");
+    });
+}
+
+#[test]
+fn another_file_of_the_same_name_is_another_lock() {
+    departure(WHY, |lab| {
+        let script = script_that_holds(lab);
+        lab.sh("ln f link; ln -s f symbolic; mkdir d; : >d/f");
+        for same in ["f", "link", "symbolic", "./d/../f"] {
+            assert_eq!(pids(lab, &[same]), [script.pid()], "{same}");
+        }
+        lab.run(["--who", "d/f"]).expect_code(1);
+    });
+}
+
+/// A process that has let its first thread end: `/proc/PID/fdinfo` is empty then.
+#[test]
+fn a_process_without_its_first_thread_is_found() {
+    departure(WHY, |lab| {
+        std::fs::write(lab.file("f"), "").expect("a file");
+        let mut holder = lab.lock_by_probe("headless", 0, 0, "f");
+        holder.hears("held");
+        let first = format!("/proc/{}/fdinfo", holder.pid());
+        crate::lab::wait_until("its first thread has ended", || {
+            std::fs::read_dir(&first).map_or(0, Iterator::count) == 0
+        });
+        assert_eq!(pids(lab, &["f"]), [holder.pid()]);
+    });
+}
+
+#[test]
+fn a_lock_on_a_folder_or_on_the_script_itself_is_one_too() {
+    let body = |lab: &Lab| {
+        lab.program(
+            "script",
+            "#!/bin/sh\nexec 8<\"$0\" 9<.; flock 8; flock 9; echo held; read x\n",
+        );
+        let script = talking(lab, "exec ./script", "held");
+        assert_eq!(pids(lab, &["script"]), [script.pid()]);
+        assert_eq!(pids(lab, &["."]), [script.pid()]);
+    };
+    departure(WHY, body);
+}
+
+/// A long table comes in pieces, between which lines go: the next piece begins one line too late then.
+#[test]
+fn no_holder_is_missed_while_other_locks_come_and_go() {
+    let churn = |lab: &Lab, over: &AtomicBool| {
+        let open = |number: u32| File::create(lab.file(format!("other{number}"))).expect("a file");
+        let others: Vec<File> = (0..150).map(open).collect();
+        while !over.load(Relaxed) {
+            for operation in [FlockOperation::LockShared, FlockOperation::Unlock] {
+                for other in &others {
+                    flock(other, operation).expect("nobody else has it");
+                }
+            }
+        }
+    };
+    departure(WHY, |lab| {
+        let holders = ["f", "g", "h", "i"].map(|file| (file, lab.hold(&["-F"], file)));
+        let over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| churn(lab, &over));
+            let missed = std::panic::catch_unwind(AssertUnwindSafe(|| {
+                for (file, holder) in holders.iter().cycle().take(40) {
+                    assert_eq!(pids(lab, &[file]), [holder.pid()]);
+                }
+            }));
+            over.store(true, Relaxed);
+            missed.unwrap_or_else(|missed| std::panic::resume_unwind(missed));
+        });
+    });
+}
