@@ -33,8 +33,8 @@ builtindir = $(PREFIX)/lib/bash
 # that after `make` root can `make install install-historic` without cargo.
 OUT = target/install
 BUILT = $(OUT)/flock
-SOURCES = $(shell find src builtin/src -type f) Cargo.toml builtin/Cargo.toml Cargo.lock .cargo/config.toml \
-    scripts/build-target.sh scripts/build-builtin.sh
+SOURCES = $(shell find src builtin/src -type f) Cargo.toml builtin/Cargo.toml Cargo.lock .cargo/config.toml build.rs \
+    scripts/order.ld scripts/build-target.sh scripts/build-builtin.sh
 
 .PHONY: all install install-historic uninstall uninstall-historic test bashes lint soak reference bench docs fuzz deny clean
 

@@ -2,6 +2,7 @@
 
 use crate::measurement::Who;
 use crate::options::Options;
+use crate::stage::Stage;
 use anyhow::{Result, ensure};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf, absolute};
@@ -9,6 +10,8 @@ use std::process::Command;
 
 /// The command under the lock.
 pub const TRUE: &str = "/bin/true";
+
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 pub struct Contenders {
     ours: PathBuf,
@@ -38,6 +41,41 @@ impl Contenders {
         [(Who::Reference, &self.reference), (Who::Ours, &self.ours)]
             .map(|(who, program)| (who, command(program, arguments)))
             .into()
+    }
+
+    /// Both, and ours in the order of arrival.
+    pub fn and_fair(&self, arguments: &[&OsStr]) -> Vec<(Who, Command)> {
+        let mut all = self.both(arguments);
+        all.push((
+            Who::Fair,
+            self.ours(&[&["--fair".as_ref()], arguments].concat()),
+        ));
+        all
+    }
+
+    /// Ours, plain and in the order of arrival.
+    pub fn plain_and_fair(&self, arguments: &[&OsStr]) -> Vec<(Who, Command)> {
+        self.and_fair(arguments).split_off(1)
+    }
+
+    /// Ours.
+    pub fn ours(&self, arguments: &[&OsStr]) -> Command {
+        command(&self.ours, arguments)
+    }
+
+    /// Ours, four at a time.
+    pub fn slots(&self, arguments: &[&OsStr]) -> Command {
+        self.ours(&[&["--slots".as_ref(), "4".as_ref()], arguments].concat())
+    }
+
+    /// GNU sem, four at a time, if it is installed. It keeps its state in the home folder.
+    pub fn sem(&self, stage: &Stage, job: &[&OsStr]) -> Option<(Who, Command)> {
+        let programs = PATH.split(':').map(|folder| Path::new(folder).join("sem"));
+        let program = programs.into_iter().find(|program| program.is_file())?;
+        let options = ["--fg", "--id", "fdlock-bench", "-j", "4"].map(OsStr::new);
+        let mut command = command(&program, &[&options, job].concat());
+        command.env("HOME", stage.scratch("home"));
+        Some((Who::Sem, command))
     }
 
     /// util-linux's program.
@@ -79,6 +117,6 @@ pub fn command(program: &Path, arguments: &[&OsStr]) -> Command {
         .args(arguments)
         .env_clear()
         .env("LC_ALL", "C")
-        .env("PATH", "/usr/local/bin:/usr/bin:/bin");
+        .env("PATH", PATH);
     command
 }

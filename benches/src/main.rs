@@ -3,7 +3,10 @@
 
 mod builtin;
 mod contenders;
+mod curve;
 mod drain;
+mod handover;
+mod idle;
 mod instructions;
 mod interleave;
 mod lean;
@@ -12,11 +15,14 @@ mod measurement;
 mod memory;
 mod options;
 mod plot;
+mod readers;
 mod shell;
+mod slots;
 mod stage;
 mod starts;
 mod stats;
 mod table;
+mod turns;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -28,15 +34,27 @@ fn main() -> Result<()> {
     let stage = stage::Stage::set()?;
 
     let mut measurements = starts::measure(&contenders, &stage, options.runs)?;
-    measurements.push(drain::measure(&contenders, &stage, options.rounds())?);
     measurements.push(memory::measure(&contenders, &stage, options.rounds())?);
     measurements.extend(instructions::measure(&contenders, &stage)?);
     measurements.extend(builtin::measure(&contenders, &stage, options.loops())?);
+    let drains = drain::measure(&contenders, &stage, options.rounds())?;
+    let turns = turns::measure(&contenders, &stage, &options)?;
 
-    let table = table::render(&measurements, &machine::describe(&contenders)?);
-    print!("{table}");
     let out = &options.out;
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    fs::write(out.join("results.md"), &table).context("cannot write results.md")?;
-    plot::draw(&measurements, &out.join("results.svg")).context("cannot write results.svg")
+    curve::draw(&drains, &out.join("drain.svg")).context("cannot write drain.svg")?;
+    let heading = "fdlock's flock beside util-linux's, and beside the floor";
+    plot::draw(&measurements, heading, &out.join("results.svg"))
+        .context("cannot write results.svg")?;
+    plot::draw(
+        &turns,
+        "fdlock's flock --fair and --slots",
+        &out.join("turns.svg"),
+    )
+    .context("cannot write turns.svg")?;
+    measurements.extend(drains);
+    measurements.extend(turns);
+    let table = table::render(&measurements, &machine::describe(&contenders)?);
+    print!("{table}");
+    fs::write(out.join("results.md"), &table).context("cannot write results.md")
 }

@@ -25,6 +25,12 @@ pub struct Series {
 pub enum Who {
     Reference,
     Ours,
+    /// Ours, in the order of arrival.
+    Fair,
+    /// Ours, four at a time.
+    Slots,
+    /// GNU sem, four at a time.
+    Sem,
     /// The least that can do this job: see `floor/`.
     Floor,
     /// The command without any lock.
@@ -37,10 +43,12 @@ pub enum Who {
     Zsh,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unit {
     Microseconds,
     Milliseconds,
+    /// Milliseconds up to these, when it is given up.
+    Within(f64),
     Kilobytes,
     Instructions,
 }
@@ -59,6 +67,9 @@ impl Who {
         match self {
             Who::Reference => "util-linux",
             Who::Ours => "fdlock",
+            Who::Fair => "--fair",
+            Who::Slots => "--slots",
+            Who::Sem => "GNU sem",
             Who::Floor => "floor",
             Who::Alone => "true alone",
             Who::Bare => "f alone",
@@ -71,6 +82,11 @@ impl Who {
 impl Unit {
     /// The amount in this unit, with the unit.
     pub fn show(self, amount: f64) -> String {
+        if let Unit::Within(most) = self
+            && amount >= most
+        {
+            return format!("not in {} s", most / 1e3);
+        }
         let (number, name) = (self.number(amount), self.name());
         if name.is_empty() {
             number
@@ -82,7 +98,7 @@ impl Unit {
     /// The amount in this unit, without it.
     pub fn number(self, amount: f64) -> String {
         match self {
-            Unit::Milliseconds => format!("{amount:.1}"),
+            Unit::Milliseconds | Unit::Within(_) => format!("{amount:.1}"),
             Unit::Microseconds if amount < 10.0 => format!("{amount:.2}"),
             Unit::Microseconds | Unit::Kilobytes => format!("{amount:.0}"),
             Unit::Instructions => with_thousands(amount.round() as u64),
@@ -92,7 +108,7 @@ impl Unit {
     fn name(self) -> &'static str {
         match self {
             Unit::Microseconds => "µs",
-            Unit::Milliseconds => "ms",
+            Unit::Milliseconds | Unit::Within(_) => "ms",
             Unit::Kilobytes => "kB",
             Unit::Instructions => "",
         }
@@ -109,8 +125,8 @@ impl Target {
     /// What was measured of what this limits.
     pub fn of(self, measurement: &Measurement) -> f64 {
         match self {
-            Target::Ratio(_) => measurement.ratio(Who::Ours).median,
-            Target::Amount(_) => measurement.spread(Who::Ours).median,
+            Target::Ratio(_) => measurement.ratio(measurement.subject()).median,
+            Target::Amount(_) => measurement.spread(measurement.subject()).median,
         }
     }
 
@@ -131,6 +147,12 @@ impl Measurement {
     /// Whom the others are compared with.
     pub fn first(&self) -> Who {
         self.series[0].who
+    }
+
+    /// Whom the target is for: ours, with the option that is measured beside ours without it.
+    pub fn subject(&self) -> Who {
+        let is_option = |who: &Who| matches!(who, Who::Fair | Who::Slots);
+        self.everybody().find(is_option).unwrap_or(Who::Ours)
     }
 
     pub fn spread(&self, who: Who) -> Spread {
@@ -207,6 +229,33 @@ mod tests {
                 p90: 0.5
             }
         );
+    }
+
+    #[test]
+    fn the_target_is_for_the_option_where_one_is_measured() {
+        let of = |everybody: &[Who]| Measurement {
+            title: "",
+            command: "",
+            unit: Unit::Milliseconds,
+            series: everybody
+                .iter()
+                .map(|who| Series {
+                    who: *who,
+                    samples: vec![1.0],
+                })
+                .collect(),
+            target: None,
+        };
+        assert_eq!(of(&[Who::Colon, Who::Ours]).subject(), Who::Ours);
+        assert_eq!(of(&[Who::Ours, Who::Fair]).subject(), Who::Fair);
+        assert_eq!(of(&[Who::Slots, Who::Sem]).subject(), Who::Slots);
+    }
+
+    #[test]
+    fn what_is_given_up_is_no_time() {
+        let unit = Unit::Within(3000.0);
+        assert_eq!(unit.show(2999.0), "2999.0 ms");
+        assert_eq!(unit.show(3000.0), "not in 3 s");
     }
 
     #[test]

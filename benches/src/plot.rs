@@ -23,24 +23,19 @@ const THICKNESS: i32 = 20;
 /// A bar that is so many times as long as ours would leave nothing to be seen of the others.
 const OUT_OF_SCALE: f64 = 50.0;
 
-const INK: RGBColor = RGBColor(31, 35, 40);
-const FAINT: RGBColor = RGBColor(89, 99, 110);
+pub const INK: RGBColor = RGBColor(31, 35, 40);
+pub const FAINT: RGBColor = RGBColor(89, 99, 110);
 const RED: RGBColor = RGBColor(207, 34, 46);
 
-type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
 /// Draws on white, so that it can be read on a dark page too.
-pub fn draw(measurements: &[Measurement], to: &Path) -> Result<()> {
+pub fn draw(measurements: &[Measurement], heading: &str, to: &Path) -> Result<()> {
     let rows = measurements.len().div_ceil(2);
     let root = SVGBackend::new(to, (WIDTH, HEADER + PANEL * rows as u32)).into_drawing_area();
     root.fill(&WHITE)?;
     let (header, panels) = root.split_vertically(HEADER);
-    write(
-        &header,
-        "fdlock's flock beside util-linux's, and beside the floor",
-        (EDGE, 26),
-        &bold(22),
-    )?;
+    write(&header, heading, (EDGE, 26), &bold(22))?;
     let legend = "less is better · bar: median · line on it: p10 to p90 · × of the first bar · red: the most that fdlock may take";
     write(&header, legend, (EDGE, 50), &font(16, FAINT))?;
     for (panel, measurement) in panels.split_evenly((rows, 2)).iter().zip(measurements) {
@@ -60,7 +55,7 @@ fn draw_panel(panel: &Area, measurement: &Measurement) -> Result<()> {
 
     let (left, mut top) = BARS;
     let right = panel.dim_in_pixel().0 as i32 - NUMBERS;
-    let ours = measurement.spread(Who::Ours).median;
+    let ours = measurement.spread(measurement.subject()).median;
     let longest = measurement
         .everybody()
         .map(|who| measurement.spread(who).p90)
@@ -87,7 +82,9 @@ fn draw_panel(panel: &Area, measurement: &Measurement) -> Result<()> {
             let around = [(x(spread.p10), middle), (x(spread.p90), middle)];
             panel.draw(&PathElement::new(around, INK.stroke_width(1)))?;
         }
-        if let (Who::Ours, Some(target)) = (who, measurement.target) {
+        if let Some(target) = measurement.target
+            && who == measurement.subject()
+        {
             let at = x(target.amount(measurement));
             let mark = [(at, top - 3), (at, bottom + 3)];
             panel.draw(&PathElement::new(mark, RED.stroke_width(2)))?;
@@ -102,25 +99,26 @@ fn draw_panel(panel: &Area, measurement: &Measurement) -> Result<()> {
     Ok(())
 }
 
-fn colour(who: Who) -> RGBColor {
+pub fn colour(who: Who) -> RGBColor {
     match who {
-        Who::Reference | Who::Zsh => RGBColor(175, 184, 193),
+        Who::Reference | Who::Zsh | Who::Sem => RGBColor(175, 184, 193),
         Who::Ours => RGBColor(84, 174, 255),
+        Who::Fair | Who::Slots => RGBColor(31, 111, 235),
         Who::Floor | Who::Alone | Who::Bare | Who::Colon => RGBColor(218, 223, 229),
     }
 }
 
-fn font(size: u32, colour: RGBColor) -> TextStyle<'static> {
+pub fn font(size: u32, colour: RGBColor) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&colour)
 }
 
-fn bold(size: u32) -> TextStyle<'static> {
+pub fn bold(size: u32) -> TextStyle<'static> {
     ("sans-serif", size, FontStyle::Bold)
         .into_font()
         .color(&INK)
 }
 
 /// The text begins at `at`, and its middle is on that height.
-fn write(area: &Area, words: &str, at: (i32, i32), style: &TextStyle) -> Result<()> {
+pub fn write(area: &Area, words: &str, at: (i32, i32), style: &TextStyle) -> Result<()> {
     Ok(area.draw_text(words, &style.pos(Pos::new(HPos::Left, VPos::Center)), at)?)
 }

@@ -23,6 +23,14 @@ pub struct Held {
     _file: File,
 }
 
+/// Who waits for the lock on a file.
+struct Waiting {
+    /// How many sleep in the kernel for it.
+    blocked: usize,
+    /// The processes that stand for those who queue for it.
+    tokens: Vec<u32>,
+}
+
 impl Stage {
     pub fn set() -> Result<Self> {
         pin().context("cannot stay on one processor")?;
@@ -69,20 +77,34 @@ impl Stage {
         Ok(eight)
     }
 
-    /// Returns when `count` processes sleep in the kernel for the lock on the file.
+    /// Returns when `count` processes wait for the lock on the file: all sleep in the kernel for it, or all queue and
+    /// the first of them does. (Two may take themselves for the first: the kernel wakes the wrong one, who finds it out.)
     pub fn until_waiting(&self, count: usize) -> Result<()> {
-        let deadline = Instant::now() + Duration::from_secs(20);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        // The waiters run on the same processor: make room for them, and for the more the more there are, as it takes
+        // long to read of them.
+        let pause = Duration::from_millis(1 + count as u64 / 50);
         loop {
-            let waiting = waiters(&fs::read_to_string("/proc/locks")?, self.inode);
-            if waiting == count {
+            let Waiting { blocked, tokens } = self.waiting()?;
+            let queued = tokens.len();
+            thread::sleep(pause);
+            if blocked == count && queued == 0 || blocked > 0 && queued == count {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("{count} processes should wait for the lock, and {waiting} do");
+                bail!("{count} should wait for the lock; {blocked} are blocked, {queued} queue");
             }
-            // The waiters run on the same processor: make room for them.
-            thread::sleep(Duration::from_millis(1));
         }
+    }
+
+    /// The processes that stand for those who queue for the file.
+    pub fn tokens(&self) -> Result<Vec<u32>> {
+        Ok(self.waiting()?.tokens)
+    }
+
+    fn waiting(&self) -> Result<Waiting> {
+        let locks = fs::read_to_string("/proc/locks").context("cannot read /proc/locks")?;
+        Ok(Waiting::of(&locks, self.inode))
     }
 }
 
@@ -99,16 +121,31 @@ fn pin() -> Result<()> {
     Ok(sched_setaffinity(None, &one)?)
 }
 
-/// How many lines of `/proc/locks` are of a process that waits for a lock on this file. The inode alone has to do:
-/// the device there is not always the one that `stat` tells (overlayfs, btrfs).
-fn waiters(locks: &str, inode: u64) -> usize {
-    let inode = inode.to_string();
-    let waits_for_it = |line: &&str| {
-        let mut words = line.split_whitespace();
-        words.nth(1) == Some("->")
-            && words.any(|word| word.rsplit(':').next() == Some(&inode) && word.contains(':'))
-    };
-    locks.lines().filter(waits_for_it).count()
+impl Waiting {
+    /// As `/proc/locks` tells it. The inode alone has to do: the device there is not always the one that `stat` tells
+    /// (overlayfs, btrfs).
+    fn of(locks: &str, inode: u64) -> Self {
+        let inode = inode.to_string();
+        let is_on_it = |word: &str| word.rsplit(':').next() == Some(&inode) && word.contains(':');
+        let (mut blocked, mut tokens) = (0, Vec::new());
+        for line in locks.lines() {
+            let words: Vec<_> = line.split_whitespace().skip(1).collect();
+            match words[..] {
+                ["->", .., file, _, _] if is_on_it(file) => blocked += 1,
+                ["OFDLCK", _, "READ", _, file, byte, _] if is_on_it(file) => {
+                    tokens.extend(token(byte));
+                }
+                _ => {}
+            }
+        }
+        Self { blocked, tokens }
+    }
+}
+
+/// The process that a turn's byte tells of: its lowest 22 bits (`src/lock/mark.rs`).
+fn token(byte: &str) -> Option<u32> {
+    let byte: u64 = byte.parse().ok()?;
+    (byte >= 1 << 62).then_some((byte & 0x3f_ffff) as u32)
 }
 
 #[cfg(test)]
@@ -125,9 +162,26 @@ mod tests {
 2: -> FLOCK  ADVISORY  READ 1001 fe:00:1002 0 EOF
 3: OFDLCK ADVISORY  READ -1 fe:00:1001 0 EOF
 ";
-        assert_eq!(waiters(locks, 1001), 2);
-        assert_eq!(waiters(locks, 1002), 1);
-        assert_eq!(waiters(locks, 1), 0);
+        let blocked = |inode| Waiting::of(locks, inode).blocked;
+        assert_eq!(blocked(1001), 2);
+        assert_eq!(blocked(1002), 1);
+        assert_eq!(blocked(1), 0);
+    }
+
+    #[test]
+    fn those_who_queue_are_known_by_their_bytes() {
+        let turn = |pid: u64| (1_u64 << 62) + (4711 << 23) + pid;
+        let (first, second, slot) = (turn(4059), turn(4060), (1_u64 << 61) + 4061);
+        let locks = format!(
+            "\
+1: OFDLCK ADVISORY  READ -1 fe:00:1001 {first} {first}
+2: OFDLCK ADVISORY  READ -1 fe:00:1001 {second} {second}
+3: OFDLCK ADVISORY  READ -1 fe:00:1001 {slot} {slot}
+4: OFDLCK ADVISORY  READ -1 fe:00:1002 {first} {first}
+5: OFDLCK ADVISORY  READ -1 fe:00:1001 0 EOF
+"
+        );
+        assert_eq!(Waiting::of(&locks, 1001).tokens, [4059, 4060]);
     }
 
     #[test]

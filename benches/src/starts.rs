@@ -7,6 +7,7 @@ use crate::measurement::{Measurement, Target, Unit, Who};
 use crate::stage::Stage;
 use anyhow::{Result, ensure};
 use rustix::fs::{FlockOperation, flock};
+use std::ffi::OsStr;
 use std::path::Path;
 use std::process::Command;
 
@@ -16,6 +17,62 @@ pub fn measure(contenders: &Contenders, stage: &Stage, runs: u32) -> Result<Vec<
         wrapper(contenders, stage, runs)?,
         in_place(contenders, stage, runs)?,
     ])
+}
+
+/// What it costs to ask for one's turn where nobody else does.
+pub fn in_turn(contenders: &Contenders, stage: &Stage, runs: u32) -> Result<Vec<Measurement>> {
+    let eight = stage.descriptor_eight()?;
+    let series = |arguments: &[&OsStr]| {
+        let commands = prepared(contenders.plain_and_fair(arguments))?;
+        interleaved(commands, runs, |program| {
+            flock(&eight, FlockOperation::Unlock)?;
+            start_to_end(program)
+        })
+    };
+    let file = stage.file().as_os_str();
+    let target = Some(Target::Ratio(1.10));
+    Ok(vec![
+        Measurement {
+            title: "Lock a descriptor in turn",
+            command: "flock -n --fair 8",
+            unit: Unit::Microseconds,
+            series: series(&["-n".as_ref(), "8".as_ref()])?,
+            target,
+        },
+        Measurement {
+            title: "Run a command in turn",
+            command: "flock -n --fair FILE /bin/true",
+            unit: Unit::Microseconds,
+            series: series(&["-n".as_ref(), file, TRUE.as_ref()])?,
+            target,
+        },
+    ])
+}
+
+/// What a free slot costs.
+pub fn in_a_slot(
+    contenders: &Contenders,
+    stage: &Stage,
+    runs: u32,
+    rounds: u32,
+) -> Result<Measurement> {
+    let arguments = [stage.file().as_os_str(), TRUE.as_ref()];
+    let commands = vec![
+        (Who::Ours, contenders.ours(&arguments)),
+        (Who::Slots, contenders.slots(&arguments)),
+    ];
+    let mut series = interleaved(prepared(commands)?, runs, start_to_end)?;
+    // Not in turn with the others: it takes a hundred times as long, and leaves nothing in the caches to whoever is next.
+    let sem = contenders.sem(stage, &[TRUE.as_ref()]);
+    let sem = prepared(sem.into_iter().collect())?;
+    series.extend(interleaved(sem, rounds, start_to_end)?);
+    Ok(Measurement {
+        title: "Run a command in a slot",
+        command: "flock --slots 4 FILE /bin/true",
+        unit: Unit::Microseconds,
+        series,
+        target: Some(Target::Ratio(1.3)),
+    })
 }
 
 fn descriptor(contenders: &Contenders, stage: &Stage, runs: u32) -> Result<Measurement> {

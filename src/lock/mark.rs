@@ -13,9 +13,9 @@ use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use rustix::process::Pid;
-use rustix::time::{ClockId, clock_gettime};
 
 use super::Mode;
+use crate::sys::clock;
 
 /// What a byte beyond all data says when it is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,9 +98,7 @@ const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 impl Moment {
     /// This one.
     pub fn now() -> Self {
-        let time = clock_gettime(ClockId::Boottime);
-        // Neither is negative on this clock.
-        Self::at(Duration::new(time.tv_sec as u64, time.tv_nsec as u32))
+        Self::at(clock::since_boot())
     }
 
     /// So long after the machine's start.

@@ -207,10 +207,24 @@ impl<'f> Waiter<'f> {
     /// have the lock; or the time is up.
     fn wait_for(&mut self, before: i64, deadline: &Deadline) -> Result<Option<Answer>, Failure> {
         self.free = None;
+        // Ours has a number that in another pid namespace another one has.
+        let token = turn::token_of(before).filter(|token| *token != self.turn.token());
+        let end = token.and_then(end_of);
+        if !turn::is_there(self.fd, before) {
+            return Ok(None);
+        }
         loop {
-            match self.sleep(before, deadline)? {
+            let most = match (self.free, &end) {
+                (Some(_), _) => GRACE,
+                (None, Some(_)) => LOOK,
+                (None, None) => BLIND,
+            };
+            match self.doze(end.as_slice(), most, deadline)? {
                 Woken::News => return Ok(None),
                 Woken::Over(answer) => return Ok(Some(answer)),
+                Woken::Nothing if end.is_none() && !turn::is_there(self.fd, before) => {
+                    return Ok(None);
+                }
                 Woken::Nothing => {}
             }
             match self.look(before)? {
@@ -242,22 +256,6 @@ impl<'f> Waiter<'f> {
             self.give_back()?;
         }
         Ok(answer == Answer::Granted)
-    }
-
-    /// Sleeps until the turn of this byte is over, but not for long.
-    fn sleep(&mut self, before: i64, deadline: &Deadline) -> Result<Woken, Failure> {
-        // Ours has a number that in another pid namespace another one has.
-        let token = turn::token_of(before).filter(|token| *token != self.turn.token());
-        let end = token.and_then(end_of);
-        if !turn::is_there(self.fd, before) {
-            return Ok(Woken::News);
-        }
-        let most = match (self.free, &end) {
-            (Some(_), _) => GRACE,
-            (None, Some(_)) => LOOK,
-            (None, None) => BLIND,
-        };
-        self.doze(end.as_slice(), most, deadline)
     }
 
     /// Sleeps until one of these processes, or our token, has ended, but at most for this long.

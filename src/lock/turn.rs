@@ -209,22 +209,21 @@ pub(super) fn is_there(fd: BorrowedFd<'_>, byte: i64) -> bool {
     any(fd, &(byte..=byte)).is_some()
 }
 
-/// The nearest turn before this byte. The kernel tells of any, not of the nearest, so the range is halved.
+/// The nearest turn before this byte. The kernel tells of any, not of the nearest, so the range is halved until there is
+/// nothing above the one that is known.
 fn nearest(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
     earlier(byte).find_map(|range| {
-        let (mut low, mut high) = range.into_inner();
-        let mut best = Some(any(fd, &(low..=high))?);
-        while low <= high {
-            let middle = low + (high - low) / 2;
+        let mut high = *range.end();
+        let mut best = any(fd, &range)?;
+        while let Some(found) = any(fd, &(best + 1..=high)) {
+            best = found;
+            let middle = best + (high - best) / 2 + 1;
             match any(fd, &(middle..=high)) {
-                Some(found) => {
-                    best = Some(found);
-                    low = found + 1;
-                }
+                Some(found) => best = found,
                 None => high = middle - 1,
             }
         }
-        best
+        Some(best)
     })
 }
 

@@ -7,6 +7,7 @@
 pub mod args;
 pub mod attention;
 pub mod blocked;
+pub mod clock;
 pub mod errno;
 pub mod fd;
 pub mod held;

@@ -4,7 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use rustix::process::Pid;
-use rustix::time::{ClockId, clock_gettime};
+
+use super::clock;
 
 /// Some of the fields of `/proc/PID/stat`.
 ///
@@ -62,10 +63,8 @@ pub fn age(tick: u64) -> Duration {
         .ok()
         .filter(|ticks| *ticks > 0)
         .unwrap_or(100);
-    let now = clock_gettime(ClockId::Boottime);
-    let now = Duration::new(now.tv_sec as u64, now.tv_nsec as u32);
     let nanos = tick % ticks * 1_000_000_000 / ticks;
-    now.saturating_sub(Duration::new(tick / ticks, nanos as u32))
+    clock::since_boot().saturating_sub(Duration::new(tick / ticks, nanos as u32))
 }
 
 #[cfg(test)]

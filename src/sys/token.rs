@@ -47,20 +47,8 @@ impl Token {
         word.store(word_of_birth(), Release);
         // With a mask of its own from its first moment, it misses the signals that are sent to our whole group.
         let mask = signal::set_mask(Set::ALL);
-        let nothing = ptr::null_mut::<c_void>();
-        // SAFETY: the child runs `stand` on a stack that nobody else uses and that outlasts it, as the word does, which the
-        // kernel sets to 0 when it ends.
-        let pid = super::check(unsafe {
-            libc::clone(
-                stand,
-                stack.top(),
-                libc::CLONE_VM | libc::CLONE_CHILD_CLEARTID,
-                stack.0,
-                nothing,
-                nothing,
-                stack.0,
-            )
-        });
+        // SAFETY: the child runs `stand` on a stack that nobody else uses and that outlasts it, as the word does.
+        let pid = super::check(unsafe { libc::clone(stand, stack.top(), libc::CLONE_VM, stack.0) });
         signal::set_mask(mask);
         let pid = Pid::from_raw(pid?).ok_or(io::ErrorKind::Other)?;
         wait_while(word, word_of_birth());
@@ -93,7 +81,7 @@ fn word_of_birth() -> u32 {
 /// What it says then.
 const READY: u32 = u32::MAX;
 
-/// futex(2) – sleeps until the word has another value; but not for ever, should somebody stop the child just now.
+/// futex(2) – sleeps until the word has another value; but not for ever, should somebody stop or kill the child just now.
 fn wait_while(word: &AtomicU32, value: u32) {
     let time = libc::timespec {
         tv_sec: 0,

@@ -155,7 +155,7 @@ fn a_program_that_runs_is_locked_too() {
 #[test]
 fn a_file_that_has_no_name_any_more_queues() {
     departure(WHY, |lab| {
-        lab.run(["--fair", "-n", "bin", "true"]).expect_code(0);
+        lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
         let script = "exec 7<>l 8<>l; rm l; flock 7; echo held
             for i in 0 1 2; do read x; (flock --fair 8 || exit; echo $i >>order; flock -u 8) & done
             read x; flock -u 7; wait; echo over";

@@ -16,7 +16,7 @@ fn thirty_who_wait_for_the_one_slot_are_served_in_the_order_in_which_they_came()
             &["--slots=1", "-w1000"],
             &["-o", "--slots", "1"],
             &["-F", "--slots", "1"],
-            &["-x", "--slots", "1"],
+            &["--slots", "1", "-x"],
         ];
         let holder = hold(lab, "1");
         let mut crowd = Crowd::new(lab);
