@@ -314,7 +314,8 @@ impl<'f> Waiter<'f> {
     /// A lock that nobody has he could take, unless there is something else that he may wait for. Readers who have it rightly
     /// keep a writer waiting who is before us; but if he is stopped, we join them.
     ///
-    /// Whoever has more than one before him leaves it to them first, for as long as each of them may need to notice.
+    /// The first in the queue is woken by the kernel; everybody else needs as long to notice as we do. So we leave it to those
+    /// before us first, for as long as each of them may need.
     fn look(&mut self, before: i64) -> Result<Woken, Failure> {
         let file = self.turn.file();
         if attempt(file, Kind::Flock, Mode::Exclusive, Block::No)? != Answer::Granted {
@@ -322,15 +323,14 @@ impl<'f> Waiter<'f> {
             let joins = self.mode == Mode::Shared && turn::is_stopped(before);
             return Ok(if joins { Woken::News } else { Woken::Nothing });
         }
-        let count = self.count_ahead();
-        if count > 0 {
+        if let Some(looks) = self.looks_of_others() {
             if !(self.is_free)(self.fd) {
                 self.free = None;
                 self.give_back()?;
                 return Ok(Woken::Nothing);
             }
             let since = *self.free.get_or_insert_with(Instant::now);
-            if since.elapsed() < GRACE * 9 / 10 + (LOOK + GRACE) * (count - 1) {
+            if since.elapsed() < GRACE * 9 / 10 + (LOOK + GRACE) * looks {
                 self.give_back()?;
                 return Ok(Woken::Nothing);
             }
@@ -343,17 +343,19 @@ impl<'f> Waiter<'f> {
         })
     }
 
-    fn count_ahead(&self) -> u32 {
-        let mut byte = self.turn.byte();
-        (0..MOST)
-            .take_while(|_| match turn::ahead(self.fd, byte) {
-                Some(before) => {
-                    byte = before;
-                    true
-                }
-                None => false,
-            })
-            .count() as u32
+    /// How many of those before us have yet to notice by themselves that the lock is free; `None` when there is nobody before
+    /// us but stopped ones.
+    fn looks_of_others(&self) -> Option<u32> {
+        let (mut byte, mut goers, mut first_goes) = (self.turn.byte(), 0, false);
+        for _ in 0..MOST {
+            let Some(before) = turn::nearest(self.fd, byte) else {
+                break;
+            };
+            byte = before;
+            first_goes = !turn::is_stopped(before);
+            goers += u32::from(first_goes);
+        }
+        (goers > 0).then(|| goers - u32::from(first_goes))
     }
 }
 

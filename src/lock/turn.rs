@@ -211,7 +211,7 @@ pub(super) fn is_there(fd: BorrowedFd<'_>, byte: i64) -> bool {
 
 /// The nearest turn before this byte. The kernel tells of any, not of the nearest, so the range is halved until there is
 /// nothing above the one that is known.
-fn nearest(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
+pub(super) fn nearest(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
     earlier(byte).find_map(|range| {
         let mut high = *range.end();
         let mut best = any(fd, &range)?;
