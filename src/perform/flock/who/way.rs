@@ -19,6 +19,7 @@ pub(in crate::perform::flock) fn lines(request: &Lock) -> Vec<OsString> {
     panic::catch_unwind(AssertUnwindSafe(|| all(request))).unwrap_or_default()
 }
 
+#[cold]
 fn all(request: &Lock) -> Vec<OsString> {
     let also = request.also.iter().cloned().map(Target::Path);
     let targets: Vec<Target> = [request.target.clone()].into_iter().chain(also).collect();
@@ -56,12 +57,12 @@ fn held(target: &Target, request: &Lock) -> Option<String> {
     if known.iter().any(|(_, profile)| profile.name != "flock") {
         known.retain(|(_, profile)| profile.name != "flock");
     }
-    let mut pids: Vec<i32> = known
-        .iter()
-        .filter_map(|(party, _)| party.pid.map(raw))
-        .collect();
-    pids.sort_unstable();
-    pids.dedup();
+    let mut pids: Vec<i32> = Vec::new();
+    for pid in known.iter().filter_map(|(party, _)| party.pid.map(raw)) {
+        if !pids.contains(&pid) {
+            pids.push(pid);
+        }
+    }
     let Some((party, first)) = known
         .iter()
         .min_by_key(|(party, profile)| (profile.start, party.pid.map(raw)))
@@ -93,6 +94,7 @@ fn held(target: &Target, request: &Lock) -> Option<String> {
     Some(words)
 }
 
+#[cold]
 fn is_in_the_way(party: &Party, request: &Lock) -> bool {
     let same = match (request.kind, party.kind) {
         (lock::Kind::Ofd { .. }, Kind::Flock | Kind::Slot) => false,
