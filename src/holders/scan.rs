@@ -184,8 +184,10 @@ fn read_info(folder: impl AsFd, name: &std::ffi::CStr) -> Result<Info, Errno> {
     let info = rustix::fs::openat(folder, name, flags, Permissions::empty())?;
     let mut text = Vec::with_capacity(1024);
     loop {
+        let room = text.capacity() - text.len();
         let read = rustix::io::read(&info, rustix::buffer::spare_capacity(&mut text))?;
-        if read == 0 {
+        // The kernel writes all that there is, or as much as there is room for.
+        if read < room {
             return Ok(Info::parse(&text));
         }
         text.reserve(1024);
