@@ -311,6 +311,9 @@ fn locks_on(file: &File) -> Result<(Vec<Line>, Shape), Error> {
 
 const TABLE: &str = "/proc/locks";
 
+/// The smallest page, less the longest line.
+const PIECE: usize = 4096 - 256;
+
 /// The table of all locks. The kernel writes no more than a page at once, and less if less is asked for.
 #[cold]
 fn read_table() -> Result<(Vec<u8>, Shape), Errno> {
@@ -322,7 +325,8 @@ fn read_table() -> Result<(Vec<u8>, Shape), Errno> {
         table.reserve(1 << 16);
         let room = rustix::buffer::spare_capacity(&mut table);
         match rustix::io::read(&source, room) {
-            Ok(0) if pieces > 1 => return Ok((table, Shape::Pieces)),
+            // One piece that is nearly a page may be the first of two, the second of which has gone in between.
+            Ok(0) if pieces > 1 || table.len() > PIECE => return Ok((table, Shape::Pieces)),
             Ok(0) => return Ok((table, Shape::Whole)),
             Ok(_) => pieces += 1,
             Err(Errno::INTR) => {}
