@@ -6,6 +6,7 @@ mod contenders;
 mod curve;
 mod drain;
 mod handover;
+mod holders;
 mod idle;
 mod instructions;
 mod interleave;
@@ -39,6 +40,7 @@ fn main() -> Result<()> {
     measurements.extend(builtin::measure(&contenders, &stage, options.loops())?);
     let drains = drain::measure(&contenders, &stage, options.rounds())?;
     let turns = turns::measure(&contenders, &stage, &options)?;
+    let holders = holders::measure(&contenders, &stage, options.rounds())?;
 
     let out = &options.out;
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
@@ -54,6 +56,7 @@ fn main() -> Result<()> {
     .context("cannot write turns.svg")?;
     measurements.extend(drains);
     measurements.extend(turns);
+    measurements.extend(holders);
     let table = table::render(&measurements, &machine::describe(&contenders)?);
     print!("{table}");
     fs::write(out.join("results.md"), &table).context("cannot write results.md")

@@ -67,7 +67,12 @@ pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called
             None => return Step::Elsewhere,
         },
     };
-    let begin = || (Begun::now(&request), Story::begin(request.verbosity));
+    let begin = || {
+        (
+            Begun::now(&request),
+            Story::begin(request.verbosity, Asker::Shell),
+        )
+    };
     let (begun, story) = progress.0.get_or_insert_with(begin);
     let begun = *begun;
     let at = |deadline| Begun { deadline, ..begun };

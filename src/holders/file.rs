@@ -29,6 +29,7 @@ enum Handle {
 }
 
 impl AsFd for File {
+    #[cold]
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.handle {
             Handle::Ours(fd) => fd.as_fd(),
@@ -44,6 +45,7 @@ impl File {
     /// # Errors
     ///
     /// There is no such file, or no `/proc` that tells which it is.
+    #[cold]
     pub fn at(path: &OsStr) -> Result<Self, Error> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Permissions::empty()).map_err(|errno| {
@@ -63,6 +65,7 @@ impl File {
     /// # Errors
     ///
     /// It is not open, or there is no `/proc` that tells what it is.
+    #[cold]
     pub fn inherited(number: RawFd) -> Result<Self, Error> {
         let closed = || {
             Error::Lock(lock::Error::Lock {
@@ -104,6 +107,7 @@ impl File {
     /// btrfs, files of several subvolumes may have one number.
     ///
     /// No more is asked than what is known here, as a file server may be dead.
+    #[cold]
     pub(super) fn is_open_at(&self, path: &str) -> bool {
         let Some((device, inode)) = self.id else {
             return true;
@@ -120,6 +124,7 @@ impl File {
     }
 
     /// The file, opened to be asked about; `None` if that is not allowed, or could do something.
+    #[cold]
     pub(super) fn opened(&self) -> Option<OwnedFd> {
         let kind = rustix::fs::fstat(self).map(|stat| FileType::from_raw_mode(stat.st_mode));
         if !matches!(kind, Ok(FileType::RegularFile | FileType::Directory)) {
@@ -132,6 +137,7 @@ impl File {
     }
 
     /// Who can lock it.
+    #[cold]
     pub fn locality(&self) -> Locality {
         Locality::of(self)
     }

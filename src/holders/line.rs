@@ -92,12 +92,14 @@ impl Line {
     }
 
     /// Whether it covers the whole file, as all locks of flock(2) do.
+    #[cold]
     pub fn is_whole(&self) -> bool {
         self.first == 0 && self.last == i64::MAX
     }
 }
 
 /// The locks on a file, of all that `/proc/locks` has.
+#[cold]
 pub(super) fn on(file: Number, table: &[u8]) -> Vec<Line> {
     table
         .split(|byte| *byte == b'\n')
@@ -141,6 +143,7 @@ impl Info {
 /// # References
 ///
 /// proc_pid_mountinfo(5).
+#[cold]
 pub(super) fn device_of(mount: u64, table: &[u8]) -> Option<(u32, u32)> {
     table.split(|byte| *byte == b'\n').find_map(|line| {
         let mut words = line.split(|byte| *byte == b' ');
@@ -153,6 +156,7 @@ pub(super) fn device_of(mount: u64, table: &[u8]) -> Option<(u32, u32)> {
     })
 }
 
+#[cold]
 pub(super) fn decimal(word: &[u8]) -> Option<u64> {
     std::str::from_utf8(word).ok()?.trim().parse().ok()
 }

@@ -33,7 +33,7 @@ pub(super) struct Waiting {
 pub(super) struct Scan {
     pub seen: Vec<Seen>,
     pub waiting: Vec<Waiting>,
-    /// The processes that could be looked into, the lowest number first.
+    /// The processes that could be looked into.
     pub open: Vec<Pid>,
     /// How many could not.
     pub closed: usize,
@@ -53,15 +53,13 @@ pub(super) enum Waiters {
 /// Nothing is asked of a file itself, not even what it is: a server that it is on may be dead, and whoever asks would hang.
 /// The kernel's own records (`fdinfo`) have all that is needed.
 ///
-/// *The race:* processes start, end, and hand descriptors on while we look. A process that is started later than one that
+/// *The race:* processes start, end, and hand descriptors on while we look. The kernel lists them by their numbers: a process that is started later than one that
 /// we have looked at has a higher number and is seen, unless the numbers come round; a lock that has changed hands leaves
 /// another picture in `/proc/locks` than the one that we came with, and then the caller looks again.
 #[cold]
 pub(super) fn scan(file: &File, waiters: Waiters) -> Scan {
     let mut scan = Scan::default();
-    let mut processes = numbers("/proc").unwrap_or_default();
-    processes.sort_unstable();
-    for process in processes {
+    for process in numbers("/proc").unwrap_or_default() {
         let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) else {
             continue;
         };
@@ -80,6 +78,7 @@ pub(super) fn scan(file: &File, waiters: Waiters) -> Scan {
 }
 
 /// A process whose first thread has ended has its descriptors with the others.
+#[cold]
 fn look_into_threads(file: &File, pid: Pid, waiters: Waiters, scan: &mut Scan) {
     let process = pid.as_raw_nonzero();
     for thread in numbers(&format!("/proc/{process}/task")).unwrap_or_default() {
@@ -158,6 +157,7 @@ fn inner(folder: &str) -> Option<Pid> {
     Pid::from_raw(i32::try_from(decimal(last)?).ok()?)
 }
 
+#[cold]
 fn open_folder(path: &str) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Permissions::empty())
@@ -184,8 +184,10 @@ fn read_info(folder: impl AsFd, name: &std::ffi::CStr) -> Result<Info, Errno> {
     let info = rustix::fs::openat(folder, name, flags, Permissions::empty())?;
     let mut text = Vec::with_capacity(1024);
     loop {
+        let room = text.capacity() - text.len();
         let read = rustix::io::read(&info, rustix::buffer::spare_capacity(&mut text))?;
-        if read == 0 {
+        // The kernel writes all that there is, or as much as there is room for.
+        if read < room {
             return Ok(Info::parse(&text));
         }
         text.reserve(1024);

@@ -26,7 +26,7 @@ pub fn perform(request: &Request, report: &mut Report) -> Exit {
 }
 
 fn attempt(request: &Lock, report: &mut Report) -> Result<Exit, Failure> {
-    let mut story = Story::begin(request.verbosity);
+    let mut story = Story::begin(request.verbosity, Asker::Process);
     let locks = match obtain(request, &mut story, report)? {
         Ok(locks) => locks,
         Err(answer) => {
@@ -209,6 +209,7 @@ fn give_up(request: &Lock, locks: Locks, report: &Report) {
 pub struct Story {
     /// When the wait began, if somebody listens.
     began: Option<Instant>,
+    asker: Asker,
     wait: Wait,
 }
 
@@ -220,10 +221,11 @@ enum Wait {
 }
 
 impl Story {
-    /// The wait begins.
-    pub fn begin(verbosity: Verbosity) -> Self {
+    /// The wait begins, of a process that is there for it, or of a shell that may have locks itself.
+    pub fn begin(verbosity: Verbosity, asker: Asker) -> Self {
         Self {
             began: (verbosity == Verbosity::Verbose).then(Instant::now),
+            asker,
             wait: Wait::Untold,
         }
     }
@@ -255,7 +257,7 @@ impl Story {
     /// Somebody else has it, and will be waited for.
     fn waits(&mut self, request: &Lock, report: &Report) {
         self.wait = Wait::Told;
-        for line in who::in_the_way(request) {
+        for line in who::in_the_way(request, self.asker) {
             let mut message = OsString::from("waiting for ");
             message.push(line);
             report.complain(message);
@@ -269,7 +271,7 @@ impl Story {
                 Answer::TimedOut => "timeout while waiting to get lock",
                 _ => "failed to get lock",
             });
-            for line in who::in_the_way(request) {
+            for line in who::in_the_way(request, self.asker) {
                 report.complain(line);
             }
         }

@@ -52,10 +52,14 @@ fn pids(lab: &Lab, words: &[&str]) -> Vec<i32> {
     outcome.out().lines().map(number).collect()
 }
 
-/// A script that holds a lock on `f` by its descriptor 8 until its stdin ends.
+/// A script that holds a lock on `f` by its descriptor 8, which a program has taken, until its stdin ends.
 #[track_caller]
 fn script_that_holds(lab: &Lab) -> Live {
-    talking(lab, "exec 8>>f; flock 8; echo held; read x; exit 0", "held")
+    talking(
+        lab,
+        "exec 8>>f; bin/flock 8; echo held; read x; exit 0",
+        "held",
+    )
 }
 
 /// A script that has said this.

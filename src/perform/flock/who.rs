@@ -74,6 +74,7 @@ fn look(target: &Target, asker: Asker) -> Result<Look, Error> {
 }
 
 /// What a target is called.
+#[cold]
 fn label(target: &Target) -> OsString {
     match target {
         Target::Path(path) => path.clone(),
@@ -87,13 +88,17 @@ fn pids(rows: &[Row]) -> Vec<u8> {
     let sure = rows
         .iter()
         .filter(|row| row.party.role == Role::Holder && row.party.certainty == Certainty::Verified);
-    let mut pids: Vec<i32> = sure.filter_map(|row| row.number.map(raw)).collect();
-    pids.sort_unstable();
-    pids.dedup();
+    let mut pids: Vec<i32> = Vec::new();
+    for pid in sure.filter_map(|row| row.number.map(raw)) {
+        if let Err(place) = pids.binary_search(&pid) {
+            pids.insert(place, pid);
+        }
+    }
     let lines = pids.iter().map(|pid| format!("{pid}\n"));
     lines.collect::<String>().into_bytes()
 }
 
+#[cold]
 fn raw(pid: Pid) -> i32 {
     pid.as_raw_nonzero().get()
 }

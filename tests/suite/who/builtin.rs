@@ -70,3 +70,20 @@ fn who_is_in_the_way_is_said_once_however_often_the_wait_is_interrupted() {
         waiter.hears("mine");
     });
 }
+
+#[test]
+fn a_shell_that_is_in_its_own_way_is_told_so() {
+    in_every_bash(|lab: &Lab| {
+        let script = "echo $$; exec 8>>f 7>>f; flock 8; flock --verbose -n 7; exit 0";
+        let outcome = lab.builtin(script).expect_code(0);
+        let shell = outcome.out();
+        let wanted = format!("flock: descriptor 7: held by {} bash", shell.trim());
+        let err = outcome.err();
+        assert!(
+            err.lines()
+                .nth(1)
+                .is_some_and(|line| line.starts_with(&wanted)),
+            "{err}"
+        );
+    });
+}

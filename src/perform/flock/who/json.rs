@@ -85,6 +85,7 @@ fn object(row: &Row) -> String {
 
 const NULL: &str = "null";
 
+#[cold]
 fn number<N: ToString>(number: Option<N>) -> String {
     number.map_or_else(|| NULL.to_owned(), |number| number.to_string())
 }

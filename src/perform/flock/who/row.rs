@@ -35,6 +35,7 @@ pub(super) enum Time {
 }
 
 impl Time {
+    #[cold]
     pub fn elapsed(self) -> Duration {
         match self {
             Self::Process(time) | Self::Lock(time) => time,
@@ -44,6 +45,7 @@ impl Time {
 
 impl Row {
     /// A row for each, but for those who have ended in the meantime.
+    #[cold]
     pub fn of_all(target: &Target, look: &Look) -> Vec<Self> {
         let row = |party: &Party| Self::of(target, *party, look.horizon.namespace);
         look.parties.iter().filter_map(row).collect()
@@ -75,6 +77,7 @@ impl Row {
     }
 
     /// As lslocks(8) calls it.
+    #[cold]
     pub fn kind(&self) -> &'static str {
         match self.party.kind {
             Kind::Flock => "FLOCK",

@@ -39,6 +39,7 @@ pub(super) fn shown(bytes: &[u8]) -> String {
 }
 
 /// What changes the order of letters or separates lines, and cannot be seen.
+#[cold]
 fn is_invisible(letter: char) -> bool {
     matches!(letter, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}')

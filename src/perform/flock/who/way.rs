@@ -15,11 +15,12 @@ use crate::request::flock::{Lock, Order, Target};
 /// It is only talk: whatever goes wrong, a defect of ours included, there is less of it, and the lock is not touched.
 #[cold]
 #[inline(never)]
-pub(in crate::perform::flock) fn lines(request: &Lock) -> Vec<OsString> {
-    panic::catch_unwind(AssertUnwindSafe(|| all(request))).unwrap_or_default()
+pub(in crate::perform::flock) fn lines(request: &Lock, asker: Asker) -> Vec<OsString> {
+    panic::catch_unwind(AssertUnwindSafe(|| all(request, asker))).unwrap_or_default()
 }
 
-fn all(request: &Lock) -> Vec<OsString> {
+#[cold]
+fn all(request: &Lock, asker: Asker) -> Vec<OsString> {
     let also = request.also.iter().cloned().map(Target::Path);
     let targets: Vec<Target> = [request.target.clone()].into_iter().chain(also).collect();
     let line = |target: &Target, text: String| {
@@ -30,7 +31,7 @@ fn all(request: &Lock) -> Vec<OsString> {
     };
     let told = targets
         .iter()
-        .filter_map(|target| Some(line(target, held(target, request)?)));
+        .filter_map(|target| Some(line(target, held(target, request, asker)?)));
     let told: Vec<OsString> = told.collect();
     if told.is_empty() {
         return vec![line(&targets[0], "nobody is seen to hold it".to_owned())];
@@ -40,8 +41,8 @@ fn all(request: &Lock) -> Vec<OsString> {
 
 /// Who holds a lock that is in the way; `None` if nobody is seen.
 #[cold]
-fn held(target: &Target, request: &Lock) -> Option<String> {
-    let look = super::look(target, Asker::Process).ok()?;
+fn held(target: &Target, request: &Lock, asker: Asker) -> Option<String> {
+    let look = super::look(target, asker).ok()?;
     let in_the_way = look
         .parties
         .iter()
@@ -56,12 +57,12 @@ fn held(target: &Target, request: &Lock) -> Option<String> {
     if known.iter().any(|(_, profile)| profile.name != "flock") {
         known.retain(|(_, profile)| profile.name != "flock");
     }
-    let mut pids: Vec<i32> = known
-        .iter()
-        .filter_map(|(party, _)| party.pid.map(raw))
-        .collect();
-    pids.sort_unstable();
-    pids.dedup();
+    let mut pids: Vec<i32> = Vec::new();
+    for pid in known.iter().filter_map(|(party, _)| party.pid.map(raw)) {
+        if !pids.contains(&pid) {
+            pids.push(pid);
+        }
+    }
     let Some((party, first)) = known
         .iter()
         .min_by_key(|(party, profile)| (profile.start, party.pid.map(raw)))
@@ -93,6 +94,7 @@ fn held(target: &Target, request: &Lock) -> Option<String> {
     Some(words)
 }
 
+#[cold]
 fn is_in_the_way(party: &Party, request: &Lock) -> bool {
     let same = match (request.kind, party.kind) {
         (lock::Kind::Ofd { .. }, Kind::Flock | Kind::Slot) => false,
