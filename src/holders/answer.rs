@@ -23,7 +23,6 @@ pub(super) struct Evidence<'e> {
 }
 
 /// Who holds the locks and who waits for them: each process once for each of its locks.
-#[cold]
 pub(super) fn parties(evidence: &Evidence<'_>) -> Vec<Party> {
     let mut parties = Vec::new();
     evidence.turns(&mut parties);
@@ -33,19 +32,16 @@ pub(super) fn parties(evidence: &Evidence<'_>) -> Vec<Party> {
     parties
 }
 
-#[cold]
 fn mark_of(line: &Line) -> Option<Mark> {
     (line.kind == Kind::Ofd && line.first == line.last).then(|| Mark::of(line.first))?
 }
 
 /// Whether it is a lock only in the kernel's eyes: a place in a queue.
-#[cold]
 fn is_turn(line: &Line) -> bool {
     line.kind == Kind::Ofd && TURNS.contains(&line.first)
 }
 
 /// As users see it: a slot is a lock of a kind of its own.
-#[cold]
 fn party(line: &Line, pid: Option<Pid>, certainty: Certainty) -> Party {
     let is_slot =
         line.kind == Kind::Ofd && SLOTS.contains(&line.first) && line.last <= *SLOTS.end();
@@ -79,7 +75,6 @@ fn party(line: &Line, pid: Option<Pid>, certainty: Certainty) -> Party {
 }
 
 /// Adds it unless it is there. Of those who are not known there may be several alike.
-#[cold]
 fn add(parties: &mut Vec<Party>, party: Party) {
     if party.pid.is_none() || !parties.contains(&party) {
         parties.push(party);
@@ -88,7 +83,6 @@ fn add(parties: &mut Vec<Party>, party: Party) {
 
 impl Evidence<'_> {
     /// Whoever waits for his turn: the owner of a process that stands for him.
-    #[cold]
     fn turns(&self, parties: &mut Vec<Party>) {
         let seen = self.scan.seen.iter().map(|seen| &seen.line);
         let mut lines: Vec<&Line> = Vec::new();
@@ -118,7 +112,6 @@ impl Evidence<'_> {
     }
 
     /// Whom the process of this number stands for. In another pid namespace it may have another number.
-    #[cold]
     fn owner(&self, line: &Line, token: Pid) -> (Option<Pid>, Certainty) {
         let with_mark = || self.scan.seen.iter().filter(|seen| seen.line == *line);
         let is_token = |pid: Pid, inner: Option<Pid>| pid == token || inner == Some(token);
@@ -137,7 +130,6 @@ impl Evidence<'_> {
     }
 
     /// Whether a process only stands for another one.
-    #[cold]
     fn is_token(&self, pid: Pid, inner: Option<Pid>) -> bool {
         let seen = self.scan.seen.iter().map(|seen| &seen.line);
         seen.chain(self.table).filter(|line| is_turn(line)).any(|line| {
@@ -146,7 +138,6 @@ impl Evidence<'_> {
     }
 
     /// Whoever has a descriptor of an open file that has a lock.
-    #[cold]
     fn seen_holders(&self, parties: &mut Vec<Party>) {
         for seen in &self.scan.seen {
             let line = &seen.line;
@@ -159,7 +150,6 @@ impl Evidence<'_> {
         }
     }
 
-    #[cold]
     fn is_asker(&self, pid: Pid, line: &Line) -> bool {
         let (asker, own) = self.asker;
         let parent_has_it = || {
@@ -177,7 +167,6 @@ impl Evidence<'_> {
 
     /// Locks that are there and that nobody was seen to have. Of several that look alike, as many as there are more than
     /// descriptors were seen.
-    #[cold]
     fn unseen_holders(&self, parties: &mut Vec<Party>) {
         for (place, line) in self.table.iter().enumerate() {
             if line.state == State::Blocked || is_turn(line) {
@@ -207,7 +196,6 @@ impl Evidence<'_> {
     }
 
     /// Whoever waits in the kernel. Whoever waits for his turn too is one and the same.
-    #[cold]
     fn waiters(&self, parties: &mut Vec<Party>) {
         let blocked = || {
             self.table
@@ -252,7 +240,6 @@ impl Evidence<'_> {
         }
     }
 
-    #[cold]
     fn add_waiter(&self, parties: &mut Vec<Party>, waiter: Party) {
         let is_known = |other: &Party| {
             other.role == Role::Waiter && other.kind == waiter.kind && other.pid == waiter.pid
@@ -264,7 +251,6 @@ impl Evidence<'_> {
     }
 }
 
-#[cold]
 fn waiter(kind: Kind, mode: Option<Mode>, pid: Pid) -> Party {
     Party {
         role: Role::Waiter,
@@ -277,7 +263,6 @@ fn waiter(kind: Kind, mode: Option<Mode>, pid: Pid) -> Party {
     }
 }
 
-#[cold]
 fn same_wish(one: &Line, other: &Line) -> bool {
     (one.mode, one.first, one.last) == (other.mode, other.first, other.last)
 }

@@ -29,7 +29,6 @@ enum Handle {
 }
 
 impl AsFd for File {
-    #[cold]
     fn as_fd(&self) -> BorrowedFd<'_> {
         match &self.handle {
             Handle::Ours(fd) => fd.as_fd(),
@@ -45,7 +44,6 @@ impl File {
     /// # Errors
     ///
     /// There is no such file, or no `/proc` that tells which it is.
-    #[cold]
     pub fn at(path: &OsStr) -> Result<Self, Error> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Permissions::empty()).map_err(|errno| {
@@ -65,7 +63,6 @@ impl File {
     /// # Errors
     ///
     /// It is not open, or there is no `/proc` that tells what it is.
-    #[cold]
     pub fn inherited(number: RawFd) -> Result<Self, Error> {
         let closed = || {
             Error::Lock(lock::Error::Lock {
@@ -79,7 +76,6 @@ impl File {
         Self::of(Handle::Theirs(fd))
     }
 
-    #[cold]
     fn of(handle: Handle) -> Result<Self, Error> {
         let mut file = Self {
             handle,
@@ -107,7 +103,6 @@ impl File {
     /// btrfs, files of several subvolumes may have one number.
     ///
     /// No more is asked than what is known here, as a file server may be dead.
-    #[cold]
     pub(super) fn is_open_at(&self, path: &str) -> bool {
         let Some((device, inode)) = self.id else {
             return true;
@@ -124,7 +119,6 @@ impl File {
     }
 
     /// The file, opened to be asked about; `None` if that is not allowed, or could do something.
-    #[cold]
     pub(super) fn opened(&self) -> Option<OwnedFd> {
         let kind = rustix::fs::fstat(self).map(|stat| FileType::from_raw_mode(stat.st_mode));
         if !matches!(kind, Ok(FileType::RegularFile | FileType::Directory)) {
@@ -137,7 +131,6 @@ impl File {
     }
 
     /// Who can lock it.
-    #[cold]
     pub fn locality(&self) -> Locality {
         Locality::of(self)
     }

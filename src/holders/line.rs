@@ -41,7 +41,6 @@ pub(super) struct Line {
 
 impl Line {
     /// `None` for what is no lock: a lease, a lock of no file, and what no kernel has written yet.
-    #[cold]
     pub fn parse(line: &[u8]) -> Option<Self> {
         let text = std::str::from_utf8(line).ok()?;
         let mut words = text.split_ascii_whitespace().peekable();
@@ -92,14 +91,12 @@ impl Line {
     }
 
     /// Whether it covers the whole file, as all locks of flock(2) do.
-    #[cold]
     pub fn is_whole(&self) -> bool {
         self.first == 0 && self.last == i64::MAX
     }
 }
 
 /// The locks on a file, of all that `/proc/locks` has.
-#[cold]
 pub(super) fn on(file: Number, table: &[u8]) -> Vec<Line> {
     table
         .split(|byte| *byte == b'\n')
@@ -118,7 +115,6 @@ pub(super) struct Info {
 }
 
 impl Info {
-    #[cold]
     pub fn parse(text: &[u8]) -> Self {
         let mut info = Self {
             inode: None,
@@ -143,7 +139,6 @@ impl Info {
 /// # References
 ///
 /// proc_pid_mountinfo(5).
-#[cold]
 pub(super) fn device_of(mount: u64, table: &[u8]) -> Option<(u32, u32)> {
     table.split(|byte| *byte == b'\n').find_map(|line| {
         let mut words = line.split(|byte| *byte == b' ');
@@ -156,7 +151,6 @@ pub(super) fn device_of(mount: u64, table: &[u8]) -> Option<(u32, u32)> {
     })
 }
 
-#[cold]
 pub(super) fn decimal(word: &[u8]) -> Option<u64> {
     std::str::from_utf8(word).ok()?.trim().parse().ok()
 }

@@ -4,8 +4,6 @@
 //! process that is gone, and locks of open file descriptions bear no number at all. Who *has* it is whoever has the open
 //! file, one or many, and that is told by the processes' own folders. So [`look`] reads both, and puts them together.
 //!
-//! None of it is on the way to a lock, so all of it is `#[cold]`: it must not lie in the windows by which a waiter is mapped.
-//!
 //! * `line` – locks as the kernel writes them, one a line.
 //! * `file` – which file, in the kernel's eyes.
 //! * `scan` – what the processes have open.
@@ -147,7 +145,6 @@ impl Namespace {
     /// The inode of the first pid namespace, `PROC_PID_INIT_INO`.
     const FIRST: &str = "pid:[4026531836]";
 
-    #[cold]
     fn here() -> Self {
         let first = fs::read_link("/proc/self/ns/pid");
         if !proc_is_ours() {
@@ -176,7 +173,6 @@ pub enum Error {
 
 impl Error {
     /// The message, in bytes, as paths are.
-    #[cold]
     pub fn message(&self) -> OsString {
         match self {
             Self::Lock(error) => error.message(),
@@ -188,7 +184,6 @@ impl Error {
     }
 }
 
-#[cold]
 fn proc_error(path: &str, error: io::Error) -> Error {
     let path = path.to_owned();
     Error::Proc { path, error }
@@ -215,7 +210,6 @@ const READINGS: u32 = 4;
 /// # References
 ///
 /// proc_locks(5), proc_pid_fdinfo(5).
-#[cold]
 pub fn look(file: &File, asker: Asker) -> Result<Look, Error> {
     let namespace = Namespace::here();
     let locality = file.locality();
@@ -256,7 +250,7 @@ pub fn look(file: &File, asker: Asker) -> Result<Look, Error> {
         if parties.iter().all(|party| party.role == Role::Waiter) && locality != Locality::Local {
             parties.extend(elsewhere(file));
         }
-        // The sorting of the standard library is 9 kB, and would not be cold.
+        // The sorting of the standard library is 9 kB.
         let (mut in_order, waiters): (Vec<Party>, Vec<Party>) = parties
             .into_iter()
             .partition(|party| party.role == Role::Holder);
@@ -272,7 +266,6 @@ pub fn look(file: &File, asker: Asker) -> Result<Look, Error> {
     }
 }
 
-#[cold]
 fn nobody(file: &File, namespace: Namespace, locality: Locality) -> Look {
     Look {
         parties: match locality {
@@ -297,7 +290,6 @@ enum Shape {
 }
 
 /// The locks on the file.
-#[cold]
 fn locks_on(file: &File) -> Result<(Vec<Line>, Shape), Error> {
     for _ in 0..READINGS {
         let (table, shape) = read_table().map_err(|errno| proc_error(TABLE, errno.into()))?;
@@ -315,7 +307,6 @@ const TABLE: &str = "/proc/locks";
 const PIECE: usize = 4096 - 256;
 
 /// The table of all locks. The kernel writes no more than a page at once, and less if less is asked for.
-#[cold]
 fn read_table() -> Result<(Vec<u8>, Shape), Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let source = rustix::fs::open(TABLE, flags, Permissions::empty())?;
@@ -336,7 +327,6 @@ fn read_table() -> Result<(Vec<u8>, Shape), Errno> {
 }
 
 /// A lock of fcntl(2) that the file's server knows of. One of flock(2) is one of those there, too (NFS, CIFS).
-#[cold]
 fn elsewhere(file: &File) -> Option<Party> {
     let opened = file.opened()?;
     let last = *mark::SLOTS.start() - 1;
@@ -352,13 +342,11 @@ fn elsewhere(file: &File) -> Option<Party> {
     })
 }
 
-#[cold]
 fn parent(pid: Pid) -> Option<Pid> {
     Pid::from_raw(Stat::of(pid)?.parent)
 }
 
 /// Our own number in the eyes of `/proc`.
-#[cold]
 fn own_number() -> Pid {
     let link = fs::read_link("/proc/self").ok();
     let number = link.and_then(|link| link.to_str()?.parse().ok());

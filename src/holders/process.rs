@@ -27,7 +27,6 @@ impl Profile {
     /// # References
     ///
     /// proc_pid_status(5), proc_pid_stat(5).
-    #[cold]
     pub fn of(pid: Pid) -> Option<Self> {
         let status = fs::read(format!("/proc/{}/status", pid.as_raw_nonzero())).ok()?;
         Some(Self {
@@ -38,27 +37,23 @@ impl Profile {
     }
 
     /// How long ago it was started.
-    #[cold]
     pub fn age(&self) -> Option<Duration> {
         self.start.map(stat::age)
     }
 }
 
-#[cold]
 fn field<'s>(status: &'s [u8], name: &[u8]) -> Option<&'s [u8]> {
     let mut lines = status.split(|byte| *byte == b'\n');
     lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(b":\t"))
 }
 
 /// Real, effective, saved, of the file system.
-#[cold]
 fn uid(status: &[u8]) -> Option<u32> {
     let effective = field(status, b"Uid")?.split(|byte| *byte == b'\t').nth(1)?;
     u32::try_from(decimal(effective)?).ok()
 }
 
 /// The kernel writes `\n` for a line's end and `\\` for a backslash.
-#[cold]
 fn name(status: &[u8]) -> OsString {
     let mut bytes = field(status, b"Name").unwrap_or_default().iter();
     let mut name = Vec::new();
@@ -81,14 +76,12 @@ fn name(status: &[u8]) -> OsString {
 /// # References
 ///
 /// proc_pid_cmdline(5).
-#[cold]
 pub fn words(pid: Pid) -> Vec<OsString> {
     let line = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
     split(&line.unwrap_or_default())
 }
 
 /// Each word ends with a NUL. Who writes a title of his own fills the rest with NULs.
-#[cold]
 fn split(line: &[u8]) -> Vec<OsString> {
     let end = line
         .iter()

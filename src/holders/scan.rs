@@ -56,7 +56,6 @@ pub(super) enum Waiters {
 /// *The race:* processes start, end, and hand descriptors on while we look. The kernel lists them by their numbers: a process that is started later than one that
 /// we have looked at has a higher number and is seen, unless the numbers come round; a lock that has changed hands leaves
 /// another picture in `/proc/locks` than the one that we came with, and then the caller looks again.
-#[cold]
 pub(super) fn scan(file: &File, waiters: Waiters) -> Scan {
     let mut scan = Scan::default();
     for process in numbers("/proc").unwrap_or_default() {
@@ -78,7 +77,6 @@ pub(super) fn scan(file: &File, waiters: Waiters) -> Scan {
 }
 
 /// A process whose first thread has ended has its descriptors with the others.
-#[cold]
 fn look_into_threads(file: &File, pid: Pid, waiters: Waiters, scan: &mut Scan) {
     let process = pid.as_raw_nonzero();
     for thread in numbers(&format!("/proc/{process}/task")).unwrap_or_default() {
@@ -92,7 +90,6 @@ fn look_into_threads(file: &File, pid: Pid, waiters: Waiters, scan: &mut Scan) {
 }
 
 /// Looks at the descriptors of a process or a thread, and says how many it has.
-#[cold]
 fn look_into(
     file: &File,
     folder: &str,
@@ -136,7 +133,6 @@ fn look_into(
     Ok(count)
 }
 
-#[cold]
 fn look_for_waiting(folder: &str, pid: Pid, descriptors: &[RawFd], scan: &mut Scan) {
     for thread in numbers(&format!("{folder}/task")).unwrap_or_default() {
         let call = fs::read(format!("{folder}/task/{thread}/syscall")).unwrap_or_default();
@@ -147,7 +143,6 @@ fn look_for_waiting(folder: &str, pid: Pid, descriptors: &[RawFd], scan: &mut Sc
 }
 
 /// The number of a process where it lives itself.
-#[cold]
 fn inner(folder: &str) -> Option<Pid> {
     let status = fs::read(format!("{folder}/status")).ok()?;
     let line = status
@@ -157,14 +152,12 @@ fn inner(folder: &str) -> Option<Pid> {
     Pid::from_raw(i32::try_from(decimal(last)?).ok()?)
 }
 
-#[cold]
 fn open_folder(path: &str) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
     rustix::fs::open(path, flags, Permissions::empty())
 }
 
 /// The names in a folder that are numbers.
-#[cold]
 fn numbers(path: &str) -> Result<Vec<u32>, Errno> {
     let folder = open_folder(path)?;
     let mut buffer = [MaybeUninit::uninit(); 4096];
@@ -178,7 +171,6 @@ fn numbers(path: &str) -> Result<Vec<u32>, Errno> {
 }
 
 /// Locks come before what a file of a special kind has to say, which may be long.
-#[cold]
 fn read_info(folder: impl AsFd, name: &std::ffi::CStr) -> Result<Info, Errno> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC;
     let info = rustix::fs::openat(folder, name, flags, Permissions::empty())?;

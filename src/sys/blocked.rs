@@ -31,7 +31,6 @@ impl Blocked {
     /// # References
     ///
     /// proc_pid_syscall(5).
-    #[cold]
     pub fn parse(line: &[u8]) -> Option<Self> {
         let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
         let call = words.next()?.parse::<libc::c_long>().ok()?;
@@ -57,7 +56,6 @@ impl Blocked {
     }
 
     /// The descriptor.
-    #[cold]
     pub fn fd(self) -> RawFd {
         match self {
             Self::Flock { fd, .. } | Self::Ofd { fd } | Self::Posix { fd } => fd,

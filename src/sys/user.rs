@@ -9,7 +9,6 @@ use std::ptr;
 const LONGEST: usize = 1 << 20;
 
 /// getpwuid_r(3) – the name of a user; `None` where there is none.
-#[cold]
 pub fn name_of(uid: u32) -> Option<OsString> {
     let mut buffer = vec![0; 1024];
     loop {

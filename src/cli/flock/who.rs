@@ -15,13 +15,11 @@ pub(super) struct Asking {
 
 impl Asking {
     /// Whether any of it was said.
-    #[cold]
     pub fn is_anything(&self) -> bool {
         self.who || self.json || self.pids
     }
 
     /// For whom the answer is. `None` if nothing is asked.
-    #[cold]
     fn form(&self) -> Result<Option<Form>, Usage> {
         match self {
             Self {
@@ -79,7 +77,6 @@ impl Draft {
     }
 
     /// An option that has been given and says how a lock is taken.
-    #[cold]
     fn option_of_locks(&self) -> Option<&'static str> {
         let given = [
             (self.mode.is_some(), "--shared, --exclusive or --unlock"),

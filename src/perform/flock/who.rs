@@ -59,7 +59,6 @@ pub fn perform(request: &Who, asker: Asker, report: &mut Report) -> Exit {
     })
 }
 
-#[cold]
 fn look(target: &Target, asker: Asker) -> Result<Look, Error> {
     let file = match target {
         Target::Path(path) => File::at(path)?,
@@ -74,7 +73,6 @@ fn look(target: &Target, asker: Asker) -> Result<Look, Error> {
 }
 
 /// What a target is called.
-#[cold]
 fn label(target: &Target) -> OsString {
     match target {
         Target::Path(path) => path.clone(),
@@ -83,7 +81,6 @@ fn label(target: &Target) -> OsString {
 }
 
 /// Those who hold a lock for sure: what is killed must not be somebody else.
-#[cold]
 fn pids(rows: &[Row]) -> Vec<u8> {
     let sure = rows
         .iter()
@@ -98,13 +95,11 @@ fn pids(rows: &[Row]) -> Vec<u8> {
     lines.collect::<String>().into_bytes()
 }
 
-#[cold]
 fn raw(pid: Pid) -> i32 {
     pid.as_raw_nonzero().get()
 }
 
 /// What the rows cannot say: that there may be others, or that it is not sure.
-#[cold]
 fn notes(rows: &[Row], horizon: Horizon) -> Vec<String> {
     let mut notes = Vec::new();
     let holders = || rows.iter().filter(|row| row.party.role == Role::Holder);

@@ -15,7 +15,6 @@ use crate::request::flock::Target;
 /// # References
 ///
 /// RFC 8259.
-#[cold]
 pub(super) fn text(rows: &[Row]) -> Vec<u8> {
     let objects: Vec<String> = rows.iter().map(object).collect();
     let array = match objects.is_empty() {
@@ -25,7 +24,6 @@ pub(super) fn text(rows: &[Row]) -> Vec<u8> {
     array.into_bytes()
 }
 
-#[cold]
 fn object(row: &Row) -> String {
     let party = &row.party;
     let (file, descriptor) = match &row.target {
@@ -85,12 +83,10 @@ fn object(row: &Row) -> String {
 
 const NULL: &str = "null";
 
-#[cold]
 fn number<N: ToString>(number: Option<N>) -> String {
     number.map_or_else(|| NULL.to_owned(), |number| number.to_string())
 }
 
-#[cold]
 fn string(text: &OsStr) -> String {
     let mut quoted = String::from('"');
     for letter in text.to_string_lossy().chars() {

@@ -35,7 +35,6 @@ pub(super) enum Time {
 }
 
 impl Time {
-    #[cold]
     pub fn elapsed(self) -> Duration {
         match self {
             Self::Process(time) | Self::Lock(time) => time,
@@ -45,13 +44,11 @@ impl Time {
 
 impl Row {
     /// A row for each, but for those who have ended in the meantime.
-    #[cold]
     pub fn of_all(target: &Target, look: &Look) -> Vec<Self> {
         let row = |party: &Party| Self::of(target, *party, look.horizon.namespace);
         look.parties.iter().filter_map(row).collect()
     }
 
-    #[cold]
     fn of(target: &Target, party: Party, namespace: Namespace) -> Option<Self> {
         let number = party.pid.filter(|_| namespace != Namespace::Foreign);
         let profile = party.pid.and_then(Profile::of);
@@ -77,7 +74,6 @@ impl Row {
     }
 
     /// As lslocks(8) calls it.
-    #[cold]
     pub fn kind(&self) -> &'static str {
         match self.party.kind {
             Kind::Flock => "FLOCK",

@@ -16,7 +16,6 @@ const HEAD: [&str; 8] = [
 
 /// A line for each, below a line of headings; nothing if there is nobody. If only one file was asked about, nobody needs to
 /// be told which.
-#[cold]
 pub(super) fn text(rows: &[Row], targets: usize) -> Vec<u8> {
     if rows.is_empty() {
         return Vec::new();
@@ -39,7 +38,6 @@ pub(super) fn text(rows: &[Row], targets: usize) -> Vec<u8> {
     table.into_bytes()
 }
 
-#[cold]
 fn cells(row: &Row) -> [String; 8] {
     let unknown = || UNKNOWN.to_owned();
     let party = &row.party;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 /// The two largest units, as `3m 12s`.
-#[cold]
 pub(super) fn elapsed(time: Duration) -> String {
     let seconds = time.as_secs();
     let units = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
@@ -17,7 +16,6 @@ pub(super) fn elapsed(time: Duration) -> String {
 }
 
 /// Text that does nothing to a terminal or to the lines of a table, whatever the bytes are.
-#[cold]
 pub(super) fn shown(bytes: &[u8]) -> String {
     let mut shown = String::new();
     for chunk in bytes.utf8_chunks() {
@@ -39,7 +37,6 @@ pub(super) fn shown(bytes: &[u8]) -> String {
 }
 
 /// What changes the order of letters or separates lines, and cannot be seen.
-#[cold]
 fn is_invisible(letter: char) -> bool {
     matches!(letter, '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{feff}')

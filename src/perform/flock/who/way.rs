@@ -19,7 +19,6 @@ pub(in crate::perform::flock) fn lines(request: &Lock, asker: Asker) -> Vec<OsSt
     panic::catch_unwind(AssertUnwindSafe(|| all(request, asker))).unwrap_or_default()
 }
 
-#[cold]
 fn all(request: &Lock, asker: Asker) -> Vec<OsString> {
     let also = request.also.iter().cloned().map(Target::Path);
     let targets: Vec<Target> = [request.target.clone()].into_iter().chain(also).collect();
@@ -40,7 +39,6 @@ fn all(request: &Lock, asker: Asker) -> Vec<OsString> {
 }
 
 /// Who holds a lock that is in the way; `None` if nobody is seen.
-#[cold]
 fn held(target: &Target, request: &Lock, asker: Asker) -> Option<String> {
     let look = super::look(target, asker).ok()?;
     let in_the_way = look
@@ -94,7 +92,6 @@ fn held(target: &Target, request: &Lock, asker: Asker) -> Option<String> {
     Some(words)
 }
 
-#[cold]
 fn is_in_the_way(party: &Party, request: &Lock) -> bool {
     let same = match (request.kind, party.kind) {
         (lock::Kind::Ofd { .. }, Kind::Flock | Kind::Slot) => false,
