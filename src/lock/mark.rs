@@ -5,9 +5,11 @@
 //! contents are never touched. The kernel drops it when the last descriptor is closed, so no mark outlives its process. It
 //! excludes nobody: what excludes is the lock of flock(2) on the same file, as ever.
 //!
-//!     bit   62  61 … 23                        22     21 … 0
-//!     turn   1  time                           mode   pid
-//!     slot   0   1 time (60 … 22)                     pid
+//! ```text
+//! bit   62  61 … 23                        22     21 … 0
+//! turn   1  time                           mode   pid
+//! slot   0   1 time (60 … 22)                     pid
+//! ```
 
 use std::ops::RangeInclusive;
 use std::time::Duration;
