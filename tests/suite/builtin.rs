@@ -100,11 +100,20 @@ fn what_it_says_is_what_the_program_says() {
                 let call = call.replacen("flock", flock, 1);
                 let script = format!("exec 8>l 9>l; flock 9; {call}; echo $?");
                 let said = lab.builtin(script);
-                (said.out(), said.err())
+                (said.out(), nobody_in_particular(&said.err()))
             };
             assert_eq!(said("flock"), said("command -p env flock"), "{call}");
         }
     });
+}
+
+/// Without the number and the age of whoever is in the way.
+fn nobody_in_particular(said: &str) -> String {
+    let line = |line: &str| match line.split_once("held by ") {
+        Some((ahead, _)) => format!("{ahead}held by somebody\n"),
+        None => format!("{line}\n"),
+    };
+    said.lines().map(line).collect()
 }
 
 #[test]
