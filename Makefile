@@ -92,9 +92,6 @@ uninstall-historic:
 NOT_THROUGH_BUILTIN = builtin:: storm:: loto:: me_only:: ulock:: runlock:: leash:: documents:: readme:: fuzzing:: \
     architecture:: installing::
 
-# Most of a test is waiting for others, so there are more at a time than processors.
-export RUST_TEST_THREADS ?= $(shell echo $$((2 * $$(nproc))))
-
 # The suite runs three times: against the development build (glibc on most machines), against what is installed, and
 # that by way of the builtin.
 test: lint
