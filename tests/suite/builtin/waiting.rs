@@ -385,8 +385,10 @@ fn a_subshell_in_the_background_waits_for_itself() {
     });
 }
 
-/// For scripts: `state` prints what the kernel knows of the shell's signals and timers, with builtins only.
-const STATE: &str = r#"state() { local line; while read -r line; do case $line in Sig[CIB]*) echo "$line";; esac; done </proc/$BASHPID/status
+/// For scripts: `state` prints what the kernel knows of the shell's signals and timers, with builtins only. The status is read
+/// in one piece: how many signals wait for all of the user's processes is in it too, and in between it may take a digit more.
+const STATE: &str = r#"state() { local all line; mapfile -t all </proc/$BASHPID/status
+    for line in "${all[@]}"; do case $line in Sig[CIB]*) echo "$line";; esac; done
     if [ -e /proc/$BASHPID/timers ]; then while read -r line; do echo "$line"; done </proc/$BASHPID/timers; fi; }"#;
 
 #[test]
