@@ -4,7 +4,7 @@
 //!
 //! * [`sys`] – system calls that no safe crate offers, as types: mechanisms, no policy. The only `unsafe`.
 //! * [`lock`] – kinds of lock, a file or folder each (flock(2) and fcntl(2) on files, names of sockets, pid files, hard
-//!   links), opening lock files, waiting.
+//!   links), opening lock files, waiting, queues, slots.
 //! * [`holders`] – who holds a lock and who waits for it, as far as `/proc` tells; it never takes a lock to find out.
 //! * [`run`] – running the command: world, signals, how it ended, and what becomes of it when we are killed.
 //! * [`exit`] – every error as a status; the only tables of exit numbers, one a program.

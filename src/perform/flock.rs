@@ -112,7 +112,8 @@ impl Begun {
 }
 
 /// Takes the locks, whatever is done under them. If there is a story to tell, and a wait to come, it says first who is in
-/// the way, once: whatever that takes is before the wait, so the place in the queue and the time limit are as ever.
+/// the way, once: whatever that takes is before the wait, and counts for the time limit. It waits in no queue meanwhile, but
+/// in one by arrival it comes to the place of when it began.
 ///
 /// # Errors
 ///
