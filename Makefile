@@ -16,6 +16,7 @@ PREFIX = /usr/local
 DESTDIR =
 CARGO = cargo
 INSTALL = install
+STRIP = strip
 # The program that `make reference` and `make bench` compare with.
 REFERENCE = /usr/bin/flock
 
@@ -33,6 +34,8 @@ builtindir = $(PREFIX)/lib/bash
 # that after `make` root can `make install install-historic` without cargo.
 OUT = target/install
 BUILT = $(OUT)/flock
+# The same program with its symbols, for the test of the link order.
+UNSTRIPPED = $(OUT)/flock.unstripped
 SOURCES = $(shell find src builtin/src -type f) Cargo.toml builtin/Cargo.toml Cargo.lock .cargo/config.toml build.rs \
     scripts/order.ld scripts/build-target.sh scripts/build-builtin.sh
 
@@ -40,14 +43,20 @@ SOURCES = $(shell find src builtin/src -type f) Cargo.toml builtin/Cargo.toml Ca
 
 all: $(BUILT)
 
+# Copied once more after stripping: strip writes in pieces, and until the file is next read from disk the page cache
+# keeps it in a form that counts as more memory of each process.
 $(BUILT): $(SOURCES)
 	target=$$(scripts/build-target.sh) && \
-	$(CARGO) build --locked --release --bins --target "$$target" --target-dir target && \
+	CARGO_PROFILE_RELEASE_STRIP=false \
+	    $(CARGO) build --locked --release --bins --target "$$target" --target-dir target && \
 	mkdir -p $(OUT) && \
 	scripts/build-builtin.sh $(OUT)/flock.so && \
+	cp "target/$$target/release/flock" $(UNSTRIPPED) && \
 	for name in $(HISTORIC) flock; do \
-	    cp "target/$$target/release/$$name" $(OUT)/$$name.new && mv $(OUT)/$$name.new $(OUT)/$$name || exit 1; \
-	done
+	    $(STRIP) -o $(OUT)/stripped "target/$$target/release/$$name" && \
+	    cp $(OUT)/stripped $(OUT)/$$name.new && mv $(OUT)/$$name.new $(OUT)/$$name || exit 1; \
+	done && \
+	rm $(OUT)/stripped
 
 # A program, its manual and its completions.
 define put
@@ -98,7 +107,8 @@ test: lint
 	$(CARGO) test --locked --workspace
 	rm -rf target/stage
 	$(MAKE) install install-historic DESTDIR=$(CURDIR)/target/stage PREFIX=/usr
-	FLOCK_UNDER_TEST=$(CURDIR)/target/stage/usr/bin/flock $(CARGO) test --locked --test suite
+	FLOCK_UNDER_TEST=$(CURDIR)/target/stage/usr/bin/flock FLOCK_UNSTRIPPED=$(CURDIR)/$(UNSTRIPPED) \
+	    $(CARGO) test --locked --test suite
 	FLOCK_UNDER_TEST=$(CURDIR)/target/stage/usr/bin/flock FLOCK_THROUGH_BUILTIN=1 \
 	    $(CARGO) test --locked --test suite -- $(addprefix --skip ,$(NOT_THROUGH_BUILTIN))
 

@@ -15,6 +15,7 @@ mod ending;
 mod fair;
 mod fcntl;
 mod finding;
+mod footprint;
 mod fuzzing;
 mod installing;
 mod lab;

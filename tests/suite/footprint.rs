@@ -1,0 +1,109 @@
+//! The memory of a waiter, and the link order that keeps it small.
+//!
+//! Both tests examine the static program that `make` installs. `scripts/order.ld` names code by
+//! parts of mangled symbols, and a pattern that matches nothing is silently ignored by the linker:
+//! renaming a module would scatter the code that every waiter runs, and each waiter would grow.
+
+use std::path::{Path, PathBuf};
+
+use object::{Object, ObjectSection, ObjectSymbol};
+
+use crate::lab::kernel::{status_field, waiters};
+use crate::lab::{Lab, under_test, wait_until};
+
+/// The most memory that a waiter may have resident, in kB.
+const MAX_WAITER_KB: u64 = 400;
+
+/// Symbols that show that the patterns which select whole files still match.
+const FILE_PATTERNS: [(&str, &str); 2] =
+    [("*crt*.o", "_start"), ("*libc.a:*", "__libc_start_main")];
+
+/// The patterns of the link order: each selects input sections, which are named after their symbol.
+fn patterns() -> Vec<&'static str> {
+    include_str!("../../scripts/order.ld")
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("*(.text.")?.strip_suffix(')'))
+        .collect()
+}
+
+/// Whether a symbol matches a pattern in which `*` stands for any text.
+fn matches(pattern: &str, symbol: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let first = parts.next().unwrap_or_default();
+    let Some(mut rest) = symbol.strip_prefix(first) else {
+        return false;
+    };
+    let mut parts = parts.peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        match rest.split_once(part) {
+            Some((_, behind)) => rest = behind,
+            None => return false,
+        }
+    }
+    rest.is_empty()
+}
+
+/// The symbols in the section that the link order fills.
+fn ordered_symbols(program: &Path) -> Vec<String> {
+    let bytes = std::fs::read(program).expect("an unstripped program");
+    let file = object::File::parse(&*bytes).expect("an ELF file");
+    let section = file
+        .section_by_name(".text.first")
+        .expect("a section for the code that every waiter runs");
+    file.symbols()
+        .filter(|symbol| symbol.section_index() == Some(section.index()))
+        .filter_map(|symbol| Some(symbol.name().ok()?.to_owned()))
+        .collect()
+}
+
+/// Whether a program needs no dynamic loader.
+fn is_static(program: &Path) -> bool {
+    let bytes = std::fs::read(program).expect("a program");
+    let file = object::File::parse(&*bytes).expect("an ELF file");
+    file.section_by_name(".interp").is_none()
+}
+
+#[test]
+fn every_pattern_of_the_link_order_matches_a_symbol() {
+    let Some(program) = std::env::var_os("FLOCK_UNSTRIPPED").map(PathBuf::from) else {
+        println!("FLOCK_UNSTRIPPED names no unstripped program: nothing tested");
+        return;
+    };
+    if !is_static(&program) {
+        println!("not a static program: nothing tested");
+        return;
+    }
+    let symbols = ordered_symbols(&program);
+    let unmatched: Vec<&str> = patterns()
+        .into_iter()
+        .filter(|pattern| !symbols.iter().any(|symbol| matches(pattern, symbol)))
+        .collect();
+    assert!(unmatched.is_empty(), "no symbol matches {unmatched:#?}");
+    for (pattern, symbol) in FILE_PATTERNS {
+        let found = symbols.iter().any(|name| name == symbol);
+        assert!(found, "{symbol} is not where {pattern} puts it");
+    }
+}
+
+#[test]
+fn a_waiter_stays_within_its_memory_limit() {
+    let lab = Lab::new();
+    if !is_static(under_test()) {
+        println!("not a static program: nothing tested");
+        return;
+    }
+    let holder = lab.hold(&[], "l");
+    let mut waiter = lab.flock(["l", "true"]).spawn().expect("it starts");
+    let pid = waiter.id() as i32;
+    wait_until("it waits", || waiters(lab.file("l")) == 1);
+    // Of the program alone: what wait4(2) reports includes the process before it executed flock.
+    let peak = status_field(pid, "VmHWM");
+    let peak = peak.trim_end_matches(" kB").parse::<u64>();
+    holder.let_go();
+    assert!(waiter.wait().expect("a child").success());
+    let peak = peak.expect("a number of kB");
+    assert!(peak <= MAX_WAITER_KB, "a waiter takes {peak} kB");
+}
