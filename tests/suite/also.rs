@@ -1,6 +1,6 @@
 //! `--also`: several lock files, all or none.
 
-use crate::lab::{Lab, departure};
+use test_support::{Lab, departure};
 
 /// Why all of these are departures.
 const WHY: &str = "the reference locks one file only";
@@ -128,7 +128,7 @@ fn a_missing_command_makes_no_file() {
 
 #[test]
 fn the_builtin_does_it_for_functions() {
-    crate::lab::builtin::in_every_bash(|lab: &Lab| {
+    test_support::builtin::in_every_bash(|lab: &Lab| {
         lab.builtin(
             "f() { for l in a b; do bin/flock -n $l true; echo $?; done; }
              flock --also b a f; for l in a b; do bin/flock -n $l true; echo $?; done",

@@ -33,10 +33,7 @@ fn sources_in(folder: &str) -> Vec<(PathBuf, String)> {
         }
     }
     let mut found = Vec::new();
-    collect(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join(folder),
-        &mut found,
-    );
+    collect(&test_support::workspace_root().join(folder), &mut found);
     assert!(!found.is_empty(), "{folder}: no sources");
     let read = |path: PathBuf| (path.clone(), fs::read_to_string(path).expect("a source"));
     found.into_iter().map(read).collect()
@@ -52,7 +49,7 @@ fn is_unsafe(line: &str) -> bool {
 }
 
 fn layer_of(path: &Path) -> String {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let src = test_support::workspace_root().join("src");
     let inside = path.strip_prefix(src).expect("below src");
     let first = inside
         .components()

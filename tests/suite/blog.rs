@@ -5,7 +5,7 @@
 //! They are as printed, with the lines restored that its page has lost. Replaced at run time are only the folder of the
 //! locks, what stands for the work, and `sleep`, by a nap that ends when it is told to.
 
-use crate::lab::{Lab, Outcome, departure, installed};
+use test_support::{Lab, Outcome, departure, installed};
 
 /// Shells, and whether a command inherits a descriptor above 2 that `exec` opened: not from a Korn shell, which has to
 /// hand it on by `8>&8`.

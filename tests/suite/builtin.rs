@@ -13,7 +13,7 @@ mod terminal;
 mod waiting;
 mod window;
 
-use crate::lab::builtin::in_every_bash;
+use test_support::builtin::in_every_bash;
 
 /// For scripts: `held FILE` says whether somebody holds a lock on it, asked by the program.
 const HELD: &str = "held() { bin/flock -n \"$1\" true && echo free || echo held; }\n";

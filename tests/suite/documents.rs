@@ -13,9 +13,9 @@ mod shells;
 use fdlock::cli::Page;
 use fdlock::exit::{self, Table};
 
-use crate::lab::{Lab, Outcome, installed};
 use blocks::spellings;
 use document::{ALL, PAGES, manual};
+use test_support::{Lab, Outcome, installed};
 
 /// Ours, whatever the suite is run against.
 fn our_help() -> Outcome {

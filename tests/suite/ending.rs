@@ -2,9 +2,9 @@
 
 use std::os::unix::process::ExitStatusExt;
 
-use crate::lab::kernel::locks_on;
-use crate::lab::live::End;
-use crate::lab::{Lab, departure};
+use test_support::locks::locks_on;
+use test_support::process::End;
+use test_support::{Lab, departure};
 
 #[test]
 fn an_interrupt_before_the_command_is_started_or_after_it_has_ended_ends_flock() {

@@ -1,7 +1,7 @@
 //! `--fair`: first come, first served, whatever happens to those who wait.
 //!
 //! A place in the queue is a fact of the kernel that anybody can see: a byte of the lock file, far beyond any data,
-//! that is locked (`lab::kernel::turns`). So the tests start the next one when the turn of the one before shows.
+//! that is locked (`test_support::locks::turns`). So the tests start the next one when the turn of the one before shows.
 
 mod again;
 mod alone;
@@ -23,9 +23,9 @@ mod signals;
 mod stops;
 mod traces;
 
-use crate::lab::kernel::{Turn, is_token, locks_on, turns};
-use crate::lab::live::Live;
-use crate::lab::{Lab, wait_until};
+use test_support::locks::{Turn, is_token, locks_on, turns};
+use test_support::process::Live;
+use test_support::{Lab, wait_until};
 
 /// Why all of these are departures.
 const WHY: &str = "the reference serves in no order that anybody could rely on";

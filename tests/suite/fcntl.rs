@@ -1,7 +1,7 @@
 //! Section 1, `--fcntl`: locks of open file descriptions.
 
-use crate::lab::Lab;
-use crate::lab::kernel::locks_on;
+use test_support::Lab;
+use test_support::locks::locks_on;
 
 /// A lab, if the program under test has them: an older reference does not.
 pub fn lab() -> Option<Lab> {

@@ -3,8 +3,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use crate::lab::Lab;
-use crate::lab::inherit::Inherit;
+use test_support::Lab;
+use test_support::pre_exec::Inherit;
 
 /// The two ways to start a command, which must not differ.
 const WAYS: [&str; 2] = ["-x", "-F"];
@@ -187,7 +187,7 @@ fn the_command_is_called_by_the_name_given_with_its_words_untouched() {
     ];
     for way in WAYS {
         let mut command = lab.flock([way, "l"]);
-        command.args(words.map(crate::lab::word));
+        command.args(words.map(test_support::word));
         lab.finish(command).expect_code(0);
         let heard = fs::read(lab.file("file")).expect("its words");
         let wanted = words.map(|word| [word, b"\0"].concat()).concat();

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 
-use crate::lab::{Lab, Outcome, word};
+use test_support::{Lab, Outcome, word};
 
 /// Runs a property over so many cases, each of which is at least one process.
 fn for_all<S: Strategy>(cases: u32, words: &S, property: impl Fn(S::Value)) {

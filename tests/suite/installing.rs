@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::lab::{HISTORIC, Lab};
+use test_support::{HISTORIC, Lab};
 
 /// Runs make for these targets with the lab as the machine.
 fn make(lab: &Lab, targets: &[&str]) {
@@ -17,7 +17,8 @@ fn make(lab: &Lab, targets: &[&str]) {
     }
     let mut command = lab.command("make");
     command
-        .args(["-s", "-C", env!("CARGO_MANIFEST_DIR")])
+        .args(["-s", "-C"])
+        .arg(test_support::workspace_root())
         .arg(format!("--assume-old={}", built.join("flock").display()))
         .arg(format!("OUT={}", built.display()))
         .arg(format!("DESTDIR={}", lab.file("machine").display()))

@@ -3,11 +3,11 @@
 
 mod hard_places;
 
-use crate::lab::inherit::{Inherit, signal_set};
-use crate::lab::kernel::{locks_on, runs, status_field, stopped, waiters};
-use crate::lab::live::{End, Live, send};
-use crate::lab::probe::HEARD_ALL;
-use crate::lab::{Lab, wait_until};
+use test_support::helper::HEARD_ALL;
+use test_support::locks::{locks_on, runs, status_field, stopped, waiters};
+use test_support::pre_exec::{Inherit, signal_set};
+use test_support::process::{End, Live, send};
+use test_support::{Lab, wait_until};
 
 /// A job of three processes: a shell, a shell in it, and one in the background of that, which each say their numbers.
 /// None of them is anything's last command, so that none takes another's place.

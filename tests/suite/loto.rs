@@ -3,12 +3,21 @@
 
 use std::process::Command;
 
-use crate::lab::kernel::{locks_on, naps, turns, waiters};
-use crate::lab::live::{End, Live};
-use crate::lab::{Lab, wait_until};
+use test_support::locks::{locks_on, naps, turns, waiters};
+use test_support::process::{End, Live};
+use test_support::{Lab, wait_until};
 
-impl Lab {
+trait LotoEnv {
     /// `loto` with these words, with two resources that are files of this lab.
+    fn loto(&self, words: &[&str]) -> Command;
+
+    fn run_loto(&self, words: &[&str]) -> test_support::Outcome;
+
+    /// `loto` that waits for a lock that somebody holds.
+    fn queued_loto(&self, file: &str, words: &[&str]) -> Live;
+}
+
+impl LotoEnv for Lab {
     fn loto(&self, words: &[&str]) -> Command {
         let file = |name| self.file(name).display().to_string();
         let conf = format!("cpu {}\nnet {}\n", file("loto.cpu"), file("loto.net"));
@@ -19,11 +28,10 @@ impl Lab {
     }
 
     #[track_caller]
-    fn run_loto(&self, words: &[&str]) -> crate::lab::Outcome {
+    fn run_loto(&self, words: &[&str]) -> test_support::Outcome {
         self.finish(self.loto(words))
     }
 
-    /// `loto` that waits for a lock that somebody holds.
     #[track_caller]
     fn queued_loto(&self, file: &str, words: &[&str]) -> Live {
         let loto = self.start(self.loto(words));

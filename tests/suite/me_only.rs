@@ -9,13 +9,31 @@ mod storm;
 use std::ffi::OsStr;
 use std::process::Command;
 
-use crate::lab::live::Live;
-use crate::lab::{Lab, Outcome};
+use test_support::process::Live;
+use test_support::{Lab, Outcome};
 
 /// The script of a holder: it says so with its process, and holds until its stdin ends.
 const HOLD: [&str; 3] = ["sh", "-c", "echo held $$; read x; exit 0"];
 
-impl Lab {
+trait MeOnlyEnv {
+    fn me_only<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Command;
+
+    fn only<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Outcome;
+
+    /// A name that no other test has.
+    fn lock_path(&self) -> String;
+
+    /// Someone who holds the name until told [`Live::let_go`], and the process of its script.
+    fn hold_name(&self, name: &str) -> (Live, i32);
+
+    /// Asserts that a call for the name is refused, and who is said to have it.
+    fn is_refused(&self, name: &str, holders: &[i32]);
+
+    /// Asserts that nobody has the name.
+    fn is_free(&self, name: &str);
+}
+
+impl MeOnlyEnv for Lab {
     fn me_only<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Command {
         let mut command = self.command("me-only");
         command.args(words);
@@ -27,18 +45,15 @@ impl Lab {
         self.finish(self.me_only(words))
     }
 
-    /// A name that no other test has.
     fn lock_path(&self) -> String {
         self.file("lock").display().to_string()
     }
 
-    /// Someone who holds the name until told [`Live::let_go`], and the process of its script.
     #[track_caller]
     fn hold_name(&self, name: &str) -> (Live, i32) {
         hold_by(self, self.me_only([name]))
     }
 
-    /// Asserts that a call for the name is refused, and who is said to have it.
     #[track_caller]
     fn is_refused(&self, name: &str, holders: &[i32]) {
         let refused = self.only([name, "echo", "overlap"]);
@@ -50,7 +65,6 @@ impl Lab {
         assert!(named, "one of {holders:?}: {refused:?}");
     }
 
-    /// Asserts that nobody has the name.
     #[track_caller]
     fn is_free(&self, name: &str) {
         self.only([name, "true"]).expect_code(0).expect_err("");

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::symlink;
 
-use crate::lab::{Lab, departure, installed, word};
+use test_support::{Lab, departure, installed, word};
 
 /// Descriptor 5 becomes a pipe that nobody reads, and nobody ever will.
 const NOBODY_READS: &str = "mkfifo p; exec 4<>p 5>p 4<&-; ";

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
-use crate::lab::{Lab, Outcome, departure, installed};
+use test_support::{Lab, Outcome, departure, installed};
 
 /// Injects into the opening of `l`.
 const OPENING: &str = "inject=?open,openat:error=";

@@ -2,7 +2,7 @@
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 
-use crate::lab::{Lab, departure, installed};
+use test_support::{Lab, departure, installed};
 
 /// What a command prints that looks for the file `l` among its descriptors: the numbers at which it is open.
 const LOOK: &str = "for f in /proc/$$/fd/*; do [ $f -ef l ] && echo ${f##*/}; done";

@@ -1,6 +1,6 @@
 //! What the operands mean: a path and a command, a path and `-c`, or a descriptor.
 
-use crate::lab::Lab;
+use test_support::Lab;
 
 #[test]
 fn the_first_of_two_operands_is_a_path_even_if_it_is_a_number() {

@@ -1,7 +1,7 @@
 //! Every form of every option, and which of several wins.
 
-use crate::lab::Lab;
 use crate::refusals::offered;
+use test_support::Lab;
 
 /// Descriptors 7 and 8 are two open file descriptions of the file `l`; `held` tells by 8 how 7 is locked.
 const TWO: &str = "exec 7<>l 8<>l

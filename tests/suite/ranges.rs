@@ -1,9 +1,9 @@
 //! Section 1, `--start` and `--length`: locks on a part of a file.
 
 use crate::fcntl::lab;
-use crate::lab::kernel::{locks_on, waiters};
-use crate::lab::live::End;
-use crate::lab::{Lab, wait_until};
+use test_support::locks::{locks_on, waiters};
+use test_support::process::End;
+use test_support::{Lab, wait_until};
 
 /// The first and last byte of the lock that these options take, as the kernel lists them.
 fn range(lab: &Lab, options: &[&str]) -> String {

@@ -1,9 +1,9 @@
 //! The recipes of README.md, run as people copy them.
 
-use crate::lab::builtin::in_every_bash;
-use crate::lab::kernel::{turns, waiters};
-use crate::lab::live::End;
-use crate::lab::{Lab, departure, wait_until};
+use test_support::builtin::in_every_bash;
+use test_support::locks::{turns, waiters};
+use test_support::process::End;
+use test_support::{Lab, departure, wait_until};
 
 const README: &str = include_str!("../../README.md");
 
@@ -35,7 +35,7 @@ fn kitchen(lab: &Lab, heading: &str, programs: &[&str]) -> String {
 
 /// Runs a script while somebody holds the lock.
 #[track_caller]
-fn while_held(lab: &Lab, lock: &str, script: &str) -> crate::lab::Outcome {
+fn while_held(lab: &Lab, lock: &str, script: &str) -> test_support::Outcome {
     lab.run([lock, "sh", "-c", script])
 }
 

@@ -1,6 +1,6 @@
 //! The long options by their prefixes, and the command lines that are refused before anything is done.
 
-use crate::lab::{Lab, Outcome};
+use test_support::{Lab, Outcome};
 
 /// A long option of the contract's table: name, what it means (spellings of one option share it), a value if it takes
 /// one.

@@ -1,6 +1,6 @@
 //! A lock file that is deleted or replaced while somebody waits for it must not let two holders in.
 
-use crate::lab::{Lab, departure};
+use test_support::{Lab, departure};
 
 /// Why all of these are departures.
 const WHY: &str = "the reference is content with a file that nobody can find any more";

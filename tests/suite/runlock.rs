@@ -6,17 +6,33 @@ mod refused;
 mod stale;
 mod storm;
 
+use stale::StaleLockEnv;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use crate::lab::kernel::locks_on;
-use crate::lab::live::{End, Live, send};
-use crate::lab::{Lab, Outcome, installed, wait_until};
+use test_support::locks::locks_on;
+use test_support::process::{End, Live, send};
+use test_support::{Lab, Outcome, installed, wait_until};
 
 const STILL_LOCKED: &str = "Still locked.\n";
 
-impl Lab {
+trait RunlockEnv {
     /// `runlock l` over this command.
+    fn runlock(&self, words: &[&str]) -> Command;
+
+    fn run_runlock(&self, words: &[&str]) -> Outcome;
+
+    /// `runlock l` over a shell that waits for a line, and has begun to.
+    fn hold_runlock(&self) -> Live;
+
+    /// Asserts that the lock is taken, and nothing else is said than what is wanted.
+    fn is_still_locked(&self, said: &str);
+
+    /// Asserts that the lock is to be had, and this is said about it.
+    fn is_to_be_had(&self, said: &str);
+}
+
+impl RunlockEnv for Lab {
     fn runlock(&self, words: &[&str]) -> Command {
         let mut command = self.command("runlock");
         command.arg("l").args(words);
@@ -28,7 +44,6 @@ impl Lab {
         self.finish(self.runlock(words))
     }
 
-    /// `runlock l` over a shell that waits for a line, and has begun to.
     #[track_caller]
     fn hold_runlock(&self) -> Live {
         let mut live = self.start(self.runlock(&["sh", "-c", "echo held; read x; exit 5"]));
@@ -36,7 +51,6 @@ impl Lab {
         live
     }
 
-    /// Asserts that the lock is taken, and nothing else is said than what is wanted.
     #[track_caller]
     fn is_still_locked(&self, said: &str) {
         self.run_runlock(&["echo", "ran"])
@@ -45,7 +59,6 @@ impl Lab {
             .expect_err(&format!("{STILL_LOCKED}{said}"));
     }
 
-    /// Asserts that the lock is to be had, and this is said about it.
     #[track_caller]
     fn is_to_be_had(&self, said: &str) {
         self.run_runlock(&["echo", "ran"])

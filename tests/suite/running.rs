@@ -1,9 +1,9 @@
 //! Section 4: the command gets what the caller gave, and the caller gets the command's end.
 
-use crate::lab::inherit::{Inherit, signal_set};
-use crate::lab::kernel::waiters;
-use crate::lab::live::End;
-use crate::lab::{Lab, departure, wait_until};
+use test_support::locks::waiters;
+use test_support::pre_exec::{Inherit, signal_set};
+use test_support::process::End;
+use test_support::{Lab, departure, wait_until};
 
 /// The ways to run a command that must not differ in what the command sees.
 const WAYS: [&[&str]; 5] = [&["-x"], &["-F"], &["-o"], &["-w1000"], &["-F", "-w1000"]];

@@ -1,10 +1,10 @@
 //! Section 4, signals: what is sent to `flock` reaches the command, and they end as one.
 
-use crate::lab::inherit::Inherit;
-use crate::lab::kernel::{locks_on, stopped};
-use crate::lab::live::{End, Live, send};
-use crate::lab::probe::HEARD_ALL;
-use crate::lab::{Lab, departure, wait_until};
+use test_support::helper::HEARD_ALL;
+use test_support::locks::{locks_on, stopped};
+use test_support::pre_exec::Inherit;
+use test_support::process::{End, Live, send};
+use test_support::{Lab, departure, wait_until};
 
 const ORPHANS: &str = "the reference dies alone, and its command keeps the lock unseen";
 const STOPS: &str = "the reference waits on for a command that is stopped";
@@ -374,7 +374,7 @@ fn a_flock_that_is_stopped_alone_loses_no_status() {
     flock.signal(libc::SIGSTOP);
     flock.stops();
     flock.say("on");
-    wait_until("the command ends", || !crate::lab::kernel::runs(command));
+    wait_until("the command ends", || !test_support::locks::runs(command));
     flock.signal(libc::SIGCONT);
     assert_eq!(flock.end(), End::Exited(7));
 }
@@ -382,7 +382,7 @@ fn a_flock_that_is_stopped_alone_loses_no_status() {
 #[test]
 fn a_command_that_stops_is_no_trouble_where_its_group_is_from_outside_of_the_namespace() {
     let lab = Lab::new();
-    if !crate::lab::may_unshare(&lab, "-rpf --mount-proc") {
+    if !test_support::may_unshare(&lab, "-rpf --mount-proc") {
         return;
     }
     let script = "until grep -q '^State:.T' /proc/$1/status; do :; done; kill -CONT $1";

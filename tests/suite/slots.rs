@@ -1,7 +1,7 @@
 //! `--slots N`: at most so many at once, first come, first served.
 //!
 //! A slot is a fact of the kernel too: a byte of the lock file, far beyond any data, that is locked by whoever has the
-//! descriptor (`lab::kernel::slots`).
+//! descriptor (`test_support::locks::slots`).
 
 mod living;
 mod options;
@@ -9,9 +9,9 @@ mod others;
 mod queue;
 
 use crate::fair::{nothing_is_left, queuing_by};
-use crate::lab::kernel::{Slot, slots};
-use crate::lab::live::Live;
-use crate::lab::{Lab, departure, wait_until};
+use test_support::locks::{Slot, slots};
+use test_support::process::Live;
+use test_support::{Lab, departure, wait_until};
 
 /// Why all of these are departures.
 const WHY: &str = "the reference lets in one only, or all";

@@ -13,10 +13,10 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::lab::dice::{Dice, size_and_seed};
-use crate::lab::kernel::{children_of, locks_on};
-use crate::lab::live::{over, ready, send};
-use crate::lab::{Lab, departure};
+use test_support::locks::{children_of, locks_on};
+use test_support::process::{over, ready, send};
+use test_support::stress::{Dice, size_and_seed};
+use test_support::{Lab, departure};
 
 /// One step of the counter, in two writes, so that whoever comes in between sees it. The journal tells every step that
 /// was made: it is exact when it reads 1, 2, 3 and so on to what the counter says. A step is never killed, or the half

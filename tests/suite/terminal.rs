@@ -2,11 +2,11 @@
 
 use rustix::termios::{Winsize, tcsetwinsize};
 
-use crate::lab::inherit::{Inherit, signal_set};
-use crate::lab::kernel::{runs, status_field, stopped, waiters};
-use crate::lab::live::{End, Live, send};
-use crate::lab::probe::HEARD_ALL;
-use crate::lab::{Lab, departure, wait_until};
+use test_support::helper::HEARD_ALL;
+use test_support::locks::{runs, status_field, stopped, waiters};
+use test_support::pre_exec::{Inherit, signal_set};
+use test_support::process::{End, Live, send};
+use test_support::{Lab, departure, wait_until};
 
 const CTRL_C: &str = "\x03";
 const CTRL_BACKSLASH: &str = "\x1c";
@@ -155,7 +155,7 @@ fn a_hangup_ends_a_flock_and_its_command() {
     flock.hush();
     assert_eq!(flock.end(), End::Killed(libc::SIGHUP));
     wait_until("the command goes too", || {
-        crate::lab::kernel::locks_on(lab.file("l")).is_empty()
+        test_support::locks::locks_on(lab.file("l")).is_empty()
     });
 }
 
@@ -189,7 +189,7 @@ fn a_hangup_ends_a_flock_that_leads_the_session_though_its_command_is_stopped() 
     flock.hush();
     assert_eq!(flock.end(), End::Killed(libc::SIGHUP));
     wait_until("the command goes too", || {
-        crate::lab::kernel::locks_on(lab.file("l")).is_empty()
+        test_support::locks::locks_on(lab.file("l")).is_empty()
     });
 }
 

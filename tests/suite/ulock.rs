@@ -6,13 +6,29 @@ mod stale;
 mod storm;
 mod waiting;
 
-use crate::lab::inherit::{Inherit, signal_set};
-use crate::lab::kernel::{naps, status_field};
-use crate::lab::live::Live;
-use crate::lab::{Lab, may_unshare, wait_until};
+use test_support::locks::{naps, status_field};
+use test_support::pre_exec::{Inherit, signal_set};
+use test_support::process::Live;
+use test_support::{Lab, may_unshare, wait_until};
 
-impl Lab {
+trait UlockEnv {
     /// Starts a script to talk with.
+    fn start_sh(&self, script: &str) -> Live;
+
+    /// Starts `ulock` with these words, and comes back when it waits in the kernel for a file to change.
+    fn waiting_ulock(&self, words: &[&str]) -> Live;
+
+    /// The same for a command that becomes `ulock`.
+    fn waiting(&self, command: std::process::Command) -> Live;
+
+    /// Starts a reader who reads until told to let go.
+    fn reader(&self) -> Live;
+
+    /// Asserts that there is nothing in the lab but this.
+    fn has_only(&self, names: &[&str]);
+}
+
+impl UlockEnv for Lab {
     #[track_caller]
     fn start_sh(&self, script: &str) -> Live {
         let mut shell = self.command("sh");
@@ -20,7 +36,6 @@ impl Lab {
         self.start(shell)
     }
 
-    /// Starts `ulock` with these words, and comes back when it waits in the kernel for a file to change.
     #[track_caller]
     fn waiting_ulock(&self, words: &[&str]) -> Live {
         let mut command = self.command("ulock");
@@ -28,7 +43,6 @@ impl Lab {
         self.waiting(command)
     }
 
-    /// The same for a command that becomes `ulock`.
     #[track_caller]
     fn waiting(&self, command: std::process::Command) -> Live {
         let live = self.start(command);
@@ -36,7 +50,6 @@ impl Lab {
         live
     }
 
-    /// Starts a reader who reads until told to let go.
     #[track_caller]
     fn reader(&self) -> Live {
         let mut reader = self.command("ulock");
@@ -46,7 +59,6 @@ impl Lab {
         reader
     }
 
-    /// Asserts that there is nothing in the lab but this.
     #[track_caller]
     fn has_only(&self, names: &[&str]) {
         assert_eq!(self.names(), names);
@@ -266,12 +278,12 @@ fn names_are_bytes() {
     let lab = Lab::new();
     let mut command = lab.command("ulock");
     command.args(["-r", "lock", "counter", "false"].map(std::ffi::OsString::from));
-    command.arg(crate::lab::word(b"\xff"));
+    command.arg(test_support::word(b"\xff"));
     let outcome = lab.finish(command).expect_code(1);
     let said = b"Error(282)[ulock] : command 'false \xff' failed, file './";
     assert!(outcome.stderr.starts_with(said), "{outcome:?}");
     let mut command = lab.command("ulock");
-    command.arg(crate::lab::word(b"\xfe/lock"));
+    command.arg(test_support::word(b"\xfe/lock"));
     let outcome = lab.finish(command).expect_code(1);
     let said = b"ulock: cannot create lock file \xfe/lock: No such file or directory\n";
     assert_eq!(outcome.stderr, said);

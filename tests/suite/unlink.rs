@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use crate::lab::builtin::in_every_bash;
-use crate::lab::dice::{Dice, size_and_seed};
-use crate::lab::{Lab, departure};
+use test_support::builtin::in_every_bash;
+use test_support::stress::{Dice, size_and_seed};
+use test_support::{Lab, departure};
 
 /// Why all of these are departures.
 const WHY: &str = "the reference leaves lock files behind";

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::lab::{Lab, Outcome, departure, installed};
+use test_support::{Lab, Outcome, departure, installed};
 
 /// Neither a number nor anything else that a value may be, whatever the option.
 const NO_NUMBERS: &[&str] = &[

@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::time::Instant;
 
-use crate::lab::{Lab, departure, word};
+use test_support::{Lab, departure, word};
 
 /// Whether this line says how long it took, to the microsecond.
 fn tells_the_time(line: &str) -> bool {

@@ -1,9 +1,9 @@
 //! Section 3: who excludes whom, how long one waits and how, and how long a lock lives.
 
-use crate::lab::inherit::{Inherit, signal_set};
-use crate::lab::kernel::{locks_on, naps, stopped, waiters};
-use crate::lab::live::{End, Live};
-use crate::lab::{Lab, departure, wait_until};
+use test_support::locks::{locks_on, naps, stopped, waiters};
+use test_support::pre_exec::{Inherit, signal_set};
+use test_support::process::{End, Live};
+use test_support::{Lab, departure, wait_until};
 
 /// Starts `flock` on a lock that is held, and comes back when it waits in the kernel.
 #[track_caller]
@@ -269,8 +269,8 @@ fn interruptions_do_not_prolong_a_timeout() {
         let ended = scope.spawn(move || (waiter.end(), waiter).0);
         // The zombie keeps its id until the thread is joined.
         while !ended.is_finished() {
-            crate::lab::live::send(pid, libc::SIGSTOP);
-            crate::lab::live::send(pid, libc::SIGCONT);
+            test_support::process::send(pid, libc::SIGSTOP);
+            test_support::process::send(pid, libc::SIGCONT);
         }
         assert_eq!(ended.join().expect("it ends"), End::Exited(42));
     });

@@ -10,8 +10,8 @@ mod waiters;
 
 use serde_json::Value;
 
-use crate::lab::Lab;
-use crate::lab::live::Live;
+use test_support::Lab;
+use test_support::process::Live;
 
 /// Why all of these are departures.
 const WHY: &str = "the reference does not tell who holds a lock";

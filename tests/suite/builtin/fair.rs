@@ -4,10 +4,10 @@ mod traps;
 
 use crate::fair::crowd::Crowd;
 use crate::fair::{last_turn, nothing_is_left, queue_is};
-use crate::lab::builtin::in_every_bash;
-use crate::lab::kernel::{children_of, is_token, parent_of, stopped, turns};
-use crate::lab::live::{End, Live, send};
-use crate::lab::{Lab, wait_until};
+use test_support::builtin::in_every_bash;
+use test_support::locks::{children_of, is_token, parent_of, stopped, turns};
+use test_support::process::{End, Live, send};
+use test_support::{Lab, wait_until};
 
 const CTRL_C: &str = "\x03";
 const CTRL_Z: &str = "\x1a";

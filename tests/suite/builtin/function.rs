@@ -1,10 +1,10 @@
 //! A shell function under a lock: in the shell itself, and released whichever way it ends.
 
 use super::HELD;
-use crate::lab::builtin::in_every_bash;
-use crate::lab::kernel::{locks_on, waiters};
-use crate::lab::live::End;
-use crate::lab::{Lab, Outcome, wait_until};
+use test_support::builtin::in_every_bash;
+use test_support::locks::{locks_on, waiters};
+use test_support::process::End;
+use test_support::{Lab, Outcome, wait_until};
 
 /// A script that knows `held`.
 #[track_caller]

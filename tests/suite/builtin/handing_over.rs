@@ -1,10 +1,10 @@
 //! What is no function is the program's, and nobody sees that there was a builtin in between.
 
 use super::HELD;
-use crate::lab::builtin::in_every_bash;
-use crate::lab::live::{End, send};
-use crate::lab::probe::HEARD_ALL;
-use crate::lab::wait_until;
+use test_support::builtin::in_every_bash;
+use test_support::helper::HEARD_ALL;
+use test_support::process::{End, send};
+use test_support::wait_until;
 
 /// The ways to call the builtin in a script. They differ in how it hands over.
 const CALLS: [&str; 6] = [

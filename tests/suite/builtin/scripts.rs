@@ -2,8 +2,8 @@
 //!
 //! `FDLOCK_STORM` and `FDLOCK_STORM_SEED` are as in the storms.
 
-use crate::lab::builtin::in_every_bash;
-use crate::lab::dice::{Dice, size_and_seed};
+use test_support::builtin::in_every_bash;
+use test_support::stress::{Dice, size_and_seed};
 
 /// Makes scripts of calls in all the places where bash forks, or does not.
 struct Author {

@@ -1,8 +1,8 @@
 //! The shell around the builtin: its modes, its descriptors, its memory.
 
 use super::HELD;
-use crate::lab::builtin::{LIBRARY, in_every_bash};
-use crate::lab::live::End;
+use test_support::builtin::{LIBRARY, in_every_bash};
+use test_support::process::End;
 
 #[test]
 fn it_works_in_posix_mode() {

@@ -8,10 +8,10 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use crate::lab::builtin::in_every_bash;
-use crate::lab::dice::{Dice, size_and_seed};
-use crate::lab::kernel::locks_on;
-use crate::lab::live::{End, send};
+use test_support::builtin::in_every_bash;
+use test_support::locks::locks_on;
+use test_support::process::{End, send};
+use test_support::stress::{Dice, size_and_seed};
 
 #[test]
 fn each_of_a_thousand_signals_is_answered_at_once() {
@@ -129,7 +129,7 @@ fn exact_in_a_rain(ways: [&str; 6]) {
                     .expect("a pidfd");
                     let mut rounds = 0u64;
                     let patience = std::time::Instant::now() + Duration::from_secs(60 + 60 * size);
-                    while !crate::lab::live::ready(
+                    while !test_support::process::ready(
                         &[std::os::fd::AsFd::as_fd(&lives)],
                         std::time::Instant::now() + Duration::from_micros(dice.below(400)),
                     )[0] {

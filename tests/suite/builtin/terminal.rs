@@ -1,9 +1,9 @@
 //! The builtin at a terminal: Ctrl-C and Ctrl-Z, in an interactive shell and in a script.
 
-use crate::lab::builtin::{LIBRARY, in_every_bash};
-use crate::lab::kernel::{locks_on, stopped, waiters};
-use crate::lab::live::{End, Live};
-use crate::lab::{Lab, wait_until};
+use test_support::builtin::{LIBRARY, in_every_bash};
+use test_support::locks::{locks_on, stopped, waiters};
+use test_support::process::{End, Live};
+use test_support::{Lab, wait_until};
 
 const CTRL_C: &str = "\x03";
 const CTRL_Z: &str = "\x1a";

@@ -1,10 +1,10 @@
 //! While the builtin waits for a lock, bash is bash: traps run, signals end it, and afterwards all is as it was.
 
-use crate::lab::builtin::in_every_bash;
-use crate::lab::inherit::{Inherit, signal_set};
-use crate::lab::kernel::{naps, stopped, waiters};
-use crate::lab::live::{End, Live, send};
-use crate::lab::{Lab, wait_until};
+use test_support::builtin::in_every_bash;
+use test_support::locks::{naps, stopped, waiters};
+use test_support::pre_exec::{Inherit, signal_set};
+use test_support::process::{End, Live, send};
+use test_support::{Lab, wait_until};
 
 /// The ways to wait in the shell itself.
 const WAITS: [&str; 4] = [

@@ -1,9 +1,9 @@
 //! The window between the host's last look at its flags and the system call that blocks: `sys::attention`, tried out in
 //! a process of its own, where a signal can be had at exactly that moment.
 
-use crate::lab::kernel::waiters;
-use crate::lab::live::Live;
-use crate::lab::{Lab, wait_until};
+use test_support::locks::waiters;
+use test_support::process::Live;
+use test_support::{Lab, wait_until};
 
 fn probe(lab: &Lab, how: &str) -> Live {
     let mut probe = lab.command("probe");
@@ -29,7 +29,7 @@ fn without_attention_it_is_missed() {
         probe.signal(libc::SIGUSR1);
         // Its handler restarts the call.
         wait_until("the signal is handled", || {
-            crate::lab::kernel::status_field(probe.pid(), "ShdPnd") == "0000000000000000"
+            test_support::locks::status_field(probe.pid(), "ShdPnd") == "0000000000000000"
         });
         wait_until("it still waits", || waiters(lab.file("l")) == 1);
     }

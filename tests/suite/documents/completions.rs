@@ -8,7 +8,7 @@ use fdlock::cli::flock::PAGE;
 use super::blocks::{is_behind, spellings};
 use super::document::{PAGES, completion};
 use super::shells::Shell;
-use crate::lab::{Lab, installed};
+use test_support::{Lab, installed};
 
 /// Whether all of these words, or none of them, are among the others.
 #[track_caller]

@@ -132,5 +132,5 @@ impl Document {
 }
 
 fn place(path: &str) -> PathBuf {
-    [env!("CARGO_MANIFEST_DIR"), path].iter().collect()
+    test_support::workspace_root().join(path)
 }

@@ -5,7 +5,7 @@
 use std::process::Command;
 
 use super::document::{Document, PAGES, completion};
-use crate::lab::{HISTORIC, Lab, installed};
+use test_support::{HISTORIC, Lab, installed};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shell {

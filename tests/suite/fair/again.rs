@@ -1,9 +1,9 @@
 //! Asking again for what one has, or for more.
 
 use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing, queuing_by};
-use crate::lab::kernel::{locks_on, turns};
-use crate::lab::live::Live;
-use crate::lab::{Lab, departure, wait_until};
+use test_support::locks::{locks_on, turns};
+use test_support::process::Live;
+use test_support::{Lab, departure, wait_until};
 
 /// A script with a descriptor 8 on `l`, which says what comes of each line that it is told.
 #[track_caller]

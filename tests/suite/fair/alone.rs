@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing};
-use crate::lab::kernel::waiters;
-use crate::lab::live::End;
-use crate::lab::{departure, wait_until};
+use test_support::locks::waiters;
+use test_support::process::End;
+use test_support::{departure, wait_until};
 
 #[test]
 fn it_excludes_those_who_lock_without_turns_and_the_other_way_round() {

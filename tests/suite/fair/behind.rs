@@ -2,9 +2,9 @@
 //! there.
 
 use super::{WHY, last_turn, queue_is, queuing};
-use crate::lab::kernel::{parent_of, status_field, stopped};
-use crate::lab::live::{Live, send};
-use crate::lab::{Lab, departure, wait_until};
+use test_support::locks::{parent_of, status_field, stopped};
+use test_support::process::{Live, send};
+use test_support::{Lab, departure, wait_until};
 
 /// One who waits, and one behind who waits for him; then the first is stopped. He goes on when the test ends.
 #[track_caller]

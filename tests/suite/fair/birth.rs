@@ -1,9 +1,9 @@
 //! Tokens that have only just been born.
 
 use super::{WHY, queue_is};
-use crate::lab::departure;
-use crate::lab::kernel::{children_of, runs};
-use crate::lab::live::send;
+use test_support::departure;
+use test_support::locks::{children_of, runs};
+use test_support::process::send;
 
 #[test]
 fn a_token_that_is_stopped_at_its_birth_leaves_no_turn_when_its_owner_is_killed() {

@@ -5,11 +5,11 @@ use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::lab::dice::Dice;
-use crate::lab::inherit::Inherit;
-use crate::lab::kernel::{locks_on, turns};
-use crate::lab::live::{over, ready, send};
-use crate::lab::{Lab, wait_until};
+use test_support::locks::{locks_on, turns};
+use test_support::pre_exec::Inherit;
+use test_support::process::{over, ready, send};
+use test_support::stress::Dice;
+use test_support::{Lab, wait_until};
 
 /// They have no pipes, so that there may be hundreds; what they complain of is in `complaints`.
 pub struct Crowd<'l> {

@@ -1,10 +1,10 @@
 //! `--fair` with `-w`: one deadline for everything, wherever in the queue one is.
 
 use super::{WHY, nothing_is_left, queue_is, queuing, queuing_by};
-use crate::lab::departure;
-use crate::lab::inherit::{Inherit, signal_set};
-use crate::lab::kernel::turns;
-use crate::lab::live::{End, Live};
+use test_support::departure;
+use test_support::locks::turns;
+use test_support::pre_exec::{Inherit, signal_set};
+use test_support::process::{End, Live};
 
 #[test]
 fn a_timeout_fires_wherever_in_the_queue_one_is() {

@@ -4,9 +4,9 @@ use std::process::Command;
 
 use super::crowd::Crowd;
 use super::{WHY, nothing_is_left, queue_is, queuing, queuing_by};
-use crate::lab::kernel::{locks_on, turns};
-use crate::lab::live::End;
-use crate::lab::{Lab, departure, installed};
+use test_support::locks::{locks_on, turns};
+use test_support::process::End;
+use test_support::{Lab, departure, installed};
 
 /// A line of shell.
 fn line(lab: &Lab, script: &str) -> Command {

@@ -1,9 +1,9 @@
 //! When there is not enough of something: an error that says so, and nothing is left.
 
 use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing};
-use crate::lab::kernel::turns;
-use crate::lab::live::End;
-use crate::lab::{Lab, Outcome, departure, installed};
+use test_support::locks::turns;
+use test_support::process::End;
+use test_support::{Lab, Outcome, departure, installed};
 
 /// An error of the system's, in one line, and the lock as it was.
 #[track_caller]

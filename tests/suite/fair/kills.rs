@@ -4,11 +4,11 @@ use std::os::unix::process::ExitStatusExt;
 
 use super::crowd::Crowd;
 use super::{WHY, last_turn, nothing_is_left, queue_is, queuing, queuing_by};
-use crate::lab::dice::{Dice, size_and_seed};
-use crate::lab::inherit::signal_set;
-use crate::lab::kernel::{busy, children_of, is_token, locks_on, parent_of, status_field, turns};
-use crate::lab::live::{End, Live, send};
-use crate::lab::{Lab, departure, wait_until};
+use test_support::locks::{busy, children_of, is_token, locks_on, parent_of, status_field, turns};
+use test_support::pre_exec::signal_set;
+use test_support::process::{End, Live, send};
+use test_support::stress::{Dice, size_and_seed};
+use test_support::{Lab, departure, wait_until};
 
 /// A hundred who wait, and twenty of them by chance.
 fn hundred<'l>(lab: &'l Lab, dice: &mut Dice) -> (Live, Crowd<'l>, Vec<usize>) {

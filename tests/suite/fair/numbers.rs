@@ -8,8 +8,8 @@ use fdlock::lock::mark::{Mark, Moment};
 use fdlock::sys::ofd::{self, Operation};
 use rustix::process::Pid;
 
-use crate::lab::kernel::children_of;
-use crate::lab::{departure, may_unshare};
+use test_support::locks::children_of;
+use test_support::{departure, may_unshare};
 
 /// How far the bytes of one process number are apart, a step of time each.
 const STEP: i64 = 1 << 22;

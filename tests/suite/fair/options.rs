@@ -1,7 +1,7 @@
 //! `--fair` on the command line: what it goes with, and what it does not.
 
 use super::{WHY, holder_to_be, nothing_is_left, queue_is};
-use crate::lab::{Lab, Outcome, departure};
+use test_support::{Lab, Outcome, departure};
 
 /// A refusal that names both options in one line, and where to read on.
 #[track_caller]
@@ -122,7 +122,7 @@ fn what_is_no_descriptor_is_said_to_be_bad() {
 
 #[test]
 fn it_is_listed_where_the_options_are() {
-    crate::lab::builtin::in_every_bash(|lab: &Lab| {
+    test_support::builtin::in_every_bash(|lab: &Lab| {
         for script in ["bin/flock --help", "flock --help", "help flock"] {
             let help = lab.builtin(script).expect_code(0).out();
             assert!(help.contains("--fair"), "{script}: {help}");

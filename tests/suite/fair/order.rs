@@ -2,9 +2,9 @@
 
 use super::crowd::Crowd;
 use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing};
-use crate::lab::departure;
-use crate::lab::kernel::{turns, waiters};
-use crate::lab::live::End;
+use test_support::departure;
+use test_support::locks::{turns, waiters};
+use test_support::process::End;
 
 /// The ways to want an exclusive lock on a path.
 const WAYS: [&[&str]; 6] = [
@@ -117,7 +117,7 @@ fn a_turn_tells_what_is_waited_for_and_the_first_one_waits_in_the_kernel() {
         let modes: Vec<Mode> = turns(lab.file("l")).iter().map(|turn| turn.mode).collect();
         let wanted = [Mode::Exclusive, Mode::Shared, Mode::Shared, Mode::Exclusive];
         assert_eq!(modes, wanted);
-        crate::lab::wait_until("the first one waits", || waiters(lab.file("l")) == 1);
+        test_support::wait_until("the first one waits", || waiters(lab.file("l")) == 1);
         holder.let_go();
         for mut waiter in queue {
             waiter.hears("held");

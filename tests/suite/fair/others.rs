@@ -1,9 +1,9 @@
 //! `--fair` together with `--also` and `--unlink`, with lock files that are replaced, and with locks of other kinds.
 
 use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing};
-use crate::lab::kernel::{locks_on, turns, waiters};
-use crate::lab::live::End;
-use crate::lab::{Lab, departure, wait_until};
+use test_support::locks::{locks_on, turns, waiters};
+use test_support::process::End;
+use test_support::{Lab, departure, wait_until};
 
 #[test]
 fn several_files_are_queued_for_and_had_together() {

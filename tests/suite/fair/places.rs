@@ -4,9 +4,9 @@ use std::process::Command;
 
 use super::crowd::Crowd;
 use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing_by};
-use crate::lab::kernel::{turns, waiters};
-use crate::lab::live::End;
-use crate::lab::{Lab, departure, installed, may_unshare};
+use test_support::locks::{turns, waiters};
+use test_support::process::End;
+use test_support::{Lab, departure, installed, may_unshare};
 
 /// Somebody else: `nobody`, who may come into the lab, read the lock file, and write the order. `None` where we cannot
 /// be somebody else.

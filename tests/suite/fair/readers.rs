@@ -3,9 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing};
-use crate::lab::kernel::{locks_on, turns};
-use crate::lab::live::{End, Live};
-use crate::lab::{Lab, departure, wait_until};
+use test_support::locks::{locks_on, turns};
+use test_support::process::{End, Live};
+use test_support::{Lab, departure, wait_until};
 
 /// How many hold the lock on `l`.
 fn holders(lab: &Lab) -> usize {

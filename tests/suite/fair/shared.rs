@@ -3,9 +3,9 @@
 
 use super::again::script;
 use super::{WHY, nothing_is_left, queue_is, queuing};
-use crate::lab::departure;
-use crate::lab::kernel::turns;
-use crate::lab::live::End;
+use test_support::departure;
+use test_support::locks::turns;
+use test_support::process::End;
 
 #[test]
 fn whoever_queues_with_the_same_open_file_does_not_drop_the_lock_that_it_has_got() {

@@ -3,10 +3,10 @@
 use std::ffi::c_int;
 
 use super::{WHY, last_turn, nothing_is_left, queue_is, queuing, queuing_by};
-use crate::lab::inherit::{Inherit, signal_set};
-use crate::lab::kernel::{is_token, stopped, turns};
-use crate::lab::live::{End, send};
-use crate::lab::{departure, wait_until};
+use test_support::locks::{is_token, stopped, turns};
+use test_support::pre_exec::{Inherit, signal_set};
+use test_support::process::{End, send};
+use test_support::{departure, wait_until};
 
 /// All that can be ignored.
 fn all() -> impl Iterator<Item = c_int> + Clone {

@@ -2,9 +2,9 @@
 
 use super::crowd::Crowd;
 use super::{WHY, holder_to_be, last_turn, nothing_is_left, queue_is, queuing};
-use crate::lab::kernel::{stopped, turns, waiters};
-use crate::lab::live::{End, send};
-use crate::lab::{Lab, departure, wait_until};
+use test_support::locks::{stopped, turns, waiters};
+use test_support::process::{End, send};
+use test_support::{Lab, departure, wait_until};
 
 /// Stops a process, or its whole group if the number is negative.
 #[track_caller]
@@ -20,7 +20,7 @@ fn go_on(pid: i32) {
 }
 
 /// A crowd that waits behind a holder.
-fn crowd(lab: &Lab, count: usize) -> (crate::lab::live::Live, Crowd<'_>) {
+fn crowd(lab: &Lab, count: usize) -> (test_support::process::Live, Crowd<'_>) {
     let holder = lab.hold(&["--fair"], "l");
     let mut crowd = Crowd::new(lab);
     crowd.join(count, &["--fair"]);

@@ -4,10 +4,10 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::{WHY, last_turn, nothing_is_left, queue_is, queuing, queuing_by};
-use crate::lab::inherit::Inherit;
-use crate::lab::kernel::{busy, is_token, naps, turns, waiters};
-use crate::lab::live::End;
-use crate::lab::{Lab, departure, wait_until};
+use test_support::locks::{busy, is_token, naps, turns, waiters};
+use test_support::pre_exec::Inherit;
+use test_support::process::End;
+use test_support::{Lab, departure, wait_until};
 
 /// What a command under `flock` was given, that had to wait for the lock.
 #[track_caller]

@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use rustix::fs::FlockOperation;
 
-use crate::lab::Lab;
-use crate::lab::kernel::{runs, status_field, stopped};
-use crate::lab::live::{End, send};
-use crate::lab::wait_until;
+use test_support::Lab;
+use test_support::locks::{runs, status_field, stopped};
+use test_support::process::{End, send};
+use test_support::wait_until;
 
 use super::{FAMILY, keeper, successor};
-use crate::lab::may_unshare;
+use test_support::may_unshare;
 
 /// Asserts that none of these processes runs in the very moment in which the lock is free. What is late is late by less than
 /// it takes to start a program that looks.

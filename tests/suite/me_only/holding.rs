@@ -1,11 +1,12 @@
 //! How long a name is held, and what the script inherits.
 
+use super::MeOnlyEnv;
 use super::hold_by;
-use crate::lab::inherit::Inherit;
-use crate::lab::kernel::runs;
-use crate::lab::live::{End, send};
-use crate::lab::probe::HEARD_ALL;
-use crate::lab::{Lab, wait_until};
+use test_support::helper::HEARD_ALL;
+use test_support::locks::runs;
+use test_support::pre_exec::Inherit;
+use test_support::process::{End, send};
+use test_support::{Lab, wait_until};
 
 /// The descriptors in a report of the probe.
 fn descriptors(world: &str) -> Vec<(&str, &str)> {

@@ -1,11 +1,12 @@
 //! Which names are the same, and to whom.
 
+use super::MeOnlyEnv;
 use std::process::Command;
 
 use super::hold_by;
-use crate::lab::may_unshare;
-use crate::lab::probe::REFUSED;
-use crate::lab::{Lab, word};
+use test_support::helper::REFUSED;
+use test_support::may_unshare;
+use test_support::{Lab, word};
 
 /// A name of this many bytes that no other test has.
 fn of_length(lab: &Lab, length: usize) -> String {

@@ -1,5 +1,6 @@
 //! Many at once for one name, of whom some are killed: never two inside, always one who gets in, and nothing left.
 
+use super::MeOnlyEnv;
 use std::fs::{self, OpenOptions};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -7,9 +8,9 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::names::{rival, short};
-use crate::lab::dice::{Dice, size_and_seed};
-use crate::lab::live::{over, ready, send};
-use crate::lab::{Lab, wait_until};
+use test_support::process::{over, ready, send};
+use test_support::stress::{Dice, size_and_seed};
+use test_support::{Lab, wait_until};
 
 /// How many want the name at once.
 const CROWD: usize = 8;

@@ -1,12 +1,13 @@
 //! The program that `runlock` replaces, and we: they keep each other out. It is played by a few lines of shell, and by Perl's
 //! LockFile::Simple itself where that is installed.
 
+use super::RunlockEnv;
 use std::process::Command;
 
 use super::STILL_LOCKED;
-use crate::lab::kernel::runs;
-use crate::lab::live::{End, send};
-use crate::lab::{Lab, Outcome, installed, wait_until};
+use test_support::locks::runs;
+use test_support::process::{End, send};
+use test_support::{Lab, Outcome, installed, wait_until};
 
 /// What it does, as far as others can see.
 const PLAYED: &str = r#"#!/bin/sh

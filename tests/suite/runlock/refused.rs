@@ -1,10 +1,11 @@
 //! Words, files and system calls that keep `runlock` from having a lock at all, each with its message and its status.
 
+use super::RunlockEnv;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
-use crate::lab::kernel::status_field;
-use crate::lab::{Lab, wait_until};
+use test_support::locks::status_field;
+use test_support::{Lab, wait_until};
 
 #[test]
 fn wrong_words_are_a_status_of_their_own_and_make_no_file() {

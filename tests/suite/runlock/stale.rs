@@ -1,14 +1,15 @@
 //! Which lock files are a dead one's, and that only one of many who find such a file gets the lock.
 
+use super::RunlockEnv;
 use std::io::{BufRead, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::process::Stdio;
 
 use super::STILL_LOCKED;
-use crate::lab::inherit::Inherit;
-use crate::lab::kernel::{runs, status_field, waiters};
-use crate::lab::live::{End, Live, send};
-use crate::lab::{Lab, Outcome, wait_until};
+use test_support::locks::{runs, status_field, waiters};
+use test_support::pre_exec::Inherit;
+use test_support::process::{End, Live, send};
+use test_support::{Lab, Outcome, wait_until};
 
 /// Beyond what the kernel gives to any process.
 const NOBODY: i32 = 2_000_000_000;
@@ -17,10 +18,17 @@ fn unlocked(pid: i32) -> String {
     format!("runlock: UNLOCKED l (stale lock by PID {pid})\n")
 }
 
-impl Lab {
+pub(super) trait StaleLockEnv {
     /// A lock file with this text.
+    fn lock_file(&self, text: &str);
+
+    /// A process that does nothing.
+    fn somebody(&self) -> Live;
+}
+
+impl StaleLockEnv for Lab {
     #[track_caller]
-    pub(super) fn lock_file(&self, text: &str) {
+    fn lock_file(&self, text: &str) {
         let _ = std::fs::remove_file(self.file("l.lock"));
         let mut file = std::fs::OpenOptions::new();
         let file = file.write(true).create_new(true).mode(0o444);
@@ -28,7 +36,6 @@ impl Lab {
         file.write_all(text.as_bytes()).expect("it can be written");
     }
 
-    /// A process that does nothing.
     #[track_caller]
     fn somebody(&self) -> Live {
         let mut command = self.command("sh");
@@ -131,7 +138,7 @@ fn a_living_one_that_may_not_be_signalled_is_alive() {
     other.args(["--reuid=65534", "--clear-groups", "sh", "-c"]);
     other.arg("echo here; read x; :");
     let pid = if rustix::process::geteuid().is_root() {
-        if !crate::lab::installed("setpriv") {
+        if !test_support::installed("setpriv") {
             return;
         }
         let mut other = lab.start(other);

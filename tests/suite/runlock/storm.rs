@@ -1,6 +1,7 @@
 //! Many `runlock` at once for one lock, some of which are killed, while files of dead ones turn up: never two inside, no step
 //! lost, nobody stuck.
 
+use super::RunlockEnv;
 use std::fs::{self, OpenOptions};
 use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
@@ -8,9 +9,9 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::lab::dice::{Dice, size_and_seed};
-use crate::lab::live::{over, ready, send};
-use crate::lab::{Lab, Outcome};
+use test_support::process::{over, ready, send};
+use test_support::stress::{Dice, size_and_seed};
+use test_support::{Lab, Outcome};
 
 /// One step of the counter, in one piece, since it is killed with its `runlock`: at any moment it has been made or not.
 /// Whoever is inside has the witness.

@@ -2,10 +2,10 @@
 
 use super::{WHY, hold, holder_to_be, taken, taken_is, try_for};
 use crate::fair::{nothing_is_left, queue_is};
-use crate::lab::inherit::Inherit;
-use crate::lab::kernel::{busy, children_of, turns};
-use crate::lab::live::End;
-use crate::lab::{Lab, departure, wait_until};
+use test_support::locks::{busy, children_of, turns};
+use test_support::pre_exec::Inherit;
+use test_support::process::End;
+use test_support::{Lab, departure, wait_until};
 
 #[test]
 fn the_command_keeps_its_slot_when_flock_is_killed() {
@@ -85,7 +85,7 @@ fn whatever_kills_them_all_frees_the_slot() {
             for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGHUP] {
                 let mut flock = lab.hold(&["--slots", "1", way], "l");
                 assert_eq!(taken(lab).len(), 1);
-                assert!(crate::lab::live::send(-flock.pid(), signal));
+                assert!(test_support::process::send(-flock.pid(), signal));
                 flock.end();
                 taken_is(lab, 0);
                 try_for(lab, "1", 0);

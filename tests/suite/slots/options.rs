@@ -1,7 +1,7 @@
 //! `--slots` on the command line: its value, what it goes with, and what it does not.
 
 use super::{WHY, hold, taken, try_for};
-use crate::lab::{Lab, Outcome, departure};
+use test_support::{Lab, Outcome, departure};
 
 /// A refusal in one line that names these, and where to read on.
 #[track_caller]

@@ -4,9 +4,9 @@ use std::os::unix::fs::MetadataExt;
 
 use super::{HOLD, WHY, hold, holder_to_be, taken, taken_is, try_for};
 use crate::fair::{nothing_is_left, queue_is};
-use crate::lab::kernel::{locks_on, slots};
-use crate::lab::live::{End, Live};
-use crate::lab::{departure, installed, may_unshare};
+use test_support::locks::{locks_on, slots};
+use test_support::process::{End, Live};
+use test_support::{departure, installed, may_unshare};
 
 #[test]
 fn a_lock_keeps_newcomers_out_and_evicts_nobody() {
@@ -229,7 +229,7 @@ fn slots_of_processes_that_one_does_not_see_count_and_are_waited_for() {
 
 #[test]
 fn the_builtin_leaves_them_to_the_program() {
-    crate::lab::builtin::in_every_bash(|lab| {
+    test_support::builtin::in_every_bash(|lab| {
         lab.builtin(
             "f() { echo never; }; exec 8<>k; flock --slots 1 l f; echo $?; flock --slots 2 8; echo $?
              flock --slots 0 l true; echo $?",
@@ -249,7 +249,7 @@ fn the_builtin_leaves_them_to_the_program() {
 
 #[test]
 fn those_who_wait_by_way_of_the_builtin_are_in_the_queue() {
-    crate::lab::builtin::in_every_bash(|lab| {
+    test_support::builtin::in_every_bash(|lab| {
         let holder = hold(lab, "1");
         let mut queue: Vec<Live> = Vec::new();
         for number in 0..4 {

@@ -3,10 +3,10 @@
 use super::{WHY, hold, holder_to_be, taken, taken_is, try_for};
 use crate::fair::crowd::Crowd;
 use crate::fair::{last_turn, nothing_is_left, queue_is, queuing_by};
-use crate::lab::dice::{Dice, size_and_seed};
-use crate::lab::kernel::{busy, is_token, naps, stopped, turns};
-use crate::lab::live::{End, Live, send};
-use crate::lab::{departure, wait_until};
+use test_support::locks::{busy, is_token, naps, stopped, turns};
+use test_support::process::{End, Live, send};
+use test_support::stress::{Dice, size_and_seed};
+use test_support::{departure, wait_until};
 
 #[test]
 fn thirty_who_wait_for_the_one_slot_are_served_in_the_order_in_which_they_came() {

@@ -9,10 +9,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use super::{STEP, Storm};
-use crate::lab::dice::Dice;
-use crate::lab::kernel::{is_token, parent_of, status_field, turns};
-use crate::lab::live::send;
-use crate::lab::{Lab, departure, wait_until};
+use test_support::locks::{is_token, parent_of, status_field, turns};
+use test_support::process::send;
+use test_support::stress::Dice;
+use test_support::{Lab, departure, wait_until};
 
 /// Why all of these are departures.
 const WHY: &str = "the reference knows no turns";

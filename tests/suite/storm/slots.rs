@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use super::fair::through;
 use super::{LOOK, STEP, Storm};
-use crate::lab::dice::Dice;
-use crate::lab::kernel::{Slot, is_token, slots, turns};
-use crate::lab::live::send;
-use crate::lab::{Lab, departure};
+use test_support::locks::{Slot, is_token, slots, turns};
+use test_support::process::send;
+use test_support::stress::Dice;
+use test_support::{Lab, departure};
 
 /// Why all of these are departures.
 const WHY: &str = "the reference knows no slots";

@@ -1,7 +1,8 @@
 //! The original, and scripts that make such locks by themselves, exclude ours and are excluded by it. A few lines of
 //! shell stand for them.
 
-use crate::lab::Lab;
+use super::UlockEnv;
+use test_support::Lab;
 
 /// As the original takes LOCK and counts a reader.
 const OLD: &str =
@@ -9,7 +10,7 @@ const OLD: &str =
     old_read() { old_lock && { [ -e counter ] || : >counter; ln counter mine; rm -f lock; }; }
     old_write() { old_lock && [ $(stat -c %h counter) = 1 ] || { rm -f lock; return 1; }; }\n";
 
-fn sh(lab: &Lab, script: &str) -> crate::lab::Outcome {
+fn sh(lab: &Lab, script: &str) -> test_support::Outcome {
     lab.sh(format!("{OLD}{script}")).expect_err("")
 }
 
@@ -64,5 +65,5 @@ fn a_new_writer_waits_for_an_old_reader() {
     sh(&lab, "old_read").expect_code(0);
     let mut writer = lab.waiting_ulock(&["-w", "lock", "counter"]);
     sh(&lab, "rm mine").expect_code(0);
-    assert_eq!(writer.end(), crate::lab::live::End::Exited(0));
+    assert_eq!(writer.end(), test_support::process::End::Exited(0));
 }

@@ -1,6 +1,7 @@
 //! When there is no lock: one line that says why, and status 1.
 
-use crate::lab::{Lab, installed};
+use super::UlockEnv;
+use test_support::{Lab, installed};
 
 #[track_caller]
 fn refused(lab: &Lab, words: &[&str], message: &str) {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
-use crate::lab::live::End;
+use test_support::process::End;
 
 /// Makes a lock and waits until it is more than two seconds old. Somebody else's timeout is the clock.
 fn leave(lab: &Lab) {
@@ -145,7 +145,7 @@ fn a_writer_who_was_stopped_until_his_lock_was_taken_over_begins_again() {
     let reader = lab.reader();
     let mut writer = lab.waiting_ulock(&["-w", "--invalid=0.2", "lock", "counter"]);
     writer.signal(libc::SIGSTOP);
-    wait_until("it stops", || crate::lab::kernel::stopped(writer.pid()));
+    wait_until("it stops", || test_support::locks::stopped(writer.pid()));
     // Another reader gets in, as the writer is thought to be gone.
     let script = "echo reads; read x; exit 0";
     let mut late = lab.command("ulock");

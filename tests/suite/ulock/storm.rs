@@ -6,9 +6,9 @@ use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use crate::lab::Lab;
-use crate::lab::dice::{Dice, size_and_seed};
-use crate::lab::live::{over, ready, send};
+use test_support::Lab;
+use test_support::process::{over, ready, send};
+use test_support::stress::{Dice, size_and_seed};
 
 /// One step, in two writes so that whoever comes in between sees it.
 const STEP: &str = r#"read a b <count; [ "$a" = "$b" ] || echo "torn: $a $b" >&2

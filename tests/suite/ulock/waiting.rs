@@ -1,7 +1,7 @@
 //! How long one waits, how, and what becomes of one who is killed meanwhile.
 
 use super::*;
-use crate::lab::live::End;
+use test_support::process::End;
 
 #[test]
 fn a_time_limit_ends_a_wait_with_1_and_in_silence() {
@@ -115,7 +115,7 @@ fn a_waiter_who_is_not_served_goes_on_waiting() {
 }
 
 fn runs(pid: i32) -> bool {
-    crate::lab::kernel::runs(pid)
+    test_support::locks::runs(pid)
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! The same by the builtin of bash, in the shell itself.
 
-use crate::lab::Lab;
-use crate::lab::builtin::in_every_bash;
-use crate::lab::kernel::waiters;
-use crate::lab::wait_until;
+use test_support::Lab;
+use test_support::builtin::in_every_bash;
+use test_support::locks::waiters;
+use test_support::wait_until;
 
 #[test]
 fn a_shell_that_holds_the_lock_itself_is_named_and_a_subshell_that_asks_is_not() {
@@ -44,7 +44,10 @@ fn the_toggle_ends_what_runs() {
         first.hears("goes on");
         let mut second = lab.start_builtin(script);
         second.hears("goes on");
-        assert_eq!(first.end(), crate::lab::live::End::Killed(libc::SIGTERM));
+        assert_eq!(
+            first.end(),
+            test_support::process::End::Killed(libc::SIGTERM)
+        );
     });
 }
 

@@ -4,8 +4,8 @@ use std::fs::File;
 use std::process::Stdio;
 
 use super::{WHY, asked, script_that_holds, talking};
-use crate::lab::live::End;
-use crate::lab::{Lab, departure, may_unshare};
+use test_support::process::End;
+use test_support::{Lab, departure, may_unshare};
 
 #[test]
 fn the_table_has_a_line_for_each_below_a_line_of_headings() {

@@ -3,12 +3,12 @@
 use rustix::process::geteuid;
 
 use super::{WHY, read, script_that_holds};
-use crate::lab::kernel::waiters;
-use crate::lab::{Lab, departure, may_unshare, wait_until};
+use test_support::locks::waiters;
+use test_support::{Lab, departure, may_unshare, wait_until};
 
 /// A script of somebody who may not look into our processes. `None` where there is nobody like that.
 #[track_caller]
-fn stranger(lab: &Lab, script: &str) -> Option<crate::lab::Outcome> {
+fn stranger(lab: &Lab, script: &str) -> Option<test_support::Outcome> {
     let command = lab.powerless(script).filter(|_| geteuid().is_root())?;
     Some(lab.finish(command))
 }

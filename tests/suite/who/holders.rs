@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{WHY, asked, parties, pids, script_that_holds, talking};
-use crate::lab::kernel::{locks_on, runs};
-use crate::lab::{Lab, departure};
+use test_support::locks::{locks_on, runs};
+use test_support::{Lab, departure};
 
 const EXCLUSIVE: &str = "holder FLOCK exclusive";
 
@@ -193,7 +193,7 @@ fn a_process_without_its_first_thread_is_found() {
         let mut holder = lab.lock_by_probe("headless", 0, 0, "f");
         holder.hears("held");
         let first = format!("/proc/{}/fdinfo", holder.pid());
-        crate::lab::wait_until("its first thread has ended", || {
+        test_support::wait_until("its first thread has ended", || {
             std::fs::read_dir(&first).map_or(0, Iterator::count) == 0
         });
         assert_eq!(pids(lab, &["f"]), [holder.pid()]);

@@ -3,12 +3,12 @@
 use std::ffi::OsString;
 
 use super::{WHY, asked, read};
-use crate::lab::inherit::Inherit;
-use crate::lab::{Lab, departure, word};
+use test_support::pre_exec::Inherit;
+use test_support::{Lab, departure, word};
 
 /// Starts somebody who holds the file with this word behind the others.
 #[track_caller]
-fn held_with_word(lab: &Lab, file: &OsString, odd: &[u8]) -> crate::lab::live::Live {
+fn held_with_word(lab: &Lab, file: &OsString, odd: &[u8]) -> test_support::process::Live {
     let mut command = lab.command("flock");
     command.arg("-F").arg(file);
     command.args(["sh", "-c", "echo held; read x; exit 0", "sh"]);
@@ -49,7 +49,7 @@ fn json_is_text_whatever_the_bytes_are() {
 
 #[test]
 fn a_user_without_a_name_is_a_number() {
-    if !rustix::process::geteuid().is_root() || !crate::lab::installed("setpriv") {
+    if !rustix::process::geteuid().is_root() || !test_support::installed("setpriv") {
         return;
     }
     departure(WHY, |lab| {

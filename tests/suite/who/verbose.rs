@@ -1,8 +1,8 @@
 //! `--verbose` says who is in the way.
 
 use super::{WHY, parties, talking};
-use crate::lab::kernel::waiters;
-use crate::lab::{Lab, departure, wait_until};
+use test_support::locks::waiters;
+use test_support::{Lab, departure, wait_until};
 
 /// A line without the time in it: `3m 12s`, and so on.
 fn timeless(line: &str) -> String {

@@ -1,8 +1,8 @@
 //! Who waits for a lock.
 
 use super::{WHY, asked, parties, script_that_holds};
-use crate::lab::kernel::{status_field, waiters};
-use crate::lab::{departure, wait_until};
+use test_support::locks::{status_field, waiters};
+use test_support::{departure, wait_until};
 
 #[test]
 fn those_who_wait_are_listed_and_do_not_count_as_holders() {

@@ -2,10 +2,10 @@
 
 use super::{WAITS, gets_it, noting, order_was, waiting};
 use crate::fair::{holder_to_be, last_turn, nothing_is_left, queue_is};
-use crate::lab::builtin::in_every_bash;
-use crate::lab::kernel::{busy, is_token, status_field, turns};
-use crate::lab::live::End;
-use crate::lab::wait_until;
+use test_support::builtin::in_every_bash;
+use test_support::locks::{busy, is_token, status_field, turns};
+use test_support::process::End;
+use test_support::wait_until;
 
 #[test]
 fn a_trap_runs_while_a_turn_is_waited_for_and_costs_no_place() {

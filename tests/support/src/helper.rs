@@ -10,8 +10,8 @@ use std::{fs, mem, ptr};
 
 use rustix::net;
 
-use super::kernel::status_field;
-use super::{Lab, Outcome};
+use crate::locks::status_field;
+use crate::{Lab, Outcome};
 
 #[used]
 // SAFETY: the function has the type that the loader calls, and needs nothing that is not set up by then.
@@ -23,6 +23,11 @@ pub const HEARD_ALL: i32 = 77;
 
 /// The status of the first `me-only`, and of its stand-in here, when somebody else has the name.
 pub const REFUSED: i32 = 4;
+
+/// Makes the linker keep [`BEFORE_MAIN`].
+pub(crate) fn link() {
+    std::hint::black_box(&BEFORE_MAIN);
+}
 
 extern "C" fn before_main() {
     let Ok(words) = fs::read("/proc/self/cmdline") else {
@@ -48,9 +53,9 @@ extern "C" fn before_main() {
         }
         ["keep", kind, first, length, file] => {
             let [first, length] = [first, length].map(|number| number.parse().expect("a number"));
-            super::locker::keep(kind, first, length, file)
+            crate::lock_holder::keep(kind, first, length, file)
         }
-        ["attentive", how, file] => super::attentive::wait(how, file),
+        ["attentive", how, file] => crate::interruptible::wait(how, file),
         ["beside", "hear", count] => beside(|| hear(count.parse().expect("a count"))),
         ["binds", shape, _, _, ..] => {
             let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::HUNG;
+use crate::HUNG;
 
 /// Waits for something that a process of the test is about to bring about.
 #[track_caller]
@@ -10,7 +10,7 @@ pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
     assert!(holds_within(HUNG, holds), "not in time: {what}");
 }
 
-pub(super) fn holds_within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
+pub(crate) fn holds_within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
     let deadline = Instant::now() + patience;
     while !holds() {
         if Instant::now() > deadline {

@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use fdlock::sys::attention::Attention;
 
-use super::dice::Dice;
-use super::live::{ready, send};
+use crate::process::{ready, send};
+use crate::stress::Dice;
 
 /// How many signals have been handled, and how many of these the host has seen to.
 static HANDLED: AtomicU64 = AtomicU64::new(0);

@@ -46,7 +46,7 @@ pub trait Inherit {
 
     /// Sends itself a signal, which stays pending when it was blocked before.
     fn raising(&mut self, signal: c_int) -> &mut Self {
-        self.before_exec(move || check(super::live::send(std::process::id() as i32, signal)))
+        self.before_exec(move || check(crate::process::send(std::process::id() as i32, signal)))
     }
 
     /// Closes descriptors.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{self, Pid, PidfdFlags, WaitId, WaitIdOptions};
 
-use super::Lab;
+use crate::Lab;
 
 /// How a process ended. A shell cannot tell the two apart, its parent can.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
@@ -45,7 +45,7 @@ impl Lab {
         self.watch(child, voice, ear)
     }
 
-    pub(super) fn watch(&self, child: Child, voice: OwnedFd, source: OwnedFd) -> Live {
+    pub(crate) fn watch(&self, child: Child, voice: OwnedFd, source: OwnedFd) -> Live {
         let heard = Vec::new();
         Live {
             voice: Some(voice.into()),
@@ -159,7 +159,7 @@ impl Live {
     pub fn stops(&self) {
         let id = || WaitId::Pid(Pid::from_child(&self.child));
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-        let told = super::patience::holds_within(self.patience, || {
+        let told = crate::wait::holds_within(self.patience, || {
             let news = process::waitid(id(), options).expect("our child");
             assert!(!self.is_over(), "it ended; heard: {:?}", self.ear);
             news.is_some()
@@ -175,7 +175,7 @@ impl Live {
     /// Waits until this holds, which is not to be expected any more when it has ended.
     #[track_caller]
     pub fn lives_until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
-        super::wait_until(what, || {
+        crate::wait_until(what, || {
             let over = self.is_over();
             let held = holds();
             if over && !held {

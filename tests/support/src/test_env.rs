@@ -12,21 +12,10 @@ use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::Duration;
 
-pub mod attentive;
-pub mod builtin;
-pub mod dice;
-pub mod inherit;
-pub mod kernel;
-pub mod live;
-mod locker;
-mod patience;
-pub mod probe;
-pub mod terminal;
-
-pub use patience::wait_until;
+use crate::built_program;
 
 /// How long a script may take before it is called hung: far beyond any noise, so that only a real hang meets it.
-const HUNG: Duration = Duration::from_secs(60);
+pub(crate) const HUNG: Duration = Duration::from_secs(60);
 
 /// The same for the reference where it is expected to differ, perhaps by hanging.
 const REFERENCE_HUNG: Duration = Duration::from_secs(5);
@@ -116,17 +105,17 @@ impl Outcome {
 /// starts runs in that folder with an environment of its own (`LC_ALL=C`, `PATH`, `HOME`, `SHELL=/bin/sh`).
 #[derive(Debug)]
 pub struct Lab {
-    folder: tempfile::TempDir,
-    program: PathBuf,
-    patience: Duration,
+    pub(crate) folder: tempfile::TempDir,
+    pub(crate) program: PathBuf,
+    pub(crate) patience: Duration,
     /// A folder with another bash than the installed one.
-    bash: Option<PathBuf>,
-    through: Through,
+    pub(crate) bash: Option<PathBuf>,
+    pub(crate) through: Through,
 }
 
 /// Who is called when a test calls `flock`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Through {
+pub(crate) enum Through {
     /// The program.
     Program,
     /// A bash that has the builtin.
@@ -135,6 +124,7 @@ enum Through {
 
 impl Lab {
     /// A lab for the program under test.
+    #[allow(clippy::new_without_default)]
     pub fn new() -> Self {
         let through = match std::env::var_os("FLOCK_THROUGH_BUILTIN") {
             Some(value) if !value.is_empty() => Through::Builtin,
@@ -152,7 +142,7 @@ impl Lab {
         Self::with(under_test(), HUNG)
     }
 
-    fn with(program: &Path, patience: Duration) -> Self {
+    pub(crate) fn with(program: &Path, patience: Duration) -> Self {
         let folder = tempfile::tempdir().expect("a scratch folder");
         std::fs::create_dir(folder.path().join("bin")).expect("bin/");
         std::os::unix::fs::symlink(program, folder.path().join("bin/flock")).expect("bin/flock");
@@ -162,7 +152,8 @@ impl Lab {
         }
         let itself = std::env::current_exe().expect("this test");
         std::os::unix::fs::symlink(itself, folder.path().join("bin/probe")).expect("bin/probe");
-        builtin::put_into(folder.path());
+        crate::builtin::put_into(folder.path());
+        crate::helper::link();
         Self {
             folder,
             program: program.to_owned(),
@@ -211,7 +202,7 @@ impl Lab {
     }
 
     /// The same without the group, for one that makes a session of its own.
-    fn ungrouped(&self, program: impl AsRef<OsStr>) -> Command {
+    pub(crate) fn ungrouped(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = match self.through {
             Through::Program => Command::new(program),
             Through::Builtin => Self::through_builtin(program.as_ref()),
@@ -231,7 +222,7 @@ impl Lab {
             .env("LC_ALL", "C")
             .stdin(Stdio::null());
         if self.through == Through::Builtin {
-            command.env("BASH_ENV", self.file(builtin::START_UP));
+            command.env("BASH_ENV", self.file(crate::builtin::START_UP));
         }
         command
     }
@@ -393,8 +384,7 @@ pub fn under_test() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
     PROGRAM.get_or_init(|| {
         let named = std::env::var_os("FLOCK_UNDER_TEST").filter(|name| !name.is_empty());
-        let program =
-            named.map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_flock")), PathBuf::from);
+        let program = named.map_or_else(|| built_program("flock"), PathBuf::from);
         assert!(
             program.is_absolute() && program.exists(),
             "FLOCK_UNDER_TEST: no such program: {}",
@@ -405,11 +395,11 @@ pub fn under_test() -> &'static Path {
 }
 
 /// The `flock` under test, or that of this package when the reference is under test.
-fn ours() -> &'static Path {
-    static OURS: OnceLock<&Path> = OnceLock::new();
+pub(crate) fn ours() -> &'static Path {
+    static OURS: OnceLock<PathBuf> = OnceLock::new();
     OURS.get_or_init(|| match under_test() {
-        reference if is_reference(reference) => Path::new(env!("CARGO_BIN_EXE_flock")),
-        ours => ours,
+        reference if is_reference(reference) => built_program("flock"),
+        ours => ours.to_owned(),
     })
 }
 

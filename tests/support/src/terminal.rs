@@ -6,9 +6,9 @@ use std::process::Command;
 use rustix::pty::{self, OpenptFlags};
 use rustix::termios::{self, LocalModes, OptionalActions, OutputModes};
 
-use super::Lab;
-use super::inherit::Inherit;
-use super::live::Live;
+use crate::Lab;
+use crate::pre_exec::Inherit;
+use crate::process::Live;
 
 impl Lab {
     /// A command line, for [`Lab::at_terminal`] to start as the leader of a session.

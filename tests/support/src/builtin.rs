@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use super::live::Live;
-use super::{HUNG, Lab, Outcome, ours};
+use crate::process::Live;
+use crate::{HUNG, Lab, Outcome, ours};
 
 /// Where it is installed.
 const IN_PREFIX: &str = "lib/bash/flock";
@@ -55,7 +55,7 @@ fn bashes() -> &'static [Bash] {
     BASHES.get_or_init(|| {
         let named = std::env::var_os("FDLOCK_BASHES").filter(|name| !name.is_empty());
         let all = named.map_or_else(
-            || Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bashes"),
+            || crate::workspace_root().join("target/bashes"),
             PathBuf::from,
         );
         let mut folders: Vec<PathBuf> = std::fs::read_dir(all)
@@ -132,7 +132,7 @@ impl Lab {
 
     /// In place of `flock` or `sh`: a bash that has the builtin. What the builtin hands to the program takes the place
     /// of that bash, so it has the process and its parent as ever.
-    pub(super) fn through_builtin(program: &OsStr) -> Command {
+    pub(crate) fn through_builtin(program: &OsStr) -> Command {
         match program.to_str() {
             Some("flock") => {
                 let mut bash = Command::new(installed_bash());
@@ -155,7 +155,7 @@ fn installed_bash() -> &'static Path {
 }
 
 /// Puts the builtin into a lab's folder.
-pub(super) fn put_into(folder: &Path) {
+pub(crate) fn put_into(folder: &Path) {
     let place = folder.join(LIBRARY);
     std::fs::create_dir_all(place.parent().expect("a folder")).expect("bin/lib/bash/");
     std::os::unix::fs::symlink(under_test(), &place).expect("bin/lib/bash/flock");
@@ -203,7 +203,7 @@ fn build() -> PathBuf {
             "--package",
             "fdlock-builtin",
         ])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(crate::workspace_root())
         .args(["--target-dir", "target"]);
     if cfg!(target_env = "musl") {
         // As in scripts/build-builtin.sh.
@@ -215,5 +215,5 @@ fn build() -> PathBuf {
         "{}",
         String::from_utf8_lossy(&built.stderr)
     );
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("target/debug/libflock_builtin.so")
+    crate::workspace_root().join("target/debug/libflock_builtin.so")
 }

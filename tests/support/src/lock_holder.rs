@@ -8,8 +8,8 @@ use std::os::fd::AsRawFd;
 
 use fdlock::lock::mark::{Mark, Moment};
 
-use super::Lab;
-use super::live::Live;
+use crate::Lab;
+use crate::process::Live;
 
 /// The probe's deed: takes the lock, waiting for it if need be, says so, and keeps it until its stdin ends.
 pub fn keep(kind: &str, first: i64, length: i64, file: &str) -> i32 {
