@@ -5,7 +5,7 @@
 //! They are as printed, with the lines restored that its page has lost. Replaced at run time are only the folder of the
 //! locks, what stands for the work, and `sleep`, by a nap that ends when it is told to.
 
-use test_support::{Lab, Outcome, departure, installed};
+use test_support::{Outcome, TestEnv, differs_from_util_linux, is_installed};
 
 /// Shells, and whether a command inherits a descriptor above 2 that `exec` opened: not from a Korn shell, which has to
 /// hand it on by `8>&8`.
@@ -24,11 +24,11 @@ enum Inherits {
     Standard,
 }
 
-/// Plays a scene in a fresh lab for every shell that is installed.
-fn in_every_shell(scene: impl Fn(&Lab, &str, Inherits)) {
+/// Plays a scene in a fresh test environment for every shell that is installed.
+fn in_every_shell(scene: impl Fn(&TestEnv, &str, Inherits)) {
     for (shell, inherits) in installed_shells() {
         println!("{shell}");
-        scene(&Lab::new(), shell, inherits);
+        scene(&TestEnv::new(), shell, inherits);
     }
 }
 
@@ -37,7 +37,7 @@ fn installed_shells() -> impl Iterator<Item = (&'static str, Inherits)> {
     SHELLS
         .iter()
         .copied()
-        .filter(move |(shell, _)| installed(program(shell)))
+        .filter(move |(shell, _)| is_installed(program(shell)))
 }
 
 fn korn_shells() -> impl Iterator<Item = &'static str> {
@@ -62,39 +62,39 @@ impl Inherits {
 /// Runs a script to its end, from a file, and with a last line that is one: at the end of its input, and by `-c`, mksh
 /// keeps a copy of a descriptor that `exec` closes.
 #[track_caller]
-fn play(lab: &Lab, shell: &str, script: impl AsRef<str>) -> Outcome {
+fn play(env: &TestEnv, shell: &str, script: impl AsRef<str>) -> Outcome {
     let script = format!("{}\n", script.as_ref());
-    std::fs::write(lab.file("script"), script).expect("the script");
-    lab.sh(format!("exec {shell} script"))
+    std::fs::write(env.file("script"), script).expect("the script");
+    env.sh(format!("exec {shell} script"))
 }
 
 /// Puts a script of the article on the stage, and teaches it to nap: `nap` says so in the FIFO `began`, and wakes up by
 /// the FIFO `over`. Every critical section contains a nap, so the scene decides how long a lock is held.
-fn stage(lab: &Lab, name: &str, script: &str, inherits: Inherits) {
-    lab.teach_queued();
-    lab.program(
+fn stage(env: &TestEnv, name: &str, script: &str, inherits: Inherits) {
+    env.install_queued_script();
+    env.install_script(
         "bin/nap",
         "#!/bin/sh\necho napping >began\nread word <over\n",
     );
-    lab.sh("mkfifo began over").expect_code(0);
-    let folder = format!("{}/", lab.path().display());
+    env.sh("mkfifo began over").assert_status(0);
+    let folder = format!("{}/", env.path().display());
     let script = inherits
         .adapt(script)
         .replace("/tmp/", &folder)
         .replace("sleep ", "nap ");
-    std::fs::write(lab.file(name), script).expect("the script");
+    std::fs::write(env.file(name), script).expect("the script");
 }
 
 #[test]
 fn the_general_form_makes_a_queue() {
-    in_every_shell(|lab, shell, inherits| {
+    in_every_shell(|env, shell, inherits| {
         stage(
-            lab,
+            env,
             "flocktest0",
             include_str!("blog/flocktest0.sh"),
             inherits,
         );
-        let said = lab
+        let said = env
             .sh(format!(
                 "{shell} flocktest0 >>log & first=$!
                 read word <began
@@ -104,22 +104,24 @@ fn the_general_form_makes_a_queue() {
                 read word <began; echo wake >over; wait $second || exit
                 sed -e \"s/$first/first/; s/$second/second/\" log"
             ))
-            .expect_code(0)
-            .expect_err("");
-        said.expect_out("I'm in (first)\nI'm done (first)\nI'm in (second)\nI'm done (second)\n");
+            .assert_status(0)
+            .assert_stderr("");
+        said.assert_stdout(
+            "I'm in (first)\nI'm done (first)\nI'm in (second)\nI'm done (second)\n",
+        );
     });
 }
 
 #[test]
 fn the_alternate_form_rejects_until_the_first_is_done() {
-    in_every_shell(|lab, shell, inherits| {
+    in_every_shell(|env, shell, inherits| {
         stage(
-            lab,
+            env,
             "flocktest1",
             include_str!("blog/flocktest1.sh"),
             inherits,
         );
-        lab.sh(format!(
+        env.sh(format!(
             "{shell} flocktest1 >>log & first=$!
             read word <began
             for i in 2 3 4; do {shell} flocktest1 >>log || exit; done
@@ -128,9 +130,9 @@ fn the_alternate_form_rejects_until_the_first_is_done() {
             read word <began; echo wake >over; wait $fifth || exit
             sed -e \"s/$first/first/; s/$fifth/fifth/; s/rejected .*/rejected/\" log"
         ))
-        .expect_code(0)
-        .expect_err("")
-        .expect_out(
+        .assert_status(0)
+        .assert_stderr("")
+        .assert_stdout(
             "I'm in (first)\nI'm rejected\nI'm rejected\nI'm rejected\nI'm done (first)\n\
              I'm in (fifth)\nI'm done (fifth)\n",
         );
@@ -139,16 +141,16 @@ fn the_alternate_form_rejects_until_the_first_is_done() {
 
 #[test]
 fn mails_are_shown_one_after_the_other_from_the_background() {
-    in_every_shell(|lab, shell, inherits| {
+    in_every_shell(|env, shell, inherits| {
         stage(
-            lab,
+            env,
             "mythemail",
             include_str!("blog/mythemail.sh"),
             inherits,
         );
-        lab.program("bin/mythtvosd", "#!/bin/sh\necho \"$#: $*\" >>log\n");
+        env.install_script("bin/mythtvosd", "#!/bin/sh\necho \"$#: $*\" >>log\n");
         // None of the three calls waits; the queue is behind them.
-        let said = lab
+        let said = env
             .sh(format!(
                 "for mail in 1 2 3; do FROM=him$mail SUBJ=\"it $mail\" {shell} mythemail || exit; done
                 read word <began; queued mythemail.LCK 2; echo nap >>log; echo wake >over
@@ -156,9 +158,9 @@ fn mails_are_shown_one_after_the_other_from_the_background() {
                 read word <began; echo nap >>log; echo wake >over
                 flock mythemail.LCK cat log"
             ))
-            .expect_code(0)
-            .expect_err("")
-            .out();
+            .assert_status(0)
+            .assert_stderr("")
+            .stdout_text();
         let (mut shown, naps): (Vec<_>, Vec<_>) = said
             .lines()
             .enumerate()
@@ -175,11 +177,11 @@ fn mails_are_shown_one_after_the_other_from_the_background() {
 
 #[test]
 fn a_guard_at_the_top_of_a_script_lets_only_one_run() {
-    in_every_shell(|lab, shell, inherits| {
+    in_every_shell(|env, shell, inherits| {
         let script = include_str!("blog/mythfrontend.sh").to_owned() + "echo playing; nap; :\n";
-        stage(lab, "mythfrontend", &script, inherits);
+        stage(env, "mythfrontend", &script, inherits);
         let refused = "Can't get file lock, mythfrontend already running";
-        lab.sh(format!(
+        env.sh(format!(
             "{shell} mythfrontend & first=$!
             read word <began
             {shell} mythfrontend; echo $?
@@ -188,9 +190,9 @@ fn a_guard_at_the_top_of_a_script_lets_only_one_run() {
             {shell} mythfrontend & third=$!
             read word <began; echo wake >over; wait $third; echo $?"
         ))
-        .expect_code(0)
-        .expect_err("")
-        .expect_out(&format!(
+        .assert_status(0)
+        .assert_stderr("")
+        .assert_stdout(&format!(
             "playing\n{refused}\n1\n{refused}\n1\n0\nplaying\n0\n"
         ));
     });
@@ -201,28 +203,28 @@ fn a_subshell_holds_the_lock_to_its_end_even_in_a_korn_shell() {
     let script = include_str!("blog/subshell.sh");
     let work = "# XXX: do interesting work here\n";
     assert!(script.contains(work), "there is a place for the work");
-    in_every_shell(|lab, shell, _| {
+    in_every_shell(|env, shell, _| {
         let script = script.replace(work, "flock -n lockfile true; echo inside $?\n");
-        lab.shell(
+        env.shell(
             shell,
             format!("{script}flock -n lockfile true; echo outside $?"),
         )
-        .expect_out("inside 1\noutside 0\n")
-        .expect_err("");
+        .assert_stdout("inside 1\noutside 0\n")
+        .assert_stderr("");
     });
 }
 
 #[test]
 fn a_descriptor_can_be_opened_in_every_way_and_let_go_in_every_way() {
-    in_every_shell(|lab, shell, inherits| {
+    in_every_shell(|env, shell, inherits| {
         for open in ["8>l", "8>>l", "8<l", "8<>l"] {
             for end in ["flock -u 8", "exec 8>&-", "exec 8<&-"] {
                 let script = format!(
                     ": >l; exec {open}; flock -x 8 || exit; flock -n l true; echo $?; {end}; flock -n l true; echo $?"
                 );
-                play(lab, shell, inherits.adapt(&script))
-                    .expect_out("1\n0\n")
-                    .expect_err("");
+                play(env, shell, inherits.adapt(&script))
+                    .assert_stdout("1\n0\n")
+                    .assert_stderr("");
             }
         }
     });
@@ -230,31 +232,31 @@ fn a_descriptor_can_be_opened_in_every_way_and_let_go_in_every_way() {
 
 #[test]
 fn appending_or_reading_keeps_what_the_file_says() {
-    in_every_shell(|lab, shell, inherits| {
+    in_every_shell(|env, shell, inherits| {
         for open in ["8>>l", "8<l"] {
             let script =
                 format!("echo kept >l; exec {open}; flock -x 8; flock -n l true; echo $?; cat l");
-            play(lab, shell, inherits.adapt(&script))
-                .expect_out("1\nkept\n")
-                .expect_err("");
+            play(env, shell, inherits.adapt(&script))
+                .assert_stdout("1\nkept\n")
+                .assert_stderr("");
         }
     });
 }
 
 #[test]
 fn the_lock_lasts_until_the_script_ends() {
-    in_every_shell(|lab, shell, inherits| {
+    in_every_shell(|env, shell, inherits| {
         let inside = inherits.adapt("exec 8>l; flock -x 8; flock -n l true; echo $?");
-        std::fs::write(lab.file("script"), inside).expect("the script");
-        lab.sh(format!("{shell} script; flock -n l true; echo $?"))
-            .expect_out("1\n0\n")
-            .expect_err("");
+        std::fs::write(env.file("script"), inside).expect("the script");
+        env.sh(format!("{shell} script; flock -n l true; echo $?"))
+            .assert_stdout("1\n0\n")
+            .assert_stderr("");
     });
 }
 
 #[test]
 fn a_descriptor_from_a_variable_works_by_eval() {
-    in_every_shell(|lab, shell, inherits| {
+    in_every_shell(|env, shell, inherits| {
         // An evaluated redirection is the only one that may have a variable for its number.
         let hand_on = if inherits == Inherits::All {
             ""
@@ -265,58 +267,61 @@ fn a_descriptor_from_a_variable_works_by_eval() {
             "N=9; LCK=l; eval \"exec $N>$LCK\"; eval \"flock -x $N {hand_on}\"; echo $?; flock -n l true; echo $?; \
              eval \"exec $N>&-\"; flock -n l true; echo $?"
         );
-        play(lab, shell, script)
-            .expect_out("0\n1\n0\n")
-            .expect_err("");
+        play(env, shell, script)
+            .assert_stdout("0\n1\n0\n")
+            .assert_stderr("");
     });
 }
 
 #[test]
 fn a_descriptor_that_the_shell_chose_can_be_locked() {
-    for shell in ["bash", "zsh"].into_iter().filter(|shell| installed(shell)) {
+    for shell in ["bash", "zsh"]
+        .into_iter()
+        .filter(|shell| is_installed(shell))
+    {
         let script = "exec {fd}>l; flock -x $fd; echo $? $(( fd > 9 )); flock -n l true; echo $?; \
                       exec {fd}>&-; flock -n l true; echo $?";
-        play(&Lab::new(), shell, script)
-            .expect_out("0 1\n1\n0\n")
-            .expect_err("");
+        play(&TestEnv::new(), shell, script)
+            .assert_stdout("0 1\n1\n0\n")
+            .assert_stderr("");
     }
 }
 
 #[test]
 fn a_lock_can_be_cleaned_up_after() {
-    if !installed("bash") {
+    if !is_installed("bash") {
         return;
     }
     let script = include_str!("blog/cleanup.sh");
     let critical = "[[critical code]]";
     assert!(script.contains(critical), "there is a place for the work");
-    let lab = Lab::new();
+    let env = TestEnv::new();
     // All that the script asks of lsof: whether anybody has the file open.
-    lab.program(
+    env.install_script(
         "bin/lsof",
         "#!/bin/sh\nfor f in /proc/[0-9]*/fd/*; do [ $f -ef $1 ] && exit; done; exit 1\n",
     );
     let script = script.replace(critical, "flock -n l true; echo inside $?");
     let script = format!("LOCK_FILE=l lock_file=l\n{script}flock -n l true; echo outside $?");
-    play(&lab, "bash", &script)
-        .expect_out("inside 1\nremoved lock here\nremoved lock file\noutside 0\n")
-        .expect_err("");
-    play(&lab, "bash", format!("exec 7>l; {script}"))
-        .expect_out(
+    play(&env, "bash", &script)
+        .assert_stdout("inside 1\nremoved lock here\nremoved lock file\noutside 0\n")
+        .assert_stderr("");
+    play(&env, "bash", format!("exec 7>l; {script}"))
+        .assert_stdout(
             "inside 1\nremoved lock here\nlock file still in use, not deleting\noutside 0\n",
         )
-        .expect_err("");
+        .assert_stderr("");
 }
 
 #[test]
 fn a_script_can_lock_itself() {
-    in_every_shell(|lab, shell, inherits| {
+    in_every_shell(|env, shell, inherits| {
         let script = include_str!("blog/itself.sh").to_owned() + "echo \"in $# $*\"; nap; :\n";
         // It runs as itself, so its first line has to name the shell.
         let (program, rest) = shell.split_once(' ').unwrap_or((shell, ""));
         let script = script.replace("/bin/sh", &format!("$(command -v {program}) {rest}"));
-        stage(lab, "printed", &script, inherits);
-        lab.sh(
+        stage(env, "printed", &script, inherits);
+        env.sh(
             "{ eval \"echo \\\"$(head -n 1 printed)\\\"\"; tail -n +2 printed; } >itself; chmod +x itself
             ./itself a 'b c' & first=$!
             read word <began
@@ -325,9 +330,9 @@ fn a_script_can_lock_itself() {
             ./itself & third=$!
             read word <began; echo wake >over; wait $third; echo $?",
         )
-        .expect_code(0)
-        .expect_err("")
-        .expect_out("in 2 a b c\n1\n0\nin 0 \n0\n");
+        .assert_status(0)
+        .assert_stderr("")
+        .assert_stdout("in 2 a b c\n1\n0\nin 0 \n0\n");
     });
 }
 
@@ -335,18 +340,21 @@ fn a_script_can_lock_itself() {
 fn a_korn_shell_hands_a_descriptor_on_when_it_is_told_to() {
     let script = "exec 8>l; flock 8 8>&8; echo $?; flock -n l true; echo $?; exec 8>&-; flock -n l true; echo $?";
     for shell in korn_shells() {
-        play(&Lab::new(), shell, script)
-            .expect_out("0\n1\n0\n")
-            .expect_err("");
+        play(&TestEnv::new(), shell, script)
+            .assert_stdout("0\n1\n0\n")
+            .assert_stderr("");
     }
 }
 
 #[test]
 fn a_korn_shell_that_keeps_a_descriptor_to_itself_fails_and_is_told_how_to_hand_it_on() {
     for shell in korn_shells() {
-        let outcome = play(&Lab::new(), shell, "exec 8>l; flock 8; echo $?").expect_out("65\n");
+        let outcome =
+            play(&TestEnv::new(), shell, "exec 8>l; flock 8; echo $?").assert_stdout("65\n");
         assert!(
-            outcome.err().starts_with("flock: 8: Bad file descriptor"),
+            outcome
+                .stderr_text()
+                .starts_with("flock: 8: Bad file descriptor"),
             "{outcome:?}"
         );
         for (call, cure) in [
@@ -354,10 +362,10 @@ fn a_korn_shell_that_keeps_a_descriptor_to_itself_fails_and_is_told_how_to_hand_
             ("-n 8", "8 8>&8"),
             ("-x -w 1 8", "8 8>&8"),
         ] {
-            departure("`Bad file descriptor` has cost many an evening", |lab| {
-                let said = play(lab, shell, format!("exec 8>l; flock {call}; echo $?"))
-                    .expect_out("65\n")
-                    .err();
+            differs_from_util_linux("`Bad file descriptor` has cost many an evening", |env| {
+                let said = play(env, shell, format!("exec 8>l; flock {call}; echo $?"))
+                    .assert_stdout("65\n")
+                    .stderr_text();
                 assert!(said.starts_with("flock: 8: Bad file descriptor"), "{said}");
                 assert!(said.contains(cure), "{said}");
                 assert_eq!(said.lines().count(), 1, "{said}");
@@ -368,9 +376,9 @@ fn a_korn_shell_that_keeps_a_descriptor_to_itself_fails_and_is_told_how_to_hand_
 
 #[test]
 fn a_descriptor_that_no_shell_has_open_brings_no_such_advice() {
-    in_every_shell(|lab, shell, _| {
-        play(lab, shell, "exec 8>&-; flock 8; echo $?")
-            .expect_out("65\n")
-            .expect_err("flock: 8: Bad file descriptor\n");
+    in_every_shell(|env, shell, _| {
+        play(env, shell, "exec 8>&-; flock 8; echo $?")
+            .assert_stdout("65\n")
+            .assert_stderr("flock: 8: Bad file descriptor\n");
     });
 }

@@ -13,30 +13,30 @@ mod terminal;
 mod waiting;
 mod window;
 
-use test_support::builtin::in_every_bash;
+use test_support::builtin::for_each_bash;
 
 /// For scripts: `held FILE` says whether somebody holds a lock on it, asked by the program.
 const HELD: &str = "held() { bin/flock -n \"$1\" true && echo free || echo held; }\n";
 
 #[test]
 fn a_descriptor_is_locked_without_any_program() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         // Neither the one in PATH nor the builtin's own.
-        lab.program("bin/is-held", "#!/bin/sh\nexec ../ours -n \"$1\" true\n");
-        std::fs::rename(lab.file("bin/flock"), lab.file("ours")).expect("it is there");
-        lab.builtin(
+        env.install_script("bin/is-held", "#!/bin/sh\nexec ../ours -n \"$1\" true\n");
+        std::fs::rename(env.file("bin/flock"), env.file("ours")).expect("it is there");
+        env.run_with_builtin(
             "PATH=/nowhere; exec 8>l 9>l
              flock 8; echo $?; flock -n 9; echo $?; ./ours -n l /bin/true; echo $?
              flock -u 8; echo $?; flock -n 9; echo $?; ./ours -n l /bin/true; echo $?",
         )
-        .expect_err("")
-        .expect_out("0\n1\n1\n0\n0\n1\n");
+        .assert_stderr("")
+        .assert_stdout("0\n1\n1\n0\n0\n1\n");
     });
 }
 
 #[test]
 fn every_option_of_the_descriptor_form_does_what_it_does_in_the_program() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         // What others can do then: lock it exclusively, or shared.
         let others = "bin/flock -n l true; echo $?; bin/flock -ns l true; echo $?";
         for (call, wanted) in [
@@ -57,8 +57,8 @@ fn every_option_of_the_descriptor_form_does_what_it_does_in_the_program() {
             ("flock -s 9; flock --timeout=10ms 8", "1\n1\n0\n"),
             ("flock -s 9; flock -ns 8", "0\n1\n0\n"),
         ] {
-            lab.builtin(format!("exec 8>l 9>l; {call}; echo $?; {others}"))
-                .expect_out(wanted);
+            env.run_with_builtin(format!("exec 8>l 9>l; {call}; echo $?; {others}"))
+                .assert_stdout(wanted);
         }
         for (call, wanted) in [
             ("flock --fcntl 8", "0\n1\n1\n1\n"),
@@ -69,15 +69,15 @@ fn every_option_of_the_descriptor_form_does_what_it_does_in_the_program() {
             let others = "bin/flock -n --fcntl l true; echo $?
                 bin/flock -n --start 0 --length 5 l true; echo $?
                 bin/flock -ns --start 10 --length 5 l true; echo $?";
-            lab.builtin(format!("exec 8<>l; {call}; echo $?; {others}"))
-                .expect_out(wanted);
+            env.run_with_builtin(format!("exec 8<>l; {call}; echo $?; {others}"))
+                .assert_stdout(wanted);
         }
     });
 }
 
 #[test]
 fn what_it_says_is_what_the_program_says() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for call in [
             "flock",
             "flock zz",
@@ -99,8 +99,11 @@ fn what_it_says_is_what_the_program_says() {
             let said = |flock: &str| {
                 let call = call.replacen("flock", flock, 1);
                 let script = format!("exec 8>l 9>l; flock 9; {call}; echo $?");
-                let said = lab.builtin(script);
-                (said.out(), nobody_in_particular(&said.err()))
+                let said = env.run_with_builtin(script);
+                (
+                    said.stdout_text(),
+                    nobody_in_particular(&said.stderr_text()),
+                )
             };
             assert_eq!(said("flock"), said("command -p env flock"), "{call}");
         }
@@ -118,9 +121,9 @@ fn nobody_in_particular(said: &str) -> String {
 
 #[test]
 fn verbose_tells_its_story_in_the_shells_output() {
-    in_every_bash(|lab| {
-        let outcome = lab.builtin("exec 8>l; echo before; flock --verbose 8; echo after");
-        let out = outcome.expect_code(0).out();
+    for_each_bash(|env| {
+        let outcome = env.run_with_builtin("exec 8>l; echo before; flock --verbose 8; echo after");
+        let out = outcome.assert_status(0).stdout_text();
         let lines: Vec<&str> = out.lines().collect();
         assert_eq!((lines[0], lines[2], lines.len()), ("before", "after", 3));
         assert!(lines[1].starts_with("flock: getting lock took "), "{out}");
@@ -129,57 +132,57 @@ fn verbose_tells_its_story_in_the_shells_output() {
 
 #[test]
 fn a_full_disk_under_standard_output_is_a_failure() {
-    in_every_bash(|lab| {
-        lab.builtin(
+    for_each_bash(|env| {
+        env.run_with_builtin(
             "exec 8>l; flock --verbose 8 >/dev/full; echo $?; flock -V >/dev/full; echo $?",
         )
-        .expect_err(&"flock: write error: No space left on device\n".repeat(2))
-        .expect_out("1\n1\n");
+        .assert_stderr(&"flock: write error: No space left on device\n".repeat(2))
+        .assert_stdout("1\n1\n");
     });
 }
 
 #[test]
 fn its_output_can_be_redirected_and_captured() {
-    in_every_bash(|lab| {
-        lab.builtin(
+    for_each_bash(|env| {
+        env.run_with_builtin(
             "v=$(flock -V); [ \"$v\" = \"$(bin/flock -V)\" ]; echo $?
              flock -V >out; cmp out <(bin/flock -V); echo $?
              flock -V | cmp - out; echo $?
              flock zz 2>err; echo $?; cmp err <(bin/flock zz 2>&1); echo $?",
         )
-        .expect_out("0\n0\n0\n64\n0\n");
+        .assert_stdout("0\n0\n0\n64\n0\n");
     });
 }
 
 #[test]
 fn help_shows_what_the_program_shows() {
-    in_every_bash(|lab| {
-        let help = lab
-            .builtin("help flock")
-            .expect_code(0)
-            .expect_err("")
-            .out();
-        let program = lab.run(["--help"]).out();
+    for_each_bash(|env| {
+        let help = env
+            .run_with_builtin("help flock")
+            .assert_status(0)
+            .assert_stderr("")
+            .stdout_text();
+        let program = env.run(["--help"]).stdout_text();
         assert!(program.lines().count() > 10);
         for line in program.lines() {
             assert!(help.contains(line.trim()), "{line}\n{help}");
         }
-        lab.builtin("help -s flock")
-            .expect_out("flock: flock [OPTION]... NUMBER | FILE COMMAND [ARGUMENT]...\n");
-        lab.builtin("help -d flock").expect_code(0);
+        env.run_with_builtin("help -s flock")
+            .assert_stdout("flock: flock [OPTION]... NUMBER | FILE COMMAND [ARGUMENT]...\n");
+        env.run_with_builtin("help -d flock").assert_status(0);
     });
 }
 
 #[test]
 fn it_can_be_taken_away_and_enabled_again() {
-    in_every_bash(|lab| {
-        lab.builtin(
+    for_each_bash(|env| {
+        env.run_with_builtin(
             "exec 8>l; type -t flock; flock 8
              enable -d flock; echo $?; type -t flock; flock -n 8; echo $?
              enable -f bin/lib/bash/flock flock; echo $?; type -t flock; flock -n 8; echo $?
              enable -n flock; type -t flock; enable flock; type -t flock",
         )
-        .expect_err("")
-        .expect_out("builtin\n0\nfile\n0\n0\nbuiltin\n0\nfile\nbuiltin\n");
+        .assert_stderr("")
+        .assert_stdout("builtin\n0\nfile\n0\n0\nbuiltin\n0\nfile\nbuiltin\n");
     });
 }

@@ -15,14 +15,14 @@ use fdlock::exit::{self, Table};
 
 use blocks::spellings;
 use document::{ALL, PAGES, manual};
-use test_support::{Lab, Outcome, installed};
+use test_support::{Outcome, TestEnv, is_installed};
 
 /// Ours, whatever the suite is run against.
 fn our_help() -> Outcome {
-    let lab = Lab::new();
-    let mut command = lab.command(env!("CARGO_BIN_EXE_flock"));
+    let env = TestEnv::new();
+    let mut command = env.command(env!("CARGO_BIN_EXE_flock"));
     command.arg("--help");
-    lab.finish(command).expect_code(0)
+    env.run_command(command).assert_status(0)
 }
 
 fn statuses(page: &Page) -> &'static Table {
@@ -66,7 +66,7 @@ fn what_is_made_from_the_tables_of_options_is_up_to_date() {
 
 #[test]
 fn the_program_shows_the_help_of_its_page() {
-    assert_eq!(our_help().out(), PAGES[0].help);
+    assert_eq!(our_help().stdout_text(), PAGES[0].help);
 }
 
 #[test]
@@ -173,19 +173,19 @@ fn the_manual_is_found_by_name() {
 
 #[test]
 fn the_manual_can_be_formatted_without_a_warning() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let checks: [&[&str]; 2] = [
         &["groff", "-man", "-ww", "-z", "-Tutf8"],
         &["mandoc", "-T", "lint", "-W", "warning"],
     ];
-    let there = checks.into_iter().filter(|check| installed(check[0]));
+    let there = checks.into_iter().filter(|check| is_installed(check[0]));
     for (check, page) in there.flat_map(|check| PAGES.map(|page| (check, page))) {
-        let mut command = lab.command(check[0]);
+        let mut command = env.command(check[0]);
         command.args(&check[1..]).arg(manual(page).file());
-        lab.finish(command)
-            .expect_err("")
-            .expect_out("")
-            .expect_code(0);
+        env.run_command(command)
+            .assert_stderr("")
+            .assert_stdout("")
+            .assert_status(0);
     }
 }
 
@@ -212,10 +212,10 @@ fn the_examples_of_the_manual_are_shell() {
                 None => example.clone(),
             };
             assert!(script.contains(&format!("{} ", page.name)), "{example}");
-            let lab = Lab::new();
-            let mut command = lab.command("sh");
+            let env = TestEnv::new();
+            let mut command = env.command("sh");
             command.args(["-n", "-c", &script]);
-            lab.finish(command).expect_err("").expect_code(0);
+            env.run_command(command).assert_stderr("").assert_status(0);
         }
     }
 }

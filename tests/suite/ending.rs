@@ -3,30 +3,30 @@
 use std::os::unix::process::ExitStatusExt;
 
 use test_support::locks::locks_on;
-use test_support::process::End;
-use test_support::{Lab, departure};
+use test_support::process::ExitReason;
+use test_support::{TestEnv, differs_from_util_linux};
 
 #[test]
 fn an_interrupt_before_the_command_is_started_or_after_it_has_ended_ends_flock() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     // Ours looks for what is pending right before the fork, which must not be reached then, and asks for the command's
     // end by waitid.
     let before = "inject=?rt_sigpending:signal=INT:when=1 inject=?fork,?vfork,?clone:error=EAGAIN";
     let after = "inject=?waitid:signal=INT:when=1";
     for (inject, out) in [(before, ""), (after, "ran\n")] {
-        let Some(command) = lab.injected("", inject, &["l", "echo", "ran"]) else {
+        let Some(command) = env.with_fault_injection("", inject, &["l", "echo", "ran"]) else {
             return;
         };
-        let outcome = lab.finish(command);
-        if !lab.is_reference() {
-            outcome.expect_code(128 + libc::SIGINT).expect_out(out);
+        let outcome = env.run_command(command);
+        if !env.is_reference() {
+            outcome.assert_status(128 + libc::SIGINT).assert_stdout(out);
         }
     }
 }
 
 #[test]
 fn every_exit_status_is_passed_on() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for way in ["", "-F"] {
         let script = format!(
             "i=0; while [ $i -le 255 ]; do
@@ -34,20 +34,20 @@ fn every_exit_status_is_passed_on() {
                 i=$((i + 1))
             done"
         );
-        lab.sh(script).expect_out("").expect_err("");
+        env.sh(script).assert_stdout("").assert_stderr("");
     }
 }
 
 #[test]
 fn a_death_by_a_signal_is_a_status_of_128_and_its_number() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for signal in (1..=15).chain(24..=27).chain([29, 30, 31, 34, 50, 64]) {
         let script = format!("ulimit -c 0; kill -{signal} $$");
-        let outcome = lab.run(["l", "sh", "-c", &script]);
+        let outcome = env.run(["l", "sh", "-c", &script]);
         // An exit, not a death: nobody sent `flock` anything.
         assert_eq!(outcome.status.code(), Some(128 + signal), "{signal}");
         assert_eq!(
-            (outcome.out(), outcome.err()),
+            (outcome.stdout_text(), outcome.stderr_text()),
             (String::new(), String::new())
         );
     }
@@ -55,18 +55,18 @@ fn a_death_by_a_signal_is_a_status_of_128_and_its_number() {
 
 #[test]
 fn a_command_that_dies_of_a_closed_pipe_tells_so() {
-    let lab = Lab::new();
-    lab.bash("flock l yes | head -n 1; echo ${PIPESTATUS[0]}")
-        .expect_out("y\n141\n")
-        .expect_err("");
-    lab.bash("trap '' PIPE; flock l yes 2>/dev/null | head -n 1; echo ${PIPESTATUS[0]}")
-        .expect_out("y\n1\n");
+    let env = TestEnv::new();
+    env.bash("flock l yes | head -n 1; echo ${PIPESTATUS[0]}")
+        .assert_stdout("y\n141\n")
+        .assert_stderr("");
+    env.bash("trap '' PIPE; flock l yes 2>/dev/null | head -n 1; echo ${PIPESTATUS[0]}")
+        .assert_stdout("y\n1\n");
 }
 
 #[test]
 fn children_that_the_caller_left_behind_are_not_mistaken_for_the_command() {
-    let lab = Lab::new();
-    lab.sh("mkfifo go");
+    let env = TestEnv::new();
+    env.sh("mkfifo go");
     for stranger in [
         "true",
         "sh -c 'exit 9'",
@@ -88,56 +88,56 @@ fn children_that_the_caller_left_behind_are_not_mistaken_for_the_command() {
         );
         let script =
             format!("{stranger} >/dev/null & s=$!; export s; exec flock l sh -c \"$command\"");
-        let mut shell = lab.command("sh");
+        let mut shell = env.command("sh");
         shell.args(["-c", &script]).env("command", command);
-        lab.finish(shell)
-            .expect_code(3)
-            .expect_out("done\n")
-            .expect_err("");
+        env.run_command(shell)
+            .assert_status(3)
+            .assert_stdout("done\n")
+            .assert_stderr("");
     }
 }
 
 #[test]
 fn the_lock_is_closed_to_the_command_on_request() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let script = "flock -n l true; echo $?; ls -l /proc/self/fd | grep -c '/l$'";
     for option in ["-o", "--close"] {
-        lab.run([option, "l", "sh", "-c", script])
-            .expect_code(1)
-            .expect_out("1\n0\n");
+        env.run([option, "l", "sh", "-c", script])
+            .assert_status(1)
+            .assert_stdout("1\n0\n");
     }
-    lab.run(["l", "sh", "-c", script])
-        .expect_code(0)
-        .expect_out("1\n1\n");
+    env.run(["l", "sh", "-c", script])
+        .assert_status(0)
+        .assert_stdout("1\n1\n");
 }
 
 #[test]
 fn what_a_command_leaves_running_does_not_keep_a_lock_closed_to_it() {
-    let lab = Lab::new();
-    lab.sh("mkfifo end
+    let env = TestEnv::new();
+    env.sh("mkfifo end
             flock -o l sh -c 'read x <end &'
             flock -n l true; echo $?
             echo >end")
-        .expect_out("0\n");
+        .assert_stdout("0\n");
 }
 
 #[test]
 fn a_lock_closed_to_the_command_goes_with_flock() {
-    let lab = Lab::new();
-    let mut flock = lab.hold(&["-o"], "l");
-    flock.murder();
-    lab.run(["-n", "l", "true"]).expect_code(0);
+    let env = TestEnv::new();
+    let mut flock = env.hold(&["-o"], "l");
+    flock.kill();
+    env.run(["-n", "l", "true"]).assert_status(0);
 }
 
 #[test]
 fn the_command_keeps_the_lock_when_flock_is_killed() {
-    let lab = Lab::new();
-    let mut flock = lab.hold(&[], "l");
-    flock.murder();
-    lab.run(["-n", "l", "true"]).expect_code(1);
-    assert_eq!(locks_on(lab.file("l")).len(), 1);
-    flock.hush();
-    lab.run(["l", "true"]).expect_code(0);
+    let env = TestEnv::new();
+    let mut flock = env.hold(&[], "l");
+    flock.kill();
+    env.run(["-n", "l", "true"]).assert_status(1);
+    assert_eq!(locks_on(env.file("l")).len(), 1);
+    flock.close_stdin();
+    env.run(["l", "true"]).assert_status(0);
 }
 
 /// Asserts what `--verbose` says on stdout, the time of the lock apart, around what the command says.
@@ -161,39 +161,42 @@ fn verbose(said: &str, command: &str, rest: &str) {
 
 #[test]
 fn what_is_run_is_told_before_the_command_speaks() {
-    departure(
+    differs_from_util_linux(
         "the reference's lines wait in a buffer, or are lost there by an exec",
-        |lab| {
+        |env| {
             for way in ["-x", "-F", "--no-fork", "-o"] {
                 let said = |words: &[&str]| {
                     let words = [&["--verbose", way, "l"], words].concat();
-                    lab.run(words).expect_code(0).expect_err("").out()
+                    env.run(words)
+                        .assert_status(0)
+                        .assert_stderr("")
+                        .stdout_text()
                 };
                 verbose(&said(&["echo", "hello"]), "echo", "hello\n");
                 verbose(&said(&["-c", "echo hello"]), "/bin/sh", "hello\n");
             }
-            let file = lab.sh("flock --verbose l echo hello >all; cat all");
-            verbose(&file.out(), "echo", "hello\n");
+            let file = env.sh("flock --verbose l echo hello >all; cat all");
+            verbose(&file.stdout_text(), "echo", "hello\n");
         },
     );
 }
 
 #[test]
 fn in_place_a_death_by_a_signal_is_that_death() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for signal in [1, 2, 9, 15, 34, 64] {
         let script = format!("kill -{signal} $$");
-        let ended = lab.run(["-F", "l", "sh", "-c", &script]).status;
+        let ended = env.run(["-F", "l", "sh", "-c", &script]).status;
         assert_eq!(ended.signal(), Some(signal));
     }
 }
 
 #[test]
 fn in_place_the_lock_lives_as_long_as_the_command() {
-    let lab = Lab::new();
-    let mut command = lab.hold(&["-F"], "l");
-    lab.run(["-n", "l", "true"]).expect_code(1);
-    command.hush();
-    assert_eq!(command.end(), End::Exited(0));
-    lab.run(["-n", "l", "true"]).expect_code(0);
+    let env = TestEnv::new();
+    let mut command = env.hold(&["-F"], "l");
+    env.run(["-n", "l", "true"]).assert_status(1);
+    command.close_stdin();
+    assert_eq!(command.wait(), ExitReason::Exited(0));
+    env.run(["-n", "l", "true"]).assert_status(0);
 }

@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::{Config, TestRunner};
 
-use test_support::{Lab, Outcome, word};
+use test_support::{Outcome, TestEnv, os_string};
 
 /// Runs a property over so many cases, each of which is at least one process.
 fn for_all<S: Strategy>(cases: u32, words: &S, property: impl Fn(S::Value)) {
@@ -170,26 +170,26 @@ fn command_line() -> impl Strategy<Value = Vec<OsString>> {
     (front, operands()).prop_map(|(front, operands)| {
         let mut words = Vec::new();
         for (option, value) in front {
-            words.push(word(option));
-            words.extend(value.as_deref().map(word));
+            words.push(os_string(option));
+            words.extend(value.as_deref().map(os_string));
         }
-        words.extend(operands.into_iter().map(word));
+        words.extend(operands.into_iter().map(os_string));
         words
     })
 }
 
 /// Runs `flock` on stdin that is nobody else's to lock.
-fn run(lab: &Lab, words: &[OsString]) -> Outcome {
-    let mut flock = lab.flock(words);
-    flock.stdin(File::open(lab.file("bin")).expect("bin/"));
-    lab.finish(flock)
+fn run(env: &TestEnv, words: &[OsString]) -> Outcome {
+    let mut flock = env.flock(words);
+    flock.stdin(File::open(env.file("bin")).expect("bin/"));
+    env.run_command(flock)
 }
 
 #[test]
 fn every_command_line_ends_with_a_status_that_is_written_down() {
     for_all(300, &command_line(), |words| {
-        let lab = Lab::new();
-        let outcome = run(&lab, &words);
+        let env = TestEnv::new();
+        let outcome = run(&env, &words);
         let status = outcome.status.code();
         let written_down = [0, 1, 64, 65, 66, 69, 71, 73];
         // A line of shell has the shell's status for what it cannot find.
@@ -199,11 +199,11 @@ fn every_command_line_ends_with_a_status_that_is_written_down() {
             status.is_some_and(|status| written_down.contains(&status) || of_shell(status)),
             "{words:?}: {outcome:?}"
         );
-        assert!(!outcome.err().contains("panicked"), "{outcome:?}");
+        assert!(!outcome.stderr_text().contains("panicked"), "{outcome:?}");
         if status == Some(64) {
-            assert!(outcome.err().starts_with("flock: "), "{outcome:?}");
-            assert!(outcome.out().is_empty(), "{outcome:?}");
-            let left: Vec<OsString> = fs::read_dir(lab.path())
+            assert!(outcome.stderr_text().starts_with("flock: "), "{outcome:?}");
+            assert!(outcome.stdout_text().is_empty(), "{outcome:?}");
+            let left: Vec<OsString> = fs::read_dir(env.path())
                 .expect("the folder")
                 .map(|entry| entry.expect("an entry").file_name())
                 .collect();
@@ -215,29 +215,29 @@ fn every_command_line_ends_with_a_status_that_is_written_down() {
 #[test]
 fn every_name_of_a_file_can_be_locked() {
     let name = vec(1u8.., 1..60);
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for_all(60, &name, |mut name| {
         name.retain(|byte| *byte != b'/');
-        let name = word(&name);
+        let name = os_string(&name);
         if name.is_empty() {
             return;
         }
-        run(&lab, &["--".into(), name.clone(), "true".into()])
-            .expect_code(0)
-            .expect_err("");
-        assert!(lab.file(&name).exists(), "{name:?}");
+        run(&env, &["--".into(), name.clone(), "true".into()])
+            .assert_status(0)
+            .assert_stderr("");
+        assert!(env.file(&name).exists(), "{name:?}");
     });
 }
 
 #[test]
 fn every_conflict_status_from_0_to_255_is_given_back() {
     let form = select(&["", " ", "+", "0", "000", "  +0", "\t"][..]);
-    let lab = Lab::new();
-    let _holder = lab.hold(&[], "l");
+    let env = TestEnv::new();
+    let _holder = env.hold(&[], "l");
     for_all(60, &(form, 0..=255i32), |(form, status)| {
         let status_word = format!("{form}{status}");
         run(
-            &lab,
+            &env,
             &[
                 "-n".into(),
                 "-E".into(),
@@ -246,35 +246,35 @@ fn every_conflict_status_from_0_to_255_is_given_back() {
                 "true".into(),
             ],
         )
-        .expect_code(status)
-        .expect_err("");
+        .assert_status(status)
+        .assert_stderr("");
     });
 }
 
 #[test]
 fn every_decimal_number_of_seconds_is_a_timeout() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let number = (0..100_000u32, proptest::option::of("[0-9]{0,9}"));
     for_all(60, &number, |(whole, fraction)| {
         let point = if fraction.is_some() { "." } else { "" };
         let time = format!("{whole}{point}{}", fraction.unwrap_or_default());
-        run(&lab, &["-w".into(), time.into(), "l".into(), "true".into()])
-            .expect_code(0)
-            .expect_err("");
+        run(&env, &["-w".into(), time.into(), "l".into(), "true".into()])
+            .assert_status(0)
+            .assert_stderr("");
     });
 }
 
 #[test]
 fn what_is_no_number_of_seconds_makes_no_file() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let garbage = "[0-9]{0,3}[a-z]{0,3}!|[0-9]+,[0-9]+|[0-9]\\.[0-9]\\.[0-9]";
     let garbage = proptest::string::string_regex(garbage).expect("a pattern");
     for_all(60, &garbage, |time| {
         let operands = ["l", "true"].map(OsString::from);
         let [file, command] = operands.clone();
-        run(&lab, &[format!("-w{time}").into(), file, command]).expect_code(64);
+        run(&env, &[format!("-w{time}").into(), file, command]).assert_status(64);
         let [file, command] = operands;
-        run(&lab, &["--timeout".into(), time.into(), file, command]).expect_code(64);
-        assert!(!lab.file("l").exists());
+        run(&env, &["--timeout".into(), time.into(), file, command]).assert_status(64);
+        assert!(!env.file("l").exists());
     });
 }

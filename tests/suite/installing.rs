@@ -4,31 +4,31 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use test_support::{HISTORIC, Lab};
+use test_support::{HISTORIC, TestEnv};
 
-/// Runs make for these targets with the lab as the machine.
-fn make(lab: &Lab, targets: &[&str]) {
-    let built = lab.file("built");
+/// Runs make for these targets with the test environment as the machine.
+fn make(env: &TestEnv, targets: &[&str]) {
+    let built = env.file("built");
     if !built.exists() {
         std::fs::create_dir(&built).expect("a folder");
         for name in HISTORIC.into_iter().chain(["flock.so", "flock"]) {
             std::fs::write(built.join(name), "").expect("a program");
         }
     }
-    let mut command = lab.command("make");
+    let mut command = env.command("make");
     command
         .args(["-s", "-C"])
         .arg(test_support::workspace_root())
         .arg(format!("--assume-old={}", built.join("flock").display()))
         .arg(format!("OUT={}", built.display()))
-        .arg(format!("DESTDIR={}", lab.file("machine").display()))
+        .arg(format!("DESTDIR={}", env.file("machine").display()))
         .args(["PREFIX=/usr", "CARGO=false"])
         .args(targets);
-    lab.finish(command).expect_err("").expect_code(0);
+    env.run_command(command).assert_stderr("").assert_status(0);
 }
 
 /// All files of the machine.
-fn files(lab: &Lab) -> BTreeSet<String> {
+fn files(env: &TestEnv) -> BTreeSet<String> {
     fn collect(folder: &Path, root: &Path, found: &mut BTreeSet<String>) {
         for entry in std::fs::read_dir(folder).expect("a folder") {
             let path = entry.expect("an entry").path();
@@ -41,7 +41,7 @@ fn files(lab: &Lab) -> BTreeSet<String> {
         }
     }
     let mut found = BTreeSet::new();
-    let machine = lab.file("machine");
+    let machine = env.file("machine");
     collect(&machine, &machine, &mut found);
     found
 }
@@ -69,24 +69,24 @@ fn of_the_older_tools() -> BTreeSet<String> {
 
 #[test]
 fn install_puts_flock_in_place_and_leaves_the_older_tools_out() {
-    let lab = Lab::new();
-    make(&lab, &["install"]);
-    assert_eq!(files(&lab), of_flock());
+    let env = TestEnv::new();
+    make(&env, &["install"]);
+    assert_eq!(files(&env), of_flock());
 }
 
 #[test]
 fn install_historic_puts_the_older_tools_in_place_and_nothing_else() {
-    let lab = Lab::new();
-    make(&lab, &["install-historic"]);
-    assert_eq!(files(&lab), of_the_older_tools());
+    let env = TestEnv::new();
+    make(&env, &["install-historic"]);
+    assert_eq!(files(&env), of_the_older_tools());
 }
 
 #[test]
 fn each_is_removed_by_its_own_target() {
-    let lab = Lab::new();
-    make(&lab, &["install", "install-historic"]);
-    make(&lab, &["uninstall"]);
-    assert_eq!(files(&lab), of_the_older_tools());
-    make(&lab, &["install", "uninstall-historic"]);
-    assert_eq!(files(&lab), of_flock());
+    let env = TestEnv::new();
+    make(&env, &["install", "install-historic"]);
+    make(&env, &["uninstall"]);
+    assert_eq!(files(&env), of_the_older_tools());
+    make(&env, &["install", "uninstall-historic"]);
+    assert_eq!(files(&env), of_flock());
 }

@@ -3,11 +3,12 @@
 
 mod hard_places;
 
-use test_support::helper::HEARD_ALL;
-use test_support::locks::{locks_on, runs, status_field, stopped, waiters};
-use test_support::pre_exec::{Inherit, signal_set};
-use test_support::process::{End, Live, send};
-use test_support::{Lab, wait_until};
+use test_support::helper::ALL_SIGNALS_RECEIVED;
+use test_support::locks::{locks_on, waiter_count};
+use test_support::pre_exec::{CommandPreExecExt, signal_set};
+use test_support::process::{ExitReason, Process, send_signal};
+use test_support::procfs::{is_running, is_stopped, status_field};
+use test_support::{TestEnv, wait_until};
 
 /// A job of three processes: a shell, a shell in it, and one in the background of that, which each say their numbers.
 /// None of them is anything's last command, so that none takes another's place.
@@ -15,29 +16,29 @@ const FAMILY: &str = "mkfifo never; echo $$; sh -c 'echo $$; (sh -c \"echo \\$\\
 
 /// `loto` over that job, and its processes.
 #[track_caller]
-fn family(lab: &Lab, script: &str) -> (Live, Vec<i32>) {
-    let mut loto = lab.command("loto");
+fn family(env: &TestEnv, script: &str) -> (Process, Vec<i32>) {
+    let mut loto = env.command("loto");
     loto.args(["-L", "l", "--", "sh", "-c", script]);
-    let mut loto = lab.start(loto);
-    let members = (0..3).map(|_| loto.line().parse().expect("a pid"));
+    let mut loto = env.start(loto);
+    let members = (0..3).map(|_| loto.read_line().parse().expect("a pid"));
     let members = members.collect();
     (loto, members)
 }
 
 /// Somebody who waits for the lock, and tells how many of these processes run when he has it.
 #[track_caller]
-fn successor(lab: &Lab, members: &[i32]) -> Live {
+fn successor(env: &TestEnv, members: &[i32]) -> Process {
     let members: Vec<_> = members.iter().map(i32::to_string).collect();
     let script = "for p; do case $(cat /proc/$p/stat 2>/dev/null) in *') Z '*|'') ;; *) echo runs;; esac; done; echo alone";
-    let mut waiter = lab.flock(["l", "sh", "-c", script, "sh"]);
+    let mut waiter = env.flock(["l", "sh", "-c", script, "sh"]);
     waiter.args(members);
-    let waiter = lab.start(waiter);
-    wait_until("it waits", || waiters(lab.file("l")) == 1);
+    let waiter = env.start(waiter);
+    wait_until("it waits", || waiter_count(env.file("l")) == 1);
     waiter
 }
 
 /// The keeper of a `loto`.
-fn keeper(loto: &Live) -> i32 {
+fn keeper(loto: &Process) -> i32 {
     let path = format!("/proc/{0}/task/{0}/children", loto.pid());
     let children = std::fs::read_to_string(path).expect("its children");
     children.trim().parse().expect("one child")
@@ -46,36 +47,36 @@ fn keeper(loto: &Live) -> i32 {
 #[test]
 fn a_killed_loto_takes_all_of_its_job_with_it_before_the_lock_is_free() {
     for _ in 0..20 {
-        let lab = Lab::new();
-        let (mut loto, members) = family(&lab, FAMILY);
-        let mut next = successor(&lab, &members);
-        loto.murder();
-        next.hears("alone");
+        let env = TestEnv::new();
+        let (mut loto, members) = family(&env, FAMILY);
+        let mut next = successor(&env, &members);
+        loto.kill();
+        next.expect_line("alone");
     }
 }
 
 #[test]
 fn a_job_whose_whole_group_is_killed_does_nothing_any_more_when_the_lock_is_free() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for _ in 0..10 {
-        let mut loto = lab.command("loto");
+        let mut loto = env.command("loto");
         let script = "echo ready; while :; do echo x; done >trace";
         loto.args(["-w", "-L", "l", "--", "sh", "-c", script]);
-        let mut loto = lab.start(loto);
-        loto.hears("ready");
+        let mut loto = env.start(loto);
+        loto.expect_line("ready");
         let look = "a=$(wc -c <trace); [ $a = $(wc -c <trace) ] && echo still; echo alone";
-        let mut next = lab.start_flock(["l", "sh", "-c", look]);
-        wait_until("it waits", || waiters(lab.file("l")) == 1);
-        assert!(send(-loto.pid(), libc::SIGKILL));
-        next.hears("still");
+        let mut next = env.start_flock(["l", "sh", "-c", look]);
+        wait_until("it waits", || waiter_count(env.file("l")) == 1);
+        assert!(send_signal(-loto.pid(), libc::SIGKILL));
+        next.expect_line("still");
     }
 }
 
 #[test]
 fn a_loto_that_is_killed_at_any_moment_leaves_nobody_behind() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for moment in 0..60 {
-        let mut loto = lab.command("loto");
+        let mut loto = env.command("loto");
         loto.args([
             "-w",
             "-L",
@@ -85,52 +86,52 @@ fn a_loto_that_is_killed_at_any_moment_leaves_nobody_behind() {
             "-c",
             "echo $$ >>pids; read x; :",
         ]);
-        let mut loto = lab.start(loto);
+        let mut loto = env.start(loto);
         let until = std::time::Instant::now() + std::time::Duration::from_micros(moment * 60);
         while std::time::Instant::now() < until {
             std::hint::spin_loop();
         }
         loto.signal(libc::SIGKILL);
-        assert_eq!(loto.end(), End::Killed(libc::SIGKILL));
+        assert_eq!(loto.wait(), ExitReason::Signaled(libc::SIGKILL));
         // Once the lock can be had, whoever was started has ended.
-        lab.run([
+        env.run([
             "l",
             "sh",
             "-c",
             "for p in $(cat pids 2>/dev/null); do
             case $(cat /proc/$p/stat 2>/dev/null) in *') Z '*|'') ;; *) echo runs;; esac; done",
         ])
-        .expect_out("");
+        .assert_stdout("");
     }
-    assert!(lab.file("pids").exists(), "no command was ever started");
+    assert!(env.file("pids").exists(), "no command was ever started");
 }
 
 #[test]
 fn a_killed_loto_takes_a_stopped_job_with_it() {
-    let lab = Lab::new();
-    let (mut loto, members) = family(&lab, FAMILY);
-    let mut next = successor(&lab, &members);
-    assert!(send(members[0], libc::SIGSTOP));
+    let env = TestEnv::new();
+    let (mut loto, members) = family(&env, FAMILY);
+    let mut next = successor(&env, &members);
+    assert!(send_signal(members[0], libc::SIGSTOP));
     // Outside a terminal's session nobody but the command stops.
-    wait_until("it stops", || stopped(members[0]));
-    loto.murder();
-    next.hears("alone");
+    wait_until("it stops", || is_stopped(members[0]));
+    loto.kill();
+    next.expect_line("alone");
 }
 
 #[test]
 fn a_killed_keeper_takes_the_job_with_it_too() {
-    let lab = Lab::new();
-    let (mut loto, members) = family(&lab, FAMILY);
-    let mut next = successor(&lab, &members);
-    assert!(send(keeper(&loto), libc::SIGKILL));
-    assert_eq!(loto.end(), End::Exited(128 + libc::SIGKILL));
-    next.hears("alone");
+    let env = TestEnv::new();
+    let (mut loto, members) = family(&env, FAMILY);
+    let mut next = successor(&env, &members);
+    assert!(send_signal(keeper(&loto), libc::SIGKILL));
+    assert_eq!(loto.wait(), ExitReason::Exited(128 + libc::SIGKILL));
+    next.expect_line("alone");
 }
 
 #[test]
 fn the_keeper_has_a_name_of_its_own_so_that_pkill_finds_loto_alone() {
-    let lab = Lab::new();
-    let (loto, _) = family(&lab, FAMILY);
+    let env = TestEnv::new();
+    let (loto, _) = family(&env, FAMILY);
     assert_eq!(status_field(loto.pid(), "Name"), "loto");
     assert_eq!(status_field(keeper(&loto), "Name"), "lock-keeper");
     let line = |pid| std::fs::read(format!("/proc/{pid}/cmdline")).expect("it runs");
@@ -143,77 +144,89 @@ fn the_keeper_has_a_name_of_its_own_so_that_pkill_finds_loto_alone() {
 #[test]
 fn what_a_terminated_job_leaves_behind_is_terminated_too_before_the_lock_is_free() {
     for signal in [libc::SIGTERM, libc::SIGHUP] {
-        let lab = Lab::new();
-        let (mut loto, members) = family(&lab, FAMILY);
-        let mut next = successor(&lab, &members);
+        let env = TestEnv::new();
+        let (mut loto, members) = family(&env, FAMILY);
+        let mut next = successor(&env, &members);
         loto.signal(signal);
-        assert_eq!(loto.end(), End::Killed(signal));
-        next.hears("alone");
+        assert_eq!(loto.wait(), ExitReason::Signaled(signal));
+        next.expect_line("alone");
     }
 }
 
 #[test]
 fn what_is_left_behind_may_take_its_time_to_stop_and_hears_what_else_is_sent() {
-    let lab = Lab::new();
-    let mut loto = lab.command("loto");
-    loto.args(["-L", "l", "--", "sh", "-c", "probe hear 2 & wait; :"]);
-    let mut loto = lab.start(loto);
-    loto.comes_to("ready");
-    loto.line();
-    let mut next = successor(&lab, &[]);
+    let env = TestEnv::new();
+    let mut loto = env.command("loto");
+    loto.args([
+        "-L",
+        "l",
+        "--",
+        "sh",
+        "-c",
+        "test-helper catch-signals 2 & wait; :",
+    ]);
+    let mut loto = env.start(loto);
+    loto.expect("ready");
+    loto.read_line();
+    let mut next = successor(&env, &[]);
     loto.signal(libc::SIGTERM);
-    loto.hears("heard 15 0 0");
-    assert_eq!(waiters(lab.file("l")), 1);
+    loto.expect_line("received 15 0 0");
+    assert_eq!(waiter_count(env.file("l")), 1);
     loto.signal(libc::SIGHUP);
-    loto.hears("heard 1 0 0");
-    assert_eq!(loto.end(), End::Killed(libc::SIGTERM));
-    next.hears("alone");
+    loto.expect_line("received 1 0 0");
+    assert_eq!(loto.wait(), ExitReason::Signaled(libc::SIGTERM));
+    next.expect_line("alone");
 }
 
 #[test]
 fn what_ignores_the_signal_or_made_a_session_of_its_own_is_left_alone() {
-    let lab = Lab::new();
-    lab.sh("mkfifo never");
-    let script = "echo $$; (trap '' TERM; sh -c 'echo ready $$; read x <never; :') & probe alone hear 1 & read x; :";
-    let mut loto = lab.command("loto");
+    let env = TestEnv::new();
+    env.sh("mkfifo never");
+    let script = "echo $$; (trap '' TERM; sh -c 'echo ready $$; read x <never; :') & test-helper in-new-session catch-signals 1 & read x; :";
+    let mut loto = env.command("loto");
     loto.args(["-L", "l", "--", "sh", "-c", script]);
-    let mut loto = lab.start(loto);
-    let job: i32 = loto.line().parse().expect("a pid");
+    let mut loto = env.start(loto);
+    let job: i32 = loto.read_line().parse().expect("a pid");
     let others = [(); 2].map(|()| {
-        loto.comes_to("ready ");
-        loto.line().parse::<i32>().expect("a pid")
+        loto.expect("ready ");
+        loto.read_line().parse::<i32>().expect("a pid")
     });
     loto.signal(libc::SIGTERM);
-    assert_eq!(loto.end(), End::Killed(libc::SIGTERM));
-    assert!(!runs(job));
-    assert!(locks_on(lab.file("l")).is_empty());
+    assert_eq!(loto.wait(), ExitReason::Signaled(libc::SIGTERM));
+    assert!(!is_running(job));
+    assert!(locks_on(env.file("l")).is_empty());
     for other in others {
-        assert!(runs(other), "{other}");
-        send(other, libc::SIGKILL);
+        assert!(is_running(other), "{other}");
+        send_signal(other, libc::SIGKILL);
     }
 }
 
 #[test]
 fn what_a_job_leaves_behind_when_it_ends_by_itself_goes_on_without_the_lock() {
-    let lab = Lab::new();
-    lab.sh("mkfifo never");
+    let env = TestEnv::new();
+    env.sh("mkfifo never");
     let script = "sh -c 'echo $$; read x <never; :' & echo $$; echo 0; read x";
-    let (mut loto, members) = family(&lab, script);
+    let (mut loto, members) = family(&env, script);
     // Something that is no request to stop comes in between.
     loto.signal(libc::SIGUSR1 + 13);
-    loto.say("");
-    let end = loto.end();
-    assert!(matches!(end, End::Exited(_) | End::Killed(_)), "{end:?}");
-    let left = members.into_iter().filter(|pid| *pid != 0 && runs(*pid));
+    loto.send_line("");
+    let end = loto.wait();
+    assert!(
+        matches!(end, ExitReason::Exited(_) | ExitReason::Signaled(_)),
+        "{end:?}"
+    );
+    let left = members
+        .into_iter()
+        .filter(|pid| *pid != 0 && is_running(*pid));
     let left = left.collect::<Vec<_>>();
     assert_eq!(left.len(), 1);
-    assert!(locks_on(lab.file("l")).is_empty());
-    send(left[0], libc::SIGKILL);
+    assert!(locks_on(env.file("l")).is_empty());
+    send_signal(left[0], libc::SIGKILL);
 }
 
 #[test]
 fn signals_reach_the_command_once_and_decide_nothing_by_themselves() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for signal in [
         libc::SIGTERM,
         libc::SIGINT,
@@ -222,117 +235,127 @@ fn signals_reach_the_command_once_and_decide_nothing_by_themselves() {
         libc::SIGCONT,
         40,
     ] {
-        let mut loto = lab.command("loto");
-        loto.args(["-L", "l", "--", "probe", "hear", "2"]);
-        let mut loto = lab.start(loto);
-        loto.comes_to("ready");
-        loto.line();
+        let mut loto = env.command("loto");
+        loto.args(["-L", "l", "--", "test-helper", "catch-signals", "2"]);
+        let mut loto = env.start(loto);
+        loto.expect("ready");
+        loto.read_line();
         loto.signal(signal);
-        loto.hears(&format!("heard {signal} 0 0"));
+        loto.expect_line(&format!("received {signal} 0 0"));
         loto.signal(64);
-        loto.hears("heard 64 0 0");
-        assert_eq!(loto.end(), End::Exited(HEARD_ALL));
+        loto.expect_line("received 64 0 0");
+        assert_eq!(loto.wait(), ExitReason::Exited(ALL_SIGNALS_RECEIVED));
     }
 }
 
 #[test]
 fn the_keys_of_a_terminal_reach_the_command_once() {
-    let lab = Lab::new();
-    let mut loto = lab.at_terminal(lab.leader(&["loto", "-L", "l", "--", "probe", "hear", "20"]));
-    loto.comes_to("ready");
-    loto.line();
+    let env = TestEnv::new();
+    let mut loto = env.start_at_terminal(env.session_leader(&[
+        "loto",
+        "-L",
+        "l",
+        "--",
+        "test-helper",
+        "catch-signals",
+        "20",
+    ]));
+    loto.expect("ready");
+    loto.read_line();
     for _ in 0..10 {
-        loto.types("\x03");
-        let heard = loto.line();
-        assert!(heard.starts_with("heard 2 "), "{heard}");
+        loto.send("\x03");
+        let heard = loto.read_line();
+        assert!(heard.starts_with("received 2 "), "{heard}");
         loto.signal(64);
-        let heard = loto.line();
-        assert!(heard.starts_with("heard 64 "), "{heard}");
+        let heard = loto.read_line();
+        assert!(heard.starts_with("received 64 "), "{heard}");
     }
-    assert_eq!(loto.end(), End::Exited(HEARD_ALL));
+    assert_eq!(loto.wait(), ExitReason::Exited(ALL_SIGNALS_RECEIVED));
 }
 
 #[test]
 fn ctrl_z_and_fg_stop_and_continue_all_of_it() {
-    let lab = Lab::new();
-    let mut bash = lab.bash_at_terminal();
-    bash.say("loto -L l -- sh -c 'echo ready $$; read x; echo got $x; exit 5'; echo first $?");
-    bash.comes_to("ready ");
-    let command: i32 = bash.line().parse().expect("a pid");
-    bash.types("\x1a");
-    bash.comes_to("first 148");
-    assert!(stopped(command));
-    bash.say("fg; echo second $?");
-    bash.comes_to("loto");
-    wait_until("it goes on", || !stopped(command));
-    bash.say("something");
-    bash.comes_to("got something");
-    bash.comes_to("second 5");
+    let env = TestEnv::new();
+    let mut bash = env.start_bash_at_terminal();
+    bash.send_line(
+        "loto -L l -- sh -c 'echo ready $$; read x; echo got $x; exit 5'; echo first $?",
+    );
+    bash.expect("ready ");
+    let command: i32 = bash.read_line().parse().expect("a pid");
+    bash.send("\x1a");
+    bash.expect("first 148");
+    assert!(is_stopped(command));
+    bash.send_line("fg; echo second $?");
+    bash.expect("loto");
+    wait_until("it goes on", || !is_stopped(command));
+    bash.send_line("something");
+    bash.expect("got something");
+    bash.expect("second 5");
 }
 
 #[test]
 fn a_loto_that_is_killed_while_all_of_it_is_stopped_takes_its_job_with_it() {
-    let lab = Lab::new();
-    let mut bash = lab.bash_at_terminal();
-    bash.say("loto -L l -- sh -c 'echo ready $PPID $$; read x; :'; echo stopped");
-    bash.comes_to("ready ");
-    let line = bash.line();
+    let env = TestEnv::new();
+    let mut bash = env.start_bash_at_terminal();
+    bash.send_line("loto -L l -- sh -c 'echo ready $PPID $$; read x; :'; echo stopped");
+    bash.expect("ready ");
+    let line = bash.read_line();
     let mut pids = line
         .split(' ')
         .map(|pid| pid.parse::<i32>().expect("a pid"));
     let (keeper, command) = (pids.next().expect("two"), pids.next().expect("two"));
-    bash.types("\x1a");
-    bash.comes_to("stopped");
-    assert!(stopped(keeper) && stopped(command));
-    let mut next = successor(&lab, &[command]);
+    bash.send("\x1a");
+    bash.expect("stopped");
+    assert!(is_stopped(keeper) && is_stopped(command));
+    let mut next = successor(&env, &[command]);
     let loto: i32 = status_field(keeper, "PPid").parse().expect("a pid");
-    assert!(send(loto, libc::SIGKILL));
-    next.hears("alone");
+    assert!(send_signal(loto, libc::SIGKILL));
+    next.expect_line("alone");
 }
 
 #[test]
 fn the_command_gets_the_callers_world() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let make = |command: &mut std::process::Command| {
         command
-            .blocking(signal_set([libc::SIGINT, libc::SIGCHLD, 33, 64]))
-            .ignoring([libc::SIGHUP, libc::SIGCHLD, libc::SIGPIPE])
+            .block_signals(signal_set([libc::SIGINT, libc::SIGCHLD, 33, 64]))
+            .ignore_signals([libc::SIGHUP, libc::SIGCHLD, libc::SIGPIPE])
             .before_exec(|| {
                 rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o137));
                 Ok(())
             });
     };
-    let mut direct = lab.command("probe");
-    make(direct.args(["world", "world"]));
-    let mut under = lab.command("loto");
-    make(under.args(["-L", "l", "--", "probe", "world", "world"]));
-    let known = |world: String| {
-        let lines = world.lines().filter(|line| !line.contains(" pipe:"));
+    let mut direct = env.command("test-helper");
+    make(direct.args(["inherited-state", "state"]));
+    let mut under = env.command("loto");
+    make(under.args(["-L", "l", "--", "test-helper", "inherited-state", "state"]));
+    let known = |state: String| {
+        let lines = state.lines().filter(|line| !line.contains(" pipe:"));
         lines.map(str::to_owned).collect::<Vec<_>>()
     };
-    let (direct, _) = lab.world_of(direct);
-    let (under, outcome) = lab.world_of(under);
-    outcome.expect_err("").expect_code(0);
+    let (direct, _) = env.inherited_state_of(direct);
+    let (under, outcome) = env.inherited_state_of(under);
+    outcome.assert_stderr("").assert_status(0);
     assert_eq!(known(under), known(direct));
 }
 
 #[test]
 fn children_that_the_caller_left_behind_are_left_alone() {
-    let lab = Lab::new();
-    lab.sh("mkfifo never");
+    let env = TestEnv::new();
+    env.sh("mkfifo never");
     let script = "sh -c 'read x <never; :' & echo $!; exec loto -L l -- sh -c 'echo $$; read x; :'";
-    let mut shell = lab.command("sh");
+    let mut shell = env.command("sh");
     shell.args(["-c", script]);
-    let mut loto = lab.start(shell);
-    let stranger: i32 = loto.line().parse().expect("a pid");
-    loto.line();
+    let mut loto = env.start(shell);
+    let stranger: i32 = loto.read_line().parse().expect("a pid");
+    loto.read_line();
     let children = format!("/proc/{0}/task/{0}/children", loto.pid());
     let children = std::fs::read_to_string(children).expect("its children");
     let mut children = children
         .split_whitespace()
         .map(|pid| pid.parse().expect("a pid"));
     let keeper = children.find(|pid| *pid != stranger).expect("a keeper");
-    assert!(send(keeper, libc::SIGKILL));
-    assert_eq!(loto.end(), End::Exited(128 + libc::SIGKILL));
-    assert!(runs(stranger));
+    assert!(send_signal(keeper, libc::SIGKILL));
+    assert_eq!(loto.wait(), ExitReason::Exited(128 + libc::SIGKILL));
+    assert!(is_running(stranger));
 }

@@ -2,7 +2,7 @@
 //!
 //! It runs against the program that `FLOCK_UNDER_TEST` names (default: the one this package builds), so the same
 //! sentences can be put to util-linux's `/usr/bin/flock`. Where we depart from it on purpose the test says so with
-//! [`test_support::departure`], which also checks that the reference really behaves differently.
+//! [`test_support::differs_from_util_linux`], which also checks that the reference really behaves differently.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, missing_docs)]
 

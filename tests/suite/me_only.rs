@@ -1,6 +1,6 @@
 //! `me-only`: one script of a name, and what its caller is told.
 //!
-//! A name is the machine's, so every test makes its own from its lab's folder.
+//! A name is the machine's, so every test makes its own from its test environment's folder.
 
 mod holding;
 mod names;
@@ -9,8 +9,8 @@ mod storm;
 use std::ffi::OsStr;
 use std::process::Command;
 
-use test_support::process::Live;
-use test_support::{Lab, Outcome};
+use test_support::process::Process;
+use test_support::{Outcome, TestEnv};
 
 /// The script of a holder: it says so with its process, and holds until its stdin ends.
 const HOLD: [&str; 3] = ["sh", "-c", "echo held $$; read x; exit 0"];
@@ -23,8 +23,8 @@ trait MeOnlyEnv {
     /// A name that no other test has.
     fn lock_path(&self) -> String;
 
-    /// Someone who holds the name until told [`Live::let_go`], and the process of its script.
-    fn hold_name(&self, name: &str) -> (Live, i32);
+    /// Someone who holds the name until told [`Process::let_go`], and the process of its script.
+    fn hold_name(&self, name: &str) -> (Process, i32);
 
     /// Asserts that a call for the name is refused, and who is said to have it.
     fn is_refused(&self, name: &str, holders: &[i32]);
@@ -33,7 +33,7 @@ trait MeOnlyEnv {
     fn is_free(&self, name: &str);
 }
 
-impl MeOnlyEnv for Lab {
+impl MeOnlyEnv for TestEnv {
     fn me_only<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Command {
         let mut command = self.command("me-only");
         command.args(words);
@@ -42,7 +42,7 @@ impl MeOnlyEnv for Lab {
 
     #[track_caller]
     fn only<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Outcome {
-        self.finish(self.me_only(words))
+        self.run_command(self.me_only(words))
     }
 
     fn lock_path(&self) -> String {
@@ -50,16 +50,16 @@ impl MeOnlyEnv for Lab {
     }
 
     #[track_caller]
-    fn hold_name(&self, name: &str) -> (Live, i32) {
+    fn hold_name(&self, name: &str) -> (Process, i32) {
         hold_by(self, self.me_only([name]))
     }
 
     #[track_caller]
     fn is_refused(&self, name: &str, holders: &[i32]) {
         let refused = self.only([name, "echo", "overlap"]);
-        let refused = refused.expect_code(4).expect_out("");
+        let refused = refused.assert_status(4).assert_stdout("");
         let named = holders.iter().any(|holder| {
-            refused.err()
+            refused.stderr_text()
                 == format!("me-only: {name}: not the only instance (process {holder} has it)\n")
         });
         assert!(named, "one of {holders:?}: {refused:?}");
@@ -67,16 +67,16 @@ impl MeOnlyEnv for Lab {
 
     #[track_caller]
     fn is_free(&self, name: &str) {
-        self.only([name, "true"]).expect_code(0).expect_err("");
+        self.only([name, "true"]).assert_status(0).assert_stderr("");
     }
 }
 
 /// A holder by this command, which still lacks its script.
 #[track_caller]
-fn hold_by(lab: &Lab, mut command: Command) -> (Live, i32) {
+fn hold_by(env: &TestEnv, mut command: Command) -> (Process, i32) {
     command.args(HOLD);
-    let mut holder = lab.start(command);
-    let held = holder.line();
+    let mut holder = env.start(command);
+    let held = holder.read_line();
     let script = held.strip_prefix("held ").expect("it holds");
     let script = script.parse().expect("a pid");
     (holder, script)
@@ -84,8 +84,8 @@ fn hold_by(lab: &Lab, mut command: Command) -> (Live, i32) {
 
 #[test]
 fn a_scripts_status_is_its_own_unless_it_is_one_of_ours() {
-    let lab = Lab::new();
-    let name = lab.lock_path();
+    let env = TestEnv::new();
+    let name = env.lock_path();
     for (status, wanted) in [
         (0, 0),
         (1, 201),
@@ -97,31 +97,31 @@ fn a_scripts_status_is_its_own_unless_it_is_one_of_ours() {
         (127, 127),
         (255, 255),
     ] {
-        lab.only([&name, "sh", "-c", &format!("exit {status}")])
-            .expect_code(wanted)
-            .expect_err("");
+        env.only([&name, "sh", "-c", &format!("exit {status}")])
+            .assert_status(wanted)
+            .assert_stderr("");
     }
 }
 
 #[test]
 fn a_script_that_dies_of_a_signal_is_128_and_its_number() {
-    let lab = Lab::new();
-    lab.only([&lab.lock_path(), "sh", "-c", "kill -KILL $$"])
-        .expect_code(128 + 9);
+    let env = TestEnv::new();
+    env.only([&env.lock_path(), "sh", "-c", "kill -KILL $$"])
+        .assert_status(128 + 9);
 }
 
 #[test]
 fn a_script_that_is_not_there_or_not_executable_is_status_1() {
-    let lab = Lab::new();
-    let name = lab.lock_path();
+    let env = TestEnv::new();
+    let name = env.lock_path();
     let failed = |script: &str, reason: &str| {
-        lab.only([&name, script])
-            .expect_code(1)
-            .expect_out("")
-            .expect_err(&format!("me-only: failed to execute {script}: {reason}\n"));
-        lab.is_free(&name);
+        env.only([&name, script])
+            .assert_status(1)
+            .assert_stdout("")
+            .assert_stderr(&format!("me-only: failed to execute {script}: {reason}\n"));
+        env.is_free(&name);
     };
-    lab.sh("echo echo overlap >plain").expect_code(0);
+    env.sh("echo echo overlap >plain").assert_status(0);
     failed("./missing", "No such file or directory");
     failed("missing", "No such file or directory");
     failed("./plain/below", "Not a directory");
@@ -131,7 +131,7 @@ fn a_script_that_is_not_there_or_not_executable_is_status_1() {
 
 #[test]
 fn wrong_arguments_are_status_2_and_nothing_is_run() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let long = "x".repeat(108);
     let ran = ["sh", "-c", "echo ran"];
     for (words, what) in [
@@ -150,10 +150,10 @@ fn wrong_arguments_are_status_2_and_nothing_is_run() {
             &format!("invalid lock path: '{long}' (a lock path has 1 to 107 bytes)"),
         ),
     ] {
-        lab.only(words)
-            .expect_code(2)
-            .expect_out("")
-            .expect_err(&format!(
+        env.only(words)
+            .assert_status(2)
+            .assert_stdout("")
+            .assert_stderr(&format!(
                 "me-only: {what}\nUsage: me-only LOCK_PATH SCRIPT_PATH [ARGUMENT]...\n"
             ));
     }
@@ -161,39 +161,41 @@ fn wrong_arguments_are_status_2_and_nothing_is_run() {
 
 #[test]
 fn a_socket_that_cannot_be_had_is_status_3() {
-    let lab = Lab::new();
-    let name = lab.lock_path();
+    let env = TestEnv::new();
+    let name = env.lock_path();
     // The first of two sockets takes the last descriptor that there is, or there is none above 2 for it.
     for few in ["ulimit -n 4; exec", "exec <&-; ulimit -n 3; exec"] {
-        lab.sh(format!("{few} me-only {name} echo ran"))
-            .expect_code(3)
-            .expect_out("")
-            .expect_err("me-only: cannot make a socket: Too many open files\n");
+        env.sh(format!("{few} me-only {name} echo ran"))
+            .assert_status(3)
+            .assert_stdout("")
+            .assert_stderr("me-only: cannot make a socket: Too many open files\n");
     }
     let inject = "inject=socket:error=ENOBUFS";
-    if let Some(me_only) = lab.injected_into("me-only", "", inject, &[&name, "echo", "ran"]) {
-        lab.finish(me_only)
-            .expect_code(3)
-            .expect_out("")
-            .expect_err("me-only: cannot make a socket: No buffer space available\n");
+    if let Some(me_only) =
+        env.with_fault_injection_into("me-only", "", inject, &[&name, "echo", "ran"])
+    {
+        env.run_command(me_only)
+            .assert_status(3)
+            .assert_stdout("")
+            .assert_stderr("me-only: cannot make a socket: No buffer space available\n");
     }
 }
 
 #[test]
 fn a_bind_that_fails_is_status_4_whatever_the_reason() {
-    let lab = Lab::new();
-    let name = lab.lock_path();
+    let env = TestEnv::new();
+    let name = env.lock_path();
     let words = [&name[..], "echo", "ran"];
     for which in ["1", "2"] {
         let inject = format!("inject=bind:error=EACCES:when={which}");
         // Where there is no strace, nothing but a taken name makes bind(2) fail.
-        let Some(me_only) = lab.injected_into("me-only", "", &inject, &words) else {
+        let Some(me_only) = env.with_fault_injection_into("me-only", "", &inject, &words) else {
             return;
         };
-        lab.finish(me_only)
-            .expect_code(4)
-            .expect_out("")
-            .expect_err(&format!(
+        env.run_command(me_only)
+            .assert_status(4)
+            .assert_stdout("")
+            .assert_stderr(&format!(
                 "me-only: cannot take the name {name}: Permission denied\n"
             ));
     }
@@ -201,52 +203,52 @@ fn a_bind_that_fails_is_status_4_whatever_the_reason() {
 
 #[test]
 fn the_name_comes_first_and_the_script_second() {
-    let lab = Lab::new();
-    let name = lab.lock_path();
-    let (holder, script) = lab.hold_name(&name);
-    let refused = lab.only([&name, "./missing"]).expect_code(4);
+    let env = TestEnv::new();
+    let name = env.lock_path();
+    let (holder, script) = env.hold_name(&name);
+    let refused = env.only([&name, "./missing"]).assert_status(4);
     assert!(
-        refused.err().contains("not the only instance"),
+        refused.stderr_text().contains("not the only instance"),
         "{refused:?}"
     );
-    lab.is_refused(&name, &[holder.pid(), script]);
-    holder.let_go();
-    lab.only([&name, "./missing"]).expect_code(1);
+    env.is_refused(&name, &[holder.pid(), script]);
+    holder.release();
+    env.only([&name, "./missing"]).assert_status(1);
 }
 
 #[test]
 fn a_refusal_inside_a_script_is_not_one_of_the_script() {
-    let lab = Lab::new();
-    let name = lab.lock_path();
-    lab.only([&name, "me-only", &name, "echo", "overlap"])
-        .expect_code(204)
-        .expect_out("");
+    let env = TestEnv::new();
+    let name = env.lock_path();
+    env.only([&name, "me-only", &name, "echo", "overlap"])
+        .assert_status(204)
+        .assert_stdout("");
 }
 
 #[test]
 fn a_script_gets_its_arguments_untouched() {
-    let lab = Lab::new();
-    lab.program("script", "#!/bin/sh\nprintf '<%s>' \"$@\"\n");
+    let env = TestEnv::new();
+    env.install_script("script", "#!/bin/sh\nprintf '<%s>' \"$@\"\n");
     let words = ["./script", "1", "", "-h", "--", "a  b", "*"];
-    let name = lab.lock_path();
-    lab.only([&[&name[..]], &words[..]].concat())
-        .expect_code(0)
-        .expect_out("<1><><-h><--><a  b><*>");
+    let name = env.lock_path();
+    env.only([&[&name[..]], &words[..]].concat())
+        .assert_status(0)
+        .assert_stdout("<1><><-h><--><a  b><*>");
 }
 
 #[test]
 fn a_script_without_a_slash_is_looked_for_where_we_stand_and_then_in_path() {
-    let lab = Lab::new();
-    let name = lab.lock_path();
-    lab.program("bin/script", "#!/bin/sh\necho in PATH\n");
-    lab.only([&name[..], "script"]).expect_out("in PATH\n");
-    lab.program("script", "#!/bin/sh\necho here\n");
-    lab.only([&name[..], "script"]).expect_out("here\n");
+    let env = TestEnv::new();
+    let name = env.lock_path();
+    env.install_script("bin/script", "#!/bin/sh\necho in PATH\n");
+    env.only([&name[..], "script"]).assert_stdout("in PATH\n");
+    env.install_script("script", "#!/bin/sh\necho here\n");
+    env.only([&name[..], "script"]).assert_stdout("here\n");
 }
 
 /// The ways of the first page, with a name and a script of the test's.
-fn examples(lab: &Lab, script: &str) -> [String; 2] {
-    let name = lab.lock_path();
+fn examples(env: &TestEnv, script: &str) -> [String; 2] {
+    let name = env.lock_path();
     [
         format!(
             r#"me-only {name} {script} 1 2 3 || {{ echo "ERROR: ..." >&2; exit 1; }}
@@ -266,22 +268,25 @@ echo "went on""#
 
 #[test]
 fn the_examples_of_the_first_page_go_on_when_all_is_well_and_not_when_it_is_not() {
-    let lab = Lab::new();
-    let path = |name: &str| lab.file(name).display().to_string();
-    lab.program("good", "#!/bin/sh\necho \"$*\"\n");
-    for example in examples(&lab, &path("good")) {
-        lab.sh(example)
-            .expect_code(0)
-            .expect_out("1 2 3\nwent on\n");
+    let env = TestEnv::new();
+    let path = |name: &str| env.file(name).display().to_string();
+    env.install_script("good", "#!/bin/sh\necho \"$*\"\n");
+    for example in examples(&env, &path("good")) {
+        env.sh(example)
+            .assert_status(0)
+            .assert_stdout("1 2 3\nwent on\n");
     }
-    lab.program("bad", "#!/bin/sh\nexit 4\n");
-    for example in examples(&lab, &path("bad")) {
-        let failed = lab.sh(example).expect_code(1).expect_out("");
-        failed.expect_err("ERROR: ...\n");
+    env.install_script("bad", "#!/bin/sh\nexit 4\n");
+    for example in examples(&env, &path("bad")) {
+        let failed = env.sh(example).assert_status(1).assert_stdout("");
+        failed.assert_stderr("ERROR: ...\n");
     }
-    let (_holder, _) = lab.hold_name(&lab.lock_path());
-    for example in examples(&lab, &path("good")) {
-        let failed = lab.sh(example).expect_code(1).expect_out("");
-        assert!(failed.err().ends_with("it)\nERROR: ...\n"), "{failed:?}");
+    let (_holder, _) = env.hold_name(&env.lock_path());
+    for example in examples(&env, &path("good")) {
+        let failed = env.sh(example).assert_status(1).assert_stdout("");
+        assert!(
+            failed.stderr_text().ends_with("it)\nERROR: ...\n"),
+            "{failed:?}"
+        );
     }
 }

@@ -2,16 +2,16 @@
 
 use std::os::unix::fs::symlink;
 
-use test_support::{Lab, departure, installed, word};
+use test_support::{TestEnv, differs_from_util_linux, is_installed, os_string};
 
 /// Descriptor 5 becomes a pipe that nobody reads, and nobody ever will.
 const NOBODY_READS: &str = "mkfifo p; exec 4<>p 5>p 4<&-; ";
 
 #[test]
 fn every_error_has_its_status_and_its_message() {
-    let lab = Lab::new();
-    lab.sh("mkdir d; : >plain; printf '#!/no/such/interpreter\\n' >script; chmod +x script")
-        .expect_code(0);
+    let env = TestEnv::new();
+    env.sh("mkdir d; : >plain; printf '#!/no/such/interpreter\\n' >script; chmod +x script")
+        .assert_status(0);
     for (args, status, message) in [
         ("99", 65, "99: Bad file descriptor"),
         ("-u 99", 65, "99: Bad file descriptor"),
@@ -59,12 +59,12 @@ fn every_error_has_its_status_and_its_message() {
             "failed to execute nosuch: No such file or directory",
         ),
     ] {
-        let outcome = lab
+        let outcome = env
             .sh(format!("exec flock {args}"))
-            .expect_code(status)
-            .expect_out("");
+            .assert_status(status)
+            .assert_stdout("");
         // Behind it there may be a hint.
-        let said = outcome.err();
+        let said = outcome.stderr_text();
         assert!(
             said.starts_with(&format!("flock: {message}")),
             "{args}: {said}"
@@ -76,9 +76,9 @@ fn every_error_has_its_status_and_its_message() {
 
 #[test]
 fn the_reason_for_a_failed_execution_does_not_depend_on_the_lock_file() {
-    let lab = Lab::new();
-    lab.sh("mkdir d; : >plain; : >l; ln -s loop loop")
-        .expect_code(0);
+    let env = TestEnv::new();
+    env.sh("mkdir d; : >plain; : >l; ln -s loop loop")
+        .assert_status(0);
     let long = "x".repeat(256);
     for (command, reason) in [
         ("nosuch", "No such file or directory"),
@@ -90,27 +90,27 @@ fn the_reason_for_a_failed_execution_does_not_depend_on_the_lock_file() {
         (&format!("./{long}"), "File name too long"),
     ] {
         for file in ["l", "new"] {
-            lab.run([file, command])
-                .expect_code(69)
-                .expect_err(&format!("flock: failed to execute {command}: {reason}\n"));
+            env.run([file, command])
+                .assert_status(69)
+                .assert_stderr(&format!("flock: failed to execute {command}: {reason}\n"));
         }
     }
 }
 
 #[test]
 fn a_plain_reason_has_nothing_behind_it() {
-    let lab = Lab::new();
-    lab.run(["99"])
-        .expect_code(65)
-        .expect_err("flock: 99: Bad file descriptor\n");
-    lab.run(["no/such", "true"])
-        .expect_code(66)
-        .expect_err("flock: cannot open lock file no/such: No such file or directory\n");
+    let env = TestEnv::new();
+    env.run(["99"])
+        .assert_status(65)
+        .assert_stderr("flock: 99: Bad file descriptor\n");
+    env.run(["no/such", "true"])
+        .assert_status(66)
+        .assert_stderr("flock: cannot open lock file no/such: No such file or directory\n");
 }
 
 #[test]
 fn a_word_of_a_usage_error_is_named_in_its_first_line() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for (args, named) in [
         (&["--bogus"][..], "--bogus"),
         (&["-w", "soon", "l", "true"], "soon"),
@@ -118,7 +118,11 @@ fn a_word_of_a_usage_error_is_named_in_its_first_line() {
         (&["nineteen"], "nineteen"),
         (&["l", "-c"], "-c"),
     ] {
-        let said = lab.run(args).expect_code(64).expect_out("").err();
+        let said = env
+            .run(args)
+            .assert_status(64)
+            .assert_stdout("")
+            .stderr_text();
         let first = said.lines().next().expect("a line");
         assert!(first.starts_with("flock: "), "{said}");
         assert!(first.contains(named), "{said}");
@@ -127,11 +131,11 @@ fn a_word_of_a_usage_error_is_named_in_its_first_line() {
 
 #[test]
 fn no_arguments_at_all_lead_to_the_help() {
-    let said = Lab::new()
+    let said = TestEnv::new()
         .sh("exec flock")
-        .expect_code(64)
-        .expect_out("")
-        .err();
+        .assert_status(64)
+        .assert_stdout("")
+        .stderr_text();
     assert!(said.starts_with("flock: "), "{said}");
     assert!(
         said.ends_with("\nTry 'flock --help' for more information.\n"),
@@ -141,13 +145,13 @@ fn no_arguments_at_all_lead_to_the_help() {
 
 #[test]
 fn a_fork_that_fails_is_a_lack_of_resources() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let fork = "inject=?clone,?clone3,?fork,?vfork:error=EAGAIN";
-    let Some(command) = lab.injected("", fork, &["l", "echo", "ran"]) else {
+    let Some(command) = env.with_fault_injection("", fork, &["l", "echo", "ran"]) else {
         return;
     };
-    let outcome = lab.finish(command).expect_code(71).expect_out("");
-    let said = outcome.err();
+    let outcome = env.run_command(command).assert_status(71).assert_stdout("");
+    let said = outcome.stderr_text();
     assert!(said.starts_with("flock: "), "{said}");
     assert!(
         said.contains("fork") && said.contains("Resource temporarily unavailable"),
@@ -157,39 +161,39 @@ fn a_fork_that_fails_is_a_lack_of_resources() {
 
 #[test]
 fn a_conflict_and_a_timeout_are_silent() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for options in ["-n", "-w .01", "-nE9", "-sn", "-xw.01"] {
         let status = if options.contains('9') { 9 } else { 1 };
-        lab.sh(format!(
+        env.sh(format!(
             "exec 8<>l; flock 8; flock {options} l echo ran; echo $?; exec 7<>l; flock {options} 7"
         ))
-        .expect_code(status)
-        .expect_out(&format!("{status}\n"))
-        .expect_err("");
+        .assert_status(status)
+        .assert_stdout(&format!("{status}\n"))
+        .assert_stderr("");
     }
 }
 
 #[test]
 fn a_full_stdout_is_status_1_and_a_message() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for args in ["--help", "--version", "--verbose l true", "--verbose 8"] {
-        lab.sh(format!("exec 8<>l; flock {args} >/dev/full"))
-            .expect_code(1)
-            .expect_err("flock: write error: No space left on device\n");
+        env.sh(format!("exec 8<>l; flock {args} >/dev/full"))
+            .assert_status(1)
+            .assert_stderr("flock: write error: No space left on device\n");
     }
 }
 
 #[test]
 fn a_stdout_that_nobody_reads_is_silence() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for setup in ["", "trap '' PIPE; "] {
         for args in ["--help", "--version", "--verbose l true", "--verbose 8"] {
-            let outcome = lab
+            let outcome = env
                 .sh(format!(
                     "rm -f p; exec 8<>l; {NOBODY_READS}{setup}exec flock {args} >&5"
                 ))
-                .expect_out("")
-                .expect_err("");
+                .assert_stdout("")
+                .assert_stderr("");
             // Whether the signal ends it (141) is the caller's choice; a panic (101, 134) is nobody's.
             assert!([0, 1, 141].contains(&outcome.code()), "{args}: {outcome:?}");
         }
@@ -198,21 +202,21 @@ fn a_stdout_that_nobody_reads_is_silence() {
 
 #[test]
 fn a_closed_stdout_that_is_not_needed_is_not_missed() {
-    let lab = Lab::new();
-    lab.sh("exec 8<>l; flock 8 >&-; echo $?; flock -n l true >&-; echo $?; flock -u 8 >&-; flock l sh -c 'exit 7' >&-; echo $?")
-        .expect_out("0\n1\n7\n")
-        .expect_err("");
+    let env = TestEnv::new();
+    env.sh("exec 8<>l; flock 8 >&-; echo $?; flock -n l true >&-; echo $?; flock -u 8 >&-; flock l sh -c 'exit 7' >&-; echo $?")
+        .assert_stdout("0\n1\n7\n")
+        .assert_stderr("");
 }
 
 #[test]
 fn a_closed_stdout_that_is_needed_is_status_1_and_a_message() {
     for args in ["--help", "--version", "--verbose 8"] {
-        departure(
+        differs_from_util_linux(
             "the reference takes it for a reader who does not care",
-            |lab| {
-                lab.sh(format!("exec 8<>l; flock {args} >&-"))
-                    .expect_code(1)
-                    .expect_err("flock: write error: Bad file descriptor\n");
+            |env| {
+                env.sh(format!("exec 8<>l; flock {args} >&-"))
+                    .assert_status(1)
+                    .assert_stderr("flock: write error: Bad file descriptor\n");
             },
         );
     }
@@ -220,24 +224,26 @@ fn a_closed_stdout_that_is_needed_is_status_1_and_a_message() {
 
 #[test]
 fn a_closed_stderr_changes_no_status_and_nothing_is_written_elsewhere() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     // The lock file must not become the new standard error.
-    lab.sh(
+    env.sh(
         "echo kept >l; flock l nosuch 2>&-; echo $?; flock l sh -c 'exit 7' 2>&-; echo $?; cat l",
     )
-    .expect_out("69\n7\nkept\n");
-    departure("the reference turns every status into 1", |lab| {
-        lab.sh(
+    .assert_stdout("69\n7\nkept\n");
+    differs_from_util_linux("the reference turns every status into 1", |env| {
+        env.sh(
             "flock 99 2>&-; echo $?; flock no/such true 2>&-; echo $?; flock --bogus 2>&-; echo $?",
         )
-        .expect_out("65\n66\n64\n");
+        .assert_stdout("65\n66\n64\n");
     });
 }
 
 /// Asserts the status, and that these bytes are in what was said.
 #[track_caller]
 fn expect_echo<const N: usize>(args: [&[u8]; N], status: i32, wanted: &[u8]) {
-    let outcome = Lab::new().run(args.map(word)).expect_code(status);
+    let outcome = TestEnv::new()
+        .run(args.map(os_string))
+        .assert_status(status);
     let said = &outcome.stderr;
     let echoed = said.windows(wanted.len()).any(|part| part == wanted);
     assert!(
@@ -272,8 +278,8 @@ fn unknown_options_that_are_not_utf_8_are_echoed_as_they_came() {
 
 #[test]
 fn a_path_and_arguments_that_are_not_utf_8_reach_the_file_and_the_command() {
-    let lab = Lab::new();
-    let strange = word(b"l\xff\xfe");
+    let env = TestEnv::new();
+    let strange = os_string(b"l\xff\xfe");
     let args = [
         strange.as_os_str(),
         "printf".as_ref(),
@@ -281,35 +287,45 @@ fn a_path_and_arguments_that_are_not_utf_8_reach_the_file_and_the_command() {
         strange.as_os_str(),
     ];
     assert_eq!(
-        lab.run(args).expect_code(0).expect_err("").stdout,
+        env.run(args).assert_status(0).assert_stderr("").stdout,
         b"l\xff\xfe"
     );
-    assert_eq!(lab.names(), [strange.as_os_str()]);
-    let args = [strange.as_os_str(), "-c".as_ref(), &word(b"printf %s \xff")];
-    assert_eq!(lab.run(args).expect_code(0).expect_err("").stdout, b"\xff");
+    assert_eq!(env.file_names(), [strange.as_os_str()]);
+    let args = [
+        strange.as_os_str(),
+        "-c".as_ref(),
+        &os_string(b"printf %s \xff"),
+    ];
+    assert_eq!(
+        env.run(args).assert_status(0).assert_stderr("").stdout,
+        b"\xff"
+    );
 }
 
 #[test]
 fn messages_begin_with_the_name_it_was_called_by() {
-    let lab = Lab::new();
-    symlink("flock", lab.file("bin/mutex")).expect("another name");
+    let env = TestEnv::new();
+    symlink("flock", env.file("bin/mutex")).expect("another name");
     for (call, name) in [
         ("mutex", "mutex"),
         ("bin/mutex", "mutex"),
         ("./bin/flock", "flock"),
     ] {
-        lab.sh(format!("{call} 99"))
-            .expect_code(65)
-            .expect_err(&format!("{name}: 99: Bad file descriptor\n"));
-        let said = lab
+        env.sh(format!("{call} 99"))
+            .assert_status(65)
+            .assert_stderr(&format!("{name}: 99: Bad file descriptor\n"));
+        let said = env
             .sh(format!("{call} --verbose l true"))
-            .expect_code(0)
-            .out();
+            .assert_status(0)
+            .stdout_text();
         assert!(
             said.ends_with(&format!("\n{name}: executing true\n")),
             "{said}"
         );
-        let said = lab.sh(format!("{call} --bogus")).expect_code(64).err();
+        let said = env
+            .sh(format!("{call} --bogus"))
+            .assert_status(64)
+            .stderr_text();
         assert!(
             said.ends_with(&format!("\nTry '{name} --help' for more information.\n")),
             "{said}"
@@ -319,11 +335,11 @@ fn messages_begin_with_the_name_it_was_called_by() {
 
 #[test]
 fn the_name_it_was_called_by_need_not_be_its_files() {
-    if !installed("bash") {
+    if !is_installed("bash") {
         return;
     }
-    let lab = Lab::new();
-    lab.bash("exec -a queue flock 99")
-        .expect_code(65)
-        .expect_err("queue: 99: Bad file descriptor\n");
+    let env = TestEnv::new();
+    env.bash("exec -a queue flock 99")
+        .assert_status(65)
+        .assert_stderr("queue: 99: Bad file descriptor\n");
 }

@@ -1,12 +1,12 @@
 //! Section 1, `--start` and `--length`: locks on a part of a file.
 
-use crate::fcntl::lab;
-use test_support::locks::{locks_on, waiters};
-use test_support::process::End;
-use test_support::{Lab, wait_until};
+use crate::fcntl::test_env;
+use test_support::locks::{locks_on, waiter_count};
+use test_support::process::ExitReason;
+use test_support::{TestEnv, wait_until};
 
 /// The first and last byte of the lock that these options take, as the kernel lists them.
-fn range(lab: &Lab, options: &[&str]) -> String {
+fn range(env: &TestEnv, options: &[&str]) -> String {
     let mut args = options.to_vec();
     args.extend([
         "l",
@@ -14,15 +14,19 @@ fn range(lab: &Lab, options: &[&str]) -> String {
         "-c",
         "grep OFDLCK /proc/locks | grep :$(stat -c %i l)' '",
     ]);
-    let listed = lab.run(args).expect_code(0).expect_err("").out();
+    let listed = env
+        .run(args)
+        .assert_status(0)
+        .assert_stderr("")
+        .stdout_text();
     let words: Vec<_> = listed.split_whitespace().rev().take(2).collect();
     format!("{} {}", words[1], words[0])
 }
 
 #[test]
 fn a_range_is_counted_in_bytes_in_decimal_hexadecimal_or_octal_and_with_suffixes() {
-    let lab = Lab::new();
-    if !lab.offers("--start") {
+    let env = TestEnv::new();
+    if !env.supports_option("--start") {
         return;
     }
     for (word, bytes) in [
@@ -43,24 +47,24 @@ fn a_range_is_counted_in_bytes_in_decimal_hexadecimal_or_octal_and_with_suffixes
         ("0x10K", 16 << 10),
     ] {
         assert_eq!(
-            range(&lab, &["--start", word]),
+            range(&env, &["--start", word]),
             format!("{bytes} EOF"),
             "--start {word}"
         );
         assert_eq!(
-            range(&lab, &["--length", word]),
+            range(&env, &["--length", word]),
             format!("0 {}", bytes - 1),
             "--length {word}"
         );
-        let both = range(&lab, &["--start=5", &format!("--length={word}")]);
+        let both = range(&env, &["--start=5", &format!("--length={word}")]);
         assert_eq!(both, format!("5 {}", bytes + 4), "{word}");
     }
 }
 
 #[test]
 fn a_length_of_0_reaches_to_the_end_and_so_does_none() {
-    let lab = Lab::new();
-    if !lab.offers("--length") {
+    let env = TestEnv::new();
+    if !env.supports_option("--length") {
         return;
     }
     for options in [
@@ -69,14 +73,14 @@ fn a_length_of_0_reaches_to_the_end_and_so_does_none() {
         &["--start=0"],
         &["--start=0", "--length", "0"],
     ] {
-        assert_eq!(range(&lab, options), "0 EOF", "{options:?}");
+        assert_eq!(range(&env, options), "0 EOF", "{options:?}");
     }
-    assert_eq!(range(&lab, &["--start=7", "--length=0"]), "7 EOF");
+    assert_eq!(range(&env, &["--start=7", "--length=0"]), "7 EOF");
 }
 
 #[test]
 fn ranges_conflict_where_they_meet_and_nowhere_else() {
-    let Some(lab) = lab() else { return };
+    let Some(env) = test_env() else { return };
     for (held, asked, status) in [
         (["0", "10"], ["10", "10"], 0),
         (["0", "10"], ["9", "1"], 1),
@@ -96,7 +100,7 @@ fn ranges_conflict_where_they_meet_and_nowhere_else() {
     ] {
         let [start, length] = held;
         let [asked_start, asked_length] = asked;
-        lab.run([
+        env.run([
             "--start",
             start,
             "--length",
@@ -111,9 +115,9 @@ fn ranges_conflict_where_they_meet_and_nowhere_else() {
             "l",
             "true",
         ])
-        .expect_code(status);
+        .assert_status(status);
         // Two readers never conflict, wherever they are.
-        lab.run([
+        env.run([
             "-s",
             "--start",
             start,
@@ -129,13 +133,13 @@ fn ranges_conflict_where_they_meet_and_nowhere_else() {
             "l",
             "true",
         ])
-        .expect_code(0);
+        .assert_status(0);
     }
 }
 
 #[test]
 fn either_end_alone_makes_it_an_fcntl_lock_over_the_rest() {
-    let Some(lab) = lab() else { return };
+    let Some(env) = test_env() else { return };
     for (option, range) in [
         ("--start=16", ("16", "EOF")),
         ("--start=0x10", ("16", "EOF")),
@@ -144,21 +148,21 @@ fn either_end_alone_makes_it_an_fcntl_lock_over_the_rest() {
         ("--length=2KB", ("0", "1999")),
         ("--length=0", ("0", "EOF")),
     ] {
-        let holder = lab.hold(&[option], "l");
-        let held = locks_on(lab.file("l"));
+        let holder = env.hold(&[option], "l");
+        let held = locks_on(env.file("l"));
         let [lock] = &held[..] else {
             panic!("one lock: {held:?}")
         };
         assert_eq!(lock.kind, "OFDLCK", "{option}");
         assert_eq!((&lock.range.0[..], &lock.range.1[..]), range, "{option}");
-        holder.let_go();
+        holder.release();
     }
 }
 
 #[test]
 fn a_part_of_a_range_is_unlocked_or_converted_alone() {
-    let Some(lab) = lab() else { return };
-    lab.sh(
+    let Some(env) = test_env() else { return };
+    env.sh(
         "exec 8<>l; flock --fcntl 8; flock -u --start 10 --length 10 8
             for range in '0 10' '10 10' '20 10'; do
                 set -- $range; flock -n --start $1 --length $2 l true; echo $?
@@ -167,28 +171,29 @@ fn a_part_of_a_range_is_unlocked_or_converted_alone() {
             flock -ns --start 0 --length 5 l true; echo $?
             flock -ns --start 5 --length 5 l true; echo $?",
     )
-    .expect_out("1\n0\n1\n0\n1\n");
+    .assert_stdout("1\n0\n1\n0\n1\n");
 }
 
 #[test]
 fn a_waiter_for_a_range_sleeps_in_the_kernel() {
     for how in ["-x", "-w1000"] {
-        let Some(lab) = lab() else { return };
-        let holder = lab.hold(&["--start=5", "--length=5"], "l");
-        let mut waiter = lab.start_flock([how, "--length=6", "l", "echo", "mine"]);
-        wait_until("it waits", || waiters(lab.file("l")) == 1);
-        holder.let_go();
-        waiter.hears("mine");
-        assert_eq!(waiter.end(), End::Exited(0));
+        let Some(env) = test_env() else { return };
+        let holder = env.hold(&["--start=5", "--length=5"], "l");
+        let mut waiter = env.start_flock([how, "--length=6", "l", "echo", "mine"]);
+        wait_until("it waits", || waiter_count(env.file("l")) == 1);
+        holder.release();
+        waiter.expect_line("mine");
+        assert_eq!(waiter.wait(), ExitReason::Exited(0));
     }
 }
 
 #[test]
 fn a_timeout_for_a_range_fires_however_short() {
-    let Some(lab) = lab() else { return };
+    let Some(env) = test_env() else { return };
     let script = "exec 8<>l; i=0; while [ $i -lt 50 ]; do i=$((i + 1))
         flock -w 0.000001 --fcntl l true; [ $? -eq 1 ] || exit 9
         flock -w 0.00005 -E 42 -s --start 7 8; [ $? -eq 42 ] || exit 9
     done";
-    lab.run(["--fcntl", "l", "sh", "-c", script]).expect_code(0);
+    env.run(["--fcntl", "l", "sh", "-c", script])
+        .assert_status(0);
 }

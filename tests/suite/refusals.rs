@@ -1,6 +1,6 @@
 //! The long options by their prefixes, and the command lines that are refused before anything is done.
 
-use test_support::{Lab, Outcome};
+use test_support::{Outcome, TestEnv};
 
 /// A long option of the contract's table: name, what it means (spellings of one option share it), a value if it takes
 /// one.
@@ -26,9 +26,9 @@ const LONG: &[(&str, &str, Option<&str>)] = &[
 ];
 
 /// Those of the table that the program under test has: an older reference may lack some.
-pub fn offered(lab: &Lab) -> Vec<(&'static str, &'static str, Option<&'static str>)> {
+pub fn offered(env: &TestEnv) -> Vec<(&'static str, &'static str, Option<&'static str>)> {
     let newer = ["fcntl", "start", "length", "fd"];
-    let known = |name: &&str| !newer.contains(name) || lab.offers(&format!("--{name}"));
+    let known = |name: &&str| !newer.contains(name) || env.supports_option(&format!("--{name}"));
     let mut table = LONG.to_vec();
     table.retain(|(name, ..)| known(name));
     table
@@ -37,8 +37,8 @@ pub fn offered(lab: &Lab) -> Vec<(&'static str, &'static str, Option<&'static st
 /// A refused option: 64, nothing on stdout, the getopt wording, and where to read on.
 #[track_caller]
 fn expect_refused(outcome: Outcome, wording: &str) {
-    let outcome = outcome.expect_code(64).expect_out("");
-    let said = outcome.err();
+    let outcome = outcome.assert_status(64).assert_stdout("");
+    let said = outcome.stderr_text();
     let (first, rest) = said.split_once('\n').expect("two lines");
     assert!(first.starts_with("flock: "), "{said}");
     assert!(first.contains(wording), "{wording:?} is not in {said:?}");
@@ -47,8 +47,8 @@ fn expect_refused(outcome: Outcome, wording: &str) {
 
 #[test]
 fn every_unique_prefix_of_a_long_option_is_that_option_and_every_other_is_ambiguous() {
-    let lab = Lab::new();
-    let table = offered(&lab);
+    let env = TestEnv::new();
+    let table = offered(&env);
     for (name, meaning, value) in &table {
         for end in 1..=name.len() {
             let prefix = &name[..end];
@@ -59,11 +59,11 @@ fn every_unique_prefix_of_a_long_option_is_that_option_and_every_other_is_ambigu
             let mut args = vec![format!("--{prefix}")];
             args.extend(value.map(str::to_owned));
             args.push("--help".to_owned());
-            let outcome = lab.run(&args);
+            let outcome = env.run(&args);
             if exact || unique {
                 // An option that is known lets the scan go on to --help.
-                let outcome = outcome.expect_code(0).expect_err("");
-                assert_ne!(outcome.out(), "", "{args:?}");
+                let outcome = outcome.assert_status(0).assert_stderr("");
+                assert_ne!(outcome.stdout_text(), "", "{args:?}");
             } else {
                 expect_refused(outcome, &format!("option '--{prefix}' is ambiguous"));
             }
@@ -73,7 +73,7 @@ fn every_unique_prefix_of_a_long_option_is_that_option_and_every_other_is_ambigu
 
 #[test]
 fn an_unknown_option_is_refused_and_named() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for (args, wording) in [
         (
             &["--bogus", "l", "true"][..],
@@ -93,60 +93,60 @@ fn an_unknown_option_is_refused_and_named() {
         (&["-z", "-V"], "invalid option -- 'z'"),
         (&["-n", "--bogus"], "unrecognized option '--bogus'"),
     ] {
-        expect_refused(lab.run(args), wording);
+        expect_refused(env.run(args), wording);
     }
-    assert!(lab.names().is_empty(), "{:?}", lab.names());
+    assert!(env.file_names().is_empty(), "{:?}", env.file_names());
 }
 
 #[test]
 fn a_missing_argument_is_refused() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for (option, wording) in [
         ("-w", "option requires an argument -- 'w'"),
         ("-nw", "option requires an argument -- 'w'"),
         ("-E", "option requires an argument -- 'E'"),
         ("-nE", "option requires an argument -- 'E'"),
     ] {
-        expect_refused(lab.run([option]), wording);
+        expect_refused(env.run([option]), wording);
     }
-    for (name, _, value) in offered(&lab) {
+    for (name, _, value) in offered(&env) {
         if value.is_some() {
             let wording = format!("option '--{name}' requires an argument");
-            expect_refused(lab.run([format!("--{name}")]), &wording);
+            expect_refused(env.run([format!("--{name}")]), &wording);
         }
     }
 }
 
 #[test]
 fn an_argument_for_an_option_that_takes_none_is_refused() {
-    let lab = Lab::new();
-    for (name, _, value) in offered(&lab) {
+    let env = TestEnv::new();
+    for (name, _, value) in offered(&env) {
         if value.is_none() {
             for argument in ["=3", "="] {
                 // An abbreviation is completed, so --nonblock may be answered as --nonblocking.
-                let outcome = lab.run([&format!("--{name}{argument}"), "l", "true"]);
+                let outcome = env.run([&format!("--{name}{argument}"), "l", "true"]);
                 assert!(
-                    outcome.err().contains("doesn't allow an argument"),
+                    outcome.stderr_text().contains("doesn't allow an argument"),
                     "{outcome:?}"
                 );
                 expect_refused(outcome, &format!("option '--{name}"));
             }
         }
     }
-    assert!(lab.names().is_empty(), "{:?}", lab.names());
+    assert!(env.file_names().is_empty(), "{:?}", env.file_names());
 }
 
 #[test]
 fn close_and_no_fork_exclude_each_other_before_any_file_is_made() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for options in ["-oF", "-Fo", "--close --no-fork"] {
-        let outcome = lab
+        let outcome = env
             .sh(format!("flock {options} l echo ran"))
-            .expect_code(64)
-            .expect_out("");
-        assert!(outcome.err().starts_with("flock: "), "{outcome:?}");
-        assert!(outcome.err().contains("--no-fork"), "{outcome:?}");
-        assert!(outcome.err().contains("--close"), "{outcome:?}");
+            .assert_status(64)
+            .assert_stdout("");
+        assert!(outcome.stderr_text().starts_with("flock: "), "{outcome:?}");
+        assert!(outcome.stderr_text().contains("--no-fork"), "{outcome:?}");
+        assert!(outcome.stderr_text().contains("--close"), "{outcome:?}");
     }
-    assert!(lab.names().is_empty(), "{:?}", lab.names());
+    assert!(env.file_names().is_empty(), "{:?}", env.file_names());
 }

@@ -1,6 +1,6 @@
 //! A lock file that is deleted or replaced while somebody waits for it must not let two holders in.
 
-use test_support::{Lab, departure};
+use test_support::{TestEnv, differs_from_util_linux};
 
 /// Why all of these are departures.
 const WHY: &str = "the reference is content with a file that nobody can find any more";
@@ -20,18 +20,18 @@ const STORY: &str = "
 
 /// Plays the story to a waiter whose lock nobody else wants after the change: it must end with the path's own file.
 #[track_caller]
-fn ends_with_the_right_file(lab: &Lab, how: &str, form: &str, change: &str) {
-    lab.teach_queued();
-    lab.program("same", &format!("#!/bin/sh\n{SAME}\n"));
+fn ends_with_the_right_file(env: &TestEnv, how: &str, form: &str, change: &str) {
+    env.install_queued_script();
+    env.install_script("same", &format!("#!/bin/sh\n{SAME}\n"));
     let story = STORY
         .replace("HOW", how)
         .replace("FORM", form)
         .replace("CHANGE", change);
-    lab.sh(format!(
+    env.sh(format!(
         "rm -f log l new; {story} wait $waiter; echo $?; cat log"
     ))
-    .expect_out("0\nsame\n")
-    .expect_err("");
+    .assert_stdout("0\nsame\n")
+    .assert_stderr("");
 }
 
 #[test]
@@ -43,7 +43,7 @@ fn a_waiter_for_a_deleted_file_makes_it_anew() {
         "-F l ./same",
         "l -c ./same",
     ] {
-        departure(WHY, |lab| ends_with_the_right_file(lab, "-x", form, "rm l"));
+        differs_from_util_linux(WHY, |env| ends_with_the_right_file(env, "-x", form, "rm l"));
     }
 }
 
@@ -55,40 +55,40 @@ fn a_waiter_for_a_replaced_file_goes_for_the_new_one() {
         "mv l old; : >l",
         "rm l; ln -s new l",
     ] {
-        departure(WHY, |lab| {
-            ends_with_the_right_file(lab, "-x", "l ./same", change)
+        differs_from_util_linux(WHY, |env| {
+            ends_with_the_right_file(env, "-x", "l ./same", change)
         });
     }
 }
 
 #[test]
 fn a_waiter_for_a_link_that_now_leads_elsewhere_follows_it() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let change = ": >new; ln -sf new l";
-        lab.teach_queued();
-        lab.program("same", &format!("#!/bin/sh\n{SAME}\n"));
+        env.install_queued_script();
+        env.install_script("same", &format!("#!/bin/sh\n{SAME}\n"));
         let story = STORY
             .replace("HOW", "-x")
             .replace("FORM", "l ./same")
             .replace("CHANGE", change);
-        lab.sh(format!(
+        env.sh(format!(
             ": >old; ln -s old l; {} wait $waiter; cat log",
             story.replace("queued l", "queued old")
         ))
-        .expect_out("same\n")
-        .expect_err("");
+        .assert_stdout("same\n")
+        .assert_stderr("");
     });
 }
 
 #[test]
 fn a_waiter_for_an_fcntl_lock_checks_the_file_as_well() {
-    let lab = Lab::new();
-    if !lab.offers("--fcntl") {
+    let env = TestEnv::new();
+    if !env.supports_option("--fcntl") {
         return;
     }
     for change in ["rm l", ": >new; mv new l"] {
-        ends_with_the_right_file(&lab, "--fcntl", "--fcntl l ./same", change);
-        ends_with_the_right_file(&lab, "--fcntl", "--fcntl -s -w 100 l ./same", change);
+        ends_with_the_right_file(&env, "--fcntl", "--fcntl l ./same", change);
+        ends_with_the_right_file(&env, "--fcntl", "--fcntl -s -w 100 l ./same", change);
     }
 }
 
@@ -101,70 +101,70 @@ fn meets_another_holder(form: &str, end: &str) -> String {
 
 #[test]
 fn a_waiter_for_a_replaced_file_waits_again_if_the_new_one_is_held() {
-    departure(WHY, |lab| {
-        lab.teach_queued();
+    differs_from_util_linux(WHY, |env| {
+        env.install_queued_script();
         // Who gets in beside the holder leaves `log`, and ends the wait for the queue to form.
         let end = "queued l 1 log; echo holder >>log; flock -u 8; wait $waiter; cat log";
-        lab.sh(meets_another_holder("l sh -c 'echo waiter >>log'", end))
-            .expect_out("holder\nwaiter\n")
-            .expect_err("");
+        env.sh(meets_another_holder("l sh -c 'echo waiter >>log'", end))
+            .assert_stdout("holder\nwaiter\n")
+            .assert_stderr("");
     });
 }
 
 #[test]
 fn a_waiter_for_a_replaced_file_has_no_more_than_its_one_timeout() {
-    let lab = Lab::new();
-    if lab.is_reference() {
+    let env = TestEnv::new();
+    if env.is_reference() {
         return;
     }
-    lab.teach_queued();
+    env.install_queued_script();
     // The holder of the new file does not let go: only the timeout can end this.
     let end = "wait $waiter; echo $?";
-    lab.sh(meets_another_holder("-w 1 -E 7 l echo waiter", end))
-        .expect_out("7\n")
-        .expect_err("");
+    env.sh(meets_another_holder("-w 1 -E 7 l echo waiter", end))
+        .assert_stdout("7\n")
+        .assert_stderr("");
 }
 
 #[test]
 fn a_waiter_whose_directory_is_gone_says_so() {
-    departure(WHY, |lab| {
-        lab.teach_queued();
+    differs_from_util_linux(WHY, |env| {
+        env.install_queued_script();
         let story = STORY
             .replace("HOW", "-x")
             .replace("FORM", "d/l echo ran")
             .replace("CHANGE", "rm -r d");
-        lab.sh(format!(
+        env.sh(format!(
             "mkdir d; {} wait $waiter; echo $?",
             story
                 .replace("<>l", "<>d/l")
                 .replace("queued l", "queued d/l")
         ))
-        .expect_out("66\n")
-        .expect_err("flock: cannot open lock file d/l: No such file or directory\n");
+        .assert_stdout("66\n")
+        .assert_stderr("flock: cannot open lock file d/l: No such file or directory\n");
     });
 }
 
 #[test]
 fn a_descriptor_has_no_path_that_could_be_replaced() {
-    let lab = Lab::new();
-    lab.sh("exec 7<>l 8<>l; rm l; flock 8; echo $?; flock -n 7; echo $?")
-        .expect_out("0\n1\n")
-        .expect_err("");
-    assert!(lab.names().is_empty(), "{:?}", lab.names());
+    let env = TestEnv::new();
+    env.sh("exec 7<>l 8<>l; rm l; flock 8; echo $?; flock -n 7; echo $?")
+        .assert_stdout("0\n1\n")
+        .assert_stderr("");
+    assert!(env.file_names().is_empty(), "{:?}", env.file_names());
 }
 
 #[test]
 fn holders_that_delete_the_file_when_they_are_done_are_still_alone() {
-    let lab = Lab::new();
-    if lab.is_reference() {
+    let env = TestEnv::new();
+    if env.is_reference() {
         // There two get in, only not every time.
         return;
     }
     let alone = "mkdir held || echo two; rmdir held; rm l";
     let run = format!("for i in 1 2 3 4 5 6 7 8; do flock l sh -c '{alone}'; done &");
-    lab.sh(format!("{} wait", run.repeat(5)))
-        .expect_code(0)
-        .expect_out("")
-        .expect_err("");
-    assert!(lab.names().is_empty(), "{:?}", lab.names());
+    env.sh(format!("{} wait", run.repeat(5)))
+        .assert_status(0)
+        .assert_stdout("")
+        .assert_stderr("");
+    assert!(env.file_names().is_empty(), "{:?}", env.file_names());
 }

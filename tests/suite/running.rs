@@ -1,26 +1,30 @@
 //! Section 4: the command gets what the caller gave, and the caller gets the command's end.
 
-use test_support::locks::waiters;
-use test_support::pre_exec::{Inherit, signal_set};
-use test_support::process::End;
-use test_support::{Lab, departure, wait_until};
+use test_support::locks::waiter_count;
+use test_support::pre_exec::{CommandPreExecExt, signal_set};
+use test_support::process::ExitReason;
+use test_support::{TestEnv, differs_from_util_linux, wait_until};
 
 /// The ways to run a command that must not differ in what the command sees.
 const WAYS: [&[&str]; 5] = [&["-x"], &["-F"], &["-o"], &["-w1000"], &["-F", "-w1000"]];
 
-/// Asserts that the command under `flock` sees the world that the caller made, lock apart.
+/// Asserts that the command under `flock` inherits what the caller has set up, apart from the lock.
 #[track_caller]
-fn same_world(lab: &Lab, make: impl Fn(&mut std::process::Command)) -> String {
-    let mut direct = lab.command("probe");
-    make(direct.args(["world", "world"]));
-    let (direct, _) = lab.world_of(direct);
+fn inherited_by_child(env: &TestEnv, make: impl Fn(&mut std::process::Command)) -> String {
+    let mut direct = env.command("test-helper");
+    make(direct.args(["inherited-state", "state"]));
+    let (direct, _) = env.inherited_state_of(direct);
     assert!(!direct.is_empty());
     for way in WAYS {
-        let mut under = lab.flock(way.iter().chain(&["l", "probe", "world", "world"]));
+        let mut under =
+            env.flock(
+                way.iter()
+                    .chain(&["l", "test-helper", "inherited-state", "state"]),
+            );
         make(&mut under);
-        let (under, outcome) = lab.world_of(under);
-        outcome.expect_code(0).expect_err("");
-        let lock = format!("fd 3 {}", lab.file("l").display());
+        let (under, outcome) = env.inherited_state_of(under);
+        outcome.assert_status(0).assert_stderr("");
+        let lock = format!("fd 3 {}", env.file("l").display());
         let (lock, rest): (Vec<&str>, Vec<&str>) = under.lines().partition(|line| *line == lock);
         assert_eq!(lock.len(), usize::from(way != ["-o"]), "{way:?}: {under}");
         // The pipes are new each time.
@@ -34,8 +38,8 @@ fn same_world(lab: &Lab, make: impl Fn(&mut std::process::Command)) -> String {
 
 #[test]
 fn the_command_gets_the_callers_world() {
-    let lab = Lab::new();
-    let world = same_world(&lab, |command| {
+    let env = TestEnv::new();
+    let state = inherited_by_child(&env, |command| {
         command.before_exec(|| {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o137));
             rustix::process::nice(3)?;
@@ -43,25 +47,26 @@ fn the_command_gets_the_callers_world() {
         });
     });
     assert!(
-        world.contains("Umask 0137\n") && world.contains("nice 3\n"),
-        "{world}"
+        state.contains("Umask 0137\n") && state.contains("nice 3\n"),
+        "{state}"
     );
 }
 
 #[test]
 fn the_command_gets_the_callers_working_directory() {
-    let lab = Lab::new();
-    std::fs::create_dir(lab.file("deep")).expect("a folder");
-    lab.sh("cd deep && flock ../l pwd -P").expect_out(&format!(
-        "{}\n",
-        lab.file("deep").canonicalize().expect("deep").display()
-    ));
+    let env = TestEnv::new();
+    std::fs::create_dir(env.file("deep")).expect("a folder");
+    env.sh("cd deep && flock ../l pwd -P")
+        .assert_stdout(&format!(
+            "{}\n",
+            env.file("deep").canonicalize().expect("deep").display()
+        ));
 }
 
 #[test]
 fn the_command_gets_the_callers_blocked_signals() {
     // A bash unblocks SIGCHLD for itself and for all that it starts.
-    let lab = Lab::direct();
+    let env = TestEnv::without_builtin();
     for set in [
         signal_set([libc::SIGINT, libc::SIGTERM, libc::SIGCHLD]),
         signal_set([libc::SIGCHLD, 32, 33, 34, 64]),
@@ -70,17 +75,17 @@ fn the_command_gets_the_callers_blocked_signals() {
         0,
     ] {
         // The reference's timeout cannot do with a blocked alarm, but is not called to fire here.
-        let world = same_world(&lab, |command| {
-            command.blocking(set);
+        let state = inherited_by_child(&env, |command| {
+            command.block_signals(set);
         });
         let seen = set & !signal_set([libc::SIGKILL, libc::SIGSTOP]);
-        assert!(world.contains(&format!("SigBlk {seen:016x}\n")), "{world}");
+        assert!(state.contains(&format!("SigBlk {seen:016x}\n")), "{state}");
     }
 }
 
 #[test]
 fn the_command_gets_the_callers_ignored_signals() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for set in [
         vec![libc::SIGPIPE],
         vec![libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM],
@@ -90,20 +95,20 @@ fn the_command_gets_the_callers_ignored_signals() {
         vec![],
     ] {
         let seen = signal_set(set.iter().copied());
-        let world = same_world(&lab, |command| {
-            command.ignoring(set.clone());
+        let state = inherited_by_child(&env, |command| {
+            command.ignore_signals(set.clone());
         });
-        assert!(world.contains(&format!("SigIgn {seen:016x}\n")), "{world}");
+        assert!(state.contains(&format!("SigIgn {seen:016x}\n")), "{state}");
     }
 }
 
 #[test]
 fn the_command_gets_every_ignored_signal_that_there_is() {
-    departure("the reference resets SIGCHLD, and SIGALRM with -w", |lab| {
+    differs_from_util_linux("the reference resets SIGCHLD, and SIGALRM with -w", |env| {
         let all = (1..=31).chain(libc::SIGRTMIN()..=64);
         let all = all.filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal));
-        same_world(lab, |command| {
-            command.ignoring(all.clone());
+        inherited_by_child(env, |command| {
+            command.ignore_signals(all.clone());
         });
     });
 }
@@ -111,24 +116,28 @@ fn the_command_gets_every_ignored_signal_that_there_is() {
 #[test]
 fn a_wait_leaves_no_trace_in_the_commands_world() {
     for way in [&["-w1000"][..], &["-F", "-w1000"], &["-x"]] {
-        let lab = Lab::new();
+        let env = TestEnv::new();
         let make = |command: &mut std::process::Command| {
-            command.ignoring([40, 64]);
-            command.blocking(signal_set([libc::SIGALRM, libc::SIGUSR1, 63, 64]));
+            command.ignore_signals([40, 64]);
+            command.block_signals(signal_set([libc::SIGALRM, libc::SIGUSR1, 63, 64]));
         };
-        let mut direct = lab.command("probe");
-        make(direct.args(["world", "world"]));
-        let (direct, _) = lab.world_of(direct);
+        let mut direct = env.command("test-helper");
+        make(direct.args(["inherited-state", "state"]));
+        let (direct, _) = env.inherited_state_of(direct);
         let direct = direct.lines().filter(|line| line.starts_with("S"));
 
-        let holder = lab.hold(&[], "l");
-        let mut under = lab.flock(way.iter().chain(&["l", "probe", "world", "after"]));
+        let holder = env.hold(&[], "l");
+        let mut under =
+            env.flock(
+                way.iter()
+                    .chain(&["l", "test-helper", "inherited-state", "after"]),
+            );
         make(&mut under);
-        let mut under = lab.start(under);
-        wait_until("it waits", || waiters(lab.file("l")) == 1);
-        holder.let_go();
-        assert_eq!(under.end(), End::Exited(0));
-        let after = std::fs::read_to_string(lab.file("after")).expect("a report");
+        let mut under = env.start(under);
+        wait_until("it waits", || waiter_count(env.file("l")) == 1);
+        holder.release();
+        assert_eq!(under.wait(), ExitReason::Exited(0));
+        let after = std::fs::read_to_string(env.file("after")).expect("a report");
         let after = after.lines().filter(|line| line.starts_with("S"));
         assert!(direct.eq(after.clone()), "{way:?}: {after:?}");
     }
@@ -136,26 +145,26 @@ fn a_wait_leaves_no_trace_in_the_commands_world() {
 
 #[test]
 fn an_ignored_sigchld_loses_no_status() {
-    let lab = Lab::new();
-    let mut flock = lab.flock(["l", "sh", "-c", "exit 7"]);
-    flock.ignoring([libc::SIGCHLD]);
-    lab.finish(flock).expect_code(7).expect_err("");
+    let env = TestEnv::new();
+    let mut flock = env.flock(["l", "sh", "-c", "exit 7"]);
+    flock.ignore_signals([libc::SIGCHLD]);
+    env.run_command(flock).assert_status(7).assert_stderr("");
 }
 
 #[test]
 fn an_ignored_sigchld_stays_ignored_for_the_command() {
-    departure("the reference resets it for the command too", |lab| {
-        let mut flock = lab.flock(["l", "grep", "^SigIgn", "/proc/self/status"]);
-        flock.ignoring([libc::SIGCHLD]);
-        lab.finish(flock)
-            .expect_code(0)
-            .expect_out("SigIgn:\t0000000000010000\n");
+    differs_from_util_linux("the reference resets it for the command too", |env| {
+        let mut flock = env.flock(["l", "grep", "^SigIgn", "/proc/self/status"]);
+        flock.ignore_signals([libc::SIGCHLD]);
+        env.run_command(flock)
+            .assert_status(0)
+            .assert_stdout("SigIgn:\t0000000000010000\n");
     });
 }
 
 #[test]
 fn a_blocked_or_pending_signal_loses_no_status() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for pending in [
         libc::SIGTERM,
         libc::SIGCHLD,
@@ -163,28 +172,28 @@ fn a_blocked_or_pending_signal_loses_no_status() {
         libc::SIGHUP,
         40,
     ] {
-        let mut flock = lab.flock(["l", "sh", "-c", "exit 7"]);
-        flock.blocking(u64::MAX).raising(pending);
-        lab.finish(flock).expect_code(7);
+        let mut flock = env.flock(["l", "sh", "-c", "exit 7"]);
+        flock.block_signals(u64::MAX).raise_signal(pending);
+        env.run_command(flock).assert_status(7);
     }
 }
 
 #[test]
 fn a_pending_signal_is_handed_on_in_place() {
-    let lab = Lab::new();
-    let mut flock = lab.flock(["-F", "l", "probe", "hear", "1"]);
+    let env = TestEnv::new();
+    let mut flock = env.flock(["-F", "l", "test-helper", "catch-signals", "1"]);
     flock
-        .blocking(signal_set([libc::SIGTERM]))
-        .raising(libc::SIGTERM);
-    let mut flock = lab.start(flock);
-    flock.comes_to("ready");
-    flock.comes_to("heard 15 ");
+        .block_signals(signal_set([libc::SIGTERM]))
+        .raise_signal(libc::SIGTERM);
+    let mut flock = env.start(flock);
+    flock.expect("ready");
+    flock.expect("received 15 ");
 }
 
 #[test]
 fn the_environment_arrives_byte_for_byte() {
-    let lab = Lab::new();
-    let path = format!("PATH={}:/usr/bin:/bin", lab.file("bin").display());
+    let env = TestEnv::new();
+    let path = format!("PATH={}:/usr/bin:/bin", env.file("bin").display());
     let entries: [&[u8]; 11] = [
         path.as_bytes(),
         b"PLAIN=value",
@@ -199,16 +208,16 @@ fn the_environment_arrives_byte_for_byte() {
         b"LINES=one\ntwo\n",
     ];
     let wanted = entries.map(|entry| [entry, b"\0"].concat()).concat();
-    let flock = lab.file("bin/flock").display().to_string();
+    let flock = env.file("bin/flock").display().to_string();
     for way in WAYS {
         let words = ["flock"].iter().chain(way);
         let words: Vec<&str> = words
             .chain(&["l", "cat", "/proc/self/environ"])
             .copied()
             .collect();
-        let mut command = lab.command("true");
-        command.straight_to(&flock, &words, &entries);
-        let outcome = lab.finish(command).expect_code(0);
+        let mut command = env.command("true");
+        command.execve(&flock, &words, &entries);
+        let outcome = env.run_command(command).assert_status(0);
         assert_eq!(
             outcome.stdout.escape_ascii().to_string(),
             wanted.escape_ascii().to_string(),
@@ -219,48 +228,48 @@ fn the_environment_arrives_byte_for_byte() {
 
 #[test]
 fn an_empty_environment_stays_empty() {
-    let lab = Lab::new();
-    let flock = lab.file("bin/flock").display().to_string();
-    let mut command = lab.command("true");
-    command.straight_to(&flock, &["flock", "l", "cat", "/proc/self/environ"], &[]);
-    lab.finish(command).expect_code(0).expect_out("");
+    let env = TestEnv::new();
+    let flock = env.file("bin/flock").display().to_string();
+    let mut command = env.command("true");
+    command.execve(&flock, &["flock", "l", "cat", "/proc/self/environ"], &[]);
+    env.run_command(command).assert_status(0).assert_stdout("");
 }
 
 #[test]
 fn an_exported_bash_function_runs_under_the_lock() {
-    let lab = Lab::new();
-    lab.bash("greet() { echo \"hello $1\"; }; export -f greet; flock l bash -c 'greet you'")
-        .expect_out("hello you\n");
+    let env = TestEnv::new();
+    env.bash("greet() { echo \"hello $1\"; }; export -f greet; flock l bash -c 'greet you'")
+        .assert_stdout("hello you\n");
 }
 
 #[test]
 fn the_callers_descriptors_arrive_and_the_lock_takes_the_lowest_free_one() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for way in ["-x", "-F", "-w1000"] {
-        lab.sh(format!(
-            "exec 3<bin 5<bin 9<bin; flock {way} l probe world world"
+        env.sh(format!(
+            "exec 3<bin 5<bin 9<bin; flock {way} l test-helper inherited-state state"
         ))
-        .expect_code(0);
-        let world = std::fs::read_to_string(lab.file("world")).expect("a report");
-        let (lock, bin) = (lab.file("l"), lab.file("bin"));
+        .assert_status(0);
+        let state = std::fs::read_to_string(env.file("state")).expect("a report");
+        let (lock, bin) = (env.file("l"), env.file("bin"));
         for (number, target) in [(3, &bin), (4, &lock), (5, &bin), (9, &bin)] {
             let line = format!("fd {number} {}\n", target.display());
-            assert!(world.contains(&line), "{way}: {line}{world}");
+            assert!(state.contains(&line), "{way}: {line}{state}");
         }
-        assert_eq!(world.matches("fd ").count(), 7, "{way}: {world}");
+        assert_eq!(state.matches("fd ").count(), 7, "{way}: {state}");
     }
 }
 
 #[test]
 fn a_closed_standard_descriptor_stays_closed_for_the_command() {
-    departure(
+    differs_from_util_linux(
         "the reference's lock takes its place, as the lowest free one",
-        |lab| {
+        |env| {
             for closed in [&[0][..], &[1], &[2], &[0, 1, 2]] {
-                let world = same_world(lab, |command| {
-                    command.closing(closed);
+                let state = inherited_by_child(env, |command| {
+                    command.close_fds(closed);
                 });
-                assert_eq!(world.matches("fd ").count(), 3 - closed.len(), "{world}");
+                assert_eq!(state.matches("fd ").count(), 3 - closed.len(), "{state}");
             }
         },
     );
@@ -268,15 +277,19 @@ fn a_closed_standard_descriptor_stays_closed_for_the_command() {
 
 #[test]
 fn nothing_takes_the_place_of_a_closed_descriptor_when_the_lock_is_closed_too() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for closed in [&[0][..], &[1], &[2], &[0, 1, 2]] {
         for way in [&["-o"][..], &["-o", "-w1000"], &["-o", "-s"]] {
-            let mut flock = lab.flock(way.iter().chain(&["l", "probe", "world", "world"]));
-            flock.closing(closed);
-            let (world, _) = lab.world_of(flock);
+            let mut flock =
+                env.flock(
+                    way.iter()
+                        .chain(&["l", "test-helper", "inherited-state", "state"]),
+                );
+            flock.close_fds(closed);
+            let (state, _) = env.inherited_state_of(flock);
             for descriptor in 0..=2 {
-                let open = world.contains(&format!("fd {descriptor} "));
-                assert_eq!(open, !closed.contains(&descriptor), "{way:?}: {world}");
+                let open = state.contains(&format!("fd {descriptor} "));
+                assert_eq!(open, !closed.contains(&descriptor), "{way:?}: {state}");
             }
         }
     }
@@ -284,9 +297,9 @@ fn nothing_takes_the_place_of_a_closed_descriptor_when_the_lock_is_closed_too() 
 
 #[test]
 fn the_command_stays_in_the_process_group() {
-    let lab = Lab::new();
-    let mut flock = lab.start_flock(["l", "sh", "-c", "echo $$; read x"]);
-    let command: i32 = flock.line().parse().expect("a pid");
+    let env = TestEnv::new();
+    let mut flock = env.start_flock(["l", "sh", "-c", "echo $$; read x"]);
+    let command: i32 = flock.read_line().parse().expect("a pid");
     let command = rustix::process::Pid::from_raw(command);
     assert_ne!(
         command.map(|pid| pid.as_raw_nonzero().get()),
@@ -298,10 +311,10 @@ fn the_command_stays_in_the_process_group() {
 
 #[test]
 fn in_place_it_is_the_same_process() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for words in [["-F", "l"], ["--no-fork", "l"]] {
-        let mut flock = lab.start(lab.flock(words.iter().chain(&["sh", "-c", "echo $$"])));
-        flock.hears(&flock.pid().to_string());
-        assert_eq!(flock.end(), End::Exited(0));
+        let mut flock = env.start(env.flock(words.iter().chain(&["sh", "-c", "echo $$"])));
+        flock.expect_line(&flock.pid().to_string());
+        assert_eq!(flock.wait(), ExitReason::Exited(0));
     }
 }

@@ -1,7 +1,7 @@
 //! Everything at once: many processes count under one lock while some are killed, time out, or replace the lock file.
 //! The count must be exact, nobody may hang, and nothing may be left behind.
 //!
-//! `FDLOCK_STORM` multiplies the size (1: some seconds), `FDLOCK_STORM_SEED` throws the dice of a storm again.
+//! `FDLOCK_STORM` multiplies the size (1: some seconds), `FDLOCK_STORM_SEED` throws the rng of a storm again.
 
 mod fair;
 mod slots;
@@ -12,11 +12,14 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use test_support::stress::random_delay;
 
-use test_support::locks::{children_of, locks_on};
-use test_support::process::{over, ready, send};
-use test_support::stress::{Dice, size_and_seed};
-use test_support::{Lab, departure};
+use fastrand::Rng;
+use test_support::locks::locks_on;
+use test_support::process::{open_pidfd, poll_readable, send_signal};
+use test_support::procfs::children_of;
+use test_support::stress::StressSettings;
+use test_support::{TestEnv, differs_from_util_linux};
 
 /// One step of the counter, in two writes, so that whoever comes in between sees it. The journal tells every step that
 /// was made: it is exact when it reads 1, 2, 3 and so on to what the counter says. A step is never killed, or the half
@@ -33,9 +36,9 @@ const BRIEF_STEP: &str = r#"exec 9>>witness; flock -n 9 || echo "two at once" >&
 /// What a reader does.
 const LOOK: &str = r#"read a b <counter; [ "$a" = "$b" ] || echo "torn: $a $b" >&2"#;
 
-/// A storm's folder, its dice and what came of it.
+/// A storm's folder, its rng and what came of it.
 struct Storm<'l> {
-    lab: &'l Lab,
+    env: &'l TestEnv,
     size: u64,
     seed: u64,
     deadline: Instant,
@@ -49,14 +52,14 @@ struct Storm<'l> {
 }
 
 impl<'l> Storm<'l> {
-    fn new(lab: &'l Lab) -> Self {
-        let (size, seed) = size_and_seed();
+    fn new(env: &'l TestEnv) -> Self {
+        let StressSettings { size, seed } = StressSettings::from_env();
         let (ear, mouth) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
-        fs::write(lab.file("counter"), "0 0\n").expect("a counter");
-        fs::write(lab.file("journal"), "").expect("a journal");
+        fs::write(env.file("counter"), "0 0\n").expect("a counter");
+        fs::write(env.file("journal"), "").expect("a journal");
         Self {
-            lab,
+            env,
             size,
             seed,
             deadline: Instant::now() + Duration::from_secs(60 + 60 * size),
@@ -67,17 +70,17 @@ impl<'l> Storm<'l> {
         }
     }
 
-    /// Runs so many of this kind beside each other, each with its own dice.
+    /// Runs so many of this kind beside each other, each with its own rng.
     fn many<'s>(
         &'s self,
         scope: &'s std::thread::Scope<'s, '_>,
         kind: u64,
         count: u64,
-        deed: impl Fn(&'s Self, Dice) + Send + Copy + 's,
+        deed: impl Fn(&'s Self, Rng) + Send + Copy + 's,
     ) {
         for one in 0..count {
-            let dice = Dice(self.seed ^ (kind << 40) ^ (one << 50));
-            scope.spawn(move || deed(self, dice));
+            let rng = Rng::with_seed(self.seed ^ (kind << 40) ^ (one << 50));
+            scope.spawn(move || deed(self, rng));
         }
     }
 
@@ -85,7 +88,7 @@ impl<'l> Storm<'l> {
         let complaints = OpenOptions::new()
             .append(true)
             .create(true)
-            .open(self.lab.file("complaints"));
+            .open(self.env.file("complaints"));
         command
             .stdin(Stdio::piped())
             .stdout(self.mouth.try_clone().expect("a descriptor"))
@@ -94,30 +97,30 @@ impl<'l> Storm<'l> {
     }
 
     fn spawn_flock(&self, words: &[&str]) -> Child {
-        self.spawn(self.lab.flock(words))
+        self.spawn(self.env.flock(words))
     }
 
     fn end(&self, child: &mut Child) -> ExitStatus {
-        if !ready(&[over(child).as_fd()], self.deadline)[0] {
-            send(-(child.id() as i32), libc::SIGKILL);
+        if !poll_readable(&[open_pidfd(child).as_fd()], self.deadline)[0] {
+            send_signal(-(child.id() as i32), libc::SIGKILL);
             panic!("hung: {child:?}");
         }
         child.wait().expect("our child")
     }
 
     /// Steps by `flock FILE COMMAND`, where now and then the `flock` is killed.
-    fn step_by_command(&self, dice: Dice, step: &str) {
-        self.step_by(dice, "flock", &[], step);
+    fn step_by_command(&self, rng: Rng, step: &str) {
+        self.step_by(rng, "flock", &[], step);
     }
 
     /// The same by any `flock`, with options.
-    fn step_by(&self, mut dice: Dice, flock: &str, options: &[&str], step: &str) {
+    fn step_by(&self, mut rng: Rng, flock: &str, options: &[&str], step: &str) {
         for _ in 0..30 * self.size {
-            let mut command = self.lab.command(flock);
+            let mut command = self.env.command(flock);
             command.args(options).args(["lock", "sh", "-c", step]);
             let mut child = self.spawn(command);
-            if dice.below(3) == 0 {
-                dice.dawdle();
+            if rng.u64(..3) == 0 {
+                random_delay(&mut rng);
                 let _ = child.kill();
             }
             let status = self.end(&mut child);
@@ -131,27 +134,27 @@ impl<'l> Storm<'l> {
     }
 
     /// Steps by `flock N` in a shell that goes on for long: with `exec` or in a subshell.
-    fn step_by_descriptor(&self, mut dice: Dice) {
+    fn step_by_descriptor(&self, mut rng: Rng) {
         let steps = 50 * self.size;
-        let step = match dice.below(2) {
+        let step = match rng.u64(..2) {
             0 => format!("exec 8>>lock; flock 8 || exit 9; {STEP}; exec 8>&-"),
             _ => format!("(flock -w 1000 9 || exit 9; {STEP}) 9>>lock || exit 9"),
         };
         let script = format!("i=0; while [ $i -lt {steps} ]; do i=$((i + 1)); {step}; done");
-        let mut shell = self.lab.command("sh");
+        let mut shell = self.env.command("sh");
         shell.args(["-c", &script]);
         assert!(self.end(&mut self.spawn(shell)).success());
         self.sure.fetch_add(steps, Ordering::Relaxed);
     }
 
     /// Reads under a shared lock, and is killed with its command now and then.
-    fn read(&self, mut dice: Dice, options: &[&str]) {
+    fn read(&self, mut rng: Rng, options: &[&str]) {
         for _ in 0..30 * self.size {
             let words = [options, &["-s", "lock", "sh", "-c", LOOK]].concat();
             let mut child = self.spawn_flock(&words);
-            if dice.below(4) == 0 {
-                dice.dawdle();
-                send(-(child.id() as i32), libc::SIGKILL);
+            if rng.u64(..4) == 0 {
+                random_delay(&mut rng);
+                send_signal(-(child.id() as i32), libc::SIGKILL);
             }
             let status = self.end(&mut child);
             assert!(status.success() || status.signal() == Some(9), "{status}");
@@ -160,27 +163,27 @@ impl<'l> Storm<'l> {
 
     /// Waits for the lock and holds it, until it is killed with its command: the first two ways by the file's path, the
     /// third by a descriptor.
-    fn hold(&self, mut dice: Dice, ways: u64) {
+    fn hold(&self, mut rng: Rng, ways: u64) {
         for _ in 0..20 * self.size {
-            let mut child = match dice.below(ways) {
+            let mut child = match rng.u64(..ways) {
                 0 => self.spawn_flock(&["lock", "sh", "-c", "read x"]),
                 1 => self.spawn_flock(&["-s", "-w", "1000", "lock", "sh", "-c", "read x"]),
                 _ => {
-                    let mut shell = self.lab.command("sh");
+                    let mut shell = self.env.command("sh");
                     shell.args(["-c", "exec 8>>lock; flock 8; read x"]);
                     self.spawn(shell)
                 }
             };
-            dice.dawdle();
-            send(-(child.id() as i32), libc::SIGKILL);
+            random_delay(&mut rng);
+            send_signal(-(child.id() as i32), libc::SIGKILL);
             assert_eq!(self.end(&mut child).signal(), Some(libc::SIGKILL));
         }
     }
 
     /// One step that gives up soon when it does not get the lock, and whether it was made.
-    fn step_or_give_up(&self, dice: &mut Dice, options: &[&str]) -> bool {
-        let patience = ["-n", "-w0", "-w0.000001", "-w0.002"][dice.below(4) as usize];
-        let given_up = 40 + dice.below(20) as i32;
+    fn step_or_give_up(&self, rng: &mut Rng, options: &[&str]) -> bool {
+        let patience = ["-n", "-w0", "-w0.000001", "-w0.002"][rng.usize(..4)];
+        let given_up = 40 + rng.u64(..20) as i32;
         let status = format!("-E{given_up}");
         let words = [patience, &status, "lock", "sh", "-c", STEP];
         let words = [options, &words].concat();
@@ -195,23 +198,23 @@ impl<'l> Storm<'l> {
     }
 
     /// Steps by `loto`, which is killed or told to stop now and then, or its keeper is, and its command with it.
-    fn step_by_loto(&self, mut dice: Dice) {
+    fn step_by_loto(&self, mut rng: Rng) {
         for _ in 0..30 * self.size {
-            let mut loto = self.lab.command("loto");
+            let mut loto = self.env.command("loto");
             let order = [["-L", "lock", "-L", "other"], ["-L", "other", "-L", "lock"]];
-            loto.arg("-w").args(order[dice.below(2) as usize]);
+            loto.arg("-w").args(order[rng.usize(..2)]);
             loto.args(["--", "sh", "-c", BRIEF_STEP]);
             let mut child = self.spawn(loto);
             let pid = child.id() as i32;
-            let deed = dice.below(6);
+            let deed = rng.u64(..6);
             if deed < 3 {
-                dice.dawdle();
+                random_delay(&mut rng);
                 let _ = match deed {
-                    0 => send(pid, libc::SIGKILL),
-                    1 => send(pid, libc::SIGTERM),
+                    0 => send_signal(pid, libc::SIGKILL),
+                    1 => send_signal(pid, libc::SIGTERM),
                     _ => children_of(pid)
                         .into_iter()
-                        .all(|keeper| send(keeper, libc::SIGKILL)),
+                        .all(|keeper| send_signal(keeper, libc::SIGKILL)),
                 };
             }
             let status = self.end(&mut child);
@@ -227,7 +230,7 @@ impl<'l> Storm<'l> {
 
     /// Asserts that all is well when all have gone, and as many steps have been counted as were made.
     fn blows_over(self) {
-        let counter = self.lab.file("counter");
+        let counter = self.env.file("counter");
         let steps = self.blows_over_uncounted();
         let counted = fs::read_to_string(counter).expect("it was written");
         assert_eq!(counted, format!("{steps} {steps}\n"));
@@ -237,11 +240,11 @@ impl<'l> Storm<'l> {
     fn blows_over_uncounted(self) -> u64 {
         drop(self.mouth);
         assert!(
-            ready(&[self.ear.as_fd()], self.deadline)[0],
+            poll_readable(&[self.ear.as_fd()], self.deadline)[0],
             "somebody hangs: {:?}",
-            locks_on(self.lab.file("lock"))
+            locks_on(self.env.file("lock"))
         );
-        let said = |name| fs::read_to_string(self.lab.file(name)).expect("it was written");
+        let said = |name| fs::read_to_string(self.env.file(name)).expect("it was written");
         assert_eq!(said("complaints"), "");
         let journal = said("journal");
         let steps = journal.lines().count() as u64;
@@ -258,21 +261,21 @@ impl<'l> Storm<'l> {
             "{sure} to {} steps, and {steps} made",
             sure + unsure
         );
-        assert!(locks_on(self.lab.file("lock")).is_empty());
-        self.lab.run(["-n", "lock", "true"]).expect_code(0);
+        assert!(locks_on(self.env.file("lock")).is_empty());
+        self.env.run(["-n", "lock", "true"]).assert_status(0);
         steps
     }
 }
 
 #[test]
 fn the_count_is_exact_through_a_storm_of_kills() {
-    let lab = Lab::new();
-    let storm = Storm::new(&lab);
+    let env = TestEnv::new();
+    let storm = Storm::new(&env);
     std::thread::scope(|scope| {
-        storm.many(scope, 1, 8, |storm, dice| storm.step_by_command(dice, STEP));
-        storm.many(scope, 2, 4, |storm, dice| storm.step_by_descriptor(dice));
-        storm.many(scope, 3, 3, |storm, dice| storm.read(dice, &[]));
-        storm.many(scope, 4, 3, |storm, dice| storm.hold(dice, 3));
+        storm.many(scope, 1, 8, |storm, rng| storm.step_by_command(rng, STEP));
+        storm.many(scope, 2, 4, |storm, rng| storm.step_by_descriptor(rng));
+        storm.many(scope, 3, 3, |storm, rng| storm.read(rng, &[]));
+        storm.many(scope, 4, 3, |storm, rng| storm.hold(rng, 3));
     });
     let killed = storm.unsure.load(Ordering::Relaxed);
     assert!(killed > 0, "nobody was killed in time");
@@ -285,17 +288,17 @@ fn the_count_is_exact_while_the_lock_file_is_replaced() {
     // in beside the holder, and no check could help.
     let step =
         format!("{STEP}; case $((n % 3)) in 0) rm lock ;; 1) : >lock.$$; mv lock.$$ lock ;; esac");
-    departure(
+    differs_from_util_linux(
         "the reference lets in one for the old file and one for the new",
-        |lab| {
-            let storm = Storm::new(lab);
+        |env| {
+            let storm = Storm::new(env);
             let step = &step;
             std::thread::scope(|scope| {
-                storm.many(scope, 1, 8, move |storm, dice| {
-                    storm.step_by_command(dice, step)
+                storm.many(scope, 1, 8, move |storm, rng| {
+                    storm.step_by_command(rng, step)
                 });
-                storm.many(scope, 3, 2, |storm, dice| storm.read(dice, &[]));
-                storm.many(scope, 4, 2, |storm, dice| storm.hold(dice, 2));
+                storm.many(scope, 3, 2, |storm, rng| storm.read(rng, &[]));
+                storm.many(scope, 4, 2, |storm, rng| storm.hold(rng, 2));
             });
             storm.blows_over();
         },
@@ -304,11 +307,11 @@ fn the_count_is_exact_while_the_lock_file_is_replaced() {
 
 #[test]
 fn the_count_is_exact_though_lotos_keepers_and_jobs_are_killed() {
-    let lab = Lab::new();
-    let storm = Storm::new(&lab);
+    let env = TestEnv::new();
+    let storm = Storm::new(&env);
     std::thread::scope(|scope| {
-        storm.many(scope, 6, 8, |storm, dice| storm.step_by_loto(dice));
-        storm.many(scope, 4, 2, |storm, dice| storm.hold(dice, 3));
+        storm.many(scope, 6, 8, |storm, rng| storm.step_by_loto(rng));
+        storm.many(scope, 4, 2, |storm, rng| storm.hold(rng, 3));
     });
     assert!(
         storm.unsure.load(Ordering::Relaxed) > 0,
@@ -319,18 +322,18 @@ fn the_count_is_exact_though_lotos_keepers_and_jobs_are_killed() {
 
 #[test]
 fn the_count_is_exact_when_many_give_up() {
-    let lab = Lab::new();
-    let storm = Storm::new(&lab);
-    let holder = lab.hold(&[], "lock");
-    let mut dice = Dice(storm.seed);
+    let env = TestEnv::new();
+    let storm = Storm::new(&env);
+    let holder = env.hold(&[], "lock");
+    let mut rng = Rng::with_seed(storm.seed);
     for _ in 0..10 {
-        assert!(!storm.step_or_give_up(&mut dice, &[]), "the lock is held");
+        assert!(!storm.step_or_give_up(&mut rng, &[]), "the lock is held");
     }
-    holder.let_go();
+    holder.release();
     std::thread::scope(|scope| {
-        storm.many(scope, 5, 8, |storm, mut dice| {
+        storm.many(scope, 5, 8, |storm, mut rng| {
             for _ in 0..40 * storm.size {
-                storm.step_or_give_up(&mut dice, &[]);
+                storm.step_or_give_up(&mut rng, &[]);
             }
         });
     });

@@ -6,62 +6,62 @@ mod stale;
 mod storm;
 mod waiting;
 
-use test_support::locks::{naps, status_field};
-use test_support::pre_exec::{Inherit, signal_set};
-use test_support::process::Live;
-use test_support::{Lab, may_unshare, wait_until};
+use test_support::pre_exec::{CommandPreExecExt, signal_set};
+use test_support::process::Process;
+use test_support::procfs::{status_field, voluntary_switches};
+use test_support::{TestEnv, can_unshare, wait_until};
 
 trait UlockEnv {
     /// Starts a script to talk with.
-    fn start_sh(&self, script: &str) -> Live;
+    fn start_sh(&self, script: &str) -> Process;
 
     /// Starts `ulock` with these words, and comes back when it waits in the kernel for a file to change.
-    fn waiting_ulock(&self, words: &[&str]) -> Live;
+    fn waiting_ulock(&self, words: &[&str]) -> Process;
 
     /// The same for a command that becomes `ulock`.
-    fn waiting(&self, command: std::process::Command) -> Live;
+    fn waiting(&self, command: std::process::Command) -> Process;
 
     /// Starts a reader who reads until told to let go.
-    fn reader(&self) -> Live;
+    fn reader(&self) -> Process;
 
-    /// Asserts that there is nothing in the lab but this.
+    /// Asserts that there is nothing in the test environment but this.
     fn has_only(&self, names: &[&str]);
 }
 
-impl UlockEnv for Lab {
+impl UlockEnv for TestEnv {
     #[track_caller]
-    fn start_sh(&self, script: &str) -> Live {
+    fn start_sh(&self, script: &str) -> Process {
         let mut shell = self.command("sh");
         shell.args(["-c", script]);
         self.start(shell)
     }
 
     #[track_caller]
-    fn waiting_ulock(&self, words: &[&str]) -> Live {
+    fn waiting_ulock(&self, words: &[&str]) -> Process {
         let mut command = self.command("ulock");
         command.args(words);
         self.waiting(command)
     }
 
     #[track_caller]
-    fn waiting(&self, command: std::process::Command) -> Live {
+    fn waiting(&self, command: std::process::Command) -> Process {
         let live = self.start(command);
         wait_until("it waits in the kernel", || waits(live.pid()));
         live
     }
 
     #[track_caller]
-    fn reader(&self) -> Live {
+    fn reader(&self) -> Process {
         let mut reader = self.command("ulock");
         reader.args(["-r", "lock", "counter", "echo reads; read x; exit 0"]);
         let mut reader = self.start(reader);
-        reader.hears("reads");
+        reader.expect_line("reads");
         reader
     }
 
     #[track_caller]
     fn has_only(&self, names: &[&str]) {
-        assert_eq!(self.names(), names);
+        assert_eq!(self.file_names(), names);
     }
 }
 
@@ -78,7 +78,7 @@ fn waits(pid: i32) -> bool {
 
 #[test]
 fn the_exclusive_section_of_the_page_is_exclusive() {
-    Lab::new()
+    TestEnv::new()
         .sh(r#"
             cat >other.sh <<\END
             if ulock --timeout=0 lock; then echo in; rm -f lock; else echo out; fi
@@ -88,15 +88,15 @@ END
                 rm -f lock
             fi
             sh other.sh"#)
-        .expect_out("out\nin\n")
-        .expect_err("")
-        .expect_code(0);
+        .assert_stdout("out\nin\n")
+        .assert_stderr("")
+        .assert_status(0);
 }
 
 #[test]
 fn the_writer_and_the_reader_of_the_page_take_turns() {
-    let lab = Lab::new();
-    lab.sh(r#"
+    let env = TestEnv::new();
+    env.sh(r#"
         echo old >master
         cat >writelock.sh <<\END
         if ulock -w lock counter; then
@@ -109,56 +109,58 @@ END
         ulock -r lock counter cat master
         sh writelock.sh
         ulock -r lock counter cat master"#)
-        .expect_out("old\nno reader\nnew\n")
-        .expect_err("")
-        .expect_code(0);
-    lab.has_only(&["counter", "master", "writelock.sh"]);
+        .assert_stdout("old\nno reader\nnew\n")
+        .assert_stderr("")
+        .assert_status(0);
+    env.has_only(&["counter", "master", "writelock.sh"]);
 }
 
 #[test]
 fn readers_share_and_writers_are_alone() {
-    let lab = Lab::new();
-    lab.sh("ulock -r lock counter 'ulock -r --timeout=0 lock counter echo both'")
-        .expect_out("both\n")
-        .expect_code(0);
-    lab.sh("ulock -r lock counter 'ulock -w --timeout=0 lock counter; echo $?'")
-        .expect_out("1\n");
-    lab.sh("ulock -w lock counter; ulock -w --timeout=0 lock counter; echo $?")
-        .expect_out("1\n");
-    lab.sh("ulock --timeout=0 -r lock counter echo never")
-        .expect_out("")
-        .expect_err("")
-        .expect_code(1);
-    lab.sh("rm lock; ulock -w lock && stat -c %h lock counter")
-        .expect_out("1\n1\n");
-    lab.has_only(&["counter", "lock"]);
+    let env = TestEnv::new();
+    env.sh("ulock -r lock counter 'ulock -r --timeout=0 lock counter echo both'")
+        .assert_stdout("both\n")
+        .assert_status(0);
+    env.sh("ulock -r lock counter 'ulock -w --timeout=0 lock counter; echo $?'")
+        .assert_stdout("1\n");
+    env.sh("ulock -w lock counter; ulock -w --timeout=0 lock counter; echo $?")
+        .assert_stdout("1\n");
+    env.sh("ulock --timeout=0 -r lock counter echo never")
+        .assert_stdout("")
+        .assert_stderr("")
+        .assert_status(1);
+    env.sh("rm lock; ulock -w lock && stat -c %h lock counter")
+        .assert_stdout("1\n1\n");
+    env.has_only(&["counter", "lock"]);
 }
 
 #[test]
 fn without_a_counter_a_writer_does_not_ask_for_readers() {
-    let lab = Lab::new();
-    lab.sh("ulock -r lock counter 'ulock -w --timeout=0 lock; echo $?'")
-        .expect_out("0\n");
-    lab.has_only(&["counter", "lock"]);
+    let env = TestEnv::new();
+    env.sh("ulock -r lock counter 'ulock -w --timeout=0 lock; echo $?'")
+        .assert_stdout("0\n");
+    env.has_only(&["counter", "lock"]);
 }
 
 #[test]
 fn the_words_of_the_command_are_a_line_of_shell_and_its_options_its_own() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for (words, said) in [
         (&["echo a; echo b"][..], "a\nb\n"),
         (&["echo", "a  b", "&&", "echo", "c"], "a b\nc\n"),
         (&["echo", "-r", "--timeout=0", "-w"], "-r --timeout=0 -w\n"),
     ] {
-        let mut command = lab.command("ulock");
+        let mut command = env.command("ulock");
         command.args(["-r", "lock", "counter"]).args(words);
-        lab.finish(command).expect_out(said).expect_code(0);
+        env.run_command(command)
+            .assert_stdout(said)
+            .assert_status(0);
     }
-    lab.sh("mkdir d; echo found >d/f; ulock -r lock counter grep -r -w found d")
-        .expect_out("d/f:found\n");
+    env.sh("mkdir d; echo found >d/f; ulock -r lock counter grep -r -w found d")
+        .assert_stdout("d/f:found\n");
     // By /bin/sh, whatever the user's own shell is.
-    lab.sh("SHELL=/bin/false ulock -r lock counter echo run")
-        .expect_out("run\n");
+    env.sh("SHELL=/bin/false ulock -r lock counter echo run")
+        .assert_stdout("run\n");
 }
 
 #[test]
@@ -170,56 +172,64 @@ fn a_command_that_fails_leaves_its_link_and_says_so() {
         ("kill -9 $$", 137),
         ("kill -15 $$", 143),
     ] {
-        let lab = Lab::new();
-        let mut command = lab.command("ulock");
+        let env = TestEnv::new();
+        let mut command = env.command("ulock");
         command.args(["-r", "lock", "counter", line]);
-        let outcome = lab.finish(command).expect_code(status).expect_out("");
-        let names = lab.names();
+        let outcome = env
+            .run_command(command)
+            .assert_status(status)
+            .assert_stdout("");
+        let names = env.file_names();
         let left = names[0].to_str().expect("a name");
         assert_eq!(names[1..], ["counter"], "{left}");
         assert_eq!(
-            outcome.err(),
+            outcome.stderr_text(),
             format!("Error(282)[ulock] : command '{line}' failed, file './{left}' is left.\n")
         );
         // It keeps writers out until somebody has looked after it.
-        lab.sh(format!(
+        env.sh(format!(
             "[ counter -ef {left} ] || exit 9; ulock -w --timeout=0 lock counter; echo $?
              rm {left}; ulock -w --timeout=0 lock counter"
         ))
-        .expect_out("1\n")
-        .expect_code(0);
+        .assert_stdout("1\n")
+        .assert_status(0);
     }
 }
 
 #[test]
 fn a_link_that_was_left_is_no_other_readers() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     // The same process number twice, as far as ulock can see: its own is what the name is made of.
-    lab.sh("ulock -r lock counter false; for n in 0 1 2; do
+    env.sh("ulock -r lock counter false; for n in 0 1 2; do
                 cp -l counter .fdlock.$(uname -n).$$.$n; done
             exec ulock -r lock counter 'stat -c %h counter; exit 0'")
-        .expect_out("6\n")
-        .expect_code(0);
-    lab.sh("stat -c %h counter").expect_out("5\n");
+        .assert_stdout("6\n")
+        .assert_status(0);
+    env.sh("stat -c %h counter").assert_stdout("5\n");
 }
 
 #[test]
 fn the_command_gets_the_callers_world() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let blocked = signal_set([libc::SIGINT, libc::SIGUSR1, 40]);
     let make = |command: &mut std::process::Command| {
-        command.ignoring([libc::SIGHUP, libc::SIGTERM, 41]);
-        command.blocking(blocked);
+        command.ignore_signals([libc::SIGHUP, libc::SIGTERM, 41]);
+        command.block_signals(blocked);
     };
-    let mut direct = lab.command("probe");
-    make(direct.args(["world", "world"]));
-    let (direct, _) = lab.world_of(direct);
+    let mut direct = env.command("test-helper");
+    make(direct.args(["inherited-state", "state"]));
+    let (direct, _) = env.inherited_state_of(direct);
     assert!(direct.contains(&format!("SigBlk {blocked:016x}\n")));
-    let mut under = lab.command("ulock");
-    make(under.args(["-r", "lock", "counter", "exec probe world world"]));
-    let (under, _) = lab.world_of(under);
-    let known = |world: &str| -> Vec<String> {
-        let lines = world.lines().filter(|line| !line.contains(" pipe:"));
+    let mut under = env.command("ulock");
+    make(under.args([
+        "-r",
+        "lock",
+        "counter",
+        "exec test-helper inherited-state state",
+    ]));
+    let (under, _) = env.inherited_state_of(under);
+    let known = |state: &str| -> Vec<String> {
+        let lines = state.lines().filter(|line| !line.contains(" pipe:"));
         lines.map(str::to_owned).collect()
     };
     assert_eq!(known(&under), known(&direct));
@@ -227,7 +237,7 @@ fn the_command_gets_the_callers_world() {
 
 #[test]
 fn what_is_made_is_made_beside_the_lock_and_the_counter() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else {
         return;
     };
@@ -238,53 +248,53 @@ fn what_is_made_is_made_beside_the_lock_and_the_counter() {
         (format!("{elsewhere}/lock"), "counter".to_owned()),
         ("lock".to_owned(), format!("{elsewhere}/counter2")),
     ] {
-        lab.sh(format!(
+        env.sh(format!(
             "ulock {lock} && rm {lock} && ulock -w {lock} {counter} && rm {lock} &&
              ulock -r {lock} {counter} stat -c %h {counter} && ls -A {elsewhere}"
         ))
-        .expect_err("")
-        .expect_code(0);
+        .assert_stderr("")
+        .assert_status(0);
     }
-    lab.sh(format!("ls -A {elsewhere}"))
-        .expect_out("counter\ncounter2\n");
-    lab.has_only(&["counter"]);
+    env.sh(format!("ls -A {elsewhere}"))
+        .assert_stdout("counter\ncounter2\n");
+    env.has_only(&["counter"]);
 }
 
 #[test]
 fn a_host_may_be_called_anything() {
-    let lab = Lab::new();
-    if !may_unshare(&lab, "-ru") {
+    let env = TestEnv::new();
+    if !can_unshare(&env, "-ru") {
         return;
     }
     let script = "echo a/b >/proc/sys/kernel/hostname; ulock -r lock counter 'ls .fdlock.*'";
-    lab.sh(format!(
+    env.sh(format!(
         "unshare -ru sh -c \"{script}\" | sed 's/[0-9]*[.]0$/PID.0/'"
     ))
-    .expect_err("")
-    .expect_out(".fdlock.a_b.PID.0\n");
+    .assert_stderr("")
+    .assert_stdout(".fdlock.a_b.PID.0\n");
 }
 
 #[test]
 fn what_is_made_is_for_all_as_far_as_the_umask_goes() {
-    let lab = Lab::new();
-    lab.sh("umask 027; ulock -w lock counter; stat -c %a lock counter")
-        .expect_out("640\n640\n");
-    lab.sh("rm lock counter; umask 0; ulock -w lock counter; stat -c %a lock counter")
-        .expect_out("666\n666\n");
+    let env = TestEnv::new();
+    env.sh("umask 027; ulock -w lock counter; stat -c %a lock counter")
+        .assert_stdout("640\n640\n");
+    env.sh("rm lock counter; umask 0; ulock -w lock counter; stat -c %a lock counter")
+        .assert_stdout("666\n666\n");
 }
 
 #[test]
 fn names_are_bytes() {
-    let lab = Lab::new();
-    let mut command = lab.command("ulock");
+    let env = TestEnv::new();
+    let mut command = env.command("ulock");
     command.args(["-r", "lock", "counter", "false"].map(std::ffi::OsString::from));
-    command.arg(test_support::word(b"\xff"));
-    let outcome = lab.finish(command).expect_code(1);
+    command.arg(test_support::os_string(b"\xff"));
+    let outcome = env.run_command(command).assert_status(1);
     let said = b"Error(282)[ulock] : command 'false \xff' failed, file './";
     assert!(outcome.stderr.starts_with(said), "{outcome:?}");
-    let mut command = lab.command("ulock");
-    command.arg(test_support::word(b"\xfe/lock"));
-    let outcome = lab.finish(command).expect_code(1);
+    let mut command = env.command("ulock");
+    command.arg(test_support::os_string(b"\xfe/lock"));
+    let outcome = env.run_command(command).assert_status(1);
     let said = b"ulock: cannot create lock file \xfe/lock: No such file or directory\n";
     assert_eq!(outcome.stderr, said);
 }

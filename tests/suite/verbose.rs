@@ -3,7 +3,7 @@
 use std::os::unix::fs::symlink;
 use std::time::Instant;
 
-use test_support::{Lab, departure, word};
+use test_support::{TestEnv, differs_from_util_linux, os_string};
 
 /// Whether this line says how long it took, to the microsecond.
 fn tells_the_time(line: &str) -> bool {
@@ -38,13 +38,13 @@ const CALLS: &[(&str, &str)] = &[
 
 #[test]
 fn verbose_tells_on_stdout_how_long_it_took_and_what_is_run() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for (args, command) in CALLS {
-        let said = lab
+        let said = env
             .sh(format!("exec flock {args}"))
-            .expect_code(0)
-            .expect_err("")
-            .out();
+            .assert_status(0)
+            .assert_stderr("")
+            .stdout_text();
         // In whatever order: the reference buffers its own lines when they go into a pipe.
         let mut lines: Vec<_> = said.lines().collect();
         lines.sort_by_key(|line| (*line == "ran", line.contains("executing")));
@@ -55,14 +55,14 @@ fn verbose_tells_on_stdout_how_long_it_took_and_what_is_run() {
 #[test]
 fn verbose_lines_come_before_the_output_of_the_command() {
     for (args, command) in CALLS.iter().chain(&[("--verbose -F l echo ran", "echo")]) {
-        departure(
+        differs_from_util_linux(
             "its own lines are in a buffer while the command writes, with -F for ever",
-            |lab| {
-                let said = lab
+            |env| {
+                let said = env
                     .sh(format!("exec flock {args}"))
-                    .expect_code(0)
-                    .expect_err("")
-                    .out();
+                    .assert_status(0)
+                    .assert_stderr("")
+                    .stdout_text();
                 expect_story(&said.lines().collect::<Vec<_>>(), command);
             },
         );
@@ -71,16 +71,16 @@ fn verbose_lines_come_before_the_output_of_the_command() {
 
 #[test]
 fn a_verbose_conflict_and_a_verbose_timeout_are_told_apart_on_stderr() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for (options, said) in [
         ("-n", "failed to get lock"),
         ("-w 0", "failed to get lock"),
         ("-w .01", "timeout while waiting to get lock"),
     ] {
-        let outcome = lab.sh(format!("exec 8<>l 7<>l; flock 8; flock --verbose {options} l echo ran; flock {options} --verbose 7"))
-            .expect_code(1)
-            .expect_out("");
-        let err = outcome.err();
+        let outcome = env.sh(format!("exec 8<>l 7<>l; flock 8; flock --verbose {options} l echo ran; flock {options} --verbose 7"))
+            .assert_status(1)
+            .assert_stdout("");
+        let err = outcome.stderr_text();
         let lines: Vec<&str> = err.lines().filter(|line| !tells_who(line)).collect();
         assert_eq!(lines, [&*format!("flock: {said}"); 2]);
     }
@@ -88,20 +88,20 @@ fn a_verbose_conflict_and_a_verbose_timeout_are_told_apart_on_stderr() {
 
 #[test]
 fn verbose_on_a_descriptor_tells_the_time_only() {
-    let said = Lab::new()
+    let said = TestEnv::new()
         .sh("exec 8<>l; flock --verbose 8")
-        .expect_code(0)
-        .expect_err("")
-        .out();
+        .assert_status(0)
+        .assert_stderr("")
+        .stdout_text();
     assert!(tells_the_time(said.trim_end()), "{said}");
 }
 
 #[test]
 fn a_verbose_command_that_is_not_utf_8_is_echoed_as_it_came() {
-    let lab = Lab::new();
-    symlink("/bin/true", lab.file(word(b"bin/t\xff"))).expect("a command");
-    let args = ["--verbose".into(), "l".into(), word(b"t\xff")];
-    let said = lab.run(args).expect_code(0).stdout;
+    let env = TestEnv::new();
+    symlink("/bin/true", env.file(os_string(b"bin/t\xff"))).expect("a command");
+    let args = ["--verbose".into(), "l".into(), os_string(b"t\xff")];
+    let said = env.run(args).assert_status(0).stdout;
     assert!(
         said.ends_with(b"\nflock: executing t\xff\n"),
         "{}",
@@ -111,19 +111,19 @@ fn a_verbose_command_that_is_not_utf_8_is_echoed_as_it_came() {
 
 #[test]
 fn whoever_is_told_1_for_a_full_stdout_does_not_have_the_lock() {
-    departure("the status is 1 and the lock is there", |lab| {
-        lab.sh("exec 8<>l; flock --verbose 8 >/dev/full; echo $?; flock -n l true; echo $?")
-            .expect_out("1\n0\n");
+    differs_from_util_linux("the status is 1 and the lock is there", |env| {
+        env.sh("exec 8<>l; flock --verbose 8 >/dev/full; echo $?; flock -n l true; echo $?")
+            .assert_stdout("1\n0\n");
     });
 }
 
 #[test]
 fn the_time_that_is_told_is_the_time_that_was_waited() {
-    let lab = Lab::new();
-    lab.teach_queued();
+    let env = TestEnv::new();
+    env.install_queued_script();
     let start = Instant::now();
     // The kernel's clock ticks three times, which takes no less than two hundredths of a second.
-    let said = lab
+    let said = env
         .sh(
             "exec 9<>l; flock 9; flock --verbose l true 9>&- & queued l 1
             read last idle </proc/uptime; ticks=0
@@ -132,10 +132,10 @@ fn the_time_that_is_told_is_the_time_that_was_waited() {
             done
             flock -u 9; wait",
         )
-        .expect_code(0);
-    let err = said.err();
+        .assert_status(0);
+    let err = said.stderr_text();
     assert!(err.lines().all(tells_who), "{err}");
-    let said = said.out();
+    let said = said.stdout_text();
     let line = said.lines().next().expect("a line");
     assert!(tells_the_time(line), "{said}");
     let told = line

@@ -4,10 +4,11 @@ mod traps;
 
 use crate::fair::crowd::Crowd;
 use crate::fair::{last_turn, nothing_is_left, queue_is};
-use test_support::builtin::in_every_bash;
-use test_support::locks::{children_of, is_token, parent_of, stopped, turns};
-use test_support::process::{End, Live, send};
-use test_support::{Lab, wait_until};
+use test_support::builtin::for_each_bash;
+use test_support::locks::tickets;
+use test_support::process::{ExitReason, Process, send_signal};
+use test_support::procfs::{children_of, is_sentinel, is_stopped, parent_of};
+use test_support::{TestEnv, wait_until};
 
 const CTRL_C: &str = "\x03";
 const CTRL_Z: &str = "\x1a";
@@ -22,45 +23,45 @@ const WAITS: [&str; 4] = [
 
 /// Somebody who waits in `wait`, after `before`; when it is over, he says `over` and the status.
 #[track_caller]
-fn waiting(lab: &Lab, before: &str, wait: &str, after: &str) -> Live {
-    let count = turns(lab.file("l")).len();
+fn waiting(env: &TestEnv, before: &str, wait: &str, after: &str) -> Process {
+    let count = tickets(env.file("l")).len();
     let script =
         format!("got() {{ echo got; }}\nexec 8<>l\n{before}\n{wait}\necho over $?\n{after}");
-    let mut waiter = lab.start_builtin(script);
-    waiter.lives_until("its turn shows", || turns(lab.file("l")).len() > count);
+    let mut waiter = env.start_with_builtin(script);
+    waiter.wait_alive_until("its turn shows", || tickets(env.file("l")).len() > count);
     waiter
 }
 
 /// The same, and it notes its name in `order` while it has the lock.
 #[track_caller]
-fn noting(lab: &Lab, before: &str, wait: &str, name: &str) -> Live {
+fn noting(env: &TestEnv, before: &str, wait: &str, name: &str) -> Process {
     let note = format!("echo {name} >>order");
     let before = format!("{before}\ngot() {{ echo got; {note}; }}");
     let after = if wait.ends_with('8') { &note } else { "" };
-    waiting(lab, &before, wait, after)
+    waiting(env, &before, wait, after)
 }
 
 /// Asserts in which order they had the lock.
 #[track_caller]
-fn order_was(lab: &Lab, names: &[&str]) {
-    let order = std::fs::read_to_string(lab.file("order")).expect("the order");
+fn order_was(env: &TestEnv, names: &[&str]) {
+    let order = std::fs::read_to_string(env.file("order")).expect("the order");
     assert_eq!(order.lines().collect::<Vec<_>>(), names);
-    std::fs::remove_file(lab.file("order")).expect("the order");
+    std::fs::remove_file(env.file("order")).expect("the order");
 }
 
 /// The end of a wait that has got the lock.
 #[track_caller]
-fn gets_it(waiter: &mut Live) {
-    let said = waiter.comes_to("over 0\n");
+fn gets_it(waiter: &mut Process) {
+    let said = waiter.expect("over 0\n");
     assert!(["over 0\n", "got\nover 0\n"].contains(&&said[..]), "{said}");
-    assert_eq!(waiter.end(), End::Exited(0));
+    assert_eq!(waiter.wait(), ExitReason::Exited(0));
 }
 
 #[test]
 fn shells_and_programs_are_served_in_the_order_in_which_they_came() {
-    in_every_bash(|lab| {
-        let holder = lab.hold(&["--fair"], "l");
-        let mut crowd = Crowd::new(lab);
+    for_each_bash(|env| {
+        let holder = env.hold(&["--fair"], "l");
+        let mut crowd = Crowd::new(env);
         for number in 0..20 {
             match number % 5 {
                 0 => crowd.joins(&["--fair"]),
@@ -70,151 +71,151 @@ fn shells_and_programs_are_served_in_the_order_in_which_they_came() {
                 _ => crowd.joins_by_builtin("exec 8<l; (flock --fair 8 || exit; NOTE); :"),
             }
         }
-        holder.let_go();
+        holder.release();
         crowd.end_well(0..20);
         assert_eq!(crowd.order(), Vec::from_iter(0..20));
-        nothing_is_left(lab, &crowd.tokens());
+        nothing_is_left(env, &crowd.tokens());
     });
 }
 
 #[test]
 fn readers_of_all_kinds_hold_together_and_a_writer_waits_for_all_of_them() {
-    in_every_bash(|lab| {
-        let holder = lab.hold(&["--fair"], "l");
-        let mut shell = waiting(lab, "", "flock --fair -s 8", "read x");
-        let mut function = waiting(lab, "f() { echo in; read x; }", "flock --fair -s l f", "");
-        let mut program = crate::fair::holder_to_be(lab, &["--fair", "-s"]);
-        let mut writer = waiting(lab, "", "flock --fair 8", "");
-        let mut late = waiting(lab, "", "flock --fair -s 8", "");
-        holder.let_go();
-        shell.hears("over 0");
-        function.hears("in");
-        program.hears("held");
-        queue_is(lab, 2);
-        shell.say("");
-        program.let_go();
-        queue_is(lab, 2);
-        function.say("");
-        function.hears("over 0");
+    for_each_bash(|env| {
+        let holder = env.hold(&["--fair"], "l");
+        let mut shell = waiting(env, "", "flock --fair -s 8", "read x");
+        let mut function = waiting(env, "f() { echo in; read x; }", "flock --fair -s l f", "");
+        let mut program = crate::fair::holder_to_be(env, &["--fair", "-s"]);
+        let mut writer = waiting(env, "", "flock --fair 8", "");
+        let mut late = waiting(env, "", "flock --fair -s 8", "");
+        holder.release();
+        shell.expect_line("over 0");
+        function.expect_line("in");
+        program.expect_line("held");
+        queue_is(env, 2);
+        shell.send_line("");
+        program.release();
+        queue_is(env, 2);
+        function.send_line("");
+        function.expect_line("over 0");
         gets_it(&mut writer);
         gets_it(&mut late);
-        nothing_is_left(lab, &[]);
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn the_shell_that_waits_has_a_child_that_it_never_hears_of() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for wait in WAITS {
-            let holder = lab.hold(&[], "l");
+            let holder = env.hold(&[], "l");
             let after = "trap - CHLD; jobs; wait; echo waited $?; read c </proc/$$/task/$$/children || echo none $c";
-            let mut waiter = waiting(lab, "trap 'echo child' CHLD", wait, after);
-            let token = last_turn(lab).token;
+            let mut waiter = waiting(env, "trap 'echo child' CHLD", wait, after);
+            let token = last_turn(env).sentinel;
             assert_eq!(parent_of(token), waiter.pid());
-            wait_until("it has its name", || is_token(token));
-            holder.let_go();
-            let said = waiter.comes_to("over 0\n");
+            wait_until("it has its name", || is_sentinel(token));
+            holder.release();
+            let said = waiter.expect("over 0\n");
             assert!(!said.contains("child"), "{said}");
-            waiter.hears("waited 0");
-            waiter.hears("none");
-            assert_eq!(waiter.end(), End::Exited(0));
-            nothing_is_left(lab, &[token]);
+            waiter.expect_line("waited 0");
+            waiter.expect_line("none");
+            assert_eq!(waiter.wait(), ExitReason::Exited(0));
+            nothing_is_left(env, &[token]);
         }
     });
 }
 
 #[test]
 fn the_death_of_the_token_is_no_news_to_the_shell() {
-    in_every_bash(|lab| {
-        let holder = lab.hold(&["--fair"], "l");
-        let mut first = waiting(lab, "trap 'echo child' CHLD", "flock --fair 8", "");
-        let mut second = waiting(lab, "trap 'echo child' CHLD", "flock --fair 8", "");
-        let before = turns(lab.file("l"));
+    for_each_bash(|env| {
+        let holder = env.hold(&["--fair"], "l");
+        let mut first = waiting(env, "trap 'echo child' CHLD", "flock --fair 8", "");
+        let mut second = waiting(env, "trap 'echo child' CHLD", "flock --fair 8", "");
+        let before = tickets(env.file("l"));
         for turn in &before {
-            assert!(send(turn.token, libc::SIGKILL));
+            assert!(send_signal(turn.sentinel, libc::SIGKILL));
         }
         wait_until("the second has another one", || {
-            let now = turns(lab.file("l"));
-            now.len() == 2 && now[1].token != before[1].token
+            let now = tickets(env.file("l"));
+            now.len() == 2 && now[1].sentinel != before[1].sentinel
         });
-        assert_eq!(turns(lab.file("l"))[1].since, before[1].since);
+        assert_eq!(tickets(env.file("l"))[1].arrived, before[1].arrived);
         assert_eq!(children_of(second.pid()).len(), 1);
-        holder.let_go();
+        holder.release();
         gets_it(&mut first);
         gets_it(&mut second);
-        nothing_is_left(lab, &[]);
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn the_shells_own_children_are_heard_of_as_ever() {
-    in_every_bash(|lab| {
-        let holder = lab.hold(&[], "l");
+    for_each_bash(|env| {
+        let holder = env.hold(&[], "l");
         let before = "mkfifo end; (read x <end; exit 7) & child=$!; (exit 6) & other=$!";
         let after = "wait $child; echo $?; wait $other; echo $?; wait; echo $?";
-        let mut waiter = waiting(lab, before, "flock --fair 8", after);
-        std::fs::write(lab.file("end"), "\n").expect("a FIFO");
-        holder.let_go();
+        let mut waiter = waiting(env, before, "flock --fair 8", after);
+        std::fs::write(env.file("end"), "\n").expect("a FIFO");
+        holder.release();
         for line in ["over 0", "7", "6", "0"] {
-            waiter.hears(line);
+            waiter.expect_line(line);
         }
-        std::fs::remove_file(lab.file("end")).expect("a FIFO");
+        std::fs::remove_file(env.file("end")).expect("a FIFO");
     });
 }
 
 #[test]
 fn a_deadly_signal_leaves_neither_turn_nor_token() {
-    in_every_bash(|lab| {
-        let holder = lab.hold(&[], "l");
+    for_each_bash(|env| {
+        let holder = env.hold(&[], "l");
         for wait in WAITS {
             for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGINT, libc::SIGHUP, 34] {
-                let mut waiter = waiting(lab, "", wait, "");
-                let token = last_turn(lab).token;
+                let mut waiter = waiting(env, "", wait, "");
+                let token = last_turn(env).sentinel;
                 waiter.signal(signal);
-                assert_eq!(waiter.end(), End::Killed(signal), "{wait}");
-                queue_is(lab, 0);
-                wait_until("the token goes too", || !is_token(token));
+                assert_eq!(waiter.wait(), ExitReason::Signaled(signal), "{wait}");
+                queue_is(env, 0);
+                wait_until("the token goes too", || !is_sentinel(token));
             }
-            let mut waiter = waiting(lab, "trap 'exit 3' TERM", wait, "");
-            let token = last_turn(lab).token;
+            let mut waiter = waiting(env, "trap 'exit 3' TERM", wait, "");
+            let token = last_turn(env).sentinel;
             waiter.signal(libc::SIGTERM);
-            assert_eq!(waiter.end(), End::Exited(3));
-            queue_is(lab, 0);
-            wait_until("the token goes too", || !is_token(token));
+            assert_eq!(waiter.wait(), ExitReason::Exited(3));
+            queue_is(env, 0);
+            wait_until("the token goes too", || !is_sentinel(token));
         }
-        holder.let_go();
-        nothing_is_left(lab, &[]);
+        holder.release();
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn a_shell_that_was_stopped_and_continued_keeps_its_place() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for wait in WAITS {
-            let holder = lab.hold(&["--fair"], "l");
-            let mut first = noting(lab, "", wait, "first");
-            let mut second = noting(lab, "", wait, "second");
+            let holder = env.hold(&["--fair"], "l");
+            let mut first = noting(env, "", wait, "first");
+            let mut second = noting(env, "", wait, "second");
             for shell in [&first, &second] {
                 shell.signal(libc::SIGSTOP);
-                shell.stops();
+                shell.wait_stopped();
             }
             for shell in [&second, &first] {
                 shell.signal(libc::SIGCONT);
             }
-            queue_is(lab, 2);
-            holder.let_go();
+            queue_is(env, 2);
+            holder.release();
             gets_it(&mut first);
             gets_it(&mut second);
-            order_was(lab, &["first", "second"]);
-            nothing_is_left(lab, &[]);
+            order_was(env, &["first", "second"]);
+            nothing_is_left(env, &[]);
         }
     });
 }
 
 #[test]
 fn a_timeout_ends_the_wait_and_leaves_nothing_in_the_shell() {
-    in_every_bash(|lab| {
-        let holder = lab.hold(&[], "l");
+    for_each_bash(|env| {
+        let holder = env.hold(&[], "l");
         let script =
             "exec 8<>l; f() { echo never; }; flock --fair -w 0.01 8; before=(/proc/$$/fd/*)
             for i in {1..10}; do
@@ -225,55 +226,59 @@ fn a_timeout_ends_the_wait_and_leaves_nothing_in_the_shell() {
             done; after=(/proc/$$/fd/*); [ \"${before[*]}\" = \"${after[*]}\" ]; echo $?
             read c </proc/$$/task/$$/children || echo none $c";
         let wanted = "1\n9\n".repeat(50) + "0\nnone\n";
-        lab.builtin(script).expect_err("").expect_out(&wanted);
-        assert_eq!(turns(lab.file("l")), []);
-        let first = waiting(lab, "", "flock --fair 8", "");
-        lab.builtin(script).expect_err("").expect_out(&wanted);
-        assert_eq!(turns(lab.file("l")).len(), 1);
+        env.run_with_builtin(script)
+            .assert_stderr("")
+            .assert_stdout(&wanted);
+        assert_eq!(tickets(env.file("l")), []);
+        let first = waiting(env, "", "flock --fair 8", "");
+        env.run_with_builtin(script)
+            .assert_stderr("")
+            .assert_stdout(&wanted);
+        assert_eq!(tickets(env.file("l")).len(), 1);
         drop(first);
-        holder.let_go();
-        nothing_is_left(lab, &[]);
+        holder.release();
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn a_free_lock_is_had_at_once_and_what_is_had_is_had_again() {
-    in_every_bash(|lab| {
-        lab.builtin(
+    for_each_bash(|env| {
+        env.run_with_builtin(
             "exec 8<>l 9<>l; f() { bin/flock -n l true; echo $?; return 3; }
              flock --fair l f; echo $?; flock --fair 8; echo $?; flock --fair 8; echo $?; flock --fair -n 9; echo $?
              flock --fair -s 8; flock --fair -ns 9; echo $?; flock --fair -n 8; echo $?
              flock --fair -u 9; flock --fair -n 8; echo $?
              flock --fair -n l f; echo $?; read c </proc/$$/task/$$/children || echo none $c",
         )
-        .expect_err("")
-        .expect_out("1\n3\n0\n0\n1\n0\n1\n0\n1\nnone\n");
+        .assert_stderr("")
+        .assert_stdout("1\n3\n0\n0\n1\n0\n1\n0\n1\nnone\n");
     });
 }
 
 #[test]
 fn what_the_function_starts_inherits_the_lock_and_not_the_turn() {
-    in_every_bash(|lab| {
-        let holder = lab.hold(&[], "l");
+    for_each_bash(|env| {
+        let holder = env.hold(&[], "l");
         // By then the child is the program, which has no descriptors of the shell's own.
         let before = "mkfifo end; f() { sh -c 'read x <end' & until [ \"$(cat /proc/$!/comm)\" = sh ]; do :; done
             for fd in /proc/$!/fd/*; do [ $fd -ef l ] && echo inherited; done; }";
-        let mut waiter = waiting(lab, before, "flock --fair l f", "");
-        let token = last_turn(lab).token;
-        holder.let_go();
+        let mut waiter = waiting(env, before, "flock --fair l f", "");
+        let token = last_turn(env).sentinel;
+        holder.release();
         // By the descriptor of the lock, and by 8, which is the script's own.
         for line in ["inherited", "inherited", "over 0"] {
-            waiter.hears(line);
+            waiter.expect_line(line);
         }
-        assert_eq!(waiter.end(), End::Exited(0));
-        nothing_is_left(lab, &[token]);
-        lab.sh("echo >end; rm end").expect_code(0);
+        assert_eq!(waiter.wait(), ExitReason::Exited(0));
+        nothing_is_left(env, &[token]);
+        env.sh("echo >end; rm end").assert_status(0);
     });
 }
 
 #[test]
 fn in_subshells_substitutions_and_behind_it_is_the_same() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for script in [
             "(flock --fair 8; echo got $?)",
             "x=$(flock --fair 8; echo got $?); echo $x",
@@ -282,99 +287,102 @@ fn in_subshells_substitutions_and_behind_it_is_the_same() {
             "{ flock --fair -w 1000 8; echo got $?; } & wait",
             "cat <(flock --fair 8; echo got $?)",
         ] {
-            let holder = lab.hold(&[], "l");
-            let mut waiter = waiting(lab, "", script, "");
-            let mut behind = waiting(lab, "", "flock --fair l got", "");
-            let tokens: Vec<i32> = turns(lab.file("l")).iter().map(|turn| turn.token).collect();
-            holder.let_go();
-            waiter.hears("got 0");
-            waiter.hears("over 0");
-            assert_eq!(waiter.end(), End::Exited(0), "{script}");
+            let holder = env.hold(&[], "l");
+            let mut waiter = waiting(env, "", script, "");
+            let mut behind = waiting(env, "", "flock --fair l got", "");
+            let tokens: Vec<i32> = tickets(env.file("l"))
+                .iter()
+                .map(|turn| turn.sentinel)
+                .collect();
+            holder.release();
+            waiter.expect_line("got 0");
+            waiter.expect_line("over 0");
+            assert_eq!(waiter.wait(), ExitReason::Exited(0), "{script}");
             gets_it(&mut behind);
-            nothing_is_left(lab, &tokens);
+            nothing_is_left(env, &tokens);
         }
     });
 }
 
 #[test]
 fn signals_and_timers_are_as_before() {
-    in_every_bash(|lab| {
-        let holder = lab.hold(&[], "l");
+    for_each_bash(|env| {
+        let holder = env.hold(&[], "l");
         let state = r#"state() { local line; while read -r line; do case $line in Sig[CIB]*) echo "$line";; esac; done </proc/$BASHPID/status
             if [ -e /proc/$BASHPID/timers ]; then while read -r line; do echo "$line"; done </proc/$BASHPID/timers; fi; }"#;
         let traps = "trap 'echo trapped' USR1; trap '' TERM; trap : RTMAX-1 CHLD; (:)";
         let mut waiter = waiting(
-            lab,
+            env,
             &format!("{state}; {traps}; state >before"),
             "flock --fair 8",
             "state >after; flock -u 8; exec 9<>l; flock 9; flock --fair -w 0.01 8; state >timeout
              for file in after timeout; do cmp before $file; echo $?; done; grep -c Sig before",
         );
         waiter.signal(libc::SIGUSR1);
-        waiter.hears("trapped");
-        queue_is(lab, 1);
-        holder.let_go();
+        waiter.expect_line("trapped");
+        queue_is(env, 1);
+        holder.release();
         for line in ["over 0", "0", "0", "3"] {
-            waiter.hears(line);
+            waiter.expect_line(line);
         }
     });
 }
 
 #[test]
 fn an_interrupt_at_the_terminal_ends_the_wait_and_not_the_shell() {
-    in_every_bash(|lab| {
-        let holder = lab.hold(&[], "l");
+    for_each_bash(|env| {
+        let holder = env.hold(&[], "l");
         for command in WAITS {
-            let mut bash = lab.builtin_at_terminal();
-            bash.say("exec 8<>l; got() { echo got; }");
+            let mut bash = env.start_builtin_at_terminal();
+            bash.send_line("exec 8<>l; got() { echo got; }");
             for _ in 0..3 {
-                bash.say(command);
-                queue_is(lab, 1);
-                let token = last_turn(lab).token;
-                bash.types(CTRL_C);
-                bash.say("echo status $?");
-                bash.comes_to("status 130\n");
-                queue_is(lab, 0);
-                wait_until("the token goes too", || !is_token(token));
+                bash.send_line(command);
+                queue_is(env, 1);
+                let token = last_turn(env).sentinel;
+                bash.send(CTRL_C);
+                bash.send_line("echo status $?");
+                bash.expect("status 130\n");
+                queue_is(env, 0);
+                wait_until("the token goes too", || !is_sentinel(token));
             }
-            bash.say("read c </proc/$$/task/$$/children || echo none $c; exit 3");
-            bash.comes_to("none\n");
-            assert_eq!(bash.end(), End::Exited(3), "{command}");
+            bash.send_line("read c </proc/$$/task/$$/children || echo none $c; exit 3");
+            bash.expect("none\n");
+            assert_eq!(bash.wait(), ExitReason::Exited(3), "{command}");
         }
-        holder.let_go();
-        nothing_is_left(lab, &[]);
+        holder.release();
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn a_wait_that_was_stopped_at_the_terminal_goes_on_in_its_place() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for command in ["flock --fair 8", "flock --fair -w 1000 8"] {
             for how in ["fg", "bg; wait"] {
-                let holder = lab.hold(&[], "l");
-                let mut bash = lab.builtin_at_terminal();
-                bash.say("exec 8<>l");
-                bash.say(command);
-                queue_is(lab, 1);
-                let turn = last_turn(lab);
-                bash.types(CTRL_Z);
-                bash.comes_to("Stopped");
-                bash.line();
-                bash.say("echo status $?");
-                bash.comes_to(&format!("status {}\n", 128 + libc::SIGTSTP));
-                bash.say(how);
-                wait_until("it goes on", || !stopped(parent_of(turn.token)));
-                let mut behind = waiting(lab, "", "flock --fair 8", "");
-                queue_is(lab, 2);
-                assert_eq!(turns(lab.file("l"))[0].since, turn.since);
-                holder.let_go();
-                bash.say("echo status $?");
-                bash.comes_to("status 0\n");
-                queue_is(lab, 1);
-                bash.say("flock -u 8; exit 4");
+                let holder = env.hold(&[], "l");
+                let mut bash = env.start_builtin_at_terminal();
+                bash.send_line("exec 8<>l");
+                bash.send_line(command);
+                queue_is(env, 1);
+                let turn = last_turn(env);
+                bash.send(CTRL_Z);
+                bash.expect("Stopped");
+                bash.read_line();
+                bash.send_line("echo status $?");
+                bash.expect(&format!("status {}\n", 128 + libc::SIGTSTP));
+                bash.send_line(how);
+                wait_until("it goes on", || !is_stopped(parent_of(turn.sentinel)));
+                let mut behind = waiting(env, "", "flock --fair 8", "");
+                queue_is(env, 2);
+                assert_eq!(tickets(env.file("l"))[0].arrived, turn.arrived);
+                holder.release();
+                bash.send_line("echo status $?");
+                bash.expect("status 0\n");
+                queue_is(env, 1);
+                bash.send_line("flock -u 8; exit 4");
                 gets_it(&mut behind);
-                assert_eq!(bash.end(), End::Exited(4), "{command} {how}");
-                nothing_is_left(lab, &[]);
+                assert_eq!(bash.wait(), ExitReason::Exited(4), "{command} {how}");
+                nothing_is_left(env, &[]);
             }
         }
     });

@@ -1,68 +1,68 @@
 //! A shell function under a lock: in the shell itself, and released whichever way it ends.
 
 use super::HELD;
-use test_support::builtin::in_every_bash;
-use test_support::locks::{locks_on, waiters};
-use test_support::process::End;
-use test_support::{Lab, Outcome, wait_until};
+use test_support::builtin::for_each_bash;
+use test_support::locks::{locks_on, waiter_count};
+use test_support::process::ExitReason;
+use test_support::{Outcome, TestEnv, wait_until};
 
 /// A script that knows `held`.
 #[track_caller]
-fn play(lab: &Lab, script: &str) -> Outcome {
-    lab.builtin(format!("{HELD}{script}"))
+fn play(env: &TestEnv, script: &str) -> Outcome {
+    env.run_with_builtin(format!("{HELD}{script}"))
 }
 
 #[test]
 fn a_function_runs_in_the_shell_itself_and_under_the_lock() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "f() { echo \"$# <$1> <$2> $FUNCNAME\"; held l; x=here; [ $BASHPID = $$ ]; echo $?; return 7; }
              set -- my own; flock l f 'a b' c; echo $?; held l; echo $x $@",
         )
-        .expect_err("")
-        .expect_out("2 <a b> <c> f\nheld\n0\n7\nfree\nhere my own\n");
+        .assert_stderr("")
+        .assert_stdout("2 <a b> <c> f\nheld\n0\n7\nfree\nhere my own\n");
     });
 }
 
 #[test]
 fn what_is_local_and_what_is_assigned_for_the_call_stays_with_the_function() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "f() { local x=inside; y=$A; declare -g z=1; set -- other; echo $x $A; }
              x=outside; A=mine flock l f arg; echo $x $y $z ${A-gone} $#",
         )
-        .expect_err("")
-        .expect_out("inside mine\noutside mine 1 gone 0\n");
+        .assert_stderr("")
+        .assert_stdout("inside mine\noutside mine 1 gone 0\n");
     });
 }
 
 #[test]
 fn a_function_that_is_named_like_a_program_comes_first() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "ls() { echo mine; }; flock l ls; flock l command ls -d l",
         )
-        .expect_err("flock: failed to execute command: No such file or directory\n")
-        .expect_out("mine\n");
+        .assert_stderr("flock: failed to execute command: No such file or directory\n")
+        .assert_stdout("mine\n");
     });
 }
 
 /// A shell that is gone and has left behind, from within the function, a child that holds the descriptor: the lock must
 /// be free though.
 #[track_caller]
-fn ends(lab: &Lab, what: &str, before: &str, function: &str, status: i32) {
+fn ends(env: &TestEnv, what: &str, before: &str, function: &str, status: i32) {
     play(
-        lab,
+        env,
         &format!(
             "mkfifo end
              bash -c '{HELD}{before}; f() {{ read x >/dev/null 2>&1 <end & held l; {function}; }}; flock l f; echo returned $?' 2>/dev/null
              echo status $?; held l; echo >end; rm end"
         ),
     )
-    .expect_out(&match status {
+    .assert_stdout(&match status {
         0..1000 => format!("held\nstatus {status}\nfree\n"),
         _ => format!("held\nreturned {}\nstatus 0\nfree\n", status - 1000),
     });
@@ -71,9 +71,9 @@ fn ends(lab: &Lab, what: &str, before: &str, function: &str, status: i32) {
 
 #[test]
 fn the_lock_is_released_whichever_way_the_function_ends_though_a_child_has_inherited_it() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         const RETURNED: i32 = 1000;
-        let ends = |what, before, function, status| ends(lab, what, before, function, status);
+        let ends = |what, before, function, status| ends(env, what, before, function, status);
         ends("its end", ":", ":", RETURNED);
         ends("return", ":", "return 5", RETURNED + 5);
         ends("a failure", ":", "false", RETURNED + 1);
@@ -113,7 +113,7 @@ fn the_lock_is_released_whichever_way_the_function_ends_though_a_child_has_inher
 
 #[test]
 fn a_subshell_that_ends_within_the_function_releases_the_lock_too() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for (before, ending) in [
             (":", "exit 4"),
             ("set -e", "exit 4"),
@@ -121,147 +121,148 @@ fn a_subshell_that_ends_within_the_function_releases_the_lock_too() {
             (":", "return 4"),
         ] {
             play(
-                lab,
+                env,
                 &format!(
                     "f() {{ read x >/dev/null 2>&1 <end & held l; {ending}; }}
                      mkfifo end; ( {before}; flock l f ); echo $?; held l; echo >end
                      x=$({before}; flock l f); echo $? $x; held l; echo >end; rm end"
                 ),
             )
-            .expect_out("held\n4\nfree\n4 held\nfree\n");
+            .assert_stdout("held\n4\nfree\n4 held\nfree\n");
         }
     });
 }
 
 #[test]
 fn a_deadly_signal_leaves_no_lock_behind() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for signal in ["TERM", "HUP", "USR1", "ALRM"] {
             play(
-                lab,
+                env,
                 &format!("bash -c 'f() {{ kill -{signal} $$; }}; flock l f' 2>/dev/null; kill -l $?; held l"),
             )
-            .expect_out(&format!("{signal}\nfree\n"));
+            .assert_stdout(&format!("{signal}\nfree\n"));
         }
     });
 }
 
 #[test]
 fn an_interrupt_ends_the_function_and_releases_the_lock() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         let mut shell =
-            lab.start_builtin("f() { echo in; kill -INT $$; echo no; }; flock l f; echo no");
-        shell.hears("in");
-        assert_eq!(shell.end(), End::Killed(libc::SIGINT));
-        assert!(locks_on(lab.file("l")).is_empty());
+            env.start_with_builtin("f() { echo in; kill -INT $$; echo no; }; flock l f; echo no");
+        shell.expect_line("in");
+        assert_eq!(shell.wait(), ExitReason::Signaled(libc::SIGINT));
+        assert!(locks_on(env.file("l")).is_empty());
     });
 }
 
 #[test]
 fn a_function_that_executes_a_program_in_place_hands_it_the_lock() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "(f() { exec bash -c 'bin/flock -n l true; echo $?'; }; flock l f; echo no); held l",
         )
-        .expect_out("1\nfree\n");
+        .assert_stdout("1\nfree\n");
     });
 }
 
 #[test]
 fn functions_under_locks_nest_and_recur() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "f() { held a; flock b g; echo $?; held a; held b; }
              g() { held a; held b; return 3; }
              flock a f; echo $?; held a",
         )
-        .expect_out("held\nheld\nheld\n3\nheld\nfree\n0\nfree\n");
+        .assert_stdout("held\nheld\nheld\n3\nheld\nfree\n0\nfree\n");
         play(
-            lab,
+            env,
             "f() { [ $1 = 0 ] || { flock l$1 f $(($1 - 1)); return $(($? + $1)); }; held l1; held l20; }
              flock l21 f 20; echo $?; for i in {1..21}; do held l$i; done | sort | uniq -c | tr -s ' '",
         )
-        .expect_out("held\nheld\n210\n 21 free\n");
-        play(lab, "f() { flock -nE 44 l f; }; flock l f; echo $?; held l").expect_out("44\nfree\n");
+        .assert_stdout("held\nheld\n210\n 21 free\n");
+        play(env, "f() { flock -nE 44 l f; }; flock l f; echo $?; held l")
+            .assert_stdout("44\nfree\n");
     });
 }
 
 #[test]
 fn a_trap_may_take_locks_while_a_function_has_one() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "g() { held l; held k; }; trap 'flock k g; echo $?' USR1
              f() { kill -USR1 $$; :; held k; held l; return 2; }; flock l f; echo $?; held l",
         )
-        .expect_out("held\nheld\n0\nfree\nheld\n2\nfree\n");
+        .assert_stdout("held\nheld\n0\nfree\nheld\n2\nfree\n");
     });
 }
 
 #[test]
 fn the_descriptor_is_out_of_the_functions_way() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "f() { for n in {3..254}; do eval \"exec $n>&-\"; done; held l; exec 3>x 200>y {fd}>z; held l; echo $fd; }
              flock l f; held l; for n in 3 200 $fd; do [ -e /proc/$$/fd/$n ]; echo $?; done",
         )
-        .expect_out("held\nheld\n10\nfree\n0\n0\n0\n");
+        .assert_stdout("held\nheld\n10\nfree\n0\n0\n0\n");
     });
 }
 
 #[test]
 fn few_descriptors_are_enough() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for limit in [100, 12, 8] {
             play(
-                lab,
+                env,
                 &format!("ulimit -n {limit}; f() {{ echo in; }}; flock l f; echo $?; flock l f; echo $?; held l"),
             )
-            .expect_out("in\n0\nin\n0\nfree\n");
+            .assert_stdout("in\n0\nin\n0\nfree\n");
         }
     });
 }
 
 #[test]
 fn what_the_function_has_put_in_its_descriptors_place_is_left_alone() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "f() { local fd=(/proc/$$/fd/*); for fd in ${fd[@]##*/}; do
                        [ /proc/$$/fd/$fd -ef l ] && break; done
                    echo $((fd >= 300)); eval \"exec $fd>&-\"; held l; eval \"exec $fd>other\"; flock $fd; held other; }
              flock l f; held l; held other",
         )
-        .expect_err("")
-        .expect_out("1\nfree\nheld\nfree\nheld\n");
+        .assert_stderr("")
+        .assert_stdout("1\nfree\nheld\nfree\nheld\n");
     });
 }
 
 #[test]
 fn no_descriptor_is_left_behind() {
-    in_every_bash(|lab| {
-        lab.builtin(
+    for_each_bash(|env| {
+        env.run_with_builtin(
             "f() { :; }; g() { return 1; }; t() { kill -USR1 $$; :; }; trap 'return' USR1
              flock l f; before=(/proc/$$/fd/*)
              for i in {1..50}; do flock l f; flock l g; flock -o l t; flock --fcntl l f; done
              after=(/proc/$$/fd/*); [ \"${before[*]}\" = \"${after[*]}\" ]; echo $?",
         )
-        .expect_err("")
-        .expect_out("0\n");
+        .assert_stderr("")
+        .assert_stdout("0\n");
     });
 }
 
 #[test]
 fn what_the_function_starts_inherits_the_lock_unless_it_is_not_to() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         let inherited = "f() { sh -c 'for fd in /proc/self/fd/*; do [ $fd -ef l ] && echo inherited; done'; echo $?; }";
         for (options, wanted) in [("", "inherited\n"), ("-F", "inherited\n"), ("-o", "")] {
-            let outcome = lab.builtin(format!("{inherited}; flock {options} l f"));
+            let outcome = env.run_with_builtin(format!("{inherited}; flock {options} l f"));
             assert_eq!(
-                outcome.out().replace("0\n", "").replace("1\n", ""),
+                outcome.stdout_text().replace("0\n", "").replace("1\n", ""),
                 wanted,
                 "{outcome:?}"
             );
@@ -271,64 +272,64 @@ fn what_the_function_starts_inherits_the_lock_unless_it_is_not_to() {
 
 #[test]
 fn subshells_of_the_function_release_nothing() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "f() { ( exit 1 ); held l; x=$(exit 2); held l; ( : ) | { exit 3; } | cat; held l; ( exec true ); held l
                    { exit 5; } & wait; held l; ( return 6 ); held l; (set -e; false; :); held l; ( g() { exit; }; g ); held l
                    cat <(exit 4); held l; ( kill -TERM $BASHPID ) 2>&-; held l; bash -c 'exit 1'; held l; }
              flock l f; held l",
         )
-        .expect_out(&("held\n".repeat(11) + "free\n"));
+        .assert_stdout(&("held\n".repeat(11) + "free\n"));
     });
 }
 
 #[test]
 fn a_subshell_takes_and_releases_locks_of_its_own() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "f() { held l; (flock k g; held k; exit 1); echo $?; held l; }; g() { held k; held l; exit 9; }
              flock l f; held l; x=$(flock l g; echo no); echo $? $x; held l; flock l g | cat; held l",
         )
-        .expect_out("held\nheld\nheld\n9\nheld\nfree\n9 free held\nfree\nfree\nheld\nfree\n");
+        .assert_stdout("held\nheld\nheld\n9\nheld\nfree\n9 free held\nfree\nfree\nheld\nfree\n");
     });
 }
 
 #[test]
 fn a_shell_that_is_killed_leaves_the_lock_to_what_it_has_started() {
-    in_every_bash(|lab| {
-        let mut shell = lab.start_builtin("f() { sh -c 'echo ready; read x'; }; flock l f");
-        shell.hears("ready");
-        shell.murder();
-        lab.run(["-n", "l", "true"]).expect_code(1);
-        shell.say("go");
-        lab.run(["l", "true"]).expect_code(0);
+    for_each_bash(|env| {
+        let mut shell = env.start_with_builtin("f() { sh -c 'echo ready; read x'; }; flock l f");
+        shell.expect_line("ready");
+        shell.kill();
+        env.run(["-n", "l", "true"]).assert_status(1);
+        shell.send_line("go");
+        env.run(["l", "true"]).assert_status(0);
     });
 }
 
 #[test]
 fn a_shell_that_is_killed_leaves_no_lock_when_its_commands_do_not_inherit_it() {
-    in_every_bash(|lab| {
-        let mut shell = lab.start_builtin("f() { sh -c 'echo ready; read x'; }; flock -o l f");
-        shell.hears("ready");
-        lab.run(["-n", "l", "true"]).expect_code(1);
-        shell.murder();
-        lab.run(["-n", "l", "true"]).expect_code(0);
-        shell.say("go");
+    for_each_bash(|env| {
+        let mut shell = env.start_with_builtin("f() { sh -c 'echo ready; read x'; }; flock -o l f");
+        shell.expect_line("ready");
+        env.run(["-n", "l", "true"]).assert_status(1);
+        shell.kill();
+        env.run(["-n", "l", "true"]).assert_status(0);
+        shell.send_line("go");
     });
 }
 
 #[test]
 fn a_function_is_not_called_without_the_lock() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         let outcome = play(
-            lab,
+            env,
             "f() { echo never; }; exec 8>l; flock 8
              flock -n l f; echo $?; flock -nE 9 l f; echo $?; flock -w 0.01 l f; echo $?; flock -ns l f; echo $?
              flock --verbose -n l f; flock nowhere/l f; echo $?; flock . f; echo $?; flock -F -o l f; echo $?; flock --fd 77 f; echo $?",
         );
-        let said = outcome.err();
+        let said = outcome.stderr_text();
         let (in_the_way, others): (Vec<&str>, Vec<&str>) = said
             .lines()
             .partition(|line| line.starts_with("flock: l: held by "));
@@ -343,42 +344,42 @@ fn a_function_is_not_called_without_the_lock() {
                 "flock: 77: Bad file descriptor",
             ]
         );
-        outcome.expect_out("1\n9\n1\n1\n66\nnever\n0\n64\n65\n");
+        outcome.assert_stdout("1\n9\n1\n1\n66\nnever\n0\n64\n65\n");
     });
 }
 
 #[test]
 fn shared_locks_and_ranges_are_as_for_commands() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "f() { bin/flock -ns l true; echo $?; held l; }; flock -s l f
              g() { bin/flock --start 10 --length 1 -n l true; echo $?; bin/flock --start 0 --length 5 -n l true; echo $?; held l; }
              flock --start 0 --length 10 l g; bin/flock --fcntl -n l true; echo $?
              h() { held l; }; flock -u l h",
         )
-        .expect_out("0\nheld\n0\n1\nfree\n0\nfree\n");
+        .assert_stdout("0\nheld\n0\n1\nfree\n0\nfree\n");
     });
 }
 
 #[test]
 fn a_function_on_the_callers_descriptor_leaves_the_lock_with_that() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "exec 8>l; f() { held l; return 3; }; flock --fd 8 f; echo $?; held l; exec 8>&-; held l",
         )
-        .expect_out("held\n3\nheld\nfree\n");
+        .assert_stdout("held\n3\nheld\nfree\n");
     });
 }
 
 #[test]
 fn verbose_tells_of_the_function() {
-    in_every_bash(|lab| {
-        let out = lab
-            .builtin("f() { echo in f; }; flock --verbose l f")
-            .expect_err("")
-            .out();
+    for_each_bash(|env| {
+        let out = env
+            .run_with_builtin("f() { echo in f; }; flock --verbose l f")
+            .assert_stderr("")
+            .stdout_text();
         let lines: Vec<&str> = out.lines().collect();
         assert!(lines[0].starts_with("flock: getting lock took "), "{out}");
         assert_eq!(lines[1..], ["flock: executing f", "in f"]);
@@ -387,24 +388,24 @@ fn verbose_tells_of_the_function() {
 
 #[test]
 fn a_function_may_unload_the_builtin_under_itself() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "f() { enable -d flock; type -t flock; held l; return 4; }; flock l f; echo $?; held l
              enable -f bin/lib/bash/flock flock; flock l f; echo $?; type -t flock; echo alive",
         )
-        .expect_err("")
-        .expect_out("file\nheld\n4\nfree\nfile\nheld\n4\nfile\nalive\n");
-        lab.builtin("g() { enable -d flock; exit 5; }; f() { flock k g; }; flock l f")
-            .expect_code(5);
+        .assert_stderr("")
+        .assert_stdout("file\nheld\n4\nfree\nfile\nheld\n4\nfile\nalive\n");
+        env.run_with_builtin("g() { enable -d flock; exit 5; }; f() { flock k g; }; flock l f")
+            .assert_status(5);
     });
 }
 
 #[test]
 fn redirections_pipelines_and_the_background_are_those_of_a_function() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "f() { read line; echo \"$line\"; echo err >&2; return 6; }
              flock l f <<<in >out 2>&1; echo $?; cat out
              echo piped | flock l f 2>/dev/null | tr a-z A-Z; echo ${PIPESTATUS[@]}
@@ -413,48 +414,48 @@ fn redirections_pipelines_and_the_background_are_those_of_a_function() {
              g() { echo to; } >own; flock l g; cat own
              h() { held l; } 5>&1; flock l h; held l",
         )
-        .expect_out("6\nin\nerr\nPIPED\n0 6 0\n6 captured\nbehind\n6\nto\nheld\nfree\n");
+        .assert_stdout("6\nin\nerr\nPIPED\n0 6 0\n6 captured\nbehind\n6\nto\nheld\nfree\n");
     });
 }
 
 #[test]
 fn a_function_stands_in_conditions() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         play(
-            lab,
+            env,
             "y() { :; }; n() { return 3; }
              flock l n || echo handled $?; flock l y && echo well; if flock l n; then echo no; else echo else; fi
              ! flock l n; echo $?; while flock l n; do :; done; set -o pipefail; flock l n | cat; echo $?
              set -e; command flock l n || echo spared; flock l y; if command flock l n; then :; fi; flock l n; echo no",
         )
-        .expect_code(3)
-        .expect_out("handled 3\nwell\nelse\n0\n3\nspared\n");
+        .assert_status(3)
+        .assert_stdout("handled 3\nwell\nelse\n0\n3\nspared\n");
     });
 }
 
 #[test]
 fn a_lock_file_that_was_replaced_is_locked_anew() {
-    in_every_bash(|lab| {
-        let holder = lab.hold(&[], "l");
-        let mut shell = lab.start_builtin(format!("{HELD}f() {{ held l; }}; flock l f"));
-        wait_until("it waits", || waiters(lab.file("l")) == 1);
-        std::fs::rename(lab.file("l"), lab.file("old")).expect("it is there");
-        std::fs::write(lab.file("l"), "").expect("a new one");
-        holder.let_go();
-        shell.hears("held");
-        assert_eq!(shell.end(), End::Exited(0));
+    for_each_bash(|env| {
+        let holder = env.hold(&[], "l");
+        let mut shell = env.start_with_builtin(format!("{HELD}f() {{ held l; }}; flock l f"));
+        wait_until("it waits", || waiter_count(env.file("l")) == 1);
+        std::fs::rename(env.file("l"), env.file("old")).expect("it is there");
+        std::fs::write(env.file("l"), "").expect("a new one");
+        holder.release();
+        shell.expect_line("held");
+        assert_eq!(shell.wait(), ExitReason::Exited(0));
     });
 }
 
 #[test]
 fn functions_of_many_shells_take_turns() {
-    in_every_bash(|lab| {
-        std::fs::write(lab.file("count"), "0\n").expect("a file");
-        lab.builtin(
+    for_each_bash(|env| {
+        std::fs::write(env.file("count"), "0\n").expect("a file");
+        env.run_with_builtin(
             "f() { local n; read n <count; echo $((n + 1)) >count; }
              for i in {1..4}; do (for j in {1..50}; do flock l f; done) & done; wait; cat count",
         )
-        .expect_err("")
-        .expect_out("200\n");
+        .assert_stderr("")
+        .assert_stdout("200\n");
     });
 }

@@ -2,18 +2,19 @@
 //!
 //! `FDLOCK_STORM` and `FDLOCK_STORM_SEED` are as in the storms.
 
-use test_support::builtin::in_every_bash;
-use test_support::stress::{Dice, size_and_seed};
+use fastrand::Rng;
+use test_support::builtin::for_each_bash;
+use test_support::stress::StressSettings;
 
 /// Makes scripts of calls in all the places where bash forks, or does not.
 struct Author {
-    dice: Dice,
+    rng: Rng,
     number: u64,
 }
 
 impl Author {
     fn one_of(&mut self, from: &[&str]) -> String {
-        let choice = self.dice.below(from.len() as u64) as usize;
+        let choice = self.rng.usize(..from.len());
         self.number += 1;
         from[choice].replace('N', &self.number.to_string())
     }
@@ -51,7 +52,7 @@ impl Author {
 
     fn list(&mut self, depth: u32) -> String {
         let mut list = self.statement(depth);
-        for _ in 0..self.dice.below(3) {
+        for _ in 0..self.rng.u64(..3) {
             let more = self.statement(depth);
             let status = self.one_of(&["", "; echo status $?"]);
             list = format!("{list}{status}; {more}");
@@ -60,7 +61,7 @@ impl Author {
     }
 
     fn statement(&mut self, depth: u32) -> String {
-        if depth == 0 || self.dice.below(4) == 0 {
+        if depth == 0 || self.rng.u64(..4) == 0 {
             return self.call();
         }
         let form = self.one_of(&[
@@ -104,11 +105,11 @@ impl Author {
 
 #[test]
 fn any_script_does_what_it_does_without_the_builtin() {
-    let (size, seed) = size_and_seed();
-    in_every_bash(|lab| {
+    let StressSettings { size, seed } = StressSettings::from_env();
+    for_each_bash(|env| {
         for one in 0..12 * size {
             let mut author = Author {
-                dice: Dice(seed ^ (one << 40)),
+                rng: Rng::with_seed(seed ^ (one << 40)),
                 number: 0,
             };
             let mode = author.one_of(&[
@@ -137,12 +138,12 @@ fn any_script_does_what_it_does_without_the_builtin() {
             ]);
             let run = |first: &str, prefix: &str| {
                 let script = format!("{first}\n{}\n", script.replace("PREFIX", prefix));
-                std::fs::write(lab.file("script"), script).expect("a script");
-                let outcome = lab.builtin(format!(
+                std::fs::write(env.file("script"), script).expect("a script");
+                let outcome = env.run_with_builtin(format!(
                     "rm -f out ticks; PATH=$PWD/bin/bin:$PATH bash {how} </dev/null
                      echo $?; sort out 2>/dev/null; wc -l 2>/dev/null <ticks"
                 ));
-                outcome.out()
+                outcome.stdout_text()
             };
             let (with, without) = (run(":", "builtin "), run("enable -d flock", ""));
             assert_eq!(with, without, "seed {seed}: {how}: {script}");

@@ -1,15 +1,15 @@
 //! The shell around the builtin: its modes, its descriptors, its memory.
 
 use super::HELD;
-use test_support::builtin::{LIBRARY, in_every_bash};
-use test_support::process::End;
+use test_support::builtin::{LIBRARY, for_each_bash};
+use test_support::process::ExitReason;
 
 #[test]
 fn it_works_in_posix_mode() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for shell in ["bash --posix", "bash"] {
             let set = if shell == "bash" { "set -o posix" } else { ":" };
-            lab.shell(
+            env.shell(
                 shell,
                 format!(
                     "enable -f {LIBRARY} flock; {set}; {HELD}
@@ -17,63 +17,63 @@ fn it_works_in_posix_mode() {
                      flock l echo handed; flock l echo over >out; cat out; flock zz 2>/dev/null || echo $?; type -t flock"
                 ),
             )
-            .expect_err("")
-            .expect_out("held\nfree\nheld\n3\nhanded\nover\n64\nbuiltin\n");
+            .assert_stderr("")
+            .assert_stdout("held\nfree\nheld\n3\nhanded\nover\n64\nbuiltin\n");
         }
     });
 }
 
 #[test]
 fn it_works_in_a_restricted_shell() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         // In such a shell nobody can redirect, so the descriptor is inherited.
         let script = "type -t flock; flock 8; echo $?; f() { echo in; return 3; }; flock k f; echo $?
             flock k echo handed; flock k sh -c 'exit 4'; echo $?; flock -n l true; echo $?; enable -d flock 2>&- || echo restricted";
-        lab.builtin(format!("exec 8>l; set -r; {script}"))
-            .expect_err("")
-            .expect_out("builtin\n0\nin\n3\nhanded\n4\n1\nrestricted\n");
+        env.run_with_builtin(format!("exec 8>l; set -r; {script}"))
+            .assert_stderr("")
+            .assert_stdout("builtin\n0\nin\n3\nhanded\n4\n1\nrestricted\n");
         // It has the builtin from its start-up file, which is read before it is restricted.
-        lab.builtin(format!(
+        env.run_with_builtin(format!(
             "exec 8>l; bash -r -c \"{}\"",
             script.replace('$', r"\$")
         ))
-        .expect_err("")
-        .expect_out("builtin\n0\nin\n3\nhanded\n4\n1\nrestricted\n");
+        .assert_stderr("")
+        .assert_stdout("builtin\n0\nin\n3\nhanded\n4\n1\nrestricted\n");
     });
 }
 
 #[test]
 fn a_restricted_shell_runs_no_other_program_than_without_it() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         // Its PATH is all that it may use.
-        std::fs::create_dir(lab.file("allowed")).expect("a folder");
-        lab.program("allowed/flock", "#!/bin/sh\necho allowed\n");
-        lab.builtin("PATH=$PWD/allowed; set -r; flock l /bin/echo not; flock l nothing")
-            .expect_err("")
-            .expect_out("allowed\nallowed\n");
+        std::fs::create_dir(env.file("allowed")).expect("a folder");
+        env.install_script("allowed/flock", "#!/bin/sh\necho allowed\n");
+        env.run_with_builtin("PATH=$PWD/allowed; set -r; flock l /bin/echo not; flock l nothing")
+            .assert_stderr("")
+            .assert_stdout("allowed\nallowed\n");
     });
 }
 
 #[test]
 fn unset_variables_and_failures_end_the_shell_as_ever() {
-    in_every_bash(|lab| {
-        lab.builtin("set -eu; exec 8>l; flock 8; flock k true; f() { :; }; flock k f; flock -u 8; echo well")
-            .expect_out("well\n");
-        lab.builtin("set -e; exec 8>l 9>l; flock 9; flock -n 8; echo no")
-            .expect_code(1)
-            .expect_out("");
-        lab.builtin("set -e; exec 8>l 9>l; flock 9; flock -n 8 || echo or; if flock -n 8; then :; else echo else; fi; ! flock -n 8; flock 77; echo no")
-            .expect_code(65)
-            .expect_out("or\nelse\n");
-        lab.builtin("set -o pipefail; flock 77 2>&- | cat; echo $?; flock 77 2>&1 | flock 78; echo ${PIPESTATUS[@]}")
-            .expect_err("flock: 78: Bad file descriptor\n")
-            .expect_out("65\n65 65\n");
+    for_each_bash(|env| {
+        env.run_with_builtin("set -eu; exec 8>l; flock 8; flock k true; f() { :; }; flock k f; flock -u 8; echo well")
+            .assert_stdout("well\n");
+        env.run_with_builtin("set -e; exec 8>l 9>l; flock 9; flock -n 8; echo no")
+            .assert_status(1)
+            .assert_stdout("");
+        env.run_with_builtin("set -e; exec 8>l 9>l; flock 9; flock -n 8 || echo or; if flock -n 8; then :; else echo else; fi; ! flock -n 8; flock 77; echo no")
+            .assert_status(65)
+            .assert_stdout("or\nelse\n");
+        env.run_with_builtin("set -o pipefail; flock 77 2>&- | cat; echo $?; flock 77 2>&1 | flock 78; echo ${PIPESTATUS[@]}")
+            .assert_stderr("flock: 78: Bad file descriptor\n")
+            .assert_stdout("65\n65 65\n");
     });
 }
 
 #[test]
 fn a_lock_lives_as_long_as_its_descriptor_is_open_somewhere() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for (script, wanted) in [
             (
                 "exec {fd}>l; flock $fd; held l; exec {fd}>&-; held l",
@@ -144,35 +144,35 @@ fn a_lock_lives_as_long_as_its_descriptor_is_open_somewhere() {
             ),
         ] {
             println!("{script}");
-            lab.builtin(format!("{HELD}{script}"))
-                .expect_err("")
-                .expect_out(wanted);
+            env.run_with_builtin(format!("{HELD}{script}"))
+                .assert_stderr("")
+                .assert_stdout(wanted);
         }
     });
 }
 
 #[test]
 fn a_descriptor_that_is_not_open_is_said_to_be_bad_and_no_more() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         // That the parent has it open is no news: this is the shell, not its child.
-        lab.builtin(
+        env.run_with_builtin(
             "exec 8>l; (exec 8>&-; flock 8); echo $?; bash -c 'exec 8>&-; flock 8; echo $?'",
         )
-        .expect_err("flock: 8: Bad file descriptor\nflock: 8: Bad file descriptor\n")
-        .expect_out("65\n65\n");
+        .assert_stderr("flock: 8: Bad file descriptor\nflock: 8: Bad file descriptor\n")
+        .assert_stdout("65\n65\n");
     });
 }
 
 #[test]
 fn closed_streams_stay_closed() {
-    in_every_bash(|lab| {
-        lab.builtin(
+    for_each_bash(|env| {
+        env.run_with_builtin(
             "flock 0 <&- 2>err; echo $?; cat err; f() { [ -e /proc/$$/fd/0 ]; echo $? >in-function; }
              flock l f <&-; cat in-function; flock l sh -c '[ -e /proc/self/fd/0 ]; echo $?' <&-
              exec 8>l; (flock 8 <&- >&- 2>&-); flock -n 8; echo $?
              flock -V >&-; echo $?",
         )
-        .expect_out("65\nflock: 0: Bad file descriptor\n1\n1\n0\n1\n");
+        .assert_stdout("65\nflock: 0: Bad file descriptor\n1\n1\n0\n1\n");
     });
 }
 
@@ -181,8 +181,8 @@ const RESIDENT: &str = "resident() { local line; while read -r line; do case $li
 
 #[test]
 fn two_hundred_thousand_calls_leave_nothing_behind() {
-    in_every_bash(|lab| {
-        lab.builtin(format!(
+    for_each_bash(|env| {
+        env.run_with_builtin(format!(
             "{RESIDENT}; exec 8>l 9>l 3>&2 2>/dev/null; f() {{ :; }}; g() {{ return 1; }}
              some() {{ local i; for ((i = 0; i < 10000; i++)); do flock 8; flock -u 8; done; flock 8
                  for ((i = 0; i < 300; i++)); do flock k f; flock k g; flock -n 9; flock 77; flock zz; done
@@ -192,31 +192,31 @@ fn two_hundred_thousand_calls_leave_nothing_behind() {
              [ $((kb - before)) -lt 256 ] || echo $((kb - before)) kB >&3
              [ \"${{now[*]}}\" = \"${{descriptors[*]}}\" ]; echo $?"
         ))
-        .expect_err("")
-        .expect_out("0\n");
+        .assert_stderr("")
+        .assert_stdout("0\n");
     });
 }
 
 #[test]
 fn two_hundred_times_loaded_and_unloaded_leave_nothing_behind() {
-    in_every_bash(|lab| {
-        lab.builtin(format!(
+    for_each_bash(|env| {
+        env.run_with_builtin(format!(
             "{RESIDENT}; f() {{ :; }}; exec 8>l 9>l; some() {{ for ((i = 0; i < $1; i++)); do
                  enable -f {LIBRARY} flock; flock 9; flock -w 0.000001 8; flock -u 9; flock k f; help flock >/dev/null; enable -d flock; done; }}
              enable -d flock; some 20; grep -c -e flock_builtin -e lib/bash/flock /proc/$$/maps; descriptors=(/proc/$$/fd/*); resident; before=$kb
              some 200; grep -c -e flock_builtin -e lib/bash/flock /proc/$$/maps; resident
              [ $((kb - before)) -lt 512 ]; echo $?; now=(/proc/$$/fd/*); [ \"${{now[*]}}\" = \"${{descriptors[*]}}\" ]; echo $?"
         ))
-        .expect_err("")
-        .expect_out("0\n0\n0\n0\n");
+        .assert_stderr("")
+        .assert_stdout("0\n0\n0\n0\n");
     });
 }
 
 #[test]
 fn a_loaded_library_can_be_seen_where_it_is_looked_for() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         // So the test above tests something.
         let script = "grep -q -e flock_builtin -e lib/bash/flock /proc/$$/maps && :";
-        assert_eq!(lab.start_builtin(script).end(), End::Exited(0));
+        assert_eq!(env.start_with_builtin(script).wait(), ExitReason::Exited(0));
     });
 }

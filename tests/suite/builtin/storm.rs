@@ -8,10 +8,11 @@ use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
-use test_support::builtin::in_every_bash;
+use fastrand::Rng;
+use test_support::builtin::for_each_bash;
 use test_support::locks::locks_on;
-use test_support::process::{End, send};
-use test_support::stress::{Dice, size_and_seed};
+use test_support::process::{ExitReason, send_signal};
+use test_support::stress::StressSettings;
 
 #[test]
 fn each_of_a_thousand_signals_is_answered_at_once() {
@@ -38,33 +39,33 @@ fn each_of_a_thousand_signals_is_answered_at_once_by_one_who_waits_for_his_turn(
 
 /// Signals for a shell that waits in these ways, while somebody has the lock by these options.
 fn answered_at_once(waits: &[(&str, &[&str])]) {
-    let (size, seed) = size_and_seed();
-    in_every_bash(|lab| {
+    let StressSettings { size, seed } = StressSettings::from_env();
+    for_each_bash(|env| {
         for (wait, options) in waits {
             let queue = *options == ["queue"];
-            let holder = lab.hold(if queue { &[] } else { options }, "l");
-            let before = queue.then(|| crate::fair::holder_to_be(lab, &["--fair"]));
-            let mut waiter = lab.start_builtin(format!(
+            let holder = env.hold(if queue { &[] } else { options }, "l");
+            let before = queue.then(|| crate::fair::holder_to_be(env, &["--fair"]));
+            let mut waiter = env.start_with_builtin(format!(
                 "f() {{ :; }}; n=0; trap 'echo $((n += 1))' {{34..63}}; trap 'exit 3' TERM; exec 8<>l; echo ready
                  {}",
                 wait.replace(" :", " f")
             ));
-            waiter.hears("ready");
-            let mut dice = Dice(seed);
+            waiter.expect_line("ready");
+            let mut rng = Rng::with_seed(seed);
             for round in 1..=250 * size {
-                if dice.below(4) == 0 {
-                    std::thread::sleep(Duration::from_micros(dice.below(300)));
+                if rng.u64(..4) == 0 {
+                    std::thread::sleep(Duration::from_micros(rng.u64(..300)));
                 } else {
-                    (0..dice.below(10_000)).for_each(|_| std::hint::spin_loop());
+                    (0..rng.u64(..10_000)).for_each(|_| std::hint::spin_loop());
                 }
                 // In turn, since bash loses a signal that comes at the end of its own trap.
                 waiter.signal(34 + (round % 30) as i32);
-                waiter.hears(&round.to_string());
+                waiter.expect_line(&round.to_string());
             }
             waiter.signal(libc::SIGTERM);
-            assert_eq!(waiter.end(), End::Exited(3));
+            assert_eq!(waiter.wait(), ExitReason::Exited(3));
             drop(before);
-            holder.let_go();
+            holder.release();
         }
     });
 }
@@ -101,22 +102,22 @@ fn counts_are_exact_in_a_rain_of_signals_and_kills_on_those_who_queue() {
 
 /// Shells that count in these ways, each by turns with the others, some of which are killed.
 fn exact_in_a_rain(ways: [&str; 6]) {
-    let (size, seed) = size_and_seed();
+    let StressSettings { size, seed } = StressSettings::from_env();
     let steps = 40 * size;
-    in_every_bash(|lab| {
-        fs::write(lab.file("journal"), "").expect("a journal");
+    for_each_bash(|env| {
+        fs::write(env.file("journal"), "").expect("a journal");
         let (sure, unsure, trapped) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         std::thread::scope(|scope| {
             for (number, way) in ways.iter().cycle().take(9).enumerate() {
                 let (sure, unsure, trapped) = (&sure, &unsure, &trapped);
                 scope.spawn(move || {
-                    let mut dice = Dice(seed ^ (number as u64) << 40);
+                    let mut rng = Rng::with_seed(seed ^ (number as u64) << 40);
                     // Some are killed at some time, with nobody looking.
                     let victim = number % 3 == 2;
                     let script = format!(
                         "{STEP}; exec 8>>l; echo ready; for ((i = 0; i < {steps}; i++)); do {way}; done; echo $n >&2"
                     );
-                    let mut shell = lab.with_builtin(script);
+                    let mut shell = env.builtin_command(script);
                     shell.stdout(Stdio::piped()).stderr(Stdio::piped());
                     let mut shell = shell.spawn().expect("it starts");
                     let pid = shell.id() as i32;
@@ -129,15 +130,15 @@ fn exact_in_a_rain(ways: [&str; 6]) {
                     .expect("a pidfd");
                     let mut rounds = 0u64;
                     let patience = std::time::Instant::now() + Duration::from_secs(60 + 60 * size);
-                    while !test_support::process::ready(
+                    while !test_support::process::poll_readable(
                         &[std::os::fd::AsFd::as_fd(&lives)],
-                        std::time::Instant::now() + Duration::from_micros(dice.below(400)),
+                        std::time::Instant::now() + Duration::from_micros(rng.u64(..400)),
                     )[0] {
                         let signal = [libc::SIGUSR1, libc::SIGWINCH, libc::SIGRTMIN() + 3, libc::SIGCONT];
-                        send(pid, signal[dice.below(4) as usize]);
+                        send_signal(pid, signal[rng.usize(..4)]);
                         rounds += 1;
-                        if victim && dice.below(200) == 0 || std::time::Instant::now() > patience {
-                            send(-pid, libc::SIGKILL);
+                        if victim && rng.u64(..200) == 0 || std::time::Instant::now() > patience {
+                            send_signal(-pid, libc::SIGKILL);
                         }
                     }
                     let mut said = String::new();
@@ -163,7 +164,7 @@ fn exact_in_a_rain(ways: [&str; 6]) {
                 });
             }
         });
-        let journal = fs::read_to_string(lab.file("journal")).expect("it was written");
+        let journal = fs::read_to_string(env.file("journal")).expect("it was written");
         for (step, line) in (1..).zip(journal.lines()) {
             assert_eq!(line, format!("{step}"), "the journal's line {step}");
         }
@@ -174,6 +175,6 @@ fn exact_in_a_rain(ways: [&str; 6]) {
             "{sure} + {unsure}: {made}"
         );
         assert!(trapped.into_inner() > 0, "nobody was hit");
-        assert!(locks_on(lab.file("l")).is_empty());
+        assert!(locks_on(env.file("l")).is_empty());
     });
 }

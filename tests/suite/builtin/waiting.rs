@@ -1,10 +1,11 @@
 //! While the builtin waits for a lock, bash is bash: traps run, signals end it, and afterwards all is as it was.
 
-use test_support::builtin::in_every_bash;
-use test_support::locks::{naps, stopped, waiters};
-use test_support::pre_exec::{Inherit, signal_set};
-use test_support::process::{End, Live, send};
-use test_support::{Lab, wait_until};
+use test_support::builtin::for_each_bash;
+use test_support::locks::waiter_count;
+use test_support::pre_exec::{CommandPreExecExt, signal_set};
+use test_support::process::{ExitReason, Process, send_signal};
+use test_support::procfs::{is_stopped, voluntary_switches};
+use test_support::{TestEnv, wait_until};
 
 /// The ways to wait in the shell itself.
 const WAITS: [&str; 4] = [
@@ -16,54 +17,54 @@ const WAITS: [&str; 4] = [
 
 /// A lock that `WAITS` have to wait for: one of either kind.
 #[track_caller]
-fn hold(lab: &Lab) -> Live {
-    lab.hold(&[], "l")
+fn hold(env: &TestEnv) -> Process {
+    env.hold(&[], "l")
 }
 
 /// Somebody who waits in `wait`, after `before`; when it is over, he says `got` and the status.
 #[track_caller]
-fn waiting(lab: &Lab, before: &str, wait: &str, after: &str) -> Live {
+fn waiting(env: &TestEnv, before: &str, wait: &str, after: &str) -> Process {
     let script =
         format!("got() {{ echo got; }}\nexec 8<>l\n{before}\n{wait}\necho over $?\n{after}");
-    let waiter = lab.start_builtin(script);
-    queues(lab, 1);
+    let waiter = env.start_with_builtin(script);
+    queues(env, 1);
     waiter
 }
 
 #[track_caller]
-fn queues(lab: &Lab, count: usize) {
-    wait_until("they wait", || waiters(lab.file("l")) == count);
+fn queues(env: &TestEnv, count: usize) {
+    wait_until("they wait", || waiter_count(env.file("l")) == count);
 }
 
 /// The holder for a wait, which may be for a range.
 #[track_caller]
-fn holder_for(lab: &Lab, wait: &str) -> Live {
+fn holder_for(env: &TestEnv, wait: &str) -> Process {
     match wait.contains("--fcntl") {
-        true => lab.hold(&["--fcntl"], "l"),
-        false => hold(lab),
+        true => env.hold(&["--fcntl"], "l"),
+        false => hold(env),
     }
 }
 
 /// The end of a wait that has got the lock.
 #[track_caller]
-fn gets_it(waiter: &mut Live, holder: Live) {
-    holder.let_go();
-    let said = waiter.comes_to("over 0\n");
+fn gets_it(waiter: &mut Process, holder: Process) {
+    holder.release();
+    let said = waiter.expect("over 0\n");
     assert!(["over 0\n", "got\nover 0\n"].contains(&&said[..]), "{said}");
-    assert_eq!(waiter.end(), End::Exited(0));
+    assert_eq!(waiter.wait(), ExitReason::Exited(0));
 }
 
 #[test]
 fn a_trap_runs_while_the_lock_is_waited_for() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for wait in WAITS {
-            let holder = holder_for(lab, wait);
-            let mut waiter = waiting(lab, "trap 'echo trapped' USR1", wait, "");
+            let holder = holder_for(env, wait);
+            let mut waiter = waiting(env, "trap 'echo trapped' USR1", wait, "");
             for _ in 0..20 {
                 waiter.signal(libc::SIGUSR1);
-                waiter.hears("trapped");
+                waiter.expect_line("trapped");
                 // bash loses a signal that comes at the end of its own trap.
-                queues(lab, 1);
+                queues(env, 1);
             }
             gets_it(&mut waiter, holder);
         }
@@ -72,8 +73,8 @@ fn a_trap_runs_while_the_lock_is_waited_for() {
 
 #[test]
 fn traps_on_every_signal_run() {
-    in_every_bash(|lab| {
-        let holder = hold(lab);
+    for_each_bash(|env| {
+        let holder = hold(env);
         // But for those that cannot be trapped, those that the C library keeps to itself, and SIGCHLD, whose trap is for
         // children.
         let all: Vec<i32> = (1..=64)
@@ -84,12 +85,12 @@ fn traps_on_every_signal_run() {
             .map(|signal| format!("trap 'echo trapped {signal}' {signal}\n"))
             .collect();
         for wait in ["flock 8", "flock -w 1000 8"] {
-            let mut waiter = waiting(lab, &traps, wait, "");
+            let mut waiter = waiting(env, &traps, wait, "");
             for signal in &all {
                 waiter.signal(*signal);
-                waiter.hears(&format!("trapped {signal}"));
+                waiter.expect_line(&format!("trapped {signal}"));
             }
-            queues(lab, 1);
+            queues(env, 1);
         }
         drop(holder);
     });
@@ -97,83 +98,83 @@ fn traps_on_every_signal_run() {
 
 #[test]
 fn the_end_of_a_child_is_seen_at_once() {
-    in_every_bash(|lab| {
-        let holder = hold(lab);
+    for_each_bash(|env| {
+        let holder = hold(env);
         let script = "mkfifo end; trap 'echo child' CHLD; (read x <end; exit 7) & child=$!";
-        let mut waiter = waiting(lab, script, "flock 8", "trap - CHLD; wait $child; echo $?");
-        std::fs::write(lab.file("end"), "\n").expect("a FIFO");
-        if lab.bash_is_before("5") {
+        let mut waiter = waiting(env, script, "flock 8", "trap - CHLD; wait $child; echo $?");
+        std::fs::write(env.file("end"), "\n").expect("a FIFO");
+        if env.bash_is_older_than("5") {
             // It keeps that trap for later, whatever the builtin: `read`, for one.
-            holder.let_go();
-            waiter.comes_to("7\n");
+            holder.release();
+            waiter.expect("7\n");
         } else {
-            waiter.hears("child");
-            queues(lab, 1);
-            holder.let_go();
-            waiter.hears("over 0");
-            waiter.hears("7");
+            waiter.expect_line("child");
+            queues(env, 1);
+            holder.release();
+            waiter.expect_line("over 0");
+            waiter.expect_line("7");
         }
     });
 }
 
 #[test]
 fn a_trap_may_change_the_traps() {
-    in_every_bash(|lab| {
-        let holder = hold(lab);
+    for_each_bash(|env| {
+        let holder = hold(env);
         let before =
             "trap 'trap \"trap - USR2; echo second\" USR2; trap \"\" USR1; echo first' USR1";
-        let mut waiter = waiting(lab, before, "flock 8", "");
+        let mut waiter = waiting(env, before, "flock 8", "");
         waiter.signal(libc::SIGUSR1);
-        waiter.hears("first");
+        waiter.expect_line("first");
         // Now it is ignored.
         waiter.signal(libc::SIGUSR1);
         waiter.signal(libc::SIGUSR2);
-        waiter.hears("second");
+        waiter.expect_line("second");
         waiter.signal(libc::SIGUSR2);
-        assert_eq!(waiter.end(), End::Killed(libc::SIGUSR2));
+        assert_eq!(waiter.wait(), ExitReason::Signaled(libc::SIGUSR2));
         drop(holder);
     });
 }
 
 #[test]
 fn exit_in_a_trap_ends_the_shell() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for wait in WAITS {
-            let holder = holder_for(lab, wait);
-            let mut waiter = waiting(lab, "trap 'exit 3' TERM; trap 'echo bye' EXIT", wait, "");
+            let holder = holder_for(env, wait);
+            let mut waiter = waiting(env, "trap 'exit 3' TERM; trap 'echo bye' EXIT", wait, "");
             waiter.signal(libc::SIGTERM);
-            waiter.hears("bye");
-            assert_eq!(waiter.end(), End::Exited(3));
-            holder.let_go();
+            waiter.expect_line("bye");
+            assert_eq!(waiter.wait(), ExitReason::Exited(3));
+            holder.release();
         }
     });
 }
 
 #[test]
 fn return_in_a_trap_leaves_the_function_that_waits() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for wait in WAITS {
-            let holder = holder_for(lab, wait);
+            let holder = holder_for(env, wait);
             let before = format!("trap 'return 5' USR1; f() {{ {wait}; echo no; }}");
             let mut waiter = waiting(
-                lab,
+                env,
                 &before,
                 "f",
                 "wait_again() { flock -w 1000 l got; }; wait_again; echo $?",
             );
             waiter.signal(libc::SIGUSR1);
-            waiter.hears("over 5");
-            holder.let_go();
-            waiter.hears("got");
-            waiter.hears("0");
+            waiter.expect_line("over 5");
+            holder.release();
+            waiter.expect_line("got");
+            waiter.expect_line("0");
         }
     });
 }
 
 #[test]
 fn a_deadly_signal_is_deadly() {
-    in_every_bash(|lab| {
-        let holder = hold(lab);
+    for_each_bash(|env| {
+        let holder = hold(env);
         for wait in ["flock 8", "flock -w 1000 8", "flock l got"] {
             for signal in [
                 libc::SIGTERM,
@@ -184,22 +185,22 @@ fn a_deadly_signal_is_deadly() {
                 34,
                 64,
             ] {
-                let mut waiter = waiting(lab, "", wait, "");
+                let mut waiter = waiting(env, "", wait, "");
                 waiter.signal(signal);
-                assert_eq!(waiter.end(), End::Killed(signal), "{wait}");
+                assert_eq!(waiter.wait(), ExitReason::Signaled(signal), "{wait}");
             }
         }
-        holder.let_go();
+        holder.release();
     });
 }
 
 #[test]
 fn an_ignored_signal_is_ignored() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for wait in ["flock 8", "flock -w 1000 8"] {
-            let holder = hold(lab);
+            let holder = hold(env);
             let mut waiter = waiting(
-                lab,
+                env,
                 "trap '' TERM USR1 RTMAX CHLD; trap 'echo heard' USR2",
                 wait,
                 "",
@@ -208,7 +209,7 @@ fn an_ignored_signal_is_ignored() {
                 waiter.signal(signal);
             }
             waiter.signal(libc::SIGUSR2);
-            waiter.hears("heard");
+            waiter.expect_line("heard");
             gets_it(&mut waiter, holder);
         }
     });
@@ -216,14 +217,14 @@ fn an_ignored_signal_is_ignored() {
 
 #[test]
 fn a_wait_that_was_stopped_and_continued_goes_on() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for wait in WAITS {
-            let holder = holder_for(lab, wait);
-            let mut waiter = waiting(lab, "", wait, "");
+            let holder = holder_for(env, wait);
+            let mut waiter = waiting(env, "", wait, "");
             waiter.signal(libc::SIGSTOP);
-            wait_until("it stops", || stopped(waiter.pid()));
+            wait_until("it stops", || is_stopped(waiter.pid()));
             waiter.signal(libc::SIGCONT);
-            wait_until("it goes on", || !stopped(waiter.pid()));
+            wait_until("it goes on", || !is_stopped(waiter.pid()));
             gets_it(&mut waiter, holder);
         }
     });
@@ -231,83 +232,83 @@ fn a_wait_that_was_stopped_and_continued_goes_on() {
 
 #[test]
 fn a_trap_may_wait_for_locks_itself() {
-    in_every_bash(|lab| {
-        let (holder, other) = (hold(lab), lab.hold(&[], "other"));
+    for_each_bash(|env| {
+        let (holder, other) = (hold(env), env.hold(&[], "other"));
         let before = "exec 9>other
             trap 'echo in; flock -n 8; echo $?; flock -w 0.01 8; echo $?; flock 9; echo $?; flock -u 9' USR1
             trap 'echo deep' USR2";
-        let mut waiter = waiting(lab, before, "flock 8", "");
+        let mut waiter = waiting(env, before, "flock 8", "");
         waiter.signal(libc::SIGUSR1);
         for line in ["in", "1", "1"] {
-            waiter.hears(line);
+            waiter.expect_line(line);
         }
-        wait_until("the trap waits", || waiters(lab.file("other")) == 1);
+        wait_until("the trap waits", || waiter_count(env.file("other")) == 1);
         waiter.signal(libc::SIGUSR2);
-        waiter.hears("deep");
-        other.let_go();
-        waiter.hears("0");
-        queues(lab, 1);
+        waiter.expect_line("deep");
+        other.release();
+        waiter.expect_line("0");
+        queues(env, 1);
         gets_it(&mut waiter, holder);
     });
 }
 
 #[test]
 fn a_trap_that_waits_is_interrupted_by_its_own_signal() {
-    in_every_bash(|lab| {
-        let holder = hold(lab);
+    for_each_bash(|env| {
+        let holder = hold(env);
         let before = "trap 'echo in; flock 8; echo $?' USR1; trap 'echo other' USR2";
-        let mut waiter = lab.start_builtin(format!("exec 8>l; {before}; kill -USR1 $$; :"));
+        let mut waiter = env.start_with_builtin(format!("exec 8>l; {before}; kill -USR1 $$; :"));
         for signal in [libc::SIGUSR1, libc::SIGUSR1, libc::SIGUSR2] {
-            waiter.hears("in");
-            queues(lab, 1);
+            waiter.expect_line("in");
+            queues(env, 1);
             waiter.signal(signal);
         }
-        waiter.hears("other");
-        holder.let_go();
+        waiter.expect_line("other");
+        holder.release();
         for _ in 0..3 {
-            waiter.hears("0");
+            waiter.expect_line("0");
         }
-        assert_eq!(waiter.end(), End::Exited(0));
+        assert_eq!(waiter.wait(), ExitReason::Exited(0));
     });
 }
 
 #[test]
 fn a_signal_that_bash_leaves_alone_keeps_nobody_busy() {
-    in_every_bash(|lab| {
-        let holder = hold(lab);
+    for_each_bash(|env| {
+        let holder = hold(env);
         // bash leaves a SIGWINCH alone while its own trap runs.
         let before = "trap 'echo in; flock 8; echo $?; trap - WINCH' WINCH";
-        let mut waiter = lab.start_builtin(format!("exec 8>l; {before}; kill -WINCH $$; :"));
-        waiter.hears("in");
-        queues(lab, 1);
+        let mut waiter = env.start_with_builtin(format!("exec 8>l; {before}; kill -WINCH $$; :"));
+        waiter.expect_line("in");
+        queues(env, 1);
         waiter.signal(libc::SIGWINCH);
         falls_asleep(waiter.pid());
-        queues(lab, 1);
-        holder.let_go();
-        waiter.comes_to("0\n");
+        queues(env, 1);
+        holder.release();
+        waiter.expect("0\n");
     });
 }
 
 /// Waits until it sleeps for a while. Somebody who polls, or whose timer ticks, never does.
 fn falls_asleep(pid: i32) {
-    let mut before = String::new();
+    let mut before = None;
     wait_until("it sleeps", || {
         std::thread::sleep(std::time::Duration::from_millis(15));
-        let now = naps(pid);
-        std::mem::replace(&mut before, now.clone()) == now
+        let now = Some(voluntary_switches(pid));
+        std::mem::replace(&mut before, now) == now
     });
 }
 
 #[test]
 fn a_wait_is_no_polling() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for wait in WAITS {
-            let holder = holder_for(lab, wait);
-            let mut waiter = waiting(lab, "trap 'echo trapped' USR1", wait, "");
+            let holder = holder_for(env, wait);
+            let mut waiter = waiting(env, "trap 'echo trapped' USR1", wait, "");
             falls_asleep(waiter.pid());
             waiter.signal(libc::SIGUSR1);
-            waiter.hears("trapped");
-            queues(lab, 1);
+            waiter.expect_line("trapped");
+            queues(env, 1);
             falls_asleep(waiter.pid());
             gets_it(&mut waiter, holder);
         }
@@ -316,45 +317,49 @@ fn a_wait_is_no_polling() {
 
 #[test]
 fn a_timeout_ends_the_wait() {
-    in_every_bash(|lab| {
-        let holder = hold(lab);
-        lab.builtin(
+    for_each_bash(|env| {
+        let holder = hold(env);
+        env.run_with_builtin(
             "exec 8>l; f() { echo never; }
              for t in 0 0.000001 0.001 20ms; do flock -w $t 8; echo $?; flock -E 9 -w $t l f; echo $?; done",
         )
-        .expect_err("")
-        .expect_out(&"1\n9\n".repeat(4));
-        holder.let_go();
+        .assert_stderr("")
+        .assert_stdout(&"1\n9\n".repeat(4));
+        holder.release();
     });
 }
 
 #[test]
 fn signals_do_not_prolong_a_timeout() {
-    in_every_bash(|lab| {
+    for_each_bash(|env| {
         for wait in ["flock -w 0.3 8", "flock -w 0.3 l got"] {
-            let holder = hold(lab);
-            let mut waiter = waiting(lab, "trap 'n=$((n + 1))' USR1", wait, "[ $n -gt 5 ]");
+            let holder = hold(env);
+            let mut waiter = waiting(env, "trap 'n=$((n + 1))' USR1", wait, "[ $n -gt 5 ]");
             let pid = waiter.pid();
             std::thread::scope(|scope| {
                 // It stays a zombie until it is dropped here.
-                let ended = scope.spawn(|| waiter.end());
+                let ended = scope.spawn(|| waiter.wait());
                 while !ended.is_finished() {
-                    send(pid, libc::SIGUSR1);
+                    send_signal(pid, libc::SIGUSR1);
                     std::thread::sleep(std::time::Duration::from_millis(1));
                 }
-                assert_eq!(ended.join().expect("it ends"), End::Exited(0), "{wait}");
+                assert_eq!(
+                    ended.join().expect("it ends"),
+                    ExitReason::Exited(0),
+                    "{wait}"
+                );
             });
-            waiter.hears("over 1");
-            holder.let_go();
+            waiter.expect_line("over 1");
+            holder.release();
         }
     });
 }
 
 #[test]
 fn the_shells_own_timers_and_waits_are_left_alone() {
-    in_every_bash(|lab| {
-        let holder = hold(lab);
-        lab.builtin(
+    for_each_bash(|env| {
+        let holder = hold(env);
+        env.run_with_builtin(
             "mkfifo never; exec 8>l 7<>never; trap 'echo alarm' ALRM; mkfifo end
              (read x <end; exit 7) & child=$!
              flock -w 0.01 8; echo $?
@@ -363,25 +368,25 @@ fn the_shells_own_timers_and_waits_are_left_alone() {
              (flock -w 0.01 8; echo sub $?) & wait $!; x=$(flock -w 0.01 8; echo $?); echo $x
              (kill -ALRM $$); flock -w 0.01 8; echo $?; sleep 0.01; echo $?",
         )
-        .expect_err("")
-        .expect_out("1\n1\n1\n7\nsub 1\n1\nalarm\n1\n0\n");
-        holder.let_go();
+        .assert_stderr("")
+        .assert_stdout("1\n1\n1\n7\nsub 1\n1\nalarm\n1\n0\n");
+        holder.release();
     });
 }
 
 #[test]
 fn a_subshell_in_the_background_waits_for_itself() {
-    in_every_bash(|lab| {
-        let holder = hold(lab);
+    for_each_bash(|env| {
+        let holder = hold(env);
         let script = "(flock 8; echo sub $?) & (exec 9>l 8>&-; flock 9; echo other $?) & echo on; exec 8>&-; wait; echo all";
-        let mut shell = lab.start_builtin(format!("exec 8>l; {script}"));
-        shell.hears("on");
-        queues(lab, 2);
-        holder.let_go();
-        let mut said = [shell.line(), shell.line()];
+        let mut shell = env.start_with_builtin(format!("exec 8>l; {script}"));
+        shell.expect_line("on");
+        queues(env, 2);
+        holder.release();
+        let mut said = [shell.read_line(), shell.read_line()];
         said.sort();
         assert_eq!(said, ["other 0", "sub 0"]);
-        shell.hears("all");
+        shell.expect_line("all");
     });
 }
 
@@ -393,13 +398,13 @@ const STATE: &str = r#"state() { local all line; mapfile -t all </proc/$BASHPID/
 
 #[test]
 fn signals_and_timers_are_as_before_whichever_way_a_wait_has_ended() {
-    in_every_bash(|lab| {
-        let holder = hold(lab);
+    for_each_bash(|env| {
+        let holder = hold(env);
         let traps =
             "trap 'echo trapped' USR1; trap return USR2; trap '' TERM; trap : RTMAX-1 CHLD; (:)";
         let before = format!("{STATE}; {traps}; r() {{ flock -w 1000 8; }}; state >before");
         let mut waiter = waiting(
-            lab,
+            env,
             &before,
             "r",
             "state >after; flock -w 0.01 8; state >timeout; flock -w 0.01 l got; state >function
@@ -408,45 +413,45 @@ fn signals_and_timers_are_as_before_whichever_way_a_wait_has_ended() {
         );
         for _ in 0..5 {
             waiter.signal(libc::SIGUSR1);
-            waiter.hears("trapped");
-            queues(lab, 1);
+            waiter.expect_line("trapped");
+            queues(env, 1);
         }
         waiter.signal(libc::SIGUSR2);
-        waiter.comes_to("over ");
-        waiter.line();
-        wait_until("it waits for the lock", || lab.file("function").exists());
-        queues(lab, 1);
-        holder.let_go();
+        waiter.expect("over ");
+        waiter.read_line();
+        wait_until("it waits for the lock", || env.file("function").exists());
+        queues(env, 1);
+        holder.release();
         for line in ["0", "0", "0", "0", "3"] {
-            waiter.hears(line);
+            waiter.expect_line(line);
         }
     });
 }
 
 #[test]
 fn the_timers_signal_stays_blocked_for_whoever_blocks_it() {
-    in_every_bash(|lab| {
-        let holder = hold(lab);
-        let mut shell = lab.with_builtin(
-            "exec 8>l; probe world one; flock -w 0.01 8; echo $?; probe world two
+    for_each_bash(|env| {
+        let holder = hold(env);
+        let mut shell = env.builtin_command(
+            "exec 8>l; test-helper inherited-state one; flock -w 0.01 8; echo $?; test-helper inherited-state two
              grep SigBlk one; grep Sig one >s1; grep Sig two >s2; cmp s1 s2; echo $?",
         );
-        shell.blocking(signal_set([64]));
-        lab.finish(shell)
-            .expect_out("1\nSigBlk 8000000000000000\n0\n");
-        holder.let_go();
+        shell.block_signals(signal_set([64]));
+        env.run_command(shell)
+            .assert_stdout("1\nSigBlk 8000000000000000\n0\n");
+        holder.release();
     });
 }
 
 #[test]
 fn what_is_started_after_a_wait_has_the_signals_of_before() {
-    in_every_bash(|lab| {
-        let holder = hold(lab);
-        lab.builtin(
-            "exec 8>l; trap : USR1; probe world one; flock -w 0.01 8; probe world two
+    for_each_bash(|env| {
+        let holder = hold(env);
+        env.run_with_builtin(
+            "exec 8>l; trap : USR1; test-helper inherited-state one; flock -w 0.01 8; test-helper inherited-state two
              grep Sig one >s1; grep Sig two >s2; cmp s1 s2; echo $?",
         )
-        .expect_out("0\n");
-        holder.let_go();
+        .assert_stdout("0\n");
+        holder.release();
     });
 }

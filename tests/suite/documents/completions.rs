@@ -8,7 +8,7 @@ use fdlock::cli::flock::PAGE;
 use super::blocks::{is_behind, spellings};
 use super::document::{PAGES, completion};
 use super::shells::Shell;
-use test_support::{Lab, installed};
+use test_support::{TestEnv, is_installed};
 
 /// Whether all of these words, or none of them, are among the others.
 #[track_caller]
@@ -328,7 +328,7 @@ fn without_the_package_bash_offers_files_for_the_command() {
 #[test]
 fn for_bash_nothing_is_defined_besides_functions_of_its_own() {
     for page in PAGES {
-        let lab = Lab::new();
+        let env = TestEnv::new();
         let function = format!("_{}", page.name.replace('-', "_"));
         let script = format!(
             r#"names() {{ compgen -A function; compgen -v; }}
@@ -344,7 +344,7 @@ fn for_bash_nothing_is_defined_besides_functions_of_its_own() {
             completion(page, Shell::Bash).file().display(),
             name = page.name,
         );
-        let outcome = lab.bash(script).expect_err("").expect_code(0);
+        let outcome = env.bash(script).assert_stderr("").assert_status(0);
         // What bash itself and this script have set in between.
         let known = [
             "before",
@@ -356,7 +356,11 @@ fn for_bash_nothing_is_defined_besides_functions_of_its_own() {
             "FUNCNAME",
             "_",
         ];
-        for name in outcome.out().lines().filter(|name| !known.contains(name)) {
+        for name in outcome
+            .stdout_text()
+            .lines()
+            .filter(|name| !known.contains(name))
+        {
             assert!(name.starts_with(&function), "{name}");
         }
     }
@@ -365,22 +369,22 @@ fn for_bash_nothing_is_defined_besides_functions_of_its_own() {
 #[test]
 fn each_completion_for_bash_is_the_one_for_its_program() {
     for page in PAGES {
-        let lab = Lab::new();
+        let env = TestEnv::new();
         let file = completion(page, Shell::Bash).file();
         let script = format!(". '{}'; complete -p", file.display());
         let function = page.name.replace('-', "_");
-        lab.bash(script)
-            .expect_out(&format!("complete -F _{function} {}\n", page.name))
-            .expect_err("");
+        env.bash(script)
+            .assert_stdout(&format!("complete -F _{function} {}\n", page.name))
+            .assert_stderr("");
     }
 }
 
 #[test]
 fn the_completions_for_bash_are_clean_to_shellcheck() {
-    for page in PAGES.iter().filter(|_| installed("shellcheck")) {
-        let lab = Lab::new();
-        let mut command = lab.command("shellcheck");
+    for page in PAGES.iter().filter(|_| is_installed("shellcheck")) {
+        let env = TestEnv::new();
+        let mut command = env.command("shellcheck");
         command.arg(completion(page, Shell::Bash).file());
-        lab.finish(command).expect_out("").expect_code(0);
+        env.run_command(command).assert_stdout("").assert_status(0);
     }
 }

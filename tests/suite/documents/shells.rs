@@ -1,11 +1,11 @@
-//! What a shell offers when Tab is pressed. Each runs with our completion files alone, in a lab with a lock file `lk`
+//! What a shell offers when Tab is pressed. Each runs with our completion files alone, in a test environment with a lock file `lk`
 //! (open as descriptor 8), a folder `sub` (open as 9), a command `jobjob` whose own completion is red and green, and two
 //! resources that the administrator has named.
 
 use std::process::Command;
 
 use super::document::{Document, PAGES, completion};
-use test_support::{HISTORIC, Lab, installed};
+use test_support::{HISTORIC, TestEnv, is_installed};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shell {
@@ -81,7 +81,7 @@ impl Shell {
     pub fn all() -> Vec<Self> {
         Self::ALL
             .into_iter()
-            .filter(|shell| *shell == Self::Bash || installed(shell.name()))
+            .filter(|shell| *shell == Self::Bash || is_installed(shell.name()))
             .collect()
     }
 
@@ -127,15 +127,15 @@ impl Shell {
 
     /// The list for each line as it is shown; for bash after these further lines of set-up.
     pub fn shows<const N: usize>(self, lines: [&str; N], more_bash: &str) -> Vec<String> {
-        let lab = lab();
+        let env = test_env();
         let drive = match self {
             Self::Bash => format!("COMP_TYPE=63\n{more_bash}\n{DRIVE_BASH}"),
             Self::Zsh => DRIVE_ZSH.to_owned(),
             Self::Fish => DRIVE_FISH.to_owned(),
         };
-        std::fs::write(lab.file("setup.zsh"), SETUP_ZSH).expect("a file");
-        std::fs::write(lab.file("drive"), drive).expect("a file");
-        let mut command = with_descriptors(&lab);
+        std::fs::write(env.file("setup.zsh"), SETUP_ZSH).expect("a file");
+        std::fs::write(env.file("drive"), drive).expect("a file");
+        let mut command = with_descriptors(&env);
         command.arg(self.name());
         if self == Self::Zsh {
             command.arg("-f");
@@ -144,11 +144,11 @@ impl Shell {
             .arg("./drive")
             .args(lines)
             .env("COMPLETION", self.completion_of(lines[0]).file())
-            .env("LOTO_CONF", lab.file("resources"))
+            .env("LOTO_CONF", env.file("resources"))
             .env("TERM", "dumb");
-        let outcome = lab.finish(command).expect_err("");
+        let outcome = env.run_command(command).assert_stderr("");
         let lists = outcome
-            .out()
+            .stdout_text()
             .split_terminator(NEXT)
             .map(str::to_owned)
             .collect::<Vec<_>>();
@@ -158,24 +158,24 @@ impl Shell {
 }
 
 /// A shell that opens the descriptors and executes the words that are added.
-fn with_descriptors(lab: &Lab) -> Command {
-    let mut command = lab.command("/bin/sh");
+fn with_descriptors(env: &TestEnv) -> Command {
+    let mut command = env.command("/bin/sh");
     command.args(["-c", r#"exec 8>>lk 9<sub "$@""#, "sh"]);
     command
 }
 
-fn lab() -> Lab {
-    let lab = Lab::new();
-    std::fs::write(lab.file("lk"), "").expect("lk");
-    std::fs::create_dir(lab.file("sub")).expect("sub");
+fn test_env() -> TestEnv {
+    let env = TestEnv::new();
+    std::fs::write(env.file("lk"), "").expect("lk");
+    std::fs::create_dir(env.file("sub")).expect("sub");
     let resources = "# ours\ndisk\n tape /srv/tape.lock\n\n";
-    std::fs::write(lab.file("resources"), resources).expect("resources");
+    std::fs::write(env.file("resources"), resources).expect("resources");
     // fish completes only what is there.
     for name in HISTORIC {
-        std::fs::remove_file(lab.file("bin").join(name)).expect("it is in every lab");
+        std::fs::remove_file(env.file("bin").join(name)).expect("it is in every env");
     }
     for name in HISTORIC.into_iter().chain(["jobjob"]) {
-        std::os::unix::fs::symlink("/bin/true", lab.file("bin").join(name)).expect("bin/");
+        std::os::unix::fs::symlink("/bin/true", env.file("bin").join(name)).expect("bin/");
     }
-    lab
+    env
 }

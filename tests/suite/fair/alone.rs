@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing};
-use test_support::locks::waiters;
-use test_support::process::End;
-use test_support::{departure, wait_until};
+use test_support::locks::waiter_count;
+use test_support::process::ExitReason;
+use test_support::{differs_from_util_linux, wait_until};
 
 #[test]
 fn it_excludes_those_who_lock_without_turns_and_the_other_way_round() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let reference = Path::new("/usr/bin/flock").exists();
         let others = if reference {
             &["flock", "/usr/bin/flock"][..]
@@ -31,12 +31,12 @@ fn it_excludes_those_who_lock_without_turns_and_the_other_way_round() {
                         format!("flock --fair {asked}"),
                     ),
                 ] {
-                    lab.sh(format!("{holds} l {asks} -n l true; echo $?"))
-                        .expect_err("")
-                        .expect_out(status);
-                    lab.sh(format!("exec 8<>l 9<>l; {holds} 8; {asks} -n 9; echo $?"))
-                        .expect_err("")
-                        .expect_out(status);
+                    env.sh(format!("{holds} l {asks} -n l true; echo $?"))
+                        .assert_stderr("")
+                        .assert_stdout(status);
+                    env.sh(format!("exec 8<>l 9<>l; {holds} 8; {asks} -n 9; echo $?"))
+                        .assert_stderr("")
+                        .assert_stdout(status);
                 }
             }
         }
@@ -45,65 +45,69 @@ fn it_excludes_those_who_lock_without_turns_and_the_other_way_round() {
 
 #[test]
 fn somebody_without_a_turn_may_come_in_between_but_never_at_the_same_time() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["--fair"], "l");
-        let mut waiter = holder_to_be(lab, &["--fair"]);
-        let plain = lab.start_flock(["l", "sh", "-c", "flock -n l true; echo $?; read x"]);
-        wait_until("both wait in the kernel", || waiters(lab.file("l")) == 2);
-        queue_is(lab, 1);
-        holder.let_go();
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["--fair"], "l");
+        let mut waiter = holder_to_be(env, &["--fair"]);
+        let plain = env.start_flock(["l", "sh", "-c", "flock -n l true; echo $?; read x"]);
+        wait_until("both wait in the kernel", || {
+            waiter_count(env.file("l")) == 2
+        });
+        queue_is(env, 1);
+        holder.release();
         // In whichever order.
         let mut plain = plain;
-        plain.hush();
+        plain.close_stdin();
         let words = ["--fair", "l", "echo", "behind"];
-        let mut behind = lab.start_flock(words);
-        waiter.hears("held");
-        waiter.let_go();
-        behind.hears("behind");
-        plain.hears("1");
-        assert_eq!(plain.end(), End::Exited(1));
-        nothing_is_left(lab, &[]);
+        let mut behind = env.start_flock(words);
+        waiter.expect_line("held");
+        waiter.release();
+        behind.expect_line("behind");
+        plain.expect_line("1");
+        assert_eq!(plain.wait(), ExitReason::Exited(1));
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn one_that_waits_for_its_turn_keeps_out_nobody_who_does_not() {
-    departure(WHY, |lab| {
-        let reader = lab.hold(&["-s"], "l");
-        let waiter = queuing(lab, ["--fair", "l", "true"]);
-        lab.run(["-ns", "l", "true"]).expect_code(0);
-        lab.run(["-n", "l", "true"]).expect_code(1);
-        lab.run(["-w0.01", "l", "true"]).expect_code(1);
-        queue_is(lab, 1);
+    differs_from_util_linux(WHY, |env| {
+        let reader = env.hold(&["-s"], "l");
+        let waiter = queuing(env, ["--fair", "l", "true"]);
+        env.run(["-ns", "l", "true"]).assert_status(0);
+        env.run(["-n", "l", "true"]).assert_status(1);
+        env.run(["-w0.01", "l", "true"]).assert_status(1);
+        queue_is(env, 1);
         drop(waiter);
-        reader.let_go();
-        lab.run(["-n", "l", "true"]).expect_code(0);
-        nothing_is_left(lab, &[]);
+        reader.release();
+        env.run(["-n", "l", "true"]).assert_status(0);
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn a_place_in_the_queue_is_kept_when_somebody_without_a_turn_was_faster() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&[], "l");
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&[], "l");
         let mut queue = [
-            holder_to_be(lab, &["--fair"]),
-            holder_to_be(lab, &["--fair"]),
+            holder_to_be(env, &["--fair"]),
+            holder_to_be(env, &["--fair"]),
         ];
-        let mut plain = lab.start_flock(["l", "sh", "-c", "echo held; read x; exit 0"]);
-        wait_until("both wait in the kernel", || waiters(lab.file("l")) == 2);
-        holder.let_go();
+        let mut plain = env.start_flock(["l", "sh", "-c", "echo held; read x; exit 0"]);
+        wait_until("both wait in the kernel", || {
+            waiter_count(env.file("l")) == 2
+        });
+        holder.release();
         // The head of the queue, which was first in the kernel's too; then those two in any order, and order among
         // those who have turns.
         let [first, second] = &mut queue;
-        plain.hush();
-        first.hears("held");
-        first.hush();
-        second.hears("held");
-        second.hush();
+        plain.close_stdin();
+        first.expect_line("held");
+        first.close_stdin();
+        second.expect_line("held");
+        second.close_stdin();
         for waiter in [first, second, &mut plain] {
-            assert_eq!(waiter.end(), End::Exited(0));
+            assert_eq!(waiter.wait(), ExitReason::Exited(0));
         }
-        nothing_is_left(lab, &[]);
+        nothing_is_left(env, &[]);
     });
 }

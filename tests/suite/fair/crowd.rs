@@ -5,15 +5,15 @@ use std::os::fd::AsFd;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use test_support::locks::{locks_on, turns};
-use test_support::pre_exec::Inherit;
-use test_support::process::{over, ready, send};
-use test_support::stress::Dice;
-use test_support::{Lab, wait_until};
+use fastrand::Rng;
+use test_support::locks::{locks_on, tickets};
+use test_support::pre_exec::CommandPreExecExt;
+use test_support::process::{open_pidfd, poll_readable, send_signal};
+use test_support::{TestEnv, wait_until};
 
 /// They have no pipes, so that there may be hundreds; what they complain of is in `complaints`.
 pub struct Crowd<'l> {
-    lab: &'l Lab,
+    env: &'l TestEnv,
     members: Vec<Member>,
 }
 
@@ -26,9 +26,9 @@ struct Member {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 impl<'l> Crowd<'l> {
-    pub fn new(lab: &'l Lab) -> Self {
+    pub fn new(env: &'l TestEnv) -> Self {
         Self {
-            lab,
+            env,
             members: Vec::new(),
         }
     }
@@ -38,15 +38,15 @@ impl<'l> Crowd<'l> {
     pub fn joins(&mut self, options: &[&str]) {
         let note = format!("echo {} >>order", self.members.len());
         let command = ["l", "sh", "-c", &note];
-        self.joins_by(self.lab.flock(options.iter().chain(&command)));
+        self.joins_by(self.env.flock(options.iter().chain(&command)));
     }
 
     /// The same with signals that it ignores.
     #[track_caller]
     pub fn joins_ignoring(&mut self, signals: &[i32]) {
         let note = format!("echo {} >>order", self.members.len());
-        let mut command = self.lab.flock(["--fair", "l", "sh", "-c", &note]);
-        command.ignoring(signals.iter().copied());
+        let mut command = self.env.flock(["--fair", "l", "sh", "-c", &note]);
+        command.ignore_signals(signals.iter().copied());
         self.joins_by(command);
     }
 
@@ -61,7 +61,7 @@ impl<'l> Crowd<'l> {
     /// The next one comes, by a line of shell where `NOTE` notes the number.
     #[track_caller]
     pub fn joins_by_shell(&mut self, line: &str) {
-        let mut shell = self.lab.command("sh");
+        let mut shell = self.env.command("sh");
         shell.arg("-c").arg(self.noted(line));
         self.joins_by(shell);
     }
@@ -69,7 +69,7 @@ impl<'l> Crowd<'l> {
     /// The next one comes, by a line of a bash that has the builtin.
     #[track_caller]
     pub fn joins_by_builtin(&mut self, line: &str) {
-        self.joins_by(self.lab.with_builtin(self.noted(line)));
+        self.joins_by(self.env.builtin_command(self.noted(line)));
     }
 
     fn noted(&self, line: &str) -> String {
@@ -82,7 +82,7 @@ impl<'l> Crowd<'l> {
     pub fn joins_for(&mut self, time: &str) {
         let note = format!("echo {} >>order", self.members.len());
         let command = ["--fair", "-E42", "-w", time, "l", "sh", "-c", &note];
-        self.comes(self.lab.flock(command), Some(42));
+        self.comes(self.env.flock(command), Some(42));
     }
 
     /// The next one comes, by any command.
@@ -96,14 +96,14 @@ impl<'l> Crowd<'l> {
         let complaints = OpenOptions::new()
             .append(true)
             .create(true)
-            .open(self.lab.file("complaints"));
+            .open(self.env.file("complaints"));
         command.stdout(Stdio::null());
         command.stderr(complaints.expect("a file"));
-        let before = turns(self.lab.file("l"));
+        let before = tickets(self.env.file("l"));
         let mut child = command.spawn().expect("it starts");
         let mut token = 0;
         wait_until("its turn shows", || {
-            let now = turns(self.lab.file("l"));
+            let now = tickets(self.env.file("l"));
             let new = now.iter().find(|turn| !before.contains(turn));
             let ended = child.try_wait().expect("our child");
             let gave_up = may_end.is_some() && ended.and_then(|end| end.code()) == may_end;
@@ -111,9 +111,9 @@ impl<'l> Crowd<'l> {
                 new.is_some() || ended.is_none() || gave_up,
                 "{ended:?} {command:?} {:?} {:?}",
                 self.order(),
-                locks_on(self.lab.file("l"))
+                locks_on(self.env.file("l"))
             );
-            token = new.map_or(0, |turn| turn.token);
+            token = new.map_or(0, |turn| turn.sentinel);
             new.is_some() || gave_up
         });
         self.members.push(Member { child, token });
@@ -142,8 +142,8 @@ impl<'l> Crowd<'l> {
             return status;
         }
         let deadline = Instant::now() + PATIENCE;
-        let ended = ready(&[over(child).as_fd()], deadline)[0];
-        assert!(ended, "{number} hangs: {:?}", turns(self.lab.file("l")));
+        let ended = poll_readable(&[open_pidfd(child).as_fd()], deadline)[0];
+        assert!(ended, "{number} hangs: {:?}", tickets(self.env.file("l")));
         child.wait().expect("our child")
     }
 
@@ -154,13 +154,13 @@ impl<'l> Crowd<'l> {
             let status = self.end(number);
             assert!(status.success(), "{number}: {status}");
         }
-        let complaints = std::fs::read_to_string(self.lab.file("complaints"));
+        let complaints = std::fs::read_to_string(self.env.file("complaints"));
         assert_eq!(complaints.expect("it was made"), "");
     }
 
     /// The numbers in the order in which they had the lock.
     pub fn order(&self) -> Vec<usize> {
-        let order = std::fs::read_to_string(self.lab.file("order")).unwrap_or_default();
+        let order = std::fs::read_to_string(self.env.file("order")).unwrap_or_default();
         order
             .lines()
             .map(|line| line.parse().expect("a number"))
@@ -168,10 +168,10 @@ impl<'l> Crowd<'l> {
     }
 
     /// So many numbers by chance, in any order.
-    pub fn some(&self, count: usize, dice: &mut Dice) -> Vec<usize> {
+    pub fn some(&self, count: usize, rng: &mut Rng) -> Vec<usize> {
         let mut all: Vec<usize> = (0..self.members.len()).collect();
         (0..count)
-            .map(|_| all.swap_remove(dice.below(all.len() as u64) as usize))
+            .map(|_| all.swap_remove(rng.usize(..all.len())))
             .collect()
     }
 
@@ -187,7 +187,7 @@ impl Drop for Crowd<'_> {
     fn drop(&mut self) {
         for member in &mut self.members {
             if member.child.try_wait().is_ok_and(|end| end.is_none()) {
-                send(-(member.child.id() as i32), libc::SIGKILL);
+                send_signal(-(member.child.id() as i32), libc::SIGKILL);
                 let _ = member.child.wait();
             }
         }

@@ -1,31 +1,31 @@
 //! `--fair` with `-w`: one deadline for everything, wherever in the queue one is.
 
 use super::{WHY, nothing_is_left, queue_is, queuing, queuing_by};
-use test_support::departure;
-use test_support::locks::turns;
-use test_support::pre_exec::{Inherit, signal_set};
-use test_support::process::{End, Live};
+use test_support::differs_from_util_linux;
+use test_support::locks::tickets;
+use test_support::pre_exec::{CommandPreExecExt, signal_set};
+use test_support::process::{ExitReason, Process};
 
 #[test]
 fn a_timeout_fires_wherever_in_the_queue_one_is() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["--fair"], "l");
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["--fair"], "l");
         // The first ones are the head of the queue themselves.
-        let mut queue: Vec<Live> = Vec::new();
+        let mut queue: Vec<Process> = Vec::new();
         for place in 0..3 {
             for how in ["-x", "-s", "-F", "-o"] {
-                lab.run(["--fair", how, "-w0.01", "-E42", "l", "true"])
-                    .expect_code(42)
-                    .expect_err("");
+                env.run(["--fair", how, "-w0.01", "-E42", "l", "true"])
+                    .assert_status(42)
+                    .assert_stderr("");
             }
-            lab.sh("exec 8<>l; flock --fair -w 0.01 8; echo $?; flock --fair -s -w 0.01 --fd 8 true; echo $?")
-                .expect_err("")
-                .expect_out("1\n1\n");
-            assert_eq!(turns(lab.file("l")).len(), place);
-            queue.push(queuing(lab, ["--fair", "l", "true"]));
+            env.sh("exec 8<>l; flock --fair -w 0.01 8; echo $?; flock --fair -s -w 0.01 --fd 8 true; echo $?")
+                .assert_stderr("")
+                .assert_stdout("1\n1\n");
+            assert_eq!(tickets(env.file("l")).len(), place);
+            queue.push(queuing(env, ["--fair", "l", "true"]));
         }
-        holder.let_go();
-        nothing_is_left(lab, &[]);
+        holder.release();
+        nothing_is_left(env, &[]);
     });
 }
 
@@ -37,77 +37,77 @@ fn a_timeout_of_a_microsecond_fires() {
             flock --fair -s -w $time -E 42 8; [ $? -eq 42 ] || exit 9
         done
     done";
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let script = format!("exec 8<l; {script}");
-        lab.run(["l", "sh", "-c", &script])
-            .expect_code(0)
-            .expect_err("");
-        assert_eq!(turns(lab.file("l")), []);
-        let holder = lab.hold(&[], "l");
-        let mut first = queuing(lab, ["--fair", "l", "echo", "done"]);
-        lab.sh(script).expect_code(0).expect_err("");
-        queue_is(lab, 1);
-        holder.let_go();
-        first.hears("done");
-        assert_eq!(first.end(), End::Exited(0));
-        nothing_is_left(lab, &[]);
+        env.run(["l", "sh", "-c", &script])
+            .assert_status(0)
+            .assert_stderr("");
+        assert_eq!(tickets(env.file("l")), []);
+        let holder = env.hold(&[], "l");
+        let mut first = queuing(env, ["--fair", "l", "echo", "done"]);
+        env.sh(script).assert_status(0).assert_stderr("");
+        queue_is(env, 1);
+        holder.release();
+        first.expect_line("done");
+        assert_eq!(first.wait(), ExitReason::Exited(0));
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn a_timeout_fires_for_a_caller_that_blocks_and_ignores_what_it_can() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["--fair"], "l");
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["--fair"], "l");
         let try_it = || {
-            let mut timed = lab.flock(["--fair", "-w0.01", "-E42", "l", "true"]);
-            timed.ignoring((1..=31).filter(|signal| ![9, 19].contains(signal)));
-            timed.blocking(u64::MAX);
-            lab.finish(timed).expect_code(42);
-            let mut timed = lab.flock(["--fair", "-w0.01", "-E43", "l", "true"]);
-            timed.blocking(signal_set([libc::SIGALRM, 64]));
-            lab.finish(timed).expect_code(43);
+            let mut timed = env.flock(["--fair", "-w0.01", "-E42", "l", "true"]);
+            timed.ignore_signals((1..=31).filter(|signal| ![9, 19].contains(signal)));
+            timed.block_signals(u64::MAX);
+            env.run_command(timed).assert_status(42);
+            let mut timed = env.flock(["--fair", "-w0.01", "-E43", "l", "true"]);
+            timed.block_signals(signal_set([libc::SIGALRM, 64]));
+            env.run_command(timed).assert_status(43);
         };
         try_it();
-        let first = queuing(lab, ["--fair", "l", "true"]);
+        let first = queuing(env, ["--fair", "l", "true"]);
         try_it();
         drop(first);
-        holder.let_go();
-        nothing_is_left(lab, &[]);
+        holder.release();
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn the_time_does_not_begin_again_when_the_queue_moves() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["--fair"], "l");
-        let mut queue: Vec<Live> = (0..20)
-            .map(|_| queuing(lab, ["--fair", "l", "true"]))
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["--fair"], "l");
+        let mut queue: Vec<Process> = (0..20)
+            .map(|_| queuing(env, ["--fair", "l", "true"]))
             .collect();
-        let mut timed = queuing(lab, ["--fair", "-w1.5", "-E42", "l", "true"]);
+        let mut timed = queuing(env, ["--fair", "-w1.5", "-E42", "l", "true"]);
         // Each time the one goes that it waits for. All that takes four seconds; were its time counted from the last
         // move, it would still have most of it.
         while queue.pop().is_some() {
-            lab.run(["-w0.2", "l", "true"]).expect_code(1);
+            env.run(["-w0.2", "l", "true"]).assert_status(1);
         }
-        assert!(timed.is_over());
-        assert_eq!(timed.end(), End::Exited(42));
-        holder.let_go();
-        nothing_is_left(lab, &[]);
+        assert!(timed.has_exited());
+        assert_eq!(timed.wait(), ExitReason::Exited(42));
+        holder.release();
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn whoever_has_time_left_is_served() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         for (before, how) in [(0, "-x"), (2, "-x"), (2, "-s")] {
-            let holder = lab.hold(&["--fair"], "l");
-            let queue: Vec<Live> = (0..before)
-                .map(|_| queuing(lab, ["--fair", "l", "true"]))
+            let holder = env.hold(&["--fair"], "l");
+            let queue: Vec<Process> = (0..before)
+                .map(|_| queuing(env, ["--fair", "l", "true"]))
                 .collect();
-            let mut timed = queuing(lab, ["--fair", how, "-w1000", "l", "echo", "got"]);
-            holder.let_go();
-            timed.hears("got");
-            assert_eq!(timed.end(), End::Exited(0));
+            let mut timed = queuing(env, ["--fair", how, "-w1000", "l", "echo", "got"]);
+            holder.release();
+            timed.expect_line("got");
+            assert_eq!(timed.wait(), ExitReason::Exited(0));
             drop(queue);
         }
     });
@@ -115,17 +115,25 @@ fn whoever_has_time_left_is_served() {
 
 #[test]
 fn the_callers_own_alarm_is_handed_on_in_place_after_a_wait() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         for patience in ["-x", "-w1000"] {
-            let holder = lab.hold(&["--fair"], "l");
-            let words = ["--fair", "-F", patience, "l", "probe", "world", "world"];
-            let mut timed = lab.flock(words);
-            timed.with_alarm_in(1_000_000_000);
-            let mut timed = queuing_by(lab, timed);
-            holder.let_go();
-            assert_eq!(timed.end(), End::Exited(0));
-            let world = std::fs::read_to_string(lab.file("world")).expect("a report");
-            assert!(world.contains("alarm true\n"), "{patience}: {world}");
+            let holder = env.hold(&["--fair"], "l");
+            let words = [
+                "--fair",
+                "-F",
+                patience,
+                "l",
+                "test-helper",
+                "inherited-state",
+                "state",
+            ];
+            let mut timed = env.flock(words);
+            timed.set_alarm(1_000_000_000);
+            let mut timed = queuing_by(env, timed);
+            holder.release();
+            assert_eq!(timed.wait(), ExitReason::Exited(0));
+            let state = std::fs::read_to_string(env.file("state")).expect("a report");
+            assert!(state.contains("alarm true\n"), "{patience}: {state}");
         }
     });
 }

@@ -8,8 +8,8 @@ use fdlock::lock::mark::{Mark, Moment};
 use fdlock::sys::ofd::{self, Operation};
 use rustix::process::Pid;
 
-use test_support::locks::children_of;
-use test_support::{departure, may_unshare};
+use test_support::procfs::children_of;
+use test_support::{can_unshare, differs_from_util_linux};
 
 /// How far the bytes of one process number are apart, a step of time each.
 const STEP: i64 = 1 << 22;
@@ -32,15 +32,15 @@ fn slot_of(pid: i32) -> i64 {
 
 #[test]
 fn two_of_one_number_who_come_in_the_same_moment_have_a_slot_each() {
-    departure("the reference has no slots", |lab| {
-        if !may_unshare(lab, "-pf") {
+    differs_from_util_linux("the reference has no slots", |env| {
+        if !can_unshare(env, "-pf") {
             return;
         }
         let mut delay = 0;
         for _ in 0..30 {
             // So many others of number 1 have come, one in each moment around that in which the next one is to come.
-            fs::write(lab.file("l"), "").expect("a file");
-            let reading = File::open(lab.file("l")).expect("a file");
+            fs::write(env.file("l"), "").expect("a file");
+            let reading = File::open(env.file("l")).expect("a file");
             let began = slot_now();
             let first = began + (delay - 2000 * STEP).max(0);
             let others_have = |byte| byte >= first && (byte - first) / STEP < 4000;
@@ -48,16 +48,16 @@ fn two_of_one_number_who_come_in_the_same_moment_have_a_slot_each() {
                 let byte = first + number * STEP;
                 ofd::set(reading.as_fd(), Operation::Read, byte, 1, false).expect("free");
             }
-            let mut unshare = lab.command("unshare");
+            let mut unshare = env.command("unshare");
             let script = ["l", "sh", "-c", "echo held; read x; exit 0"];
             unshare.args(["-pf", "flock", "--slots", "1000000", "-n"]);
             unshare.args(script);
-            let mut unshare = lab.start(unshare);
-            unshare.hears("held");
+            let mut unshare = env.start(unshare);
+            unshare.expect_line("held");
             let slot = slot_of(children_of(unshare.pid())[0]);
             assert!(!others_have(slot), "{slot:#x} is another's already");
             delay = slot - began;
-            unshare.let_go();
+            unshare.release();
         }
     });
 }

@@ -2,9 +2,9 @@
 
 use super::crowd::Crowd;
 use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing};
-use test_support::departure;
-use test_support::locks::{turns, waiters};
-use test_support::process::End;
+use test_support::differs_from_util_linux;
+use test_support::locks::{tickets, waiter_count};
+use test_support::process::ExitReason;
 
 /// The ways to want an exclusive lock on a path.
 const WAYS: [&[&str]; 6] = [
@@ -18,28 +18,28 @@ const WAYS: [&[&str]; 6] = [
 
 #[test]
 fn fifty_are_served_in_the_order_in_which_they_came() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["--fair"], "l");
-        let mut crowd = Crowd::new(lab);
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["--fair"], "l");
+        let mut crowd = Crowd::new(env);
         for number in 0..50 {
             crowd.joins(WAYS[number % WAYS.len()]);
         }
-        holder.let_go();
+        holder.release();
         crowd.end_well(0..50);
         assert_eq!(crowd.order(), Vec::from_iter(0..50));
-        nothing_is_left(lab, &crowd.tokens());
+        nothing_is_left(env, &crowd.tokens());
     });
 }
 
 #[test]
 fn whoever_holds_the_lock_without_having_asked_for_a_turn_does_not_matter() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         for how in ["-x", "-s"] {
-            let _ = std::fs::remove_file(lab.file("order"));
-            let holder = lab.hold(&[how], "l");
-            let mut crowd = Crowd::new(lab);
+            let _ = std::fs::remove_file(env.file("order"));
+            let holder = env.hold(&[how], "l");
+            let mut crowd = Crowd::new(env);
             crowd.join(10, &["--fair"]);
-            holder.let_go();
+            holder.release();
             crowd.end_well(0..10);
             assert_eq!(crowd.order(), Vec::from_iter(0..10));
         }
@@ -58,26 +58,26 @@ const SCRIPTS: [&str; 6] = [
 
 #[test]
 fn scripts_are_served_in_the_order_in_which_they_came() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["--fair"], "l");
-        let mut crowd = Crowd::new(lab);
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["--fair"], "l");
+        let mut crowd = Crowd::new(env);
         for number in 0..30 {
             crowd.joins_by_shell(SCRIPTS[number % SCRIPTS.len()]);
         }
-        holder.let_go();
+        holder.release();
         crowd.end_well(0..30);
         assert_eq!(crowd.order(), Vec::from_iter(0..30));
-        nothing_is_left(lab, &crowd.tokens());
+        nothing_is_left(env, &crowd.tokens());
     });
 }
 
 #[test]
 fn readers_and_writers_are_served_in_the_order_in_which_they_came() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         // Those of a group of readers may enter in any order, but none of them before or after its time.
         let queue = "xssxxsssxsxsssssxxxssx";
-        let holder = lab.hold(&["--fair"], "l");
-        let mut crowd = Crowd::new(lab);
+        let holder = env.hold(&["--fair"], "l");
+        let mut crowd = Crowd::new(env);
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for (number, mode) in queue.char_indices() {
             crowd.joins(&["--fair", if mode == 's' { "-s" } else { "-x" }]);
@@ -86,7 +86,7 @@ fn readers_and_writers_are_served_in_the_order_in_which_they_came() {
                 _ => groups.push(vec![number]),
             }
         }
-        holder.let_go();
+        holder.release();
         crowd.end_well(0..queue.len());
         let order = crowd.order();
         let mut rest = &order[..];
@@ -99,60 +99,63 @@ fn readers_and_writers_are_served_in_the_order_in_which_they_came() {
             rest = later;
         }
         assert_eq!(rest, [0; 0], "{order:?}");
-        nothing_is_left(lab, &crowd.tokens());
+        nothing_is_left(env, &crowd.tokens());
     });
 }
 
 #[test]
 fn a_turn_tells_what_is_waited_for_and_the_first_one_waits_in_the_kernel() {
     use fdlock::lock::Mode;
-    departure(WHY, |lab| {
-        let holder = lab.hold(&[], "l");
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&[], "l");
         let queue = [
-            holder_to_be(lab, &["--fair"]),
-            holder_to_be(lab, &["--fair", "-s"]),
-            holder_to_be(lab, &["--fair", "-s"]),
-            holder_to_be(lab, &["--fair", "-x"]),
+            holder_to_be(env, &["--fair"]),
+            holder_to_be(env, &["--fair", "-s"]),
+            holder_to_be(env, &["--fair", "-s"]),
+            holder_to_be(env, &["--fair", "-x"]),
         ];
-        let modes: Vec<Mode> = turns(lab.file("l")).iter().map(|turn| turn.mode).collect();
+        let modes: Vec<Mode> = tickets(env.file("l"))
+            .iter()
+            .map(|turn| turn.mode)
+            .collect();
         let wanted = [Mode::Exclusive, Mode::Shared, Mode::Shared, Mode::Exclusive];
         assert_eq!(modes, wanted);
-        test_support::wait_until("the first one waits", || waiters(lab.file("l")) == 1);
-        holder.let_go();
+        test_support::wait_until("the first one waits", || waiter_count(env.file("l")) == 1);
+        holder.release();
         for mut waiter in queue {
-            waiter.hears("held");
-            waiter.let_go();
+            waiter.expect_line("held");
+            waiter.release();
         }
     });
 }
 
 #[test]
 fn whoever_comes_when_nobody_holds_and_nobody_waits_gets_the_lock_and_takes_no_turn() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         for how in ["-x", "-s", "-n", "-w0", "-w1000", "-o", "-F"] {
-            let holder = lab.hold(&["--fair", how], "l");
-            assert_eq!(turns(lab.file("l")), [], "{how}");
-            holder.let_go();
+            let holder = env.hold(&["--fair", how], "l");
+            assert_eq!(tickets(env.file("l")), [], "{how}");
+            holder.release();
         }
-        lab.sh("exec 8>l; flock --fair 8; flock -n l true; echo $?; flock --fair -u 8; flock -n l true; echo $?")
-            .expect_err("")
-            .expect_out("1\n0\n");
+        env.sh("exec 8>l; flock --fair 8; flock -n l true; echo $?; flock --fair -u 8; flock -n l true; echo $?")
+            .assert_stderr("")
+            .assert_stdout("1\n0\n");
     });
 }
 
 #[test]
 fn whoever_is_served_is_in_the_queue_no_more() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["--fair"], "l");
-        let mut first = holder_to_be(lab, &["--fair"]);
-        let mut second = queuing(lab, ["--fair", "l", "echo", "done"]);
-        queue_is(lab, 2);
-        holder.let_go();
-        first.hears("held");
-        queue_is(lab, 1);
-        first.let_go();
-        second.hears("done");
-        assert_eq!(second.end(), End::Exited(0));
-        nothing_is_left(lab, &[]);
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["--fair"], "l");
+        let mut first = holder_to_be(env, &["--fair"]);
+        let mut second = queuing(env, ["--fair", "l", "echo", "done"]);
+        queue_is(env, 2);
+        holder.release();
+        first.expect_line("held");
+        queue_is(env, 1);
+        first.release();
+        second.expect_line("done");
+        assert_eq!(second.wait(), ExitReason::Exited(0));
+        nothing_is_left(env, &[]);
     });
 }

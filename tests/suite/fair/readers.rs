@@ -3,95 +3,95 @@
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing};
-use test_support::locks::{locks_on, turns};
-use test_support::process::{End, Live};
-use test_support::{Lab, departure, wait_until};
+use test_support::locks::{locks_on, tickets};
+use test_support::process::{ExitReason, Process};
+use test_support::{TestEnv, differs_from_util_linux, wait_until};
 
 /// How many hold the lock on `l`.
-fn holders(lab: &Lab) -> usize {
-    let locks = locks_on(lab.file("l"));
+fn holders(env: &TestEnv) -> usize {
+    let locks = locks_on(env.file("l"));
     let held = locks.iter().filter(|lock| lock.kind == "FLOCK");
-    held.filter(|lock| !lock.waits).count()
+    held.filter(|lock| !lock.is_waiting).count()
 }
 
 /// The kernel's table may be incomplete for a moment.
 #[track_caller]
-fn holders_are(lab: &Lab, count: usize) {
-    wait_until("so many have the lock", || holders(lab) == count);
+fn holders_are(env: &TestEnv, count: usize) {
+    wait_until("so many have the lock", || holders(env) == count);
 }
 
 #[test]
 fn a_reader_does_not_pass_a_writer_that_waits() {
-    departure(WHY, |lab| {
-        let reader = lab.hold(&["--fair", "-s"], "l");
-        let mut writer = holder_to_be(lab, &["--fair"]);
+    differs_from_util_linux(WHY, |env| {
+        let reader = env.hold(&["--fair", "-s"], "l");
+        let mut writer = holder_to_be(env, &["--fair"]);
         // Whoever would get the lock here is never seen to wait.
-        let mut late = holder_to_be(lab, &["--fair", "-s"]);
-        queue_is(lab, 2);
-        holders_are(lab, 1);
-        reader.let_go();
-        writer.hears("held");
-        queue_is(lab, 1);
-        writer.let_go();
-        late.hears("held");
-        late.let_go();
+        let mut late = holder_to_be(env, &["--fair", "-s"]);
+        queue_is(env, 2);
+        holders_are(env, 1);
+        reader.release();
+        writer.expect_line("held");
+        queue_is(env, 1);
+        writer.release();
+        late.expect_line("held");
+        late.release();
     });
 }
 
 #[test]
 fn a_writer_waits_for_the_readers_that_came_before_it_and_for_no_other() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["--fair"], "l");
-        let mut before: Vec<Live> = (0..3)
-            .map(|_| holder_to_be(lab, &["--fair", "-s"]))
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["--fair"], "l");
+        let mut before: Vec<Process> = (0..3)
+            .map(|_| holder_to_be(env, &["--fair", "-s"]))
             .collect();
-        let mut writer = holder_to_be(lab, &["--fair"]);
-        let mut after: Vec<Live> = (0..3)
-            .map(|_| holder_to_be(lab, &["--fair", "-s"]))
+        let mut writer = holder_to_be(env, &["--fair"]);
+        let mut after: Vec<Process> = (0..3)
+            .map(|_| holder_to_be(env, &["--fair", "-s"]))
             .collect();
-        holder.let_go();
+        holder.release();
         // Readers that follow each other hold together.
         for reader in &mut before {
-            reader.hears("held");
+            reader.expect_line("held");
         }
-        holders_are(lab, 3);
-        queue_is(lab, 4);
+        holders_are(env, 3);
+        queue_is(env, 4);
         for reader in before {
-            assert_eq!(turns(lab.file("l")).len(), 4);
-            reader.let_go();
+            assert_eq!(tickets(env.file("l")).len(), 4);
+            reader.release();
         }
-        writer.hears("held");
-        queue_is(lab, 3);
-        holders_are(lab, 1);
-        writer.let_go();
+        writer.expect_line("held");
+        queue_is(env, 3);
+        holders_are(env, 1);
+        writer.release();
         for reader in &mut after {
-            reader.hears("held");
+            reader.expect_line("held");
         }
-        holders_are(lab, 3);
-        after.into_iter().for_each(Live::let_go);
-        nothing_is_left(lab, &[]);
+        holders_are(env, 3);
+        after.into_iter().for_each(Process::release);
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn a_reader_joins_the_readers_that_hold_when_nobody_waits() {
-    departure(WHY, |lab| {
-        let _readers: Vec<Live> = (0..3).map(|_| lab.hold(&["--fair", "-s"], "l")).collect();
-        holders_are(lab, 3);
-        assert_eq!(turns(lab.file("l")), []);
+    differs_from_util_linux(WHY, |env| {
+        let _readers: Vec<Process> = (0..3).map(|_| env.hold(&["--fair", "-s"], "l")).collect();
+        holders_are(env, 3);
+        assert_eq!(tickets(env.file("l")), []);
     });
 }
 
 #[test]
 fn a_writer_gets_in_between_readers_of_whom_there_is_always_one() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let served = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let (first, second) = (
-                lab.hold(&["--fair", "-s"], "l"),
-                lab.hold(&["--fair", "-s"], "l"),
+                env.hold(&["--fair", "-s"], "l"),
+                env.hold(&["--fair", "-s"], "l"),
             );
-            let mut writer = queuing(lab, ["--fair", "l", "echo", "wrote"]);
+            let mut writer = queuing(env, ["--fair", "l", "echo", "wrote"]);
             for mut reader in [first, second] {
                 let served = &served;
                 scope.spawn(move || {
@@ -99,56 +99,56 @@ fn a_writer_gets_in_between_readers_of_whom_there_is_always_one() {
                     // There are so many that a writer who is let in after them all is told apart.
                     for _ in 0..200 {
                         let words = ["--fair", "-s", "l", "sh", "-c", "echo held; read x; exit 0"];
-                        let mut next = lab.start_flock(words);
-                        next.lives_until("it has asked", || {
-                            holders(lab) > 2
-                                || !turns(lab.file("l")).is_empty()
+                        let mut next = env.start_flock(words);
+                        next.wait_alive_until("it has asked", || {
+                            holders(env) > 2
+                                || !tickets(env.file("l")).is_empty()
                                 || served.load(Relaxed)
                         });
-                        reader.let_go();
+                        reader.release();
                         reader = next;
                         if served.load(Relaxed) {
                             return;
                         }
-                        reader.hears("held");
+                        reader.expect_line("held");
                     }
                     panic!("the writer starves");
                 });
             }
-            writer.hears("wrote");
+            writer.expect_line("wrote");
             served.store(true, Relaxed);
-            assert_eq!(writer.end(), End::Exited(0));
+            assert_eq!(writer.wait(), ExitReason::Exited(0));
         });
     });
 }
 
 #[test]
 fn whoever_does_not_want_to_wait_never_gets_in_before_one_that_waits() {
-    departure(WHY, |lab| {
-        let reader = lab.hold(&["--fair", "-s"], "l");
-        let mut writer = holder_to_be(lab, &["--fair"]);
+    differs_from_util_linux(WHY, |env| {
+        let reader = env.hold(&["--fair", "-s"], "l");
+        let mut writer = holder_to_be(env, &["--fair"]);
         let refused = || {
             for words in [["--fair", "-n"], ["--fair", "-ns"], ["--fair", "-sw0"]] {
-                lab.run(words.iter().chain(&["l", "true"])).expect_code(1);
+                env.run(words.iter().chain(&["l", "true"])).assert_status(1);
             }
-            lab.sh("exec 8<l; flock --fair -n -s 8; exit $?")
-                .expect_code(1);
+            env.sh("exec 8<l; flock --fair -n -s 8; exit $?")
+                .assert_status(1);
         };
         refused();
         // Nobody is kept out who has not promised to queue.
-        lab.run(["-ns", "l", "true"]).expect_code(0);
+        env.run(["-ns", "l", "true"]).assert_status(0);
         std::thread::scope(|scope| {
             let served = scope.spawn(|| {
-                reader.let_go();
-                writer.hears("held");
+                reader.release();
+                writer.expect_line("held");
                 writer
             });
             while !served.is_finished() {
                 refused();
             }
             refused();
-            served.join().expect("it is served").let_go();
+            served.join().expect("it is served").release();
         });
-        lab.run(["--fair", "-n", "l", "true"]).expect_code(0);
+        env.run(["--fair", "-n", "l", "true"]).assert_status(0);
     });
 }

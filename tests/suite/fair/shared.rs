@@ -3,38 +3,38 @@
 
 use super::again::script;
 use super::{WHY, nothing_is_left, queue_is, queuing};
-use test_support::departure;
-use test_support::locks::turns;
-use test_support::process::End;
+use test_support::differs_from_util_linux;
+use test_support::locks::tickets;
+use test_support::process::ExitReason;
 
 #[test]
 fn whoever_queues_with_the_same_open_file_does_not_drop_the_lock_that_it_has_got() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["--fair"], "l");
-        let mut shell = script(lab, "true");
-        shell.say("flock --fair 8 & first=$!");
-        shell.hears("got 0");
-        queue_is(lab, 1);
-        let mut outsider = queuing(lab, ["--fair", "l", "echo", "outsider"]);
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["--fair"], "l");
+        let mut shell = script(env, "true");
+        shell.send_line("flock --fair 8 & first=$!");
+        shell.expect_line("got 0");
+        queue_is(env, 1);
+        let mut outsider = queuing(env, ["--fair", "l", "echo", "outsider"]);
         // Long enough for a look whether the queue stands still.
-        shell.say("flock --fair -w4 8 & second=$!");
-        shell.hears("got 0");
-        queue_is(lab, 3);
-        holder.let_go();
-        shell.say("wait $first");
-        shell.hears("got 0");
+        shell.send_line("flock --fair -w4 8 & second=$!");
+        shell.expect_line("got 0");
+        queue_is(env, 3);
+        holder.release();
+        shell.send_line("wait $first");
+        shell.expect_line("got 0");
         // Granted or not: the lock is the script's from here on.
-        shell.say("wait $second");
-        let answer = shell.line();
+        shell.send_line("wait $second");
+        let answer = shell.read_line();
         assert!(["got 0", "got 1"].contains(&&*answer), "{answer}");
-        assert!(!outsider.is_over(), "two have the lock");
-        assert_eq!(turns(lab.file("l")).len(), 1);
-        lab.run(["-n", "l", "true"]).expect_code(1);
-        shell.say("flock -u 8");
-        shell.hears("got 0");
-        outsider.hears("outsider");
-        assert_eq!(outsider.end(), End::Exited(0));
-        shell.let_go();
-        nothing_is_left(lab, &[]);
+        assert!(!outsider.has_exited(), "two have the lock");
+        assert_eq!(tickets(env.file("l")).len(), 1);
+        env.run(["-n", "l", "true"]).assert_status(1);
+        shell.send_line("flock -u 8");
+        shell.expect_line("got 0");
+        outsider.expect_line("outsider");
+        assert_eq!(outsider.wait(), ExitReason::Exited(0));
+        shell.release();
+        nothing_is_left(env, &[]);
     });
 }

@@ -3,10 +3,11 @@
 use std::ffi::c_int;
 
 use super::{WHY, last_turn, nothing_is_left, queue_is, queuing, queuing_by};
-use test_support::locks::{is_token, stopped, turns};
-use test_support::pre_exec::{Inherit, signal_set};
-use test_support::process::{End, send};
-use test_support::{departure, wait_until};
+use test_support::locks::tickets;
+use test_support::pre_exec::{CommandPreExecExt, signal_set};
+use test_support::process::{ExitReason, send_signal};
+use test_support::procfs::{is_sentinel, is_stopped};
+use test_support::{differs_from_util_linux, wait_until};
 
 /// All that can be ignored.
 fn all() -> impl Iterator<Item = c_int> + Clone {
@@ -16,18 +17,20 @@ fn all() -> impl Iterator<Item = c_int> + Clone {
 
 #[test]
 fn signals_that_are_ignored_or_blocked_or_mean_nothing_cost_no_place() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["--fair"], "l");
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["--fair"], "l");
         let note = |name: &str| format!("echo {name} >>order");
-        let mut plain = queuing(lab, ["--fair", "l", "sh", "-c", &note("plain")]);
-        let mut deaf = lab.flock(["--fair", "l", "sh", "-c", &note("deaf")]);
-        deaf.ignoring(all());
-        let mut deaf = queuing_by(lab, deaf);
-        let mut blocking = lab.flock(["--fair", "l", "sh", "-c", &note("blocking")]);
-        blocking.ignoring([libc::SIGUSR1]).blocking(u64::MAX);
-        let mut blocking = queuing_by(lab, blocking);
-        let mut last = queuing(lab, ["--fair", "l", "sh", "-c", &note("last")]);
-        let before = turns(lab.file("l"));
+        let mut plain = queuing(env, ["--fair", "l", "sh", "-c", &note("plain")]);
+        let mut deaf = env.flock(["--fair", "l", "sh", "-c", &note("deaf")]);
+        deaf.ignore_signals(all());
+        let mut deaf = queuing_by(env, deaf);
+        let mut blocking = env.flock(["--fair", "l", "sh", "-c", &note("blocking")]);
+        blocking
+            .ignore_signals([libc::SIGUSR1])
+            .block_signals(u64::MAX);
+        let mut blocking = queuing_by(env, blocking);
+        let mut last = queuing(env, ["--fair", "l", "sh", "-c", &note("last")]);
+        let before = tickets(env.file("l"));
         for _ in 0..20 {
             for signal in [libc::SIGWINCH, libc::SIGURG, libc::SIGCHLD, libc::SIGCONT] {
                 plain.signal(signal);
@@ -36,156 +39,158 @@ fn signals_that_are_ignored_or_blocked_or_mean_nothing_cost_no_place() {
             all().for_each(|signal| deaf.signal(signal));
             blocking.signal(libc::SIGUSR1);
         }
-        assert_eq!(turns(lab.file("l")), before);
-        holder.let_go();
+        assert_eq!(tickets(env.file("l")), before);
+        holder.release();
         for waiter in [&mut plain, &mut deaf, &mut blocking, &mut last] {
-            assert_eq!(waiter.end(), End::Exited(0));
+            assert_eq!(waiter.wait(), ExitReason::Exited(0));
         }
-        let order = std::fs::read_to_string(lab.file("order")).expect("the order");
+        let order = std::fs::read_to_string(env.file("order")).expect("the order");
         assert_eq!(order, "plain\ndeaf\nblocking\nlast\n");
-        nothing_is_left(lab, &[]);
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn a_child_of_the_callers_that_ends_meanwhile_is_not_taken_for_the_token() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["--fair"], "l");
-        let mut shell = lab.command("sh");
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["--fair"], "l");
+        let mut shell = env.command("sh");
         shell.args([
             "-c",
             "mkfifo go; (read x <go; exit 9) & exec flock --fair l sh -c 'echo done; exit 3'",
         ]);
-        let mut waiter = queuing_by(lab, shell);
-        let before = turns(lab.file("l"));
-        std::fs::write(lab.file("go"), "\n").expect("a FIFO");
-        let mut behind = queuing(lab, ["--fair", "l", "echo", "behind"]);
-        assert_eq!(turns(lab.file("l"))[..1], before);
-        holder.let_go();
-        waiter.hears("done");
-        assert_eq!(waiter.end(), End::Exited(3));
-        behind.hears("behind");
-        nothing_is_left(lab, &[]);
+        let mut waiter = queuing_by(env, shell);
+        let before = tickets(env.file("l"));
+        std::fs::write(env.file("go"), "\n").expect("a FIFO");
+        let mut behind = queuing(env, ["--fair", "l", "echo", "behind"]);
+        assert_eq!(tickets(env.file("l"))[..1], before);
+        holder.release();
+        waiter.expect_line("done");
+        assert_eq!(waiter.wait(), ExitReason::Exited(3));
+        behind.expect_line("behind");
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn a_caller_that_ignores_sigchld_loses_neither_status_nor_place() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         for signals in [&[libc::SIGCHLD][..], &[]] {
-            let holder = lab.hold(&["--fair"], "l");
-            let mut first = queuing(lab, ["--fair", "l", "echo", "first"]);
-            let mut waiter = lab.flock(["--fair", "l", "sh", "-c", "exit 7"]);
-            waiter.ignoring(signals.iter().copied());
-            let mut waiter = queuing_by(lab, waiter);
-            let token = last_turn(lab).token;
+            let holder = env.hold(&["--fair"], "l");
+            let mut first = queuing(env, ["--fair", "l", "echo", "first"]);
+            let mut waiter = env.flock(["--fair", "l", "sh", "-c", "exit 7"]);
+            waiter.ignore_signals(signals.iter().copied());
+            let mut waiter = queuing_by(env, waiter);
+            let token = last_turn(env).sentinel;
             // It is told of the token's end in any case.
-            assert!(send(token, libc::SIGKILL));
+            assert!(send_signal(token, libc::SIGKILL));
             wait_until("there is another token", || {
-                let now = turns(lab.file("l"));
-                now.len() == 2 && now[1].token != token
+                let now = tickets(env.file("l"));
+                now.len() == 2 && now[1].sentinel != token
             });
-            holder.let_go();
-            first.hears("first");
-            assert_eq!(waiter.end(), End::Exited(7));
-            nothing_is_left(lab, &[token]);
+            holder.release();
+            first.expect_line("first");
+            assert_eq!(waiter.wait(), ExitReason::Exited(7));
+            nothing_is_left(env, &[token]);
         }
     });
 }
 
 #[test]
 fn signals_by_the_thousand_neither_end_the_wait_nor_prolong_it() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["--fair"], "l");
-        let mut first = queuing(lab, ["--fair", "-w2", "-E42", "l", "true"]);
-        let mut second = queuing(lab, ["--fair", "-w2", "-E43", "l", "true"]);
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["--fair"], "l");
+        let mut first = queuing(env, ["--fair", "-w2", "-E42", "l", "true"]);
+        let mut second = queuing(env, ["--fair", "-w2", "-E43", "l", "true"]);
         let pids = [first.pid(), second.pid()];
         std::thread::scope(|scope| {
-            let ended = scope.spawn(|| (first.end(), second.end()));
+            let ended = scope.spawn(|| (first.wait(), second.wait()));
             // The zombies keep their numbers until they are dropped.
             while !ended.is_finished() {
                 for pid in pids {
                     for signal in [libc::SIGSTOP, libc::SIGCONT, libc::SIGWINCH] {
-                        send(pid, signal);
+                        send_signal(pid, signal);
                     }
                 }
             }
-            let ends = (End::Exited(42), End::Exited(43));
+            let ends = (ExitReason::Exited(42), ExitReason::Exited(43));
             assert_eq!(ended.join().expect("they end"), ends);
         });
-        queue_is(lab, 0);
-        holder.let_go();
-        nothing_is_left(lab, &[]);
+        queue_is(env, 0);
+        holder.release();
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn a_token_that_dies_while_its_waiter_is_stopped_is_replaced_when_it_goes_on() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["--fair"], "l");
-        let mut waiter = queuing(lab, ["--fair", "l", "sh", "-c", "echo first >>order"]);
-        let turn = last_turn(lab);
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["--fair"], "l");
+        let mut waiter = queuing(env, ["--fair", "l", "sh", "-c", "echo first >>order"]);
+        let turn = last_turn(env);
         waiter.signal(libc::SIGSTOP);
-        waiter.stops();
-        assert!(send(turn.token, libc::SIGKILL));
-        wait_until("it is dead", || !is_token(turn.token));
+        waiter.wait_stopped();
+        assert!(send_signal(turn.sentinel, libc::SIGKILL));
+        wait_until("it is dead", || !is_sentinel(turn.sentinel));
         waiter.signal(libc::SIGCONT);
-        wait_until("it goes on", || !stopped(waiter.pid()));
-        queue_is(lab, 1);
-        assert_eq!(last_turn(lab).since, turn.since);
-        let mut behind = queuing(lab, ["--fair", "l", "sh", "-c", "echo second >>order"]);
-        holder.let_go();
-        assert_eq!(waiter.end(), End::Exited(0));
-        assert_eq!(behind.end(), End::Exited(0));
-        let order = std::fs::read_to_string(lab.file("order")).expect("the order");
+        wait_until("it goes on", || !is_stopped(waiter.pid()));
+        queue_is(env, 1);
+        assert_eq!(last_turn(env).arrived, turn.arrived);
+        let mut behind = queuing(env, ["--fair", "l", "sh", "-c", "echo second >>order"]);
+        holder.release();
+        assert_eq!(waiter.wait(), ExitReason::Exited(0));
+        assert_eq!(behind.wait(), ExitReason::Exited(0));
+        let order = std::fs::read_to_string(env.file("order")).expect("the order");
         assert_eq!(order, "first\nsecond\n");
-        nothing_is_left(lab, &[turn.token]);
+        nothing_is_left(env, &[turn.sentinel]);
     });
 }
 
 #[test]
 fn an_alarm_of_the_callers_ends_the_wait_and_leaves_nothing() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["--fair"], "l");
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["--fair"], "l");
         for patience in ["-x", "-w1000"] {
-            let mut timed = lab.flock(["--fair", patience, "l", "true"]);
-            timed.with_alarm_in(200_000);
-            assert_eq!(lab.start(timed).end(), End::Killed(libc::SIGALRM));
-            queue_is(lab, 0);
+            let mut timed = env.flock(["--fair", patience, "l", "true"]);
+            timed.set_alarm(200_000);
+            assert_eq!(env.start(timed).wait(), ExitReason::Signaled(libc::SIGALRM));
+            queue_is(env, 0);
         }
-        holder.let_go();
-        nothing_is_left(lab, &[]);
+        holder.release();
+        nothing_is_left(env, &[]);
     });
 }
 
 #[test]
 fn a_wait_leaves_no_trace_in_what_the_command_has_of_signals() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let blocked = signal_set([libc::SIGALRM, libc::SIGUSR1, 63, 64]);
         for way in [&["--fair"][..], &["--fair", "-F"], &["--fair", "-w1000"]] {
             for ignored in [&[40, 64][..], &[libc::SIGCHLD, libc::SIGALRM], &[]] {
                 let make = |command: &mut std::process::Command| {
-                    command.ignoring(ignored.iter().copied());
-                    command.blocking(blocked);
+                    command.ignore_signals(ignored.iter().copied());
+                    command.block_signals(blocked);
                 };
-                let mut direct = lab.command("probe");
-                make(direct.args(["world", "world"]));
-                let (direct, _) = lab.world_of(direct);
-                let signals = |world: &str| -> Vec<String> {
-                    let lines = world.lines().map(str::to_owned);
+                let mut direct = env.command("test-helper");
+                make(direct.args(["inherited-state", "state"]));
+                let (direct, _) = env.inherited_state_of(direct);
+                let signals = |state: &str| -> Vec<String> {
+                    let lines = state.lines().map(str::to_owned);
                     lines
                         .filter(|line| line.starts_with('S') || line.starts_with("alarm"))
                         .collect()
                 };
 
-                let holder = lab.hold(&["--fair"], "l");
-                let words = way.iter().chain(&["l", "probe", "world", "after"]);
-                let mut under = lab.flock(words);
+                let holder = env.hold(&["--fair"], "l");
+                let words = way
+                    .iter()
+                    .chain(&["l", "test-helper", "inherited-state", "after"]);
+                let mut under = env.flock(words);
                 make(&mut under);
-                let mut under = queuing_by(lab, under);
-                holder.let_go();
-                assert_eq!(under.end(), End::Exited(0));
-                let after = std::fs::read_to_string(lab.file("after")).expect("a report");
+                let mut under = queuing_by(env, under);
+                holder.release();
+                assert_eq!(under.wait(), ExitReason::Exited(0));
+                let after = std::fs::read_to_string(env.file("after")).expect("a report");
                 assert_eq!(signals(&after), signals(&direct), "{way:?} {ignored:?}");
             }
         }

@@ -6,11 +6,13 @@ use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
+use test_support::stress::random_delay;
 
 use super::names::{rival, short};
-use test_support::process::{over, ready, send};
-use test_support::stress::{Dice, size_and_seed};
-use test_support::{Lab, wait_until};
+use fastrand::Rng;
+use test_support::process::{open_pidfd, poll_readable, send_signal};
+use test_support::stress::StressSettings;
+use test_support::{TestEnv, wait_until};
 
 /// How many want the name at once.
 const CROWD: usize = 8;
@@ -39,7 +41,7 @@ enum Fate {
 
 /// A name that is fought for, by us and by those who take it in a way of their own.
 struct Fight<'l> {
-    lab: &'l Lab,
+    env: &'l TestEnv,
     name: String,
     shape: &'static str,
     deadline: Instant,
@@ -47,13 +49,13 @@ struct Fight<'l> {
 
 impl Fight<'_> {
     /// One of the crowd, who waits for the gate to open: for the end of its stdin.
-    fn spawn(&self, dice: &mut Dice, fate: Fate, gate: Stdio) -> Child {
-        let contender = match dice.below(3) {
-            0 if fate == Fate::Spared => rival(self.lab, self.shape, &self.name),
-            _ => self.lab.me_only([&self.name]),
+    fn spawn(&self, rng: &mut Rng, fate: Fate, gate: Stdio) -> Child {
+        let contender = match rng.u64(..3) {
+            0 if fate == Fate::Spared => rival(self.env, self.shape, &self.name),
+            _ => self.env.me_only([&self.name]),
         };
         let script = if fate == Fate::Wiped { STUCK } else { INSIDE };
-        let mut waiting: Command = self.lab.command("sh");
+        let mut waiting: Command = self.env.command("sh");
         waiting
             .args(["-c", "read x; exec \"$@\"", "sh"])
             .arg(contender.get_program())
@@ -62,7 +64,7 @@ impl Fight<'_> {
         let complaints = OpenOptions::new()
             .append(true)
             .create(true)
-            .open(self.lab.file("complaints"));
+            .open(self.env.file("complaints"));
         waiting
             .stdin(gate)
             .stdout(Stdio::null())
@@ -71,38 +73,38 @@ impl Fight<'_> {
     }
 
     fn end(&self, child: &mut Child) -> ExitStatus {
-        if !ready(&[over(child).as_fd()], self.deadline)[0] {
-            send(-(child.id() as i32), libc::SIGKILL);
+        if !poll_readable(&[open_pidfd(child).as_fd()], self.deadline)[0] {
+            send_signal(-(child.id() as i32), libc::SIGKILL);
             panic!("hung: {child:?}");
         }
         child.wait().expect("our child")
     }
 
     fn lines_of(&self, file: &str) -> usize {
-        let text = fs::read_to_string(self.lab.file(file)).unwrap_or_default();
+        let text = fs::read_to_string(self.env.file(file)).unwrap_or_default();
         text.lines().count()
     }
 
     /// A crowd of these fates, and how many of it were killed in time.
-    fn round(&self, dice: &mut Dice, fates: [Fate; CROWD]) -> usize {
+    fn round(&self, rng: &mut Rng, fates: [Fate; CROWD]) -> usize {
         let before = self.lines_of("journal");
         let (gate, hinge) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
         let mut crowd = fates.map(|fate| {
             let gate = gate.try_clone().expect("a descriptor");
-            (fate, self.spawn(dice, fate, gate.into()))
+            (fate, self.spawn(rng, fate, gate.into()))
         });
         drop(hinge);
         for (fate, child) in &crowd {
             if *fate != Fate::Spared {
-                dice.dawdle();
+                random_delay(rng);
                 let process = child.id() as i32;
                 let whom = if *fate == Fate::Wiped {
                     -process
                 } else {
                     process
                 };
-                assert!(send(whom, libc::SIGKILL));
+                assert!(send_signal(whom, libc::SIGKILL));
             }
         }
         let (mut won, mut killed) = (0, 0);
@@ -116,7 +118,7 @@ impl Fight<'_> {
             }
         }
         // Whoever has lost his `me-only` may still be at it.
-        let free = || self.lab.only([&self.name, "sh", "-c", LOOK]).code() == 0;
+        let free = || self.env.only([&self.name, "sh", "-c", LOOK]).code() == 0;
         if killed == 0 {
             assert!(free(), "all have gone, and the name has not");
             assert!(won > 0, "nobody got in");
@@ -135,30 +137,30 @@ impl Fight<'_> {
 
 /// Rounds for the name between us and those who take it in this way.
 fn blows_over(shape: &'static str) {
-    let lab = Lab::new();
-    lab.sh("mkfifo fifo").expect_code(0);
-    let (size, seed) = size_and_seed();
+    let env = TestEnv::new();
+    env.sh("mkfifo fifo").assert_status(0);
+    let StressSettings { size, seed } = StressSettings::from_env();
     let fight = Fight {
-        name: short(&lab),
-        lab: &lab,
+        name: short(&env),
+        env: &env,
         shape,
         deadline: Instant::now() + Duration::from_secs(60 + 60 * size),
     };
-    let mut dice = Dice(seed);
+    let mut rng = Rng::with_seed(seed);
     let mut killed = 0;
     for _ in 0..15 * size {
-        fight.round(&mut dice, [Fate::Spared; CROWD]);
-        let fates = [(); CROWD].map(|()| match dice.below(6) {
+        fight.round(&mut rng, [Fate::Spared; CROWD]);
+        let fates = [(); CROWD].map(|()| match rng.u64(..6) {
             0 | 1 => Fate::Orphaning,
             2 => Fate::Wiped,
             _ => Fate::Spared,
         });
-        killed += fight.round(&mut dice, fates);
+        killed += fight.round(&mut rng, fates);
     }
     assert!(killed > 0, "nobody was killed in time");
     assert_eq!(fight.lines_of("overlaps"), 0, "two at once");
-    lab.is_free(&fight.name);
-    let complaints = fs::read_to_string(lab.file("complaints")).expect("somebody was refused");
+    env.is_free(&fight.name);
+    let complaints = fs::read_to_string(env.file("complaints")).expect("somebody was refused");
     let refused = format!("me-only: {}: not the only instance", fight.name);
     for line in complaints.lines() {
         assert!(line.starts_with(&refused), "{line}");

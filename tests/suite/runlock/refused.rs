@@ -4,55 +4,58 @@ use super::RunlockEnv;
 use std::os::unix::fs::symlink;
 use std::os::unix::net::UnixListener;
 
-use test_support::locks::status_field;
-use test_support::{Lab, wait_until};
+use test_support::procfs::status_field;
+use test_support::{TestEnv, wait_until};
 
 #[test]
 fn wrong_words_are_a_status_of_their_own_and_make_no_file() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for (words, problem) in [
         (&[][..], "missing LOCKFILE"),
         (&["l"], "missing COMMAND"),
         (&["", "true"], "LOCKFILE is empty"),
         (&["-n", "l", "true"], "invalid option -- 'n'"),
     ] {
-        let mut command = lab.command("runlock");
+        let mut command = env.command("runlock");
         command.args(words);
-        let outcome = lab.finish(command).expect_code(127).expect_out("");
+        let outcome = env
+            .run_command(command)
+            .assert_status(127)
+            .assert_stdout("");
         let first = format!("runlock: {problem}\n");
-        assert!(outcome.err().starts_with(&first), "{outcome:?}");
+        assert!(outcome.stderr_text().starts_with(&first), "{outcome:?}");
     }
-    assert!(lab.names().is_empty());
+    assert!(env.file_names().is_empty());
 }
 
 #[test]
 fn a_file_that_cannot_be_made_is_an_error_and_not_a_lock() {
-    let lab = Lab::new();
-    std::fs::write(lab.file("file"), "").expect("a file");
+    let env = TestEnv::new();
+    std::fs::write(env.file("file"), "").expect("a file");
     let long = "x".repeat(251);
     for (file, status, what, reason) in [
         ("no/l", 73, "create", "No such file or directory"),
         ("file/l", 73, "create", "Not a directory"),
         (&long, 66, "open", "File name too long"),
     ] {
-        let mut command = lab.command("runlock");
+        let mut command = env.command("runlock");
         command.args([file, "echo", "ran"]);
         let wanted = format!("runlock: cannot {what} lock file {file}.lock: {reason}\n");
-        lab.finish(command)
-            .expect_err(&wanted)
-            .expect_out("")
-            .expect_code(status);
+        env.run_command(command)
+            .assert_stderr(&wanted)
+            .assert_stdout("")
+            .assert_status(status);
     }
-    if let Some(command) = lab.powerless("mkdir d; chmod 555 d; exec runlock d/l echo ran") {
-        lab.finish(command)
-            .expect_err("runlock: cannot create lock file d/l.lock: Permission denied\n")
-            .expect_code(73);
+    if let Some(command) = env.unprivileged("mkdir d; chmod 555 d; exec runlock d/l echo ran") {
+        env.run_command(command)
+            .assert_stderr("runlock: cannot create lock file d/l.lock: Permission denied\n")
+            .assert_status(73);
     }
 }
 
 #[test]
 fn a_failed_system_call_has_a_status_by_its_reason_and_leaves_nothing() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for (inject, status, message) in [
         (
             "linkat:error=ENOSPC",
@@ -82,90 +85,92 @@ fn a_failed_system_call_has_a_status_by_its_reason_and_leaves_nothing() {
         ),
     ] {
         let inject = format!("inject={inject}");
-        let Some(command) = lab.injected_into("runlock", "", &inject, &["l", "echo", "ran"]) else {
+        let Some(command) =
+            env.with_fault_injection_into("runlock", "", &inject, &["l", "echo", "ran"])
+        else {
             return;
         };
-        lab.finish(command)
-            .expect_err(&format!("runlock: {message}\n"))
-            .expect_out("")
-            .expect_code(status);
-        assert!(lab.names().is_empty(), "{:?}", lab.names());
+        env.run_command(command)
+            .assert_stderr(&format!("runlock: {message}\n"))
+            .assert_stdout("")
+            .assert_status(status);
+        assert!(env.file_names().is_empty(), "{:?}", env.file_names());
     }
 }
 
 #[test]
 fn what_is_no_regular_file_is_called_what_it_is_and_left_alone() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let refused = |what: &str| {
         let wanted = format!(
             "runlock: cannot open lock file l.lock: it is {what}, and a lock file must be a regular file\n"
         );
-        lab.run_runlock(&["echo", "ran"])
-            .expect_err(&wanted)
-            .expect_out("")
-            .expect_code(66);
-        let there = std::fs::symlink_metadata(lab.file("l.lock"));
+        env.run_runlock(&["echo", "ran"])
+            .assert_stderr(&wanted)
+            .assert_stdout("")
+            .assert_status(66);
+        let there = std::fs::symlink_metadata(env.file("l.lock"));
         assert!(there.is_ok(), "{what}");
     };
-    let remove = || lab.sh("rm -r l.lock").expect_code(0);
-    std::fs::create_dir(lab.file("l.lock")).expect("a folder");
+    let remove = || env.sh("rm -r l.lock").assert_status(0);
+    std::fs::create_dir(env.file("l.lock")).expect("a folder");
     refused("a directory");
     remove();
-    symlink("nowhere", lab.file("l.lock")).expect("a link");
+    symlink("nowhere", env.file("l.lock")).expect("a link");
     refused("a symbolic link");
-    assert!(!lab.file("nowhere").exists());
-    std::fs::write(lab.file("nowhere"), "999999999\n").expect("a file");
+    assert!(!env.file("nowhere").exists());
+    std::fs::write(env.file("nowhere"), "999999999\n").expect("a file");
     refused("a symbolic link");
     remove();
-    let socket = UnixListener::bind(lab.file("l.lock")).expect("a socket");
+    let socket = UnixListener::bind(env.file("l.lock")).expect("a socket");
     refused("a socket");
     drop(socket);
     remove();
-    lab.sh("mkfifo l.lock").expect_code(0);
+    env.sh("mkfifo l.lock").assert_status(0);
     refused("a FIFO");
 }
 
 #[test]
 fn who_writes_into_a_fifo_loses_nothing() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     // The writer stands in open(2) until there is a reader, and we must not be it.
     let script = "mkfifo l.lock; (echo words >l.lock; echo written) & echo $!
         read x; runlock l true; echo $?; cat l.lock; wait";
-    let mut shell = lab.command("sh");
+    let mut shell = env.command("sh");
     shell.args(["-c", script]);
-    let mut shell = lab.start(shell);
-    let writer: i32 = shell.line().parse().expect("a pid");
+    let mut shell = env.start(shell);
+    let writer: i32 = shell.read_line().parse().expect("a pid");
     wait_until("the writer waits", || {
         status_field(writer, "State").starts_with('S')
     });
-    shell.say("");
-    shell.comes_to("a FIFO");
-    shell.line();
-    shell.hears("66");
-    shell.comes_to("words\n");
+    shell.send_line("");
+    shell.expect("a FIFO");
+    shell.read_line();
+    shell.expect_line("66");
+    shell.expect("words\n");
 }
 
 #[test]
 fn a_lock_file_that_may_not_be_read_is_not_guessed_at() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let script = "echo 999999999 >l.lock; chmod 000 l.lock; exec runlock l echo ran";
-    if let Some(command) = lab.powerless(script) {
-        lab.finish(command)
-            .expect_err("runlock: cannot open lock file l.lock: Permission denied\n")
-            .expect_out("")
-            .expect_code(66);
+    if let Some(command) = env.unprivileged(script) {
+        env.run_command(command)
+            .assert_stderr("runlock: cannot open lock file l.lock: Permission denied\n")
+            .assert_stdout("")
+            .assert_status(66);
     }
 }
 
 #[test]
 fn a_file_that_cannot_be_removed_is_told_of_and_the_status_is_the_commands() {
-    let lab = Lab::new();
-    let Some(command) = lab.powerless("mkdir d; runlock d/l sh -c 'chmod 555 d; exit 7'") else {
+    let env = TestEnv::new();
+    let Some(command) = env.unprivileged("mkdir d; runlock d/l sh -c 'chmod 555 d; exit 7'") else {
         return;
     };
-    lab.finish(command)
-        .expect_err("runlock: cannot remove lock file d/l.lock: Permission denied\n")
-        .expect_code(7);
-    lab.sh("chmod 755 d; runlock d/l true 2>&1 | grep -c UNLOCKED")
-        .expect_out("1\n");
+    env.run_command(command)
+        .assert_stderr("runlock: cannot remove lock file d/l.lock: Permission denied\n")
+        .assert_status(7);
+    env.sh("chmod 755 d; runlock d/l true 2>&1 | grep -c UNLOCKED")
+        .assert_stdout("1\n");
 }

@@ -6,10 +6,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::process::Stdio;
 
 use super::STILL_LOCKED;
-use test_support::locks::{runs, status_field, waiters};
-use test_support::pre_exec::Inherit;
-use test_support::process::{End, Live, send};
-use test_support::{Lab, Outcome, wait_until};
+use test_support::locks::waiter_count;
+use test_support::pre_exec::CommandPreExecExt;
+use test_support::process::{ExitReason, Process, send_signal};
+use test_support::procfs::{is_running, status_field};
+use test_support::{Outcome, TestEnv, wait_until};
 
 /// Beyond what the kernel gives to any process.
 const NOBODY: i32 = 2_000_000_000;
@@ -23,10 +24,10 @@ pub(super) trait StaleLockEnv {
     fn lock_file(&self, text: &str);
 
     /// A process that does nothing.
-    fn somebody(&self) -> Live;
+    fn somebody(&self) -> Process;
 }
 
-impl StaleLockEnv for Lab {
+impl StaleLockEnv for TestEnv {
     #[track_caller]
     fn lock_file(&self, text: &str) {
         let _ = std::fs::remove_file(self.file("l.lock"));
@@ -37,11 +38,11 @@ impl StaleLockEnv for Lab {
     }
 
     #[track_caller]
-    fn somebody(&self) -> Live {
+    fn somebody(&self) -> Process {
         let mut command = self.command("sh");
         command.args(["-c", "echo here; read x; :"]);
         let mut live = self.start(command);
-        live.hears("here");
+        live.expect_line("here");
         live
     }
 }
@@ -75,9 +76,9 @@ fn ours(pid: i32, start: u64, changed: &str) -> String {
 
 #[test]
 fn what_stands_in_a_file_of_ours_is_what_these_tests_write() {
-    let lab = Lab::new();
-    let _holder = lab.hold_runlock();
-    let text = std::fs::read_to_string(lab.file("l.lock")).expect("it is there");
+    let env = TestEnv::new();
+    let _holder = env.hold_runlock();
+    let text = std::fs::read_to_string(env.file("l.lock")).expect("it is there");
     let pid = text.lines().next().and_then(|pid| pid.parse().ok());
     let pid: i32 = pid.expect("a pid");
     let words = |text: &str| {
@@ -90,31 +91,31 @@ fn what_stands_in_a_file_of_ours_is_what_these_tests_write() {
 
 #[test]
 fn a_dead_ones_lock_is_broken_at_once() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for text in [format!("{NOBODY}\n"), ours(NOBODY, 1, "")] {
-        lab.lock_file(&text);
-        lab.is_to_be_had(&unlocked(NOBODY));
-        assert!(lab.names().is_empty());
+        env.lock_file(&text);
+        env.is_to_be_had(&unlocked(NOBODY));
+        assert!(env.file_names().is_empty());
     }
 }
 
 #[test]
 fn the_lock_of_a_runlock_that_was_killed_is_broken_as_soon_as_its_command_is_put_down() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for _ in 0..20 {
-        let mut killed = lab.start(lab.runlock(&["sh", "-c", "trap '' TERM; echo $$; read x; :"]));
-        let command: i32 = killed.line().parse().expect("a pid");
+        let mut killed = env.start(env.runlock(&["sh", "-c", "trap '' TERM; echo $$; read x; :"]));
+        let command: i32 = killed.read_line().parse().expect("a pid");
         let pid = killed.pid();
-        killed.murder();
-        lab.is_to_be_had(&unlocked(pid));
-        assert!(!runs(command));
+        killed.kill();
+        env.is_to_be_had(&unlocked(pid));
+        assert!(!is_running(command));
     }
 }
 
 #[test]
 fn a_living_ones_lock_is_never_broken() {
-    let lab = Lab::new();
-    let owner = lab.somebody();
+    let env = TestEnv::new();
+    let owner = env.somebody();
     let (pid, start) = (owner.pid(), start_of(owner.pid()));
     for text in [
         format!("{pid}\n"),
@@ -123,49 +124,49 @@ fn a_living_ones_lock_is_never_broken() {
         ours(pid, start, ""),
         ours(pid, start, "host=elsewhere"),
     ] {
-        lab.lock_file(&text);
-        lab.sh("touch -d 1990-01-01 l.lock").expect_code(0);
-        lab.is_still_locked("");
-        let there = std::fs::read_to_string(lab.file("l.lock")).expect("it is there");
+        env.lock_file(&text);
+        env.sh("touch -d 1990-01-01 l.lock").assert_status(0);
+        env.is_still_locked("");
+        let there = std::fs::read_to_string(env.file("l.lock")).expect("it is there");
         assert_eq!(there, text);
     }
 }
 
 #[test]
 fn a_living_one_that_may_not_be_signalled_is_alive() {
-    let lab = Lab::new();
-    let mut other = lab.command("setpriv");
+    let env = TestEnv::new();
+    let mut other = env.command("setpriv");
     other.args(["--reuid=65534", "--clear-groups", "sh", "-c"]);
     other.arg("echo here; read x; :");
     let pid = if rustix::process::geteuid().is_root() {
-        if !test_support::installed("setpriv") {
+        if !test_support::is_installed("setpriv") {
             return;
         }
-        let mut other = lab.start(other);
-        other.hears("here");
+        let mut other = env.start(other);
+        other.expect_line("here");
         let pid = other.pid();
-        check(&lab, pid);
+        check(&env, pid);
         return;
     } else {
         1
     };
-    check(&lab, pid);
+    check(&env, pid);
 
-    fn check(lab: &Lab, pid: i32) {
-        lab.lock_file(&format!("{pid}\n"));
+    fn check(env: &TestEnv, pid: i32) {
+        env.lock_file(&format!("{pid}\n"));
         let script = format!("kill -0 {pid} 2>/dev/null || echo not allowed; runlock l echo ran");
-        let command = lab.powerless(&script).expect("setpriv is there");
-        lab.finish(command)
-            .expect_err(STILL_LOCKED)
-            .expect_out("not allowed\n")
-            .expect_code(0);
+        let command = env.unprivileged(&script).expect("setpriv is there");
+        env.run_command(command)
+            .assert_stderr(STILL_LOCKED)
+            .assert_stdout("not allowed\n")
+            .assert_status(0);
     }
 }
 
 #[test]
 fn the_remains_of_a_dead_one_are_not_alive() {
-    let lab = Lab::new();
-    let mut command = lab.command("sh");
+    let env = TestEnv::new();
+    let mut command = env.command("sh");
     command.args(["-c", "read x"]).stdin(Stdio::piped());
     let mut child = command.spawn().expect("it starts");
     let pid = child.id() as i32;
@@ -173,70 +174,70 @@ fn the_remains_of_a_dead_one_are_not_alive() {
     drop(child.stdin.take());
     wait_until("it ends", || status_field(pid, "State").starts_with('Z'));
     for text in [format!("{pid}\n"), ours(pid, start, "")] {
-        lab.lock_file(&text);
-        lab.is_to_be_had(&unlocked(pid));
+        env.lock_file(&text);
+        env.is_to_be_had(&unlocked(pid));
     }
     child.wait().expect("our child");
 }
 
 #[test]
 fn another_process_with_a_dead_ones_pid_does_not_keep_the_lock() {
-    let lab = Lab::new();
-    let other = lab.somebody();
+    let env = TestEnv::new();
+    let other = env.somebody();
     let (pid, start) = (other.pid(), start_of(other.pid()));
     for earlier in [start - 1, 1] {
-        lab.lock_file(&ours(pid, earlier, ""));
-        lab.is_to_be_had(&unlocked(pid));
+        env.lock_file(&ours(pid, earlier, ""));
+        env.is_to_be_had(&unlocked(pid));
     }
 }
 
 #[test]
 fn runlocks_own_pid_in_the_file_is_a_dead_ones() {
-    let lab = Lab::new();
-    lab.sh("echo $$ >l.lock; exec runlock l echo ran")
-        .expect_out("ran\n")
-        .expect_code(0);
+    let env = TestEnv::new();
+    env.sh("echo $$ >l.lock; exec runlock l echo ran")
+        .assert_stdout("ran\n")
+        .assert_status(0);
 }
 
 #[test]
 fn who_is_in_another_pid_namespace_is_alive_while_he_holds_the_file() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for pid in [1, NOBODY] {
-        lab.lock_file(&ours(pid, 1, "pidns=1"));
-        let holder = lab.hold(&[], "l.lock");
-        lab.is_still_locked("");
-        holder.let_go();
-        lab.is_to_be_had(&unlocked(pid));
+        env.lock_file(&ours(pid, 1, "pidns=1"));
+        let holder = env.hold(&[], "l.lock");
+        env.is_still_locked("");
+        holder.release();
+        env.is_to_be_had(&unlocked(pid));
     }
 }
 
 #[test]
 fn what_is_from_before_the_machine_was_started_is_a_dead_ones() {
-    let lab = Lab::new();
-    let other = lab.somebody();
+    let env = TestEnv::new();
+    let other = env.somebody();
     let (pid, start) = (other.pid(), start_of(other.pid()));
-    lab.lock_file(&ours(pid, start, "boot=another"));
-    lab.is_to_be_had(&unlocked(pid));
+    env.lock_file(&ours(pid, start, "boot=another"));
+    env.is_to_be_had(&unlocked(pid));
 }
 
 #[test]
 fn who_is_on_another_machine_is_never_taken_for_dead_and_the_user_is_told() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for pid in [1, NOBODY] {
-        lab.lock_file(&format!("{pid}:elsewhere\n"));
-        lab.is_still_locked(&format!(
+        env.lock_file(&format!("{pid}:elsewhere\n"));
+        env.is_still_locked(&format!(
             "runlock: l.lock was made by process {pid} on host elsewhere; if that no longer runs, remove the file\n"
         ));
     }
     let host = rustix::system::uname();
     let host = host.nodename().to_str().expect("a name");
-    lab.lock_file(&format!("{NOBODY}:{host}\n"));
-    lab.is_to_be_had(&unlocked(NOBODY));
+    env.lock_file(&format!("{NOBODY}:{host}\n"));
+    env.is_to_be_had(&unlocked(NOBODY));
 }
 
 #[test]
 fn a_file_that_names_no_process_is_never_taken_for_a_dead_ones_and_the_user_is_told() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for text in [
         "",
         "\n",
@@ -246,101 +247,103 @@ fn a_file_that_names_no_process_is_never_taken_for_a_dead_ones_and_the_user_is_t
         "a dog\n",
         "\n2000000000\n",
     ] {
-        lab.lock_file(text);
-        lab.is_still_locked(
+        env.lock_file(text);
+        env.is_still_locked(
             "runlock: l.lock names no process; if nobody is about to use it, remove the file\n",
         );
-        let there = std::fs::read_to_string(lab.file("l.lock")).expect("it is there");
+        let there = std::fs::read_to_string(env.file("l.lock")).expect("it is there");
         assert_eq!(there, text);
     }
 }
 
 #[test]
 fn a_file_of_any_length_is_judged() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let long = "x".repeat(100_000);
-    lab.lock_file(&format!("{NOBODY}\n{long}\n"));
-    lab.is_to_be_had(&unlocked(NOBODY));
-    lab.lock_file(&format!("{}\n", "9".repeat(100_000)));
-    lab.run_runlock(&["echo", "ran"]).expect_out("");
+    env.lock_file(&format!("{NOBODY}\n{long}\n"));
+    env.is_to_be_had(&unlocked(NOBODY));
+    env.lock_file(&format!("{}\n", "9".repeat(100_000)));
+    env.run_runlock(&["echo", "ran"]).assert_stdout("");
 }
 
 #[test]
 fn a_dead_ones_lock_that_is_about_to_be_dropped_is_waited_for() {
-    let lab = Lab::new();
-    lab.lock_file(&ours(NOBODY, 1, ""));
+    let env = TestEnv::new();
+    env.lock_file(&ours(NOBODY, 1, ""));
     // In the place of the keeper, who is putting down what the dead one left running.
-    let keeper = lab.hold(&[], "l.lock");
-    let mut runlock = lab.start(lab.runlock(&["echo", "ran"]));
-    wait_until("it waits", || waiters(lab.file("l.lock")) == 1);
-    keeper.let_go();
-    runlock.hears(unlocked(NOBODY).trim_end());
-    runlock.hears("ran");
-    assert_eq!(runlock.end(), End::Exited(0));
+    let keeper = env.hold(&[], "l.lock");
+    let mut runlock = env.start(env.runlock(&["echo", "ran"]));
+    wait_until("it waits", || waiter_count(env.file("l.lock")) == 1);
+    keeper.release();
+    runlock.expect_line(unlocked(NOBODY).trim_end());
+    runlock.expect_line("ran");
+    assert_eq!(runlock.wait(), ExitReason::Exited(0));
 }
 
 #[test]
 fn a_dead_ones_lock_that_is_not_dropped_is_still_a_lock() {
-    let lab = Lab::new();
-    lab.lock_file(&ours(NOBODY, 1, ""));
-    let _keeper = lab.hold(&[], "l.lock");
-    lab.is_still_locked(&format!(
+    let env = TestEnv::new();
+    env.lock_file(&ours(NOBODY, 1, ""));
+    let _keeper = env.hold(&[], "l.lock");
+    env.is_still_locked(&format!(
         "runlock: l.lock is still locked though process {NOBODY}, which made it, seems to be dead; lslocks(8) shows by whom\n"
     ));
 }
 
 #[test]
 fn who_waits_for_a_dead_ones_lock_can_be_ended() {
-    let lab = Lab::new();
-    lab.lock_file(&ours(NOBODY, 1, ""));
-    let _keeper = lab.hold(&[], "l.lock");
-    let mut runlock = lab.start(lab.runlock(&["echo", "ran"]));
-    wait_until("it waits", || waiters(lab.file("l.lock")) == 1);
+    let env = TestEnv::new();
+    env.lock_file(&ours(NOBODY, 1, ""));
+    let _keeper = env.hold(&[], "l.lock");
+    let mut runlock = env.start(env.runlock(&["echo", "ran"]));
+    wait_until("it waits", || waiter_count(env.file("l.lock")) == 1);
     runlock.signal(libc::SIGTERM);
-    assert_eq!(runlock.end(), End::Killed(libc::SIGTERM));
+    assert_eq!(runlock.wait(), ExitReason::Signaled(libc::SIGTERM));
 }
 
 #[test]
 fn a_stale_lock_that_cannot_be_removed_is_an_error() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let script =
         format!("mkdir d; echo {NOBODY} >d/l.lock; chmod 555 d; exec runlock d/l echo ran");
-    let Some(command) = lab.powerless(&script) else {
+    let Some(command) = env.unprivileged(&script) else {
         return;
     };
-    lab.finish(command)
-        .expect_err("runlock: cannot remove lock file d/l.lock: Permission denied\n")
-        .expect_out("")
-        .expect_code(73);
+    env.run_command(command)
+        .assert_stderr("runlock: cannot remove lock file d/l.lock: Permission denied\n")
+        .assert_stdout("")
+        .assert_status(73);
 }
 
 #[test]
 fn where_a_lock_wants_a_file_that_can_be_written_a_dead_ones_is_broken_all_the_same() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     // What the client of NFS says to the first request, for the lock of a file that is open for reading only.
     let inject = "inject=flock:error=EBADF:when=1";
     let run = || {
-        let command = lab.injected_into("runlock", "", inject, &["l", "echo", "ran"]);
-        command.map(|command| lab.finish(command))
+        let command = env.with_fault_injection_into("runlock", "", inject, &["l", "echo", "ran"]);
+        command.map(|command| env.run_command(command))
     };
-    lab.lock_file(&format!("{NOBODY}\n"));
+    env.lock_file(&format!("{NOBODY}\n"));
     let Some(outcome) = run() else { return };
-    outcome.expect_err(&unlocked(NOBODY)).expect_out("ran\n");
-    lab.lock_file("1\n");
+    outcome
+        .assert_stderr(&unlocked(NOBODY))
+        .assert_stdout("ran\n");
+    env.lock_file("1\n");
     let locked = |outcome: Option<Outcome>| {
         outcome
             .expect("it ran before")
-            .expect_err(STILL_LOCKED)
-            .expect_out("")
-            .expect_code(0)
+            .assert_stderr(STILL_LOCKED)
+            .assert_stdout("")
+            .assert_status(0)
     };
     locked(run());
-    lab.sh("stat -c %a l.lock").expect_out("444\n");
+    env.sh("stat -c %a l.lock").assert_stdout("444\n");
     // Somebody who is alive is seen at the second request.
-    lab.lock_file(&ours(1, 1, "pidns=1"));
-    let _holder = lab.hold(&[], "l.lock");
+    env.lock_file(&ours(1, 1, "pidns=1"));
+    let _holder = env.hold(&[], "l.lock");
     let changed =
-        || std::fs::metadata(lab.file("l.lock")).map(|stat| (stat.ctime(), stat.ctime_nsec()));
+        || std::fs::metadata(env.file("l.lock")).map(|stat| (stat.ctime(), stat.ctime_nsec()));
     let before = changed().expect("it is there");
     locked(run());
     assert_eq!(changed().expect("it is there"), before);
@@ -348,29 +351,30 @@ fn where_a_lock_wants_a_file_that_can_be_written_a_dead_ones_is_broken_all_the_s
 
 #[test]
 fn what_has_taken_the_place_of_a_dead_ones_lock_meanwhile_is_not_removed() {
-    let lab = Lab::new();
-    lab.lock_file(&format!("{NOBODY}\n"));
+    let env = TestEnv::new();
+    env.lock_file(&format!("{NOBODY}\n"));
     // It stands still between opening the file and looking into it.
     let inject = "inject=?open,openat:signal=STOP:when=1";
-    let Some(runlock) = lab.injected_into("runlock", "l.lock", inject, &["l", "echo", "ran"])
+    let Some(runlock) =
+        env.with_fault_injection_into("runlock", "l.lock", inject, &["l", "echo", "ran"])
     else {
         return;
     };
-    let mut late = lab.start(runlock);
+    let mut late = env.start(runlock);
     let mut pid = None;
     wait_until("it has opened the file", || {
-        pid = only_child(late.pid()).filter(|pid| has_open(*pid, &lab.file("l.lock")));
+        pid = only_child(late.pid()).filter(|pid| has_open(*pid, &env.file("l.lock")));
         pid.is_some()
     });
-    lab.is_to_be_had(&unlocked(NOBODY));
-    let _holder = lab.hold_runlock();
+    env.is_to_be_had(&unlocked(NOBODY));
+    let _holder = env.hold_runlock();
     wait_until("it ends", || {
-        send(pid.expect("its child"), libc::SIGCONT);
-        !runs(late.pid())
+        send_signal(pid.expect("its child"), libc::SIGCONT);
+        !is_running(late.pid())
     });
-    late.hears(STILL_LOCKED.trim_end());
-    assert_eq!(late.end(), End::Exited(0));
-    lab.is_still_locked("");
+    late.expect_line(STILL_LOCKED.trim_end());
+    assert_eq!(late.wait(), ExitReason::Exited(0));
+    env.is_still_locked("");
 }
 
 fn only_child(pid: i32) -> Option<i32> {
@@ -389,13 +393,13 @@ fn has_open(pid: i32, file: &std::path::Path) -> bool {
 
 /// So many processes find one file at the same time, and those who get the lock keep it until everybody has said whether he
 /// did. What they said, in lines.
-fn rush(lab: &Lab, crowd: usize) -> Vec<String> {
+fn rush(env: &TestEnv, crowd: usize) -> Vec<String> {
     let pipe = || rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
     let ((patience, end), (ear, mouth)) = (pipe(), pipe());
-    let gate = lab.hold(&[], "gate");
+    let gate = env.hold(&[], "gate");
     let child = |_| {
         let script = "flock -s gate true; exec runlock l sh -c 'echo won; read x; :'";
-        let mut command = lab.command("sh");
+        let mut command = env.command("sh");
         command.args(["-c", script]);
         command.stdin(patience.try_clone().expect("a descriptor"));
         command.stdout(mouth.try_clone().expect("a descriptor"));
@@ -404,8 +408,8 @@ fn rush(lab: &Lab, crowd: usize) -> Vec<String> {
     };
     let children: Vec<_> = (0..crowd).map(child).collect();
     drop(mouth);
-    wait_until("they wait", || waiters(lab.file("gate")) == crowd);
-    gate.let_go();
+    wait_until("they wait", || waiter_count(env.file("gate")) == crowd);
+    gate.release();
     let mut end = Some(end);
     let mut lines: Vec<String> = Vec::new();
     for line in std::io::BufReader::new(std::fs::File::from(ear)).lines() {
@@ -417,7 +421,7 @@ fn rush(lab: &Lab, crowd: usize) -> Vec<String> {
     }
     drop(end);
     for child in children {
-        lab.collect(child).expect("it hung");
+        env.wait_with_output(child).expect("it hung");
     }
     lines.sort();
     lines
@@ -425,18 +429,18 @@ fn rush(lab: &Lab, crowd: usize) -> Vec<String> {
 
 #[test]
 fn one_of_many_who_break_a_lock_gets_it() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for round in 0..60 {
         let crowd = [2, 3, 8][round % 3];
         match round % 2 {
-            0 => lab.lock_file(&format!("{NOBODY}\n")),
-            _ => lab.lock_file(&ours(NOBODY, 1, "")),
+            0 => env.lock_file(&format!("{NOBODY}\n")),
+            _ => env.lock_file(&ours(NOBODY, 1, "")),
         }
         let mut wanted = vec![STILL_LOCKED.trim_end(); crowd - 1];
         let unlocked = unlocked(NOBODY);
         wanted.extend([unlocked.trim_end(), "won"]);
-        assert_eq!(rush(&lab, crowd), wanted);
-        assert_eq!(lab.names(), ["gate"]);
+        assert_eq!(rush(&env, crowd), wanted);
+        assert_eq!(env.file_names(), ["gate"]);
     }
 }
 
@@ -453,23 +457,24 @@ fn on_one_processor(command: &mut std::process::Command) {
 
 #[test]
 fn a_lock_is_broken_as_soon_as_its_owner_has_been_killed_though_he_is_not_gone_yet() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     // Somebody who keeps the owner's processor from him, so that it takes him a while to die.
-    let mut busy = lab.command("sh");
+    let mut busy = env.command("sh");
     on_one_processor(busy.args(["-c", "echo busy; while :; do :; done"]));
-    let mut busy = lab.start(busy);
-    busy.hears("busy");
+    let mut busy = env.start(busy);
+    busy.expect_line("busy");
     for _ in 0..5 {
-        let mut owner = lab.runlock(&["sh", "-c", "echo ready; read x"]);
+        let mut owner = env.runlock(&["sh", "-c", "echo ready; read x"]);
         on_one_processor(&mut owner);
         owner.before_exec(|| {
             rustix::process::nice(19)?;
             Ok(())
         });
-        let mut owner = lab.start(owner);
-        owner.comes_to("ready");
+        let mut owner = env.start(owner);
+        owner.expect("ready");
         owner.signal(libc::SIGKILL);
-        lab.finish(lab.runlock(&["echo", "in"])).expect_out("in\n");
-        assert_eq!(owner.end(), End::Killed(libc::SIGKILL));
+        env.run_command(env.runlock(&["echo", "in"]))
+            .assert_stdout("in\n");
+        assert_eq!(owner.wait(), ExitReason::Signaled(libc::SIGKILL));
     }
 }

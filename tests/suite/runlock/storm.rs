@@ -8,10 +8,12 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
+use test_support::stress::random_delay;
 
-use test_support::process::{over, ready, send};
-use test_support::stress::{Dice, size_and_seed};
-use test_support::{Lab, Outcome};
+use fastrand::Rng;
+use test_support::process::{open_pidfd, poll_readable, send_signal};
+use test_support::stress::StressSettings;
+use test_support::{Outcome, TestEnv};
 
 /// One step of the counter, in one piece, since it is killed with its `runlock`: at any moment it has been made or not.
 /// Whoever is inside has the witness.
@@ -22,7 +24,7 @@ const STEP: &str = "exec 9>>witness; flock -n 9 || echo overlap >&2
 const MADE: i32 = 7;
 
 struct Storm<'l> {
-    lab: &'l Lab,
+    env: &'l TestEnv,
     size: u64,
     seed: u64,
     deadline: Instant,
@@ -39,8 +41,8 @@ impl Storm<'_> {
         let complaints = OpenOptions::new()
             .append(true)
             .create(true)
-            .open(self.lab.file("complaints"));
-        let mut command = self.lab.runlock(&["sh", "-c", script]);
+            .open(self.env.file("complaints"));
+        let mut command = self.env.runlock(&["sh", "-c", script]);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -49,24 +51,24 @@ impl Storm<'_> {
     }
 
     fn end(&self, child: &mut Child) -> ExitStatus {
-        if !ready(&[over(child).as_fd()], self.deadline)[0] {
-            send(-(child.id() as i32), libc::SIGKILL);
+        if !poll_readable(&[open_pidfd(child).as_fd()], self.deadline)[0] {
+            send_signal(-(child.id() as i32), libc::SIGKILL);
             panic!("hung: {child:?}");
         }
         child.wait().expect("our child")
     }
 
     /// Makes steps, each of which is tried until the lock is to be had, and where now and then the `runlock` is killed alone.
-    fn step(&self, mut dice: Dice) {
+    fn step(&self, mut rng: Rng) {
         let mut steps = 0;
         while steps < 20 * self.size {
             assert!(Instant::now() < self.deadline, "the lock is never free");
             let mut child = self.spawn(&STEP.replace("WAIT", ""));
-            if dice.below(3) == 0 {
+            if rng.u64(..3) == 0 {
                 // From before its main to after its command's end.
-                dice.dawdle();
-                dice.dawdle();
-                dice.dawdle();
+                random_delay(&mut rng);
+                random_delay(&mut rng);
+                random_delay(&mut rng);
                 let _ = child.kill();
             }
             let status = self.end(&mut child);
@@ -79,14 +81,14 @@ impl Storm<'_> {
             count.fetch_add(1, Ordering::Relaxed);
             steps += 1;
         }
-        self.die(dice);
+        self.die(rng);
     }
 
     /// Makes a last step, or not, and is killed for sure, since nothing else ends it.
-    fn die(&self, mut dice: Dice) {
+    fn die(&self, mut rng: Rng) {
         let status = loop {
             let mut child = self.spawn(&STEP.replace("WAIT", "read x;"));
-            dice.dawdle();
+            random_delay(&mut rng);
             let _ = child.kill();
             let status = self.end(&mut child);
             // Where it was not to be had, the lock is somebody else's.
@@ -100,11 +102,11 @@ impl Storm<'_> {
     }
 
     /// Holds the lock, if it is to be had, until it is killed with its keeper and its command.
-    fn hold(&self, mut dice: Dice) {
+    fn hold(&self, mut rng: Rng) {
         for _ in 0..20 * self.size {
             let mut child = self.spawn("read x; :");
-            dice.dawdle();
-            send(-(child.id() as i32), libc::SIGKILL);
+            random_delay(&mut rng);
+            send_signal(-(child.id() as i32), libc::SIGKILL);
             let status = self.end(&mut child);
             let ended = status.success() || status.signal() == Some(libc::SIGKILL);
             assert!(ended, "{status}");
@@ -112,35 +114,35 @@ impl Storm<'_> {
     }
 
     /// Leaves files as dead ones do, whenever there is none.
-    fn leave(&self, mut dice: Dice, number: u64) {
-        let draft = self.lab.file(format!("draft{number}"));
+    fn leave(&self, mut rng: Rng, number: u64) {
+        let draft = self.env.file(format!("draft{number}"));
         for _ in 0..100 * self.size {
             let _ = fs::remove_file(&draft);
             fs::write(
                 &draft,
-                ["2000000000\n", "2000000000\nrest\n"][dice.below(2) as usize],
+                ["2000000000\n", "2000000000\nrest\n"][rng.usize(..2)],
             )
             .expect("a file");
-            let left = fs::hard_link(&draft, self.lab.file("l.lock")).is_ok();
+            let left = fs::hard_link(&draft, self.env.file("l.lock")).is_ok();
             self.left.fetch_add(u64::from(left), Ordering::Relaxed);
-            dice.dawdle();
+            random_delay(&mut rng);
         }
     }
 
     /// Asserts that all is well when all have gone.
     fn blows_over(self) {
         // A last file may be left, and a last keeper at work.
-        let last: Outcome = self.lab.run_runlock(&["echo", "ran"]);
-        last.expect_out("ran\n").expect_code(0);
-        assert!(!self.lab.file("l.lock").exists());
-        let complaints = fs::read_to_string(self.lab.file("complaints")).expect("written");
+        let last: Outcome = self.env.run_runlock(&["echo", "ran"]);
+        last.assert_stdout("ran\n").assert_status(0);
+        assert!(!self.env.file("l.lock").exists());
+        let complaints = fs::read_to_string(self.env.file("complaints")).expect("written");
         for line in complaints.lines() {
             let known = line == "Still locked." || line.starts_with("runlock: UNLOCKED l (");
             assert!(known, "{line}");
         }
         let count = |count: AtomicU64| count.into_inner();
         let (sure, unsure, left) = (count(self.sure), count(self.unsure), count(self.left));
-        let counter = fs::read_to_string(self.lab.file("counter")).expect("written");
+        let counter = fs::read_to_string(self.env.file("counter")).expect("written");
         let steps: u64 = counter.trim().parse().expect("a number");
         println!("{steps} steps of {sure} to {}, {left} left", sure + unsure);
         assert!(
@@ -153,11 +155,11 @@ impl Storm<'_> {
 
 #[test]
 fn the_count_is_exact_through_a_storm_of_kills_and_of_files_left_behind() {
-    let lab = Lab::new();
-    let (size, seed) = size_and_seed();
-    fs::write(lab.file("counter"), "0\n").expect("a counter");
+    let env = TestEnv::new();
+    let StressSettings { size, seed } = StressSettings::from_env();
+    fs::write(env.file("counter"), "0\n").expect("a counter");
     let storm = Storm {
-        lab: &lab,
+        env: &env,
         size,
         seed,
         deadline: Instant::now() + Duration::from_secs(60 + 60 * size),
@@ -167,15 +169,15 @@ fn the_count_is_exact_through_a_storm_of_kills_and_of_files_left_behind() {
     };
     std::thread::scope(|scope| {
         let storm = &storm;
-        let dice = |number: u64| Dice(storm.seed ^ (number << 50));
+        let rng = |number: u64| Rng::with_seed(storm.seed ^ (number << 50));
         for number in 0..4 {
-            scope.spawn(move || storm.step(dice(number)));
+            scope.spawn(move || storm.step(rng(number)));
         }
         for number in 4..6 {
-            scope.spawn(move || storm.hold(dice(number)));
+            scope.spawn(move || storm.hold(rng(number)));
         }
         for number in 6..8 {
-            scope.spawn(move || storm.leave(dice(number), number));
+            scope.spawn(move || storm.leave(rng(number), number));
         }
     });
     storm.blows_over();

@@ -1,24 +1,24 @@
 //! `--slots` on the command line: its value, what it goes with, and what it does not.
 
 use super::{WHY, hold, taken, try_for};
-use test_support::{Lab, Outcome, departure};
+use test_support::{Outcome, TestEnv, differs_from_util_linux};
 
 /// A refusal in one line that names these, and where to read on.
 #[track_caller]
-fn refused(lab: &Lab, outcome: Outcome, names: &[&str]) {
-    let outcome = outcome.expect_code(64).expect_out("");
-    let said = outcome.err();
+fn refused(env: &TestEnv, outcome: Outcome, names: &[&str]) {
+    let outcome = outcome.assert_status(64).assert_stdout("");
+    let said = outcome.stderr_text();
     let (line, rest) = said.split_once('\n').expect("two lines");
     assert_eq!(rest, "Try 'flock --help' for more information.\n", "{said}");
     assert!(line.starts_with("flock: "), "{said}");
     assert!(!line.contains("unrecognized"), "{said}");
     assert!(names.iter().all(|name| line.contains(name)), "{said}");
-    assert!(lab.names().is_empty(), "{:?}", lab.names());
+    assert!(env.file_names().is_empty(), "{:?}", env.file_names());
 }
 
 #[test]
 fn a_number_of_slots_is_one_or_more() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         for word in [
             "0",
             "00",
@@ -31,44 +31,44 @@ fn a_number_of_slots_is_one_or_more() {
             "2 ",
             "99999999999999999999",
         ] {
-            refused(lab, lab.run(["--slots", word, "l", "true"]), &[word]);
+            refused(env, env.run(["--slots", word, "l", "true"]), &[word]);
             let joined = format!("--slots={word}");
-            refused(lab, lab.run([&joined, "l", "true"]), &[word]);
+            refused(env, env.run([&joined, "l", "true"]), &[word]);
         }
-        refused(lab, lab.run(["--slots", "", "l", "true"]), &[]);
-        refused(lab, lab.run(["--slots=", "l", "true"]), &[]);
-        refused(lab, lab.run(["--slots"]), &["--slots", "argument"]);
+        refused(env, env.run(["--slots", "", "l", "true"]), &[]);
+        refused(env, env.run(["--slots=", "l", "true"]), &[]);
+        refused(env, env.run(["--slots"]), &["--slots", "argument"]);
         for word in ["1", "+1", " 1", "01", "2147483647"] {
-            lab.run(["--slots", word, "l", "echo", "ran"])
-                .expect_err("")
-                .expect_out("ran\n");
+            env.run(["--slots", word, "l", "echo", "ran"])
+                .assert_stderr("")
+                .assert_stdout("ran\n");
         }
         // The last one counts.
-        let _holder = hold(lab, "1");
-        lab.run(["--slots", "1", "-n", "--slots", "2", "l", "true"])
-            .expect_code(0);
-        lab.run(["--slots", "2", "-n", "--slots=1", "l", "true"])
-            .expect_code(1);
+        let _holder = hold(env, "1");
+        env.run(["--slots", "1", "-n", "--slots", "2", "l", "true"])
+            .assert_status(0);
+        env.run(["--slots", "2", "-n", "--slots=1", "l", "true"])
+            .assert_status(1);
     });
 }
 
 #[test]
 fn it_goes_with_a_file_and_a_command_only() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         for words in [
             &["--slots", "2", "8"][..],
             &["--slots", "2", "--fd", "8", "true"],
             &["--fd", "8", "--slots", "2", "true"],
             &["-n", "--slots=2", "0"],
         ] {
-            refused(lab, lab.run(words), &["--slots"]);
+            refused(env, env.run(words), &["--slots"]);
         }
     });
 }
 
 #[test]
 fn it_does_not_go_with_what_makes_no_sense_with_it() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         for other in [
             &["-s"][..],
             &["--shared"],
@@ -83,12 +83,12 @@ fn it_does_not_go_with_what_makes_no_sense_with_it() {
             let slots: &[&str] = &["--slots", "2"];
             for words in [[slots, other].concat(), [other, slots].concat()] {
                 let words = [&words[..], &["l", "true"]].concat();
-                refused(lab, lab.run(words), &["--slots"]);
+                refused(env, env.run(words), &["--slots"]);
             }
         }
         refused(
-            lab,
-            lab.run(["--slots", "2", "-oF", "l", "true"]),
+            env,
+            env.run(["--slots", "2", "-oF", "l", "true"]),
             &["--no-fork", "--close"],
         );
     });
@@ -96,33 +96,33 @@ fn it_does_not_go_with_what_makes_no_sense_with_it() {
 
 #[test]
 fn it_takes_no_abbreviation_and_makes_none_ambiguous() {
-    departure(WHY, |lab| {
-        assert!(lab.offers("--slots"));
+    differs_from_util_linux(WHY, |env| {
+        assert!(env.supports_option("--slots"));
         for word in ["--sl", "--slo", "--slot", "--slotss", "--Slots"] {
-            lab.run([word, "2", "l", "true"])
-                .expect_code(64)
-                .expect_err(&format!(
+            env.run([word, "2", "l", "true"])
+                .assert_status(64)
+                .assert_stderr(&format!(
                     "flock: unrecognized option '{word}'\nTry 'flock --help' for more information.\n"
                 ));
         }
-        assert!(lab.names().is_empty());
-        lab.sh(
+        assert!(env.file_names().is_empty());
+        env.sh(
             "exec 8>l 9>l; flock --sh 8; flock --sha -n 9; echo $?; flock --st 0 --len 1 8; echo $?
                 flock --u 9; echo $?",
         )
-        .expect_err("")
-        .expect_out("0\n0\n0\n");
+        .assert_stderr("")
+        .assert_stdout("0\n0\n0\n");
         for (word, ambiguous) in [("--s", "--s"), ("--f", "--f")] {
-            let outcome = lab.run([word, "l", "true"]).expect_code(64);
+            let outcome = env.run([word, "l", "true"]).assert_status(64);
             let wanted = format!("flock: option '{ambiguous}' is ambiguous");
-            assert!(outcome.err().starts_with(&wanted), "{outcome:?}");
+            assert!(outcome.stderr_text().starts_with(&wanted), "{outcome:?}");
         }
     });
 }
 
 #[test]
 fn it_goes_with_everything_else() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         for words in [
             &["--slots", "2", "-x"][..],
             &["-e", "--slots", "2"],
@@ -134,34 +134,34 @@ fn it_goes_with_everything_else() {
             &["--slots", "2", "--"],
         ] {
             for command in [&["l", "echo", "ran"][..], &["l", "-c", "echo ran"]] {
-                lab.run(words.iter().chain(command))
-                    .expect_err("")
-                    .expect_out("ran\n")
-                    .expect_code(0);
+                env.run(words.iter().chain(command))
+                    .assert_stderr("")
+                    .assert_stdout("ran\n")
+                    .assert_status(0);
             }
         }
-        assert_eq!(taken(lab), []);
-        try_for(lab, "1", 0);
+        assert_eq!(taken(env), []);
+        try_for(env, "1", 0);
     });
 }
 
 #[test]
 fn verbose_tells_the_same_story() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         for way in ["-x", "-F", "-o", "-w1000"] {
-            let outcome = lab.run(["--slots", "1", "--verbose", way, "l", "echo", "ran"]);
-            let out = outcome.expect_code(0).expect_err("").out();
+            let outcome = env.run(["--slots", "1", "--verbose", way, "l", "echo", "ran"]);
+            let out = outcome.assert_status(0).assert_stderr("").stdout_text();
             let lines: Vec<&str> = out.lines().collect();
             assert!(lines[0].starts_with("flock: getting lock took "), "{out}");
             assert_eq!(lines[1..], ["flock: executing echo", "ran"]);
         }
-        let _holder = hold(lab, "1");
+        let _holder = hold(env, "1");
         for (patience, said) in [
             ("-n", "flock: failed to get lock"),
             ("-w0.01", "flock: timeout while waiting to get lock"),
         ] {
-            let told = lab.run(["--slots=1", "--verbose", patience, "l", "true"]);
-            let told = told.expect_code(1).expect_out("").err();
+            let told = env.run(["--slots=1", "--verbose", patience, "l", "true"]);
+            let told = told.assert_status(1).assert_stdout("").stderr_text();
             assert!(told.contains(said), "{told}");
         }
     });
@@ -169,11 +169,11 @@ fn verbose_tells_the_same_story() {
 
 #[test]
 fn a_missing_command_makes_no_file() {
-    departure(WHY, |lab| {
-        lab.run(["--slots", "2", "l", "no-such-command"])
-            .expect_code(69)
-            .expect_err("flock: failed to execute no-such-command: No such file or directory\n");
-        assert!(lab.names().is_empty());
-        lab.run(["--slots", "2", "no/l", "true"]).expect_code(66);
+    differs_from_util_linux(WHY, |env| {
+        env.run(["--slots", "2", "l", "no-such-command"])
+            .assert_status(69)
+            .assert_stderr("flock: failed to execute no-such-command: No such file or directory\n");
+        assert!(env.file_names().is_empty());
+        env.run(["--slots", "2", "no/l", "true"]).assert_status(66);
     });
 }

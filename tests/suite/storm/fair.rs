@@ -7,12 +7,14 @@ use std::path::Path;
 use std::process::Child;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
+use test_support::stress::random_delay;
 
 use super::{STEP, Storm};
-use test_support::locks::{is_token, parent_of, status_field, turns};
-use test_support::process::send;
-use test_support::stress::Dice;
-use test_support::{Lab, departure, wait_until};
+use fastrand::Rng;
+use test_support::locks::tickets;
+use test_support::process::send_signal;
+use test_support::procfs::{is_sentinel, parent_of, status_field};
+use test_support::{TestEnv, differs_from_util_linux, wait_until};
 
 /// Why all of these are departures.
 const WHY: &str = "the reference knows no turns";
@@ -41,9 +43,9 @@ fn is_flock(pid: i32) -> bool {
 
 impl Storm<'_> {
     /// Steps in shells by a descriptor, shared and exclusive by turns.
-    fn step_by_fair_descriptor(&self, mut dice: Dice) {
+    fn step_by_fair_descriptor(&self, mut rng: Rng) {
         let steps = 40 * self.size;
-        let step = match dice.below(3) {
+        let step = match rng.u64(..3) {
             0 => format!("exec 8>>lock; flock --fair 8 || exit 9; {STEP}; exec 8>&-"),
             1 => format!("(flock --fair -w 1000 9 || exit 9; {STEP}) 9<lock || exit 9"),
             // The lock that it has is given up for the one that it wants.
@@ -52,21 +54,21 @@ impl Storm<'_> {
             ),
         };
         let script = format!("i=0; while [ $i -lt {steps} ]; do i=$((i + 1)); {step}; done");
-        let mut shell = self.lab.command("sh");
+        let mut shell = self.env.command("sh");
         shell.args(["-c", &script]);
         assert!(self.end(&mut self.spawn(shell)).success());
         self.sure.fetch_add(steps, Relaxed);
     }
 
     /// Waits, or holds, until it is killed: alone, or with its command and its token.
-    fn is_killed(&self, mut dice: Dice, mischief: &Mischief) {
+    fn is_killed(&self, mut rng: Rng, mischief: &Mischief) {
         for _ in 0..60 * self.size {
-            let mut child = self.waits_or_holds(&mut dice);
-            dice.dawdle();
-            let alone = dice.below(2) == 0;
+            let mut child = self.waits_or_holds(&mut rng);
+            random_delay(&mut rng);
+            let alone = rng.u64(..2) == 0;
             let pid = child.id() as i32;
             // Alone it leaves a command behind, which ends when its stdin does.
-            send(if alone { pid } else { -pid }, libc::SIGKILL);
+            send_signal(if alone { pid } else { -pid }, libc::SIGKILL);
             drop(child.stdin.take());
             let status = self.end(&mut child);
             assert!(status.signal() == Some(libc::SIGKILL), "{status}");
@@ -74,14 +76,14 @@ impl Storm<'_> {
         }
     }
 
-    fn waits_or_holds(&self, dice: &mut Dice) -> Child {
-        match dice.below(5) {
+    fn waits_or_holds(&self, rng: &mut Rng) -> Child {
+        match rng.u64(..5) {
             0 => self.spawn_flock(&["--fair", "lock", "sh", "-c", "read x"]),
             1 => self.spawn_flock(&["--fair", "-s", "lock", "sh", "-c", "read x"]),
             2 => self.spawn_flock(&["--fair", "-w1000", "-o", "lock", "sh", "-c", "read x"]),
             3 => self.spawn_flock(&["-F", "--fair", "lock", "sh", "-c", "read x"]),
             _ => {
-                let mut shell = self.lab.command("sh");
+                let mut shell = self.env.command("sh");
                 shell.args(["-c", "exec 8>>lock; flock --fair 8; read x"]);
                 self.spawn(shell)
             }
@@ -89,55 +91,55 @@ impl Storm<'_> {
     }
 
     /// Kills a token every now and then.
-    fn kill_tokens(&self, mut dice: Dice, mischief: &Mischief) {
+    fn kill_tokens(&self, mut rng: Rng, mischief: &Mischief) {
         while !mischief.over.load(Relaxed) {
-            dice.dawdle();
-            let turns = turns(self.lab.file("lock"));
+            random_delay(&mut rng);
+            let turns = tickets(self.env.file("lock"));
             if turns.is_empty() {
                 continue;
             }
-            let victim = turns[dice.below(turns.len() as u64) as usize].token;
-            if is_token(victim) && send(victim, libc::SIGKILL) {
+            let victim = turns[rng.usize(..turns.len())].sentinel;
+            if is_sentinel(victim) && send_signal(victim, libc::SIGKILL) {
                 mischief.tokens.fetch_add(1, Relaxed);
             }
         }
     }
 
     /// Stops a waiter, or its token too, every now and then, for a moment.
-    fn stop_waiters(&self, mut dice: Dice, mischief: &Mischief) {
+    fn stop_waiters(&self, mut rng: Rng, mischief: &Mischief) {
         while !mischief.over.load(Relaxed) {
-            dice.dawdle();
-            let turns = turns(self.lab.file("lock"));
+            random_delay(&mut rng);
+            let turns = tickets(self.env.file("lock"));
             let count = turns.len() as u64;
             let victims: Vec<i32> = turns
                 .into_iter()
-                .filter(|_| dice.below(count) == 0)
-                .map(|turn| (parent_of(turn.token), turn.token))
+                .filter(|_| rng.u64(..count) == 0)
+                .map(|turn| (parent_of(turn.sentinel), turn.sentinel))
                 .filter(|(waiter, _)| is_flock(*waiter))
                 .flat_map(|(waiter, token)| [waiter, token])
                 .collect();
             for victim in &victims {
-                send(*victim, libc::SIGSTOP);
+                send_signal(*victim, libc::SIGSTOP);
             }
-            dice.dawdle();
+            random_delay(&mut rng);
             for victim in &victims {
-                send(*victim, libc::SIGCONT);
+                send_signal(*victim, libc::SIGCONT);
             }
             mischief.stops.fetch_add(victims.len() as u64 / 2, Relaxed);
         }
     }
 
     /// Steps or gives up, many times.
-    fn gives_up(&self, mut dice: Dice) {
+    fn gives_up(&self, mut rng: Rng) {
         for _ in 0..30 * self.size {
-            self.step_or_give_up(&mut dice, &["--fair"]);
+            self.step_or_give_up(&mut rng, &["--fair"]);
         }
     }
 }
 
-/// The tokens that still have the file `lock` of this lab open.
-fn tokens_left(lab: &Lab) -> Vec<i32> {
-    let lock = lab.file("lock");
+/// The tokens that still have the file `lock` of this test environment open.
+fn tokens_left(env: &TestEnv) -> Vec<i32> {
+    let lock = env.file("lock");
     let pids = fs::read_dir("/proc").expect("/proc").filter_map(|entry| {
         let name = entry.ok()?.file_name();
         name.to_str()?.parse::<i32>().ok()
@@ -147,17 +149,19 @@ fn tokens_left(lab: &Lab) -> Vec<i32> {
         let mut links = folder.into_iter().flatten().flatten();
         links.any(|link| fs::read_link(link.path()).is_ok_and(|to| to == lock))
     };
-    pids.filter(|pid| is_token(*pid)).filter(has_it).collect()
+    pids.filter(|pid| is_sentinel(*pid))
+        .filter(has_it)
+        .collect()
 }
 
 /// Runs a storm, and then sees that nothing is left.
-pub fn through(lab: &Lab, deeds: impl FnOnce(&Storm<'_>)) {
+pub fn through(env: &TestEnv, deeds: impl FnOnce(&Storm<'_>)) {
     // Somebody who knows no turns has lost already.
-    lab.run(["--fair", "-n", "lock", "true"]).expect_code(0);
-    let storm = Storm::new(lab);
+    env.run(["--fair", "-n", "lock", "true"]).assert_status(0);
+    let storm = Storm::new(env);
     deeds(&storm);
-    wait_until("no token is left", || tokens_left(lab).is_empty());
-    wait_until("no turn is left", || turns(lab.file("lock")).is_empty());
+    wait_until("no token is left", || tokens_left(env).is_empty());
+    wait_until("no turn is left", || tickets(env.file("lock")).is_empty());
     storm.blows_over();
 }
 
@@ -172,7 +176,7 @@ impl Drop for Bell<'_> {
 
 #[test]
 fn the_count_is_exact_with_turns_and_without_through_kills_and_timeouts() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let mischief = Mischief::default();
         let reference = "/usr/bin/flock";
         let other = if Path::new(reference).exists() {
@@ -180,25 +184,25 @@ fn the_count_is_exact_with_turns_and_without_through_kills_and_timeouts() {
         } else {
             "flock"
         };
-        through(lab, |storm| {
+        through(env, |storm| {
             std::thread::scope(|scope| {
-                storm.many(scope, 11, 4, |storm, mut dice| {
-                    let way = WAYS[dice.below(4) as usize];
+                storm.many(scope, 11, 4, |storm, mut rng| {
+                    let way = WAYS[rng.usize(..4)];
                     // Verbose ones speak to nobody who would mind.
-                    storm.step_by(dice, "flock", way, STEP);
+                    storm.step_by(rng, "flock", way, STEP);
                 });
-                storm.many(scope, 12, 2, |storm, dice| {
-                    storm.step_by_fair_descriptor(dice)
+                storm.many(scope, 12, 2, |storm, rng| {
+                    storm.step_by_fair_descriptor(rng)
                 });
-                storm.many(scope, 13, 2, |storm, dice| storm.read(dice, &["--fair"]));
+                storm.many(scope, 13, 2, |storm, rng| storm.read(rng, &["--fair"]));
                 let mischief = &mischief;
-                storm.many(scope, 14, 4, |storm, dice| storm.is_killed(dice, mischief));
-                storm.many(scope, 15, 2, |storm, dice| storm.gives_up(dice));
-                storm.many(scope, 16, 1, |storm, dice| {
-                    storm.step_by(dice, other, &[], STEP)
+                storm.many(scope, 14, 4, |storm, rng| storm.is_killed(rng, mischief));
+                storm.many(scope, 15, 2, |storm, rng| storm.gives_up(rng));
+                storm.many(scope, 16, 1, |storm, rng| {
+                    storm.step_by(rng, other, &[], STEP)
                 });
-                storm.many(scope, 17, 1, |storm, dice| storm.read(dice, &[]));
-                storm.many(scope, 18, 1, |storm, dice| storm.step_by_descriptor(dice));
+                storm.many(scope, 17, 1, |storm, rng| storm.read(rng, &[]));
+                storm.many(scope, 18, 1, |storm, rng| storm.step_by_descriptor(rng));
             });
         });
         assert!(mischief.kills.into_inner() > 0);
@@ -207,30 +211,30 @@ fn the_count_is_exact_with_turns_and_without_through_kills_and_timeouts() {
 
 #[test]
 fn the_count_is_exact_though_tokens_are_killed_and_waiters_stopped() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let mischief = Mischief::default();
-        through(lab, |storm| {
+        through(env, |storm| {
             std::thread::scope(|scope| {
                 let mischief = &mischief;
                 let deeds = scope.spawn(move || {
                     let _bell = Bell(mischief);
                     std::thread::scope(|scope| {
-                        storm.many(scope, 21, 6, |storm, mut dice| {
-                            let way = WAYS[dice.below(4) as usize];
-                            storm.step_by(dice, "flock", way, STEP);
+                        storm.many(scope, 21, 6, |storm, mut rng| {
+                            let way = WAYS[rng.usize(..4)];
+                            storm.step_by(rng, "flock", way, STEP);
                         });
-                        storm.many(scope, 22, 3, |storm, dice| {
-                            storm.step_by_fair_descriptor(dice)
+                        storm.many(scope, 22, 3, |storm, rng| {
+                            storm.step_by_fair_descriptor(rng)
                         });
-                        storm.many(scope, 23, 2, |storm, dice| storm.read(dice, &["--fair"]));
-                        storm.many(scope, 24, 1, |storm, dice| storm.is_killed(dice, mischief));
+                        storm.many(scope, 23, 2, |storm, rng| storm.read(rng, &["--fair"]));
+                        storm.many(scope, 24, 1, |storm, rng| storm.is_killed(rng, mischief));
                     });
                 });
-                storm.many(scope, 25, 1, move |storm, dice| {
-                    storm.kill_tokens(dice, mischief)
+                storm.many(scope, 25, 1, move |storm, rng| {
+                    storm.kill_tokens(rng, mischief)
                 });
-                storm.many(scope, 26, 1, move |storm, dice| {
-                    storm.stop_waiters(dice, mischief)
+                storm.many(scope, 26, 1, move |storm, rng| {
+                    storm.stop_waiters(rng, mischief)
                 });
                 deeds.join().expect("all is well");
             });
@@ -245,26 +249,26 @@ fn the_count_is_exact_though_tokens_are_killed_and_waiters_stopped() {
 fn the_count_is_exact_while_the_lock_file_is_replaced_under_those_who_have_turns() {
     let step =
         format!("{STEP}; case $((n % 3)) in 0) rm lock ;; 1) : >lock.$$; mv lock.$$ lock ;; esac");
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let step = &step;
         let mischief = Mischief::default();
-        through(lab, |storm| {
+        through(env, |storm| {
             std::thread::scope(|scope| {
                 let mischief = &mischief;
-                storm.many(scope, 31, 6, move |storm, mut dice| {
-                    let way = WAYS[dice.below(4) as usize];
-                    storm.step_by(dice, "flock", way, step);
+                storm.many(scope, 31, 6, move |storm, mut rng| {
+                    let way = WAYS[rng.usize(..4)];
+                    storm.step_by(rng, "flock", way, step);
                 });
-                storm.many(scope, 32, 2, move |storm, dice| {
-                    storm.step_by(dice, "flock", &[], step)
+                storm.many(scope, 32, 2, move |storm, rng| {
+                    storm.step_by(rng, "flock", &[], step)
                 });
-                storm.many(scope, 33, 2, |storm, dice| storm.read(dice, &["--fair"]));
-                storm.many(scope, 34, 2, move |storm, mut dice| {
+                storm.many(scope, 33, 2, |storm, rng| storm.read(rng, &["--fair"]));
+                storm.many(scope, 34, 2, move |storm, mut rng| {
                     for _ in 0..30 * storm.size {
                         let mut child =
                             storm.spawn_flock(&["--fair", "lock", "sh", "-c", "read x"]);
-                        dice.dawdle();
-                        send(-(child.id() as i32), libc::SIGKILL);
+                        random_delay(&mut rng);
+                        send_signal(-(child.id() as i32), libc::SIGKILL);
                         storm.end(&mut child);
                         mischief.kills.fetch_add(1, Relaxed);
                     }
@@ -277,28 +281,28 @@ fn the_count_is_exact_while_the_lock_file_is_replaced_under_those_who_have_turns
 
 #[test]
 fn a_thousand_who_only_wait_are_killed_and_nothing_is_left_of_them() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let mischief = Mischief::default();
-        through(lab, |storm| {
-            let holder = lab.hold(&["--fair"], "lock");
+        through(env, |storm| {
+            let holder = env.hold(&["--fair"], "lock");
             std::thread::scope(|scope| {
                 let mischief = &mischief;
-                storm.many(scope, 41, 4, move |storm, mut dice| {
+                storm.many(scope, 41, 4, move |storm, mut rng| {
                     for _ in 0..250 * storm.size {
-                        let how = ["-x", "-s", "-w1000", "-F"][dice.below(4) as usize];
+                        let how = ["-x", "-s", "-w1000", "-F"][rng.usize(..4)];
                         let mut child = storm.spawn_flock(&["--fair", how, "lock", "touch", "ran"]);
-                        std::thread::sleep(Duration::from_micros(dice.below(4000)));
-                        send(child.id() as i32, libc::SIGKILL);
+                        std::thread::sleep(Duration::from_micros(rng.u64(..4000)));
+                        send_signal(child.id() as i32, libc::SIGKILL);
                         assert_eq!(storm.end(&mut child).signal(), Some(libc::SIGKILL));
                         mischief.kills.fetch_add(1, Relaxed);
                     }
                 });
             });
-            wait_until("nobody waits", || turns(lab.file("lock")).is_empty());
-            lab.run(["--fair", "-n", "lock", "true"]).expect_code(1);
-            holder.let_go();
+            wait_until("nobody waits", || tickets(env.file("lock")).is_empty());
+            env.run(["--fair", "-n", "lock", "true"]).assert_status(1);
+            holder.release();
         });
-        assert!(!lab.file("ran").exists());
+        assert!(!env.file("ran").exists());
         assert!(mischief.kills.into_inner() >= 1000);
     });
 }

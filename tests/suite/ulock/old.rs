@@ -2,7 +2,7 @@
 //! shell stand for them.
 
 use super::UlockEnv;
-use test_support::Lab;
+use test_support::TestEnv;
 
 /// As the original takes LOCK and counts a reader.
 const OLD: &str =
@@ -10,15 +10,15 @@ const OLD: &str =
     old_read() { old_lock && { [ -e counter ] || : >counter; ln counter mine; rm -f lock; }; }
     old_write() { old_lock && [ $(stat -c %h counter) = 1 ] || { rm -f lock; return 1; }; }\n";
 
-fn sh(lab: &Lab, script: &str) -> test_support::Outcome {
-    lab.sh(format!("{OLD}{script}")).expect_err("")
+fn sh(env: &TestEnv, script: &str) -> test_support::Outcome {
+    env.sh(format!("{OLD}{script}")).assert_stderr("")
 }
 
 #[test]
 fn the_old_excludes_the_new() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     sh(
-        &lab,
+        &env,
         "old_lock || exit 9
          ulock --timeout=0 lock; echo $?
          ulock --timeout=0 -w lock counter; echo $?
@@ -26,44 +26,44 @@ fn the_old_excludes_the_new() {
          rm -f lock
          ulock --timeout=0 lock; echo $?",
     )
-    .expect_out("1\n1\n1\n0\n");
+    .assert_stdout("1\n1\n1\n0\n");
 }
 
 #[test]
 fn the_new_excludes_the_old() {
     sh(
-        &Lab::new(),
+        &TestEnv::new(),
         "ulock lock; old_lock; echo $?; rm -f lock; old_lock; echo $?; rm -f lock
          ulock -w lock counter; old_read; echo $?; rm -f lock; old_read; echo $?",
     )
-    .expect_out("1\n0\n1\n0\n");
+    .assert_stdout("1\n0\n1\n0\n");
 }
 
 #[test]
 fn old_readers_keep_new_writers_out_and_new_readers_old_writers() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     sh(
-        &lab,
+        &env,
         "old_read || exit 9
          ulock --timeout=0 -w lock counter; echo $?
          ulock --timeout=0 -r lock counter echo both
          rm mine
          ulock --timeout=0 -w lock counter; echo $?; rm -f lock",
     )
-    .expect_out("1\nboth\n0\n");
-    lab.program("old_write", &format!("#!/bin/sh\n{OLD}old_write\n"));
+    .assert_stdout("1\nboth\n0\n");
+    env.install_script("old_write", &format!("#!/bin/sh\n{OLD}old_write\n"));
     sh(
-        &lab,
+        &env,
         "ulock -r lock counter './old_write; echo $?'; ./old_write; echo $?",
     )
-    .expect_out("1\n0\n");
+    .assert_stdout("1\n0\n");
 }
 
 #[test]
 fn a_new_writer_waits_for_an_old_reader() {
-    let lab = Lab::new();
-    sh(&lab, "old_read").expect_code(0);
-    let mut writer = lab.waiting_ulock(&["-w", "lock", "counter"]);
-    sh(&lab, "rm mine").expect_code(0);
-    assert_eq!(writer.end(), test_support::process::End::Exited(0));
+    let env = TestEnv::new();
+    sh(&env, "old_read").assert_status(0);
+    let mut writer = env.waiting_ulock(&["-w", "lock", "counter"]);
+    sh(&env, "rm mine").assert_status(0);
+    assert_eq!(writer.wait(), test_support::process::ExitReason::Exited(0));
 }

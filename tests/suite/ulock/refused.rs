@@ -1,23 +1,23 @@
 //! When there is no lock: one line that says why, and status 1.
 
 use super::UlockEnv;
-use test_support::{Lab, installed};
+use test_support::{TestEnv, is_installed};
 
 #[track_caller]
-fn refused(lab: &Lab, words: &[&str], message: &str) {
-    let mut command = lab.command("ulock");
+fn refused(env: &TestEnv, words: &[&str], message: &str) {
+    let mut command = env.command("ulock");
     command.args(words);
-    lab.finish(command)
-        .expect_err(&format!("ulock: {message}\n"))
-        .expect_out("")
-        .expect_code(1);
+    env.run_command(command)
+        .assert_stderr(&format!("ulock: {message}\n"))
+        .assert_stdout("")
+        .assert_status(1);
 }
 
 #[test]
 fn where_there_can_be_no_lock_or_counter_it_says_why() {
-    let lab = Lab::new();
-    std::fs::create_dir(lab.file("d")).expect("a folder");
-    std::os::unix::fs::symlink("nowhere", lab.file("dangling")).expect("a symbolic link");
+    let env = TestEnv::new();
+    std::fs::create_dir(env.file("d")).expect("a folder");
+    std::os::unix::fs::symlink("nowhere", env.file("dangling")).expect("a symbolic link");
     let run = ["echo", "never"];
     for (words, message) in [
         (
@@ -55,77 +55,79 @@ fn where_there_can_be_no_lock_or_counter_it_says_why() {
         ),
     ] {
         let run = if words[0] == "-r" { &run[..] } else { &[] };
-        refused(&lab, &[words, run].concat(), message);
-        lab.has_only(&["d", "dangling"]);
+        refused(&env, &[words, run].concat(), message);
+        env.has_only(&["d", "dangling"]);
     }
 }
 
 #[test]
 fn a_folder_that_is_nobodys_to_write_to_is_named() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let script = "mkdir d; chmod 555 d; ulock d/lock; echo $?; ulock -w lock d/counter; echo $?";
-    if let Some(command) = lab.powerless(script) {
-        lab.finish(command).expect_out("1\n1\n").expect_err(
-            "ulock: cannot create lock file d/lock: Permission denied\n\
+    if let Some(command) = env.unprivileged(script) {
+        env.run_command(command)
+            .assert_stdout("1\n1\n")
+            .assert_stderr(
+                "ulock: cannot create lock file d/lock: Permission denied\n\
              ulock: cannot create lock file d/counter: Permission denied\n",
-        );
-        lab.has_only(&["d"]);
+            );
+        env.has_only(&["d"]);
     }
 }
 
 #[test]
 fn a_counter_of_somebody_elses_must_be_readable_and_writable() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let protected = std::fs::read("/proc/sys/fs/protected_hardlinks").is_ok_and(|it| it == b"1\n");
-    if !protected || !rustix::process::geteuid().is_root() || !installed("setpriv") {
+    if !protected || !rustix::process::geteuid().is_root() || !is_installed("setpriv") {
         return;
     }
-    lab.sh("chmod 777 .; : >counter; chmod 644 counter")
-        .expect_code(0);
+    env.sh("chmod 777 .; : >counter; chmod 644 counter")
+        .assert_status(0);
     let theirs = "setpriv --reuid=12345 --clear-groups ulock -r lock counter echo reads";
-    lab.sh(theirs).expect_out("").expect_code(1).expect_err(
+    env.sh(theirs).assert_stdout("").assert_status(1).assert_stderr(
         "ulock: cannot link to counter: Operation not permitted: it is somebody else's, and must be one that \
          you can read and write (fs.protected_hardlinks)\n",
     );
-    lab.has_only(&["counter"]);
-    lab.sh(format!("chmod 666 counter; {theirs}"))
-        .expect_out("reads\n")
-        .expect_code(0);
+    env.has_only(&["counter"]);
+    env.sh(format!("chmod 666 counter; {theirs}"))
+        .assert_stdout("reads\n")
+        .assert_status(0);
 }
 
 #[test]
 fn a_symbolic_link_leads_to_the_counter() {
-    let lab = Lab::new();
-    lab.sh("ulock -w lock counter; rm lock; ln -s counter other
+    let env = TestEnv::new();
+    env.sh("ulock -w lock counter; rm lock; ln -s counter other
             ulock -r lock other 'stat -c %h counter; ulock -w --timeout=0 lock counter; echo $?'")
-        .expect_out("2\n1\n");
-    lab.has_only(&["counter", "other"]);
+        .assert_stdout("2\n1\n");
+    env.has_only(&["counter", "other"]);
 }
 
 #[test]
 fn wrong_words_show_the_forms() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for words in [&[][..], &["-r", "l"], &["-w", "-r", "l", "c", "x"]] {
-        let mut command = lab.command("ulock");
+        let mut command = env.command("ulock");
         command.args(words);
-        let outcome = lab.finish(command).expect_code(1);
-        let said = outcome.err();
+        let outcome = env.run_command(command).assert_status(1);
+        let said = outcome.stderr_text();
         assert!(
             said.starts_with("ulock: ") && said.lines().count() == 4,
             "{said}"
         );
     }
-    lab.has_only(&[]);
+    env.has_only(&[]);
 }
 
 #[test]
 fn a_waiter_gets_by_with_few_descriptors() {
-    let lab = Lab::new();
-    lab.sh("ulock lock").expect_code(0);
+    let env = TestEnv::new();
+    env.sh("ulock lock").assert_status(0);
     // One for the file that is to become LOCK, and one to look at LOCK with.
     for limit in 5..=10 {
-        lab.sh(format!("ulimit -n {limit}; exec ulock --timeout=0.05 lock"))
-            .expect_err("")
-            .expect_code(1);
+        env.sh(format!("ulimit -n {limit}; exec ulock --timeout=0.05 lock"))
+            .assert_stderr("")
+            .assert_status(1);
     }
 }

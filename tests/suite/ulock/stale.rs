@@ -3,23 +3,23 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::*;
-use test_support::process::End;
+use test_support::process::ExitReason;
 
 /// Makes a lock and waits until it is more than two seconds old. Somebody else's timeout is the clock.
-fn leave(lab: &Lab) {
-    lab.sh("ulock lock; ulock --timeout=2.1 lock")
-        .expect_code(1);
+fn leave(env: &TestEnv) {
+    env.sh("ulock lock; ulock --timeout=2.1 lock")
+        .assert_status(1);
 }
 
 #[test]
 fn a_lock_that_was_left_behind_is_taken_over_once_it_is_too_old() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for words in ["lock", "-w lock counter", "-r lock counter true"] {
-        lab.sh(format!("rm -f lock; : >lock; ulock --invalid=0.1 {words}"))
-            .expect_err("")
-            .expect_code(0);
-        assert_eq!(lab.file("lock").exists(), !words.starts_with("-r"));
-        let names = lab.names();
+        env.sh(format!("rm -f lock; : >lock; ulock --invalid=0.1 {words}"))
+            .assert_stderr("")
+            .assert_status(0);
+        assert_eq!(env.file("lock").exists(), !words.starts_with("-r"));
+        let names = env.file_names();
         assert!(
             names.iter().all(|name| name == "lock" || name == "counter"),
             "{names:?}"
@@ -29,77 +29,79 @@ fn a_lock_that_was_left_behind_is_taken_over_once_it_is_too_old() {
 
 #[test]
 fn a_fresh_lock_is_not_taken_over() {
-    let lab = Lab::new();
-    lab.sh(
+    let env = TestEnv::new();
+    env.sh(
         ": >lock; stat -c %i lock >before; ulock --timeout=0.2 lock; echo $?
             ulock --timeout=0.2 --invalid=3600 lock; echo $?
             stat -c %i lock | cmp - before",
     )
-    .expect_out("1\n1\n")
-    .expect_code(0);
+    .assert_stdout("1\n1\n")
+    .assert_status(0);
 }
 
 #[test]
 fn an_old_lock_is_taken_over_without_any_waiting() {
-    let lab = Lab::new();
-    leave(&lab);
-    lab.sh(
+    let env = TestEnv::new();
+    leave(&env);
+    env.sh(
         "ulock --timeout=0 --invalid=2 lock; echo $?; ulock --timeout=0 --invalid=2 lock; echo $?",
     )
-    .expect_out("0\n1\n");
-    lab.has_only(&["lock"]);
+    .assert_stdout("0\n1\n");
+    env.has_only(&["lock"]);
 }
 
 #[test]
 fn where_names_cannot_be_exchanged_it_is_taken_over_as_well() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for inject in [
         "inject=renameat2:error=EINVAL",
         "inject=renameat2:error=ENOSYS",
         "inject=renameat2:error=ENOSYS inject=statx:error=ENOSYS",
     ] {
         let words = ["--invalid=0.1", "lock"];
-        let Some(thief) = lab.injected_into("ulock", "", inject, &words) else {
+        let Some(thief) = env.with_fault_injection_into("ulock", "", inject, &words) else {
             return;
         };
-        lab.sh(": >lock").expect_code(0);
-        lab.finish(thief).expect_err("").expect_code(0);
-        lab.has_only(&["lock"]);
+        env.sh(": >lock").assert_status(0);
+        env.run_command(thief).assert_stderr("").assert_status(0);
+        env.has_only(&["lock"]);
     }
 }
 
 #[test]
 fn a_lock_that_may_not_be_taken_over_is_a_failure_that_is_told() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     let inject = "inject=renameat2:error=EPERM inject=rename,renameat:error=EPERM";
-    let Some(thief) = lab.injected_into("ulock", "", inject, &["--invalid=0.1", "lock"]) else {
+    let Some(thief) =
+        env.with_fault_injection_into("ulock", "", inject, &["--invalid=0.1", "lock"])
+    else {
         return;
     };
-    lab.sh(": >lock").expect_code(0);
-    lab.finish(thief)
-        .expect_err("ulock: cannot take over the old lock lock: Operation not permitted\n")
-        .expect_code(1);
-    lab.has_only(&["lock"]);
+    env.sh(": >lock").assert_status(0);
+    env.run_command(thief)
+        .assert_stderr("ulock: cannot take over the old lock lock: Operation not permitted\n")
+        .assert_status(1);
+    env.has_only(&["lock"]);
 }
 
 #[test]
 fn of_many_thieves_one_wins() {
-    let lab = Lab::new();
+    let env = TestEnv::new();
     for _ in 0..2 {
-        lab.sh("rm -f lock").expect_code(0);
+        env.sh("rm -f lock").assert_status(0);
         let mut thieves: Vec<_> = (0..8)
-            .map(|_| lab.start_sh("read x; exec ulock --timeout=0 --invalid=2 lock"))
+            .map(|_| env.start_sh("read x; exec ulock --timeout=0 --invalid=2 lock"))
             .collect();
-        leave(&lab);
-        thieves.iter_mut().for_each(Live::hush);
-        let mut ends: Vec<_> = thieves.iter_mut().map(Live::end).collect();
-        ends.sort_by_key(|end| *end != End::Exited(0));
-        assert_eq!(ends[0], End::Exited(0));
+        leave(&env);
+        thieves.iter_mut().for_each(Process::close_stdin);
+        let mut ends: Vec<_> = thieves.iter_mut().map(Process::wait).collect();
+        ends.sort_by_key(|end| *end != ExitReason::Exited(0));
+        assert_eq!(ends[0], ExitReason::Exited(0));
         assert!(
-            ends[1..].iter().all(|end| *end == End::Exited(1)),
+            ends[1..].iter().all(|end| *end == ExitReason::Exited(1)),
             "{ends:?}"
         );
-        lab.has_only(&["lock"]);
+        env.has_only(&["lock"]);
     }
 }
 
@@ -109,61 +111,64 @@ fn a_thief_who_was_held_up_does_not_win_as_well() {
         "inject=renameat2:delay_enter=1s",
         "inject=renameat2:error=EINVAL inject=rename,renameat:delay_enter=1s",
     ] {
-        let lab = Lab::new();
+        let env = TestEnv::new();
         let words = ["--timeout=0", "--invalid=2", "lock"];
-        let Some(late) = lab.injected_into("ulock", "", inject, &words) else {
+        let Some(late) = env.with_fault_injection_into("ulock", "", inject, &words) else {
             return;
         };
-        leave(&lab);
-        let mut late = lab.start(late);
+        leave(&env);
+        let mut late = env.start(late);
         // He has looked at the age and made the file that he is about to put in the lock's place.
-        wait_until("he is about to take over", || lab.names().len() == 2);
-        let other = lab.sh("ulock --timeout=0 --invalid=2 lock").code();
-        let won = [late.end(), End::Exited(other)]
+        wait_until("he is about to take over", || env.file_names().len() == 2);
+        let other = env.sh("ulock --timeout=0 --invalid=2 lock").code();
+        let won = [late.wait(), ExitReason::Exited(other)]
             .iter()
-            .filter(|end| **end == End::Exited(0))
+            .filter(|end| **end == ExitReason::Exited(0))
             .count();
         assert_eq!(won, 1, "{inject}: the other's status: {other}");
-        lab.has_only(&["lock"]);
+        env.has_only(&["lock"]);
     }
 }
 
 #[test]
 fn a_writer_who_waits_for_readers_for_long_is_not_taken_for_gone() {
-    let lab = Lab::new();
-    let reader = lab.reader();
-    let mut writer = lab.waiting_ulock(&["-w", "--invalid=2", "lock", "counter"]);
-    lab.sh("ulock --invalid=2 --timeout=3 lock").expect_code(1);
-    reader.let_go();
-    assert_eq!(writer.end(), End::Exited(0));
-    lab.has_only(&["counter", "lock"]);
+    let env = TestEnv::new();
+    let reader = env.reader();
+    let mut writer = env.waiting_ulock(&["-w", "--invalid=2", "lock", "counter"]);
+    env.sh("ulock --invalid=2 --timeout=3 lock")
+        .assert_status(1);
+    reader.release();
+    assert_eq!(writer.wait(), ExitReason::Exited(0));
+    env.has_only(&["counter", "lock"]);
 }
 
 #[test]
 fn a_writer_who_was_stopped_until_his_lock_was_taken_over_begins_again() {
-    let lab = Lab::new();
-    let reader = lab.reader();
-    let mut writer = lab.waiting_ulock(&["-w", "--invalid=0.2", "lock", "counter"]);
+    let env = TestEnv::new();
+    let reader = env.reader();
+    let mut writer = env.waiting_ulock(&["-w", "--invalid=0.2", "lock", "counter"]);
     writer.signal(libc::SIGSTOP);
-    wait_until("it stops", || test_support::locks::stopped(writer.pid()));
+    wait_until("it stops", || {
+        test_support::procfs::is_stopped(writer.pid())
+    });
     // Another reader gets in, as the writer is thought to be gone.
     let script = "echo reads; read x; exit 0";
-    let mut late = lab.command("ulock");
+    let mut late = env.command("ulock");
     late.args(["--invalid=0.2", "-r", "lock", "counter", script]);
-    let mut late = lab.start(late);
-    late.hears("reads");
-    lab.sh("ulock lock").expect_code(0);
+    let mut late = env.start(late);
+    late.expect_line("reads");
+    env.sh("ulock lock").assert_status(0);
     let inode = || {
-        std::fs::metadata(lab.file("lock"))
+        std::fs::metadata(env.file("lock"))
             .expect("it is there")
             .ino()
     };
     let others = inode();
-    reader.let_go();
-    late.let_go();
+    reader.release();
+    late.release();
     writer.signal(libc::SIGCONT);
     // Nobody reads any more, but the lock is another's: it waits for that, and takes it over when it is too old.
-    assert_eq!(writer.end(), End::Exited(0));
+    assert_eq!(writer.wait(), ExitReason::Exited(0));
     assert_ne!(inode(), others);
-    lab.has_only(&["counter", "lock"]);
+    env.has_only(&["counter", "lock"]);
 }

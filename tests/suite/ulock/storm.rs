@@ -5,10 +5,12 @@ use std::fs::{self, OpenOptions};
 use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+use test_support::stress::random_delay;
 
-use test_support::Lab;
-use test_support::process::{over, ready, send};
-use test_support::stress::{Dice, size_and_seed};
+use fastrand::Rng;
+use test_support::TestEnv;
+use test_support::process::{open_pidfd, poll_readable, send_signal};
+use test_support::stress::StressSettings;
 
 /// One step, in two writes so that whoever comes in between sees it.
 const STEP: &str = r#"read a b <count; [ "$a" = "$b" ] || echo "torn: $a $b" >&2
@@ -18,7 +20,7 @@ const STEP: &str = r#"read a b <count; [ "$a" = "$b" ] || echo "torn: $a $b" >&2
 const LOOK: &str = r#"read a b <count; [ "$a" = "$b" ] || echo "torn: $a $b" >&2"#;
 
 struct Storm<'l> {
-    lab: &'l Lab,
+    env: &'l TestEnv,
     deadline: Instant,
 }
 
@@ -27,8 +29,8 @@ impl Storm<'_> {
         let complaints = OpenOptions::new()
             .append(true)
             .create(true)
-            .open(self.lab.file("complaints"));
-        let mut shell: Command = self.lab.command("sh");
+            .open(self.env.file("complaints"));
+        let mut shell: Command = self.env.command("sh");
         shell
             .args(["-c", script])
             .stdin(Stdio::piped())
@@ -38,8 +40,8 @@ impl Storm<'_> {
 
     /// Its status, or `None` when it was killed.
     fn end(&self, child: &mut Child) -> Option<i32> {
-        if !ready(&[over(child).as_fd()], self.deadline)[0] {
-            send(-(child.id() as i32), libc::SIGKILL);
+        if !poll_readable(&[open_pidfd(child).as_fd()], self.deadline)[0] {
+            send_signal(-(child.id() as i32), libc::SIGKILL);
             panic!("hung: {child:?}");
         }
         child.wait().expect("our child").code()
@@ -52,12 +54,12 @@ impl Storm<'_> {
     }
 
     /// Those who wait for the lock or hold it, and are killed. Whoever holds it leaves it behind.
-    fn die(&self, mut dice: Dice, rounds: u64) {
+    fn die(&self, mut rng: Rng, rounds: u64) {
         for _ in 0..rounds {
-            let words = ["lock", "-w lock counter", "-w lock"][dice.below(3) as usize];
+            let words = ["lock", "-w lock counter", "-w lock"][rng.usize(..3)];
             let mut child = self.spawn(&format!("ulock --invalid=2 {words} && read x"));
-            dice.dawdle();
-            send(-(child.id() as i32), libc::SIGKILL);
+            random_delay(&mut rng);
+            send_signal(-(child.id() as i32), libc::SIGKILL);
             assert_eq!(self.end(&mut child), None);
         }
         // At least one leaves it behind for sure.
@@ -68,13 +70,13 @@ impl Storm<'_> {
 
 #[test]
 fn the_count_is_exact_while_locks_are_left_behind() {
-    let lab = Lab::new();
-    let (size, seed) = size_and_seed();
+    let env = TestEnv::new();
+    let StressSettings { size, seed } = StressSettings::from_env();
     for (name, text) in [("count", "0 0\n"), ("journal", ""), ("complaints", "")] {
-        fs::write(lab.file(name), text).expect("a file");
+        fs::write(env.file(name), text).expect("a file");
     }
     let storm = &Storm {
-        lab: &lab,
+        env: &env,
         deadline: Instant::now() + Duration::from_secs(60 + 60 * size),
     };
     let rounds = 15 * size;
@@ -84,21 +86,21 @@ fn the_count_is_exact_while_locks_are_left_behind() {
         ": >tmp.$$; until ln tmp.$$ lock 2>/dev/null; do sleep 0.01; done; rm tmp.$$
          until [ \"$(stat -c %h counter)\" = 1 ]; do sleep 0.01; done; {STEP}; rm -f lock"
     );
-    lab.sh("ulock -w lock counter; rm lock").expect_code(0);
+    env.sh("ulock -w lock counter; rm lock").assert_status(0);
     std::thread::scope(|scope| {
         for script in [&write, &write, &write, &write, &read, &read, &read, &old] {
             scope.spawn(move || storm.repeat(rounds, script));
         }
         for one in 0..2 {
-            scope.spawn(move || storm.die(Dice(seed ^ (one << 50)), 4 * size));
+            scope.spawn(move || storm.die(Rng::with_seed(seed ^ (one << 50)), 4 * size));
         }
     });
-    let said = |name| fs::read_to_string(lab.file(name)).expect("it was written");
+    let said = |name| fs::read_to_string(env.file(name)).expect("it was written");
     assert_eq!(said("complaints"), "");
     let steps = 5 * rounds;
     let journal: String = (1..=steps).map(|step| format!("{step}\n")).collect();
     assert_eq!(said("journal"), journal);
     assert_eq!(said("count"), format!("{steps} {steps}\n"));
-    lab.sh("ulock --invalid=2 -w lock counter && stat -c %h counter")
-        .expect_out("1\n");
+    env.sh("ulock --invalid=2 -w lock counter && stat -c %h counter")
+        .assert_stdout("1\n");
 }

@@ -4,15 +4,15 @@ use std::fs::File;
 use std::process::Stdio;
 
 use super::{WHY, asked, script_that_holds, talking};
-use test_support::process::End;
-use test_support::{Lab, departure, may_unshare};
+use test_support::process::ExitReason;
+use test_support::{TestEnv, can_unshare, differs_from_util_linux};
 
 #[test]
 fn the_table_has_a_line_for_each_below_a_line_of_headings() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["-F"], "f");
-        let outcome = lab.run(["--who", "f"]).expect_err("").expect_code(0);
-        let table = outcome.out();
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["-F"], "f");
+        let outcome = env.run(["--who", "f"]).assert_stderr("").assert_status(0);
+        let table = outcome.stdout_text();
         let lines: Vec<Vec<&str>> = table
             .lines()
             .map(|line| line.split_whitespace().collect())
@@ -43,10 +43,10 @@ fn the_table_has_a_line_for_each_below_a_line_of_headings() {
 
 #[test]
 fn the_user_has_a_name() {
-    departure(WHY, |lab| {
-        let _holder = lab.hold(&["-F"], "f");
-        let row = &asked(lab, &["f"])[0];
-        let user = lab.sh("id -un").out();
+    differs_from_util_linux(WHY, |env| {
+        let _holder = env.hold(&["-F"], "f");
+        let row = &asked(env, &["f"])[0];
+        let user = env.sh("id -un").stdout_text();
         assert_eq!(row["user"].as_str(), Some(user.trim()));
         assert_eq!(row["uid"], rustix::process::geteuid().as_raw());
     });
@@ -54,66 +54,71 @@ fn the_user_has_a_name() {
 
 #[test]
 fn of_several_files_each_line_says_which() {
-    departure(WHY, |lab| {
-        let (_f, _g) = (lab.hold(&["-F"], "f"), lab.hold(&["-F"], "g"));
-        lab.sh(": >free");
-        let table = lab.run(["--who", "f", "free", "g"]).expect_code(0).out();
+    differs_from_util_linux(WHY, |env| {
+        let (_f, _g) = (env.hold(&["-F"], "f"), env.hold(&["-F"], "g"));
+        env.sh(": >free");
+        let table = env
+            .run(["--who", "f", "free", "g"])
+            .assert_status(0)
+            .stdout_text();
         let firsts: Vec<_> = table.lines().map(|line| line.split(' ').next()).collect();
         assert_eq!(firsts, [Some("FILE"), Some("f"), Some("g")], "{table}");
-        let rows = asked(lab, &["f", "free", "g"]);
+        let rows = asked(env, &["f", "free", "g"]);
         assert_eq!(
             (&rows[0]["file"], &rows[1]["file"]),
             (&"f".into(), &"g".into())
         );
-        lab.run(["--who", "free", "f"]).expect_code(0);
+        env.run(["--who", "free", "f"]).assert_status(0);
     });
 }
 
 #[test]
 fn a_file_that_is_not_there_is_not_made_and_the_others_are_looked_at() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let message = "flock: cannot open lock file nothing: No such file or directory\n";
-        lab.run(["--who", "nothing"])
-            .expect_out("")
-            .expect_err(message)
-            .expect_code(66);
-        assert!(lab.names().is_empty());
-        let holder = lab.hold(&["-F"], "f");
-        lab.run(["--who", "--pids", "nothing", "f"])
-            .expect_out(&format!("{}\n", holder.pid()))
-            .expect_err(message)
-            .expect_code(66);
-        lab.run(["--who", "f/g"])
-            .expect_err("flock: cannot open lock file f/g: Not a directory\n")
-            .expect_code(66);
+        env.run(["--who", "nothing"])
+            .assert_stdout("")
+            .assert_stderr(message)
+            .assert_status(66);
+        assert!(env.file_names().is_empty());
+        let holder = env.hold(&["-F"], "f");
+        env.run(["--who", "--pids", "nothing", "f"])
+            .assert_stdout(&format!("{}\n", holder.pid()))
+            .assert_stderr(message)
+            .assert_status(66);
+        env.run(["--who", "f/g"])
+            .assert_stderr("flock: cannot open lock file f/g: Not a directory\n")
+            .assert_status(66);
     });
 }
 
 #[test]
 fn a_closed_descriptor_is_no_descriptor() {
-    departure(WHY, |lab| {
-        lab.run(["--who", "--fd", "77"])
-            .expect_out("")
-            .expect_err("flock: 77: Bad file descriptor\n")
-            .expect_code(65);
+    differs_from_util_linux(WHY, |env| {
+        env.run(["--who", "--fd", "77"])
+            .assert_stdout("")
+            .assert_stderr("flock: 77: Bad file descriptor\n")
+            .assert_status(65);
     });
 }
 
 #[test]
 fn a_number_is_a_file_and_who_meant_a_descriptor_is_told_how() {
-    departure(WHY, |lab| {
-        lab.sh("exec 8>>f; flock --who 8; exit")
-            .expect_err(
+    differs_from_util_linux(WHY, |env| {
+        env.sh("exec 8>>f; flock --who 8; exit")
+            .assert_stderr(
                 "flock: cannot open lock file 8: No such file or directory: for a descriptor write flock --who --fd NUMBER\n",
             )
-            .expect_code(66);
-        lab.sh(": >8; flock --who 8").expect_err("").expect_code(1);
+            .assert_status(66);
+        env.sh(": >8; flock --who 8")
+            .assert_stderr("")
+            .assert_status(1);
     });
 }
 
 #[test]
 fn words_that_ask_for_nothing_are_refused() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         for (words, message) in [
             (
                 &["--who"][..],
@@ -143,40 +148,40 @@ fn words_that_ask_for_nothing_are_refused() {
             (&["--who", "--jso", "f"], "unrecognized option '--jso'"),
             (&["--who=f"], "option '--who' doesn't allow an argument"),
         ] {
-            lab.run(words)
-                .expect_out("")
-                .expect_code(64)
-                .expect_err(&format!(
+            env.run(words)
+                .assert_stdout("")
+                .assert_status(64)
+                .assert_stderr(&format!(
                     "flock: {message}\nTry 'flock --help' for more information.\n"
                 ));
         }
-        assert!(lab.names().is_empty());
+        assert!(env.file_names().is_empty());
     });
 }
 
 #[test]
 fn behind_the_first_file_all_words_are_files() {
-    departure(WHY, |lab| {
-        lab.sh(": >f; flock --who f --json")
-            .expect_err("flock: cannot open lock file --json: No such file or directory\n")
-            .expect_code(66);
+    differs_from_util_linux(WHY, |env| {
+        env.sh(": >f; flock --who f --json")
+            .assert_stderr("flock: cannot open lock file --json: No such file or directory\n")
+            .assert_status(66);
     });
 }
 
 #[test]
 fn nobody_is_an_empty_array_of_json() {
-    departure(WHY, |lab| {
-        lab.sh(": >f; flock --who --json f")
-            .expect_out("[]\n")
-            .expect_code(1);
+    differs_from_util_linux(WHY, |env| {
+        env.sh(": >f; flock --who --json f")
+            .assert_stdout("[]\n")
+            .assert_status(1);
     });
 }
 
 #[test]
 fn json_tells_how_long_and_since_when() {
-    departure(WHY, |lab| {
-        let _holder = lab.hold(&["-F"], "f");
-        let row = &asked(lab, &["f"])[0];
+    differs_from_util_linux(WHY, |env| {
+        let _holder = env.hold(&["-F"], "f");
+        let row = &asked(env, &["f"])[0];
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let now = now.expect("after 1970").as_secs();
         let number = |name: &str| row[name].as_u64().expect("a number");
@@ -194,66 +199,73 @@ fn json_tells_how_long_and_since_when() {
 
 #[test]
 fn a_full_stdout_is_a_failure_and_a_closed_pipe_is_none() {
-    departure(WHY, |lab| {
-        let _holder = script_that_holds(lab);
-        lab.sh("flock --who f >/dev/full")
-            .expect_err("flock: write error: No space left on device\n")
-            .expect_code(1);
+    differs_from_util_linux(WHY, |env| {
+        let _holder = script_that_holds(env);
+        env.sh("flock --who f >/dev/full")
+            .assert_stderr("flock: write error: No space left on device\n")
+            .assert_status(1);
         let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
         drop(reader);
-        let mut command = lab.flock(["--who", "f"]);
+        let mut command = env.flock(["--who", "f"]);
         let status = command
             .stdout(Stdio::from(writer))
-            .stderr(Stdio::from(File::create(lab.file("err")).expect("a file")));
+            .stderr(Stdio::from(File::create(env.file("err")).expect("a file")));
         let status = status.status().expect("it starts");
         assert_eq!(status.code(), Some(0));
-        assert_eq!(std::fs::read(lab.file("err")).expect("a file"), b"");
+        assert_eq!(std::fs::read(env.file("err")).expect("a file"), b"");
     });
 }
 
 #[test]
 fn the_file_is_not_touched() {
-    departure(WHY, |lab| {
-        lab.sh("mkfifo p; flock --who p; echo $?").expect_out("1\n");
+    differs_from_util_linux(WHY, |env| {
+        env.sh("mkfifo p; flock --who p; echo $?")
+            .assert_stdout("1\n");
         let script = ": >f; chmod 000 f; flock --who f; echo $?";
-        if let Some(command) = lab.powerless(script) {
-            lab.finish(command).expect_err("").expect_out("1\n");
+        if let Some(command) = env.unprivileged(script) {
+            env.run_command(command)
+                .assert_stderr("")
+                .assert_stdout("1\n");
         }
     });
 }
 
 #[test]
 fn no_lock_is_taken_to_find_out() {
-    let lab = Lab::direct();
-    let _holder = lab.hold(&[], "f");
+    let env = TestEnv::without_builtin();
+    let _holder = env.hold(&[], "f");
     let ask = ["--who", "--pids", "f"];
-    if let Some(command) = lab.injected("f", "inject=flock:signal=KILL", &ask) {
-        let outcome = lab.finish(command).expect_err("").expect_code(0);
-        assert_eq!(outcome.out().lines().count(), 2);
+    if let Some(command) = env.with_fault_injection("f", "inject=flock:signal=KILL", &ask) {
+        let outcome = env.run_command(command).assert_stderr("").assert_status(0);
+        assert_eq!(outcome.stdout_text().lines().count(), 2);
     }
 }
 
 #[test]
 fn the_toggle_ends_what_runs_and_nothing_else() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let script =
             "exec 8>>f; flock -n 8 || kill $(flock --who --pids --fd 8); echo goes on; read x";
-        let mut first = talking(lab, script, "goes on");
-        let mut second = talking(lab, script, "goes on");
-        assert_eq!(first.end(), End::Killed(libc::SIGTERM));
-        second.hush();
-        assert_eq!(second.end(), End::Exited(1), "it has read to the end");
+        let mut first = talking(env, script, "goes on");
+        let mut second = talking(env, script, "goes on");
+        assert_eq!(first.wait(), ExitReason::Signaled(libc::SIGTERM));
+        second.close_stdin();
+        assert_eq!(
+            second.wait(),
+            ExitReason::Exited(1),
+            "it has read to the end"
+        );
     });
 }
 
 #[test]
 fn without_proc_nothing_can_be_told() {
-    let lab = Lab::new();
-    if may_unshare(&lab, "-rm") {
-        departure(WHY, |lab| {
-            lab.sh(": >f; unshare -rm sh -c 'mount -t tmpfs none /proc; exec flock --who f'")
-                .expect_out("")
-                .expect_code(65);
+    let env = TestEnv::new();
+    if can_unshare(&env, "-rm") {
+        differs_from_util_linux(WHY, |env| {
+            env.sh(": >f; unshare -rm sh -c 'mount -t tmpfs none /proc; exec flock --who f'")
+                .assert_stdout("")
+                .assert_status(65);
         });
     }
 }

@@ -3,35 +3,35 @@
 use rustix::process::geteuid;
 
 use super::{WHY, read, script_that_holds};
-use test_support::locks::waiters;
-use test_support::{Lab, departure, may_unshare, wait_until};
+use test_support::locks::waiter_count;
+use test_support::{TestEnv, can_unshare, differs_from_util_linux, wait_until};
 
 /// A script of somebody who may not look into our processes. `None` where there is nobody like that.
 #[track_caller]
-fn stranger(lab: &Lab, script: &str) -> Option<test_support::Outcome> {
-    let command = lab.powerless(script).filter(|_| geteuid().is_root())?;
-    Some(lab.finish(command))
+fn stranger(env: &TestEnv, script: &str) -> Option<test_support::Outcome> {
+    let command = env.unprivileged(script).filter(|_| geteuid().is_root())?;
+    Some(env.run_command(command))
 }
 
 #[test]
 fn a_taker_who_may_not_be_looked_into_is_unverified_and_not_for_kill() {
-    if stranger(&Lab::new(), "").is_none() {
+    if stranger(&TestEnv::new(), "").is_none() {
         return;
     }
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["-F"], "f");
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["-F"], "f");
         let pid = holder.pid();
         let note = format!(
             "flock: f: {pid} has taken the lock, but whether it still has it cannot be seen without root\n"
         );
-        let ask = |form: &str| stranger(lab, &format!("flock --who {form} f")).expect("one");
-        let table = ask("").expect_err(&note).expect_code(0).out();
+        let ask = |form: &str| stranger(env, &format!("flock --who {form} f")).expect("one");
+        let table = ask("").assert_stderr(&note).assert_status(0).stdout_text();
         assert!(table.contains("holder, unverified  FLOCK"), "{table}");
         assert!(table.contains(&format!(" {pid} ")), "{table}");
         ask("--pids")
-            .expect_out("")
-            .expect_err(&note)
-            .expect_code(0);
+            .assert_stdout("")
+            .assert_stderr(&note)
+            .assert_status(0);
         let row = &read(&ask("--json").stdout)[0];
         assert_eq!(
             (&row["pid"], &row["verified"]),
@@ -42,14 +42,14 @@ fn a_taker_who_may_not_be_looked_into_is_unverified_and_not_for_kill() {
 
 #[test]
 fn when_the_taker_is_gone_and_nobody_may_be_looked_into_that_is_said() {
-    if stranger(&Lab::new(), "").is_none() {
+    if stranger(&TestEnv::new(), "").is_none() {
         return;
     }
-    departure(WHY, |lab| {
-        let _script = script_that_holds(lab);
-        let outcome = stranger(lab, "flock --who f").expect("one");
+    differs_from_util_linux(WHY, |env| {
+        let _script = script_that_holds(env);
+        let outcome = stranger(env, "flock --who f").expect("one");
         let note = "flock: f: held, but by whom cannot be seen without root\n";
-        let table = outcome.expect_err(note).expect_code(0).out();
+        let table = outcome.assert_stderr(note).assert_status(0).stdout_text();
         let cells: Vec<&str> = table
             .lines()
             .nth(1)
@@ -57,30 +57,30 @@ fn when_the_taker_is_gone_and_nobody_may_be_looked_into_that_is_said() {
             .split_whitespace()
             .collect();
         assert_eq!(cells, ["holder", "FLOCK", "exclusive", "-", "-", "-", "-"]);
-        stranger(lab, "flock --who --pids f")
+        stranger(env, "flock --who --pids f")
             .expect("one")
-            .expect_out("")
-            .expect_err(note)
-            .expect_code(0);
+            .assert_stdout("")
+            .assert_stderr(note)
+            .assert_status(0);
         // What is not locked is not held, for whoever asks.
-        stranger(lab, ": >g; flock --who g")
+        stranger(env, ": >g; flock --who g")
             .expect("one")
-            .expect_err("")
-            .expect_code(1);
+            .assert_stderr("")
+            .assert_status(1);
     });
 }
 
 #[test]
 fn who_waits_is_named_by_the_kernel_to_everybody_or_counted() {
-    if stranger(&Lab::new(), "").is_none() {
+    if stranger(&TestEnv::new(), "").is_none() {
         return;
     }
-    departure(WHY, |lab| {
-        let _holders = [lab.hold(&[], "f"), lab.hold(&["--fcntl"], "f")];
-        let one = lab.start_flock(["f", "true"]);
-        let _two = lab.start_flock(["--fcntl", "f", "true"]);
-        wait_until("they wait", || waiters(lab.file("f")) == 2);
-        let outcome = stranger(lab, "flock --who --json f").expect("one");
+    differs_from_util_linux(WHY, |env| {
+        let _holders = [env.hold(&[], "f"), env.hold(&["--fcntl"], "f")];
+        let one = env.start_flock(["f", "true"]);
+        let _two = env.start_flock(["--fcntl", "f", "true"]);
+        wait_until("they wait", || waiter_count(env.file("f")) == 2);
+        let outcome = stranger(env, "flock --who --json f").expect("one");
         let rows = read(&outcome.stdout);
         let waiting: Vec<_> = rows.iter().filter(|row| row["role"] == "waiter").collect();
         assert_eq!(waiting.len(), 2, "{rows:?}");
@@ -97,55 +97,55 @@ fn who_waits_is_named_by_the_kernel_to_everybody_or_counted() {
 
 #[test]
 fn from_a_pid_namespace_only_its_own_processes_are_seen_and_that_is_said() {
-    if !may_unshare(&Lab::new(), "-rpf --mount-proc") {
+    if !can_unshare(&TestEnv::new(), "-rpf --mount-proc") {
         return;
     }
-    departure(WHY, |lab| {
-        let _outside = script_that_holds(lab);
+    differs_from_util_linux(WHY, |env| {
+        let _outside = script_that_holds(env);
         let note =
             "nobody is seen to hold it, but processes outside of this pid namespace are not seen\n";
-        lab.sh("unshare -rpf --mount-proc flock --who f")
-            .expect_out("")
-            .expect_err(&format!("flock: f: {note}"))
-            .expect_code(1);
+        env.sh("unshare -rpf --mount-proc flock --who f")
+            .assert_stdout("")
+            .assert_stderr(&format!("flock: f: {note}"))
+            .assert_status(1);
         // A lock of an open file description has no number, and is shown to all.
-        let _other = lab.hold(&["--fcntl"], "g");
-        lab.sh("unshare -rpf --mount-proc flock --who --pids g")
-            .expect_out("")
-            .expect_code(0);
+        let _other = env.hold(&["--fcntl"], "g");
+        env.sh("unshare -rpf --mount-proc flock --who --pids g")
+            .assert_stdout("")
+            .assert_status(0);
     });
 }
 
 #[test]
 fn within_a_pid_namespace_holders_and_waiters_are_found_though_the_kernels_table_lacks_them() {
-    if !may_unshare(&Lab::new(), "-rpf --mount-proc") {
+    if !can_unshare(&TestEnv::new(), "-rpf --mount-proc") {
         return;
     }
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let script = "exec 8>>f; flock 8; echo $$ >shell; flock f true 8>&- & waiter=$!
             until flock --who f | grep ^waiter >out; do :; done
             flock --who --pids f; echo $?; grep -c \" $waiter \" out; kill $waiter; exit 0";
-        lab.program("script", script);
-        let outcome = lab.sh("exec unshare -rpf --mount-proc sh ./script");
-        let shell = std::fs::read_to_string(lab.file("shell")).expect("a number");
-        outcome.expect_out(&format!("{shell}0\n1\n"));
+        env.install_script("script", script);
+        let outcome = env.sh("exec unshare -rpf --mount-proc sh ./script");
+        let shell = std::fs::read_to_string(env.file("shell")).expect("a number");
+        outcome.assert_stdout(&format!("{shell}0\n1\n"));
     });
 }
 
 #[test]
 fn numbers_that_mean_others_here_are_not_shown() {
-    if !may_unshare(&Lab::new(), "-pf") {
+    if !can_unshare(&TestEnv::new(), "-pf") {
         return;
     }
-    departure(WHY, |lab| {
-        let _holder = script_that_holds(lab);
+    differs_from_util_linux(WHY, |env| {
+        let _holder = script_that_holds(env);
         let note =
             "flock: f: processes have other numbers here than in /proc, which are not shown\n";
-        lab.sh("unshare -pf flock --who --pids f")
-            .expect_out("")
-            .expect_err(note)
-            .expect_code(0);
-        let outcome = lab.sh("unshare -pf flock --who --json f");
+        env.sh("unshare -pf flock --who --pids f")
+            .assert_stdout("")
+            .assert_stderr(note)
+            .assert_status(0);
+        let outcome = env.sh("unshare -pf flock --who --json f");
         let row = &read(&outcome.stdout)[0];
         assert_eq!(
             (&row["pid"], &row["command"][1]),
@@ -161,15 +161,15 @@ fn on_an_overlay_it_is_the_kernels_device_that_counts() {
     let on_tmpfs =
         format!("mkdir low up && mount -t tmpfs none low && mount -t tmpfs none up && {overlay}");
     let works = |how: &str| {
-        Lab::new()
+        TestEnv::new()
             .sh(format!("unshare -rm sh -c '{on_tmpfs} {how}'"))
             .code()
             == 0
     };
-    if !may_unshare(&Lab::new(), "-rm") || !works("") {
+    if !can_unshare(&TestEnv::new(), "-rm") || !works("") {
         return;
     }
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let script = format!(
             "set -e; {on_tmpfs}; : >low/old; cd all
              for f in old new; do
@@ -177,41 +177,42 @@ fn on_an_overlay_it_is_the_kernels_device_that_counts() {
                  exec 8>&-; flock --who $f || echo free $f
              done"
         );
-        lab.program("script", &script);
-        lab.sh("exec unshare -rm sh ./script")
-            .expect_out("found old\nfree old\nfound new\nfree new\n")
-            .expect_err("");
+        env.install_script("script", &script);
+        env.sh("exec unshare -rm sh ./script")
+            .assert_stdout("found old\nfree old\nfound new\nfree new\n")
+            .assert_stderr("");
     });
 }
 
 #[test]
 fn on_a_file_system_that_others_may_share_nobody_here_is_not_nobody() {
-    let lab = Lab::direct();
-    lab.sh(": >f");
-    let Some(command) = lab.injected("", "inject=fstatfs:error=EIO", &["--who", "f"]) else {
+    let env = TestEnv::without_builtin();
+    env.sh(": >f");
+    let Some(command) = env.with_fault_injection("", "inject=fstatfs:error=EIO", &["--who", "f"])
+    else {
         return;
     };
-    lab.finish(command)
-        .expect_out("")
-        .expect_err("flock: f: nobody on this machine holds it, but other machines may have the file too, and are not seen\n")
-        .expect_code(1);
+    env.run_command(command)
+        .assert_stdout("")
+        .assert_stderr("flock: f: nobody on this machine holds it, but other machines may have the file too, and are not seen\n")
+        .assert_status(1);
 }
 
 /// The kernel's table does not show it within the namespace, but the file does: so it is with a file server.
 #[test]
 fn a_lock_that_only_the_file_knows_of_is_held() {
-    let lab = Lab::direct();
+    let env = TestEnv::without_builtin();
     let strace = "strace --quiet=all -o /dev/null -e inject=fstatfs:error=EIO";
-    lab.sh(": >f");
-    if !may_unshare(&lab, "-rpf --mount-proc") || lab.sh(format!("{strace} true")).code() != 0 {
+    env.sh(": >f");
+    if !can_unshare(&env, "-rpf --mount-proc") || env.sh(format!("{strace} true")).code() != 0 {
         return;
     }
-    let mut holder = lab.lock_by_probe("posix", 0, 0, "f");
-    holder.hears("held");
-    lab.sh(format!(
+    let mut holder = env.start_lock_holder("posix", 0, 0, "f");
+    holder.expect_line("held");
+    env.sh(format!(
         "unshare -rpf --mount-proc {strace} flock --who --pids f"
     ))
-    .expect_out("")
-    .expect_err("flock: f: held, but by whom cannot be seen: perhaps on another machine\n")
-    .expect_code(0);
+    .assert_stdout("")
+    .assert_stderr("flock: f: held, but by whom cannot be seen: perhaps on another machine\n")
+    .assert_status(0);
 }

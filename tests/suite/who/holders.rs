@@ -7,90 +7,91 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use rustix::fs::{FlockOperation, flock};
 
 use super::{WHY, asked, parties, pids, script_that_holds, talking};
-use test_support::locks::{locks_on, runs};
-use test_support::{Lab, departure};
+use test_support::locks::locks_on;
+use test_support::procfs::is_running;
+use test_support::{TestEnv, differs_from_util_linux};
 
 const EXCLUSIVE: &str = "holder FLOCK exclusive";
 
 #[test]
 fn a_script_that_holds_by_descriptor_is_named_though_its_flock_is_gone() {
-    departure(WHY, |lab| {
-        let script = script_that_holds(lab);
-        let taker = locks_on(lab.file("f"))[0].pid;
-        assert!(!runs(taker as i32), "it is the one that took it");
-        assert_eq!(pids(lab, &["f"]), [script.pid()]);
+    differs_from_util_linux(WHY, |env| {
+        let script = script_that_holds(env);
+        let taker = locks_on(env.file("f"))[0].pid;
+        assert!(!is_running(taker as i32), "it is the one that took it");
+        assert_eq!(pids(env, &["f"]), [script.pid()]);
         let wanted = (EXCLUSIVE.to_owned(), script.pid().into());
-        assert_eq!(parties(lab, &["f"]), [wanted]);
+        assert_eq!(parties(env, &["f"]), [wanted]);
     });
 }
 
 #[test]
 fn a_command_and_the_flock_that_waits_for_it_hold_together() {
-    departure(WHY, |lab| {
-        let mut holder = lab.start_flock(["f", "sh", "-c", "echo $$; read x"]);
-        let command: i32 = holder.line().parse().expect("its number");
+    differs_from_util_linux(WHY, |env| {
+        let mut holder = env.start_flock(["f", "sh", "-c", "echo $$; read x"]);
+        let command: i32 = holder.read_line().parse().expect("its number");
         let mut wanted = [holder.pid(), command];
         wanted.sort_unstable();
-        assert_eq!(pids(lab, &["f"]), wanted);
-        let alone = lab.start_flock(["-F", "g", "sh", "-c", "echo held; read x"]);
+        assert_eq!(pids(env, &["f"]), wanted);
+        let alone = env.start_flock(["-F", "g", "sh", "-c", "echo held; read x"]);
         let mut alone = alone;
-        alone.hears("held");
-        assert_eq!(pids(lab, &["g"]), [alone.pid()]);
+        alone.expect_line("held");
+        assert_eq!(pids(env, &["g"]), [alone.pid()]);
     });
 }
 
 #[test]
 fn with_o_it_is_flock_alone() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["-o"], "f");
-        assert_eq!(pids(lab, &["f"]), [holder.pid()]);
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["-o"], "f");
+        assert_eq!(pids(env, &["f"]), [holder.pid()]);
     });
 }
 
 #[test]
 fn all_who_have_inherited_the_descriptor_hold_it_and_go_on_when_one_has_ended() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let script = "mkfifo end; exec 8>>f; flock 8
              sh -c 'echo $$ >child; read x <end' </dev/null &
              until [ -s child ]; do :; done; echo held; read x";
-        let mut script = talking(lab, script, "held");
-        let child = std::fs::read_to_string(lab.file("child")).expect("a number");
+        let mut script = talking(env, script, "held");
+        let child = std::fs::read_to_string(env.file("child")).expect("a number");
         let child: i32 = child.trim().parse().expect("a number");
-        assert_eq!(pids(lab, &["f"]), [script.pid(), child]);
-        script.murder();
-        assert_eq!(pids(lab, &["f"]), [child]);
-        lab.run(["-n", "f", "true"]).expect_code(1);
+        assert_eq!(pids(env, &["f"]), [script.pid(), child]);
+        script.kill();
+        assert_eq!(pids(env, &["f"]), [child]);
+        env.run(["-n", "f", "true"]).assert_status(1);
     });
 }
 
 #[test]
 fn who_has_several_descriptors_of_it_is_named_once() {
-    departure(WHY, |lab| {
+    differs_from_util_linux(WHY, |env| {
         let script = "exec 8>>f 7>&8 9>&8; flock 9; echo held; read x";
-        let script = talking(lab, script, "held");
-        assert_eq!(parties(lab, &["f"]).len(), 1);
-        assert_eq!(pids(lab, &["f"]), [script.pid()]);
+        let script = talking(env, script, "held");
+        assert_eq!(parties(env, &["f"]).len(), 1);
+        assert_eq!(pids(env, &["f"]), [script.pid()]);
     });
 }
 
 #[test]
 fn the_one_who_asks_has_inherited_it_and_is_not_listed() {
-    departure(WHY, |lab| {
-        let outcome = lab.sh(
+    differs_from_util_linux(WHY, |env| {
+        let outcome = env.sh(
             "exec 8>>f; flock 8; echo $$ >shell; flock --who --pids --fd 8; echo $?; flock --who --pids f; echo $?",
         );
-        let shell = std::fs::read_to_string(lab.file("shell")).expect("a number");
-        outcome.expect_out(&format!("{shell}0\n{shell}0\n"));
+        let shell = std::fs::read_to_string(env.file("shell")).expect("a number");
+        outcome.assert_stdout(&format!("{shell}0\n{shell}0\n"));
     });
 }
 
 #[test]
 fn by_a_descriptor_it_is_the_file_that_is_asked_about() {
-    departure(WHY, |lab| {
-        let script = script_that_holds(lab);
-        lab.sh("exec 9<f; flock --who --pids --fd 9; echo $?")
-            .expect_out(&format!("{}\n0\n", script.pid()));
-        let rows = lab.sh("exec 9<f; flock --who --json --fd 9; exit").stdout;
+    differs_from_util_linux(WHY, |env| {
+        let script = script_that_holds(env);
+        env.sh("exec 9<f; flock --who --pids --fd 9; echo $?")
+            .assert_stdout(&format!("{}\n0\n", script.pid()));
+        let rows = env.sh("exec 9<f; flock --who --json --fd 9; exit").stdout;
         let row = &super::read(&rows)[0];
         assert_eq!((&row["descriptor"], &row["file"]), (&9.into(), &().into()));
     });
@@ -98,10 +99,10 @@ fn by_a_descriptor_it_is_the_file_that_is_asked_about() {
 
 #[test]
 fn readers_are_all_named() {
-    departure(WHY, |lab| {
-        let (one, two) = (lab.hold(&["-s", "-F"], "f"), lab.hold(&["-s", "-F"], "f"));
+    differs_from_util_linux(WHY, |env| {
+        let (one, two) = (env.hold(&["-s", "-F"], "f"), env.hold(&["-s", "-F"], "f"));
         let wanted = [one.pid(), two.pid()];
-        let rows = parties(lab, &["f"]);
+        let rows = parties(env, &["f"]);
         assert_eq!(rows.len(), 2);
         for ((what, number), wanted) in rows.iter().zip(wanted) {
             assert_eq!((&what[..], *number), ("holder FLOCK shared", wanted.into()));
@@ -111,44 +112,44 @@ fn readers_are_all_named() {
 
 #[test]
 fn a_lock_of_an_open_file_description_has_a_holder_and_bytes() {
-    departure(WHY, |lab| {
-        let holder = lab.hold(&["-F", "--start", "5", "--length", "10"], "f");
-        let row = &asked(lab, &["f"])[0];
+    differs_from_util_linux(WHY, |env| {
+        let holder = env.hold(&["-F", "--start", "5", "--length", "10"], "f");
+        let row = &asked(env, &["f"])[0];
         assert_eq!(row["pid"], holder.pid());
         assert_eq!(
             (&row["kind"], &row["mode"]),
             (&"OFDLCK".into(), &"exclusive".into())
         );
         assert_eq!((&row["first"], &row["last"]), (&5.into(), &14.into()));
-        let table = lab.run(["--who", "f"]).out();
+        let table = env.run(["--who", "f"]).stdout_text();
         assert!(table.contains("OFDLCK 5-14"), "{table}");
     });
 }
 
 #[test]
 fn a_lock_of_a_process_is_told_from_one_of_an_open_file() {
-    departure(WHY, |lab| {
-        std::fs::write(lab.file("f"), "").expect("a file");
-        let mut holder = lab.lock_by_probe("posix", 7, 0, "f");
-        holder.hears("held");
-        let row = &asked(lab, &["f"])[0];
+    differs_from_util_linux(WHY, |env| {
+        std::fs::write(env.file("f"), "").expect("a file");
+        let mut holder = env.start_lock_holder("posix", 7, 0, "f");
+        holder.expect_line("held");
+        let row = &asked(env, &["f"])[0];
         assert_eq!(
             (&row["kind"], &row["pid"]),
             (&"POSIX".into(), &holder.pid().into())
         );
         assert_eq!((&row["first"], &row["last"]), (&7.into(), &().into()));
-        let table = lab.run(["--who", "f"]).out();
+        let table = env.run(["--who", "f"]).stdout_text();
         assert!(table.contains("POSIX 7- "), "{table}");
     });
 }
 
 #[test]
 fn a_slot_is_held_by_whoever_has_it_since_he_took_it() {
-    departure(WHY, |lab| {
-        std::fs::write(lab.file("f"), "").expect("a file");
-        let mut holder = lab.lock_by_probe("slot", 0, 0, "f");
-        holder.hears("held");
-        let rows = asked(lab, &["f"]);
+    differs_from_util_linux(WHY, |env| {
+        std::fs::write(env.file("f"), "").expect("a file");
+        let mut holder = env.start_lock_holder("slot", 0, 0, "f");
+        holder.expect_line("held");
+        let rows = asked(env, &["f"]);
         assert_eq!(rows.len(), 1);
         let row = &rows[0];
         assert_eq!(
@@ -162,63 +163,63 @@ fn a_slot_is_held_by_whoever_has_it_since_he_took_it() {
 
 #[test]
 fn nobody_holds_a_lock_that_is_free_again() {
-    departure(WHY, |lab| {
-        script_that_holds(lab).let_go();
-        lab.run(["--who", "f"])
-            .expect_out("")
-            .expect_err("")
-            .expect_code(1);
-        lab.sh("exec 8>>f; flock 8; flock -u 8; flock --who f; echo $?")
-            .expect_out("1\n");
+    differs_from_util_linux(WHY, |env| {
+        script_that_holds(env).release();
+        env.run(["--who", "f"])
+            .assert_stdout("")
+            .assert_stderr("")
+            .assert_status(1);
+        env.sh("exec 8>>f; flock 8; flock -u 8; flock --who f; echo $?")
+            .assert_stdout("1\n");
     });
 }
 
 #[test]
 fn another_file_of_the_same_name_is_another_lock() {
-    departure(WHY, |lab| {
-        let script = script_that_holds(lab);
-        lab.sh("ln f link; ln -s f symbolic; mkdir d; : >d/f");
+    differs_from_util_linux(WHY, |env| {
+        let script = script_that_holds(env);
+        env.sh("ln f link; ln -s f symbolic; mkdir d; : >d/f");
         for same in ["f", "link", "symbolic", "./d/../f"] {
-            assert_eq!(pids(lab, &[same]), [script.pid()], "{same}");
+            assert_eq!(pids(env, &[same]), [script.pid()], "{same}");
         }
-        lab.run(["--who", "d/f"]).expect_code(1);
+        env.run(["--who", "d/f"]).assert_status(1);
     });
 }
 
 /// A process that has let its first thread end: `/proc/PID/fdinfo` is empty then.
 #[test]
 fn a_process_without_its_first_thread_is_found() {
-    departure(WHY, |lab| {
-        std::fs::write(lab.file("f"), "").expect("a file");
-        let mut holder = lab.lock_by_probe("headless", 0, 0, "f");
-        holder.hears("held");
+    differs_from_util_linux(WHY, |env| {
+        std::fs::write(env.file("f"), "").expect("a file");
+        let mut holder = env.start_lock_holder("leader-exited", 0, 0, "f");
+        holder.expect_line("held");
         let first = format!("/proc/{}/fdinfo", holder.pid());
         test_support::wait_until("its first thread has ended", || {
             std::fs::read_dir(&first).map_or(0, Iterator::count) == 0
         });
-        assert_eq!(pids(lab, &["f"]), [holder.pid()]);
+        assert_eq!(pids(env, &["f"]), [holder.pid()]);
     });
 }
 
 #[test]
 fn a_lock_on_a_folder_or_on_the_script_itself_is_one_too() {
-    let body = |lab: &Lab| {
-        lab.program(
+    let body = |env: &TestEnv| {
+        env.install_script(
             "script",
             "#!/bin/sh\nexec 8<\"$0\" 9<.; flock 8; flock 9; echo held; read x\n",
         );
-        let script = talking(lab, "exec ./script", "held");
-        assert_eq!(pids(lab, &["script"]), [script.pid()]);
-        assert_eq!(pids(lab, &["."]), [script.pid()]);
+        let script = talking(env, "exec ./script", "held");
+        assert_eq!(pids(env, &["script"]), [script.pid()]);
+        assert_eq!(pids(env, &["."]), [script.pid()]);
     };
-    departure(WHY, body);
+    differs_from_util_linux(WHY, body);
 }
 
 /// A long table comes in pieces, between which lines go: the next piece begins one line too late then.
 #[test]
 fn no_holder_is_missed_while_other_locks_come_and_go() {
-    let churn = |lab: &Lab, over: &AtomicBool| {
-        let open = |number: u32| File::create(lab.file(format!("other{number}"))).expect("a file");
+    let churn = |env: &TestEnv, over: &AtomicBool| {
+        let open = |number: u32| File::create(env.file(format!("other{number}"))).expect("a file");
         let others: Vec<File> = (0..150).map(open).collect();
         while !over.load(Relaxed) {
             for operation in [FlockOperation::LockShared, FlockOperation::Unlock] {
@@ -228,14 +229,14 @@ fn no_holder_is_missed_while_other_locks_come_and_go() {
             }
         }
     };
-    departure(WHY, |lab| {
-        let holders = ["f", "g", "h", "i"].map(|file| (file, lab.hold(&["-F"], file)));
+    differs_from_util_linux(WHY, |env| {
+        let holders = ["f", "g", "h", "i"].map(|file| (file, env.hold(&["-F"], file)));
         let over = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            scope.spawn(|| churn(lab, &over));
+            scope.spawn(|| churn(env, &over));
             let missed = std::panic::catch_unwind(AssertUnwindSafe(|| {
                 for (file, holder) in holders.iter().cycle().take(40) {
-                    assert_eq!(pids(lab, &[file]), [holder.pid()]);
+                    assert_eq!(pids(env, &[file]), [holder.pid()]);
                 }
             }));
             over.store(true, Relaxed);

@@ -1,4 +1,5 @@
-//! The bash builtin in a lab: beside the lab's program, as it is installed, for every bash that there is.
+//! The bash builtin in a test environment, installed beside the program, for every bash that is
+//! available.
 
 use std::ffi::OsStr;
 use std::io::Write;
@@ -6,133 +7,133 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::process::Live;
-use crate::{HUNG, Lab, Outcome, ours};
+use crate::process::Process;
+use crate::programs::our_flock;
+use crate::test_env::HANG_TIMEOUT;
+use crate::{Outcome, TestEnv, workspace_root};
 
-/// Where it is installed.
-const IN_PREFIX: &str = "lib/bash/flock";
+/// Where the builtin is installed, below the prefix.
+const INSTALLED_LIBRARY: &str = "lib/bash/flock";
 
-/// Where it is in a lab, whose `bin` is the prefix that it is installed in, so that it is in nobody's way; and `bin` as
-/// well, where it finds the program.
+/// The builtin in a test environment. Its prefix is `bin`, which keeps the environment's own
+/// directory free of it.
 pub const LIBRARY: &str = "bin/lib/bash/flock";
 
-/// What a bash reads first that is to have it.
-pub const START_UP: &str = "bin/lib/start-up";
+/// The start-up file of a bash that is to have the builtin.
+pub(crate) const START_UP: &str = "bin/lib/start-up";
 
-/// What cannot be enabled must not be taken for the program, which does the same.
+/// The exit status of a bash that cannot enable the builtin. Without it a test would pass with the
+/// program instead, which behaves alike.
 const NOT_ENABLED: i32 = 99;
 
-/// One bash.
+/// A version of bash.
 #[derive(Debug)]
 struct Bash {
     version: String,
-    /// Where it is, if it is not the installed one.
-    folder: Option<PathBuf>,
+    /// The directory that contains it, unless it is the installed one.
+    dir: Option<PathBuf>,
 }
 
-/// A test in every bash that there is, each with a lab of its own: the installed one, and those in the folder that
-/// `FDLOCK_BASHES` names (default: `target/bashes`), `VERSION/bash` each.
+/// Runs a test in every bash, each with a new test environment: in the installed one, and in those
+/// that are in the directory `FDLOCK_BASHES` (default: `target/bashes`) as `VERSION/bash`.
 #[track_caller]
-pub fn in_every_bash(body: impl Fn(&Lab)) {
-    static SAID: OnceLock<()> = OnceLock::new();
-    SAID.get_or_init(|| {
+pub fn for_each_bash(body: impl Fn(&TestEnv)) {
+    static REPORTED: OnceLock<()> = OnceLock::new();
+    REPORTED.get_or_init(|| {
         let versions: Vec<_> = bashes().iter().map(|bash| &bash.version[..]).collect();
-        // Not println!, so that it is seen though all is well.
-        let line = format!("the builtin is tested in bash {}\n", versions.join(", "));
+        // Not println!, whose output is hidden when the test passes.
+        let line = format!("testing the builtin in bash {}\n", versions.join(", "));
         let _ = std::io::stderr().write_all(line.as_bytes());
     });
     for bash in bashes() {
         println!("bash {}", bash.version);
-        body(&Lab {
-            bash: bash.folder.clone(),
-            ..Lab::with(ours(), HUNG)
-        });
+        let mut env = TestEnv::with_program(our_flock(), HANG_TIMEOUT);
+        env.bash_dir.clone_from(&bash.dir);
+        body(&env);
     }
 }
 
 fn bashes() -> &'static [Bash] {
     static BASHES: OnceLock<Vec<Bash>> = OnceLock::new();
     BASHES.get_or_init(|| {
-        let named = std::env::var_os("FDLOCK_BASHES").filter(|name| !name.is_empty());
-        let all = named.map_or_else(
-            || crate::workspace_root().join("target/bashes"),
-            PathBuf::from,
-        );
-        let mut folders: Vec<PathBuf> = std::fs::read_dir(all)
+        let configured = std::env::var_os("FDLOCK_BASHES").filter(|path| !path.is_empty());
+        let parent =
+            configured.map_or_else(|| workspace_root().join("target/bashes"), PathBuf::from);
+        let mut dirs: Vec<PathBuf> = std::fs::read_dir(parent)
             .into_iter()
             .flatten()
             .map(|entry| entry.expect("an entry").path())
-            .filter(|folder| folder.join("bash").exists())
+            .filter(|dir| dir.join("bash").exists())
             .collect();
-        folders.sort();
+        dirs.sort();
         let installed = [Bash::new(None)];
-        let others = folders.into_iter().map(Some).map(Bash::new);
+        let others = dirs.into_iter().map(Some).map(Bash::new);
         installed.into_iter().chain(others).collect()
     })
 }
 
 impl Bash {
-    fn new(folder: Option<PathBuf>) -> Self {
-        let program = folder
+    fn new(dir: Option<PathBuf>) -> Self {
+        let program = dir
             .as_ref()
-            .map_or("bash".into(), |folder| folder.join("bash"));
-        let asked = Command::new(&program)
+            .map_or_else(|| PathBuf::from("bash"), |dir| dir.join("bash"));
+        let output = Command::new(&program)
             .args(["-c", "echo ${BASH_VERSION%(*}"])
             .output();
-        let asked = asked.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
-        let version = String::from_utf8_lossy(&asked.stdout).trim().to_owned();
-        assert!(!version.is_empty(), "{}: no bash", program.display());
-        Self { version, folder }
+        let output = output.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
+        let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+        assert!(!version.is_empty(), "{}: not a bash", program.display());
+        Self { version, dir }
     }
 }
 
-impl Lab {
-    /// Runs a script to its end by a bash that has the builtin, and so has every bash that it starts.
+impl TestEnv {
+    /// Runs a script with a bash that has the builtin, as does every bash that it starts.
     #[track_caller]
-    pub fn builtin(&self, script: impl AsRef<OsStr>) -> Outcome {
-        self.finish(self.with_builtin(script))
+    pub fn run_with_builtin(&self, script: impl AsRef<OsStr>) -> Outcome {
+        self.run_command(self.builtin_command(script))
     }
 
-    /// The same, not started yet.
-    pub fn with_builtin(&self, script: impl AsRef<OsStr>) -> Command {
+    /// Returns a command that runs a script with a bash that has the builtin.
+    pub fn builtin_command(&self, script: impl AsRef<OsStr>) -> Command {
         let mut command = self.command("bash");
         command.arg("-c").arg(script);
         command.env("BASH_ENV", self.file(START_UP));
         command
     }
 
-    /// Starts one to talk with.
+    /// Starts a script with a bash that has the builtin.
     #[track_caller]
-    pub fn start_builtin(&self, script: impl AsRef<OsStr>) -> Live {
-        self.start(self.with_builtin(script))
+    pub fn start_with_builtin(&self, script: impl AsRef<OsStr>) -> Process {
+        self.start(self.builtin_command(script))
     }
 
-    /// An interactive bash at a terminal that has the builtin.
+    /// Starts an interactive bash with the builtin on a new terminal.
     #[track_caller]
-    pub fn builtin_at_terminal(&self) -> Live {
-        let mut bash = self.bash_at_terminal();
-        // A wrapper script may have lost the prompt of the environment.
-        bash.say(&format!(
+    pub fn start_builtin_at_terminal(&self) -> Process {
+        let mut bash = self.start_bash_at_terminal();
+        // The prompts are cleared again because a wrapper script may have lost the environment's.
+        bash.send_line(&format!(
             "PS1= PS2=; enable -f {LIBRARY} flock && echo enabled"
         ));
-        bash.comes_to("enabled\n");
+        bash.expect("enabled\n");
         bash
     }
 
-    /// Whether this lab's bash is older than such a one, `5.1`.
-    pub fn bash_is_before(&self, version: &str) -> bool {
-        let number = |text: &str| -> Vec<u32> {
+    /// Whether this environment's bash is older than a version, such as `5.1`.
+    pub fn bash_is_older_than(&self, version: &str) -> bool {
+        let parse = |text: &str| -> Vec<u32> {
             text.split('.')
                 .map_while(|part| part.parse().ok())
                 .collect()
         };
-        let here = bashes().iter().find(|bash| bash.folder == self.bash);
-        number(&here.expect("one of them").version) < number(version)
+        let bash = bashes().iter().find(|bash| bash.dir == self.bash_dir);
+        parse(&bash.expect("one of the bashes").version) < parse(version)
     }
 
-    /// In place of `flock` or `sh`: a bash that has the builtin. What the builtin hands to the program takes the place
-    /// of that bash, so it has the process and its parent as ever.
-    pub(crate) fn through_builtin(program: &OsStr) -> Command {
+    /// Returns a command that runs `flock` and `sh` with a bash that has the builtin. What the builtin
+    /// leaves to the program replaces that bash, so the pid and the parent are the same as without it.
+    pub(crate) fn command_through_builtin(program: &OsStr) -> Command {
         match program.to_str() {
             Some("flock") => {
                 let mut bash = Command::new(installed_bash());
@@ -145,54 +146,53 @@ impl Lab {
     }
 }
 
-/// By its path, for a test that gives a PATH of its own to `flock`.
+/// Returns the absolute path of bash, for tests that run `flock` with their own PATH.
 fn installed_bash() -> &'static Path {
     ["/usr/local/bin/bash", "/usr/bin/bash", "/bin/bash"]
         .iter()
         .map(Path::new)
-        .find(|place| place.exists())
-        .expect("a bash")
+        .find(|path| path.exists())
+        .expect("bash is installed")
 }
 
-/// Puts the builtin into a lab's folder.
-pub(crate) fn put_into(folder: &Path) {
-    let place = folder.join(LIBRARY);
-    std::fs::create_dir_all(place.parent().expect("a folder")).expect("bin/lib/bash/");
-    std::os::unix::fs::symlink(under_test(), &place).expect("bin/lib/bash/flock");
-    std::os::unix::fs::symlink(".", folder.join("bin/bin")).expect("bin/bin");
+/// Installs the builtin in a test environment's directory.
+pub(crate) fn install_into(dir: &Path) {
+    let library = dir.join(LIBRARY);
+    std::fs::create_dir_all(library.parent().expect("a directory")).expect("bin/lib/bash");
+    std::os::unix::fs::symlink(library_under_test(), &library).expect("bin/lib/bash/flock");
+    // The builtin looks for the program in the prefix's bin.
+    std::os::unix::fs::symlink(".", dir.join("bin/bin")).expect("bin/bin");
     let start_up = format!(
         "enable -f {} flock || exit {NOT_ENABLED}\n",
-        place.display()
+        library.display()
     );
-    std::fs::write(folder.join(START_UP), start_up).expect("bin/lib/start-up");
+    std::fs::write(dir.join(START_UP), start_up).expect("bin/lib/start-up");
 }
 
-/// The builtin under test: what `FLOCK_BUILTIN_UNDER_TEST` names, or the one that is installed with the program under
-/// test, or this package's, which cargo has no reason to build for us.
-fn under_test() -> &'static Path {
+/// Returns the builtin under test: the one that `FLOCK_BUILTIN_UNDER_TEST` names, or the one that is
+/// installed with the program under test, or the one of this workspace.
+fn library_under_test() -> &'static Path {
     static LIBRARY_FILE: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY_FILE.get_or_init(|| {
-        if let Some(named) =
-            std::env::var_os("FLOCK_BUILTIN_UNDER_TEST").filter(|name| !name.is_empty())
-        {
-            let named = PathBuf::from(named);
+        let configured = std::env::var_os("FLOCK_BUILTIN_UNDER_TEST");
+        if let Some(path) = configured.filter(|path| !path.is_empty()) {
+            let path = PathBuf::from(path);
             assert!(
-                named.is_absolute() && named.exists(),
+                path.is_absolute() && path.exists(),
                 "FLOCK_BUILTIN_UNDER_TEST: no such library: {}",
-                named.display()
+                path.display()
             );
-            return named;
+            return path;
         }
-        let installed = ours()
-            .ancestors()
-            .nth(2)
-            .map(|prefix| prefix.join(IN_PREFIX));
+        let prefix = our_flock().ancestors().nth(2);
+        let installed = prefix.map(|prefix| prefix.join(INSTALLED_LIBRARY));
         installed
             .filter(|library| library.exists())
             .unwrap_or_else(build)
     })
 }
 
+/// Builds the builtin, which cargo does not do for the tests of another package.
 fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     cargo
@@ -203,17 +203,17 @@ fn build() -> PathBuf {
             "--package",
             "fdlock-builtin",
         ])
-        .current_dir(crate::workspace_root())
+        .current_dir(workspace_root())
         .args(["--target-dir", "target"]);
     if cfg!(target_env = "musl") {
         // As in scripts/build-builtin.sh.
         cargo.env("RUSTFLAGS", "-C target-feature=-crt-static");
     }
-    let built = cargo.output().expect("cargo starts");
+    let output = cargo.output().expect("cargo starts");
     assert!(
-        built.status.success(),
+        output.status.success(),
         "{}",
-        String::from_utf8_lossy(&built.stderr)
+        String::from_utf8_lossy(&output.stderr)
     );
-    crate::workspace_root().join("target/debug/libflock_builtin.so")
+    workspace_root().join("target/debug/libflock_builtin.so")
 }

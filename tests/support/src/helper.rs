@@ -1,85 +1,100 @@
-//! The probe: a command that tells what it was given and what it hears, exactly. It is this very test binary, called
-//! by the name `probe`, and does its work before Rust's runtime starts and reopens descriptors or touches signals.
+//! The helper program: `test-helper` in a test environment's PATH. It reports exactly what it has
+//! inherited and which signals it receives.
+//!
+//! The program is the test binary itself, under another name: a function in `.init_array` runs before
+//! `main`, and if the name is `test-helper` it does the helper's work and exits. Before `main`,
+//! because Rust's runtime reopens closed descriptors and changes SIGPIPE. A separate executable
+//! would need the same trick and would have to be built before the tests of every package.
 
-#![allow(unsafe_code)]
+#![allow(
+    unsafe_code,
+    reason = "it runs without Rust's runtime, and makes raw system calls"
+)]
 
 use std::ffi::CString;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Command;
 use std::{fs, mem, ptr};
 
 use rustix::net;
 
-use crate::locks::status_field;
-use crate::{Lab, Outcome};
+use crate::procfs::status_field;
+use crate::{Outcome, TestEnv};
+
+/// The name of the helper program.
+pub(crate) const NAME: &str = "test-helper";
+
+/// The exit status of the helper when it has received all signals that it waits for. No other
+/// program uses this status.
+pub const ALL_SIGNALS_RECEIVED: i32 = 77;
+
+/// The exit status of the original `me-only`, and of the helper in its place, when another process
+/// has the name.
+pub const NAME_TAKEN: i32 = 4;
 
 #[used]
-// SAFETY: the function has the type that the loader calls, and needs nothing that is not set up by then.
+// SAFETY: the loader calls functions of this type, and this one only needs what is set up by then.
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = before_main;
 
-/// The status of a probe that has heard all it was to hear: not one that anybody else uses.
-pub const HEARD_ALL: i32 = 77;
-
-/// The status of the first `me-only`, and of its stand-in here, when somebody else has the name.
-pub const REFUSED: i32 = 4;
-
-/// Makes the linker keep [`BEFORE_MAIN`].
-pub(crate) fn link() {
+/// Keeps the linker from leaving out this module, by a reference to [`BEFORE_MAIN`].
+pub(crate) fn ensure_linked() {
     std::hint::black_box(&BEFORE_MAIN);
 }
 
 extern "C" fn before_main() {
-    let Ok(words) = fs::read("/proc/self/cmdline") else {
+    let Ok(cmdline) = fs::read("/proc/self/cmdline") else {
         return;
     };
-    let text = String::from_utf8_lossy(&words);
+    let text = String::from_utf8_lossy(&cmdline);
     let text: Vec<&str> = text.split('\0').collect();
-    if Path::new(text[0]).file_name() != Some("probe".as_ref()) {
-        return start_afresh();
+    if Path::new(text[0]).file_name() != Some(NAME.as_ref()) {
+        return reset_inherited_state();
     }
-    // What follows the last NUL is no word.
+    let count = |text: &str| text.parse().expect("a count");
+    // Each argument ends with a NUL, so the last element is empty.
+    let raw_args: Vec<&[u8]> = cmdline.split(|byte| *byte == 0).collect();
+    let raw_args = &raw_args[1..raw_args.len() - 1];
     let status = match text[1..text.len() - 1] {
-        ["words", file, ..] => fs::write(file, &words).map_or(1, |()| 0),
-        ["world", file] => world(file),
-        ["hear", count] => hear(count.parse().expect("a count")),
-        ["alone", "hear", count] => {
-            rustix::process::setsid().expect("not a leader");
-            hear(count.parse().expect("a count"))
+        ["args", file, ..] => fs::write(file, &cmdline).map_or(1, |()| 0),
+        ["inherited-state", file] => report_inherited_state(file),
+        ["catch-signals", n] => catch_signals(count(n)),
+        ["in-new-session", "catch-signals", n] => {
+            rustix::process::setsid().expect("not a group leader");
+            catch_signals(count(n))
         }
-        [how @ ("apart" | "as-su"), _, ..] => {
-            let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
-            in_a_session(how, &words[2..words.len() - 1])
+        ["in-child", "catch-signals", n] => in_child(|| catch_signals(count(n))),
+        ["exec-in-new-session", _, ..] => exec_in_new_session(&raw_args[1..]),
+        ["fork-in-new-session", _, ..] => fork_in_new_session(&raw_args[1..]),
+        ["hold-lock", kind, start, length, file] => {
+            let [start, length] = [start, length].map(|number| number.parse().expect("a number"));
+            crate::lock_holder::hold_lock(kind, start, length, file)
         }
-        ["keep", kind, first, length, file] => {
-            let [first, length] = [first, length].map(|number| number.parse().expect("a number"));
-            crate::lock_holder::keep(kind, first, length, file)
-        }
-        ["attentive", how, file] => crate::interruptible::wait(how, file),
-        ["beside", "hear", count] => beside(|| hear(count.parse().expect("a count"))),
-        ["binds", shape, _, _, ..] => {
-            let words: Vec<&[u8]> = words.split(|byte| *byte == 0).collect();
-            bind_and_execute(shape, words[3], &words[4..words.len() - 1])
-        }
+        ["wait-for-lock", scenario, file] => crate::interruptible::wait(scenario, file),
+        ["bind-name", shape, _, _, ..] => bind_and_exec(shape, raw_args[2], &raw_args[3..]),
         _ => 2,
     };
-    // SAFETY: nothing is left to run, and what was written is not buffered.
+    // SAFETY: there is no cleanup to do, and all output was unbuffered.
     unsafe { libc::_exit(status) }
 }
 
-/// Whoever runs the tests (a `make` with its job descriptors, a `nohup`) must not show through in what they measure.
-fn start_afresh() {
+/// Makes the tests independent of what started them: descriptors, such as those of make's job
+/// server, are not passed on, and no signal is ignored, as it would be under nohup.
+fn reset_inherited_state() {
     let descriptors = fs::read_dir("/proc/self/fd").expect("/proc");
     for descriptor in descriptors.map(|entry| entry.expect("an entry").file_name()) {
-        let number: i32 = descriptor.to_string_lossy().parse().expect("a number");
-        if number > 2 {
-            // SAFETY: a flag of a descriptor; the one of this listing has it already.
-            unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) };
+        let fd: i32 = descriptor.to_string_lossy().parse().expect("a number");
+        if fd > 2 {
+            // SAFETY: this sets a flag of a descriptor; the one that lists the directory has it
+            // already.
+            unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
         }
     }
     for signal in 1..=64 {
-        // SAFETY: all zero is the default action, in room enough for any platform's structure. The C library's own
-        // call would leave out 32 and 33, which its posix_spawn(3) is known to leave ignored.
+        // SAFETY: all zeroes is the default action, and the array is large enough for the structure
+        // of any platform. The C library's function refuses 32 and 33, which its posix_spawn(3) is
+        // known to leave ignored.
         unsafe {
             let default = [0u64; 8];
             let old = ptr::null_mut::<u64>();
@@ -88,21 +103,21 @@ fn start_afresh() {
     }
 }
 
-/// Writes what this process was given into a file.
-fn world(file: &str) -> i32 {
-    let mut world = String::new();
-    let here = std::process::id();
+/// Writes to a file what this process has inherited.
+fn report_inherited_state(file: &str) -> i32 {
+    let mut state = String::new();
+    let pid = std::process::id();
     let mut descriptors: Vec<_> = fs::read_dir("/proc/self/fd")
         .expect("/proc")
         .map(|entry| entry.expect("an entry").path())
         .filter_map(|path| Some((path.clone(), fs::read_link(path).ok()?)))
-        // The descriptor of this very listing.
-        .filter(|(_, target)| *target != Path::new(&format!("/proc/{here}/fd")))
+        // Without the descriptor that lists this directory.
+        .filter(|(_, target)| *target != Path::new(&format!("/proc/{pid}/fd")))
         .collect();
     descriptors.sort();
     for (path, target) in descriptors {
-        let number = path.file_name().expect("a number");
-        writeln!(world, "fd {} {}", number.display(), target.display()).expect("a string");
+        let fd = path.file_name().expect("a number");
+        writeln!(state, "fd {} {}", fd.display(), target.display()).expect("a string");
     }
     for field in [
         "SigPnd",
@@ -114,28 +129,30 @@ fn world(file: &str) -> i32 {
         "Groups",
         "NoNewPrivs",
     ] {
-        writeln!(world, "{field} {}", status_field(here as i32, field)).expect("a string");
+        writeln!(state, "{field} {}", status_field(pid as i32, field)).expect("a string");
     }
-    let folder = fs::read_link("/proc/self/cwd").expect("cwd");
-    writeln!(world, "cwd {}", folder.display()).expect("a string");
-    let niceness = rustix::process::getpriority_process(None).expect("a niceness");
-    writeln!(world, "nice {niceness}").expect("a string");
-    // SAFETY: an itimerval is plain numbers, and the call fills it.
+    let cwd = fs::read_link("/proc/self/cwd").expect("cwd");
+    writeln!(state, "cwd {}", cwd.display()).expect("a string");
+    let nice = rustix::process::getpriority_process(None).expect("getpriority");
+    writeln!(state, "nice {nice}").expect("a string");
+    // SAFETY: an itimerval consists of numbers, and the call fills it in.
     let alarm = unsafe {
         let mut alarm: libc::itimerval = mem::zeroed();
         libc::getitimer(libc::ITIMER_REAL, &raw mut alarm);
         alarm.it_value
     };
-    writeln!(world, "alarm {}", alarm.tv_sec != 0 || alarm.tv_usec != 0).expect("a string");
-    world += &fs::read_to_string("/proc/self/limits").expect("limits");
-    fs::write(file, world).expect("the report");
+    writeln!(state, "alarm {}", alarm.tv_sec != 0 || alarm.tv_usec != 0).expect("a string");
+    state += &fs::read_to_string("/proc/self/limits").expect("limits");
+    fs::write(file, state).expect("the report can be written");
     0
 }
 
-/// Says `ready PID`, then every signal that comes: `heard NUMBER CODE VALUE`. Ends after so many.
-fn hear(count: usize) -> i32 {
+/// Blocks all signals, prints `ready PID`, and then `received NUMBER CODE VALUE` for each signal that
+/// arrives, until it has received `count` of them.
+fn catch_signals(count: usize) -> i32 {
     let all = u64::MAX;
-    // SAFETY: the kernel's own call with its own set: the C library's would leave out 32 and 33.
+    // SAFETY: the set outlives the call, and 8 is its size. The C library's function would leave out
+    // 32 and 33.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
@@ -145,22 +162,22 @@ fn hear(count: usize) -> i32 {
             8,
         );
     }
-    let say = |line: String| rustix::io::write(rustix::stdio::stdout(), line.as_bytes());
-    say(format!("ready {}\n", std::process::id())).expect("a reader");
+    let print = |line: String| rustix::io::write(rustix::stdio::stdout(), line.as_bytes());
+    print(format!("ready {}\n", std::process::id())).expect("stdout is open");
     for _ in 0..count {
-        // A test that forgot the probe does not leave it behind for ever.
-        let patience = libc::timespec {
+        // So that a test that fails does not leave the helper behind forever.
+        let timeout = libc::timespec {
             tv_sec: 120,
             tv_nsec: 0,
         };
-        // SAFETY: the set, the room for the answer and the time outlive the call; 8 is the size of the set.
+        // SAFETY: the set, the result and the timeout outlive the call; 8 is the size of the set.
         let (signal, info) = unsafe {
             let mut info: libc::siginfo_t = mem::zeroed();
             let signal = libc::syscall(
                 libc::SYS_rt_sigtimedwait,
                 &raw const all,
                 &raw mut info,
-                &raw const patience,
+                &raw const timeout,
                 8,
             );
             (signal, info)
@@ -168,33 +185,35 @@ fn hear(count: usize) -> i32 {
         if signal < 0 {
             return 3;
         }
-        // SAFETY: for the codes that carry no value these bytes are numbers too.
+        // SAFETY: for codes without a value these bytes are numbers too.
         let value = unsafe { info.si_value().sival_ptr } as usize;
         let value = if info.si_code == libc::SI_QUEUE {
             value
         } else {
             0
         };
-        say(format!("heard {signal} {} {value}\n", info.si_code)).expect("a reader");
+        print(format!("received {signal} {} {value}\n", info.si_code)).expect("stdout is open");
     }
-    HEARD_ALL
+    ALL_SIGNALS_RECEIVED
 }
 
-/// Does the deed in a child, and waits for a signal to die of.
-fn beside(deed: impl FnOnce() -> i32) -> i32 {
+/// Does the work in a child, while the parent waits for a signal to kill it.
+fn in_child(work: impl FnOnce() -> i32) -> i32 {
     // SAFETY: no other thread has been started yet.
     unsafe {
         if libc::fork() == 0 {
-            return deed();
+            return work();
         }
         libc::pause()
     }
 }
 
-/// Takes an abstract socket name as others do, and executes a program in place, which inherits the socket. `original`
-/// is what the first `me-only` does: 8 bytes of the name are all that it takes; like `padded` it binds a whole
-/// `struct sockaddr_un`, filled up with NULs. `exact` is what Python, Perl and socat do.
-fn bind_and_execute(shape: &str, name: &[u8], words: &[&[u8]]) -> i32 {
+/// Binds an abstract socket name as other programs do, and executes a command in the same process,
+/// which inherits the socket.
+///
+/// `original` and `padded` bind a whole `struct sockaddr_un`, padded with NULs; `original`, the first
+/// `me-only`, also uses only 8 bytes of the name. `exact` is what Python, Perl and socat do.
+fn bind_and_exec(shape: &str, name: &[u8], command: &[&[u8]]) -> i32 {
     let mut name = name.to_owned();
     if shape == "original" {
         name.truncate(8);
@@ -206,50 +225,51 @@ fn bind_and_execute(shape: &str, name: &[u8], words: &[&[u8]]) -> i32 {
     let socket = socket.expect("a socket");
     let address = net::SocketAddrUnix::new_abstract_name(&name).expect("not too long");
     if net::bind(&socket, &address).is_err() {
-        return REFUSED;
+        return NAME_TAKEN;
     }
-    // The socket is still open, and stays so when this succeeds.
-    execute(words);
-    1
+    // The socket is not close-on-exec.
+    exec(command)
 }
 
-/// Executes a program in a session of its own, `apart` in place, `as-su` in a child, as `su -c` does.
-fn in_a_session(how: &str, words: &[&[u8]]) -> i32 {
-    let child = match how {
-        "apart" => 0,
-        // SAFETY: no other thread has been started yet.
-        _ => unsafe { libc::fork() },
-    };
-    if child != 0 {
-        // SAFETY: nobody wants to know how it ended.
-        unsafe { libc::waitpid(child, ptr::null_mut(), 0) };
-        return 0;
+/// Executes a command in a child in a new session, as `su -c` does, and waits for it.
+fn fork_in_new_session(command: &[&[u8]]) -> i32 {
+    // SAFETY: no other thread has been started yet.
+    match unsafe { libc::fork() } {
+        0 => exec_in_new_session(command),
+        child => {
+            // SAFETY: the status is not requested.
+            unsafe { libc::waitpid(child, ptr::null_mut(), 0) };
+            0
+        }
     }
-    rustix::process::setsid().expect("not a leader");
-    execute(words);
-    1
 }
 
-/// Executes a program in place. Returns when it cannot.
-fn execute(words: &[&[u8]]) {
-    let words = words
+/// Executes a command in this process, in a new session.
+fn exec_in_new_session(command: &[&[u8]]) -> i32 {
+    rustix::process::setsid().expect("not a group leader");
+    exec(command)
+}
+
+/// Executes a command in this process. Returns an exit status if that fails.
+fn exec(command: &[&[u8]]) -> i32 {
+    let args = command
         .iter()
-        .map(|word| CString::new(*word).expect("cut at NUL"));
-    let words: Vec<CString> = words.collect();
-    let ends = [ptr::null()];
-    let list: Vec<_> = words.iter().map(|word| word.as_ptr()).chain(ends).collect();
-    // SAFETY: a list of strings that ends in null.
-    unsafe { libc::execvp(list[0], list.as_ptr()) };
+        .map(|arg| CString::new(*arg).expect("split at NUL"));
+    let args: Vec<CString> = args.collect();
+    let pointers = args.iter().map(|arg| arg.as_ptr());
+    let pointers: Vec<_> = pointers.chain([ptr::null()]).collect();
+    // SAFETY: a list of strings that ends with a null pointer.
+    unsafe { libc::execvp(pointers[0], pointers.as_ptr()) };
+    1
 }
 
-impl Lab {
-    /// What a command that reports its world reported: the `probe world` among the words of the command writes it to
-    /// the file `world`.
+impl TestEnv {
+    /// Runs a command that contains `test-helper inherited-state state`, and returns the report.
     #[track_caller]
-    pub fn world_of(&self, command: std::process::Command) -> (String, Outcome) {
-        let _ = fs::remove_file(self.file("world"));
-        let outcome = self.finish(command);
-        let world = fs::read_to_string(self.file("world"));
-        (world.unwrap_or_default(), outcome)
+    pub fn inherited_state_of(&self, command: Command) -> (String, Outcome) {
+        let _ = fs::remove_file(self.file("state"));
+        let outcome = self.run_command(command);
+        let state = fs::read_to_string(self.file("state"));
+        (state.unwrap_or_default(), outcome)
     }
 }

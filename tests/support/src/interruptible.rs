@@ -1,7 +1,10 @@
-//! A probe that waits for a lock as the builtin does in its host: with handlers that restart system calls, and
-//! [`Attention`].
+//! A helper process that waits for a lock as the builtin does in its host: with signal handlers that
+//! restart system calls, and through [`InterruptibleCall`].
 
-#![allow(unsafe_code)]
+#![allow(
+    unsafe_code,
+    reason = "sigaction(2), fork(2), and a flock(2) that is not retried"
+)]
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
@@ -9,132 +12,135 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use fdlock::sys::attention::Attention;
+use fastrand::Rng;
+use fdlock::sys::attention::Attention as InterruptibleCall;
 
-use crate::process::{ready, send};
-use crate::stress::Dice;
+use crate::process::{poll_readable, send_signal};
 
-/// How many signals have been handled, and how many of these the host has seen to.
-static HANDLED: AtomicU64 = AtomicU64::new(0);
-static SEEN: AtomicU64 = AtomicU64::new(0);
+/// How many signals the handler has received.
+static RECEIVED: AtomicU64 = AtomicU64::new(0);
+/// How many of these the host has processed.
+static PROCESSED: AtomicU64 = AtomicU64::new(0);
 
-extern "C" fn handle(_: libc::c_int) {
-    HANDLED.fetch_add(1, Relaxed);
+extern "C" fn handler(_: libc::c_int) {
+    RECEIVED.fetch_add(1, Relaxed);
 }
 
-fn called() -> bool {
-    HANDLED.load(Relaxed) > SEEN.load(Relaxed)
+fn signal_pending() -> bool {
+    RECEIVED.load(Relaxed) > PROCESSED.load(Relaxed)
 }
 
-/// A file that is locked already, so that whoever asks again waits for ever.
-struct Taken {
+/// A file that is already locked, so that a second request blocks forever.
+struct LockedFile {
     _holder: File,
     waiter: File,
 }
 
-impl Taken {
-    fn new(file: &str) -> Self {
-        let open = || File::create(file).expect("a file");
+impl LockedFile {
+    fn new(path: &str) -> Self {
+        let open = || File::create(path).expect("the file can be created");
         let (holder, waiter) = (open(), open());
-        rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).expect("it is free");
+        rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive)
+            .expect("the file is not locked yet");
         Self {
             _holder: holder,
             waiter,
         }
     }
 
-    /// Waits once, and says whether that was interrupted.
+    /// Waits for the lock once; true if the system call failed, that is, was interrupted.
     fn wait(&self) -> bool {
-        // SAFETY: an open descriptor. Not rustix's call, which might try again.
+        // SAFETY: the descriptor is open. rustix's call might retry.
         unsafe { libc::flock(self.waiter.as_raw_fd(), libc::LOCK_EX) == -1 }
     }
 }
 
-/// The probe's deed. Says what has happened and returns, if it does.
-pub fn wait(how: &str, file: &str) -> i32 {
-    let taken = Taken::new(file);
+/// Runs one of the scenarios, prints what happened, and returns the exit status.
+pub(crate) fn wait(scenario: &str, path: &str) -> i32 {
+    let lock = LockedFile::new(path);
     // SAFETY: all zeroes is a valid action; the handler only counts.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = handle as extern "C" fn(libc::c_int) as usize;
+        action.sa_sigaction = handler as extern "C" fn(libc::c_int) as usize;
         action.sa_flags = libc::SA_RESTART;
         libc::sigaction(libc::SIGUSR1, &raw const action, std::ptr::null_mut());
     }
-    let raise = || assert!(send(std::process::id() as i32, libc::SIGUSR1));
-    let begin = |time| Attention::begin(time, called).expect("a timer");
-    let interrupted = match how {
-        // The signal comes between the last look at the flags and the call.
-        "inattentive" => {
+    let raise = || assert!(send_signal(std::process::id() as i32, libc::SIGUSR1));
+    let begin = |time| InterruptibleCall::begin(time, signal_pending).expect("a timer");
+    let interrupted = match scenario {
+        // The signal arrives between the last check of the flags and the system call.
+        "unprotected" => {
             raise();
-            taken.wait()
+            lock.wait()
         }
-        "attentive" => {
-            let _attention = begin(None).expect("nobody has called yet");
+        "interruptible" => {
+            let _call = begin(None).expect("no signal yet");
             raise();
-            taken.wait()
+            lock.wait()
         }
-        "called-before" => {
+        "signal-before" => {
             raise();
             begin(None).is_none()
         }
-        "timed" => {
-            let _attention = begin(Some(Duration::from_micros(1))).expect("nobody has called");
-            // The time is up long before the call.
+        "timeout" => {
+            let _call = begin(Some(Duration::from_micros(1))).expect("no signal yet");
+            // The time is over long before the system call.
             std::thread::sleep(Duration::from_millis(5));
-            taken.wait()
+            lock.wait()
         }
-        "put-back" => {
+        "handlers-restored" => {
             drop(begin(None));
             raise();
-            taken.wait()
+            lock.wait()
         }
-        rounds => return answer(&taken, rounds.parse().expect("a number of rounds")),
+        rounds => return answer_signals(&lock, rounds.parse().expect("a number of rounds")),
     };
-    let said = format!(
-        "interrupted {interrupted} handled {}\n",
-        HANDLED.load(Relaxed)
+    let report = format!(
+        "interrupted {interrupted} received {}\n",
+        RECEIVED.load(Relaxed)
     );
-    rustix::io::write(rustix::stdio::stdout(), said.as_bytes()).expect("a reader");
+    rustix::io::write(rustix::stdio::stdout(), report.as_bytes()).expect("stdout is open");
     0
 }
 
-/// Waits again and again, as a host does, while a child sends so many signals, each at some moment after the one before
-/// was answered. One that is missed is never answered.
-fn answer(taken: &Taken, rounds: u64) -> i32 {
+/// Waits for the lock again and again, as a host does, while a child sends `rounds` signals, each at
+/// a random time after the previous one was answered. A missed signal is never answered.
+fn answer_signals(lock: &LockedFile, rounds: u64) -> i32 {
     let parent = std::process::id() as i32;
-    let (ear, mouth) = rustix::pipe::pipe().expect("a pipe");
+    let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
     // SAFETY: no other thread has been started yet.
     if unsafe { libc::fork() } == 0 {
-        return throw(parent, &ear, rounds);
+        return send_signals(parent, &reader, rounds);
     }
-    while SEEN.load(Relaxed) < rounds {
-        if let Some(_attention) = Attention::begin(None, called).expect("a timer") {
-            taken.wait();
+    while PROCESSED.load(Relaxed) < rounds {
+        if let Some(_call) = InterruptibleCall::begin(None, signal_pending).expect("a timer") {
+            lock.wait();
         }
-        // Another tick or a timer of nobody's is no news.
-        if called() {
-            SEEN.fetch_add(1, Relaxed);
-            rustix::io::write(&mouth, b".").expect("a reader");
+        // The call may also have been interrupted by another tick of the timer.
+        if signal_pending() {
+            PROCESSED.fetch_add(1, Relaxed);
+            rustix::io::write(&writer, b".").expect("the child reads");
         }
     }
-    rustix::io::write(rustix::stdio::stdout(), b"all answered\n").expect("a reader");
+    rustix::io::write(rustix::stdio::stdout(), b"all signals answered\n").expect("stdout is open");
     0
 }
 
-fn throw(parent: i32, ear: &OwnedFd, rounds: u64) -> i32 {
-    let mut dice = Dice(rounds);
+fn send_signals(parent: i32, reader: &OwnedFd, rounds: u64) -> i32 {
+    let mut rng = Rng::with_seed(rounds);
     for round in 0..rounds {
-        for _ in 0..dice.below(4000) {
+        for _ in 0..rng.u64(..4000) {
             std::hint::spin_loop();
         }
-        send(parent, libc::SIGUSR1);
-        if !ready(&[ear.as_fd()], Instant::now() + Duration::from_secs(30))[0] {
-            let said = format!("round {round} was missed\n");
-            rustix::io::write(rustix::stdio::stdout(), said.as_bytes()).expect("a reader");
-            send(parent, libc::SIGKILL);
+        send_signal(parent, libc::SIGUSR1);
+        let deadline = Instant::now() + Duration::from_secs(30);
+        if !poll_readable(&[reader.as_fd()], deadline)[0] {
+            let report = format!("signal {round} was missed\n");
+            rustix::io::write(rustix::stdio::stdout(), report.as_bytes()).expect("stdout is open");
+            send_signal(parent, libc::SIGKILL);
             return 1;
         }
-        rustix::io::read(ear, &mut [0; 1]).expect("an answer");
+        rustix::io::read(reader, &mut [0; 1]).expect("an answer");
     }
     0
 }

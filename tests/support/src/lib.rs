@@ -1,39 +1,34 @@
-//! What the compliance tests have in common.
+//! The environment that the compliance tests share: temporary directories with the programs under
+//! test in PATH, processes to interact with, pseudo-terminals, and readers for `/proc`.
 
-#![allow(clippy::disallowed_methods, clippy::disallowed_macros, missing_docs)]
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "the rules are for the programs; tests start processes, open files and print"
+)]
 
 pub mod builtin;
 pub mod helper;
-pub mod interruptible;
+mod interruptible;
 mod lock_holder;
 pub mod locks;
 pub mod pre_exec;
 pub mod process;
+pub mod procfs;
+mod programs;
 pub mod stress;
-pub mod terminal;
+mod terminal;
 mod test_env;
 mod wait;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-pub use test_env::*;
+pub use programs::{HISTORIC, is_installed};
+pub use test_env::{Outcome, TestEnv, can_unshare, differs_from_util_linux, os_string};
 pub use wait::wait_until;
 
-/// The root directory of the workspace.
+/// Returns the root directory of the workspace.
 pub fn workspace_root() -> &'static Path {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
     root.expect("this package is in tests/support")
-}
-
-/// A program of this workspace, beside the test binary: that is `target/PROFILE/deps/SUITE-HASH`.
-pub fn built_program(name: &str) -> PathBuf {
-    let test = std::env::current_exe().expect("the path of the test binary");
-    let profile = test.ancestors().nth(2).expect("target/PROFILE");
-    let program = profile.join(name);
-    assert!(
-        program.exists(),
-        "{} is missing: run `cargo build --workspace --bins` first",
-        program.display()
-    );
-    program
 }

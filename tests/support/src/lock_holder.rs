@@ -1,24 +1,27 @@
-//! A probe that has a lock of a kind that no program at hand takes.
+//! A helper process that holds a lock of a kind that no installed program can take.
 
-#![allow(unsafe_code)]
+#![allow(
+    unsafe_code,
+    reason = "fcntl(2) with a struct flock, and the exit of a single thread"
+)]
 
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 
-use fdlock::lock::mark::{Mark, Moment};
+use fdlock::lock::mark::{Mark as Marker, Moment as ArrivalTime};
 
-use crate::Lab;
-use crate::process::Live;
+use crate::TestEnv;
+use crate::process::Process;
 
-/// The probe's deed: takes the lock, waiting for it if need be, says so, and keeps it until its stdin ends.
-pub fn keep(kind: &str, first: i64, length: i64, file: &str) -> i32 {
+/// Takes the lock, waiting for it if necessary, prints `held`, and keeps it until stdin is closed.
+pub(crate) fn hold_lock(kind: &str, start: i64, length: i64, file: &str) -> i32 {
     let file = File::options().read(true).write(true).open(file);
-    let file = file.expect("a file");
-    let (command, first, length) = match kind {
-        "posix" => (libc::F_SETLKW, first, length),
-        "ofd" | "headless" => (libc::F_OFD_SETLKW, first, length),
-        "slot" => (libc::F_OFD_SETLKW, slot().byte(), 1),
+    let file = file.expect("the file can be opened");
+    let (command, start, length) = match kind {
+        "posix" => (libc::F_SETLKW, start, length),
+        "ofd" | "leader-exited" => (libc::F_OFD_SETLKW, start, length),
+        "slot" => (libc::F_OFD_SETLKW, slot_marker().byte(), 1),
         _ => return 2,
     };
     // SAFETY: all zeroes is a valid `flock`.
@@ -28,41 +31,44 @@ pub fn keep(kind: &str, first: i64, length: i64, file: &str) -> i32 {
     } else {
         libc::F_WRLCK
     } as libc::c_short;
-    lock.l_start = first;
+    lock.l_start = start;
     lock.l_len = length;
-    // SAFETY: takes a pointer to a `flock`, which outlives the call.
+    // SAFETY: the call takes a pointer to a `flock`, which outlives it.
     if unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const lock) } == -1 {
         return 3;
     }
-    rustix::io::write(rustix::stdio::stdout(), b"held\n").expect("a reader");
-    if kind == "headless" {
-        // The first thread ends, and with it what `/proc` shows of its descriptors.
-        std::thread::spawn(wait);
-        // SAFETY: ends this thread alone, without unwinding; what it has on its stack is not needed any more.
+    rustix::io::write(rustix::stdio::stdout(), b"held\n").expect("stdout is open");
+    if kind == "leader-exited" {
+        // When the first thread exits, /proc/PID/fd no longer shows the descriptors.
+        std::thread::spawn(wait_for_stdin);
+        // SAFETY: this exits the current thread only, without unwinding; nothing on its stack is
+        // needed any more.
         unsafe { libc::syscall(libc::SYS_exit, 0) };
     }
-    wait()
+    wait_for_stdin()
 }
 
-fn wait() -> i32 {
+fn wait_for_stdin() -> i32 {
     let _ = std::io::stdin().read(&mut [0; 1]);
     0
 }
 
-fn slot() -> Mark {
-    Mark::Slot {
-        since: Moment::now(),
+fn slot_marker() -> Marker {
+    Marker::Slot {
+        since: ArrivalTime::now(),
         pid: rustix::process::getpid(),
     }
 }
 
-impl Lab {
-    /// Starts someone who wants such a lock on a file that is there, and says `held` when he has it.
+impl TestEnv {
+    /// Starts a process that locks an existing file and prints `held` when it has the lock. `kind`
+    /// is `posix`, `ofd`, `leader-exited` (an `ofd` lock in a process whose first thread has
+    /// exited), or `slot` (the marker of a slot).
     #[track_caller]
-    pub fn lock_by_probe(&self, kind: &str, first: i64, length: i64, file: &str) -> Live {
-        let mut probe = self.command("probe");
-        let [first, length] = [first, length].map(|number| number.to_string());
-        probe.args(["keep", kind, &first, &length, file]);
-        self.start(probe)
+    pub fn start_lock_holder(&self, kind: &str, start: i64, length: i64, file: &str) -> Process {
+        let mut helper = self.command("test-helper");
+        let [start, length] = [start, length].map(|number| number.to_string());
+        helper.args(["hold-lock", kind, &start, &length, file]);
+        self.start(helper)
     }
 }

@@ -1,6 +1,6 @@
-//! What a caller hands down to the program that it starts: things that a shell script cannot set up exactly.
+//! What a process inherits from its parent, as far as a shell script cannot set it up exactly.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "raw system calls between fork and exec")]
 
 use std::ffi::{CString, c_int};
 use std::io;
@@ -8,16 +8,18 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
 
-/// Everything between fork and exec that is not in [`Command`].
-pub trait Inherit {
-    /// Does this between fork and exec; system calls only.
+use crate::process::send_signal;
+
+/// Steps between fork and exec that [`Command`] does not offer.
+pub trait CommandPreExecExt {
+    /// Runs this between fork and exec. It must only make system calls.
     fn before_exec(
         &mut self,
-        deed: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+        step: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
     ) -> &mut Self;
 
     /// Ignores the signals.
-    fn ignoring(&mut self, signals: impl IntoIterator<Item = c_int>) -> &mut Self {
+    fn ignore_signals(&mut self, signals: impl IntoIterator<Item = c_int>) -> &mut Self {
         let signals: Vec<c_int> = signals.into_iter().collect();
         self.before_exec(move || {
             // SAFETY: no handler is installed, only a disposition.
@@ -27,9 +29,9 @@ pub trait Inherit {
         })
     }
 
-    /// Blocks exactly the signals in this set, as the kernel sees it: bit N-1 for signal N, 32 and 33 included, which
-    /// the C library would keep for itself.
-    fn blocking(&mut self, set: u64) -> &mut Self {
+    /// Blocks exactly the signals of this set, in the kernel's format: bit N-1 for signal N,
+    /// including 32 and 33, which the C library reserves for itself.
+    fn block_signals(&mut self, set: u64) -> &mut Self {
         self.before_exec(move || {
             // SAFETY: the set outlives the call, and 8 is its size.
             check(unsafe {
@@ -44,24 +46,25 @@ pub trait Inherit {
         })
     }
 
-    /// Sends itself a signal, which stays pending when it was blocked before.
-    fn raising(&mut self, signal: c_int) -> &mut Self {
-        self.before_exec(move || check(crate::process::send(std::process::id() as i32, signal)))
+    /// Sends the process a signal, which stays pending if it has been blocked before.
+    fn raise_signal(&mut self, signal: c_int) -> &mut Self {
+        self.before_exec(move || check(send_signal(std::process::id() as i32, signal)))
     }
 
     /// Closes descriptors.
-    fn closing(&mut self, descriptors: &'static [c_int]) -> &mut Self {
+    fn close_fds(&mut self, fds: &'static [c_int]) -> &mut Self {
         self.before_exec(move || {
-            for descriptor in descriptors {
-                // SAFETY: the child owns a copy of every descriptor, and nothing of Rust's uses these any more.
-                unsafe { libc::close(*descriptor) };
+            for fd in fds {
+                // SAFETY: the child has its own copy of every descriptor, and no Rust object uses
+                // these any more.
+                unsafe { libc::close(*fd) };
             }
             Ok(())
         })
     }
 
-    /// Arms `alarm(2)`, to the microsecond.
-    fn with_alarm_in(&mut self, microseconds: libc::suseconds_t) -> &mut Self {
+    /// Sets a timer like alarm(2), in microseconds.
+    fn set_alarm(&mut self, microseconds: libc::suseconds_t) -> &mut Self {
         self.before_exec(move || {
             let time = libc::itimerval {
                 it_interval: libc::timeval {
@@ -73,38 +76,38 @@ pub trait Inherit {
                     tv_usec: microseconds % 1_000_000,
                 },
             };
-            // SAFETY: the old value is not asked for, the new one outlives the call.
+            // SAFETY: the new value outlives the call, and the old value is not requested.
             check(unsafe {
                 libc::setitimer(libc::ITIMER_REAL, &raw const time, ptr::null_mut()) == 0
             })
         })
     }
 
-    /// Makes a session of its own with the terminal on stdin as the controlling one.
-    fn leading_the_terminal(&mut self) -> &mut Self {
+    /// Creates a session with the terminal on stdin as its controlling terminal.
+    fn lead_terminal_session(&mut self) -> &mut Self {
         self.before_exec(|| {
             rustix::process::setsid()?;
             Ok(rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?)
         })
     }
 
-    /// Goes straight to `execve(2)` with this environment, entry by entry, which need not be `NAME=value`.
-    fn straight_to(&mut self, program: &str, args: &[&str], environment: &[&[u8]]) -> &mut Self {
-        let text = |bytes: &[u8]| CString::new(bytes).expect("no NUL");
-        let program = text(program.as_bytes());
-        let args: Vec<CString> = args.iter().map(|word| text(word.as_bytes())).collect();
-        let environment: Vec<CString> = environment.iter().map(|entry| text(entry)).collect();
+    /// Calls execve(2) directly with these environment entries, which need not be `NAME=value`.
+    fn execve(&mut self, program: &str, args: &[&str], environment: &[&[u8]]) -> &mut Self {
+        let c_string = |bytes: &[u8]| CString::new(bytes).expect("no NUL");
+        let program = c_string(program.as_bytes());
+        let args: Vec<CString> = args.iter().map(|arg| c_string(arg.as_bytes())).collect();
+        let environment: Vec<CString> = environment.iter().map(|entry| c_string(entry)).collect();
         self.before_exec(move || {
-            let list = |words: &[CString]| -> Vec<*const libc::c_char> {
-                let ends = [ptr::null()];
-                words.iter().map(|word| word.as_ptr()).chain(ends).collect()
+            let pointers = |strings: &[CString]| -> Vec<*const libc::c_char> {
+                let strings = strings.iter().map(|string| string.as_ptr());
+                strings.chain([ptr::null()]).collect()
             };
             // SAFETY: both lists end with a null pointer and hold strings that outlive the call.
             unsafe {
                 libc::execve(
                     program.as_ptr(),
-                    list(&args).as_ptr(),
-                    list(&environment).as_ptr(),
+                    pointers(&args).as_ptr(),
+                    pointers(&environment).as_ptr(),
                 )
             };
             Err(io::Error::last_os_error())
@@ -112,22 +115,22 @@ pub trait Inherit {
     }
 }
 
-impl Inherit for Command {
+impl CommandPreExecExt for Command {
     fn before_exec(
         &mut self,
-        deed: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+        step: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
     ) -> &mut Self {
-        // SAFETY: the deeds of this module make system calls only (one allocates, which both C libraries allow after
-        // a fork), and none touches a lock of this process.
-        unsafe { self.pre_exec(deed) }
+        // SAFETY: the steps of this module only make system calls (one also allocates, which both
+        // C libraries permit after fork), and none uses a lock of this process.
+        unsafe { self.pre_exec(step) }
     }
 }
 
-fn check(done: bool) -> io::Result<()> {
-    done.then_some(()).ok_or_else(io::Error::last_os_error)
+fn check(succeeded: bool) -> io::Result<()> {
+    succeeded.then_some(()).ok_or_else(io::Error::last_os_error)
 }
 
-/// A set of signals as the kernel keeps it.
+/// Returns a set of signals in the kernel's format.
 pub fn signal_set(signals: impl IntoIterator<Item = c_int>) -> u64 {
     signals
         .into_iter()

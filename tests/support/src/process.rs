@@ -1,4 +1,4 @@
-//! Processes that a test talks with while they run.
+//! Running processes that a test interacts with.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,218 +9,236 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{self, Pid, PidfdFlags, WaitId, WaitIdOptions};
 
-use crate::Lab;
+use crate::TestEnv;
+use crate::wait::holds_within;
 
-/// How a process ended. A shell cannot tell the two apart, its parent can.
+/// How a process has terminated. A shell's `$?` does not distinguish the two, a parent can.
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]
-pub enum End {
+pub enum ExitReason {
+    /// The process exited with this status.
     Exited(i32),
-    Killed(i32),
+    /// This signal killed the process.
+    Signaled(i32),
 }
 
-/// A running process: its stdin is ours to write, its stdout and stderr are one stream for us to read, with patience:
-/// pipes, or a terminal. Its group is killed when the test is through with it, whichever way.
+/// A running process. The test writes its stdin and reads its stdout and stderr, which are a single
+/// stream, with a timeout. Both ends are pipes or a terminal. Dropping it kills the process group.
 #[derive(Debug)]
-pub struct Live {
+pub struct Process {
     child: Child,
-    voice: Option<File>,
-    ear: Ear,
-    over: OwnedFd,
-    patience: Duration,
-    outlived: bool,
+    stdin: Option<File>,
+    output: OutputReader,
+    pidfd: OwnedFd,
+    timeout: Duration,
+    /// The test has killed the process, whose children may go on writing.
+    killed: bool,
 }
 
-impl Lab {
-    /// Starts a command to talk with.
+impl TestEnv {
+    /// Starts a command with its stdin and its output in pipes.
     #[track_caller]
-    pub fn start(&self, mut command: Command) -> Live {
-        let (ear, mouth) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+    pub fn start(&self, mut command: Command) -> Process {
+        let (output, writer) = output_pipe();
         command
             .stdin(Stdio::piped())
-            .stderr(mouth.try_clone().expect("a descriptor"))
-            .stdout(mouth);
-        let mut child = command.spawn().expect("it starts");
-        let voice = OwnedFd::from(child.stdin.take().expect("a pipe"));
-        self.watch(child, voice, ear)
+            .stderr(writer.try_clone().expect("a descriptor"))
+            .stdout(writer);
+        let mut child = command.spawn().expect("the command starts");
+        let stdin = OwnedFd::from(child.stdin.take().expect("stdin is a pipe"));
+        self.attach(child, stdin, output)
     }
 
-    pub(crate) fn watch(&self, child: Child, voice: OwnedFd, source: OwnedFd) -> Live {
-        let heard = Vec::new();
-        Live {
-            voice: Some(voice.into()),
-            ear: Ear { source, heard },
-            over: over(&child),
+    pub(crate) fn attach(&self, child: Child, stdin: OwnedFd, output: OwnedFd) -> Process {
+        Process {
+            stdin: Some(stdin.into()),
+            output: OutputReader {
+                source: output,
+                unread: Vec::new(),
+            },
+            pidfd: open_pidfd(&child),
             child,
-            patience: self.patience,
-            outlived: false,
+            timeout: self.timeout,
+            killed: false,
         }
     }
 
-    /// Starts `flock` with these arguments to talk with.
+    /// Starts `flock` with these arguments, with its stdin and its output in pipes.
     #[track_caller]
-    pub fn start_flock<const N: usize>(&self, args: [&str; N]) -> Live {
+    pub fn start_flock<const N: usize>(&self, args: [&str; N]) -> Process {
         self.start(self.flock(args))
     }
 
-    /// Starts someone who holds the lock on the file until told [`Live::let_go`]; the lock is taken on return.
+    /// Starts a process that holds the lock on the file until [`Process::release`], and returns when
+    /// it has the lock.
     #[track_caller]
-    pub fn hold(&self, options: &[&str], file: &str) -> Live {
-        let script = [file, "sh", "-c", "echo held; read x; exit 0"];
-        let mut holder = self.start(self.flock(options.iter().chain(&script)));
-        holder.hears("held");
+    pub fn hold(&self, options: &[&str], file: &str) -> Process {
+        let command = [file, "sh", "-c", "echo held; read x; exit 0"];
+        let mut holder = self.start(self.flock(options.iter().chain(&command)));
+        holder.expect_line("held");
         holder
     }
 }
 
-impl Live {
-    /// The process id of what was started.
+impl Process {
+    /// Returns the pid of the process.
     pub fn pid(&self) -> i32 {
         self.child.id() as i32
     }
 
     /// Writes to its stdin, or types at its terminal.
     #[track_caller]
-    pub fn types(&mut self, text: &str) {
-        let voice = self.voice.as_mut().expect("stdin is open");
-        voice.write_all(text.as_bytes()).expect("it listens");
+    pub fn send(&mut self, text: &str) {
+        let stdin = self.stdin.as_mut().expect("stdin is open");
+        stdin
+            .write_all(text.as_bytes())
+            .expect("the process reads its stdin");
     }
 
-    /// The same with a line's end.
+    /// Writes a line to its stdin, or types it at its terminal.
     #[track_caller]
-    pub fn say(&mut self, line: &str) {
-        self.types(&format!("{line}\n"));
+    pub fn send_line(&mut self, line: &str) {
+        self.send(&format!("{line}\n"));
     }
 
-    /// Its stdin or its terminal, from our side.
-    pub fn voice(&self) -> &File {
-        self.voice.as_ref().expect("stdin is open")
+    /// Returns our end of its stdin, or the controlling side of its terminal.
+    pub fn stdin(&self) -> &File {
+        self.stdin.as_ref().expect("stdin is open")
     }
 
-    /// Ends its stdin, or hangs up.
-    pub fn hush(&mut self) {
-        self.voice = None;
+    /// Closes its stdin, or hangs up the terminal.
+    pub fn close_stdin(&mut self) {
+        self.stdin = None;
     }
 
-    /// What it says up to and with this word, or an error when it ended before, or kept silent too long.
-    pub fn until(&mut self, word: &str) -> Result<String, String> {
-        let deadline = Instant::now() + self.patience;
+    /// Reads its output up to and including this text.
+    ///
+    /// # Errors
+    ///
+    /// If the process exits without having written the text, or does not write it in time.
+    pub fn read_until(&mut self, text: &str) -> Result<String, String> {
+        let deadline = Instant::now() + self.timeout;
         loop {
-            if let Some(said) = self.ear.take(word) {
-                return Ok(said);
+            if let Some(output) = self.output.take_until(text) {
+                return Ok(output);
             }
-            // Whoever is waited for has said everything by the time that the waiting ends: nothing comes after that,
-            // unless the test had the one who waits killed.
-            let end = (!self.outlived).then(|| self.over.as_fd());
-            if !self.ear.more(deadline, end) {
-                return Err(format!("never {word:?}; heard: {:?}", self.ear));
+            // The process waits for its command, so when it exits all output has been written. Only
+            // after the test has killed it can other processes still write.
+            let exit = (!self.killed).then(|| self.pidfd.as_fd());
+            if !self.output.read_more(deadline, exit) {
+                return Err(format!("expected {text:?}; output: {:?}", self.output));
             }
         }
     }
 
-    /// Its next line.
+    /// Reads the next line of its output.
     #[track_caller]
-    pub fn line(&mut self) -> String {
-        let line = self.until("\n").unwrap_or_else(|heard| panic!("{heard}"));
+    pub fn read_line(&mut self) -> String {
+        let line = self
+            .read_until("\n")
+            .unwrap_or_else(|error| panic!("{error}"));
         line.trim_end().to_owned()
     }
 
-    /// Asserts its next line.
+    /// Asserts that this is the next line of its output.
     #[track_caller]
-    pub fn hears(&mut self, wanted: &str) {
-        assert_eq!(self.line(), wanted);
+    pub fn expect_line(&mut self, expected: &str) {
+        assert_eq!(self.read_line(), expected);
     }
 
-    /// Asserts that it says this word, whatever comes before.
+    /// Asserts that its output contains this text, and returns the output up to and including it.
     #[track_caller]
-    pub fn comes_to(&mut self, word: &str) -> String {
-        self.until(word).unwrap_or_else(|heard| panic!("{heard}"))
+    pub fn expect(&mut self, text: &str) -> String {
+        self.read_until(text)
+            .unwrap_or_else(|error| panic!("{error}"))
     }
 
     /// Sends a signal to this process alone.
     #[track_caller]
     pub fn signal(&self, signal: i32) {
-        assert!(send(self.pid(), signal), "signal {signal} can be sent");
+        assert!(send_signal(self.pid(), signal), "cannot send {signal}");
     }
 
-    /// Sends a signal with a value to this process alone, as `sigqueue(3)` does.
+    /// Sends a signal with a value to this process alone, with sigqueue(3).
     #[track_caller]
-    #[allow(unsafe_code)]
-    pub fn queue(&self, signal: i32, value: usize) {
+    #[allow(unsafe_code, reason = "sigqueue(3)")]
+    pub fn queue_signal(&self, signal: i32, value: usize) {
         let value = libc::sigval {
             sival_ptr: std::ptr::without_provenance_mut(value),
         };
-        // SAFETY: the value is a number to everybody, no pointer.
+        // SAFETY: the value is only used as a number, never as a pointer.
         assert_eq!(unsafe { libc::sigqueue(self.pid(), signal, value) }, 0);
     }
 
-    /// Waits until it stops, as the shell that started it would.
+    /// Waits until it is stopped, with waitid(2), as a shell with job control does.
     #[track_caller]
-    pub fn stops(&self) {
-        let id = || WaitId::Pid(Pid::from_child(&self.child));
+    pub fn wait_stopped(&self) {
         let options = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG;
-        let told = crate::wait::holds_within(self.patience, || {
-            let news = process::waitid(id(), options).expect("our child");
-            assert!(!self.is_over(), "it ended; heard: {:?}", self.ear);
-            news.is_some()
+        let stopped = holds_within(self.timeout, || {
+            let id = WaitId::Pid(Pid::from_child(&self.child));
+            let status = process::waitid(id, options).expect("our child");
+            assert!(!self.has_exited(), "it exited; output: {:?}", self.output);
+            status.is_some()
         });
-        assert!(told, "it did not stop; heard: {:?}", self.ear);
+        assert!(stopped, "it did not stop; output: {:?}", self.output);
     }
 
-    /// Whether it has ended.
-    pub fn is_over(&self) -> bool {
-        ready(&[self.over.as_fd()], Instant::now())[0]
+    /// Whether it has terminated.
+    pub fn has_exited(&self) -> bool {
+        poll_readable(&[self.pidfd.as_fd()], Instant::now())[0]
     }
 
-    /// Waits until this holds, which is not to be expected any more when it has ended.
+    /// Waits until the condition holds, and fails early if the process exits before that.
     #[track_caller]
-    pub fn lives_until(&mut self, what: &str, mut holds: impl FnMut() -> bool) {
+    pub fn wait_alive_until(&mut self, what: &str, mut condition: impl FnMut() -> bool) {
         crate::wait_until(what, || {
-            let over = self.is_over();
-            let held = holds();
-            if over && !held {
-                let said = self.until("\0").expect_err("no such thing is said");
-                panic!("it ended before this: {what}; {said}");
+            // In this order, as the condition may become true just before the exit.
+            let exited = self.has_exited();
+            let holds = condition();
+            if exited && !holds {
+                let output = self.read_until("\0").expect_err("no NUL in the output");
+                panic!("the process exited before {what}; {output}");
             }
-            held
+            holds
         });
     }
 
-    /// Kills this process alone, and listens on to those it leaves behind.
+    /// Kills and reaps this process alone. The output of the processes it leaves behind can still be
+    /// read.
     #[track_caller]
-    pub fn murder(&mut self) {
-        self.outlived = true;
+    pub fn kill(&mut self) {
+        self.killed = true;
         self.signal(libc::SIGKILL);
-        assert_eq!(self.end(), End::Killed(libc::SIGKILL));
+        assert_eq!(self.wait(), ExitReason::Signaled(libc::SIGKILL));
     }
 
-    /// Waits for its end.
+    /// Waits until it terminates.
     #[track_caller]
-    pub fn end(&mut self) -> End {
-        if !ready(&[self.over.as_fd()], Instant::now() + self.patience)[0] {
-            panic!("no end; heard: {:?}", self.ear);
+    pub fn wait(&mut self) -> ExitReason {
+        if !poll_readable(&[self.pidfd.as_fd()], Instant::now() + self.timeout)[0] {
+            panic!("the process hangs; output: {:?}", self.output);
         }
-        // It stays a zombie, so that its id, which is its group's too, means nobody else until the drop.
+        // The process stays a zombie until the drop, so that its pid, which is also that of its
+        // group, is not reused.
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOWAIT;
         let status = process::waitid(WaitId::Pid(Pid::from_child(&self.child)), options)
             .expect("our child")
-            .expect("it ended");
+            .expect("it has terminated");
         match (status.exit_status(), status.terminating_signal()) {
-            (Some(code), _) => End::Exited(code),
-            (_, Some(signal)) => End::Killed(signal),
+            (Some(code), _) => ExitReason::Exited(code),
+            (_, Some(signal)) => ExitReason::Signaled(signal),
             _ => panic!("neither exited nor killed: {status:?}"),
         }
     }
 
-    /// Ends a holder's patience: its `read` returns, and it must have held the lock well.
+    /// Makes a holder release its lock, by closing its stdin, and asserts that it succeeded.
     #[track_caller]
-    pub fn let_go(mut self) {
-        self.hush();
-        assert_eq!(self.end(), End::Exited(0));
+    pub fn release(mut self) {
+        self.close_stdin();
+        assert_eq!(self.wait(), ExitReason::Exited(0));
     }
 }
 
-impl Drop for Live {
+impl Drop for Process {
     fn drop(&mut self) {
         let group = Pid::from_child(&self.child);
         let _ = process::kill_process_group(group, process::Signal::KILL);
@@ -229,74 +247,85 @@ impl Drop for Live {
     }
 }
 
-/// What was heard on a pipe or a terminal and not taken yet.
-struct Ear {
+/// The output of a process, from a pipe or a terminal.
+struct OutputReader {
     source: OwnedFd,
-    heard: Vec<u8>,
+    /// Output that has been read but not returned yet.
+    unread: Vec<u8>,
 }
 
-impl std::fmt::Debug for Ear {
+impl std::fmt::Debug for OutputReader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:?}", String::from_utf8_lossy(&self.heard))
+        write!(f, "{:?}", String::from_utf8_lossy(&self.unread))
     }
 }
 
-impl Ear {
-    /// What was heard up to and with the first occurrence of the word.
-    fn take(&mut self, word: &str) -> Option<String> {
-        let mut windows = self.heard.windows(word.len());
-        let found = windows.position(|window| window == word.as_bytes())?;
-        let rest = self.heard.split_off(found + word.len());
-        let taken = std::mem::replace(&mut self.heard, rest);
+impl OutputReader {
+    /// Takes the output up to and including the first occurrence of the text.
+    fn take_until(&mut self, text: &str) -> Option<String> {
+        let mut windows = self.unread.windows(text.len());
+        let found = windows.position(|window| window == text.as_bytes())?;
+        let rest = self.unread.split_off(found + text.len());
+        let taken = std::mem::replace(&mut self.unread, rest);
         Some(String::from_utf8_lossy(&taken).into_owned())
     }
 
-    /// Reads some more; false at the end of the stream, at the deadline, and when all was read after the end of the
-    /// process.
-    fn more(&mut self, deadline: Instant, end: Option<BorrowedFd<'_>>) -> bool {
-        let ready = match end {
-            Some(end) => ready(&[self.source.as_fd(), end], deadline),
-            None => ready(&[self.source.as_fd()], deadline),
+    /// Reads more output. Returns false at the end of the stream, at the deadline, and when the
+    /// process has exited and all of its output has been read.
+    fn read_more(&mut self, deadline: Instant, exit: Option<BorrowedFd<'_>>) -> bool {
+        let readable = match exit {
+            Some(exit) => poll_readable(&[self.source.as_fd(), exit], deadline),
+            None => poll_readable(&[self.source.as_fd()], deadline),
         };
         let mut buffer = [0; 4096];
-        match ready[0].then(|| rustix::io::read(&self.source, &mut buffer)) {
+        match readable[0].then(|| rustix::io::read(&self.source, &mut buffer)) {
             Some(Ok(read)) if read > 0 => {
-                self.heard.extend_from_slice(&buffer[..read]);
+                self.unread.extend_from_slice(&buffer[..read]);
                 true
             }
-            // A terminal without anybody on the other side answers EIO.
+            // A terminal that no process has open any more fails with EIO.
             _ => false,
         }
     }
 }
 
-/// Which of the descriptors can be read, by the deadline; on a process that is when it ended.
-pub fn ready(descriptors: &[BorrowedFd<'_>], deadline: Instant) -> Vec<bool> {
+/// Creates a pipe for the output of a process: the reading end and the writing end.
+pub(crate) fn output_pipe() -> (OwnedFd, OwnedFd) {
+    rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe")
+}
+
+/// Waits until one of the descriptors is readable or the deadline has passed, and returns which of
+/// them are readable. A pidfd is readable when the process has terminated.
+pub fn poll_readable(fds: &[BorrowedFd<'_>], deadline: Instant) -> Vec<bool> {
     loop {
-        let mut polled: Vec<PollFd<'_>> = descriptors
+        let mut polled: Vec<PollFd<'_>> = fds
             .iter()
-            .map(|descriptor| PollFd::from_borrowed_fd(*descriptor, PollFlags::IN))
+            .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
             .collect();
         let left = deadline.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).expect("a short time");
         match rustix::event::poll(&mut polled, Some(&left)) {
             Err(rustix::io::Errno::INTR) => {}
-            answer => {
-                answer.expect("poll");
+            result => {
+                result.expect("poll");
                 return polled.iter().map(|fd| !fd.revents().is_empty()).collect();
             }
         }
     }
 }
 
-/// A descriptor that can be read once the child has ended.
-pub fn over(child: &Child) -> OwnedFd {
+/// Opens a pidfd of the child, which becomes readable when the child has terminated.
+pub fn open_pidfd(child: &Child) -> OwnedFd {
     process::pidfd_open(Pid::from_child(child), PidfdFlags::empty()).expect("a pidfd")
 }
 
-/// Sends a signal of any number; false when that fails.
-#[allow(unsafe_code)]
-pub fn send(pid: i32, signal: i32) -> bool {
-    // SAFETY: kill(2) touches no memory of ours.
+/// Sends a signal with any number to a process, or to a group if `pid` is negative; false if that
+/// fails.
+#[allow(
+    unsafe_code,
+    reason = "kill(2): rustix does not have all signal numbers"
+)]
+pub fn send_signal(pid: i32, signal: i32) -> bool {
+    // SAFETY: kill(2) does not access our memory.
     unsafe { libc::kill(pid, signal) == 0 }
 }

@@ -1,35 +1,33 @@
-//! Chance, for the storms.
+//! Size and randomness of the stress tests.
 
 use std::time::{Duration, SystemTime};
 
-/// Dice that fall the same way again: the splitmix64 generator.
-#[derive(Debug)]
-pub struct Dice(pub u64);
+use fastrand::Rng;
 
-impl Dice {
-    /// A number below the limit.
-    pub fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % limit
-    }
+/// How much a stress test does, and with which random numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct StressSettings {
+    /// A factor for the number of rounds, from `FDLOCK_STORM`. At 1, the default, a test takes some
+    /// seconds.
+    pub size: u64,
+    /// The seed of the random numbers: `FDLOCK_STORM_SEED`, to repeat a run, or the clock.
+    pub seed: u64,
+}
 
-    /// Waits for a moment to kill somebody at.
-    pub fn dawdle(&mut self) {
-        std::thread::sleep(Duration::from_micros(self.below(6000)));
+impl StressSettings {
+    /// Reads the settings from the environment, and prints them for the case that the test fails.
+    pub fn from_env() -> Self {
+        let number = |name| Some(std::env::var(name).ok()?.parse().expect("a number"));
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        let clock = u64::from(now.expect("the clock is after 1970").subsec_nanos());
+        let size = number("FDLOCK_STORM").unwrap_or(1);
+        let seed = number("FDLOCK_STORM_SEED").unwrap_or(clock);
+        println!("FDLOCK_STORM={size} FDLOCK_STORM_SEED={seed}");
+        Self { size, seed }
     }
 }
 
-/// How long a storm is to blow (`FDLOCK_STORM`; 1: some seconds), and how its dice are to fall (`FDLOCK_STORM_SEED`).
-pub fn size_and_seed() -> (u64, u64) {
-    let number = |name| Some(std::env::var(name).ok()?.parse().expect("a number"));
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let clock = u64::from(now.expect("after 1970").subsec_nanos());
-    let size = number("FDLOCK_STORM").unwrap_or(1);
-    let seed = number("FDLOCK_STORM_SEED").unwrap_or(clock);
-    // Shown when the test fails.
-    println!("FDLOCK_STORM={size} FDLOCK_STORM_SEED={seed}");
-    (size, seed)
+/// Sleeps for up to 6 ms, so that what follows happens at a random point of another process's run.
+pub fn random_delay(rng: &mut Rng) {
+    std::thread::sleep(Duration::from_micros(rng.u64(..6000)));
 }

@@ -1,4 +1,4 @@
-//! A terminal with somebody at it: what is started there leads a session, and the test types and reads.
+//! Pseudo-terminals: the process leads a session there, and the test types and reads.
 
 use std::os::fd::OwnedFd;
 use std::process::Command;
@@ -6,67 +6,68 @@ use std::process::Command;
 use rustix::pty::{self, OpenptFlags};
 use rustix::termios::{self, LocalModes, OptionalActions, OutputModes};
 
-use crate::Lab;
-use crate::pre_exec::Inherit;
-use crate::process::Live;
+use crate::TestEnv;
+use crate::pre_exec::CommandPreExecExt;
+use crate::process::{Process, output_pipe};
 
-impl Lab {
-    /// A command line, for [`Lab::at_terminal`] to start as the leader of a session.
-    pub fn leader(&self, words: &[&str]) -> Command {
-        let mut command = self.ungrouped(words[0]);
-        command.args(&words[1..]).leading_the_terminal();
+impl TestEnv {
+    /// Returns a command that becomes a session leader, for [`TestEnv::start_at_terminal`].
+    pub fn session_leader(&self, args: &[&str]) -> Command {
+        let mut command = self.command_in_our_group(args[0]);
+        command.args(&args[1..]).lead_terminal_session();
         command
     }
 
-    /// Starts a command with stdin, stdout and stderr on a new terminal of its own.
+    /// Starts a command with stdin, stdout and stderr on a new terminal.
     #[track_caller]
-    pub fn at_terminal(&self, mut command: Command) -> Live {
-        let (ours, theirs) = terminal();
+    pub fn start_at_terminal(&self, mut command: Command) -> Process {
+        let (controller, terminal) = open_terminal();
         command
-            .stdin(theirs.try_clone().expect("a descriptor"))
-            .stdout(theirs.try_clone().expect("a descriptor"))
-            .stderr(theirs);
-        let child = command.spawn().expect("it starts");
-        let ear = ours.try_clone().expect("a descriptor");
-        self.watch(child, ours, ear)
+            .stdin(terminal.try_clone().expect("a descriptor"))
+            .stdout(terminal.try_clone().expect("a descriptor"))
+            .stderr(terminal);
+        let child = command.spawn().expect("the command starts");
+        let output = controller.try_clone().expect("a descriptor");
+        self.attach(child, controller, output)
     }
 
-    /// The same with its output in a pipe, so that it is heard when the terminal hangs up.
+    /// Starts a command with stdin on a new terminal and its output in a pipe, so that the output
+    /// can still be read after the terminal has hung up.
     #[track_caller]
-    pub fn half_at_terminal(&self, mut command: Command) -> Live {
-        let (ours, theirs) = terminal();
-        let (ear, mouth) =
-            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
+    pub fn start_at_terminal_with_piped_output(&self, mut command: Command) -> Process {
+        let (controller, terminal) = open_terminal();
+        let (output, writer) = output_pipe();
         command
-            .stdin(theirs)
-            .stdout(mouth.try_clone().expect("a descriptor"))
-            .stderr(mouth);
-        let child = command.spawn().expect("it starts");
-        self.watch(child, ours, ear)
+            .stdin(terminal)
+            .stdout(writer.try_clone().expect("a descriptor"))
+            .stderr(writer);
+        let child = command.spawn().expect("the command starts");
+        self.attach(child, controller, output)
     }
 
-    /// An interactive bash, bare of start-up files and of line editing.
+    /// Starts an interactive bash on a new terminal, without start-up files and line editing.
     #[track_caller]
-    pub fn bash_at_terminal(&self) -> Live {
-        let mut bash = self.leader(&["bash", "--norc", "--noprofile", "--noediting", "-i"]);
+    pub fn start_bash_at_terminal(&self) -> Process {
+        let mut bash = self.session_leader(&["bash", "--norc", "--noprofile", "--noediting", "-i"]);
         bash.env("PS1", "").env("PS2", "").env("TERM", "dumb");
-        let mut bash = self.at_terminal(bash);
-        bash.say("ulimit -c 0; echo at your service");
-        bash.comes_to("at your service\n");
+        let mut bash = self.start_at_terminal(bash);
+        bash.send_line("ulimit -c 0; echo bash is ready");
+        bash.expect("bash is ready\n");
         bash
     }
 }
 
-/// Both sides of a new terminal: nothing typed is echoed, nothing written is changed on the way.
-fn terminal() -> (OwnedFd, OwnedFd) {
+/// Opens a new terminal and returns its controlling side and its terminal side. Input is not echoed
+/// and output is not changed.
+fn open_terminal() -> (OwnedFd, OwnedFd) {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
-    let ours = pty::openpt(flags).expect("a terminal");
-    pty::grantpt(&ours).expect("grantpt");
-    pty::unlockpt(&ours).expect("unlockpt");
-    let theirs = pty::ioctl_tiocgptpeer(&ours, flags).expect("its other side");
-    let mut modes = termios::tcgetattr(&theirs).expect("its modes");
+    let controller = pty::openpt(flags).expect("openpt");
+    pty::grantpt(&controller).expect("grantpt");
+    pty::unlockpt(&controller).expect("unlockpt");
+    let terminal = pty::ioctl_tiocgptpeer(&controller, flags).expect("TIOCGPTPEER");
+    let mut modes = termios::tcgetattr(&terminal).expect("tcgetattr");
     modes.local_modes -= LocalModes::ECHO;
     modes.output_modes -= OutputModes::OPOST;
-    termios::tcsetattr(&theirs, OptionalActions::Now, &modes).expect("its modes");
-    (ours, theirs)
+    termios::tcsetattr(&terminal, OptionalActions::Now, &modes).expect("tcsetattr");
+    (controller, terminal)
 }

@@ -1,5 +1,5 @@
-//! The bench every test works at: a scratch folder, the program under test as `flock` first in PATH, and scripts that
-//! cannot hang for ever.
+//! The test environment: a temporary directory with the programs under test first in PATH, where
+//! commands run with a time limit.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -12,205 +12,225 @@ use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::built_program;
+use crate::programs::{
+    HISTORIC, UTIL_LINUX_FLOCK, flock_under_test, historic_program, is_installed, is_reference,
+};
+use crate::{builtin, helper};
 
-/// How long a script may take before it is called hung: far beyond any noise, so that only a real hang meets it.
-pub(crate) const HUNG: Duration = Duration::from_secs(60);
+/// How long a command may run before it is considered to hang. Much longer than any command takes
+/// on a busy machine.
+pub(crate) const HANG_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// The same for the reference where it is expected to differ, perhaps by hanging.
-const REFERENCE_HUNG: Duration = Duration::from_secs(5);
+/// The same for util-linux's flock where it is expected to differ, perhaps by hanging.
+const REFERENCE_HANG_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where util-linux's own program is on nearly every Linux.
-const REFERENCE: &str = "/usr/bin/flock";
-
-/// The programs of the four older tools, which are in every lab too.
-pub const HISTORIC: [&str; 4] = ["loto", "me-only", "runlock", "ulock"];
-
-/// What a script left behind: its end and everything it said.
+/// The status and the output of a command that has terminated.
 pub struct Outcome {
+    /// How it has terminated.
     pub status: ExitStatus,
+    /// Everything it wrote to stdout.
     pub stdout: Vec<u8>,
+    /// Everything it wrote to stderr.
     pub stderr: Vec<u8>,
 }
 
 impl fmt::Debug for Outcome {
-    fn fmt(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
-            to,
+            f,
             "{}\nstdout: {}\nstderr: {}",
             self.status,
-            self.out(),
-            self.err()
+            self.stdout_text(),
+            self.stderr_text()
         )
     }
 }
 
 impl Outcome {
-    /// The exit status as a shell's `$?` shows it: 128+N for a death by signal N.
+    /// Returns the exit status as a shell's `$?`: 128+N for a death by signal N.
     pub fn code(&self) -> i32 {
         self.status
             .code()
             .unwrap_or_else(|| 128 + self.status.signal().expect("exited or was killed"))
     }
 
-    pub fn out(&self) -> String {
+    /// Returns stdout as text.
+    pub fn stdout_text(&self) -> String {
         String::from_utf8_lossy(&self.stdout).into_owned()
     }
 
-    pub fn err(&self) -> String {
+    /// Returns stderr as text.
+    pub fn stderr_text(&self) -> String {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
-    /// Asserts the status; on failure everything the script said is in the panic.
+    /// Asserts the exit status, as [`Outcome::code`] returns it. A failure shows all of the output.
     #[track_caller]
-    pub fn expect_code(self, wanted: i32) -> Self {
+    pub fn assert_status(self, expected: i32) -> Self {
         assert_eq!(
             self.code(),
-            wanted,
+            expected,
             "status\nstdout: {}\nstderr: {}",
-            self.out(),
-            self.err()
+            self.stdout_text(),
+            self.stderr_text()
         );
         self
     }
 
     /// Asserts the whole of stdout.
     #[track_caller]
-    pub fn expect_out(self, wanted: &str) -> Self {
+    pub fn assert_stdout(self, expected: &str) -> Self {
         assert_eq!(
-            self.out(),
-            wanted,
+            self.stdout_text(),
+            expected,
             "stdout\nstatus: {}\nstderr: {}",
             self.code(),
-            self.err()
+            self.stderr_text()
         );
         self
     }
 
     /// Asserts the whole of stderr.
     #[track_caller]
-    pub fn expect_err(self, wanted: &str) -> Self {
+    pub fn assert_stderr(self, expected: &str) -> Self {
         assert_eq!(
-            self.err(),
-            wanted,
+            self.stderr_text(),
+            expected,
             "stderr\nstatus: {}\nstdout: {}",
             self.code(),
-            self.out()
+            self.stdout_text()
         );
         self
     }
 }
 
-/// A scratch folder with the program under test as `bin/flock`, which comes first in PATH; everything that a test
-/// starts runs in that folder with an environment of its own (`LC_ALL=C`, `PATH`, `HOME`, `SHELL=/bin/sh`).
+/// A temporary directory with the program under test as `bin/flock`, first in PATH, and with the
+/// older tools, the bash builtin and the helper program. Commands run in that directory with a fixed
+/// environment (`LC_ALL=C`, `PATH`, `HOME`, `SHELL=/bin/sh`).
 #[derive(Debug)]
-pub struct Lab {
-    pub(crate) folder: tempfile::TempDir,
-    pub(crate) program: PathBuf,
-    pub(crate) patience: Duration,
-    /// A folder with another bash than the installed one.
-    pub(crate) bash: Option<PathBuf>,
-    pub(crate) through: Through,
+pub struct TestEnv {
+    dir: tempfile::TempDir,
+    program: PathBuf,
+    pub(crate) timeout: Duration,
+    /// A directory with a bash that takes the place of the installed one.
+    pub(crate) bash_dir: Option<PathBuf>,
+    flock_impl: FlockImpl,
 }
 
-/// Who is called when a test calls `flock`.
+/// What runs when a test calls `flock`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Through {
+enum FlockImpl {
     /// The program.
     Program,
-    /// A bash that has the builtin.
+    /// The builtin, in a bash.
     Builtin,
 }
 
-impl Lab {
-    /// A lab for the program under test.
-    #[allow(clippy::new_without_default)]
+impl TestEnv {
+    /// Creates an environment for the program under test or, with `FLOCK_THROUGH_BUILTIN`, for the
+    /// builtin.
+    #[allow(
+        clippy::new_without_default,
+        reason = "it creates a directory, and no generic code creates one"
+    )]
     pub fn new() -> Self {
-        let through = match std::env::var_os("FLOCK_THROUGH_BUILTIN") {
-            Some(value) if !value.is_empty() => Through::Builtin,
-            _ => Through::Program,
+        let mut env = Self::without_builtin();
+        if std::env::var_os("FLOCK_THROUGH_BUILTIN").is_some_and(|value| !value.is_empty()) {
+            env.flock_impl = FlockImpl::Builtin;
+        }
+        env
+    }
+
+    /// Creates an environment for the program under test, regardless of `FLOCK_THROUGH_BUILTIN`: for
+    /// tests of what the program inherits, which a bash in between would change.
+    pub fn without_builtin() -> Self {
+        Self::with_program(flock_under_test(), HANG_TIMEOUT)
+    }
+
+    pub(crate) fn with_program(program: &Path, timeout: Duration) -> Self {
+        helper::ensure_linked();
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let bin = dir.path().join("bin");
+        std::fs::create_dir(&bin).expect("bin");
+        let link = |target: &Path, name: &str| {
+            std::os::unix::fs::symlink(target, bin.join(name)).expect("a symbolic link in bin");
         };
-        Self {
-            through,
-            ..Self::with(under_test(), HUNG)
-        }
-    }
-
-    /// A lab where `flock` is the program though the tests go through the builtin: for what a caller hands down to it that
-    /// a bash in between would not leave alone.
-    pub fn direct() -> Self {
-        Self::with(under_test(), HUNG)
-    }
-
-    pub(crate) fn with(program: &Path, patience: Duration) -> Self {
-        let folder = tempfile::tempdir().expect("a scratch folder");
-        std::fs::create_dir(folder.path().join("bin")).expect("bin/");
-        std::os::unix::fs::symlink(program, folder.path().join("bin/flock")).expect("bin/flock");
+        link(program, "flock");
         for name in HISTORIC {
-            let place = folder.path().join("bin").join(name);
-            std::os::unix::fs::symlink(historic(name), place).expect("bin/");
+            link(&historic_program(name), name);
         }
-        let itself = std::env::current_exe().expect("this test");
-        std::os::unix::fs::symlink(itself, folder.path().join("bin/probe")).expect("bin/probe");
-        crate::builtin::put_into(folder.path());
-        crate::helper::link();
+        let test_binary = std::env::current_exe().expect("the path of the test binary");
+        link(&test_binary, helper::NAME);
+        builtin::install_into(dir.path());
         Self {
-            folder,
+            dir,
             program: program.to_owned(),
-            patience,
-            bash: None,
-            through: Through::Program,
+            timeout,
+            bash_dir: None,
+            flock_impl: FlockImpl::Program,
         }
     }
 
-    /// The scratch folder.
+    /// Returns the temporary directory.
     pub fn path(&self) -> &Path {
-        self.folder.path()
+        self.dir.path()
     }
 
-    /// A name in the scratch folder.
+    /// Returns the path of a file in the temporary directory.
     pub fn file(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.path().join(name.as_ref())
     }
 
-    /// Whether this lab's program is util-linux's and not ours.
+    /// Returns the names of the files in the temporary directory, except `bin`.
+    pub fn file_names(&self) -> Vec<OsString> {
+        let mut names: Vec<_> = std::fs::read_dir(self.path())
+            .expect("the directory can be read")
+            .map(|entry| entry.expect("an entry").file_name())
+            .filter(|name| name != "bin")
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Whether the program under test is util-linux's.
     pub fn is_reference(&self) -> bool {
         is_reference(&self.program)
     }
 
-    /// Whether the program knows the long option (an old reference may not; ours must).
+    /// Whether the program has a long option. An old util-linux may not have it, ours must.
     #[track_caller]
-    pub fn offers(&self, option: &str) -> bool {
+    pub fn supports_option(&self, option: &str) -> bool {
         let help = Command::new(&self.program)
             .arg("--help")
             .output()
             .expect("--help runs");
-        let known = String::from_utf8_lossy(&help.stdout).contains(option);
+        let supported = String::from_utf8_lossy(&help.stdout).contains(option);
         assert!(
-            known || self.is_reference(),
-            "our own --help must name {option}"
+            supported || self.is_reference(),
+            "our --help does not list {option}"
         );
-        known
+        supported
     }
 
-    /// A command in this lab: its folder, its PATH, its environment; a process group of its own, so that a hung one
-    /// can be killed with all that it started.
+    /// Returns a command in this environment, in its own process group, so that it can be killed
+    /// together with its children if it hangs.
     pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = self.ungrouped(program);
+        let mut command = self.command_in_our_group(program);
         command.process_group(0);
         command
     }
 
-    /// The same without the group, for one that makes a session of its own.
-    pub(crate) fn ungrouped(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = match self.through {
-            Through::Program => Command::new(program),
-            Through::Builtin => Self::through_builtin(program.as_ref()),
+    /// Returns a command in this environment that stays in our process group, because it creates a
+    /// session.
+    pub(crate) fn command_in_our_group(&self, program: impl AsRef<OsStr>) -> Command {
+        let mut command = match self.flock_impl {
+            FlockImpl::Program => Command::new(program),
+            FlockImpl::Builtin => Self::command_through_builtin(program.as_ref()),
         };
         let mut path = self.file("bin").into_os_string();
-        if let Some(folder) = &self.bash {
+        if let Some(dir) = &self.bash_dir {
             path.push(":");
-            path.push(folder);
+            path.push(dir);
         }
         path.push(":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
         command
@@ -221,32 +241,33 @@ impl Lab {
             .env("SHELL", "/bin/sh")
             .env("LC_ALL", "C")
             .stdin(Stdio::null());
-        if self.through == Through::Builtin {
-            command.env("BASH_ENV", self.file(crate::builtin::START_UP));
+        if self.flock_impl == FlockImpl::Builtin {
+            command.env("BASH_ENV", self.file(builtin::START_UP));
         }
         command
     }
 
-    /// `flock` itself with these arguments, called by that name and through no shell.
+    /// Returns `flock` with these arguments, called by that name and without a shell.
     pub fn flock<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Command {
         let mut command = self.command("flock");
         command.args(args);
         command
     }
 
-    /// An executable script in the folder. A child writes it: were this process to hold it open for writing just when
-    /// another test's thread forks, nobody could execute it (`ETXTBSY`).
-    pub fn program(&self, name: &str, script: &str) {
+    /// Creates an executable script. A child process writes it, because this process must not have
+    /// it open for writing while another test's thread forks: the new process would inherit the
+    /// descriptor, and executing the script would fail with `ETXTBSY`.
+    pub fn install_script(&self, name: &str, script: &str) {
         let mut writer = self.command("/bin/sh");
         writer.args(["-c", "printf %s \"$2\" >\"$1\" && chmod +x \"$1\"", "sh"]);
         writer.args([name, script]);
-        self.finish(writer).expect_code(0);
+        self.run_command(writer).assert_status(0);
     }
 
-    /// A program `queued FILE N [LOG]` for scripts, which returns as soon as N processes wait for a lock on FILE, or LOG
-    /// exists.
-    pub fn teach_queued(&self) {
-        self.program(
+    /// Creates a script `queued FILE N [LOG]`, which returns as soon as N processes wait for a lock
+    /// on FILE, or LOG exists.
+    pub fn install_queued_script(&self) {
+        self.install_script(
             "bin/queued",
             r#"#!/bin/sh
 tries=20000
@@ -257,9 +278,10 @@ done
         );
     }
 
-    /// A script to be run by someone for whom permissions hold: root without its capabilities, or just us. `None` where
-    /// root cannot shed them.
-    pub fn powerless(&self, script: &str) -> Option<Command> {
+    /// Returns a command that runs a script as a user for whom file permissions are enforced: root
+    /// without its capabilities, or the current user. `None` if root's capabilities cannot be
+    /// dropped.
+    pub fn unprivileged(&self, script: &str) -> Option<Command> {
         if !rustix::process::geteuid().is_root() {
             let mut command = self.command("/bin/sh");
             command.args(["-c", script]);
@@ -268,103 +290,96 @@ done
         let mut command = self.command("setpriv");
         command.args(["--bounding-set=-all", "--inh-caps=-all", "/bin/sh", "-c"]);
         command.arg(script);
-        installed("setpriv").then_some(command)
+        is_installed("setpriv").then_some(command)
     }
 
-    /// `flock` with these arguments, some of whose system calls on this file are made to fail by strace (`inject=...`,
-    /// parted by blanks).
-    /// `None` where there is no strace or it may not trace.
-    pub fn injected(&self, file: &str, inject: &str, args: &[&str]) -> Option<Command> {
-        self.injected_into("flock", file, inject, args)
+    /// Returns `flock` with these arguments, under an strace that makes system calls on this file
+    /// fail. `inject` contains strace expressions (`inject=...`), separated by blanks. `None` if
+    /// strace is not installed or not permitted to trace.
+    pub fn with_fault_injection(&self, file: &str, inject: &str, args: &[&str]) -> Option<Command> {
+        self.with_fault_injection_into("flock", file, inject, args)
     }
 
-    /// The same for any program.
-    pub fn injected_into(
+    /// Like [`TestEnv::with_fault_injection`], for any program.
+    pub fn with_fault_injection_into(
         &self,
         program: &str,
         file: &str,
         inject: &str,
         args: &[&str],
     ) -> Option<Command> {
-        static TRACES: OnceLock<bool> = OnceLock::new();
+        static CAN_TRACE: OnceLock<bool> = OnceLock::new();
         let strace = |program: &str| {
             let mut command = self.command("strace");
             command.args(["--quiet=all", "-o", "/dev/null"]);
-            command.args(inject.split(' ').flat_map(|one| ["-e", one]));
+            command.args(inject.split(' ').flat_map(|expression| ["-e", expression]));
             if !file.is_empty() {
-                // As it stands in the arguments of a call, and as the name of a descriptor.
+                // As the system calls' argument, and as the path of a descriptor.
                 command.args(["-P", file, "-P"]).arg(self.file(file));
             }
             command.arg(program);
             command
         };
-        let traces = || installed("strace") && self.finish(strace("true")).code() == 0;
-        TRACES.get_or_init(traces).then(|| {
+        let can_trace = || is_installed("strace") && self.run_command(strace("true")).code() == 0;
+        CAN_TRACE.get_or_init(can_trace).then(|| {
             let mut command = strace(program);
             command.args(args);
             command
         })
     }
 
-    /// The names in the scratch folder, without our own `bin`.
-    pub fn names(&self) -> Vec<OsString> {
-        let mut names: Vec<_> = std::fs::read_dir(self.path())
-            .expect("the folder can be read")
-            .map(|entry| entry.expect("an entry").file_name())
-            .filter(|name| name != "bin")
-            .collect();
-        names.sort();
-        names
-    }
-
-    /// Runs `flock` with these arguments to its end.
+    /// Runs `flock` with these arguments.
     #[track_caller]
     pub fn run<A: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = A>) -> Outcome {
-        self.finish(self.flock(args))
+        self.run_command(self.flock(args))
     }
 
-    /// Runs a script by `/bin/sh` to its end.
+    /// Runs a script with `/bin/sh`.
     #[track_caller]
     pub fn sh(&self, script: impl AsRef<OsStr>) -> Outcome {
         self.shell("/bin/sh", script)
     }
 
-    /// Runs a script by bash to its end.
+    /// Runs a script with bash.
     #[track_caller]
     pub fn bash(&self, script: impl AsRef<OsStr>) -> Outcome {
         self.shell("bash", script)
     }
 
-    /// Runs a script by the shell named (its words split at blanks: `busybox sh`) to its end.
+    /// Runs a script with a shell, which may be several words: `busybox sh`.
     #[track_caller]
     pub fn shell(&self, shell: &str, script: impl AsRef<OsStr>) -> Outcome {
-        let mut words = shell.split(' ');
-        let mut command = self.command(words.next().expect("a shell"));
-        command.args(words).arg("-c").arg(script);
-        self.finish(command)
+        let mut args = shell.split(' ');
+        let mut command = self.command(args.next().expect("a shell"));
+        command.args(args).arg("-c").arg(script);
+        self.run_command(command)
     }
 
-    /// Runs a command to its end with its output collected. One that hangs is killed with its whole group, and the
-    /// test fails.
+    /// Runs a command and collects its output.
+    ///
+    /// # Panics
+    ///
+    /// If it hangs. Its process group is killed.
     #[track_caller]
-    pub fn finish(&self, mut command: Command) -> Outcome {
+    pub fn run_command(&self, mut command: Command) -> Outcome {
         let child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .expect("it starts");
-        self.collect(child)
-            .unwrap_or_else(|| panic!("hung: {command:?}"))
+            .expect("the command starts");
+        self.wait_with_output(child)
+            .unwrap_or_else(|| panic!("the command hangs: {command:?}"))
     }
 
-    /// Waits for a child (the leader of its own group) and all who hold its output; `None` when it had to be killed.
-    pub fn collect(&self, child: Child) -> Option<Outcome> {
+    /// Waits for a child, the leader of its process group, and for all processes that have its output
+    /// open. `None` if they hang; then the group is killed.
+    pub fn wait_with_output(&self, child: Child) -> Option<Outcome> {
         let group = rustix::process::Pid::from_child(&child);
-        let (tell, told) = mpsc::channel();
-        std::thread::spawn(move || tell.send(child.wait_with_output()));
-        match told.recv_timeout(self.patience) {
+        let (sender, receiver) = mpsc::channel();
+        std::thread::spawn(move || sender.send(child.wait_with_output()));
+        match receiver.recv_timeout(self.timeout) {
             Ok(output) => {
-                let output = output.expect("it can be waited for");
+                let output = output.expect("the child can be waited for");
                 Some(Outcome {
                     status: output.status,
                     stdout: output.stdout,
@@ -379,87 +394,42 @@ done
     }
 }
 
-/// The program under test: what `FLOCK_UNDER_TEST` names, or ours.
-pub fn under_test() -> &'static Path {
-    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let named = std::env::var_os("FLOCK_UNDER_TEST").filter(|name| !name.is_empty());
-        let program = named.map_or_else(|| built_program("flock"), PathBuf::from);
-        assert!(
-            program.is_absolute() && program.exists(),
-            "FLOCK_UNDER_TEST: no such program: {}",
-            program.display()
-        );
-        program
-    })
-}
-
-/// The `flock` under test, or that of this package when the reference is under test.
-pub(crate) fn ours() -> &'static Path {
-    static OURS: OnceLock<PathBuf> = OnceLock::new();
-    OURS.get_or_init(|| match under_test() {
-        reference if is_reference(reference) => built_program("flock"),
-        ours => ours.to_owned(),
-    })
-}
-
-/// One of ours that stands beside our `flock`.
-fn historic(name: &str) -> PathBuf {
-    ours().with_file_name(name)
-}
-
-fn is_reference(program: &Path) -> bool {
-    let version = Command::new(program)
-        .arg("--version")
-        .output()
-        .expect("--version runs");
-    version.stdout.windows(10).any(|word| word == b"util-linux")
-}
-
-/// A case where we depart from util-linux on purpose, and why. The body must hold for ours; util-linux's program, where
-/// there is one, must fail it: a departure that the reference has caught up with is none, and belongs in an ordinary
-/// test.
+/// Runs a test of an intended difference from util-linux, with its reason. The test must pass for our
+/// program and, where util-linux's is installed, fail for that: if the two agree, it belongs in an
+/// ordinary test.
 #[track_caller]
-pub fn departure(why: &str, body: impl Fn(&Lab)) {
-    assert!(!why.is_empty());
-    let ours = !is_reference(under_test());
-    if ours {
-        body(&Lab::new());
+pub fn differs_from_util_linux(reason: &str, body: impl Fn(&TestEnv)) {
+    assert!(!reason.is_empty());
+    let under_test = flock_under_test();
+    let ours_is_under_test = !is_reference(under_test);
+    if ours_is_under_test {
+        body(&TestEnv::new());
     }
-    let reference = if ours {
-        Path::new(REFERENCE)
+    let reference = if ours_is_under_test {
+        Path::new(UTIL_LINUX_FLOCK)
     } else {
-        under_test()
+        under_test
     };
     if reference.exists() && is_reference(reference) {
-        let held = panic::catch_unwind(AssertUnwindSafe(|| {
-            body(&Lab::with(reference, REFERENCE_HUNG))
+        let agrees = panic::catch_unwind(AssertUnwindSafe(|| {
+            body(&TestEnv::with_program(reference, REFERENCE_HANG_TIMEOUT))
         }))
         .is_ok();
-        assert!(
-            !held,
-            "the reference does the same, so this is no departure: {why}"
-        );
+        assert!(!agrees, "util-linux does not differ: {reason}");
     }
 }
 
-/// Whether a program can be found in the lab's PATH: optional shells are used where they are.
-pub fn installed(program: &str) -> bool {
-    ["/usr/local/bin", "/usr/bin", "/bin"]
-        .iter()
-        .any(|folder| Path::new(folder).join(program).exists())
-}
-
-/// Whether this may be run in a namespace of its own.
-pub fn may_unshare(lab: &Lab, how: &str) -> bool {
-    let works = installed("unshare") && lab.sh(format!("unshare {how} true")).code() == 0;
+/// Whether the environment may create a namespace with these options of unshare(1). Prints a note if
+/// not.
+pub fn can_unshare(env: &TestEnv, options: &str) -> bool {
+    let works = is_installed("unshare") && env.sh(format!("unshare {options} true")).code() == 0;
     if !works {
-        println!("no `unshare {how}` here: nothing tested");
+        println!("skipped: `unshare {options}` does not work here");
     }
     works
 }
 
-/// Bytes as a word of a command line.
-pub fn word(bytes: &[u8]) -> OsString {
+/// Converts bytes to an argument, which need not be UTF-8.
+pub fn os_string(bytes: &[u8]) -> OsString {
     OsString::from_vec(bytes.to_vec())
 }

@@ -1,18 +1,26 @@
-//! Waiting for what must come, but not for ever.
+//! Polling for a condition, with a time limit.
 
 use std::time::{Duration, Instant};
 
-use crate::HUNG;
+use crate::test_env::HANG_TIMEOUT;
 
-/// Waits for something that a process of the test is about to bring about.
+/// Waits until a condition holds that a process of the test is about to bring about.
+///
+/// # Panics
+///
+/// If it does not hold within a minute.
 #[track_caller]
-pub fn wait_until(what: &str, holds: impl FnMut() -> bool) {
-    assert!(holds_within(HUNG, holds), "not in time: {what}");
+pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+    assert!(
+        holds_within(HANG_TIMEOUT, condition),
+        "timed out waiting until {what}"
+    );
 }
 
-pub(crate) fn holds_within(patience: Duration, mut holds: impl FnMut() -> bool) -> bool {
-    let deadline = Instant::now() + patience;
-    while !holds() {
+/// Polls until the condition holds; false if it does not within the timeout.
+pub(crate) fn holds_within(timeout: Duration, mut condition: impl FnMut() -> bool) -> bool {
+    let deadline = Instant::now() + timeout;
+    while !condition() {
         if Instant::now() > deadline {
             return false;
         }

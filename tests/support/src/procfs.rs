@@ -1,0 +1,60 @@
+//! The state of processes, from `/proc`.
+
+/// The name of every sentinel process.
+const SENTINEL_NAME: &str = "lock-turn";
+
+/// Returns the children of a process, zombies included.
+pub fn children_of(pid: i32) -> Vec<i32> {
+    let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let list = list.unwrap_or_default();
+    list.split_whitespace()
+        .map(|pid| pid.parse().expect("a pid"))
+        .collect()
+}
+
+/// Returns the parent of a process, or 0 if the process does not exist.
+pub fn parent_of(pid: i32) -> i32 {
+    status_field(pid, "PPid").parse().unwrap_or(0)
+}
+
+/// Returns how much CPU time the process has used, in nanoseconds, or 0 if it does not exist.
+pub fn cpu_time_ns(pid: i32) -> u64 {
+    let schedstat = std::fs::read_to_string(format!("/proc/{pid}/schedstat")).unwrap_or_default();
+    let first = schedstat.split_whitespace().next();
+    first.map_or(0, |time| time.parse().expect("a number"))
+}
+
+/// Returns how often the process has gone to sleep, or 0 if it does not exist. The number grows while
+/// a process polls.
+pub fn voluntary_switches(pid: i32) -> u64 {
+    status_field(pid, "voluntary_ctxt_switches")
+        .parse()
+        .unwrap_or(0)
+}
+
+/// Returns a field of /proc/PID/status, empty if the process does not exist.
+pub fn status_field(pid: i32, name: &str) -> String {
+    std::fs::read_to_string(format!("/proc/{pid}/status"))
+        .unwrap_or_default()
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+/// Whether the process is stopped by a signal.
+pub fn is_stopped(pid: i32) -> bool {
+    status_field(pid, "State").starts_with('T')
+}
+
+/// Whether the process exists and is not a zombie.
+pub fn is_running(pid: i32) -> bool {
+    let state = status_field(pid, "State");
+    !state.is_empty() && !state.starts_with('Z')
+}
+
+/// Whether the process is a sentinel, and not another process that has been given its pid since.
+pub fn is_sentinel(pid: i32) -> bool {
+    is_running(pid) && status_field(pid, "Name") == SENTINEL_NAME
+}

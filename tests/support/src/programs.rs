@@ -1,0 +1,73 @@
+//! The programs under test, and where to find them.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Where nearly every Linux has util-linux's flock.
+pub(crate) const UTIL_LINUX_FLOCK: &str = "/usr/bin/flock";
+
+/// The programs of the four older tools, which every test environment contains too.
+pub const HISTORIC: [&str; 4] = ["loto", "me-only", "runlock", "ulock"];
+
+/// Returns the `flock` under test: the one that `FLOCK_UNDER_TEST` names, or the one of this
+/// workspace.
+pub(crate) fn flock_under_test() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| {
+        let configured = std::env::var_os("FLOCK_UNDER_TEST").filter(|path| !path.is_empty());
+        let program = configured.map_or_else(|| built_program("flock"), PathBuf::from);
+        assert!(
+            program.is_absolute() && program.exists(),
+            "FLOCK_UNDER_TEST: no such program: {}",
+            program.display()
+        );
+        program
+    })
+}
+
+/// Returns the `flock` under test, or the one of this workspace if util-linux's is under test.
+pub(crate) fn our_flock() -> &'static Path {
+    static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+    PROGRAM.get_or_init(|| match flock_under_test() {
+        reference if is_reference(reference) => built_program("flock"),
+        ours => ours.to_owned(),
+    })
+}
+
+/// Returns the path of an older tool, which is installed beside our `flock`.
+pub(crate) fn historic_program(name: &str) -> PathBuf {
+    our_flock().with_file_name(name)
+}
+
+/// Whether the program is util-linux's flock.
+pub(crate) fn is_reference(program: &Path) -> bool {
+    let version = Command::new(program)
+        .arg("--version")
+        .output()
+        .expect("--version runs");
+    version.stdout.windows(10).any(|text| text == b"util-linux")
+}
+
+/// Whether a program can be found in a test environment's PATH. Optional shells are tested where
+/// they are installed.
+pub fn is_installed(program: &str) -> bool {
+    ["/usr/local/bin", "/usr/bin", "/bin"]
+        .iter()
+        .any(|dir| Path::new(dir).join(program).exists())
+}
+
+/// Returns the path of a program that cargo has built. `CARGO_BIN_EXE_*` is set only for the
+/// integration tests of the package that defines the program, so look beside the test binary, which
+/// is `target/PROFILE/deps/NAME-HASH`.
+fn built_program(name: &str) -> PathBuf {
+    let test_binary = std::env::current_exe().expect("the path of the test binary");
+    let profile_dir = test_binary.ancestors().nth(2).expect("target/PROFILE");
+    let program = profile_dir.join(name);
+    assert!(
+        program.exists(),
+        "{} does not exist: build it with `cargo build --workspace --bins`, in the same profile",
+        program.display()
+    );
+    program
+}
