@@ -25,10 +25,10 @@ enum Inherits {
 }
 
 /// Plays a scene in a fresh test environment for every shell that is installed.
-fn in_every_shell(scene: impl Fn(&TestEnv, &str, Inherits)) {
+fn for_each_shell(case: impl Fn(&TestEnv, &str, Inherits)) {
     for (shell, inherits) in installed_shells() {
         println!("{shell}");
-        scene(&TestEnv::new(), shell, inherits);
+        case(&TestEnv::new(), shell, inherits);
     }
 }
 
@@ -62,7 +62,7 @@ impl Inherits {
 /// Runs a script to its end, from a file, and with a last line that is one: at the end of its input, and by `-c`, mksh
 /// keeps a copy of a descriptor that `exec` closes.
 #[track_caller]
-fn play(env: &TestEnv, shell: &str, script: impl AsRef<str>) -> Outcome {
+fn run_script(env: &TestEnv, shell: &str, script: impl AsRef<str>) -> Outcome {
     let script = format!("{}\n", script.as_ref());
     std::fs::write(env.file("script"), script).expect("the script");
     env.sh(format!("exec {shell} script"))
@@ -70,7 +70,7 @@ fn play(env: &TestEnv, shell: &str, script: impl AsRef<str>) -> Outcome {
 
 /// Puts a script of the article on the stage, and teaches it to nap: `nap` says so in the FIFO `began`, and wakes up by
 /// the FIFO `over`. Every critical section contains a nap, so the scene decides how long a lock is held.
-fn stage(env: &TestEnv, name: &str, script: &str, inherits: Inherits) {
+fn install_adapted_script(env: &TestEnv, name: &str, script: &str, inherits: Inherits) {
     env.install_queued_script();
     env.install_script(
         "bin/nap",
@@ -87,8 +87,8 @@ fn stage(env: &TestEnv, name: &str, script: &str, inherits: Inherits) {
 
 #[test]
 fn the_general_form_makes_a_queue() {
-    in_every_shell(|env, shell, inherits| {
-        stage(
+    for_each_shell(|env, shell, inherits| {
+        install_adapted_script(
             env,
             "flocktest0",
             include_str!("blog/flocktest0.sh"),
@@ -114,8 +114,8 @@ fn the_general_form_makes_a_queue() {
 
 #[test]
 fn the_alternate_form_rejects_until_the_first_is_done() {
-    in_every_shell(|env, shell, inherits| {
-        stage(
+    for_each_shell(|env, shell, inherits| {
+        install_adapted_script(
             env,
             "flocktest1",
             include_str!("blog/flocktest1.sh"),
@@ -141,8 +141,8 @@ fn the_alternate_form_rejects_until_the_first_is_done() {
 
 #[test]
 fn mails_are_shown_one_after_the_other_from_the_background() {
-    in_every_shell(|env, shell, inherits| {
-        stage(
+    for_each_shell(|env, shell, inherits| {
+        install_adapted_script(
             env,
             "mythemail",
             include_str!("blog/mythemail.sh"),
@@ -177,9 +177,9 @@ fn mails_are_shown_one_after_the_other_from_the_background() {
 
 #[test]
 fn a_guard_at_the_top_of_a_script_lets_only_one_run() {
-    in_every_shell(|env, shell, inherits| {
+    for_each_shell(|env, shell, inherits| {
         let script = include_str!("blog/mythfrontend.sh").to_owned() + "echo playing; nap; :\n";
-        stage(env, "mythfrontend", &script, inherits);
+        install_adapted_script(env, "mythfrontend", &script, inherits);
         let refused = "Can't get file lock, mythfrontend already running";
         env.sh(format!(
             "{shell} mythfrontend & first=$!
@@ -203,7 +203,7 @@ fn a_subshell_holds_the_lock_to_its_end_even_in_a_korn_shell() {
     let script = include_str!("blog/subshell.sh");
     let work = "# XXX: do interesting work here\n";
     assert!(script.contains(work), "there is a place for the work");
-    in_every_shell(|env, shell, _| {
+    for_each_shell(|env, shell, _| {
         let script = script.replace(work, "flock -n lockfile true; echo inside $?\n");
         env.shell(
             shell,
@@ -216,13 +216,13 @@ fn a_subshell_holds_the_lock_to_its_end_even_in_a_korn_shell() {
 
 #[test]
 fn a_descriptor_can_be_opened_in_every_way_and_let_go_in_every_way() {
-    in_every_shell(|env, shell, inherits| {
+    for_each_shell(|env, shell, inherits| {
         for open in ["8>l", "8>>l", "8<l", "8<>l"] {
             for end in ["flock -u 8", "exec 8>&-", "exec 8<&-"] {
                 let script = format!(
                     ": >l; exec {open}; flock -x 8 || exit; flock -n l true; echo $?; {end}; flock -n l true; echo $?"
                 );
-                play(env, shell, inherits.adapt(&script))
+                run_script(env, shell, inherits.adapt(&script))
                     .assert_stdout("1\n0\n")
                     .assert_stderr("");
             }
@@ -232,11 +232,11 @@ fn a_descriptor_can_be_opened_in_every_way_and_let_go_in_every_way() {
 
 #[test]
 fn appending_or_reading_keeps_what_the_file_says() {
-    in_every_shell(|env, shell, inherits| {
+    for_each_shell(|env, shell, inherits| {
         for open in ["8>>l", "8<l"] {
             let script =
                 format!("echo kept >l; exec {open}; flock -x 8; flock -n l true; echo $?; cat l");
-            play(env, shell, inherits.adapt(&script))
+            run_script(env, shell, inherits.adapt(&script))
                 .assert_stdout("1\nkept\n")
                 .assert_stderr("");
         }
@@ -245,7 +245,7 @@ fn appending_or_reading_keeps_what_the_file_says() {
 
 #[test]
 fn the_lock_lasts_until_the_script_ends() {
-    in_every_shell(|env, shell, inherits| {
+    for_each_shell(|env, shell, inherits| {
         let inside = inherits.adapt("exec 8>l; flock -x 8; flock -n l true; echo $?");
         std::fs::write(env.file("script"), inside).expect("the script");
         env.sh(format!("{shell} script; flock -n l true; echo $?"))
@@ -256,7 +256,7 @@ fn the_lock_lasts_until_the_script_ends() {
 
 #[test]
 fn a_descriptor_from_a_variable_works_by_eval() {
-    in_every_shell(|env, shell, inherits| {
+    for_each_shell(|env, shell, inherits| {
         // An evaluated redirection is the only one that may have a variable for its number.
         let hand_on = if inherits == Inherits::All {
             ""
@@ -267,7 +267,7 @@ fn a_descriptor_from_a_variable_works_by_eval() {
             "N=9; LCK=l; eval \"exec $N>$LCK\"; eval \"flock -x $N {hand_on}\"; echo $?; flock -n l true; echo $?; \
              eval \"exec $N>&-\"; flock -n l true; echo $?"
         );
-        play(env, shell, script)
+        run_script(env, shell, script)
             .assert_stdout("0\n1\n0\n")
             .assert_stderr("");
     });
@@ -281,7 +281,7 @@ fn a_descriptor_that_the_shell_chose_can_be_locked() {
     {
         let script = "exec {fd}>l; flock -x $fd; echo $? $(( fd > 9 )); flock -n l true; echo $?; \
                       exec {fd}>&-; flock -n l true; echo $?";
-        play(&TestEnv::new(), shell, script)
+        run_script(&TestEnv::new(), shell, script)
             .assert_stdout("0 1\n1\n0\n")
             .assert_stderr("");
     }
@@ -303,10 +303,10 @@ fn a_lock_can_be_cleaned_up_after() {
     );
     let script = script.replace(critical, "flock -n l true; echo inside $?");
     let script = format!("LOCK_FILE=l lock_file=l\n{script}flock -n l true; echo outside $?");
-    play(&env, "bash", &script)
+    run_script(&env, "bash", &script)
         .assert_stdout("inside 1\nremoved lock here\nremoved lock file\noutside 0\n")
         .assert_stderr("");
-    play(&env, "bash", format!("exec 7>l; {script}"))
+    run_script(&env, "bash", format!("exec 7>l; {script}"))
         .assert_stdout(
             "inside 1\nremoved lock here\nlock file still in use, not deleting\noutside 0\n",
         )
@@ -315,12 +315,12 @@ fn a_lock_can_be_cleaned_up_after() {
 
 #[test]
 fn a_script_can_lock_itself() {
-    in_every_shell(|env, shell, inherits| {
+    for_each_shell(|env, shell, inherits| {
         let script = include_str!("blog/itself.sh").to_owned() + "echo \"in $# $*\"; nap; :\n";
         // It runs as itself, so its first line has to name the shell.
         let (program, rest) = shell.split_once(' ').unwrap_or((shell, ""));
         let script = script.replace("/bin/sh", &format!("$(command -v {program}) {rest}"));
-        stage(env, "printed", &script, inherits);
+        install_adapted_script(env, "printed", &script, inherits);
         env.sh(
             "{ eval \"echo \\\"$(head -n 1 printed)\\\"\"; tail -n +2 printed; } >itself; chmod +x itself
             ./itself a 'b c' & first=$!
@@ -340,7 +340,7 @@ fn a_script_can_lock_itself() {
 fn a_korn_shell_hands_a_descriptor_on_when_it_is_told_to() {
     let script = "exec 8>l; flock 8 8>&8; echo $?; flock -n l true; echo $?; exec 8>&-; flock -n l true; echo $?";
     for shell in korn_shells() {
-        play(&TestEnv::new(), shell, script)
+        run_script(&TestEnv::new(), shell, script)
             .assert_stdout("0\n1\n0\n")
             .assert_stderr("");
     }
@@ -350,7 +350,7 @@ fn a_korn_shell_hands_a_descriptor_on_when_it_is_told_to() {
 fn a_korn_shell_that_keeps_a_descriptor_to_itself_fails_and_is_told_how_to_hand_it_on() {
     for shell in korn_shells() {
         let outcome =
-            play(&TestEnv::new(), shell, "exec 8>l; flock 8; echo $?").assert_stdout("65\n");
+            run_script(&TestEnv::new(), shell, "exec 8>l; flock 8; echo $?").assert_stdout("65\n");
         assert!(
             outcome
                 .stderr_text()
@@ -363,7 +363,7 @@ fn a_korn_shell_that_keeps_a_descriptor_to_itself_fails_and_is_told_how_to_hand_
             ("-x -w 1 8", "8 8>&8"),
         ] {
             differs_from_util_linux("`Bad file descriptor` has cost many an evening", |env| {
-                let said = play(env, shell, format!("exec 8>l; flock {call}; echo $?"))
+                let said = run_script(env, shell, format!("exec 8>l; flock {call}; echo $?"))
                     .assert_stdout("65\n")
                     .stderr_text();
                 assert!(said.starts_with("flock: 8: Bad file descriptor"), "{said}");
@@ -376,8 +376,8 @@ fn a_korn_shell_that_keeps_a_descriptor_to_itself_fails_and_is_told_how_to_hand_
 
 #[test]
 fn a_descriptor_that_no_shell_has_open_brings_no_such_advice() {
-    in_every_shell(|env, shell, _| {
-        play(env, shell, "exec 8>&-; flock 8; echo $?")
+    for_each_shell(|env, shell, _| {
+        run_script(env, shell, "exec 8>&-; flock 8; echo $?")
             .assert_stdout("65\n")
             .assert_stderr("flock: 8: Bad file descriptor\n");
     });

@@ -1,13 +1,13 @@
 //! `--fair`: first come, first served, whatever happens to those who wait.
 //!
-//! A place in the queue is a fact of the kernel that anybody can see: a byte of the lock file, far beyond any data,
-//! that is locked (`test_support::locks::tickets`). So the tests start the next one when the turn of the one before shows.
+//! Every process can see the tickets of the queue: each is a locked byte of the lock file, far beyond
+//! any data (`test_support::locks::tickets`). So the tests start a waiter when the ticket of the
+//! previous one is visible.
 
 mod again;
 mod alone;
 mod behind;
 mod birth;
-pub mod crowd;
 mod deadline;
 mod files;
 mod hard_times;
@@ -22,6 +22,7 @@ mod shared;
 mod signals;
 mod stops;
 mod traces;
+pub mod waiter_pool;
 
 use test_support::locks::{Ticket, locks_on, tickets};
 use test_support::process::Process;
@@ -31,45 +32,49 @@ use test_support::{TestEnv, wait_until};
 /// Why all of these are departures.
 const WHY: &str = "the reference serves in no order that anybody could rely on";
 
-/// Starts `flock` on a file `l` that is held, and comes back when its turn shows.
+/// Starts `flock` on the file `l`, which is held, and returns when it has a ticket.
 #[track_caller]
-fn queuing<const N: usize>(env: &TestEnv, words: [&str; N]) -> Process {
-    queuing_by(env, env.flock(words))
+fn spawn_waiter<const N: usize>(env: &TestEnv, words: [&str; N]) -> Process {
+    spawn_waiter_command(env, env.flock(words))
 }
 
-/// The same for any command.
+/// Starts a command that waits for the lock on `l`, and returns when it has a ticket.
 #[track_caller]
-pub fn queuing_by(env: &TestEnv, command: std::process::Command) -> Process {
+pub fn spawn_waiter_command(env: &TestEnv, command: std::process::Command) -> Process {
     let before = tickets(env.file("l")).len();
     let mut waiter = env.start(command);
-    waiter.wait_alive_until("its turn shows", || tickets(env.file("l")).len() > before);
+    waiter.wait_alive_until("it has a ticket", || tickets(env.file("l")).len() > before);
     waiter
 }
 
-/// Starts a `flock` with these options that says `held` when it has the lock, and keeps it until told [`Process::let_go`].
+/// Starts a waiter that prints `held` when it has the lock, and keeps it until [`Process::release`].
 #[track_caller]
-pub fn holder_to_be(env: &TestEnv, options: &[&str]) -> Process {
+pub fn spawn_waiting_holder(env: &TestEnv, options: &[&str]) -> Process {
     let script = ["l", "sh", "-c", "echo held; read x; exit 0"];
-    queuing_by(env, env.flock(options.iter().chain(&script)))
+    spawn_waiter_command(env, env.flock(options.iter().chain(&script)))
 }
 
-/// Waits until so many wait for their turn at `l`.
+/// Waits until `l` has `count` tickets.
 #[track_caller]
-pub fn queue_is(env: &TestEnv, count: usize) {
-    wait_until("so many queue", || tickets(env.file("l")).len() == count);
+pub fn assert_queue_len(env: &TestEnv, count: usize) {
+    wait_until(&format!("{count} tickets"), || {
+        tickets(env.file("l")).len() == count
+    });
 }
 
-/// Whose turn is the last of all at `l`.
+/// Returns the last ticket of `l`.
 #[track_caller]
-pub fn last_turn(env: &TestEnv) -> Ticket {
-    *tickets(env.file("l")).last().expect("somebody queues")
+pub fn last_ticket(env: &TestEnv) -> Ticket {
+    *tickets(env.file("l")).last().expect("a ticket")
 }
 
-/// Asserts that of those who wanted the lock on `l` nothing is left: no lock, no turn, and none of these tokens.
+/// Waits until nothing is left of the processes that used `l`: no lock, no ticket and none of these
+/// sentinels. Then asserts that the lock can be taken.
 #[track_caller]
-pub fn nothing_is_left(env: &TestEnv, tokens: &[i32]) {
+pub fn assert_clean(env: &TestEnv, sentinels: &[i32]) {
     wait_until("nothing is left", || {
-        locks_on(env.file("l")).is_empty() && !tokens.iter().any(|token| is_sentinel(*token))
+        locks_on(env.file("l")).is_empty()
+            && !sentinels.iter().any(|sentinel| is_sentinel(*sentinel))
     });
     env.run(["--fair", "-n", "l", "true"]).assert_status(0);
 }

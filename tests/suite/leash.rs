@@ -12,11 +12,11 @@ use test_support::{TestEnv, wait_until};
 
 /// A job of three processes: a shell, a shell in it, and one in the background of that, which each say their numbers.
 /// None of them is anything's last command, so that none takes another's place.
-const FAMILY: &str = "mkfifo never; echo $$; sh -c 'echo $$; (sh -c \"echo \\$\\$; read x <never; :\"; :) & read x <never; :'; :";
+const PROCESS_TREE: &str = "mkfifo never; echo $$; sh -c 'echo $$; (sh -c \"echo \\$\\$; read x <never; :\"; :) & read x <never; :'; :";
 
 /// `loto` over that job, and its processes.
 #[track_caller]
-fn family(env: &TestEnv, script: &str) -> (Process, Vec<i32>) {
+fn spawn_process_tree(env: &TestEnv, script: &str) -> (Process, Vec<i32>) {
     let mut loto = env.command("loto");
     loto.args(["-L", "l", "--", "sh", "-c", script]);
     let mut loto = env.start(loto);
@@ -27,7 +27,7 @@ fn family(env: &TestEnv, script: &str) -> (Process, Vec<i32>) {
 
 /// Somebody who waits for the lock, and tells how many of these processes run when he has it.
 #[track_caller]
-fn successor(env: &TestEnv, members: &[i32]) -> Process {
+fn spawn_successor(env: &TestEnv, members: &[i32]) -> Process {
     let members: Vec<_> = members.iter().map(i32::to_string).collect();
     let script = "for p; do case $(cat /proc/$p/stat 2>/dev/null) in *') Z '*|'') ;; *) echo runs;; esac; done; echo alone";
     let mut waiter = env.flock(["l", "sh", "-c", script, "sh"]);
@@ -38,7 +38,7 @@ fn successor(env: &TestEnv, members: &[i32]) -> Process {
 }
 
 /// The keeper of a `loto`.
-fn keeper(loto: &Process) -> i32 {
+fn supervisor_of(loto: &Process) -> i32 {
     let path = format!("/proc/{0}/task/{0}/children", loto.pid());
     let children = std::fs::read_to_string(path).expect("its children");
     children.trim().parse().expect("one child")
@@ -48,8 +48,8 @@ fn keeper(loto: &Process) -> i32 {
 fn a_killed_loto_takes_all_of_its_job_with_it_before_the_lock_is_free() {
     for _ in 0..20 {
         let env = TestEnv::new();
-        let (mut loto, members) = family(&env, FAMILY);
-        let mut next = successor(&env, &members);
+        let (mut loto, members) = spawn_process_tree(&env, PROCESS_TREE);
+        let mut next = spawn_successor(&env, &members);
         loto.kill();
         next.expect_line("alone");
     }
@@ -109,8 +109,8 @@ fn a_loto_that_is_killed_at_any_moment_leaves_nobody_behind() {
 #[test]
 fn a_killed_loto_takes_a_stopped_job_with_it() {
     let env = TestEnv::new();
-    let (mut loto, members) = family(&env, FAMILY);
-    let mut next = successor(&env, &members);
+    let (mut loto, members) = spawn_process_tree(&env, PROCESS_TREE);
+    let mut next = spawn_successor(&env, &members);
     assert!(send_signal(members[0], libc::SIGSTOP));
     // Outside a terminal's session nobody but the command stops.
     wait_until("it stops", || is_stopped(members[0]));
@@ -121,9 +121,9 @@ fn a_killed_loto_takes_a_stopped_job_with_it() {
 #[test]
 fn a_killed_keeper_takes_the_job_with_it_too() {
     let env = TestEnv::new();
-    let (mut loto, members) = family(&env, FAMILY);
-    let mut next = successor(&env, &members);
-    assert!(send_signal(keeper(&loto), libc::SIGKILL));
+    let (mut loto, members) = spawn_process_tree(&env, PROCESS_TREE);
+    let mut next = spawn_successor(&env, &members);
+    assert!(send_signal(supervisor_of(&loto), libc::SIGKILL));
     assert_eq!(loto.wait(), ExitReason::Exited(128 + libc::SIGKILL));
     next.expect_line("alone");
 }
@@ -131,11 +131,11 @@ fn a_killed_keeper_takes_the_job_with_it_too() {
 #[test]
 fn the_keeper_has_a_name_of_its_own_so_that_pkill_finds_loto_alone() {
     let env = TestEnv::new();
-    let (loto, _) = family(&env, FAMILY);
+    let (loto, _) = spawn_process_tree(&env, PROCESS_TREE);
     assert_eq!(status_field(loto.pid(), "Name"), "loto");
-    assert_eq!(status_field(keeper(&loto), "Name"), "lock-keeper");
+    assert_eq!(status_field(supervisor_of(&loto), "Name"), "lock-keeper");
     let line = |pid| std::fs::read(format!("/proc/{pid}/cmdline")).expect("it runs");
-    let words = line(keeper(&loto));
+    let words = line(supervisor_of(&loto));
     let end = words.iter().rposition(|byte| *byte != 0).expect("a name");
     assert_eq!(&words[..=end], b"lock-keeper");
     assert!(line(loto.pid()).starts_with(b"loto\0-L\0l\0"));
@@ -145,8 +145,8 @@ fn the_keeper_has_a_name_of_its_own_so_that_pkill_finds_loto_alone() {
 fn what_a_terminated_job_leaves_behind_is_terminated_too_before_the_lock_is_free() {
     for signal in [libc::SIGTERM, libc::SIGHUP] {
         let env = TestEnv::new();
-        let (mut loto, members) = family(&env, FAMILY);
-        let mut next = successor(&env, &members);
+        let (mut loto, members) = spawn_process_tree(&env, PROCESS_TREE);
+        let mut next = spawn_successor(&env, &members);
         loto.signal(signal);
         assert_eq!(loto.wait(), ExitReason::Signaled(signal));
         next.expect_line("alone");
@@ -168,7 +168,7 @@ fn what_is_left_behind_may_take_its_time_to_stop_and_hears_what_else_is_sent() {
     let mut loto = env.start(loto);
     loto.expect("ready");
     loto.read_line();
-    let mut next = successor(&env, &[]);
+    let mut next = spawn_successor(&env, &[]);
     loto.signal(libc::SIGTERM);
     loto.expect_line("received 15 0 0");
     assert_eq!(waiter_count(env.file("l")), 1);
@@ -206,7 +206,7 @@ fn what_a_job_leaves_behind_when_it_ends_by_itself_goes_on_without_the_lock() {
     let env = TestEnv::new();
     env.sh("mkfifo never");
     let script = "sh -c 'echo $$; read x <never; :' & echo $$; echo 0; read x";
-    let (mut loto, members) = family(&env, script);
+    let (mut loto, members) = spawn_process_tree(&env, script);
     // Something that is no request to stop comes in between.
     loto.signal(libc::SIGUSR1 + 13);
     loto.send_line("");
@@ -307,7 +307,7 @@ fn a_loto_that_is_killed_while_all_of_it_is_stopped_takes_its_job_with_it() {
     bash.send("\x1a");
     bash.expect("stopped");
     assert!(is_stopped(keeper) && is_stopped(command));
-    let mut next = successor(&env, &[command]);
+    let mut next = spawn_successor(&env, &[command]);
     let loto: i32 = status_field(keeper, "PPid").parse().expect("a pid");
     assert!(send_signal(loto, libc::SIGKILL));
     next.expect_line("alone");

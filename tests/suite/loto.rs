@@ -15,7 +15,7 @@ trait LotoEnv {
     fn run_loto(&self, words: &[&str]) -> test_support::Outcome;
 
     /// `loto` that waits for a lock that somebody holds.
-    fn queued_loto(&self, file: &str, words: &[&str]) -> Process;
+    fn start_queued_loto(&self, file: &str, words: &[&str]) -> Process;
 }
 
 impl LotoEnv for TestEnv {
@@ -34,7 +34,7 @@ impl LotoEnv for TestEnv {
     }
 
     #[track_caller]
-    fn queued_loto(&self, file: &str, words: &[&str]) -> Process {
+    fn start_queued_loto(&self, file: &str, words: &[&str]) -> Process {
         let loto = self.start(self.loto(words));
         wait_until("it waits", || waiter_count(self.file(file)) == 1);
         loto
@@ -107,7 +107,7 @@ fn it_gives_up_when_the_time_is_up_and_not_before() {
         .assert_stdout("")
         .assert_stderr("")
         .assert_status(0);
-    let mut patient = env.queued_loto("f", &["-t", "1000", "-L", "f", "--", "echo", "in"]);
+    let mut patient = env.start_queued_loto("f", &["-t", "1000", "-L", "f", "--", "echo", "in"]);
     holder.release();
     patient.expect_line("in");
 }
@@ -116,7 +116,7 @@ fn it_gives_up_when_the_time_is_up_and_not_before() {
 fn a_waiter_sleeps_in_the_kernel_until_its_turn() {
     let env = TestEnv::new();
     let holder = env.hold(&[], "f");
-    let mut waiter = env.queued_loto("f", &["-w", "-L", "f", "--", "echo", "in"]);
+    let mut waiter = env.start_queued_loto("f", &["-w", "-L", "f", "--", "echo", "in"]);
     let before = voluntary_switches(waiter.pid());
     // As much as happens in a few turns of somebody who polls.
     for _ in 0..20 {
@@ -132,10 +132,10 @@ fn a_waiter_sleeps_in_the_kernel_until_its_turn() {
 fn waiters_have_their_turns_in_the_order_in_which_they_came() {
     let env = TestEnv::new();
     let holder = env.hold(&[], "f");
-    let waiters = (0..5).map(|turn| {
-        let line = format!("echo {turn} >>log");
+    let waiters = (0..5).map(|ticket| {
+        let line = format!("echo {ticket} >>log");
         let waiter = env.start(env.loto(&["-w", "-L", "f", "--", "sh", "-c", &line]));
-        wait_until("it waits", || waiter_count(env.file("f")) == turn + 1);
+        wait_until("it waits", || waiter_count(env.file("f")) == ticket + 1);
         waiter
     });
     let waiters = waiters.collect::<Vec<_>>();
@@ -222,7 +222,7 @@ fn the_story_is_told_on_stdout_around_the_commands_own_output() {
         "-c",
         "echo job; exit 3",
     ];
-    let mut loto = env.queued_loto("loto.net", &words);
+    let mut loto = env.start_queued_loto("loto.net", &words);
     let file = env.file("loto.net").display().to_string();
     loto.expect_line(&format!("loto: resource lock file {file}"));
     loto.expect_line(&format!("loto: waiting for lock on {file}"));
@@ -351,7 +351,7 @@ fn several_waits_have_one_deadline() {
 fn a_lock_file_that_is_replaced_while_it_is_waited_for_is_opened_again() {
     let env = TestEnv::new();
     let holder = env.hold(&[], "f");
-    let mut loto = env.queued_loto(
+    let mut loto = env.start_queued_loto(
         "f",
         &["-w", "-L", "f", "-L", "a", "--", "flock", "-n", "f", "true"],
     );

@@ -18,19 +18,19 @@ const HOLD: [&str; 3] = ["sh", "-c", "echo held $$; read x; exit 0"];
 trait MeOnlyEnv {
     fn me_only<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Command;
 
-    fn only<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Outcome;
+    fn run_me_only<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Outcome;
 
     /// A name that no other test has.
-    fn lock_path(&self) -> String;
+    fn unique_name(&self) -> String;
 
-    /// Someone who holds the name until told [`Process::let_go`], and the process of its script.
+    /// Someone who holds the name until told [`Process::release`], and the process of its script.
     fn hold_name(&self, name: &str) -> (Process, i32);
 
     /// Asserts that a call for the name is refused, and who is said to have it.
-    fn is_refused(&self, name: &str, holders: &[i32]);
+    fn assert_refused(&self, name: &str, holders: &[i32]);
 
     /// Asserts that nobody has the name.
-    fn is_free(&self, name: &str);
+    fn assert_free(&self, name: &str);
 }
 
 impl MeOnlyEnv for TestEnv {
@@ -41,22 +41,22 @@ impl MeOnlyEnv for TestEnv {
     }
 
     #[track_caller]
-    fn only<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Outcome {
+    fn run_me_only<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Outcome {
         self.run_command(self.me_only(words))
     }
 
-    fn lock_path(&self) -> String {
+    fn unique_name(&self) -> String {
         self.file("lock").display().to_string()
     }
 
     #[track_caller]
     fn hold_name(&self, name: &str) -> (Process, i32) {
-        hold_by(self, self.me_only([name]))
+        hold_with(self, self.me_only([name]))
     }
 
     #[track_caller]
-    fn is_refused(&self, name: &str, holders: &[i32]) {
-        let refused = self.only([name, "echo", "overlap"]);
+    fn assert_refused(&self, name: &str, holders: &[i32]) {
+        let refused = self.run_me_only([name, "echo", "overlap"]);
         let refused = refused.assert_status(4).assert_stdout("");
         let named = holders.iter().any(|holder| {
             refused.stderr_text()
@@ -66,14 +66,16 @@ impl MeOnlyEnv for TestEnv {
     }
 
     #[track_caller]
-    fn is_free(&self, name: &str) {
-        self.only([name, "true"]).assert_status(0).assert_stderr("");
+    fn assert_free(&self, name: &str) {
+        self.run_me_only([name, "true"])
+            .assert_status(0)
+            .assert_stderr("");
     }
 }
 
 /// A holder by this command, which still lacks its script.
 #[track_caller]
-fn hold_by(env: &TestEnv, mut command: Command) -> (Process, i32) {
+fn hold_with(env: &TestEnv, mut command: Command) -> (Process, i32) {
     command.args(HOLD);
     let mut holder = env.start(command);
     let held = holder.read_line();
@@ -85,7 +87,7 @@ fn hold_by(env: &TestEnv, mut command: Command) -> (Process, i32) {
 #[test]
 fn a_scripts_status_is_its_own_unless_it_is_one_of_ours() {
     let env = TestEnv::new();
-    let name = env.lock_path();
+    let name = env.unique_name();
     for (status, wanted) in [
         (0, 0),
         (1, 201),
@@ -97,7 +99,7 @@ fn a_scripts_status_is_its_own_unless_it_is_one_of_ours() {
         (127, 127),
         (255, 255),
     ] {
-        env.only([&name, "sh", "-c", &format!("exit {status}")])
+        env.run_me_only([&name, "sh", "-c", &format!("exit {status}")])
             .assert_status(wanted)
             .assert_stderr("");
     }
@@ -106,20 +108,20 @@ fn a_scripts_status_is_its_own_unless_it_is_one_of_ours() {
 #[test]
 fn a_script_that_dies_of_a_signal_is_128_and_its_number() {
     let env = TestEnv::new();
-    env.only([&env.lock_path(), "sh", "-c", "kill -KILL $$"])
+    env.run_me_only([&env.unique_name(), "sh", "-c", "kill -KILL $$"])
         .assert_status(128 + 9);
 }
 
 #[test]
 fn a_script_that_is_not_there_or_not_executable_is_status_1() {
     let env = TestEnv::new();
-    let name = env.lock_path();
+    let name = env.unique_name();
     let failed = |script: &str, reason: &str| {
-        env.only([&name, script])
+        env.run_me_only([&name, script])
             .assert_status(1)
             .assert_stdout("")
             .assert_stderr(&format!("me-only: failed to execute {script}: {reason}\n"));
-        env.is_free(&name);
+        env.assert_free(&name);
     };
     env.sh("echo echo overlap >plain").assert_status(0);
     failed("./missing", "No such file or directory");
@@ -150,7 +152,7 @@ fn wrong_arguments_are_status_2_and_nothing_is_run() {
             &format!("invalid lock path: '{long}' (a lock path has 1 to 107 bytes)"),
         ),
     ] {
-        env.only(words)
+        env.run_me_only(words)
             .assert_status(2)
             .assert_stdout("")
             .assert_stderr(&format!(
@@ -162,7 +164,7 @@ fn wrong_arguments_are_status_2_and_nothing_is_run() {
 #[test]
 fn a_socket_that_cannot_be_had_is_status_3() {
     let env = TestEnv::new();
-    let name = env.lock_path();
+    let name = env.unique_name();
     // The first of two sockets takes the last descriptor that there is, or there is none above 2 for it.
     for few in ["ulimit -n 4; exec", "exec <&-; ulimit -n 3; exec"] {
         env.sh(format!("{few} me-only {name} echo ran"))
@@ -184,7 +186,7 @@ fn a_socket_that_cannot_be_had_is_status_3() {
 #[test]
 fn a_bind_that_fails_is_status_4_whatever_the_reason() {
     let env = TestEnv::new();
-    let name = env.lock_path();
+    let name = env.unique_name();
     let words = [&name[..], "echo", "ran"];
     for which in ["1", "2"] {
         let inject = format!("inject=bind:error=EACCES:when={which}");
@@ -204,23 +206,23 @@ fn a_bind_that_fails_is_status_4_whatever_the_reason() {
 #[test]
 fn the_name_comes_first_and_the_script_second() {
     let env = TestEnv::new();
-    let name = env.lock_path();
+    let name = env.unique_name();
     let (holder, script) = env.hold_name(&name);
-    let refused = env.only([&name, "./missing"]).assert_status(4);
+    let refused = env.run_me_only([&name, "./missing"]).assert_status(4);
     assert!(
         refused.stderr_text().contains("not the only instance"),
         "{refused:?}"
     );
-    env.is_refused(&name, &[holder.pid(), script]);
+    env.assert_refused(&name, &[holder.pid(), script]);
     holder.release();
-    env.only([&name, "./missing"]).assert_status(1);
+    env.run_me_only([&name, "./missing"]).assert_status(1);
 }
 
 #[test]
 fn a_refusal_inside_a_script_is_not_one_of_the_script() {
     let env = TestEnv::new();
-    let name = env.lock_path();
-    env.only([&name, "me-only", &name, "echo", "overlap"])
+    let name = env.unique_name();
+    env.run_me_only([&name, "me-only", &name, "echo", "overlap"])
         .assert_status(204)
         .assert_stdout("");
 }
@@ -230,8 +232,8 @@ fn a_script_gets_its_arguments_untouched() {
     let env = TestEnv::new();
     env.install_script("script", "#!/bin/sh\nprintf '<%s>' \"$@\"\n");
     let words = ["./script", "1", "", "-h", "--", "a  b", "*"];
-    let name = env.lock_path();
-    env.only([&[&name[..]], &words[..]].concat())
+    let name = env.unique_name();
+    env.run_me_only([&[&name[..]], &words[..]].concat())
         .assert_status(0)
         .assert_stdout("<1><><-h><--><a  b><*>");
 }
@@ -239,16 +241,18 @@ fn a_script_gets_its_arguments_untouched() {
 #[test]
 fn a_script_without_a_slash_is_looked_for_where_we_stand_and_then_in_path() {
     let env = TestEnv::new();
-    let name = env.lock_path();
+    let name = env.unique_name();
     env.install_script("bin/script", "#!/bin/sh\necho in PATH\n");
-    env.only([&name[..], "script"]).assert_stdout("in PATH\n");
+    env.run_me_only([&name[..], "script"])
+        .assert_stdout("in PATH\n");
     env.install_script("script", "#!/bin/sh\necho here\n");
-    env.only([&name[..], "script"]).assert_stdout("here\n");
+    env.run_me_only([&name[..], "script"])
+        .assert_stdout("here\n");
 }
 
 /// The ways of the first page, with a name and a script of the test's.
 fn examples(env: &TestEnv, script: &str) -> [String; 2] {
-    let name = env.lock_path();
+    let name = env.unique_name();
     [
         format!(
             r#"me-only {name} {script} 1 2 3 || {{ echo "ERROR: ..." >&2; exit 1; }}
@@ -281,7 +285,7 @@ fn the_examples_of_the_first_page_go_on_when_all_is_well_and_not_when_it_is_not(
         let failed = env.sh(example).assert_status(1).assert_stdout("");
         failed.assert_stderr("ERROR: ...\n");
     }
-    let (_holder, _) = env.hold_name(&env.lock_path());
+    let (_holder, _) = env.hold_name(&env.unique_name());
     for example in examples(&env, &path("good")) {
         let failed = env.sh(example).assert_status(1).assert_stdout("");
         assert!(

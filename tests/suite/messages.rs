@@ -240,7 +240,7 @@ fn a_closed_stderr_changes_no_status_and_nothing_is_written_elsewhere() {
 
 /// Asserts the status, and that these bytes are in what was said.
 #[track_caller]
-fn expect_echo<const N: usize>(args: [&[u8]; N], status: i32, wanted: &[u8]) {
+fn assert_echo<const N: usize>(args: [&[u8]; N], status: i32, wanted: &[u8]) {
     let outcome = TestEnv::new()
         .run(args.map(os_string))
         .assert_status(status);
@@ -258,22 +258,22 @@ fn expect_echo<const N: usize>(args: [&[u8]; N], status: i32, wanted: &[u8]) {
 fn names_and_values_that_are_not_utf_8_are_echoed_as_they_came() {
     let missing = "No such file or directory\n".as_bytes();
     let path = [b"flock: cannot open lock file no/\xff caf\xe9: ", missing].concat();
-    expect_echo([b"no/\xff caf\xe9", b"true"], 66, &path);
+    assert_echo([b"no/\xff caf\xe9", b"true"], 66, &path);
     let command = [b"flock: failed to execute \xff caf\xe9: ", missing].concat();
-    expect_echo([b"l", b"\xff caf\xe9"], 69, &command);
-    expect_echo([b"\xff\xfe"], 64, b"\xff\xfe");
-    expect_echo([b"-w", b"1\xff", b"l", b"true"], 64, b"1\xff");
-    expect_echo([b"-E", b"1\xff", b"l", b"true"], 64, b"1\xff");
+    assert_echo([b"l", b"\xff caf\xe9"], 69, &command);
+    assert_echo([b"\xff\xfe"], 64, b"\xff\xfe");
+    assert_echo([b"-w", b"1\xff", b"l", b"true"], 64, b"1\xff");
+    assert_echo([b"-E", b"1\xff", b"l", b"true"], 64, b"1\xff");
 }
 
 #[test]
 fn unknown_options_that_are_not_utf_8_are_echoed_as_they_came() {
-    expect_echo(
+    assert_echo(
         [b"--\xff caf\xe9"],
         64,
         b"flock: unrecognized option '--\xff caf\xe9'\n",
     );
-    expect_echo([b"-n\xff"], 64, b"flock: invalid option -- '\xff'\n");
+    assert_echo([b"-n\xff"], 64, b"flock: invalid option -- '\xff'\n");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use test_support::{Outcome, TestEnv, differs_from_util_linux, is_installed};
 const OPENING: &str = "inject=?open,openat:error=";
 
 #[track_caller]
-fn expect_cannot_open(outcome: Outcome, path: &str, reason: &str) {
+fn assert_cannot_open(outcome: Outcome, path: &str, reason: &str) {
     outcome
         .assert_status(66)
         .assert_stdout("")
@@ -29,7 +29,7 @@ fn a_path_that_leads_nowhere_cannot_be_opened() {
         ("loop", "Too many levels of symbolic links"),
         (&long, "File name too long"),
     ] {
-        expect_cannot_open(env.run([path, "echo", "ran"]), path, reason);
+        assert_cannot_open(env.run([path, "echo", "ran"]), path, reason);
     }
     assert_eq!(env.file_names(), ["l", "loop"]);
 }
@@ -42,7 +42,7 @@ fn a_file_that_may_not_be_read_cannot_be_opened() {
         let Some(command) = env.unprivileged(&script) else {
             return;
         };
-        expect_cannot_open(env.run_command(command), "l", "Permission denied");
+        assert_cannot_open(env.run_command(command), "l", "Permission denied");
     }
 }
 
@@ -52,7 +52,7 @@ fn a_file_that_may_not_be_made_cannot_be_opened() {
     let Some(command) = env.unprivileged("mkdir d; chmod 555 d; exec flock d/l echo ran") else {
         return;
     };
-    expect_cannot_open(env.run_command(command), "d/l", "Permission denied");
+    assert_cannot_open(env.run_command(command), "d/l", "Permission denied");
 }
 
 #[test]

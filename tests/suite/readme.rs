@@ -9,7 +9,7 @@ const README: &str = include_str!("../../README.md");
 
 /// The code below a heading that begins with these words.
 #[track_caller]
-fn recipe(heading: &str) -> String {
+fn readme_block(heading: &str) -> String {
     let (_, below) = README
         .split_once(&format!("# {heading}"))
         .unwrap_or_else(|| panic!("no heading {heading}"));
@@ -23,26 +23,26 @@ fn recipe(heading: &str) -> String {
 
 /// Puts programs into the test environment that say their names when they run; returns a recipe whose lock files are there too.
 #[track_caller]
-fn kitchen(env: &TestEnv, heading: &str, programs: &[&str]) -> String {
+fn setup_recipe(env: &TestEnv, heading: &str, programs: &[&str]) -> String {
     for program in programs {
         let name = program.rsplit('/').next().expect("a name");
         env.install_script(program, &format!("#!/bin/sh\necho {name} runs\n"));
     }
-    recipe(heading)
+    readme_block(heading)
         .replace("/run/lock/", "")
         .replace("/usr/local/bin/", "")
 }
 
 /// Runs a script while somebody holds the lock.
 #[track_caller]
-fn while_held(env: &TestEnv, lock: &str, script: &str) -> test_support::Outcome {
+fn run_while_held(env: &TestEnv, lock: &str, script: &str) -> test_support::Outcome {
     env.run([lock, "sh", "-c", script])
 }
 
 #[test]
 fn the_four_lines_at_the_top_do_what_they_say() {
     let env = TestEnv::new();
-    let script = kitchen(&env, "fdlock: ", &["bin/backup.sh"]);
+    let script = setup_recipe(&env, "fdlock: ", &["bin/backup.sh"]);
     assert_eq!(script.lines().count(), 4);
     env.sh(&script)
         .assert_stdout("in\none block\nbackup.sh runs\n")
@@ -52,7 +52,7 @@ fn the_four_lines_at_the_top_do_what_they_say() {
 #[test]
 fn the_cron_job_is_skipped_silently_while_it_still_runs() {
     let env = TestEnv::new();
-    let line = kitchen(&env, "Cron", &["bin/sync-photos"]);
+    let line = setup_recipe(&env, "Cron", &["bin/sync-photos"]);
     let command = line
         .splitn(6, ' ')
         .nth(5)
@@ -60,7 +60,7 @@ fn the_cron_job_is_skipped_silently_while_it_still_runs() {
     env.sh(command)
         .assert_stdout("sync-photos runs\n")
         .assert_status(0);
-    while_held(&env, "sync.lock", command)
+    run_while_held(&env, "sync.lock", command)
         .assert_stdout("")
         .assert_stderr("")
         .assert_status(1);
@@ -69,7 +69,7 @@ fn the_cron_job_is_skipped_silently_while_it_still_runs() {
 #[test]
 fn the_unit_takes_a_lock_that_is_taken_for_no_failure() {
     let env = TestEnv::new();
-    let unit = kitchen(&env, "systemd", &["bin/report"]);
+    let unit = setup_recipe(&env, "systemd", &["bin/report"]);
     let of = |key: &str| {
         let line = unit.lines().find_map(|line| line.strip_prefix(key));
         line.unwrap_or_else(|| panic!("no {key}")).to_owned()
@@ -79,7 +79,7 @@ fn the_unit_takes_a_lock_that_is_taken_for_no_failure() {
         .assert_stdout("report runs\n")
         .assert_status(0);
     let status = of("SuccessExitStatus=").parse().expect("a number");
-    while_held(&env, "report.lock", &command)
+    run_while_held(&env, "report.lock", &command)
         .assert_stdout("")
         .assert_status(status);
 }
@@ -87,13 +87,13 @@ fn the_unit_takes_a_lock_that_is_taken_for_no_failure() {
 #[test]
 fn the_deploy_script_waits_and_gives_up() {
     differs_from_util_linux("util-linux's flock knows seconds only", |env| {
-        let script = kitchen(env, "Deploy", &["build", "switch"]);
+        let script = setup_recipe(env, "Deploy", &["build", "switch"]);
         env.sh(&script)
             .assert_stdout("build runs\nswitch runs\n")
             .assert_status(0);
         let impatient = script.replace("-w 5m", "-w 5ms");
         assert_ne!(impatient, script);
-        let outcome = while_held(env, "deploy.lock", &impatient);
+        let outcome = run_while_held(env, "deploy.lock", &impatient);
         outcome
             .assert_stdout("")
             .assert_stderr("another deploy is still running\n")
@@ -104,7 +104,7 @@ fn the_deploy_script_waits_and_gives_up() {
 #[test]
 fn the_makefile_waits_for_its_turn() {
     let env = TestEnv::new();
-    let makefile = kitchen(&env, "Makefile", &["upload"]);
+    let makefile = setup_recipe(&env, "Makefile", &["upload"]);
     std::fs::write(env.file("Makefile"), makefile).expect("a makefile");
     let holder = env.hold(&[], "publish.lock");
     let mut make = env.command("make");
@@ -118,7 +118,7 @@ fn the_makefile_waits_for_its_turn() {
 #[test]
 fn readers_go_together_and_the_writer_alone() {
     let env = TestEnv::new();
-    let lines = kitchen(&env, "Readers", &["report", "update"]);
+    let lines = setup_recipe(&env, "Readers", &["report", "update"]);
     let (read, write) = lines.trim().split_once('\n').expect("two lines");
     env.sh(&lines)
         .assert_stdout("report runs\nupdate runs\n")
@@ -137,14 +137,14 @@ fn readers_go_together_and_the_writer_alone() {
 #[test]
 fn the_limit_tells_a_timeout_from_a_failure() {
     let env = TestEnv::new();
-    let script = kitchen(&env, "A limit", &["import"]);
+    let script = setup_recipe(&env, "A limit", &["import"]);
     env.sh(&script)
         .assert_stdout("import runs\nimported\n")
         .assert_status(0);
     let impatient = script.replace("-w 30", "-w 0.01");
     assert_ne!(impatient, script);
     let told = "gave up after 30 seconds: still locked\n";
-    while_held(&env, "import.lock", &impatient)
+    run_while_held(&env, "import.lock", &impatient)
         .assert_stdout(told)
         .assert_status(0);
     env.install_script("import", "#!/bin/sh\nexit 3\n");
@@ -156,7 +156,7 @@ fn the_limit_tells_a_timeout_from_a_failure() {
 #[test]
 fn the_guard_lets_one_in_and_the_lock_lasts_through_exec() {
     let env = TestEnv::new();
-    let script = kitchen(&env, "A guard", &[]);
+    let script = setup_recipe(&env, "A guard", &[]);
     env.install_script(
         "frontend",
         "#!/bin/sh\nflock -n frontend.lock true || echo still locked\n",
@@ -164,7 +164,7 @@ fn the_guard_lets_one_in_and_the_lock_lasts_through_exec() {
     env.sh(&script)
         .assert_stdout("still locked\n")
         .assert_status(0);
-    while_held(&env, "frontend.lock", &script)
+    run_while_held(&env, "frontend.lock", &script)
         .assert_stdout("")
         .assert_stderr("already running\n")
         .assert_status(1);
@@ -173,10 +173,10 @@ fn the_guard_lets_one_in_and_the_lock_lasts_through_exec() {
 #[test]
 fn the_script_that_locks_itself_is_alone() {
     let env = TestEnv::new();
-    let script = kitchen(&env, "A script that locks itself", &[]);
+    let script = setup_recipe(&env, "A script that locks itself", &[]);
     env.install_script("itself", &script);
     env.sh("./itself").assert_stdout("alone\n").assert_status(0);
-    while_held(&env, "itself", "./itself")
+    run_while_held(&env, "itself", "./itself")
         .assert_stdout("")
         .assert_status(1);
 }
@@ -184,7 +184,7 @@ fn the_script_that_locks_itself_is_alone() {
 #[test]
 fn a_daemon_that_is_started_under_the_lock_does_not_keep_it() {
     let env = TestEnv::new();
-    let line = kitchen(&env, "A job that starts a daemon", &[]);
+    let line = setup_recipe(&env, "A job that starts a daemon", &[]);
     env.install_script(
         "start-daemon",
         "#!/bin/sh\nmkfifo end\nread x <end >/dev/null 2>&1 &\n",
@@ -203,7 +203,7 @@ fn a_daemon_that_is_started_under_the_lock_does_not_keep_it() {
 fn readers_do_not_pass_the_writer_that_came_before_them() {
     differs_from_util_linux("the reference has no queue", |env| {
         env.run(["--fair", "some.lock", "true"]).assert_status(0);
-        let lines = kitchen(env, "Readers and a writer, and", &["report", "update"]);
+        let lines = setup_recipe(env, "Readers and a writer, and", &["report", "update"]);
         let (read, write) = lines.trim().split_once('\n').expect("two lines");
         let reader = env.hold(&["-s"], "data.lock");
         let mut queue = [write, read].map(|line| {
@@ -232,7 +232,7 @@ fn three_downloads_run_at_a_time() {
     differs_from_util_linux("the reference has no slots", |env| {
         env.run(["--slots", "1", "some.lock", "true"])
             .assert_status(0);
-        let loop_ = kitchen(env, "So many at a time", &[]);
+        let loop_ = setup_recipe(env, "So many at a time", &[]);
         std::fs::write(env.file("urls"), "a\nb\nc\nd\ne\n").expect("a list");
         // Whoever is in says so and waits until he is let out.
         env.install_script("download", "#!/bin/sh\necho $1 >>log\nread x <out\n");
@@ -266,9 +266,10 @@ fn three_downloads_run_at_a_time() {
 #[test]
 fn two_locks_are_taken_both_or_none() {
     differs_from_util_linux("the reference locks one file only", |env| {
-        let script = kitchen(env, "Two locks: both or none", &["deploy"]).replace("10m", "0.01");
+        let script =
+            setup_recipe(env, "Two locks: both or none", &["deploy"]).replace("10m", "0.01");
         for lock in ["web.lock", "db.lock"] {
-            while_held(env, lock, &script)
+            run_while_held(env, lock, &script)
                 .assert_stdout("")
                 .assert_status(1);
         }
@@ -281,7 +282,7 @@ fn two_locks_are_taken_both_or_none() {
 #[test]
 fn no_lock_file_is_left_behind() {
     differs_from_util_linux("the reference leaves lock files behind", |env| {
-        let script = kitchen(env, "No lock file left behind", &["sync"]);
+        let script = setup_recipe(env, "No lock file left behind", &["sync"]);
         env.sh(&script)
             .assert_stdout("sync runs\n")
             .assert_status(0);
@@ -292,7 +293,7 @@ fn no_lock_file_is_left_behind() {
 #[test]
 fn who_has_it_is_told_by_file_and_by_descriptor() {
     differs_from_util_linux("the reference does not tell who holds a lock", |env| {
-        let lines = kitchen(env, "Who has it?", &[]);
+        let lines = setup_recipe(env, "Who has it?", &[]);
         let holder = env.hold(&["-F"], "sync.lock");
         let number = holder.pid().to_string();
         let told = env
@@ -313,7 +314,7 @@ fn who_has_it_is_told_by_file_and_by_descriptor() {
 #[test]
 fn the_cron_job_says_who_is_in_the_way() {
     differs_from_util_linux("the reference does not tell who is in the way", |env| {
-        let line = kitchen(env, "A cron job that says who", &["bin/backup"]);
+        let line = setup_recipe(env, "A cron job that says who", &["bin/backup"]);
         let command = line.splitn(6, ' ').nth(5).expect("a command");
         let command = command.replace("/var/log/", "").replace("1h", "0.01");
         env.sh(&command)
@@ -337,7 +338,7 @@ fn the_cron_job_says_who_is_in_the_way() {
 #[test]
 fn the_switch_ends_what_it_has_started() {
     differs_from_util_linux("the reference does not tell who holds a lock", |env| {
-        let script = kitchen(env, "A switch", &[]);
+        let script = setup_recipe(env, "A switch", &[]);
         env.install_script("switch", &script);
         env.install_script("radio", "#!/bin/sh\necho plays\nread x\n");
         let mut radio = env.start(env.command("./switch"));
@@ -355,7 +356,7 @@ fn the_switch_ends_what_it_has_started() {
 #[test]
 fn any_free_descriptor_will_do() {
     let env = TestEnv::new();
-    let script = kitchen(&env, "Any free descriptor", &[]);
+    let script = setup_recipe(&env, "Any free descriptor", &[]);
     env.bash(format!("{script}\nflock -n job.lock true || echo locked"))
         .assert_stdout("locked\n")
         .assert_status(0);
@@ -367,7 +368,7 @@ const PLACES: &str = "/usr/local/lib/bash:/usr/lib/bash";
 #[test]
 fn the_two_lines_enable_the_builtin_where_it_is_and_leave_the_program_where_it_is_not() {
     for_each_bash(|env| {
-        let lines = recipe("In bash, without a process");
+        let lines = readme_block("In bash, without a process");
         assert_eq!(lines.lines().count(), 2);
         let script =
             format!("set -eu\n{lines}\ntype -t flock; exec 8>l; flock 8; bin/flock -n l true");
@@ -387,7 +388,7 @@ fn the_two_lines_enable_the_builtin_where_it_is_and_leave_the_program_where_it_i
 #[test]
 fn the_function_under_a_lock_leaves_what_it_has_set() {
     for_each_bash(|env| {
-        let script = recipe("A function under a lock").replace(PLACES, "bin/lib/bash");
+        let script = readme_block("A function under a lock").replace(PLACES, "bin/lib/bash");
         for number in [1, 2] {
             env.shell("bash", &script)
                 .assert_stdout(&format!("my number is {number}\n"))
@@ -405,9 +406,9 @@ fn the_function_under_a_lock_leaves_what_it_has_set() {
 }
 
 /// The line about one of the four older tools, with its files in the test environment, and what it calls.
-fn older(env: &TestEnv, tool: &str) -> String {
+fn historic_section(env: &TestEnv, tool: &str) -> String {
     let programs = ["bin/rsync", "bin/sync-photos", "sort-photos"];
-    let lines = kitchen(env, "The four older tools", &programs);
+    let lines = setup_recipe(env, "The four older tools", &programs);
     assert_eq!(lines.lines().count(), 4);
     let line = lines.lines().find(|line| line.starts_with(tool));
     // Names in the kernel and of resources belong to the whole machine.
@@ -418,7 +419,7 @@ fn older(env: &TestEnv, tool: &str) -> String {
 #[test]
 fn the_line_about_loto_skips_what_still_runs() {
     let env = TestEnv::new();
-    let line = older(&env, "loto");
+    let line = historic_section(&env, "loto");
     let lock = env.file("net.lock").display().to_string();
     std::fs::write(env.file("resources"), format!("net {lock}\n")).expect("a file");
     let script = format!("export LOTO_CONF=resources\n{line}");
@@ -435,7 +436,7 @@ fn the_line_about_loto_skips_what_still_runs() {
 #[test]
 fn the_line_about_me_only_lets_one_in() {
     let env = TestEnv::new();
-    let line = older(&env, "me-only");
+    let line = historic_section(&env, "me-only");
     env.sh(&line)
         .assert_stdout("sort-photos runs\n")
         .assert_status(0);
@@ -448,7 +449,7 @@ fn the_line_about_me_only_lets_one_in() {
 #[test]
 fn the_line_about_runlock_skips_what_still_runs() {
     let env = TestEnv::new();
-    let line = older(&env, "runlock");
+    let line = historic_section(&env, "runlock");
     env.sh(&line)
         .assert_stdout("sync-photos runs\n")
         .assert_stderr("")
@@ -462,7 +463,7 @@ fn the_line_about_runlock_skips_what_still_runs() {
 #[test]
 fn the_line_about_ulock_reads_while_nobody_writes() {
     let env = TestEnv::new();
-    let line = older(&env, "ulock");
+    let line = historic_section(&env, "ulock");
     std::fs::write(env.file("master"), "read\n").expect("a file");
     env.sh(&line).assert_stdout("read\n").assert_status(0);
     let impatient = line.replace("ulock ", "ulock --timeout=0 ");

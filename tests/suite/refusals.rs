@@ -36,7 +36,7 @@ pub fn offered(env: &TestEnv) -> Vec<(&'static str, &'static str, Option<&'stati
 
 /// A refused option: 64, nothing on stdout, the getopt wording, and where to read on.
 #[track_caller]
-fn expect_refused(outcome: Outcome, wording: &str) {
+fn assert_refused(outcome: Outcome, wording: &str) {
     let outcome = outcome.assert_status(64).assert_stdout("");
     let said = outcome.stderr_text();
     let (first, rest) = said.split_once('\n').expect("two lines");
@@ -65,7 +65,7 @@ fn every_unique_prefix_of_a_long_option_is_that_option_and_every_other_is_ambigu
                 let outcome = outcome.assert_status(0).assert_stderr("");
                 assert_ne!(outcome.stdout_text(), "", "{args:?}");
             } else {
-                expect_refused(outcome, &format!("option '--{prefix}' is ambiguous"));
+                assert_refused(outcome, &format!("option '--{prefix}' is ambiguous"));
             }
         }
     }
@@ -93,7 +93,7 @@ fn an_unknown_option_is_refused_and_named() {
         (&["-z", "-V"], "invalid option -- 'z'"),
         (&["-n", "--bogus"], "unrecognized option '--bogus'"),
     ] {
-        expect_refused(env.run(args), wording);
+        assert_refused(env.run(args), wording);
     }
     assert!(env.file_names().is_empty(), "{:?}", env.file_names());
 }
@@ -107,12 +107,12 @@ fn a_missing_argument_is_refused() {
         ("-E", "option requires an argument -- 'E'"),
         ("-nE", "option requires an argument -- 'E'"),
     ] {
-        expect_refused(env.run([option]), wording);
+        assert_refused(env.run([option]), wording);
     }
     for (name, _, value) in offered(&env) {
         if value.is_some() {
             let wording = format!("option '--{name}' requires an argument");
-            expect_refused(env.run([format!("--{name}")]), &wording);
+            assert_refused(env.run([format!("--{name}")]), &wording);
         }
     }
 }
@@ -129,7 +129,7 @@ fn an_argument_for_an_option_that_takes_none_is_refused() {
                     outcome.stderr_text().contains("doesn't allow an argument"),
                     "{outcome:?}"
                 );
-                expect_refused(outcome, &format!("option '--{name}"));
+                assert_refused(outcome, &format!("option '--{name}"));
             }
         }
     }

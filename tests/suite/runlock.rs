@@ -26,10 +26,10 @@ trait RunlockEnv {
     fn hold_runlock(&self) -> Process;
 
     /// Asserts that the lock is taken, and nothing else is said than what is wanted.
-    fn is_still_locked(&self, said: &str);
+    fn assert_still_locked(&self, said: &str);
 
     /// Asserts that the lock is to be had, and this is said about it.
-    fn is_to_be_had(&self, said: &str);
+    fn assert_unlocked(&self, said: &str);
 }
 
 impl RunlockEnv for TestEnv {
@@ -52,7 +52,7 @@ impl RunlockEnv for TestEnv {
     }
 
     #[track_caller]
-    fn is_still_locked(&self, said: &str) {
+    fn assert_still_locked(&self, said: &str) {
         self.run_runlock(&["echo", "ran"])
             .assert_status(0)
             .assert_stdout("")
@@ -60,7 +60,7 @@ impl RunlockEnv for TestEnv {
     }
 
     #[track_caller]
-    fn is_to_be_had(&self, said: &str) {
+    fn assert_unlocked(&self, said: &str) {
         self.run_runlock(&["echo", "ran"])
             .assert_stderr(said)
             .assert_stdout("ran\n")
@@ -72,10 +72,10 @@ impl RunlockEnv for TestEnv {
 fn a_command_runs_unless_it_runs_already() {
     let env = TestEnv::new();
     let mut holder = env.hold_runlock();
-    env.is_still_locked("");
+    env.assert_still_locked("");
     holder.send_line("");
     assert_eq!(holder.wait(), ExitReason::Exited(5));
-    env.is_to_be_had("");
+    env.assert_unlocked("");
 }
 
 #[test]
@@ -83,7 +83,7 @@ fn a_living_ones_lock_is_left_alone_however_old_it_is() {
     let env = TestEnv::new();
     let _holder = env.hold_runlock();
     env.sh("touch -d 1990-01-01 l.lock").assert_status(0);
-    env.is_still_locked("");
+    env.assert_still_locked("");
 }
 
 #[test]
@@ -182,7 +182,7 @@ fn the_command_does_not_inherit_the_lock_and_sees_what_was_closed_closed() {
     let look = "for pid in $$ $PPID; do seen=; for fd in 0 1 2; do
             [ -e /proc/$pid/fd/$fd ] && seen=$seen$fd; done; echo $seen >>seen; done
         for fd in /proc/$$/fd/*; do readlink $fd; done | grep -c lock >>seen; cp l.lock copy";
-    env.lock_file("2000000000\n");
+    env.write_lock_file("2000000000\n");
     for (closed, wanted) in [
         ("", "012"),
         ("<&-", "12"),
@@ -320,14 +320,14 @@ fn in_a_process_namespace_of_its_own_it_is_known_to_be_alive() {
         .and_then(|pid| pid.parse().ok())
         .expect("a pid");
     assert!(pid < 10, "{text}");
-    env.is_still_locked("");
+    env.assert_still_locked("");
     // Everybody in the namespace ends with its first process.
     assert!(send_signal(-inside.pid(), libc::SIGKILL));
     inside.wait();
     wait_until("the kernel clears up", || {
         locks_on(env.file("l.lock")).is_empty()
     });
-    env.is_to_be_had(&format!("runlock: UNLOCKED l (stale lock by PID {pid})\n"));
+    env.assert_unlocked(&format!("runlock: UNLOCKED l (stale lock by PID {pid})\n"));
 }
 
 #[test]

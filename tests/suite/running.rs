@@ -10,7 +10,7 @@ const WAYS: [&[&str]; 5] = [&["-x"], &["-F"], &["-o"], &["-w1000"], &["-F", "-w1
 
 /// Asserts that the command under `flock` inherits what the caller has set up, apart from the lock.
 #[track_caller]
-fn inherited_by_child(env: &TestEnv, make: impl Fn(&mut std::process::Command)) -> String {
+fn assert_same_inherited_state(env: &TestEnv, make: impl Fn(&mut std::process::Command)) -> String {
     let mut direct = env.command("test-helper");
     make(direct.args(["inherited-state", "state"]));
     let (direct, _) = env.inherited_state_of(direct);
@@ -39,7 +39,7 @@ fn inherited_by_child(env: &TestEnv, make: impl Fn(&mut std::process::Command)) 
 #[test]
 fn the_command_gets_the_callers_world() {
     let env = TestEnv::new();
-    let state = inherited_by_child(&env, |command| {
+    let state = assert_same_inherited_state(&env, |command| {
         command.before_exec(|| {
             rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o137));
             rustix::process::nice(3)?;
@@ -75,7 +75,7 @@ fn the_command_gets_the_callers_blocked_signals() {
         0,
     ] {
         // The reference's timeout cannot do with a blocked alarm, but is not called to fire here.
-        let state = inherited_by_child(&env, |command| {
+        let state = assert_same_inherited_state(&env, |command| {
             command.block_signals(set);
         });
         let seen = set & !signal_set([libc::SIGKILL, libc::SIGSTOP]);
@@ -95,7 +95,7 @@ fn the_command_gets_the_callers_ignored_signals() {
         vec![],
     ] {
         let seen = signal_set(set.iter().copied());
-        let state = inherited_by_child(&env, |command| {
+        let state = assert_same_inherited_state(&env, |command| {
             command.ignore_signals(set.clone());
         });
         assert!(state.contains(&format!("SigIgn {seen:016x}\n")), "{state}");
@@ -107,7 +107,7 @@ fn the_command_gets_every_ignored_signal_that_there_is() {
     differs_from_util_linux("the reference resets SIGCHLD, and SIGALRM with -w", |env| {
         let all = (1..=31).chain(libc::SIGRTMIN()..=64);
         let all = all.filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal));
-        inherited_by_child(env, |command| {
+        assert_same_inherited_state(env, |command| {
             command.ignore_signals(all.clone());
         });
     });
@@ -266,7 +266,7 @@ fn a_closed_standard_descriptor_stays_closed_for_the_command() {
         "the reference's lock takes its place, as the lowest free one",
         |env| {
             for closed in [&[0][..], &[1], &[2], &[0, 1, 2]] {
-                let state = inherited_by_child(env, |command| {
+                let state = assert_same_inherited_state(env, |command| {
                     command.close_fds(closed);
                 });
                 assert_eq!(state.matches("fd ").count(), 3 - closed.len(), "{state}");

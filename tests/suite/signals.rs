@@ -29,7 +29,7 @@ const ENDINGS: [i32; 13] = [
 
 /// `flock` over a `test-helper` that is ready to catch `count` signals.
 #[track_caller]
-fn listening(env: &TestEnv, count: usize) -> Process {
+fn start_catching(env: &TestEnv, count: usize) -> Process {
     let count = count.to_string();
     let mut flock = env.start_flock(["l", "test-helper", "catch-signals", &count]);
     flock.expect("ready");
@@ -39,7 +39,7 @@ fn listening(env: &TestEnv, count: usize) -> Process {
 
 /// `flock` over a shell script that has said `ready`, and its command's process.
 #[track_caller]
-fn scripted(env: &TestEnv, script: &str) -> (Process, i32) {
+fn start_script(env: &TestEnv, script: &str) -> (Process, i32) {
     let script = format!("ulimit -c 0; {script}");
     let mut flock = env.start_flock(["l", "sh", "-c", &script]);
     let command = flock.read_line();
@@ -49,9 +49,9 @@ fn scripted(env: &TestEnv, script: &str) -> (Process, i32) {
 }
 
 /// Sends each signal to a new `flock`, and the command hears it, once.
-fn all_are_heard(env: &TestEnv, signals: impl IntoIterator<Item = i32>) {
+fn assert_all_received(env: &TestEnv, signals: impl IntoIterator<Item = i32>) {
     for signal in signals {
-        let mut flock = listening(env, 2);
+        let mut flock = start_catching(env, 2);
         flock.signal(signal);
         flock.expect_line(&format!("received {signal} 0 0"));
         // The last number of all comes after everything that is still on its way.
@@ -65,31 +65,31 @@ fn all_are_heard(env: &TestEnv, signals: impl IntoIterator<Item = i32>) {
 fn a_signal_sent_to_flock_reaches_the_command_once() {
     differs_from_util_linux(ORPHANS, |env| {
         let harmless = [libc::SIGCONT, libc::SIGURG, libc::SIGWINCH];
-        all_are_heard(env, ENDINGS.into_iter().chain(harmless));
+        assert_all_received(env, ENDINGS.into_iter().chain(harmless));
     });
 }
 
 #[test]
 fn a_real_time_signal_sent_to_flock_reaches_the_command_once() {
-    differs_from_util_linux(ORPHANS, |env| all_are_heard(env, 34..=63));
+    differs_from_util_linux(ORPHANS, |env| assert_all_received(env, 34..=63));
 }
 
 #[test]
 fn a_stop_request_sent_to_flock_reaches_the_command() {
     differs_from_util_linux("the reference stops alone", |env| {
-        all_are_heard(env, [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]);
+        assert_all_received(env, [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]);
     });
 }
 
 #[test]
 fn a_watchdogs_abort_reaches_the_command() {
-    differs_from_util_linux(ORPHANS, |env| all_are_heard(env, [libc::SIGABRT]));
+    differs_from_util_linux(ORPHANS, |env| assert_all_received(env, [libc::SIGABRT]));
 }
 
 #[test]
 fn a_queued_value_arrives_with_its_signal() {
     differs_from_util_linux(ORPHANS, |env| {
-        let mut flock = listening(env, 3);
+        let mut flock = start_catching(env, 3);
         flock.queue_signal(libc::SIGUSR1, 1234);
         flock.expect_line("received 10 -1 1234");
         flock.queue_signal(40, usize::MAX);
@@ -102,7 +102,7 @@ fn a_queued_value_arrives_with_its_signal() {
 #[test]
 fn queued_signals_arrive_all_and_in_order() {
     differs_from_util_linux(ORPHANS, |env| {
-        let mut flock = listening(env, 200);
+        let mut flock = start_catching(env, 200);
         for value in 0..200 {
             flock.queue_signal(41, value);
         }
@@ -157,7 +157,7 @@ fn a_signal_goes_down_through_nested_locks() {
 fn flock_dies_of_the_signal_that_its_command_died_of() {
     differs_from_util_linux(ORPHANS, |env| {
         for signal in ENDINGS.into_iter().chain([34, 50, 64]) {
-            let (mut flock, command) = scripted(env, "echo ready $$; read x");
+            let (mut flock, command) = start_script(env, "echo ready $$; read x");
             flock.signal(signal);
             assert_eq!(flock.wait(), ExitReason::Signaled(signal));
             assert!(!send_signal(command, 0), "{signal}: the command lives on");
@@ -185,7 +185,7 @@ fn flock_dies_of_a_signal_to_the_whole_group_though_its_command_dies_first() {
     let env = TestEnv::new();
     for signal in ENDINGS.into_iter().chain([34, 50, 64]) {
         for _ in 0..5 {
-            let (mut flock, _) = scripted(&env, "echo ready $$; read x");
+            let (mut flock, _) = start_script(&env, "echo ready $$; read x");
             assert!(send_signal(-flock.pid(), signal));
             assert_eq!(flock.wait(), ExitReason::Signaled(signal));
         }
@@ -196,7 +196,7 @@ fn flock_dies_of_a_signal_to_the_whole_group_though_its_command_dies_first() {
 fn flock_dies_of_a_signal_to_the_whole_group_that_was_stopped() {
     let env = TestEnv::new();
     for _ in 0..20 {
-        let (mut flock, command) = scripted(&env, "echo ready $$; read x");
+        let (mut flock, command) = start_script(&env, "echo ready $$; read x");
         assert!(send_signal(-flock.pid(), libc::SIGSTOP));
         flock.wait_stopped();
         wait_until("the command stops", || is_stopped(command));
@@ -210,7 +210,7 @@ fn flock_dies_of_a_signal_to_the_whole_group_that_was_stopped() {
 fn a_command_that_is_killed_alone_makes_flock_exit() {
     let env = TestEnv::new();
     for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGINT, 40] {
-        let (mut flock, command) = scripted(&env, "echo ready $$; read x");
+        let (mut flock, command) = start_script(&env, "echo ready $$; read x");
         assert!(send_signal(command, signal));
         assert_eq!(flock.wait(), ExitReason::Exited(128 + signal));
     }
@@ -220,7 +220,7 @@ fn a_command_that_is_killed_alone_makes_flock_exit() {
 fn a_death_by_another_signal_than_the_one_sent_makes_flock_exit() {
     differs_from_util_linux(ORPHANS, |env| {
         for last in [libc::SIGKILL, libc::SIGUSR2] {
-            let (mut flock, command) = scripted(env, "trap '' TERM; echo ready $$; read x");
+            let (mut flock, command) = start_script(env, "trap '' TERM; echo ready $$; read x");
             flock.signal(libc::SIGTERM);
             assert!(send_signal(command, last));
             assert_eq!(flock.wait(), ExitReason::Exited(128 + last));
@@ -231,7 +231,7 @@ fn a_death_by_another_signal_than_the_one_sent_makes_flock_exit() {
 #[test]
 fn a_command_that_ignores_a_signal_keeps_flock_and_the_lock() {
     differs_from_util_linux(ORPHANS, |env| {
-        let (mut flock, _) = scripted(env, "trap '' TERM HUP; echo ready $$; read x; exit 5");
+        let (mut flock, _) = start_script(env, "trap '' TERM HUP; echo ready $$; read x; exit 5");
         for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGTERM] {
             flock.signal(signal);
             env.run(["-n", "l", "true"]).assert_status(1);
@@ -245,7 +245,7 @@ fn a_command_that_ignores_a_signal_keeps_flock_and_the_lock() {
 #[test]
 fn a_command_that_handles_a_signal_decides_the_status() {
     differs_from_util_linux(ORPHANS, |env| {
-        let mut flock = listening(env, 2);
+        let mut flock = start_catching(env, 2);
         flock.signal(libc::SIGTERM);
         flock.expect_line("received 15 0 0");
         env.run(["-n", "l", "true"]).assert_status(1);
@@ -296,7 +296,7 @@ fn flock_stops_with_its_command_and_continues_it() {
         for signal in ["STOP", "TSTP", "TTIN"] {
             let stop = format!("kill -{signal} $$");
             let script = format!("echo ready $$; {stop}; echo one; {stop}; echo two; exit 7");
-            let (mut flock, command) = scripted(env, &script);
+            let (mut flock, command) = start_script(env, &script);
             for word in ["one", "two"] {
                 flock.wait_stopped();
                 assert!(is_stopped(command));
@@ -323,7 +323,7 @@ fn nested_locks_stop_and_continue_as_one() {
 #[test]
 fn a_stopped_pair_that_is_terminated_dies_when_it_is_continued() {
     differs_from_util_linux(STOPS, |env| {
-        let (mut flock, command) = scripted(env, "echo ready $$; kill -STOP $$; read x");
+        let (mut flock, command) = start_script(env, "echo ready $$; kill -STOP $$; read x");
         flock.wait_stopped();
         flock.signal(libc::SIGTERM);
         flock.signal(libc::SIGCONT);
@@ -336,7 +336,7 @@ fn a_stopped_pair_that_is_terminated_dies_when_it_is_continued() {
 fn a_stopped_pair_that_a_shell_kills_dies_of_it() {
     differs_from_util_linux(STOPS, |env| {
         for _ in 0..20 {
-            let (mut flock, _) = scripted(env, "echo ready $$; kill -STOP $$; read x");
+            let (mut flock, _) = start_script(env, "echo ready $$; kill -STOP $$; read x");
             flock.wait_stopped();
             // What a shell's `kill %1` does: the command has both by itself.
             assert!(send_signal(-flock.pid(), libc::SIGTERM));
@@ -364,7 +364,7 @@ fn a_command_that_is_continued_without_flock_ends_it_all_the_same() {
 #[test]
 fn a_command_that_was_stopped_and_continued_alone_ends_as_ever() {
     let env = TestEnv::new();
-    let (mut flock, command) = scripted(&env, "echo ready $$; kill -STOP $$; echo on; exit 7");
+    let (mut flock, command) = start_script(&env, "echo ready $$; kill -STOP $$; echo on; exit 7");
     wait_until("it stops", || is_stopped(command));
     assert!(send_signal(command, libc::SIGCONT));
     flock.signal(libc::SIGCONT);
@@ -380,7 +380,7 @@ fn a_command_that_was_stopped_and_continued_alone_ends_as_ever() {
 #[test]
 fn a_flock_that_is_stopped_alone_loses_no_status() {
     let env = TestEnv::new();
-    let (mut flock, command) = scripted(&env, "echo ready $$; read x; exit 7");
+    let (mut flock, command) = start_script(&env, "echo ready $$; read x; exit 7");
     flock.signal(libc::SIGSTOP);
     flock.wait_stopped();
     flock.send_line("on");

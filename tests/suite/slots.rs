@@ -1,14 +1,14 @@
 //! `--slots N`: at most so many at once, first come, first served.
 //!
-//! A slot is a fact of the kernel too: a byte of the lock file, far beyond any data, that is locked by whoever has the
-//! descriptor (`test_support::locks::slots`).
+//! Every process can see the slots that are held: each is a locked byte of the lock file, far beyond any
+//! data, and is held as long as a process has the descriptor (`test_support::locks::slots`).
 
 mod living;
 mod options;
 mod others;
 mod queue;
 
-use crate::fair::{nothing_is_left, queuing_by};
+use crate::fair::{assert_clean, spawn_waiter_command};
 use test_support::locks::{Slot, slots};
 use test_support::process::Process;
 use test_support::{TestEnv, differs_from_util_linux, wait_until};
@@ -16,35 +16,37 @@ use test_support::{TestEnv, differs_from_util_linux, wait_until};
 /// Why all of these are departures.
 const WHY: &str = "the reference lets in one only, or all";
 
-/// What a holder does: says `held`, and keeps the slot until told [`Process::let_go`].
+/// The command of a holder: it prints `held`, and keeps the slot until [`Process::release`].
 const HOLD: [&str; 4] = ["l", "sh", "-c", "echo held; read x; exit 0"];
 
-/// Somebody who has one of so many slots.
+/// Starts a holder of one of N slots.
 #[track_caller]
-fn hold(env: &TestEnv, slots: &str) -> Process {
+fn hold_slot(env: &TestEnv, slots: &str) -> Process {
     env.hold(&["--slots", slots], "l")
 }
 
-/// Somebody who waits for one, and shows his turn.
+/// Starts a waiter for a slot, and returns when it has a ticket.
 #[track_caller]
-fn holder_to_be(env: &TestEnv, options: &[&str]) -> Process {
-    queuing_by(env, env.flock(options.iter().chain(&HOLD)))
+fn spawn_waiting_holder(env: &TestEnv, options: &[&str]) -> Process {
+    spawn_waiter_command(env, env.flock(options.iter().chain(&HOLD)))
 }
 
-/// The slots that are taken.
-fn taken(env: &TestEnv) -> Vec<Slot> {
+/// Returns the slots that are held.
+fn held_slots(env: &TestEnv) -> Vec<Slot> {
     slots(env.file("l"))
 }
 
-/// Waits until so many are taken.
+/// Waits until `count` slots are held.
 #[track_caller]
-fn taken_is(env: &TestEnv, count: usize) {
-    wait_until("so many slots are taken", || taken(env).len() == count);
+fn assert_slots_held(env: &TestEnv, count: usize) {
+    wait_until(&format!("{count} slots are held"), || {
+        held_slots(env).len() == count
+    });
 }
 
-/// Asserts what comes of it when somebody wants one of so many at once.
+/// Asserts the status of an attempt to take one of N slots without waiting.
 #[track_caller]
-fn try_for(env: &TestEnv, slots: &str, status: i32) {
+fn assert_try(env: &TestEnv, slots: &str, status: i32) {
     env.run(["--slots", slots, "-n", "l", "true"])
         .assert_stderr("")
         .assert_status(status);
@@ -55,8 +57,8 @@ fn as_many_enter_as_there_are_slots_and_no_more() {
     differs_from_util_linux(WHY, |env| {
         for count in [1, 2, 3, 7] {
             let number = count.to_string();
-            let mut holders: Vec<Process> = (0..count).map(|_| hold(env, &number)).collect();
-            assert_eq!(taken(env).len(), count);
+            let mut holders: Vec<Process> = (0..count).map(|_| hold_slot(env, &number)).collect();
+            assert_eq!(held_slots(env).len(), count);
             for how in ["-n", "-w0", "-w0.01", "-nE1", "-on", "-Fn"] {
                 env.run(["--slots", &number, how, "l", "true"])
                     .assert_stderr("")
@@ -66,12 +68,12 @@ fn as_many_enter_as_there_are_slots_and_no_more() {
                 .assert_status(42);
             // Whoever goes, his place is free.
             holders.remove(count / 2).release();
-            assert_eq!(taken(env).len(), count - 1);
-            try_for(env, &number, 0);
-            holders.push(hold(env, &number));
-            try_for(env, &number, 1);
+            assert_eq!(held_slots(env).len(), count - 1);
+            assert_try(env, &number, 0);
+            holders.push(hold_slot(env, &number));
+            assert_try(env, &number, 1);
             holders.into_iter().for_each(Process::release);
-            nothing_is_left(env, &[]);
+            assert_clean(env, &[]);
         }
     });
 }
@@ -85,30 +87,30 @@ fn within_a_slot_the_next_one_is_another_slot() {
         ])
         .assert_stderr("")
         .assert_status(42);
-        assert_eq!(taken(env), []);
+        assert_eq!(held_slots(env), []);
     });
 }
 
 #[test]
 fn everybody_counts_those_who_are_in_against_his_own_number() {
     differs_from_util_linux(WHY, |env| {
-        let first = hold(env, "5");
-        try_for(env, "1", 1);
-        try_for(env, "2", 0);
-        let second = hold(env, "2");
+        let first = hold_slot(env, "5");
+        assert_try(env, "1", 1);
+        assert_try(env, "2", 0);
+        let second = hold_slot(env, "2");
         for (number, status) in [("1", 1), ("2", 1), ("3", 0), ("5", 0), ("1000000", 0)] {
-            try_for(env, number, status);
+            assert_try(env, number, status);
         }
-        let third = hold(env, "1000000");
-        try_for(env, "3", 1);
-        try_for(env, "4", 0);
+        let third = hold_slot(env, "1000000");
+        assert_try(env, "3", 1);
+        assert_try(env, "4", 0);
         first.release();
         third.release();
-        try_for(env, "1", 1);
-        try_for(env, "2", 0);
+        assert_try(env, "1", 1);
+        assert_try(env, "2", 0);
         second.release();
-        try_for(env, "1", 0);
-        nothing_is_left(env, &[]);
+        assert_try(env, "1", 0);
+        assert_clean(env, &[]);
     });
 }
 
@@ -126,7 +128,7 @@ fn all_enter_for_whom_there_is_room_though_they_come_at_the_same_time() {
                 });
             }
         });
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -134,15 +136,15 @@ fn all_enter_for_whom_there_is_room_though_they_come_at_the_same_time() {
 fn whoever_waits_enters_when_anybody_goes() {
     differs_from_util_linux(WHY, |env| {
         for goes in 0..3 {
-            let mut holders: Vec<Process> = (0..3).map(|_| hold(env, "3")).collect();
-            let mut waiter = holder_to_be(env, &["--slots", "3"]);
-            assert_eq!(taken(env).len(), 3);
+            let mut holders: Vec<Process> = (0..3).map(|_| hold_slot(env, "3")).collect();
+            let mut waiter = spawn_waiting_holder(env, &["--slots", "3"]);
+            assert_eq!(held_slots(env).len(), 3);
             holders.remove(goes).release();
             waiter.expect_line("held");
-            taken_is(env, 3);
+            assert_slots_held(env, 3);
             waiter.release();
             holders.into_iter().for_each(Process::release);
-            nothing_is_left(env, &[]);
+            assert_clean(env, &[]);
         }
     });
 }
@@ -165,6 +167,6 @@ fn one_slot_is_a_lock() {
         });
         let counter = std::fs::read_to_string(env.file("counter")).expect("a counter");
         assert_eq!(counter, "80\n");
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }

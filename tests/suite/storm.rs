@@ -1,7 +1,7 @@
 //! Everything at once: many processes count under one lock while some are killed, time out, or replace the lock file.
 //! The count must be exact, nobody may hang, and nothing may be left behind.
 //!
-//! `FDLOCK_STORM` multiplies the size (1: some seconds), `FDLOCK_STORM_SEED` throws the rng of a storm again.
+//! `FDLOCK_STORM` multiplies the size (1: some seconds), `FDLOCK_STORM_SEED` repeats the random numbers of a run.
 
 mod fair;
 mod slots;
@@ -30,31 +30,31 @@ const STEP: &str = r#"read a b <counter; [ "$a" = "$b" ] || echo "torn: $a $b" >
 
 /// A step that may be killed at any moment: it is made by the one write that tells of it. Whoever is inside holds the
 /// witness, with everything that he has started.
-const BRIEF_STEP: &str = r#"exec 9>>witness; flock -n 9 || echo "two at once" >&2
+const ATOMIC_STEP: &str = r#"exec 9>>witness; flock -n 9 || echo "two at once" >&2
     n=$(wc -l <journal); echo $((n + 1)) >>journal"#;
 
 /// What a reader does.
-const LOOK: &str = r#"read a b <counter; [ "$a" = "$b" ] || echo "torn: $a $b" >&2"#;
+const CHECK: &str = r#"read a b <counter; [ "$a" = "$b" ] || echo "torn: $a $b" >&2"#;
 
-/// A storm's folder, its rng and what came of it.
-struct Storm<'l> {
+/// The state of a stress test: its environment, its settings and what the processes have done.
+struct StressTest<'l> {
     env: &'l TestEnv,
     size: u64,
     seed: u64,
     deadline: Instant,
-    /// Every process has the mouth of this pipe for its stdout: it ends when the last of them does.
-    ear: OwnedFd,
-    mouth: OwnedFd,
-    /// Steps that must have been made.
-    sure: AtomicU64,
-    /// Steps whose `flock` was killed: made or not.
-    unsure: AtomicU64,
+    /// A pipe whose writing end is the stdout of every process: it is closed when the last one exits.
+    reader: OwnedFd,
+    writer: OwnedFd,
+    /// Steps that must be in the journal.
+    committed: AtomicU64,
+    /// Steps whose `flock` was killed: they may be in the journal or not.
+    uncertain: AtomicU64,
 }
 
-impl<'l> Storm<'l> {
+impl<'l> StressTest<'l> {
     fn new(env: &'l TestEnv) -> Self {
         let StressSettings { size, seed } = StressSettings::from_env();
-        let (ear, mouth) =
+        let (reader, writer) =
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).expect("a pipe");
         fs::write(env.file("counter"), "0 0\n").expect("a counter");
         fs::write(env.file("journal"), "").expect("a journal");
@@ -63,36 +63,36 @@ impl<'l> Storm<'l> {
             size,
             seed,
             deadline: Instant::now() + Duration::from_secs(60 + 60 * size),
-            ear,
-            mouth,
-            sure: AtomicU64::new(0),
-            unsure: AtomicU64::new(0),
+            reader,
+            writer,
+            committed: AtomicU64::new(0),
+            uncertain: AtomicU64::new(0),
         }
     }
 
-    /// Runs so many of this kind beside each other, each with its own rng.
-    fn many<'s>(
+    /// Runs `body` in `count` threads, each with its own random numbers.
+    fn spawn_threads<'s>(
         &'s self,
         scope: &'s std::thread::Scope<'s, '_>,
         kind: u64,
         count: u64,
-        deed: impl Fn(&'s Self, Rng) + Send + Copy + 's,
+        body: impl Fn(&'s Self, Rng) + Send + Copy + 's,
     ) {
-        for one in 0..count {
-            let rng = Rng::with_seed(self.seed ^ (kind << 40) ^ (one << 50));
-            scope.spawn(move || deed(self, rng));
+        for thread in 0..count {
+            let rng = Rng::with_seed(self.seed ^ (kind << 40) ^ (thread << 50));
+            scope.spawn(move || body(self, rng));
         }
     }
 
     fn spawn(&self, mut command: Command) -> Child {
-        let complaints = OpenOptions::new()
+        let errors = OpenOptions::new()
             .append(true)
             .create(true)
-            .open(self.env.file("complaints"));
+            .open(self.env.file("errors"));
         command
             .stdin(Stdio::piped())
-            .stdout(self.mouth.try_clone().expect("a descriptor"))
-            .stderr(complaints.expect("a file"));
+            .stdout(self.writer.try_clone().expect("a descriptor"))
+            .stderr(errors.expect("a file"));
         command.spawn().expect("it starts")
     }
 
@@ -100,7 +100,7 @@ impl<'l> Storm<'l> {
         self.spawn(self.env.flock(words))
     }
 
-    fn end(&self, child: &mut Child) -> ExitStatus {
+    fn wait(&self, child: &mut Child) -> ExitStatus {
         if !poll_readable(&[open_pidfd(child).as_fd()], self.deadline)[0] {
             send_signal(-(child.id() as i32), libc::SIGKILL);
             panic!("hung: {child:?}");
@@ -109,12 +109,12 @@ impl<'l> Storm<'l> {
     }
 
     /// Steps by `flock FILE COMMAND`, where now and then the `flock` is killed.
-    fn step_by_command(&self, rng: Rng, step: &str) {
-        self.step_by(rng, "flock", &[], step);
+    fn step_with_command(&self, rng: Rng, step: &str) {
+        self.step_with(rng, "flock", &[], step);
     }
 
     /// The same by any `flock`, with options.
-    fn step_by(&self, mut rng: Rng, flock: &str, options: &[&str], step: &str) {
+    fn step_with(&self, mut rng: Rng, flock: &str, options: &[&str], step: &str) {
         for _ in 0..30 * self.size {
             let mut command = self.env.command(flock);
             command.args(options).args(["lock", "sh", "-c", step]);
@@ -123,10 +123,10 @@ impl<'l> Storm<'l> {
                 random_delay(&mut rng);
                 let _ = child.kill();
             }
-            let status = self.end(&mut child);
+            let status = self.wait(&mut child);
             let count = match (status.code(), status.signal()) {
-                (Some(0), _) => &self.sure,
-                (_, Some(libc::SIGKILL)) => &self.unsure,
+                (Some(0), _) => &self.committed,
+                (_, Some(libc::SIGKILL)) => &self.uncertain,
                 _ => panic!("{status}"),
             };
             count.fetch_add(1, Ordering::Relaxed);
@@ -134,7 +134,7 @@ impl<'l> Storm<'l> {
     }
 
     /// Steps by `flock N` in a shell that goes on for long: with `exec` or in a subshell.
-    fn step_by_descriptor(&self, mut rng: Rng) {
+    fn step_with_fd(&self, mut rng: Rng) {
         let steps = 50 * self.size;
         let step = match rng.u64(..2) {
             0 => format!("exec 8>>lock; flock 8 || exit 9; {STEP}; exec 8>&-"),
@@ -143,20 +143,20 @@ impl<'l> Storm<'l> {
         let script = format!("i=0; while [ $i -lt {steps} ]; do i=$((i + 1)); {step}; done");
         let mut shell = self.env.command("sh");
         shell.args(["-c", &script]);
-        assert!(self.end(&mut self.spawn(shell)).success());
-        self.sure.fetch_add(steps, Ordering::Relaxed);
+        assert!(self.wait(&mut self.spawn(shell)).success());
+        self.committed.fetch_add(steps, Ordering::Relaxed);
     }
 
     /// Reads under a shared lock, and is killed with its command now and then.
     fn read(&self, mut rng: Rng, options: &[&str]) {
         for _ in 0..30 * self.size {
-            let words = [options, &["-s", "lock", "sh", "-c", LOOK]].concat();
+            let words = [options, &["-s", "lock", "sh", "-c", CHECK]].concat();
             let mut child = self.spawn_flock(&words);
             if rng.u64(..4) == 0 {
                 random_delay(&mut rng);
                 send_signal(-(child.id() as i32), libc::SIGKILL);
             }
-            let status = self.end(&mut child);
+            let status = self.wait(&mut child);
             assert!(status.success() || status.signal() == Some(9), "{status}");
         }
     }
@@ -176,34 +176,34 @@ impl<'l> Storm<'l> {
             };
             random_delay(&mut rng);
             send_signal(-(child.id() as i32), libc::SIGKILL);
-            assert_eq!(self.end(&mut child).signal(), Some(libc::SIGKILL));
+            assert_eq!(self.wait(&mut child).signal(), Some(libc::SIGKILL));
         }
     }
 
     /// One step that gives up soon when it does not get the lock, and whether it was made.
-    fn step_or_give_up(&self, rng: &mut Rng, options: &[&str]) -> bool {
+    fn try_step(&self, rng: &mut Rng, options: &[&str]) -> bool {
         let patience = ["-n", "-w0", "-w0.000001", "-w0.002"][rng.usize(..4)];
         let given_up = 40 + rng.u64(..20) as i32;
         let status = format!("-E{given_up}");
         let words = [patience, &status, "lock", "sh", "-c", STEP];
         let words = [options, &words].concat();
-        let status = self.end(&mut self.spawn_flock(&words)).code();
+        let status = self.wait(&mut self.spawn_flock(&words)).code();
         assert!(
             [Some(0), Some(given_up)].contains(&status),
             "{patience}: {status:?}"
         );
         let made = status == Some(0);
-        self.sure.fetch_add(u64::from(made), Ordering::Relaxed);
+        self.committed.fetch_add(u64::from(made), Ordering::Relaxed);
         made
     }
 
     /// Steps by `loto`, which is killed or told to stop now and then, or its keeper is, and its command with it.
-    fn step_by_loto(&self, mut rng: Rng) {
+    fn step_with_loto(&self, mut rng: Rng) {
         for _ in 0..30 * self.size {
             let mut loto = self.env.command("loto");
             let order = [["-L", "lock", "-L", "other"], ["-L", "other", "-L", "lock"]];
             loto.arg("-w").args(order[rng.usize(..2)]);
-            loto.args(["--", "sh", "-c", BRIEF_STEP]);
+            loto.args(["--", "sh", "-c", ATOMIC_STEP]);
             let mut child = self.spawn(loto);
             let pid = child.id() as i32;
             let deed = rng.u64(..6);
@@ -217,11 +217,11 @@ impl<'l> Storm<'l> {
                         .all(|keeper| send_signal(keeper, libc::SIGKILL)),
                 };
             }
-            let status = self.end(&mut child);
+            let status = self.wait(&mut child);
             let count = match (status.code(), status.signal()) {
-                (Some(0), _) => &self.sure,
-                (_, Some(libc::SIGKILL | libc::SIGTERM)) => &self.unsure,
-                (Some(code), _) if code == 128 + libc::SIGKILL => &self.unsure,
+                (Some(0), _) => &self.committed,
+                (_, Some(libc::SIGKILL | libc::SIGTERM)) => &self.uncertain,
+                (Some(code), _) if code == 128 + libc::SIGKILL => &self.uncertain,
                 _ => panic!("{status}"),
             };
             count.fetch_add(1, Ordering::Relaxed);
@@ -229,23 +229,23 @@ impl<'l> Storm<'l> {
     }
 
     /// Asserts that all is well when all have gone, and as many steps have been counted as were made.
-    fn blows_over(self) {
+    fn assert_consistent(self) {
         let counter = self.env.file("counter");
-        let steps = self.blows_over_uncounted();
+        let steps = self.assert_journal_consistent();
         let counted = fs::read_to_string(counter).expect("it was written");
         assert_eq!(counted, format!("{steps} {steps}\n"));
     }
 
     /// Asserts that all is well when all have gone, and returns how many steps were made.
-    fn blows_over_uncounted(self) -> u64 {
-        drop(self.mouth);
+    fn assert_journal_consistent(self) -> u64 {
+        drop(self.writer);
         assert!(
-            poll_readable(&[self.ear.as_fd()], self.deadline)[0],
+            poll_readable(&[self.reader.as_fd()], self.deadline)[0],
             "somebody hangs: {:?}",
             locks_on(self.env.file("lock"))
         );
         let said = |name| fs::read_to_string(self.env.file(name)).expect("it was written");
-        assert_eq!(said("complaints"), "");
+        assert_eq!(said("errors"), "");
         let journal = said("journal");
         let steps = journal.lines().count() as u64;
         for (step, line) in (1..).zip(journal.lines()) {
@@ -255,11 +255,11 @@ impl<'l> Storm<'l> {
                 "the journal's line {step} of {steps}"
             );
         }
-        let (sure, unsure) = (self.sure.into_inner(), self.unsure.into_inner());
+        let (committed, uncertain) = (self.committed.into_inner(), self.uncertain.into_inner());
         assert!(
-            (sure..=sure + unsure).contains(&steps),
-            "{sure} to {} steps, and {steps} made",
-            sure + unsure
+            (committed..=committed + uncertain).contains(&steps),
+            "{committed} to {} steps, and {steps} made",
+            committed + uncertain
         );
         assert!(locks_on(self.env.file("lock")).is_empty());
         self.env.run(["-n", "lock", "true"]).assert_status(0);
@@ -270,16 +270,18 @@ impl<'l> Storm<'l> {
 #[test]
 fn the_count_is_exact_through_a_storm_of_kills() {
     let env = TestEnv::new();
-    let storm = Storm::new(&env);
+    let stress = StressTest::new(&env);
     std::thread::scope(|scope| {
-        storm.many(scope, 1, 8, |storm, rng| storm.step_by_command(rng, STEP));
-        storm.many(scope, 2, 4, |storm, rng| storm.step_by_descriptor(rng));
-        storm.many(scope, 3, 3, |storm, rng| storm.read(rng, &[]));
-        storm.many(scope, 4, 3, |storm, rng| storm.hold(rng, 3));
+        stress.spawn_threads(scope, 1, 8, |stress, rng| {
+            stress.step_with_command(rng, STEP)
+        });
+        stress.spawn_threads(scope, 2, 4, |stress, rng| stress.step_with_fd(rng));
+        stress.spawn_threads(scope, 3, 3, |stress, rng| stress.read(rng, &[]));
+        stress.spawn_threads(scope, 4, 3, |stress, rng| stress.hold(rng, 3));
     });
-    let killed = storm.unsure.load(Ordering::Relaxed);
+    let killed = stress.uncertain.load(Ordering::Relaxed);
     assert!(killed > 0, "nobody was killed in time");
-    storm.blows_over();
+    stress.assert_consistent();
 }
 
 #[test]
@@ -291,16 +293,16 @@ fn the_count_is_exact_while_the_lock_file_is_replaced() {
     differs_from_util_linux(
         "the reference lets in one for the old file and one for the new",
         |env| {
-            let storm = Storm::new(env);
+            let stress = StressTest::new(env);
             let step = &step;
             std::thread::scope(|scope| {
-                storm.many(scope, 1, 8, move |storm, rng| {
-                    storm.step_by_command(rng, step)
+                stress.spawn_threads(scope, 1, 8, move |stress, rng| {
+                    stress.step_with_command(rng, step)
                 });
-                storm.many(scope, 3, 2, |storm, rng| storm.read(rng, &[]));
-                storm.many(scope, 4, 2, |storm, rng| storm.hold(rng, 2));
+                stress.spawn_threads(scope, 3, 2, |stress, rng| stress.read(rng, &[]));
+                stress.spawn_threads(scope, 4, 2, |stress, rng| stress.hold(rng, 2));
             });
-            storm.blows_over();
+            stress.assert_consistent();
         },
     );
 }
@@ -308,35 +310,35 @@ fn the_count_is_exact_while_the_lock_file_is_replaced() {
 #[test]
 fn the_count_is_exact_though_lotos_keepers_and_jobs_are_killed() {
     let env = TestEnv::new();
-    let storm = Storm::new(&env);
+    let stress = StressTest::new(&env);
     std::thread::scope(|scope| {
-        storm.many(scope, 6, 8, |storm, rng| storm.step_by_loto(rng));
-        storm.many(scope, 4, 2, |storm, rng| storm.hold(rng, 3));
+        stress.spawn_threads(scope, 6, 8, |stress, rng| stress.step_with_loto(rng));
+        stress.spawn_threads(scope, 4, 2, |stress, rng| stress.hold(rng, 3));
     });
     assert!(
-        storm.unsure.load(Ordering::Relaxed) > 0,
+        stress.uncertain.load(Ordering::Relaxed) > 0,
         "nobody was killed"
     );
-    storm.blows_over_uncounted();
+    stress.assert_journal_consistent();
 }
 
 #[test]
 fn the_count_is_exact_when_many_give_up() {
     let env = TestEnv::new();
-    let storm = Storm::new(&env);
+    let stress = StressTest::new(&env);
     let holder = env.hold(&[], "lock");
-    let mut rng = Rng::with_seed(storm.seed);
+    let mut rng = Rng::with_seed(stress.seed);
     for _ in 0..10 {
-        assert!(!storm.step_or_give_up(&mut rng, &[]), "the lock is held");
+        assert!(!stress.try_step(&mut rng, &[]), "the lock is held");
     }
     holder.release();
     std::thread::scope(|scope| {
-        storm.many(scope, 5, 8, |storm, mut rng| {
-            for _ in 0..40 * storm.size {
-                storm.step_or_give_up(&mut rng, &[]);
+        stress.spawn_threads(scope, 5, 8, |stress, mut rng| {
+            for _ in 0..40 * stress.size {
+                stress.try_step(&mut rng, &[]);
             }
         });
     });
-    assert!(storm.sure.load(Ordering::Relaxed) > 0, "all gave up");
-    storm.blows_over();
+    assert!(stress.committed.load(Ordering::Relaxed) > 0, "all gave up");
+    stress.assert_consistent();
 }

@@ -17,7 +17,7 @@ const DIES: &str = "the reference dies of the key, whatever its command makes of
 const STOPS: &str = "the reference waits on for a command that is stopped";
 
 /// Presses a key at a `flock` whose command hears everything, many times, and asserts that it hears each once.
-fn heard_once_each(env: &TestEnv, words: &[&str], signal: i32, press: impl Fn(&mut Process)) {
+fn assert_received_once(env: &TestEnv, words: &[&str], signal: i32, press: impl Fn(&mut Process)) {
     let rounds = 25;
     let count = (2 * rounds).to_string();
     let mut words = [words, &["catch-signals", &count]].concat();
@@ -40,10 +40,10 @@ fn heard_once_each(env: &TestEnv, words: &[&str], signal: i32, press: impl Fn(&m
 #[test]
 fn an_interrupt_reaches_the_command_exactly_once() {
     differs_from_util_linux(DIES, |env| {
-        heard_once_each(env, &["test-helper"], libc::SIGINT, |flock| {
+        assert_received_once(env, &["test-helper"], libc::SIGINT, |flock| {
             flock.send(CTRL_C)
         });
-        heard_once_each(env, &["test-helper"], libc::SIGQUIT, |flock| {
+        assert_received_once(env, &["test-helper"], libc::SIGQUIT, |flock| {
             flock.send(CTRL_BACKSLASH)
         });
     });
@@ -53,7 +53,7 @@ fn an_interrupt_reaches_the_command_exactly_once() {
 fn an_interrupt_reaches_a_command_below_two_locks_exactly_once() {
     differs_from_util_linux(DIES, |env| {
         let nested = ["flock", "k", "test-helper"];
-        heard_once_each(env, &nested, libc::SIGINT, |flock| flock.send(CTRL_C));
+        assert_received_once(env, &nested, libc::SIGINT, |flock| flock.send(CTRL_C));
     });
 }
 
@@ -61,7 +61,7 @@ fn an_interrupt_reaches_a_command_below_two_locks_exactly_once() {
 fn an_interrupt_reaches_a_command_in_another_session_exactly_once() {
     differs_from_util_linux(DIES, |env| {
         let alone = ["test-helper", "in-new-session"];
-        heard_once_each(env, &alone, libc::SIGINT, |flock| flock.send(CTRL_C));
+        assert_received_once(env, &alone, libc::SIGINT, |flock| flock.send(CTRL_C));
     });
 }
 
@@ -71,7 +71,7 @@ fn a_change_of_the_windows_size_reaches_the_command_exactly_once() {
         "the reference dies of the signal that closes each round",
         |env| {
             let rows = std::cell::Cell::new(10);
-            heard_once_each(env, &["test-helper"], libc::SIGWINCH, |flock| {
+            assert_received_once(env, &["test-helper"], libc::SIGWINCH, |flock| {
                 rows.set(rows.get() + 1);
                 let size = Winsize {
                     ws_row: rows.get(),
@@ -218,7 +218,7 @@ fn job(env: &TestEnv, line: &str) -> (Process, i32) {
 
 /// Waits until bash says that the job is stopped, and its command is.
 #[track_caller]
-fn sees_it_stopped(bash: &mut Process, command: i32) {
+fn assert_sees_stopped(bash: &mut Process, command: i32) {
     bash.expect("Stopped");
     bash.read_line();
     // Bash has it from `flock`. A command that is still about to stop would snatch what is typed now.
@@ -227,7 +227,7 @@ fn sees_it_stopped(bash: &mut Process, command: i32) {
 
 /// Has bash continue the job, in the foreground or not, and waits until its command is.
 #[track_caller]
-fn continues(bash: &mut Process, how: &str, command: i32) {
+fn resume(bash: &mut Process, how: &str, command: i32) {
     bash.send_line(&format!("{how}; echo status $?"));
     wait_until("the command goes on", || !is_stopped(command));
 }
@@ -243,8 +243,8 @@ fn a_stop_at_the_terminal_stops_both_and_fg_continues_both() {
         let (mut bash, command) = job(&env, &format!("{flock} sh -c '{script}'"));
         for _ in 0..5 {
             bash.send(CTRL_Z);
-            sees_it_stopped(&mut bash, command);
-            continues(&mut bash, "fg", command);
+            assert_sees_stopped(&mut bash, command);
+            resume(&mut bash, "fg", command);
         }
         bash.send_line("this");
         bash.expect("got this\n");
@@ -266,8 +266,8 @@ fn a_command_that_is_brought_to_the_foreground_hears_of_it_once() {
             status_field(command, "State").starts_with('S')
         });
         bash.send(CTRL_Z);
-        sees_it_stopped(&mut bash, command);
-        continues(&mut bash, "fg", command);
+        assert_sees_stopped(&mut bash, command);
+        resume(&mut bash, "fg", command);
         bash.expect("continued\n");
         for word in ["this", "that"] {
             bash.send_line(word);
@@ -284,8 +284,8 @@ fn a_job_that_was_stopped_at_the_terminal_ends_in_the_background() {
         let script = "echo ready $$; read x <end; echo got $x; exit 7";
         let (mut bash, command) = job(&env, &format!("{flock} sh -c '{script}'"));
         bash.send(CTRL_Z);
-        sees_it_stopped(&mut bash, command);
-        continues(&mut bash, "bg", command);
+        assert_sees_stopped(&mut bash, command);
+        resume(&mut bash, "bg", command);
         bash.expect("status 0\n");
         bash.send_line("echo this >end; wait %1; echo status $?");
         bash.expect("got this\n");
@@ -300,8 +300,8 @@ fn a_command_that_stops_itself_gives_the_terminal_back() {
             for stop in ["STOP", "TSTP"] {
                 let script = format!("echo ready $$; kill -{stop} $$; echo on; exit 7");
                 let (mut bash, command) = job(env, &format!("{flock} sh -c '{script}'"));
-                sees_it_stopped(&mut bash, command);
-                continues(&mut bash, "fg", command);
+                assert_sees_stopped(&mut bash, command);
+                resume(&mut bash, "fg", command);
                 bash.expect("on\n");
                 bash.expect("status 7\n");
             }
@@ -317,8 +317,8 @@ fn a_background_command_that_wants_the_terminal_stops_until_it_has_it() {
         let (mut bash, command) = job(&env, &format!("{flock} sh -c '{script}' &"));
         wait_until("the command stops", || is_stopped(command));
         bash.send_line("until jobs | grep Stopped; do :; done");
-        sees_it_stopped(&mut bash, command);
-        continues(&mut bash, "fg", command);
+        assert_sees_stopped(&mut bash, command);
+        resume(&mut bash, "fg", command);
         bash.send_line("this");
         bash.expect("got this\n");
         bash.expect("status 7\n");
@@ -330,7 +330,7 @@ fn a_stopped_job_that_is_killed_is_gone_with_its_command() {
     differs_from_util_linux(STOPS, |env| {
         let script = "echo ready $$; kill -STOP $$; read x";
         let (mut bash, command) = job(env, &format!("flock l sh -c '{script}'"));
-        sees_it_stopped(&mut bash, command);
+        assert_sees_stopped(&mut bash, command);
         // Bash's `wait` would still take it for stopped.
         bash.send_line("kill %1; while jobs | grep -q Stopped; do :; done; jobs");
         bash.expect("Terminated");
@@ -349,8 +349,8 @@ fn a_command_may_be_a_shell_with_jobs_of_its_own() {
     bash.expect("ready ");
     let command = bash.read_line().parse().expect("a pid");
     bash.send(CTRL_Z);
-    sees_it_stopped(&mut bash, command);
-    continues(&mut bash, "fg", command);
+    assert_sees_stopped(&mut bash, command);
+    resume(&mut bash, "fg", command);
     bash.send_line("this");
     bash.expect("got this\n");
     bash.send(CTRL_C);
@@ -368,8 +368,8 @@ fn a_shell_that_suspends_itself_under_flock_has_the_terminal_again_after_fg() {
         bash.expect("inner ");
         let inner = bash.read_line().parse().expect("a pid");
         bash.send_line("suspend");
-        sees_it_stopped(&mut bash, inner);
-        continues(&mut bash, "fg", inner);
+        assert_sees_stopped(&mut bash, inner);
+        resume(&mut bash, "fg", inner);
         bash.send_line("echo inner $((6 * 7)); exit 5");
         bash.expect("inner 42\n");
         bash.expect("status 5\n");

@@ -16,16 +16,16 @@ trait UlockEnv {
     fn start_sh(&self, script: &str) -> Process;
 
     /// Starts `ulock` with these words, and comes back when it waits in the kernel for a file to change.
-    fn waiting_ulock(&self, words: &[&str]) -> Process;
+    fn start_waiting_ulock(&self, words: &[&str]) -> Process;
 
     /// The same for a command that becomes `ulock`.
-    fn waiting(&self, command: std::process::Command) -> Process;
+    fn start_waiting(&self, command: std::process::Command) -> Process;
 
     /// Starts a reader who reads until told to let go.
-    fn reader(&self) -> Process;
+    fn start_reader(&self) -> Process;
 
     /// Asserts that there is nothing in the test environment but this.
-    fn has_only(&self, names: &[&str]);
+    fn assert_files(&self, names: &[&str]);
 }
 
 impl UlockEnv for TestEnv {
@@ -37,21 +37,21 @@ impl UlockEnv for TestEnv {
     }
 
     #[track_caller]
-    fn waiting_ulock(&self, words: &[&str]) -> Process {
+    fn start_waiting_ulock(&self, words: &[&str]) -> Process {
         let mut command = self.command("ulock");
         command.args(words);
-        self.waiting(command)
+        self.start_waiting(command)
     }
 
     #[track_caller]
-    fn waiting(&self, command: std::process::Command) -> Process {
+    fn start_waiting(&self, command: std::process::Command) -> Process {
         let live = self.start(command);
         wait_until("it waits in the kernel", || waits(live.pid()));
         live
     }
 
     #[track_caller]
-    fn reader(&self) -> Process {
+    fn start_reader(&self) -> Process {
         let mut reader = self.command("ulock");
         reader.args(["-r", "lock", "counter", "echo reads; read x; exit 0"]);
         let mut reader = self.start(reader);
@@ -60,7 +60,7 @@ impl UlockEnv for TestEnv {
     }
 
     #[track_caller]
-    fn has_only(&self, names: &[&str]) {
+    fn assert_files(&self, names: &[&str]) {
         assert_eq!(self.file_names(), names);
     }
 }
@@ -112,7 +112,7 @@ END
         .assert_stdout("old\nno reader\nnew\n")
         .assert_stderr("")
         .assert_status(0);
-    env.has_only(&["counter", "master", "writelock.sh"]);
+    env.assert_files(&["counter", "master", "writelock.sh"]);
 }
 
 #[test]
@@ -131,7 +131,7 @@ fn readers_share_and_writers_are_alone() {
         .assert_status(1);
     env.sh("rm lock; ulock -w lock && stat -c %h lock counter")
         .assert_stdout("1\n1\n");
-    env.has_only(&["counter", "lock"]);
+    env.assert_files(&["counter", "lock"]);
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn without_a_counter_a_writer_does_not_ask_for_readers() {
     let env = TestEnv::new();
     env.sh("ulock -r lock counter 'ulock -w --timeout=0 lock; echo $?'")
         .assert_stdout("0\n");
-    env.has_only(&["counter", "lock"]);
+    env.assert_files(&["counter", "lock"]);
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn what_is_made_is_made_beside_the_lock_and_the_counter() {
     }
     env.sh(format!("ls -A {elsewhere}"))
         .assert_stdout("counter\ncounter2\n");
-    env.has_only(&["counter"]);
+    env.assert_files(&["counter"]);
 }
 
 #[test]

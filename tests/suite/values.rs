@@ -14,7 +14,7 @@ const NO_DESCRIPTORS: &[&str] = &["2147483648", "4294967304", "99999999999999999
 
 /// A refused value: 64, a message that names it, and no file made.
 #[track_caller]
-fn expect_refused(env: &TestEnv, outcome: Outcome, value: &str) {
+fn assert_refused(env: &TestEnv, outcome: Outcome, value: &str) {
     let outcome = outcome.assert_status(64).assert_stdout("");
     let said = outcome.stderr_text();
     assert!(said.starts_with("flock: "), "{value:?}: {said}");
@@ -51,7 +51,7 @@ fn a_word_that_is_no_number_up_to_int_max_is_no_descriptor_and_no_path() {
     let env = TestEnv::new();
     for word in NO_NUMBERS.iter().chain(NO_DESCRIPTORS) {
         let outcome = env.sh(format!("exec 8</; flock -n '{word}'"));
-        expect_refused(&env, outcome, word);
+        assert_refused(&env, outcome, word);
     }
 }
 
@@ -120,11 +120,11 @@ fn a_conflict_exit_code_beyond_255_or_below_0_or_no_number_is_refused() {
     let env = TestEnv::new();
     let beyond = ["256", "-1", "4294967303"];
     for word in NO_NUMBERS.iter().chain(NO_DESCRIPTORS) {
-        expect_refused(&env, env.run(["-E", word, "l", "true"]), word);
+        assert_refused(&env, env.run(["-E", word, "l", "true"]), word);
     }
     for word in beyond {
         // The message may give the range instead of the word.
-        expect_refused(&env, env.run(["-E", word, "l", "true"]), "");
+        assert_refused(&env, env.run(["-E", word, "l", "true"]), "");
     }
 }
 
@@ -210,7 +210,7 @@ fn a_timeout_that_is_no_time_is_refused_before_any_file_is_made() {
     for word in [
         "", " ", "x", "1x", "1 x", "ms", ".", "+", "-", "e1", "1e", "--", "1,5",
     ] {
-        expect_refused(&env, env.run(["-w", word, "l", "true"]), word);
+        assert_refused(&env, env.run(["-w", word, "l", "true"]), word);
     }
 }
 
@@ -220,7 +220,7 @@ fn a_timeout_that_is_negative_endless_or_not_a_number_is_refused_before_any_file
         "-1", "-0.5", "nan", "NaN", "inf", "infinity", "-inf", "1e400",
     ] {
         differs_from_util_linux("only the timer is refused, after the file is made", |env| {
-            expect_refused(env, env.run(["-w", word, "l", "true"]), word);
+            assert_refused(env, env.run(["-w", word, "l", "true"]), word);
         });
     }
     // util-linux 2.38.1 takes these for some finite time.
@@ -233,7 +233,7 @@ fn a_timeout_that_is_negative_endless_or_not_a_number_is_refused_before_any_file
             "-1s",
             "-0h 1s",
         ] {
-            expect_refused(&env, env.run(["-w", word, "l", "true"]), word);
+            assert_refused(&env, env.run(["-w", word, "l", "true"]), word);
         }
     }
 }
@@ -280,7 +280,7 @@ fn a_start_or_length_that_is_no_size_is_refused_before_any_file_is_made() {
             "-1",
             "99999999999999999999999",
         ] {
-            expect_refused(&env, env.run([option, word, "l", "true"]), word);
+            assert_refused(&env, env.run([option, word, "l", "true"]), word);
         }
     }
 }

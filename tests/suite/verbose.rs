@@ -6,7 +6,7 @@ use std::time::Instant;
 use test_support::{TestEnv, differs_from_util_linux, os_string};
 
 /// Whether this line says how long it took, to the microsecond.
-fn tells_the_time(line: &str) -> bool {
+fn shows_time(line: &str) -> bool {
     let number = line
         .strip_prefix("flock: getting lock took ")
         .and_then(|rest| rest.strip_suffix(" seconds"))
@@ -16,15 +16,15 @@ fn tells_the_time(line: &str) -> bool {
 }
 
 /// Whether this line says who is in the way, which the reference does not.
-fn tells_who(line: &str) -> bool {
+fn shows_holder(line: &str) -> bool {
     line.contains(": held by ")
 }
 
 /// What a verbose call is to say, line by line.
 #[track_caller]
-fn expect_story(lines: &[&str], command: &str) {
+fn assert_verbose_log(lines: &[&str], command: &str) {
     assert_eq!(lines.len(), 3, "{lines:?}");
-    assert!(tells_the_time(lines[0]), "{lines:?}");
+    assert!(shows_time(lines[0]), "{lines:?}");
     assert_eq!(lines[1], format!("flock: executing {command}"), "{lines:?}");
     assert_eq!(lines[2], "ran", "{lines:?}");
 }
@@ -48,7 +48,7 @@ fn verbose_tells_on_stdout_how_long_it_took_and_what_is_run() {
         // In whatever order: the reference buffers its own lines when they go into a pipe.
         let mut lines: Vec<_> = said.lines().collect();
         lines.sort_by_key(|line| (*line == "ran", line.contains("executing")));
-        expect_story(&lines, command);
+        assert_verbose_log(&lines, command);
     }
 }
 
@@ -63,7 +63,7 @@ fn verbose_lines_come_before_the_output_of_the_command() {
                     .assert_status(0)
                     .assert_stderr("")
                     .stdout_text();
-                expect_story(&said.lines().collect::<Vec<_>>(), command);
+                assert_verbose_log(&said.lines().collect::<Vec<_>>(), command);
             },
         );
     }
@@ -81,7 +81,7 @@ fn a_verbose_conflict_and_a_verbose_timeout_are_told_apart_on_stderr() {
             .assert_status(1)
             .assert_stdout("");
         let err = outcome.stderr_text();
-        let lines: Vec<&str> = err.lines().filter(|line| !tells_who(line)).collect();
+        let lines: Vec<&str> = err.lines().filter(|line| !shows_holder(line)).collect();
         assert_eq!(lines, [&*format!("flock: {said}"); 2]);
     }
 }
@@ -93,7 +93,7 @@ fn verbose_on_a_descriptor_tells_the_time_only() {
         .assert_status(0)
         .assert_stderr("")
         .stdout_text();
-    assert!(tells_the_time(said.trim_end()), "{said}");
+    assert!(shows_time(said.trim_end()), "{said}");
 }
 
 #[test]
@@ -134,10 +134,10 @@ fn the_time_that_is_told_is_the_time_that_was_waited() {
         )
         .assert_status(0);
     let err = said.stderr_text();
-    assert!(err.lines().all(tells_who), "{err}");
+    assert!(err.lines().all(shows_holder), "{err}");
     let said = said.stdout_text();
     let line = said.lines().next().expect("a line");
-    assert!(tells_the_time(line), "{said}");
+    assert!(shows_time(line), "{said}");
     let told = line
         .split(' ')
         .nth(4)

@@ -2,8 +2,8 @@
 
 mod traps;
 
-use crate::fair::crowd::Crowd;
-use crate::fair::{last_turn, nothing_is_left, queue_is};
+use crate::fair::waiter_pool::WaiterPool;
+use crate::fair::{assert_clean, assert_queue_len, last_ticket};
 use test_support::builtin::for_each_bash;
 use test_support::locks::tickets;
 use test_support::process::{ExitReason, Process, send_signal};
@@ -34,7 +34,7 @@ fn waiting(env: &TestEnv, before: &str, wait: &str, after: &str) -> Process {
 
 /// The same, and it notes its name in `order` while it has the lock.
 #[track_caller]
-fn noting(env: &TestEnv, before: &str, wait: &str, name: &str) -> Process {
+fn start_noting(env: &TestEnv, before: &str, wait: &str, name: &str) -> Process {
     let note = format!("echo {name} >>order");
     let before = format!("{before}\ngot() {{ echo got; {note}; }}");
     let after = if wait.ends_with('8') { &note } else { "" };
@@ -43,7 +43,7 @@ fn noting(env: &TestEnv, before: &str, wait: &str, name: &str) -> Process {
 
 /// Asserts in which order they had the lock.
 #[track_caller]
-fn order_was(env: &TestEnv, names: &[&str]) {
+fn assert_order(env: &TestEnv, names: &[&str]) {
     let order = std::fs::read_to_string(env.file("order")).expect("the order");
     assert_eq!(order.lines().collect::<Vec<_>>(), names);
     std::fs::remove_file(env.file("order")).expect("the order");
@@ -51,7 +51,7 @@ fn order_was(env: &TestEnv, names: &[&str]) {
 
 /// The end of a wait that has got the lock.
 #[track_caller]
-fn gets_it(waiter: &mut Process) {
+fn assert_acquires(waiter: &mut Process) {
     let said = waiter.expect("over 0\n");
     assert!(["over 0\n", "got\nover 0\n"].contains(&&said[..]), "{said}");
     assert_eq!(waiter.wait(), ExitReason::Exited(0));
@@ -61,20 +61,20 @@ fn gets_it(waiter: &mut Process) {
 fn shells_and_programs_are_served_in_the_order_in_which_they_came() {
     for_each_bash(|env| {
         let holder = env.hold(&["--fair"], "l");
-        let mut crowd = Crowd::new(env);
+        let mut pool = WaiterPool::new(env);
         for number in 0..20 {
             match number % 5 {
-                0 => crowd.joins(&["--fair"]),
-                1 => crowd.joins_by_builtin("exec 8<>l; flock --fair 8 || exit; NOTE"),
-                2 => crowd.joins_by_builtin("f() { NOTE; }; flock --fair -w 1000 l f"),
-                3 => crowd.joins_by_shell("exec 8<l; flock --fair -w1000 8 || exit; NOTE"),
-                _ => crowd.joins_by_builtin("exec 8<l; (flock --fair 8 || exit; NOTE); :"),
+                0 => pool.spawn(&["--fair"]),
+                1 => pool.spawn_builtin("exec 8<>l; flock --fair 8 || exit; NOTE"),
+                2 => pool.spawn_builtin("f() { NOTE; }; flock --fair -w 1000 l f"),
+                3 => pool.spawn_shell("exec 8<l; flock --fair -w1000 8 || exit; NOTE"),
+                _ => pool.spawn_builtin("exec 8<l; (flock --fair 8 || exit; NOTE); :"),
             }
         }
         holder.release();
-        crowd.end_well(0..20);
-        assert_eq!(crowd.order(), Vec::from_iter(0..20));
-        nothing_is_left(env, &crowd.tokens());
+        pool.assert_success(0..20);
+        assert_eq!(pool.order(), Vec::from_iter(0..20));
+        assert_clean(env, &pool.sentinels());
     });
 }
 
@@ -84,22 +84,22 @@ fn readers_of_all_kinds_hold_together_and_a_writer_waits_for_all_of_them() {
         let holder = env.hold(&["--fair"], "l");
         let mut shell = waiting(env, "", "flock --fair -s 8", "read x");
         let mut function = waiting(env, "f() { echo in; read x; }", "flock --fair -s l f", "");
-        let mut program = crate::fair::holder_to_be(env, &["--fair", "-s"]);
+        let mut program = crate::fair::spawn_waiting_holder(env, &["--fair", "-s"]);
         let mut writer = waiting(env, "", "flock --fair 8", "");
         let mut late = waiting(env, "", "flock --fair -s 8", "");
         holder.release();
         shell.expect_line("over 0");
         function.expect_line("in");
         program.expect_line("held");
-        queue_is(env, 2);
+        assert_queue_len(env, 2);
         shell.send_line("");
         program.release();
-        queue_is(env, 2);
+        assert_queue_len(env, 2);
         function.send_line("");
         function.expect_line("over 0");
-        gets_it(&mut writer);
-        gets_it(&mut late);
-        nothing_is_left(env, &[]);
+        assert_acquires(&mut writer);
+        assert_acquires(&mut late);
+        assert_clean(env, &[]);
     });
 }
 
@@ -110,16 +110,16 @@ fn the_shell_that_waits_has_a_child_that_it_never_hears_of() {
             let holder = env.hold(&[], "l");
             let after = "trap - CHLD; jobs; wait; echo waited $?; read c </proc/$$/task/$$/children || echo none $c";
             let mut waiter = waiting(env, "trap 'echo child' CHLD", wait, after);
-            let token = last_turn(env).sentinel;
-            assert_eq!(parent_of(token), waiter.pid());
-            wait_until("it has its name", || is_sentinel(token));
+            let sentinel = last_ticket(env).sentinel;
+            assert_eq!(parent_of(sentinel), waiter.pid());
+            wait_until("it has its name", || is_sentinel(sentinel));
             holder.release();
             let said = waiter.expect("over 0\n");
             assert!(!said.contains("child"), "{said}");
             waiter.expect_line("waited 0");
             waiter.expect_line("none");
             assert_eq!(waiter.wait(), ExitReason::Exited(0));
-            nothing_is_left(env, &[token]);
+            assert_clean(env, &[sentinel]);
         }
     });
 }
@@ -131,8 +131,8 @@ fn the_death_of_the_token_is_no_news_to_the_shell() {
         let mut first = waiting(env, "trap 'echo child' CHLD", "flock --fair 8", "");
         let mut second = waiting(env, "trap 'echo child' CHLD", "flock --fair 8", "");
         let before = tickets(env.file("l"));
-        for turn in &before {
-            assert!(send_signal(turn.sentinel, libc::SIGKILL));
+        for ticket in &before {
+            assert!(send_signal(ticket.sentinel, libc::SIGKILL));
         }
         wait_until("the second has another one", || {
             let now = tickets(env.file("l"));
@@ -141,9 +141,9 @@ fn the_death_of_the_token_is_no_news_to_the_shell() {
         assert_eq!(tickets(env.file("l"))[1].arrived, before[1].arrived);
         assert_eq!(children_of(second.pid()).len(), 1);
         holder.release();
-        gets_it(&mut first);
-        gets_it(&mut second);
-        nothing_is_left(env, &[]);
+        assert_acquires(&mut first);
+        assert_acquires(&mut second);
+        assert_clean(env, &[]);
     });
 }
 
@@ -170,21 +170,21 @@ fn a_deadly_signal_leaves_neither_turn_nor_token() {
         for wait in WAITS {
             for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGINT, libc::SIGHUP, 34] {
                 let mut waiter = waiting(env, "", wait, "");
-                let token = last_turn(env).sentinel;
+                let sentinel = last_ticket(env).sentinel;
                 waiter.signal(signal);
                 assert_eq!(waiter.wait(), ExitReason::Signaled(signal), "{wait}");
-                queue_is(env, 0);
-                wait_until("the token goes too", || !is_sentinel(token));
+                assert_queue_len(env, 0);
+                wait_until("the token goes too", || !is_sentinel(sentinel));
             }
             let mut waiter = waiting(env, "trap 'exit 3' TERM", wait, "");
-            let token = last_turn(env).sentinel;
+            let sentinel = last_ticket(env).sentinel;
             waiter.signal(libc::SIGTERM);
             assert_eq!(waiter.wait(), ExitReason::Exited(3));
-            queue_is(env, 0);
-            wait_until("the token goes too", || !is_sentinel(token));
+            assert_queue_len(env, 0);
+            wait_until("the token goes too", || !is_sentinel(sentinel));
         }
         holder.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -193,8 +193,8 @@ fn a_shell_that_was_stopped_and_continued_keeps_its_place() {
     for_each_bash(|env| {
         for wait in WAITS {
             let holder = env.hold(&["--fair"], "l");
-            let mut first = noting(env, "", wait, "first");
-            let mut second = noting(env, "", wait, "second");
+            let mut first = start_noting(env, "", wait, "first");
+            let mut second = start_noting(env, "", wait, "second");
             for shell in [&first, &second] {
                 shell.signal(libc::SIGSTOP);
                 shell.wait_stopped();
@@ -202,12 +202,12 @@ fn a_shell_that_was_stopped_and_continued_keeps_its_place() {
             for shell in [&second, &first] {
                 shell.signal(libc::SIGCONT);
             }
-            queue_is(env, 2);
+            assert_queue_len(env, 2);
             holder.release();
-            gets_it(&mut first);
-            gets_it(&mut second);
-            order_was(env, &["first", "second"]);
-            nothing_is_left(env, &[]);
+            assert_acquires(&mut first);
+            assert_acquires(&mut second);
+            assert_order(env, &["first", "second"]);
+            assert_clean(env, &[]);
         }
     });
 }
@@ -237,7 +237,7 @@ fn a_timeout_ends_the_wait_and_leaves_nothing_in_the_shell() {
         assert_eq!(tickets(env.file("l")).len(), 1);
         drop(first);
         holder.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -264,14 +264,14 @@ fn what_the_function_starts_inherits_the_lock_and_not_the_turn() {
         let before = "mkfifo end; f() { sh -c 'read x <end' & until [ \"$(cat /proc/$!/comm)\" = sh ]; do :; done
             for fd in /proc/$!/fd/*; do [ $fd -ef l ] && echo inherited; done; }";
         let mut waiter = waiting(env, before, "flock --fair l f", "");
-        let token = last_turn(env).sentinel;
+        let sentinel = last_ticket(env).sentinel;
         holder.release();
         // By the descriptor of the lock, and by 8, which is the script's own.
         for line in ["inherited", "inherited", "over 0"] {
             waiter.expect_line(line);
         }
         assert_eq!(waiter.wait(), ExitReason::Exited(0));
-        nothing_is_left(env, &[token]);
+        assert_clean(env, &[sentinel]);
         env.sh("echo >end; rm end").assert_status(0);
     });
 }
@@ -290,16 +290,16 @@ fn in_subshells_substitutions_and_behind_it_is_the_same() {
             let holder = env.hold(&[], "l");
             let mut waiter = waiting(env, "", script, "");
             let mut behind = waiting(env, "", "flock --fair l got", "");
-            let tokens: Vec<i32> = tickets(env.file("l"))
+            let sentinels: Vec<i32> = tickets(env.file("l"))
                 .iter()
-                .map(|turn| turn.sentinel)
+                .map(|ticket| ticket.sentinel)
                 .collect();
             holder.release();
             waiter.expect_line("got 0");
             waiter.expect_line("over 0");
             assert_eq!(waiter.wait(), ExitReason::Exited(0), "{script}");
-            gets_it(&mut behind);
-            nothing_is_left(env, &tokens);
+            assert_acquires(&mut behind);
+            assert_clean(env, &sentinels);
         }
     });
 }
@@ -320,7 +320,7 @@ fn signals_and_timers_are_as_before() {
         );
         waiter.signal(libc::SIGUSR1);
         waiter.expect_line("trapped");
-        queue_is(env, 1);
+        assert_queue_len(env, 1);
         holder.release();
         for line in ["over 0", "0", "0", "3"] {
             waiter.expect_line(line);
@@ -337,20 +337,20 @@ fn an_interrupt_at_the_terminal_ends_the_wait_and_not_the_shell() {
             bash.send_line("exec 8<>l; got() { echo got; }");
             for _ in 0..3 {
                 bash.send_line(command);
-                queue_is(env, 1);
-                let token = last_turn(env).sentinel;
+                assert_queue_len(env, 1);
+                let sentinel = last_ticket(env).sentinel;
                 bash.send(CTRL_C);
                 bash.send_line("echo status $?");
                 bash.expect("status 130\n");
-                queue_is(env, 0);
-                wait_until("the token goes too", || !is_sentinel(token));
+                assert_queue_len(env, 0);
+                wait_until("the token goes too", || !is_sentinel(sentinel));
             }
             bash.send_line("read c </proc/$$/task/$$/children || echo none $c; exit 3");
             bash.expect("none\n");
             assert_eq!(bash.wait(), ExitReason::Exited(3), "{command}");
         }
         holder.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -363,26 +363,26 @@ fn a_wait_that_was_stopped_at_the_terminal_goes_on_in_its_place() {
                 let mut bash = env.start_builtin_at_terminal();
                 bash.send_line("exec 8<>l");
                 bash.send_line(command);
-                queue_is(env, 1);
-                let turn = last_turn(env);
+                assert_queue_len(env, 1);
+                let ticket = last_ticket(env);
                 bash.send(CTRL_Z);
                 bash.expect("Stopped");
                 bash.read_line();
                 bash.send_line("echo status $?");
                 bash.expect(&format!("status {}\n", 128 + libc::SIGTSTP));
                 bash.send_line(how);
-                wait_until("it goes on", || !is_stopped(parent_of(turn.sentinel)));
+                wait_until("it goes on", || !is_stopped(parent_of(ticket.sentinel)));
                 let mut behind = waiting(env, "", "flock --fair 8", "");
-                queue_is(env, 2);
-                assert_eq!(tickets(env.file("l"))[0].arrived, turn.arrived);
+                assert_queue_len(env, 2);
+                assert_eq!(tickets(env.file("l"))[0].arrived, ticket.arrived);
                 holder.release();
                 bash.send_line("echo status $?");
                 bash.expect("status 0\n");
-                queue_is(env, 1);
+                assert_queue_len(env, 1);
                 bash.send_line("flock -u 8; exit 4");
-                gets_it(&mut behind);
+                assert_acquires(&mut behind);
                 assert_eq!(bash.wait(), ExitReason::Exited(4), "{command} {how}");
-                nothing_is_left(env, &[]);
+                assert_clean(env, &[]);
             }
         }
     });

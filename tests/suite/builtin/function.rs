@@ -8,14 +8,14 @@ use test_support::{Outcome, TestEnv, wait_until};
 
 /// A script that knows `held`.
 #[track_caller]
-fn play(env: &TestEnv, script: &str) -> Outcome {
+fn run_script(env: &TestEnv, script: &str) -> Outcome {
     env.run_with_builtin(format!("{HELD}{script}"))
 }
 
 #[test]
 fn a_function_runs_in_the_shell_itself_and_under_the_lock() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "f() { echo \"$# <$1> <$2> $FUNCNAME\"; held l; x=here; [ $BASHPID = $$ ]; echo $?; return 7; }
              set -- my own; flock l f 'a b' c; echo $?; held l; echo $x $@",
@@ -28,7 +28,7 @@ fn a_function_runs_in_the_shell_itself_and_under_the_lock() {
 #[test]
 fn what_is_local_and_what_is_assigned_for_the_call_stays_with_the_function() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "f() { local x=inside; y=$A; declare -g z=1; set -- other; echo $x $A; }
              x=outside; A=mine flock l f arg; echo $x $y $z ${A-gone} $#",
@@ -41,7 +41,7 @@ fn what_is_local_and_what_is_assigned_for_the_call_stays_with_the_function() {
 #[test]
 fn a_function_that_is_named_like_a_program_comes_first() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "ls() { echo mine; }; flock l ls; flock l command ls -d l",
         )
@@ -53,8 +53,8 @@ fn a_function_that_is_named_like_a_program_comes_first() {
 /// A shell that is gone and has left behind, from within the function, a child that holds the descriptor: the lock must
 /// be free though.
 #[track_caller]
-fn ends(env: &TestEnv, what: &str, before: &str, function: &str, status: i32) {
-    play(
+fn assert_exit(env: &TestEnv, what: &str, before: &str, function: &str, status: i32) {
+    run_script(
         env,
         &format!(
             "mkfifo end
@@ -73,41 +73,42 @@ fn ends(env: &TestEnv, what: &str, before: &str, function: &str, status: i32) {
 fn the_lock_is_released_whichever_way_the_function_ends_though_a_child_has_inherited_it() {
     for_each_bash(|env| {
         const RETURNED: i32 = 1000;
-        let ends = |what, before, function, status| ends(env, what, before, function, status);
-        ends("its end", ":", ":", RETURNED);
-        ends("return", ":", "return 5", RETURNED + 5);
-        ends("a failure", ":", "false", RETURNED + 1);
-        ends("exit", ":", "exit 4", 4);
-        ends("set -e", "set -e", "false; echo no", 1);
-        ends("set -u", "set -u", "echo $nothing; echo no", 127);
-        ends("an error", ":", "echo ${nothing:?}; echo no", 127);
-        ends(
+        let check =
+            |what, before, function, status| assert_exit(env, what, before, function, status);
+        check("its end", ":", ":", RETURNED);
+        check("return", ":", "return 5", RETURNED + 5);
+        check("a failure", ":", "false", RETURNED + 1);
+        check("exit", ":", "exit 4", 4);
+        check("set -e", "set -e", "false; echo no", 1);
+        check("set -u", "set -u", "echo $nothing; echo no", 127);
+        check("an error", ":", "echo ${nothing:?}; echo no", 127);
+        check(
             "TERM",
             "trap \"exit 12\" TERM",
             "kill -TERM $$; :; echo no",
             12,
         );
-        ends(
+        check(
             "exit in a trap",
             "trap \"exit 6\" USR1",
             "kill -USR1 $$; :; echo no",
             6,
         );
-        ends(
+        check(
             "return in a trap",
             "trap \"return 8\" USR1",
             "kill -USR1 $$; :; echo no",
             RETURNED + 8,
         );
-        ends(
+        check(
             "exit in a function of its own",
             "g() { exit 9; }",
             "g; echo no",
             9,
         );
-        ends("exit in an eval", ":", "eval \"exit 3\"; echo no", 3);
-        ends("an EXIT trap", "trap \"exit 2\" EXIT", "exit 3", 2);
-        ends("ERR", "set -E; trap \"exit 11\" ERR", "false; echo no", 11);
+        check("exit in an eval", ":", "eval \"exit 3\"; echo no", 3);
+        check("an EXIT trap", "trap \"exit 2\" EXIT", "exit 3", 2);
+        check("ERR", "set -E; trap \"exit 11\" ERR", "false; echo no", 11);
     });
 }
 
@@ -120,7 +121,7 @@ fn a_subshell_that_ends_within_the_function_releases_the_lock_too() {
             ("trap \"exit 4\" EXIT", "exit 3"),
             (":", "return 4"),
         ] {
-            play(
+            run_script(
                 env,
                 &format!(
                     "f() {{ read x >/dev/null 2>&1 <end & held l; {ending}; }}
@@ -137,7 +138,7 @@ fn a_subshell_that_ends_within_the_function_releases_the_lock_too() {
 fn a_deadly_signal_leaves_no_lock_behind() {
     for_each_bash(|env| {
         for signal in ["TERM", "HUP", "USR1", "ALRM"] {
-            play(
+            run_script(
                 env,
                 &format!("bash -c 'f() {{ kill -{signal} $$; }}; flock l f' 2>/dev/null; kill -l $?; held l"),
             )
@@ -160,7 +161,7 @@ fn an_interrupt_ends_the_function_and_releases_the_lock() {
 #[test]
 fn a_function_that_executes_a_program_in_place_hands_it_the_lock() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "(f() { exec bash -c 'bin/flock -n l true; echo $?'; }; flock l f; echo no); held l",
         )
@@ -171,20 +172,20 @@ fn a_function_that_executes_a_program_in_place_hands_it_the_lock() {
 #[test]
 fn functions_under_locks_nest_and_recur() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "f() { held a; flock b g; echo $?; held a; held b; }
              g() { held a; held b; return 3; }
              flock a f; echo $?; held a",
         )
         .assert_stdout("held\nheld\nheld\n3\nheld\nfree\n0\nfree\n");
-        play(
+        run_script(
             env,
             "f() { [ $1 = 0 ] || { flock l$1 f $(($1 - 1)); return $(($? + $1)); }; held l1; held l20; }
              flock l21 f 20; echo $?; for i in {1..21}; do held l$i; done | sort | uniq -c | tr -s ' '",
         )
         .assert_stdout("held\nheld\n210\n 21 free\n");
-        play(env, "f() { flock -nE 44 l f; }; flock l f; echo $?; held l")
+        run_script(env, "f() { flock -nE 44 l f; }; flock l f; echo $?; held l")
             .assert_stdout("44\nfree\n");
     });
 }
@@ -192,7 +193,7 @@ fn functions_under_locks_nest_and_recur() {
 #[test]
 fn a_trap_may_take_locks_while_a_function_has_one() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "g() { held l; held k; }; trap 'flock k g; echo $?' USR1
              f() { kill -USR1 $$; :; held k; held l; return 2; }; flock l f; echo $?; held l",
@@ -204,7 +205,7 @@ fn a_trap_may_take_locks_while_a_function_has_one() {
 #[test]
 fn the_descriptor_is_out_of_the_functions_way() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "f() { for n in {3..254}; do eval \"exec $n>&-\"; done; held l; exec 3>x 200>y {fd}>z; held l; echo $fd; }
              flock l f; held l; for n in 3 200 $fd; do [ -e /proc/$$/fd/$n ]; echo $?; done",
@@ -217,7 +218,7 @@ fn the_descriptor_is_out_of_the_functions_way() {
 fn few_descriptors_are_enough() {
     for_each_bash(|env| {
         for limit in [100, 12, 8] {
-            play(
+            run_script(
                 env,
                 &format!("ulimit -n {limit}; f() {{ echo in; }}; flock l f; echo $?; flock l f; echo $?; held l"),
             )
@@ -229,7 +230,7 @@ fn few_descriptors_are_enough() {
 #[test]
 fn what_the_function_has_put_in_its_descriptors_place_is_left_alone() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "f() { local fd=(/proc/$$/fd/*); for fd in ${fd[@]##*/}; do
                        [ /proc/$$/fd/$fd -ef l ] && break; done
@@ -273,7 +274,7 @@ fn what_the_function_starts_inherits_the_lock_unless_it_is_not_to() {
 #[test]
 fn subshells_of_the_function_release_nothing() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "f() { ( exit 1 ); held l; x=$(exit 2); held l; ( : ) | { exit 3; } | cat; held l; ( exec true ); held l
                    { exit 5; } & wait; held l; ( return 6 ); held l; (set -e; false; :); held l; ( g() { exit; }; g ); held l
@@ -287,7 +288,7 @@ fn subshells_of_the_function_release_nothing() {
 #[test]
 fn a_subshell_takes_and_releases_locks_of_its_own() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "f() { held l; (flock k g; held k; exit 1); echo $?; held l; }; g() { held k; held l; exit 9; }
              flock l f; held l; x=$(flock l g; echo no); echo $? $x; held l; flock l g | cat; held l",
@@ -323,7 +324,7 @@ fn a_shell_that_is_killed_leaves_no_lock_when_its_commands_do_not_inherit_it() {
 #[test]
 fn a_function_is_not_called_without_the_lock() {
     for_each_bash(|env| {
-        let outcome = play(
+        let outcome = run_script(
             env,
             "f() { echo never; }; exec 8>l; flock 8
              flock -n l f; echo $?; flock -nE 9 l f; echo $?; flock -w 0.01 l f; echo $?; flock -ns l f; echo $?
@@ -351,7 +352,7 @@ fn a_function_is_not_called_without_the_lock() {
 #[test]
 fn shared_locks_and_ranges_are_as_for_commands() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "f() { bin/flock -ns l true; echo $?; held l; }; flock -s l f
              g() { bin/flock --start 10 --length 1 -n l true; echo $?; bin/flock --start 0 --length 5 -n l true; echo $?; held l; }
@@ -365,7 +366,7 @@ fn shared_locks_and_ranges_are_as_for_commands() {
 #[test]
 fn a_function_on_the_callers_descriptor_leaves_the_lock_with_that() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "exec 8>l; f() { held l; return 3; }; flock --fd 8 f; echo $?; held l; exec 8>&-; held l",
         )
@@ -389,7 +390,7 @@ fn verbose_tells_of_the_function() {
 #[test]
 fn a_function_may_unload_the_builtin_under_itself() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "f() { enable -d flock; type -t flock; held l; return 4; }; flock l f; echo $?; held l
              enable -f bin/lib/bash/flock flock; flock l f; echo $?; type -t flock; echo alive",
@@ -404,7 +405,7 @@ fn a_function_may_unload_the_builtin_under_itself() {
 #[test]
 fn redirections_pipelines_and_the_background_are_those_of_a_function() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "f() { read line; echo \"$line\"; echo err >&2; return 6; }
              flock l f <<<in >out 2>&1; echo $?; cat out
@@ -421,7 +422,7 @@ fn redirections_pipelines_and_the_background_are_those_of_a_function() {
 #[test]
 fn a_function_stands_in_conditions() {
     for_each_bash(|env| {
-        play(
+        run_script(
             env,
             "y() { :; }; n() { return 3; }
              flock l n || echo handled $?; flock l y && echo well; if flock l n; then echo no; else echo else; fi

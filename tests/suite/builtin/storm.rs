@@ -44,7 +44,7 @@ fn answered_at_once(waits: &[(&str, &[&str])]) {
         for (wait, options) in waits {
             let queue = *options == ["queue"];
             let holder = env.hold(if queue { &[] } else { options }, "l");
-            let before = queue.then(|| crate::fair::holder_to_be(env, &["--fair"]));
+            let before = queue.then(|| crate::fair::spawn_waiting_holder(env, &["--fair"]));
             let mut waiter = env.start_with_builtin(format!(
                 "f() {{ :; }}; n=0; trap 'echo $((n += 1))' {{34..63}}; trap 'exit 3' TERM; exec 8<>l; echo ready
                  {}",

@@ -27,12 +27,12 @@ fn waiting(env: &TestEnv, before: &str, wait: &str, after: &str) -> Process {
     let script =
         format!("got() {{ echo got; }}\nexec 8<>l\n{before}\n{wait}\necho over $?\n{after}");
     let waiter = env.start_with_builtin(script);
-    queues(env, 1);
+    wait_queued(env, 1);
     waiter
 }
 
 #[track_caller]
-fn queues(env: &TestEnv, count: usize) {
+fn wait_queued(env: &TestEnv, count: usize) {
     wait_until("they wait", || waiter_count(env.file("l")) == count);
 }
 
@@ -47,7 +47,7 @@ fn holder_for(env: &TestEnv, wait: &str) -> Process {
 
 /// The end of a wait that has got the lock.
 #[track_caller]
-fn gets_it(waiter: &mut Process, holder: Process) {
+fn assert_acquires(waiter: &mut Process, holder: Process) {
     holder.release();
     let said = waiter.expect("over 0\n");
     assert!(["over 0\n", "got\nover 0\n"].contains(&&said[..]), "{said}");
@@ -64,9 +64,9 @@ fn a_trap_runs_while_the_lock_is_waited_for() {
                 waiter.signal(libc::SIGUSR1);
                 waiter.expect_line("trapped");
                 // bash loses a signal that comes at the end of its own trap.
-                queues(env, 1);
+                wait_queued(env, 1);
             }
-            gets_it(&mut waiter, holder);
+            assert_acquires(&mut waiter, holder);
         }
     });
 }
@@ -90,7 +90,7 @@ fn traps_on_every_signal_run() {
                 waiter.signal(*signal);
                 waiter.expect_line(&format!("trapped {signal}"));
             }
-            queues(env, 1);
+            wait_queued(env, 1);
         }
         drop(holder);
     });
@@ -109,7 +109,7 @@ fn the_end_of_a_child_is_seen_at_once() {
             waiter.expect("7\n");
         } else {
             waiter.expect_line("child");
-            queues(env, 1);
+            wait_queued(env, 1);
             holder.release();
             waiter.expect_line("over 0");
             waiter.expect_line("7");
@@ -210,7 +210,7 @@ fn an_ignored_signal_is_ignored() {
             }
             waiter.signal(libc::SIGUSR2);
             waiter.expect_line("heard");
-            gets_it(&mut waiter, holder);
+            assert_acquires(&mut waiter, holder);
         }
     });
 }
@@ -225,7 +225,7 @@ fn a_wait_that_was_stopped_and_continued_goes_on() {
             wait_until("it stops", || is_stopped(waiter.pid()));
             waiter.signal(libc::SIGCONT);
             wait_until("it goes on", || !is_stopped(waiter.pid()));
-            gets_it(&mut waiter, holder);
+            assert_acquires(&mut waiter, holder);
         }
     });
 }
@@ -247,8 +247,8 @@ fn a_trap_may_wait_for_locks_itself() {
         waiter.expect_line("deep");
         other.release();
         waiter.expect_line("0");
-        queues(env, 1);
-        gets_it(&mut waiter, holder);
+        wait_queued(env, 1);
+        assert_acquires(&mut waiter, holder);
     });
 }
 
@@ -260,7 +260,7 @@ fn a_trap_that_waits_is_interrupted_by_its_own_signal() {
         let mut waiter = env.start_with_builtin(format!("exec 8>l; {before}; kill -USR1 $$; :"));
         for signal in [libc::SIGUSR1, libc::SIGUSR1, libc::SIGUSR2] {
             waiter.expect_line("in");
-            queues(env, 1);
+            wait_queued(env, 1);
             waiter.signal(signal);
         }
         waiter.expect_line("other");
@@ -280,17 +280,17 @@ fn a_signal_that_bash_leaves_alone_keeps_nobody_busy() {
         let before = "trap 'echo in; flock 8; echo $?; trap - WINCH' WINCH";
         let mut waiter = env.start_with_builtin(format!("exec 8>l; {before}; kill -WINCH $$; :"));
         waiter.expect_line("in");
-        queues(env, 1);
+        wait_queued(env, 1);
         waiter.signal(libc::SIGWINCH);
-        falls_asleep(waiter.pid());
-        queues(env, 1);
+        wait_asleep(waiter.pid());
+        wait_queued(env, 1);
         holder.release();
         waiter.expect("0\n");
     });
 }
 
 /// Waits until it sleeps for a while. Somebody who polls, or whose timer ticks, never does.
-fn falls_asleep(pid: i32) {
+fn wait_asleep(pid: i32) {
     let mut before = None;
     wait_until("it sleeps", || {
         std::thread::sleep(std::time::Duration::from_millis(15));
@@ -305,12 +305,12 @@ fn a_wait_is_no_polling() {
         for wait in WAITS {
             let holder = holder_for(env, wait);
             let mut waiter = waiting(env, "trap 'echo trapped' USR1", wait, "");
-            falls_asleep(waiter.pid());
+            wait_asleep(waiter.pid());
             waiter.signal(libc::SIGUSR1);
             waiter.expect_line("trapped");
-            queues(env, 1);
-            falls_asleep(waiter.pid());
-            gets_it(&mut waiter, holder);
+            wait_queued(env, 1);
+            wait_asleep(waiter.pid());
+            assert_acquires(&mut waiter, holder);
         }
     });
 }
@@ -381,7 +381,7 @@ fn a_subshell_in_the_background_waits_for_itself() {
         let script = "(flock 8; echo sub $?) & (exec 9>l 8>&-; flock 9; echo other $?) & echo on; exec 8>&-; wait; echo all";
         let mut shell = env.start_with_builtin(format!("exec 8>l; {script}"));
         shell.expect_line("on");
-        queues(env, 2);
+        wait_queued(env, 2);
         holder.release();
         let mut said = [shell.read_line(), shell.read_line()];
         said.sort();
@@ -414,13 +414,13 @@ fn signals_and_timers_are_as_before_whichever_way_a_wait_has_ended() {
         for _ in 0..5 {
             waiter.signal(libc::SIGUSR1);
             waiter.expect_line("trapped");
-            queues(env, 1);
+            wait_queued(env, 1);
         }
         waiter.signal(libc::SIGUSR2);
         waiter.expect("over ");
         waiter.read_line();
         wait_until("it waits for the lock", || env.file("function").exists());
-        queues(env, 1);
+        wait_queued(env, 1);
         holder.release();
         for line in ["0", "0", "0", "0", "3"] {
             waiter.expect_line(line);

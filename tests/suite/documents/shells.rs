@@ -172,7 +172,7 @@ fn test_env() -> TestEnv {
     std::fs::write(env.file("resources"), resources).expect("resources");
     // fish completes only what is there.
     for name in HISTORIC {
-        std::fs::remove_file(env.file("bin").join(name)).expect("it is in every env");
+        std::fs::remove_file(env.file("bin").join(name)).expect("it is in every test environment");
     }
     for name in HISTORIC.into_iter().chain(["jobjob"]) {
         std::os::unix::fs::symlink("/bin/true", env.file("bin").join(name)).expect("bin/");

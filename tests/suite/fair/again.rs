@@ -1,6 +1,8 @@
 //! Asking again for what one has, or for more.
 
-use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing, queuing_by};
+use super::{
+    WHY, assert_clean, assert_queue_len, spawn_waiter, spawn_waiter_command, spawn_waiting_holder,
+};
 use test_support::locks::{locks_on, tickets};
 use test_support::process::Process;
 use test_support::{TestEnv, differs_from_util_linux, wait_until};
@@ -38,19 +40,19 @@ fn what_one_has_already_is_granted_at_once_though_a_writer_waits() {
             ("-x", "-s", "READ"),
         ] {
             let mut shell = script(env, &format!("flock --fair {has} 8"));
-            let mut writer = holder_to_be(env, &["--fair"]);
+            let mut writer = spawn_waiting_holder(env, &["--fair"]);
             for how in ["", "-n", "-w1000"] {
                 shell.send_line(&format!("flock --fair {how} {asks} 8"));
                 shell.expect_line("got 0");
                 held_is(env, &[stays]);
-                queue_is(env, 1);
+                assert_queue_len(env, 1);
             }
             shell.send_line("flock -u 8");
             shell.expect_line("got 0");
             writer.expect_line("held");
             writer.release();
         }
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -69,17 +71,17 @@ fn a_reader_alone_becomes_a_writer_at_once() {
 fn a_reader_that_is_to_become_a_writer_lets_those_before_it_in() {
     differs_from_util_linux(WHY, |env| {
         let mut shell = script(env, "flock --fair -s 8");
-        let mut writer = holder_to_be(env, &["--fair"]);
+        let mut writer = spawn_waiting_holder(env, &["--fair"]);
         // Kept, its lock would have them wait for each other for ever.
         shell.send_line("flock --fair 8");
         writer.expect_line("held");
-        queue_is(env, 1);
+        assert_queue_len(env, 1);
         held_is(env, &["WRITE"]);
         writer.release();
         shell.expect_line("got 0");
         held_is(env, &["WRITE"]);
         shell.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -90,15 +92,15 @@ fn a_reader_in_company_gives_its_lock_up_while_it_waits_to_become_a_writer() {
         let mut shell = script(env, "flock --fair -s 8");
         held_is(env, &["READ", "READ"]);
         shell.send_line("flock --fair -x 8");
-        queue_is(env, 1);
+        assert_queue_len(env, 1);
         held_is(env, &["READ"]);
-        let mut behind = queuing(env, ["--fair", "-s", "l", "echo", "behind"]);
+        let mut behind = spawn_waiter(env, ["--fair", "-s", "l", "echo", "behind"]);
         other.release();
         shell.expect_line("got 0");
         held_is(env, &["WRITE"]);
         shell.release();
         behind.expect_line("behind");
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -112,7 +114,7 @@ fn two_readers_that_become_writers_do_so_one_after_the_other() {
         ];
         for (number, shell) in shells.iter_mut().enumerate() {
             shell.send_line(&format!("flock --fair 8; echo {number} >>order"));
-            queue_is(env, number + 1);
+            assert_queue_len(env, number + 1);
         }
         reader.release();
         for mut shell in shells {
@@ -121,7 +123,7 @@ fn two_readers_that_become_writers_do_so_one_after_the_other() {
         }
         let order = std::fs::read_to_string(env.file("order")).expect("the order");
         assert_eq!(order, "0\n1\n");
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -129,7 +131,7 @@ fn two_readers_that_become_writers_do_so_one_after_the_other() {
 fn a_lock_that_was_inherited_is_ones_own() {
     differs_from_util_linux(WHY, |env| {
         let mut shell = script(env, "flock --fair 8");
-        let mut writer = holder_to_be(env, &["--fair"]);
+        let mut writer = spawn_waiting_holder(env, &["--fair"]);
         // Another process, the same open file description.
         shell.send_line("(flock --fair -n 8); sh -c 'flock --fair 8'");
         shell.expect_line("got 0");
@@ -151,9 +153,9 @@ fn another_descriptor_of_the_same_script_queues_like_anybody() {
             .assert_stdout("1\n1\n0\n");
         let mut shell = env.command("sh");
         shell.args(["-c", "exec 8<>l 9<>l; flock --fair 8; flock --fair 9"]);
-        let waiter = queuing_by(env, shell);
+        let waiter = spawn_waiter_command(env, shell);
         assert_eq!(tickets(env.file("l")).len(), 1);
         drop(waiter);
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }

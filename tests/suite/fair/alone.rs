@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing};
+use super::{WHY, assert_clean, assert_queue_len, spawn_waiter, spawn_waiting_holder};
 use test_support::locks::waiter_count;
 use test_support::process::ExitReason;
 use test_support::{differs_from_util_linux, wait_until};
@@ -47,12 +47,12 @@ fn it_excludes_those_who_lock_without_turns_and_the_other_way_round() {
 fn somebody_without_a_turn_may_come_in_between_but_never_at_the_same_time() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["--fair"], "l");
-        let mut waiter = holder_to_be(env, &["--fair"]);
+        let mut waiter = spawn_waiting_holder(env, &["--fair"]);
         let plain = env.start_flock(["l", "sh", "-c", "flock -n l true; echo $?; read x"]);
         wait_until("both wait in the kernel", || {
             waiter_count(env.file("l")) == 2
         });
-        queue_is(env, 1);
+        assert_queue_len(env, 1);
         holder.release();
         // In whichever order.
         let mut plain = plain;
@@ -64,7 +64,7 @@ fn somebody_without_a_turn_may_come_in_between_but_never_at_the_same_time() {
         behind.expect_line("behind");
         plain.expect_line("1");
         assert_eq!(plain.wait(), ExitReason::Exited(1));
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -72,15 +72,15 @@ fn somebody_without_a_turn_may_come_in_between_but_never_at_the_same_time() {
 fn one_that_waits_for_its_turn_keeps_out_nobody_who_does_not() {
     differs_from_util_linux(WHY, |env| {
         let reader = env.hold(&["-s"], "l");
-        let waiter = queuing(env, ["--fair", "l", "true"]);
+        let waiter = spawn_waiter(env, ["--fair", "l", "true"]);
         env.run(["-ns", "l", "true"]).assert_status(0);
         env.run(["-n", "l", "true"]).assert_status(1);
         env.run(["-w0.01", "l", "true"]).assert_status(1);
-        queue_is(env, 1);
+        assert_queue_len(env, 1);
         drop(waiter);
         reader.release();
         env.run(["-n", "l", "true"]).assert_status(0);
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -89,8 +89,8 @@ fn a_place_in_the_queue_is_kept_when_somebody_without_a_turn_was_faster() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&[], "l");
         let mut queue = [
-            holder_to_be(env, &["--fair"]),
-            holder_to_be(env, &["--fair"]),
+            spawn_waiting_holder(env, &["--fair"]),
+            spawn_waiting_holder(env, &["--fair"]),
         ];
         let mut plain = env.start_flock(["l", "sh", "-c", "echo held; read x; exit 0"]);
         wait_until("both wait in the kernel", || {
@@ -108,6 +108,6 @@ fn a_place_in_the_queue_is_kept_when_somebody_without_a_turn_was_faster() {
         for waiter in [first, second, &mut plain] {
             assert_eq!(waiter.wait(), ExitReason::Exited(0));
         }
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }

@@ -1,7 +1,7 @@
 //! Those who wait already when the one before them is stopped, and who would be served beside others if he were not
 //! there.
 
-use super::{WHY, last_turn, queue_is, queuing};
+use super::{WHY, assert_queue_len, last_ticket, spawn_waiter};
 use test_support::process::{Process, send_signal};
 use test_support::procfs::{is_stopped, parent_of, status_field};
 use test_support::{TestEnv, differs_from_util_linux, wait_until};
@@ -13,10 +13,10 @@ fn behind_a_stopped_one<const N: usize>(
     first: [&str; N],
     second: [&str; N],
 ) -> (Process, Process) {
-    let first = queuing(env, first);
-    let owner = parent_of(last_turn(env).sentinel);
-    let second = queuing(env, second);
-    let behind = parent_of(last_turn(env).sentinel);
+    let first = spawn_waiter(env, first);
+    let owner = parent_of(last_ticket(env).sentinel);
+    let second = spawn_waiter(env, second);
+    let behind = parent_of(last_ticket(env).sentinel);
     wait_until("he waits for the one before him", || {
         status_field(behind, "State").starts_with('S')
     });
@@ -37,7 +37,7 @@ fn a_slot_that_is_free_goes_to_whoever_is_behind_a_stopped_one() {
         );
         ends.release();
         behind.expect_line("served");
-        queue_is(env, 1);
+        assert_queue_len(env, 1);
     });
 }
 
@@ -51,6 +51,6 @@ fn a_reader_behind_a_stopped_writer_joins_the_readers() {
             ["--fair", "-s", "l", "sh", "-c", "echo served"],
         );
         behind.expect_line("served");
-        queue_is(env, 1);
+        assert_queue_len(env, 1);
     });
 }

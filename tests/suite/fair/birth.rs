@@ -1,6 +1,6 @@
 //! Tokens that have only just been born.
 
-use super::{WHY, queue_is};
+use super::{WHY, assert_queue_len};
 use test_support::differs_from_util_linux;
 use test_support::process::send_signal;
 use test_support::procfs::{children_of, is_running};
@@ -21,7 +21,7 @@ fn a_token_that_is_stopped_at_its_birth_leaves_no_turn_when_its_owner_is_killed(
             }
             assert!(send_signal(-shell.pid(), libc::SIGSTOP));
             assert!(send_signal(waiter, libc::SIGKILL));
-            queue_is(env, 0);
+            assert_queue_len(env, 0);
         }
         holder.release();
     });

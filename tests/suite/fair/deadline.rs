@@ -1,6 +1,6 @@
 //! `--fair` with `-w`: one deadline for everything, wherever in the queue one is.
 
-use super::{WHY, nothing_is_left, queue_is, queuing, queuing_by};
+use super::{WHY, assert_clean, assert_queue_len, spawn_waiter, spawn_waiter_command};
 use test_support::differs_from_util_linux;
 use test_support::locks::tickets;
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
@@ -22,10 +22,10 @@ fn a_timeout_fires_wherever_in_the_queue_one_is() {
                 .assert_stderr("")
                 .assert_stdout("1\n1\n");
             assert_eq!(tickets(env.file("l")).len(), place);
-            queue.push(queuing(env, ["--fair", "l", "true"]));
+            queue.push(spawn_waiter(env, ["--fair", "l", "true"]));
         }
         holder.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -44,13 +44,13 @@ fn a_timeout_of_a_microsecond_fires() {
             .assert_stderr("");
         assert_eq!(tickets(env.file("l")), []);
         let holder = env.hold(&[], "l");
-        let mut first = queuing(env, ["--fair", "l", "echo", "done"]);
+        let mut first = spawn_waiter(env, ["--fair", "l", "echo", "done"]);
         env.sh(script).assert_status(0).assert_stderr("");
-        queue_is(env, 1);
+        assert_queue_len(env, 1);
         holder.release();
         first.expect_line("done");
         assert_eq!(first.wait(), ExitReason::Exited(0));
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -68,11 +68,11 @@ fn a_timeout_fires_for_a_caller_that_blocks_and_ignores_what_it_can() {
             env.run_command(timed).assert_status(43);
         };
         try_it();
-        let first = queuing(env, ["--fair", "l", "true"]);
+        let first = spawn_waiter(env, ["--fair", "l", "true"]);
         try_it();
         drop(first);
         holder.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -81,9 +81,9 @@ fn the_time_does_not_begin_again_when_the_queue_moves() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["--fair"], "l");
         let mut queue: Vec<Process> = (0..20)
-            .map(|_| queuing(env, ["--fair", "l", "true"]))
+            .map(|_| spawn_waiter(env, ["--fair", "l", "true"]))
             .collect();
-        let mut timed = queuing(env, ["--fair", "-w1.5", "-E42", "l", "true"]);
+        let mut timed = spawn_waiter(env, ["--fair", "-w1.5", "-E42", "l", "true"]);
         // Each time the one goes that it waits for. All that takes four seconds; were its time counted from the last
         // move, it would still have most of it.
         while queue.pop().is_some() {
@@ -92,7 +92,7 @@ fn the_time_does_not_begin_again_when_the_queue_moves() {
         assert!(timed.has_exited());
         assert_eq!(timed.wait(), ExitReason::Exited(42));
         holder.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -102,9 +102,9 @@ fn whoever_has_time_left_is_served() {
         for (before, how) in [(0, "-x"), (2, "-x"), (2, "-s")] {
             let holder = env.hold(&["--fair"], "l");
             let queue: Vec<Process> = (0..before)
-                .map(|_| queuing(env, ["--fair", "l", "true"]))
+                .map(|_| spawn_waiter(env, ["--fair", "l", "true"]))
                 .collect();
-            let mut timed = queuing(env, ["--fair", how, "-w1000", "l", "echo", "got"]);
+            let mut timed = spawn_waiter(env, ["--fair", how, "-w1000", "l", "echo", "got"]);
             holder.release();
             timed.expect_line("got");
             assert_eq!(timed.wait(), ExitReason::Exited(0));
@@ -129,7 +129,7 @@ fn the_callers_own_alarm_is_handed_on_in_place_after_a_wait() {
             ];
             let mut timed = env.flock(words);
             timed.set_alarm(1_000_000_000);
-            let mut timed = queuing_by(env, timed);
+            let mut timed = spawn_waiter_command(env, timed);
             holder.release();
             assert_eq!(timed.wait(), ExitReason::Exited(0));
             let state = std::fs::read_to_string(env.file("state")).expect("a report");

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use super::crowd::Crowd;
-use super::{WHY, nothing_is_left, queue_is, queuing, queuing_by};
+use super::waiter_pool::WaiterPool;
+use super::{WHY, assert_clean, assert_queue_len, spawn_waiter, spawn_waiter_command};
 use test_support::locks::{locks_on, tickets};
 use test_support::process::ExitReason;
 use test_support::{TestEnv, differs_from_util_linux, is_installed};
@@ -21,9 +21,9 @@ fn queue_up(env: &TestEnv, holds: &str, first: Command, second: Command) {
     let script = format!("{holds}; flock 7 || exit; echo held; read x; flock -u 7; read x; exit 0");
     let mut holder = env.start(line(env, &script));
     holder.expect_line("held");
-    let mut first = queuing_by(env, first);
-    let mut second = queuing_by(env, second);
-    queue_is(env, 2);
+    let mut first = spawn_waiter_command(env, first);
+    let mut second = spawn_waiter_command(env, second);
+    assert_queue_len(env, 2);
     holder.send_line("go");
     for waiter in [&mut first, &mut second] {
         assert_eq!(waiter.wait(), ExitReason::Exited(0), "{holds}");
@@ -105,7 +105,7 @@ fn a_folder_queues() {
             env.flock(["--fair", "l", "sh", "-c", "echo first >>order"]),
             by_descriptor(env, "exec 8<l", "second"),
         );
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -125,8 +125,8 @@ fn a_script_that_runs_locks_itself() {
         holder.args(["holder", "cat"]);
         let mut holder = env.start(holder);
         holder.expect_line("holder");
-        let mut first = queuing_by(env, run("first"));
-        let mut second = queuing_by(env, run("second"));
+        let mut first = spawn_waiter_command(env, run("first"));
+        let mut second = spawn_waiter_command(env, run("second"));
         holder.close_stdin();
         for script in [&mut holder, &mut first, &mut second] {
             assert_eq!(script.wait(), ExitReason::Exited(0));
@@ -144,12 +144,12 @@ fn a_program_that_runs_is_locked_too() {
         let mut holder = env.start(env.flock(["--fair", "l", "./l"]));
         holder.send_line("held");
         holder.expect_line("held");
-        let mut crowd = Crowd::new(env);
-        crowd.join(3, &["--fair"]);
+        let mut pool = WaiterPool::new(env);
+        pool.spawn_many(3, &["--fair"]);
         holder.release();
-        crowd.end_well(0..3);
-        assert_eq!(crowd.order(), [0, 1, 2]);
-        nothing_is_left(env, &crowd.tokens());
+        pool.assert_success(0..3);
+        assert_eq!(pool.order(), [0, 1, 2]);
+        assert_clean(env, &pool.sentinels());
     });
 }
 
@@ -182,9 +182,9 @@ fn a_link_queues_at_what_it_leads_to() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["--fair"], "l");
         env.sh("ln -s l s; ln l h").assert_status(0);
-        let mut first = queuing(env, ["--fair", "s", "sh", "-c", "echo first >>order"]);
-        let mut second = queuing(env, ["--fair", "h", "sh", "-c", "echo second >>order"]);
-        let mut third = queuing(env, ["--fair", "l", "sh", "-c", "echo third >>order"]);
+        let mut first = spawn_waiter(env, ["--fair", "s", "sh", "-c", "echo first >>order"]);
+        let mut second = spawn_waiter(env, ["--fair", "h", "sh", "-c", "echo second >>order"]);
+        let mut third = spawn_waiter(env, ["--fair", "l", "sh", "-c", "echo third >>order"]);
         holder.release();
         for waiter in [&mut first, &mut second, &mut third] {
             assert_eq!(waiter.wait(), ExitReason::Exited(0));
@@ -226,7 +226,7 @@ fn two_files_have_two_queues() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["--fair"], "l");
         let _other = env.hold(&["--fair"], "other");
-        let mut waiter = queuing(env, ["--fair", "l", "echo", "got"]);
+        let mut waiter = spawn_waiter(env, ["--fair", "l", "echo", "got"]);
         let mut elsewhere = env.start_flock(["--fair", "other", "true"]);
         elsewhere.wait_alive_until("it queues", || tickets(env.file("other")).len() == 1);
         assert_eq!(tickets(env.file("l")).len(), 1);

@@ -1,6 +1,6 @@
 //! When there is not enough of something: an error that says so, and nothing is left.
 
-use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing};
+use super::{WHY, assert_clean, assert_queue_len, spawn_waiter, spawn_waiting_holder};
 use test_support::locks::tickets;
 use test_support::process::ExitReason;
 use test_support::{Outcome, TestEnv, differs_from_util_linux, is_installed};
@@ -38,7 +38,7 @@ fn without_descriptors_nobody_can_queue_but_a_free_lock_can_be_had() {
             }
         }
         holder.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -48,14 +48,14 @@ fn few_descriptors_are_enough() {
         let holder = env.hold(&["--fair"], "l");
         let mut shell = env.command("sh");
         shell.args(["-c", "ulimit -n 10; exec flock --fair -w1000 l echo ran"]);
-        let mut first = super::queuing_by(env, shell);
-        let mut second = queuing(env, ["--fair", "l", "echo", "ran"]);
+        let mut first = super::spawn_waiter_command(env, shell);
+        let mut second = spawn_waiter(env, ["--fair", "l", "echo", "ran"]);
         holder.release();
         for waiter in [&mut first, &mut second] {
             waiter.expect_line("ran");
             assert_eq!(waiter.wait(), ExitReason::Exited(0));
         }
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -81,7 +81,7 @@ fn without_processes_nobody_can_queue() {
         }
         fails(env, outcome);
         holder.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -92,18 +92,18 @@ fn a_hundred_may_queue_with_readers_and_writers_that_come_and_go() {
         let mut last = Vec::new();
         for number in 0..50 {
             let mode = if number % 3 == 0 { "-x" } else { "-s" };
-            last.push(holder_to_be(env, &["--fair", mode]));
+            last.push(spawn_waiting_holder(env, &["--fair", mode]));
             // Every third one goes again, from the middle.
             if number % 3 == 2 {
                 drop(last.remove(last.len() / 2));
             }
-            queue_is(env, last.len());
+            assert_queue_len(env, last.len());
         }
         holder.release();
         for mut waiter in last {
             waiter.expect_line("held");
             waiter.release();
         }
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }

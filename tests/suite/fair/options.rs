@@ -1,6 +1,6 @@
 //! `--fair` on the command line: what it goes with, and what it does not.
 
-use super::{WHY, holder_to_be, nothing_is_left, queue_is};
+use super::{WHY, assert_clean, assert_queue_len, spawn_waiting_holder};
 use test_support::{Outcome, TestEnv, differs_from_util_linux};
 
 /// A refusal that names both options in one line, and where to read on.
@@ -76,21 +76,21 @@ fn the_last_mode_named_wins_here_too() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["--fair"], "l");
         let mut readers = [
-            holder_to_be(env, &["-x", "--fair", "-s"]),
-            holder_to_be(env, &["--fair", "-xs"]),
+            spawn_waiting_holder(env, &["-x", "--fair", "-s"]),
+            spawn_waiting_holder(env, &["--fair", "-xs"]),
         ];
-        let mut writer = holder_to_be(env, &["-s", "--fair", "-x"]);
+        let mut writer = spawn_waiting_holder(env, &["-s", "--fair", "-x"]);
         holder.release();
         for reader in &mut readers {
             reader.expect_line("held");
         }
-        queue_is(env, 1);
+        assert_queue_len(env, 1);
         for reader in readers {
             reader.release();
         }
         writer.expect_line("held");
         writer.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 

@@ -1,7 +1,7 @@
 //! The order, when nothing gets in its way.
 
-use super::crowd::Crowd;
-use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing};
+use super::waiter_pool::WaiterPool;
+use super::{WHY, assert_clean, assert_queue_len, spawn_waiter, spawn_waiting_holder};
 use test_support::differs_from_util_linux;
 use test_support::locks::{tickets, waiter_count};
 use test_support::process::ExitReason;
@@ -20,14 +20,14 @@ const WAYS: [&[&str]; 6] = [
 fn fifty_are_served_in_the_order_in_which_they_came() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["--fair"], "l");
-        let mut crowd = Crowd::new(env);
+        let mut pool = WaiterPool::new(env);
         for number in 0..50 {
-            crowd.joins(WAYS[number % WAYS.len()]);
+            pool.spawn(WAYS[number % WAYS.len()]);
         }
         holder.release();
-        crowd.end_well(0..50);
-        assert_eq!(crowd.order(), Vec::from_iter(0..50));
-        nothing_is_left(env, &crowd.tokens());
+        pool.assert_success(0..50);
+        assert_eq!(pool.order(), Vec::from_iter(0..50));
+        assert_clean(env, &pool.sentinels());
     });
 }
 
@@ -37,11 +37,11 @@ fn whoever_holds_the_lock_without_having_asked_for_a_turn_does_not_matter() {
         for how in ["-x", "-s"] {
             let _ = std::fs::remove_file(env.file("order"));
             let holder = env.hold(&[how], "l");
-            let mut crowd = Crowd::new(env);
-            crowd.join(10, &["--fair"]);
+            let mut pool = WaiterPool::new(env);
+            pool.spawn_many(10, &["--fair"]);
             holder.release();
-            crowd.end_well(0..10);
-            assert_eq!(crowd.order(), Vec::from_iter(0..10));
+            pool.assert_success(0..10);
+            assert_eq!(pool.order(), Vec::from_iter(0..10));
         }
     });
 }
@@ -60,14 +60,14 @@ const SCRIPTS: [&str; 6] = [
 fn scripts_are_served_in_the_order_in_which_they_came() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["--fair"], "l");
-        let mut crowd = Crowd::new(env);
+        let mut pool = WaiterPool::new(env);
         for number in 0..30 {
-            crowd.joins_by_shell(SCRIPTS[number % SCRIPTS.len()]);
+            pool.spawn_shell(SCRIPTS[number % SCRIPTS.len()]);
         }
         holder.release();
-        crowd.end_well(0..30);
-        assert_eq!(crowd.order(), Vec::from_iter(0..30));
-        nothing_is_left(env, &crowd.tokens());
+        pool.assert_success(0..30);
+        assert_eq!(pool.order(), Vec::from_iter(0..30));
+        assert_clean(env, &pool.sentinels());
     });
 }
 
@@ -77,18 +77,18 @@ fn readers_and_writers_are_served_in_the_order_in_which_they_came() {
         // Those of a group of readers may enter in any order, but none of them before or after its time.
         let queue = "xssxxsssxsxsssssxxxssx";
         let holder = env.hold(&["--fair"], "l");
-        let mut crowd = Crowd::new(env);
+        let mut pool = WaiterPool::new(env);
         let mut groups: Vec<Vec<usize>> = Vec::new();
         for (number, mode) in queue.char_indices() {
-            crowd.joins(&["--fair", if mode == 's' { "-s" } else { "-x" }]);
+            pool.spawn(&["--fair", if mode == 's' { "-s" } else { "-x" }]);
             match groups.last_mut() {
                 Some(group) if queue[number - 1..].starts_with("ss") => group.push(number),
                 _ => groups.push(vec![number]),
             }
         }
         holder.release();
-        crowd.end_well(0..queue.len());
-        let order = crowd.order();
+        pool.assert_success(0..queue.len());
+        let order = pool.order();
         let mut rest = &order[..];
         for group in groups {
             let (mut served, later) = rest.split_at(group.len().min(rest.len()));
@@ -99,7 +99,7 @@ fn readers_and_writers_are_served_in_the_order_in_which_they_came() {
             rest = later;
         }
         assert_eq!(rest, [0; 0], "{order:?}");
-        nothing_is_left(env, &crowd.tokens());
+        assert_clean(env, &pool.sentinels());
     });
 }
 
@@ -109,14 +109,14 @@ fn a_turn_tells_what_is_waited_for_and_the_first_one_waits_in_the_kernel() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&[], "l");
         let queue = [
-            holder_to_be(env, &["--fair"]),
-            holder_to_be(env, &["--fair", "-s"]),
-            holder_to_be(env, &["--fair", "-s"]),
-            holder_to_be(env, &["--fair", "-x"]),
+            spawn_waiting_holder(env, &["--fair"]),
+            spawn_waiting_holder(env, &["--fair", "-s"]),
+            spawn_waiting_holder(env, &["--fair", "-s"]),
+            spawn_waiting_holder(env, &["--fair", "-x"]),
         ];
         let modes: Vec<Mode> = tickets(env.file("l"))
             .iter()
-            .map(|turn| turn.mode)
+            .map(|ticket| ticket.mode)
             .collect();
         let wanted = [Mode::Exclusive, Mode::Shared, Mode::Shared, Mode::Exclusive];
         assert_eq!(modes, wanted);
@@ -147,15 +147,15 @@ fn whoever_comes_when_nobody_holds_and_nobody_waits_gets_the_lock_and_takes_no_t
 fn whoever_is_served_is_in_the_queue_no_more() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["--fair"], "l");
-        let mut first = holder_to_be(env, &["--fair"]);
-        let mut second = queuing(env, ["--fair", "l", "echo", "done"]);
-        queue_is(env, 2);
+        let mut first = spawn_waiting_holder(env, &["--fair"]);
+        let mut second = spawn_waiter(env, ["--fair", "l", "echo", "done"]);
+        assert_queue_len(env, 2);
         holder.release();
         first.expect_line("held");
-        queue_is(env, 1);
+        assert_queue_len(env, 1);
         first.release();
         second.expect_line("done");
         assert_eq!(second.wait(), ExitReason::Exited(0));
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }

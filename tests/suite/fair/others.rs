@@ -1,6 +1,6 @@
 //! `--fair` together with `--also` and `--unlink`, with lock files that are replaced, and with locks of other kinds.
 
-use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing};
+use super::{WHY, assert_clean, assert_queue_len, spawn_waiter, spawn_waiting_holder};
 use test_support::locks::{locks_on, tickets, waiter_count};
 use test_support::process::ExitReason;
 use test_support::{TestEnv, differs_from_util_linux, wait_until};
@@ -11,14 +11,14 @@ fn several_files_are_queued_for_and_had_together() {
         let holder = env.hold(&["--fair"], "l");
         let script = "for f in a l; do flock -n $f true; echo $?; done";
         let words = ["--fair", "--also", "a", "l", "sh", "-c", script];
-        let mut first = queuing(env, words);
+        let mut first = spawn_waiter(env, words);
         let words = ["--fair", "--also", "l", "b", "echo", "second"];
-        let mut second = queuing(env, words);
+        let mut second = spawn_waiter(env, words);
         for how in ["-n", "-w0.01"] {
             env.run(["--fair", how, "-E42", "--also", "a", "l", "true"])
                 .assert_status(42);
         }
-        queue_is(env, 2);
+        assert_queue_len(env, 2);
         holder.release();
         first.expect_line("1");
         first.expect_line("1");
@@ -26,7 +26,7 @@ fn several_files_are_queued_for_and_had_together() {
         for waiter in [&mut first, &mut second] {
             assert_eq!(waiter.wait(), ExitReason::Exited(0));
         }
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
         for file in ["a", "b"] {
             assert!(locks_on(env.file(file)).is_empty(), "{file}");
         }
@@ -71,7 +71,7 @@ fn a_lock_file_that_is_to_go_goes_with_the_last_of_the_queue() {
         let step = "[ -e l ] || echo gone; mkdir alone || echo two; read n <count; echo $((n + 1)) >count; rmdir alone";
         let holder = env.hold(&["--fair", "--unlink"], "l");
         let mut queue: Vec<_> = (0..6)
-            .map(|_| queuing(env, ["--fair", "--unlink", "l", "sh", "-c", step]))
+            .map(|_| spawn_waiter(env, ["--fair", "--unlink", "l", "sh", "-c", step]))
             .collect();
         holder.release();
         for waiter in &mut queue {
@@ -94,9 +94,9 @@ fn those_who_queue_at_a_file_that_is_replaced_queue_at_the_new_one() {
         for change in [": >new; mv new l", "rm l", "rm l; ln -s new l"] {
             let holder = env.hold(&["--fair"], "l");
             let mut queue = [
-                queuing(env, ["--fair", "l", "sh", "-c", SAME]),
-                queuing(env, ["--fair", "-w1000", "-s", "l", "sh", "-c", SAME]),
-                queuing(env, ["--fair", "-F", "l", "sh", "-c", SAME]),
+                spawn_waiter(env, ["--fair", "l", "sh", "-c", SAME]),
+                spawn_waiter(env, ["--fair", "-w1000", "-s", "l", "sh", "-c", SAME]),
+                spawn_waiter(env, ["--fair", "-F", "l", "sh", "-c", SAME]),
             ];
             env.sh(format!("ln l old; {change}")).assert_status(0);
             holder.release();
@@ -105,7 +105,7 @@ fn those_who_queue_at_a_file_that_is_replaced_queue_at_the_new_one() {
                 assert_eq!(waiter.wait(), ExitReason::Exited(0), "{change}");
             }
             assert!(locks_on(env.file("old")).is_empty());
-            nothing_is_left(env, &[]);
+            assert_clean(env, &[]);
             env.sh("rm -f l old new").assert_status(0);
         }
     });
@@ -115,7 +115,7 @@ fn those_who_queue_at_a_file_that_is_replaced_queue_at_the_new_one() {
 fn there_is_one_timeout_for_the_old_file_and_the_new_one() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["--fair"], "l");
-        let mut waiter = queuing(env, ["--fair", "-w1", "-E42", "l", "true"]);
+        let mut waiter = spawn_waiter(env, ["--fair", "-w1", "-E42", "l", "true"]);
         env.sh("mv l old").assert_status(0);
         let newer = env.hold(&["--fair"], "l");
         holder.release();
@@ -124,7 +124,7 @@ fn there_is_one_timeout_for_the_old_file_and_the_new_one() {
         assert!(locks_on(env.file("old")).is_empty());
         assert_eq!(tickets(env.file("l")), []);
         newer.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -148,7 +148,7 @@ fn works_without_turns(env: &TestEnv, foreign: &[&str]) {
     waiter.expect_line("got");
     assert_eq!(waiter.wait(), ExitReason::Exited(0));
     foreigner.release();
-    nothing_is_left(env, &[]);
+    assert_clean(env, &[]);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn beside_a_shared_lock_of_another_kind_on_the_whole_file_it_works_too() {
         waiter.expect_line("got");
         assert_eq!(waiter.wait(), ExitReason::Exited(0));
         foreigner.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -202,15 +202,15 @@ fn locks_of_other_kinds_on_the_data_are_in_nobodys_way() {
     differs_from_util_linux(WHY, |env| {
         let foreigner = env.hold(&["--start", "0", "--length", "1G"], "l");
         let holder = env.hold(&["--fair"], "l");
-        let mut first = holder_to_be(env, &["--fair"]);
-        let mut second = holder_to_be(env, &["--fair"]);
+        let mut first = spawn_waiting_holder(env, &["--fair"]);
+        let mut second = spawn_waiting_holder(env, &["--fair"]);
         // Neither are turns in theirs.
         env.run(["-n", "--start", "1G", "--length", "1G", "l", "true"])
             .assert_status(0);
         env.run(["-n", "--fair", "l", "true"]).assert_status(1);
         holder.release();
         first.expect_line("held");
-        queue_is(env, 1);
+        assert_queue_len(env, 1);
         first.release();
         second.expect_line("held");
         second.release();

@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use super::crowd::Crowd;
-use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing_by};
+use super::waiter_pool::WaiterPool;
+use super::{WHY, assert_clean, assert_queue_len, spawn_waiter_command, spawn_waiting_holder};
 use test_support::locks::{tickets, waiter_count};
 use test_support::process::ExitReason;
 use test_support::{TestEnv, can_unshare, differs_from_util_linux, is_installed};
@@ -45,16 +45,16 @@ fn users_who_may_do_nothing_to_each_other_queue_together() {
                 // Nothing to see here.
                 return;
             };
-            queue.push(queuing_by(env, stranger));
+            queue.push(spawn_waiter_command(env, stranger));
             let name = format!("root {number}");
             let mut root = env.command("sh");
             root.args(["-c", &by_descriptor(&name)]);
-            queue.push(queuing_by(env, root));
+            queue.push(spawn_waiter_command(env, root));
             wanted += &format!("{number}\n{name}\n");
         }
-        let tokens: Vec<i32> = tickets(env.file("l"))
+        let sentinels: Vec<i32> = tickets(env.file("l"))
             .iter()
-            .map(|turn| turn.sentinel)
+            .map(|ticket| ticket.sentinel)
             .collect();
         holder.release();
         for waiter in &mut queue {
@@ -62,7 +62,7 @@ fn users_who_may_do_nothing_to_each_other_queue_together() {
         }
         let order = std::fs::read_to_string(env.file("order")).expect("the order");
         assert_eq!(order, wanted);
-        nothing_is_left(env, &tokens);
+        assert_clean(env, &sentinels);
     });
 }
 
@@ -75,12 +75,12 @@ fn a_stopped_process_of_another_users_is_passed_too() {
         else {
             return;
         };
-        let mut sleeper = queuing_by(env, sleeper);
-        let mut second = holder_to_be(env, &["--fair"]);
+        let mut sleeper = spawn_waiter_command(env, sleeper);
+        let mut second = spawn_waiting_holder(env, &["--fair"]);
         sleeper.signal(libc::SIGSTOP);
         sleeper.wait_stopped();
         let third = stranger(env, "exec flock --fair l sh -c 'echo third >>order'");
-        let mut third = queuing_by(env, third.expect("as before"));
+        let mut third = spawn_waiter_command(env, third.expect("as before"));
         holder.release();
         second.expect_line("held");
         second.release();
@@ -89,7 +89,7 @@ fn a_stopped_process_of_another_users_is_passed_too() {
         assert_eq!(sleeper.wait(), ExitReason::Exited(0));
         let order = std::fs::read_to_string(env.file("order")).expect("the order");
         assert_eq!(order, "third\nsleeper\n");
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -116,8 +116,8 @@ fn those_who_do_not_see_each_others_processes_are_served_all_the_same() {
         let words = ["flock", "--fair", "l", "sh", "-c", step];
         let mut queue = Vec::new();
         for how in ["-rpf", "-rpf --mount-proc"] {
-            queue.push(queuing_by(env, apart(env, how, &words)));
-            queue.push(queuing_by(env, env.flock(&words[1..])));
+            queue.push(spawn_waiter_command(env, apart(env, how, &words)));
+            queue.push(spawn_waiter_command(env, env.flock(&words[1..])));
         }
         holder.release();
         for waiter in &mut queue {
@@ -127,7 +127,7 @@ fn those_who_do_not_see_each_others_processes_are_served_all_the_same() {
         }
         let counter = std::fs::read_to_string(env.file("counter")).expect("a counter");
         assert_eq!(counter, "4\n");
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -140,17 +140,17 @@ fn within_a_namespace_of_processes_the_order_is_kept() {
         }
         // The lock is held within; each waiter is started when the turn of the one before it shows.
         let script = r#"exec 9<>l; flock --fair 9
-            tickets() { grep -c "OFDLCK.*:$(stat -c %i l) " /proc/locks; }
+            queue_len() { grep -c "OFDLCK.*:$(stat -c %i l) " /proc/locks; }
             for i in 0 1 2 3 4 5 6 7; do
                 flock --fair l sh -c "echo $i >>order" 9>&- &
-                until [ "$(turns)" -gt $i ]; do :; done
+                until [ "$(queue_len)" -gt $i ]; do :; done
             done
             flock -u 9; wait; cat order"#;
         let outcome = env.run_command(apart(env, "-rpf --mount-proc", &["sh", "-c", script]));
         outcome
             .assert_stderr("")
             .assert_stdout("0\n1\n2\n3\n4\n5\n6\n7\n");
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -189,7 +189,7 @@ fn without_proc_it_works_or_does_without_turns() {
         waiter.expect_line("0");
         waiter.expect_line("0");
         assert_eq!(waiter.wait(), ExitReason::Exited(0));
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -201,18 +201,18 @@ fn a_crowd_in_a_user_namespace_is_like_any() {
             return;
         }
         let holder = env.hold(&["--fair"], "l");
-        let mut crowd = Crowd::new(env);
+        let mut pool = WaiterPool::new(env);
         for number in 0..8 {
             match number % 2 {
-                0 => crowd.joins(&["--fair"]),
-                _ => crowd.joins_by_shell("exec unshare -r flock --fair l sh -c 'NOTE'"),
+                0 => pool.spawn(&["--fair"]),
+                _ => pool.spawn_shell("exec unshare -r flock --fair l sh -c 'NOTE'"),
             }
         }
-        queue_is(env, 8);
+        assert_queue_len(env, 8);
         holder.release();
-        crowd.end_well(0..8);
-        assert_eq!(crowd.order(), Vec::from_iter(0..8));
-        nothing_is_left(env, &crowd.tokens());
+        pool.assert_success(0..8);
+        assert_eq!(pool.order(), Vec::from_iter(0..8));
+        assert_clean(env, &pool.sentinels());
     });
 }
 
@@ -234,7 +234,7 @@ fn where_children_would_be_elsewhere_it_does_without_turns() {
         holder.release();
         waiter.expect_line("1");
         assert_eq!(waiter.wait(), ExitReason::Exited(0));
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -249,17 +249,17 @@ fn those_whose_clocks_differ_are_served_all_the_same() {
             let holder = env.hold(&["--fair"], "l");
             let words = ["flock", "--fair", "l", "echo", "done"];
             let mut queue = [
-                queuing_by(env, env.flock(&words[1..])),
-                queuing_by(env, apart(env, how, &words)),
-                queuing_by(env, env.flock(&words[1..])),
-                queuing_by(env, apart(env, how, &words)),
+                spawn_waiter_command(env, env.flock(&words[1..])),
+                spawn_waiter_command(env, apart(env, how, &words)),
+                spawn_waiter_command(env, env.flock(&words[1..])),
+                spawn_waiter_command(env, apart(env, how, &words)),
             ];
             holder.release();
             for waiter in &mut queue {
                 waiter.expect_line("done");
                 assert_eq!(waiter.wait(), ExitReason::Exited(0));
             }
-            nothing_is_left(env, &[]);
+            assert_clean(env, &[]);
         }
     });
 }

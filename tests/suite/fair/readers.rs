@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::{WHY, holder_to_be, nothing_is_left, queue_is, queuing};
+use super::{WHY, assert_clean, assert_queue_len, spawn_waiter, spawn_waiting_holder};
 use test_support::locks::{locks_on, tickets};
 use test_support::process::{ExitReason, Process};
 use test_support::{TestEnv, differs_from_util_linux, wait_until};
@@ -24,14 +24,14 @@ fn holders_are(env: &TestEnv, count: usize) {
 fn a_reader_does_not_pass_a_writer_that_waits() {
     differs_from_util_linux(WHY, |env| {
         let reader = env.hold(&["--fair", "-s"], "l");
-        let mut writer = holder_to_be(env, &["--fair"]);
+        let mut writer = spawn_waiting_holder(env, &["--fair"]);
         // Whoever would get the lock here is never seen to wait.
-        let mut late = holder_to_be(env, &["--fair", "-s"]);
-        queue_is(env, 2);
+        let mut late = spawn_waiting_holder(env, &["--fair", "-s"]);
+        assert_queue_len(env, 2);
         holders_are(env, 1);
         reader.release();
         writer.expect_line("held");
-        queue_is(env, 1);
+        assert_queue_len(env, 1);
         writer.release();
         late.expect_line("held");
         late.release();
@@ -43,11 +43,11 @@ fn a_writer_waits_for_the_readers_that_came_before_it_and_for_no_other() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["--fair"], "l");
         let mut before: Vec<Process> = (0..3)
-            .map(|_| holder_to_be(env, &["--fair", "-s"]))
+            .map(|_| spawn_waiting_holder(env, &["--fair", "-s"]))
             .collect();
-        let mut writer = holder_to_be(env, &["--fair"]);
+        let mut writer = spawn_waiting_holder(env, &["--fair"]);
         let mut after: Vec<Process> = (0..3)
-            .map(|_| holder_to_be(env, &["--fair", "-s"]))
+            .map(|_| spawn_waiting_holder(env, &["--fair", "-s"]))
             .collect();
         holder.release();
         // Readers that follow each other hold together.
@@ -55,13 +55,13 @@ fn a_writer_waits_for_the_readers_that_came_before_it_and_for_no_other() {
             reader.expect_line("held");
         }
         holders_are(env, 3);
-        queue_is(env, 4);
+        assert_queue_len(env, 4);
         for reader in before {
             assert_eq!(tickets(env.file("l")).len(), 4);
             reader.release();
         }
         writer.expect_line("held");
-        queue_is(env, 3);
+        assert_queue_len(env, 3);
         holders_are(env, 1);
         writer.release();
         for reader in &mut after {
@@ -69,7 +69,7 @@ fn a_writer_waits_for_the_readers_that_came_before_it_and_for_no_other() {
         }
         holders_are(env, 3);
         after.into_iter().for_each(Process::release);
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -91,7 +91,7 @@ fn a_writer_gets_in_between_readers_of_whom_there_is_always_one() {
                 env.hold(&["--fair", "-s"], "l"),
                 env.hold(&["--fair", "-s"], "l"),
             );
-            let mut writer = queuing(env, ["--fair", "l", "echo", "wrote"]);
+            let mut writer = spawn_waiter(env, ["--fair", "l", "echo", "wrote"]);
             for mut reader in [first, second] {
                 let served = &served;
                 scope.spawn(move || {
@@ -126,7 +126,7 @@ fn a_writer_gets_in_between_readers_of_whom_there_is_always_one() {
 fn whoever_does_not_want_to_wait_never_gets_in_before_one_that_waits() {
     differs_from_util_linux(WHY, |env| {
         let reader = env.hold(&["--fair", "-s"], "l");
-        let mut writer = holder_to_be(env, &["--fair"]);
+        let mut writer = spawn_waiting_holder(env, &["--fair"]);
         let refused = || {
             for words in [["--fair", "-n"], ["--fair", "-ns"], ["--fair", "-sw0"]] {
                 env.run(words.iter().chain(&["l", "true"])).assert_status(1);

@@ -2,7 +2,7 @@
 //! away.
 
 use super::again::script;
-use super::{WHY, nothing_is_left, queue_is, queuing};
+use super::{WHY, assert_clean, assert_queue_len, spawn_waiter};
 use test_support::differs_from_util_linux;
 use test_support::locks::tickets;
 use test_support::process::ExitReason;
@@ -14,12 +14,12 @@ fn whoever_queues_with_the_same_open_file_does_not_drop_the_lock_that_it_has_got
         let mut shell = script(env, "true");
         shell.send_line("flock --fair 8 & first=$!");
         shell.expect_line("got 0");
-        queue_is(env, 1);
-        let mut outsider = queuing(env, ["--fair", "l", "echo", "outsider"]);
+        assert_queue_len(env, 1);
+        let mut outsider = spawn_waiter(env, ["--fair", "l", "echo", "outsider"]);
         // Long enough for a look whether the queue stands still.
         shell.send_line("flock --fair -w4 8 & second=$!");
         shell.expect_line("got 0");
-        queue_is(env, 3);
+        assert_queue_len(env, 3);
         holder.release();
         shell.send_line("wait $first");
         shell.expect_line("got 0");
@@ -35,6 +35,6 @@ fn whoever_queues_with_the_same_open_file_does_not_drop_the_lock_that_it_has_got
         outsider.expect_line("outsider");
         assert_eq!(outsider.wait(), ExitReason::Exited(0));
         shell.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }

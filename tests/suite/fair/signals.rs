@@ -2,7 +2,7 @@
 
 use std::ffi::c_int;
 
-use super::{WHY, last_turn, nothing_is_left, queue_is, queuing, queuing_by};
+use super::{WHY, assert_clean, assert_queue_len, last_ticket, spawn_waiter, spawn_waiter_command};
 use test_support::locks::tickets;
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
 use test_support::process::{ExitReason, send_signal};
@@ -20,16 +20,16 @@ fn signals_that_are_ignored_or_blocked_or_mean_nothing_cost_no_place() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["--fair"], "l");
         let note = |name: &str| format!("echo {name} >>order");
-        let mut plain = queuing(env, ["--fair", "l", "sh", "-c", &note("plain")]);
+        let mut plain = spawn_waiter(env, ["--fair", "l", "sh", "-c", &note("plain")]);
         let mut deaf = env.flock(["--fair", "l", "sh", "-c", &note("deaf")]);
         deaf.ignore_signals(all());
-        let mut deaf = queuing_by(env, deaf);
+        let mut deaf = spawn_waiter_command(env, deaf);
         let mut blocking = env.flock(["--fair", "l", "sh", "-c", &note("blocking")]);
         blocking
             .ignore_signals([libc::SIGUSR1])
             .block_signals(u64::MAX);
-        let mut blocking = queuing_by(env, blocking);
-        let mut last = queuing(env, ["--fair", "l", "sh", "-c", &note("last")]);
+        let mut blocking = spawn_waiter_command(env, blocking);
+        let mut last = spawn_waiter(env, ["--fair", "l", "sh", "-c", &note("last")]);
         let before = tickets(env.file("l"));
         for _ in 0..20 {
             for signal in [libc::SIGWINCH, libc::SIGURG, libc::SIGCHLD, libc::SIGCONT] {
@@ -46,7 +46,7 @@ fn signals_that_are_ignored_or_blocked_or_mean_nothing_cost_no_place() {
         }
         let order = std::fs::read_to_string(env.file("order")).expect("the order");
         assert_eq!(order, "plain\ndeaf\nblocking\nlast\n");
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -59,16 +59,16 @@ fn a_child_of_the_callers_that_ends_meanwhile_is_not_taken_for_the_token() {
             "-c",
             "mkfifo go; (read x <go; exit 9) & exec flock --fair l sh -c 'echo done; exit 3'",
         ]);
-        let mut waiter = queuing_by(env, shell);
+        let mut waiter = spawn_waiter_command(env, shell);
         let before = tickets(env.file("l"));
         std::fs::write(env.file("go"), "\n").expect("a FIFO");
-        let mut behind = queuing(env, ["--fair", "l", "echo", "behind"]);
+        let mut behind = spawn_waiter(env, ["--fair", "l", "echo", "behind"]);
         assert_eq!(tickets(env.file("l"))[..1], before);
         holder.release();
         waiter.expect_line("done");
         assert_eq!(waiter.wait(), ExitReason::Exited(3));
         behind.expect_line("behind");
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -77,21 +77,21 @@ fn a_caller_that_ignores_sigchld_loses_neither_status_nor_place() {
     differs_from_util_linux(WHY, |env| {
         for signals in [&[libc::SIGCHLD][..], &[]] {
             let holder = env.hold(&["--fair"], "l");
-            let mut first = queuing(env, ["--fair", "l", "echo", "first"]);
+            let mut first = spawn_waiter(env, ["--fair", "l", "echo", "first"]);
             let mut waiter = env.flock(["--fair", "l", "sh", "-c", "exit 7"]);
             waiter.ignore_signals(signals.iter().copied());
-            let mut waiter = queuing_by(env, waiter);
-            let token = last_turn(env).sentinel;
+            let mut waiter = spawn_waiter_command(env, waiter);
+            let sentinel = last_ticket(env).sentinel;
             // It is told of the token's end in any case.
-            assert!(send_signal(token, libc::SIGKILL));
+            assert!(send_signal(sentinel, libc::SIGKILL));
             wait_until("there is another token", || {
                 let now = tickets(env.file("l"));
-                now.len() == 2 && now[1].sentinel != token
+                now.len() == 2 && now[1].sentinel != sentinel
             });
             holder.release();
             first.expect_line("first");
             assert_eq!(waiter.wait(), ExitReason::Exited(7));
-            nothing_is_left(env, &[token]);
+            assert_clean(env, &[sentinel]);
         }
     });
 }
@@ -100,8 +100,8 @@ fn a_caller_that_ignores_sigchld_loses_neither_status_nor_place() {
 fn signals_by_the_thousand_neither_end_the_wait_nor_prolong_it() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["--fair"], "l");
-        let mut first = queuing(env, ["--fair", "-w2", "-E42", "l", "true"]);
-        let mut second = queuing(env, ["--fair", "-w2", "-E43", "l", "true"]);
+        let mut first = spawn_waiter(env, ["--fair", "-w2", "-E42", "l", "true"]);
+        let mut second = spawn_waiter(env, ["--fair", "-w2", "-E43", "l", "true"]);
         let pids = [first.pid(), second.pid()];
         std::thread::scope(|scope| {
             let ended = scope.spawn(|| (first.wait(), second.wait()));
@@ -116,9 +116,9 @@ fn signals_by_the_thousand_neither_end_the_wait_nor_prolong_it() {
             let ends = (ExitReason::Exited(42), ExitReason::Exited(43));
             assert_eq!(ended.join().expect("they end"), ends);
         });
-        queue_is(env, 0);
+        assert_queue_len(env, 0);
         holder.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -126,23 +126,23 @@ fn signals_by_the_thousand_neither_end_the_wait_nor_prolong_it() {
 fn a_token_that_dies_while_its_waiter_is_stopped_is_replaced_when_it_goes_on() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["--fair"], "l");
-        let mut waiter = queuing(env, ["--fair", "l", "sh", "-c", "echo first >>order"]);
-        let turn = last_turn(env);
+        let mut waiter = spawn_waiter(env, ["--fair", "l", "sh", "-c", "echo first >>order"]);
+        let ticket = last_ticket(env);
         waiter.signal(libc::SIGSTOP);
         waiter.wait_stopped();
-        assert!(send_signal(turn.sentinel, libc::SIGKILL));
-        wait_until("it is dead", || !is_sentinel(turn.sentinel));
+        assert!(send_signal(ticket.sentinel, libc::SIGKILL));
+        wait_until("it is dead", || !is_sentinel(ticket.sentinel));
         waiter.signal(libc::SIGCONT);
         wait_until("it goes on", || !is_stopped(waiter.pid()));
-        queue_is(env, 1);
-        assert_eq!(last_turn(env).arrived, turn.arrived);
-        let mut behind = queuing(env, ["--fair", "l", "sh", "-c", "echo second >>order"]);
+        assert_queue_len(env, 1);
+        assert_eq!(last_ticket(env).arrived, ticket.arrived);
+        let mut behind = spawn_waiter(env, ["--fair", "l", "sh", "-c", "echo second >>order"]);
         holder.release();
         assert_eq!(waiter.wait(), ExitReason::Exited(0));
         assert_eq!(behind.wait(), ExitReason::Exited(0));
         let order = std::fs::read_to_string(env.file("order")).expect("the order");
         assert_eq!(order, "first\nsecond\n");
-        nothing_is_left(env, &[turn.sentinel]);
+        assert_clean(env, &[ticket.sentinel]);
     });
 }
 
@@ -154,10 +154,10 @@ fn an_alarm_of_the_callers_ends_the_wait_and_leaves_nothing() {
             let mut timed = env.flock(["--fair", patience, "l", "true"]);
             timed.set_alarm(200_000);
             assert_eq!(env.start(timed).wait(), ExitReason::Signaled(libc::SIGALRM));
-            queue_is(env, 0);
+            assert_queue_len(env, 0);
         }
         holder.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -187,7 +187,7 @@ fn a_wait_leaves_no_trace_in_what_the_command_has_of_signals() {
                     .chain(&["l", "test-helper", "inherited-state", "after"]);
                 let mut under = env.flock(words);
                 make(&mut under);
-                let mut under = queuing_by(env, under);
+                let mut under = spawn_waiter_command(env, under);
                 holder.release();
                 assert_eq!(under.wait(), ExitReason::Exited(0));
                 let after = std::fs::read_to_string(env.file("after")).expect("a report");

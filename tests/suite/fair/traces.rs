@@ -3,7 +3,7 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use super::{WHY, last_turn, nothing_is_left, queue_is, queuing, queuing_by};
+use super::{WHY, assert_clean, assert_queue_len, last_ticket, spawn_waiter, spawn_waiter_command};
 use test_support::locks::{tickets, waiter_count};
 use test_support::pre_exec::CommandPreExecExt;
 use test_support::process::ExitReason;
@@ -76,12 +76,12 @@ fn while_the_command_runs_it_is_the_only_child_and_nobody_is_left_to_be_waited_f
     differs_from_util_linux(WHY, |env| {
         for way in ["-x", "-s", "-o", "-w1000"] {
             let holder = env.hold(&[], "l");
-            let mut waiter = queuing(env, ["--fair", way, "l", "sh", "-c", CHILDREN]);
-            let token = last_turn(env).sentinel;
+            let mut waiter = spawn_waiter(env, ["--fair", way, "l", "sh", "-c", CHILDREN]);
+            let sentinel = last_ticket(env).sentinel;
             holder.release();
             waiter.expect_line("alone:");
             assert_eq!(waiter.wait(), ExitReason::Exited(0));
-            nothing_is_left(env, &[token]);
+            assert_clean(env, &[sentinel]);
         }
     });
 }
@@ -91,13 +91,13 @@ fn in_place_the_command_has_no_child_that_it_does_not_know() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&[], "l");
         let script = "read o </proc/$$/task/$$/children; echo $$: $o";
-        let mut waiter = queuing(env, ["--fair", "-F", "l", "sh", "-c", script]);
-        let token = last_turn(env).sentinel;
+        let mut waiter = spawn_waiter(env, ["--fair", "-F", "l", "sh", "-c", script]);
+        let sentinel = last_ticket(env).sentinel;
         let itself = format!("{}:", waiter.pid());
         holder.release();
         waiter.expect_line(&itself);
         assert_eq!(waiter.wait(), ExitReason::Exited(0));
-        nothing_is_left(env, &[token]);
+        assert_clean(env, &[sentinel]);
     });
 }
 
@@ -108,15 +108,15 @@ fn a_script_that_waited_has_no_child_afterwards_and_waits_for_nobody() {
         let mut shell = env.command("sh");
         let script = "exec 8<>l; flock --fair 8; read o </proc/$$/task/$$/children; echo $?: $o; wait; echo waited";
         shell.args(["-c", script]);
-        let mut shell = queuing_by(env, shell);
-        let token = last_turn(env).sentinel;
+        let mut shell = spawn_waiter_command(env, shell);
+        let sentinel = last_ticket(env).sentinel;
         holder.release();
         // There is nothing to be read, not even a line.
         shell.expect_line("1:");
-        assert!(!is_sentinel(token));
+        assert!(!is_sentinel(sentinel));
         shell.expect_line("waited");
         assert_eq!(shell.wait(), ExitReason::Exited(0));
-        nothing_is_left(env, &[token]);
+        assert_clean(env, &[sentinel]);
     });
 }
 
@@ -124,7 +124,7 @@ fn a_script_that_waited_has_no_child_afterwards_and_waits_for_nobody() {
 fn who_gives_up_leaves_no_turn_no_lock_and_no_token() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&[], "l");
-        let mut first = queuing(env, ["--fair", "l", "true"]);
+        let mut first = spawn_waiter(env, ["--fair", "l", "true"]);
         let kept = tickets(env.file("l"));
         // Behind somebody.
         for how in ["-w0.01", "-n", "-sw0.01", "-sn", "-ow0.01", "-Fw0.01"] {
@@ -133,14 +133,14 @@ fn who_gives_up_leaves_no_turn_no_lock_and_no_token() {
         }
         first.signal(libc::SIGKILL);
         first.wait();
-        queue_is(env, 0);
+        assert_queue_len(env, 0);
         // Nobody before it, by path and by descriptor.
         env.run(["--fair", "-w0.01", "l", "true"]).assert_status(1);
         let script = "exec 8<>l; flock --fair -w0.01 8; echo $?; read o </proc/$$/task/$$/children; echo $?: $o";
         env.sh(script).assert_stderr("").assert_stdout("1\n1:\n");
         assert_eq!(tickets(env.file("l")), []);
         holder.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -163,8 +163,8 @@ fn the_file_is_as_it_was() {
             let mut shell = env.command("sh");
             let script = format!("exec {opened}; flock --fair -w1000 8; echo got");
             shell.args(["-c", &script]);
-            let mut by_descriptor = queuing_by(env, shell);
-            let mut by_path = queuing(env, ["--fair", "l", "echo", "done"]);
+            let mut by_descriptor = spawn_waiter_command(env, shell);
+            let mut by_path = spawn_waiter(env, ["--fair", "l", "echo", "done"]);
             env.run(["--fair", "-w0.01", "l", "true"]).assert_status(1);
             holder.release();
             by_descriptor.expect_line("got");
@@ -182,13 +182,15 @@ fn those_who_wait_use_no_processor() {
         let holder = env.hold(&[], "l");
         let queue: Vec<_> = (0..8)
             .map(|number| match number % 2 {
-                0 => queuing(env, ["--fair", "l", "true"]),
-                _ => queuing(env, ["--fair", "-w1000", "l", "true"]),
+                0 => spawn_waiter(env, ["--fair", "l", "true"]),
+                _ => spawn_waiter(env, ["--fair", "-w1000", "l", "true"]),
             })
             .collect();
         let pids: Vec<i32> = queue.iter().map(|waiter| waiter.pid()).collect();
-        let tokens = tickets(env.file("l")).into_iter().map(|turn| turn.sentinel);
-        let all: Vec<i32> = pids.iter().copied().chain(tokens).collect();
+        let sentinels = tickets(env.file("l"))
+            .into_iter()
+            .map(|ticket| ticket.sentinel);
+        let all: Vec<i32> = pids.iter().copied().chain(sentinels).collect();
         // Somebody else's timeout is the clock.
         let clock = || env.run(["-w1", "l", "true"]).assert_status(1);
         clock();
@@ -205,7 +207,7 @@ fn those_who_wait_use_no_processor() {
         }
         drop(queue);
         holder.release();
-        nothing_is_left(env, &all[8..]);
+        assert_clean(env, &all[8..]);
     });
 }
 
@@ -230,7 +232,7 @@ fn what_is_told_is_what_is_told_without_a_turn() {
             assert_eq!(waiter.wait(), ExitReason::Exited(0));
             assert_eq!(
                 waiter.read_until("\0").expect_err("silence"),
-                "never \"\\0\"; heard: \"\""
+                "expected \"\\0\"; output: \"\""
             );
         };
         told("--fair");
@@ -262,7 +264,7 @@ fn every_status_is_passed_on_after_a_wait() {
             ("kill -15 $$", "-o", ExitReason::Exited(143)),
         ] {
             let holder = env.hold(&[], "l");
-            let mut waiter = queuing(env, ["--fair", way, "l", "sh", "-c", script]);
+            let mut waiter = spawn_waiter(env, ["--fair", way, "l", "sh", "-c", script]);
             holder.release();
             assert_eq!(waiter.wait(), end, "{way} {script}");
         }

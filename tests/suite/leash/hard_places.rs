@@ -10,13 +10,13 @@ use test_support::process::{ExitReason, send_signal};
 use test_support::procfs::{is_running, is_stopped, status_field};
 use test_support::wait_until;
 
-use super::{FAMILY, keeper, successor};
+use super::{PROCESS_TREE, spawn_successor, supervisor_of};
 use test_support::can_unshare;
 
 /// Asserts that none of these processes runs in the very moment in which the lock is free. What is late is late by less than
 /// it takes to start a program that looks.
 #[track_caller]
-fn expect_gone_when_free(env: &TestEnv, members: &[i32]) {
+fn assert_gone_when_unlocked(env: &TestEnv, members: &[i32]) {
     let file = std::fs::File::open(env.file("l")).expect("it is there");
     let deadline = Instant::now() + Duration::from_secs(60);
     while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
@@ -44,7 +44,7 @@ fn a_command_in_a_session_of_its_own_is_gone_before_the_lock_is_free() {
         loto.expect("ready ");
         let command: i32 = loto.read_line().parse().expect("a pid");
         loto.signal(libc::SIGKILL);
-        expect_gone_when_free(&env, &[command]);
+        assert_gone_when_unlocked(&env, &[command]);
     }
 }
 
@@ -54,12 +54,21 @@ fn what_a_command_in_a_session_of_its_own_has_started_is_gone_before_the_lock_is
         for _ in 0..10 {
             let env = TestEnv::new();
             let mut loto = env.command("loto");
-            loto.args(["-L", "l", "--", "test-helper", how, "sh", "-c", FAMILY]);
+            loto.args([
+                "-L",
+                "l",
+                "--",
+                "test-helper",
+                how,
+                "sh",
+                "-c",
+                PROCESS_TREE,
+            ]);
             let mut loto = env.start(loto);
             let members = (0..3).map(|_| loto.read_line().parse().expect("a pid"));
             let members = members.collect::<Vec<i32>>();
             loto.signal(libc::SIGKILL);
-            expect_gone_when_free(&env, &members);
+            assert_gone_when_unlocked(&env, &members);
         }
     }
 }
@@ -88,7 +97,10 @@ fn a_loto_within_keeps_its_lock_until_its_job_is_gone_though_the_one_around_it_i
     for victim in ["loto", "keeper"] {
         for _ in 0..10 {
             let env = TestEnv::new();
-            let script = format!("loto -L l -- sh -c '{}'; :", FAMILY.replace('\'', "'\\''"));
+            let script = format!(
+                "loto -L l -- sh -c '{}'; :",
+                PROCESS_TREE.replace('\'', "'\\''")
+            );
             let mut loto = env.command("loto");
             loto.args(["-L", "outer", "--", "sh", "-c", &script]);
             let mut loto = env.start(loto);
@@ -96,10 +108,10 @@ fn a_loto_within_keeps_its_lock_until_its_job_is_gone_though_the_one_around_it_i
             let members = members.collect::<Vec<i32>>();
             let pid = match victim {
                 "loto" => loto.pid(),
-                _ => keeper(&loto),
+                _ => supervisor_of(&loto),
             };
             assert!(send_signal(pid, libc::SIGKILL));
-            expect_gone_when_free(&env, &members);
+            assert_gone_when_unlocked(&env, &members);
         }
     }
 }
@@ -109,14 +121,14 @@ fn nothing_is_left_behind_for_want_of_descriptors_to_look_with() {
     for signal in [libc::SIGKILL, libc::SIGTERM] {
         let env = TestEnv::new();
         // Loto gets one, for the lock; the job has what it needs.
-        let job = format!("ulimit -S -n 100; {FAMILY}");
+        let job = format!("ulimit -S -n 100; {PROCESS_TREE}");
         let script = r#"ulimit -S -n 4; exec loto -L l -- sh -c "$0""#;
         let mut shell = env.command("sh");
         shell.args(["-c", script, &job]);
         let mut loto = env.start(shell);
         let members = (0..3).map(|_| loto.read_line().parse().expect("a pid"));
         let members = members.collect::<Vec<i32>>();
-        let mut next = successor(&env, &members);
+        let mut next = spawn_successor(&env, &members);
         loto.signal(signal);
         assert_eq!(loto.wait(), ExitReason::Signaled(signal));
         next.expect_line("alone");
@@ -210,7 +222,7 @@ fn ctrl_c_reaches_what_the_command_leaves_behind_once() {
     assert!(heard.starts_with("received 2 "), "{heard}");
     // By now it is our keeper's child, and all that was to be told has been.
     wait_until("the command ends", || {
-        status_field(left, "PPid") == keeper(&loto).to_string()
+        status_field(left, "PPid") == supervisor_of(&loto).to_string()
     });
     loto.signal(libc::SIGTERM);
     let heard = loto.read_line();

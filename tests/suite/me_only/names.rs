@@ -3,14 +3,14 @@
 use super::MeOnlyEnv;
 use std::process::Command;
 
-use super::hold_by;
+use super::hold_with;
 use test_support::can_unshare;
 use test_support::helper::NAME_TAKEN;
 use test_support::{TestEnv, os_string};
 
 /// A name of this many bytes that no other test has.
 fn of_length(env: &TestEnv, length: usize) -> String {
-    let mut name = env.lock_path();
+    let mut name = env.unique_name();
     assert!(name.len() < length);
     name.extend(std::iter::repeat_n('x', length - name.len()));
     name
@@ -33,8 +33,8 @@ pub(super) fn rival(env: &TestEnv, shape: &str, name: &str) -> Command {
 /// Asserts that whoever binds the name in this way and we exclude each other, whoever comes first.
 #[track_caller]
 fn exclude_each_other(env: &TestEnv, shape: &str, name: &str) {
-    let (theirs, _) = hold_by(env, rival(env, shape, name));
-    env.is_refused(name, &[theirs.pid()]);
+    let (theirs, _) = hold_with(env, rival(env, shape, name));
+    env.assert_refused(name, &[theirs.pid()]);
     theirs.release();
 
     let (ours, _) = env.hold_name(name);
@@ -50,31 +50,31 @@ fn exclude_each_other(env: &TestEnv, shape: &str, name: &str) {
     env.run_command(granted)
         .assert_status(0)
         .assert_stdout("alone\n");
-    env.is_free(name);
+    env.assert_free(name);
 }
 
 #[test]
 fn a_second_instance_is_refused_and_told_who_runs() {
     let env = TestEnv::new();
-    let name = env.lock_path();
+    let name = env.unique_name();
     let (holder, script) = env.hold_name(&name);
-    env.is_refused(&name, &[holder.pid(), script]);
-    env.is_refused(&name, &[holder.pid(), script]);
+    env.assert_refused(&name, &[holder.pid(), script]);
+    env.assert_refused(&name, &[holder.pid(), script]);
     holder.release();
-    env.is_free(&name);
+    env.assert_free(&name);
 }
 
 #[test]
 fn names_that_differ_in_their_last_byte_are_two_however_long_they_are() {
     let env = TestEnv::new();
-    for length in [env.lock_path().len() + 2, 106, 107] {
+    for length in [env.unique_name().len() + 2, 106, 107] {
         let name = of_length(&env, length);
         let other = format!("{}y", &name[..length - 1]);
-        env.only([&name, "me-only", &other, "echo", "both"])
+        env.run_me_only([&name, "me-only", &other, "echo", "both"])
             .assert_status(0)
             .assert_stdout("both\n");
         let (_holder, _) = env.hold_name(&name);
-        env.only([&name, "echo", "overlap"]).assert_status(4);
+        env.run_me_only([&name, "echo", "overlap"]).assert_status(4);
     }
 }
 
@@ -83,7 +83,7 @@ fn a_name_and_its_beginning_are_two() {
     let env = TestEnv::new();
     let name = of_length(&env, 107);
     for length in [106, name.len() / 2, 9] {
-        env.only([&name, "me-only", &name[..length], "echo", "both"])
+        env.run_me_only([&name, "me-only", &name[..length], "echo", "both"])
             .assert_status(0)
             .assert_stdout("both\n");
     }
@@ -92,9 +92,9 @@ fn a_name_and_its_beginning_are_two() {
 #[test]
 fn a_name_is_bytes() {
     let env = TestEnv::new();
-    let name = [env.lock_path().as_bytes(), b"\xff\xfe \n\x01@"].concat();
-    let (_holder, _) = hold_by(&env, env.me_only([os_string(&name)]));
-    let refused = env.only([os_string(&name), "echo".into(), "overlap".into()]);
+    let name = [env.unique_name().as_bytes(), b"\xff\xfe \n\x01@"].concat();
+    let (_holder, _) = hold_with(&env, env.me_only([os_string(&name)]));
+    let refused = env.run_me_only([os_string(&name), "echo".into(), "overlap".into()]);
     let refused = refused.assert_status(4).assert_stdout("");
     let wanted = [b"me-only: ", &name[..], b": not the only instance"].concat();
     assert!(refused.stderr.starts_with(&wanted), "{refused:?}");
@@ -102,16 +102,18 @@ fn a_name_is_bytes() {
     let mut other = name;
     let last = other.iter().rposition(|byte| *byte == 0xfe);
     other[last.expect("it is there")] = 0xfd;
-    env.only([os_string(&other), "true".into()])
+    env.run_me_only([os_string(&other), "true".into()])
         .assert_status(0);
 }
 
 #[test]
 fn who_runs_is_told_of_bytes_too() {
     let env = TestEnv::new();
-    let name = [env.lock_path().as_bytes(), b"\xff @\xfe"].concat();
-    let (holder, script) = hold_by(&env, env.me_only([os_string(&name)]));
-    let refused = env.only([os_string(&name), "true".into()]).assert_status(4);
+    let name = [env.unique_name().as_bytes(), b"\xff @\xfe"].concat();
+    let (holder, script) = hold_with(&env, env.me_only([os_string(&name)]));
+    let refused = env
+        .run_me_only([os_string(&name), "true".into()])
+        .assert_status(4);
     let told = [holder.pid(), script].iter().any(|process| {
         let told = format!("(process {process} has it)\n");
         refused.stderr.ends_with(told.as_bytes())
@@ -128,7 +130,7 @@ fn the_first_me_only_and_ours_exclude_each_other() {
 #[test]
 fn programs_that_bind_a_whole_sockaddr_and_ours_exclude_each_other() {
     let env = TestEnv::new();
-    for name in [short(&env), env.lock_path(), of_length(&env, 107)] {
+    for name in [short(&env), env.unique_name(), of_length(&env, 107)] {
         exclude_each_other(&env, "padded", &name);
     }
 }
@@ -136,7 +138,7 @@ fn programs_that_bind_a_whole_sockaddr_and_ours_exclude_each_other() {
 #[test]
 fn programs_that_bind_a_name_of_exact_length_and_ours_exclude_each_other() {
     let env = TestEnv::new();
-    for name in [short(&env), env.lock_path(), of_length(&env, 107)] {
+    for name in [short(&env), env.unique_name(), of_length(&env, 107)] {
         exclude_each_other(&env, "exact", &name);
     }
 }
@@ -147,9 +149,9 @@ fn a_name_is_one_of_the_network_namespace() {
     if !can_unshare(&env, "-rn") {
         return;
     }
-    let name = env.lock_path();
+    let name = env.unique_name();
     let (_holder, _) = env.hold_name(&name);
-    env.only([&name, "echo", "overlap"]).assert_status(4);
+    env.run_me_only([&name, "echo", "overlap"]).assert_status(4);
     env.sh(format!("unshare -rn me-only {name} echo in a container"))
         .assert_status(0)
         .assert_stdout("in a container\n");
@@ -162,7 +164,7 @@ fn a_name_is_one_of_the_network_namespace() {
 #[test]
 fn who_runs_is_left_out_where_it_cannot_be_told() {
     let env = TestEnv::new();
-    let name = env.lock_path();
+    let name = env.unique_name();
     let (_holder, _) = env.hold_name(&name);
     let refused = format!("me-only: {name}: not the only instance\n");
     // Who is root in a user namespace of his own may not look into the processes outside.

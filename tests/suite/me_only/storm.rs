@@ -72,7 +72,7 @@ impl Fight<'_> {
         waiting.spawn().expect("it starts")
     }
 
-    fn end(&self, child: &mut Child) -> ExitStatus {
+    fn wait(&self, child: &mut Child) -> ExitStatus {
         if !poll_readable(&[open_pidfd(child).as_fd()], self.deadline)[0] {
             send_signal(-(child.id() as i32), libc::SIGKILL);
             panic!("hung: {child:?}");
@@ -109,7 +109,7 @@ impl Fight<'_> {
         }
         let (mut won, mut killed) = (0, 0);
         for (_, child) in &mut crowd {
-            let status = self.end(child);
+            let status = self.wait(child);
             match (status.code(), status.signal()) {
                 (Some(0), _) => won += 1,
                 (Some(4), _) => {}
@@ -118,7 +118,7 @@ impl Fight<'_> {
             }
         }
         // Whoever has lost his `me-only` may still be at it.
-        let free = || self.env.only([&self.name, "sh", "-c", LOOK]).code() == 0;
+        let free = || self.env.run_me_only([&self.name, "sh", "-c", LOOK]).code() == 0;
         if killed == 0 {
             assert!(free(), "all have gone, and the name has not");
             assert!(won > 0, "nobody got in");
@@ -136,7 +136,7 @@ impl Fight<'_> {
 }
 
 /// Rounds for the name between us and those who take it in this way.
-fn blows_over(shape: &'static str) {
+fn assert_consistent(shape: &'static str) {
     let env = TestEnv::new();
     env.sh("mkfifo fifo").assert_status(0);
     let StressSettings { size, seed } = StressSettings::from_env();
@@ -159,7 +159,7 @@ fn blows_over(shape: &'static str) {
     }
     assert!(killed > 0, "nobody was killed in time");
     assert_eq!(fight.lines_of("overlaps"), 0, "two at once");
-    env.is_free(&fight.name);
+    env.assert_free(&fight.name);
     let complaints = fs::read_to_string(env.file("complaints")).expect("somebody was refused");
     let refused = format!("me-only: {}: not the only instance", fight.name);
     for line in complaints.lines() {
@@ -169,10 +169,10 @@ fn blows_over(shape: &'static str) {
 
 #[test]
 fn there_is_one_at_a_time_through_a_storm_of_kills_among_us_and_the_first_me_only() {
-    blows_over("original");
+    assert_consistent("original");
 }
 
 #[test]
 fn there_is_one_at_a_time_through_a_storm_of_kills_among_us_and_programs_of_exact_length() {
-    blows_over("exact");
+    assert_consistent("exact");
 }

@@ -87,10 +87,10 @@ fn the_original_keeps_ours_out() {
     with_each(|env, original| {
         let mut holder = env.start(original(&["sh", "-c", "echo held; read x; exit 5"]));
         holder.expect_line("held");
-        env.is_still_locked("");
+        env.assert_still_locked("");
         holder.send_line("");
         assert_eq!(holder.wait(), ExitReason::Exited(5));
-        env.is_to_be_had("");
+        env.assert_unlocked("");
     });
 }
 
@@ -114,7 +114,7 @@ fn ours_breaks_a_dead_ones_lock_of_the_original() {
         killed.expect_line("held");
         let pid = killed.pid();
         killed.kill();
-        env.is_to_be_had(&format!("runlock: UNLOCKED l (stale lock by PID {pid})\n"));
+        env.assert_unlocked(&format!("runlock: UNLOCKED l (stale lock by PID {pid})\n"));
     });
 }
 

@@ -21,15 +21,15 @@ fn unlocked(pid: i32) -> String {
 
 pub(super) trait StaleLockEnv {
     /// A lock file with this text.
-    fn lock_file(&self, text: &str);
+    fn write_lock_file(&self, text: &str);
 
     /// A process that does nothing.
-    fn somebody(&self) -> Process;
+    fn start_idle_process(&self) -> Process;
 }
 
 impl StaleLockEnv for TestEnv {
     #[track_caller]
-    fn lock_file(&self, text: &str) {
+    fn write_lock_file(&self, text: &str) {
         let _ = std::fs::remove_file(self.file("l.lock"));
         let mut file = std::fs::OpenOptions::new();
         let file = file.write(true).create_new(true).mode(0o444);
@@ -38,7 +38,7 @@ impl StaleLockEnv for TestEnv {
     }
 
     #[track_caller]
-    fn somebody(&self) -> Process {
+    fn start_idle_process(&self) -> Process {
         let mut command = self.command("sh");
         command.args(["-c", "echo here; read x; :"]);
         let mut live = self.start(command);
@@ -93,8 +93,8 @@ fn what_stands_in_a_file_of_ours_is_what_these_tests_write() {
 fn a_dead_ones_lock_is_broken_at_once() {
     let env = TestEnv::new();
     for text in [format!("{NOBODY}\n"), ours(NOBODY, 1, "")] {
-        env.lock_file(&text);
-        env.is_to_be_had(&unlocked(NOBODY));
+        env.write_lock_file(&text);
+        env.assert_unlocked(&unlocked(NOBODY));
         assert!(env.file_names().is_empty());
     }
 }
@@ -107,7 +107,7 @@ fn the_lock_of_a_runlock_that_was_killed_is_broken_as_soon_as_its_command_is_put
         let command: i32 = killed.read_line().parse().expect("a pid");
         let pid = killed.pid();
         killed.kill();
-        env.is_to_be_had(&unlocked(pid));
+        env.assert_unlocked(&unlocked(pid));
         assert!(!is_running(command));
     }
 }
@@ -115,7 +115,7 @@ fn the_lock_of_a_runlock_that_was_killed_is_broken_as_soon_as_its_command_is_put
 #[test]
 fn a_living_ones_lock_is_never_broken() {
     let env = TestEnv::new();
-    let owner = env.somebody();
+    let owner = env.start_idle_process();
     let (pid, start) = (owner.pid(), start_of(owner.pid()));
     for text in [
         format!("{pid}\n"),
@@ -124,9 +124,9 @@ fn a_living_ones_lock_is_never_broken() {
         ours(pid, start, ""),
         ours(pid, start, "host=elsewhere"),
     ] {
-        env.lock_file(&text);
+        env.write_lock_file(&text);
         env.sh("touch -d 1990-01-01 l.lock").assert_status(0);
-        env.is_still_locked("");
+        env.assert_still_locked("");
         let there = std::fs::read_to_string(env.file("l.lock")).expect("it is there");
         assert_eq!(there, text);
     }
@@ -153,7 +153,7 @@ fn a_living_one_that_may_not_be_signalled_is_alive() {
     check(&env, pid);
 
     fn check(env: &TestEnv, pid: i32) {
-        env.lock_file(&format!("{pid}\n"));
+        env.write_lock_file(&format!("{pid}\n"));
         let script = format!("kill -0 {pid} 2>/dev/null || echo not allowed; runlock l echo ran");
         let command = env.unprivileged(&script).expect("setpriv is there");
         env.run_command(command)
@@ -174,8 +174,8 @@ fn the_remains_of_a_dead_one_are_not_alive() {
     drop(child.stdin.take());
     wait_until("it ends", || status_field(pid, "State").starts_with('Z'));
     for text in [format!("{pid}\n"), ours(pid, start, "")] {
-        env.lock_file(&text);
-        env.is_to_be_had(&unlocked(pid));
+        env.write_lock_file(&text);
+        env.assert_unlocked(&unlocked(pid));
     }
     child.wait().expect("our child");
 }
@@ -183,11 +183,11 @@ fn the_remains_of_a_dead_one_are_not_alive() {
 #[test]
 fn another_process_with_a_dead_ones_pid_does_not_keep_the_lock() {
     let env = TestEnv::new();
-    let other = env.somebody();
+    let other = env.start_idle_process();
     let (pid, start) = (other.pid(), start_of(other.pid()));
     for earlier in [start - 1, 1] {
-        env.lock_file(&ours(pid, earlier, ""));
-        env.is_to_be_had(&unlocked(pid));
+        env.write_lock_file(&ours(pid, earlier, ""));
+        env.assert_unlocked(&unlocked(pid));
     }
 }
 
@@ -203,36 +203,36 @@ fn runlocks_own_pid_in_the_file_is_a_dead_ones() {
 fn who_is_in_another_pid_namespace_is_alive_while_he_holds_the_file() {
     let env = TestEnv::new();
     for pid in [1, NOBODY] {
-        env.lock_file(&ours(pid, 1, "pidns=1"));
+        env.write_lock_file(&ours(pid, 1, "pidns=1"));
         let holder = env.hold(&[], "l.lock");
-        env.is_still_locked("");
+        env.assert_still_locked("");
         holder.release();
-        env.is_to_be_had(&unlocked(pid));
+        env.assert_unlocked(&unlocked(pid));
     }
 }
 
 #[test]
 fn what_is_from_before_the_machine_was_started_is_a_dead_ones() {
     let env = TestEnv::new();
-    let other = env.somebody();
+    let other = env.start_idle_process();
     let (pid, start) = (other.pid(), start_of(other.pid()));
-    env.lock_file(&ours(pid, start, "boot=another"));
-    env.is_to_be_had(&unlocked(pid));
+    env.write_lock_file(&ours(pid, start, "boot=another"));
+    env.assert_unlocked(&unlocked(pid));
 }
 
 #[test]
 fn who_is_on_another_machine_is_never_taken_for_dead_and_the_user_is_told() {
     let env = TestEnv::new();
     for pid in [1, NOBODY] {
-        env.lock_file(&format!("{pid}:elsewhere\n"));
-        env.is_still_locked(&format!(
+        env.write_lock_file(&format!("{pid}:elsewhere\n"));
+        env.assert_still_locked(&format!(
             "runlock: l.lock was made by process {pid} on host elsewhere; if that no longer runs, remove the file\n"
         ));
     }
     let host = rustix::system::uname();
     let host = host.nodename().to_str().expect("a name");
-    env.lock_file(&format!("{NOBODY}:{host}\n"));
-    env.is_to_be_had(&unlocked(NOBODY));
+    env.write_lock_file(&format!("{NOBODY}:{host}\n"));
+    env.assert_unlocked(&unlocked(NOBODY));
 }
 
 #[test]
@@ -247,8 +247,8 @@ fn a_file_that_names_no_process_is_never_taken_for_a_dead_ones_and_the_user_is_t
         "a dog\n",
         "\n2000000000\n",
     ] {
-        env.lock_file(text);
-        env.is_still_locked(
+        env.write_lock_file(text);
+        env.assert_still_locked(
             "runlock: l.lock names no process; if nobody is about to use it, remove the file\n",
         );
         let there = std::fs::read_to_string(env.file("l.lock")).expect("it is there");
@@ -260,16 +260,16 @@ fn a_file_that_names_no_process_is_never_taken_for_a_dead_ones_and_the_user_is_t
 fn a_file_of_any_length_is_judged() {
     let env = TestEnv::new();
     let long = "x".repeat(100_000);
-    env.lock_file(&format!("{NOBODY}\n{long}\n"));
-    env.is_to_be_had(&unlocked(NOBODY));
-    env.lock_file(&format!("{}\n", "9".repeat(100_000)));
+    env.write_lock_file(&format!("{NOBODY}\n{long}\n"));
+    env.assert_unlocked(&unlocked(NOBODY));
+    env.write_lock_file(&format!("{}\n", "9".repeat(100_000)));
     env.run_runlock(&["echo", "ran"]).assert_stdout("");
 }
 
 #[test]
 fn a_dead_ones_lock_that_is_about_to_be_dropped_is_waited_for() {
     let env = TestEnv::new();
-    env.lock_file(&ours(NOBODY, 1, ""));
+    env.write_lock_file(&ours(NOBODY, 1, ""));
     // In the place of the keeper, who is putting down what the dead one left running.
     let keeper = env.hold(&[], "l.lock");
     let mut runlock = env.start(env.runlock(&["echo", "ran"]));
@@ -283,9 +283,9 @@ fn a_dead_ones_lock_that_is_about_to_be_dropped_is_waited_for() {
 #[test]
 fn a_dead_ones_lock_that_is_not_dropped_is_still_a_lock() {
     let env = TestEnv::new();
-    env.lock_file(&ours(NOBODY, 1, ""));
+    env.write_lock_file(&ours(NOBODY, 1, ""));
     let _keeper = env.hold(&[], "l.lock");
-    env.is_still_locked(&format!(
+    env.assert_still_locked(&format!(
         "runlock: l.lock is still locked though process {NOBODY}, which made it, seems to be dead; lslocks(8) shows by whom\n"
     ));
 }
@@ -293,7 +293,7 @@ fn a_dead_ones_lock_that_is_not_dropped_is_still_a_lock() {
 #[test]
 fn who_waits_for_a_dead_ones_lock_can_be_ended() {
     let env = TestEnv::new();
-    env.lock_file(&ours(NOBODY, 1, ""));
+    env.write_lock_file(&ours(NOBODY, 1, ""));
     let _keeper = env.hold(&[], "l.lock");
     let mut runlock = env.start(env.runlock(&["echo", "ran"]));
     wait_until("it waits", || waiter_count(env.file("l.lock")) == 1);
@@ -324,12 +324,12 @@ fn where_a_lock_wants_a_file_that_can_be_written_a_dead_ones_is_broken_all_the_s
         let command = env.with_fault_injection_into("runlock", "", inject, &["l", "echo", "ran"]);
         command.map(|command| env.run_command(command))
     };
-    env.lock_file(&format!("{NOBODY}\n"));
+    env.write_lock_file(&format!("{NOBODY}\n"));
     let Some(outcome) = run() else { return };
     outcome
         .assert_stderr(&unlocked(NOBODY))
         .assert_stdout("ran\n");
-    env.lock_file("1\n");
+    env.write_lock_file("1\n");
     let locked = |outcome: Option<Outcome>| {
         outcome
             .expect("it ran before")
@@ -340,7 +340,7 @@ fn where_a_lock_wants_a_file_that_can_be_written_a_dead_ones_is_broken_all_the_s
     locked(run());
     env.sh("stat -c %a l.lock").assert_stdout("444\n");
     // Somebody who is alive is seen at the second request.
-    env.lock_file(&ours(1, 1, "pidns=1"));
+    env.write_lock_file(&ours(1, 1, "pidns=1"));
     let _holder = env.hold(&[], "l.lock");
     let changed =
         || std::fs::metadata(env.file("l.lock")).map(|stat| (stat.ctime(), stat.ctime_nsec()));
@@ -352,7 +352,7 @@ fn where_a_lock_wants_a_file_that_can_be_written_a_dead_ones_is_broken_all_the_s
 #[test]
 fn what_has_taken_the_place_of_a_dead_ones_lock_meanwhile_is_not_removed() {
     let env = TestEnv::new();
-    env.lock_file(&format!("{NOBODY}\n"));
+    env.write_lock_file(&format!("{NOBODY}\n"));
     // It stands still between opening the file and looking into it.
     let inject = "inject=?open,openat:signal=STOP:when=1";
     let Some(runlock) =
@@ -366,7 +366,7 @@ fn what_has_taken_the_place_of_a_dead_ones_lock_meanwhile_is_not_removed() {
         pid = only_child(late.pid()).filter(|pid| has_open(*pid, &env.file("l.lock")));
         pid.is_some()
     });
-    env.is_to_be_had(&unlocked(NOBODY));
+    env.assert_unlocked(&unlocked(NOBODY));
     let _holder = env.hold_runlock();
     wait_until("it ends", || {
         send_signal(pid.expect("its child"), libc::SIGCONT);
@@ -374,7 +374,7 @@ fn what_has_taken_the_place_of_a_dead_ones_lock_meanwhile_is_not_removed() {
     });
     late.expect_line(STILL_LOCKED.trim_end());
     assert_eq!(late.wait(), ExitReason::Exited(0));
-    env.is_still_locked("");
+    env.assert_still_locked("");
 }
 
 fn only_child(pid: i32) -> Option<i32> {
@@ -433,8 +433,8 @@ fn one_of_many_who_break_a_lock_gets_it() {
     for round in 0..60 {
         let crowd = [2, 3, 8][round % 3];
         match round % 2 {
-            0 => env.lock_file(&format!("{NOBODY}\n")),
-            _ => env.lock_file(&ours(NOBODY, 1, "")),
+            0 => env.write_lock_file(&format!("{NOBODY}\n")),
+            _ => env.write_lock_file(&ours(NOBODY, 1, "")),
         }
         let mut wanted = vec![STILL_LOCKED.trim_end(); crowd - 1];
         let unlocked = unlocked(NOBODY);

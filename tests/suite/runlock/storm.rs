@@ -23,34 +23,34 @@ const STEP: &str = "exec 9>>witness; flock -n 9 || echo overlap >&2
 /// The status of a step that was made: 0 is that of a lock that is taken.
 const MADE: i32 = 7;
 
-struct Storm<'l> {
+struct StressTest<'l> {
     env: &'l TestEnv,
     size: u64,
     seed: u64,
     deadline: Instant,
     /// Steps that must have been made.
-    sure: AtomicU64,
+    committed: AtomicU64,
     /// Steps whose `runlock` was killed: made or not.
-    unsure: AtomicU64,
+    uncertain: AtomicU64,
     /// Files of dead ones that were left on purpose.
     left: AtomicU64,
 }
 
-impl Storm<'_> {
+impl StressTest<'_> {
     fn spawn(&self, script: &str) -> Child {
-        let complaints = OpenOptions::new()
+        let errors = OpenOptions::new()
             .append(true)
             .create(true)
-            .open(self.env.file("complaints"));
+            .open(self.env.file("errors"));
         let mut command = self.env.runlock(&["sh", "-c", script]);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(complaints.expect("a file"));
+            .stderr(errors.expect("a file"));
         command.spawn().expect("it starts")
     }
 
-    fn end(&self, child: &mut Child) -> ExitStatus {
+    fn wait(&self, child: &mut Child) -> ExitStatus {
         if !poll_readable(&[open_pidfd(child).as_fd()], self.deadline)[0] {
             send_signal(-(child.id() as i32), libc::SIGKILL);
             panic!("hung: {child:?}");
@@ -71,10 +71,10 @@ impl Storm<'_> {
                 random_delay(&mut rng);
                 let _ = child.kill();
             }
-            let status = self.end(&mut child);
+            let status = self.wait(&mut child);
             let count = match (status.code(), status.signal()) {
-                (Some(MADE), _) => &self.sure,
-                (_, Some(libc::SIGKILL)) => &self.unsure,
+                (Some(MADE), _) => &self.committed,
+                (_, Some(libc::SIGKILL)) => &self.uncertain,
                 (Some(0), _) => continue,
                 _ => panic!("{status}"),
             };
@@ -84,13 +84,13 @@ impl Storm<'_> {
         self.die(rng);
     }
 
-    /// Makes a last step, or not, and is killed for sure, since nothing else ends it.
+    /// Makes a last step, or not, and is killed for committed, since nothing else ends it.
     fn die(&self, mut rng: Rng) {
         let status = loop {
             let mut child = self.spawn(&STEP.replace("WAIT", "read x;"));
             random_delay(&mut rng);
             let _ = child.kill();
-            let status = self.end(&mut child);
+            let status = self.wait(&mut child);
             // Where it was not to be had, the lock is somebody else's.
             if !status.success() {
                 break status;
@@ -98,7 +98,7 @@ impl Storm<'_> {
             assert!(Instant::now() < self.deadline, "the lock is never free");
         };
         assert_eq!(status.signal(), Some(libc::SIGKILL));
-        self.unsure.fetch_add(1, Ordering::Relaxed);
+        self.uncertain.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Holds the lock, if it is to be had, until it is killed with its keeper and its command.
@@ -107,7 +107,7 @@ impl Storm<'_> {
             let mut child = self.spawn("read x; :");
             random_delay(&mut rng);
             send_signal(-(child.id() as i32), libc::SIGKILL);
-            let status = self.end(&mut child);
+            let status = self.wait(&mut child);
             let ended = status.success() || status.signal() == Some(libc::SIGKILL);
             assert!(ended, "{status}");
         }
@@ -130,24 +130,31 @@ impl Storm<'_> {
     }
 
     /// Asserts that all is well when all have gone.
-    fn blows_over(self) {
+    fn assert_consistent(self) {
         // A last file may be left, and a last keeper at work.
         let last: Outcome = self.env.run_runlock(&["echo", "ran"]);
         last.assert_stdout("ran\n").assert_status(0);
         assert!(!self.env.file("l.lock").exists());
-        let complaints = fs::read_to_string(self.env.file("complaints")).expect("written");
-        for line in complaints.lines() {
+        let errors = fs::read_to_string(self.env.file("errors")).expect("written");
+        for line in errors.lines() {
             let known = line == "Still locked." || line.starts_with("runlock: UNLOCKED l (");
             assert!(known, "{line}");
         }
         let count = |count: AtomicU64| count.into_inner();
-        let (sure, unsure, left) = (count(self.sure), count(self.unsure), count(self.left));
+        let (committed, uncertain, left) = (
+            count(self.committed),
+            count(self.uncertain),
+            count(self.left),
+        );
         let counter = fs::read_to_string(self.env.file("counter")).expect("written");
         let steps: u64 = counter.trim().parse().expect("a number");
-        println!("{steps} steps of {sure} to {}, {left} left", sure + unsure);
+        println!(
+            "{steps} steps of {committed} to {}, {left} left",
+            committed + uncertain
+        );
         assert!(
-            (sure..=sure + unsure).contains(&steps),
-            "{sure} + {unsure}: {steps}"
+            (committed..=committed + uncertain).contains(&steps),
+            "{committed} + {uncertain}: {steps}"
         );
         assert!(left > 0, "nobody left a file");
     }
@@ -158,27 +165,27 @@ fn the_count_is_exact_through_a_storm_of_kills_and_of_files_left_behind() {
     let env = TestEnv::new();
     let StressSettings { size, seed } = StressSettings::from_env();
     fs::write(env.file("counter"), "0\n").expect("a counter");
-    let storm = Storm {
+    let stress = StressTest {
         env: &env,
         size,
         seed,
         deadline: Instant::now() + Duration::from_secs(60 + 60 * size),
-        sure: AtomicU64::new(0),
-        unsure: AtomicU64::new(0),
+        committed: AtomicU64::new(0),
+        uncertain: AtomicU64::new(0),
         left: AtomicU64::new(0),
     };
     std::thread::scope(|scope| {
-        let storm = &storm;
-        let rng = |number: u64| Rng::with_seed(storm.seed ^ (number << 50));
+        let stress = &stress;
+        let rng = |number: u64| Rng::with_seed(stress.seed ^ (number << 50));
         for number in 0..4 {
-            scope.spawn(move || storm.step(rng(number)));
+            scope.spawn(move || stress.step(rng(number)));
         }
         for number in 4..6 {
-            scope.spawn(move || storm.hold(rng(number)));
+            scope.spawn(move || stress.hold(rng(number)));
         }
         for number in 6..8 {
-            scope.spawn(move || storm.leave(rng(number), number));
+            scope.spawn(move || stress.leave(rng(number), number));
         }
     });
-    storm.blows_over();
+    stress.assert_consistent();
 }

@@ -1,7 +1,7 @@
 //! How long a slot lives: as long as anybody has the descriptor that the command inherits.
 
-use super::{WHY, hold, holder_to_be, taken, taken_is, try_for};
-use crate::fair::{nothing_is_left, queue_is};
+use super::{WHY, assert_slots_held, assert_try, held_slots, hold_slot, spawn_waiting_holder};
+use crate::fair::{assert_clean, assert_queue_len};
 use test_support::locks::tickets;
 use test_support::pre_exec::CommandPreExecExt;
 use test_support::process::ExitReason;
@@ -11,14 +11,14 @@ use test_support::{TestEnv, differs_from_util_linux, wait_until};
 #[test]
 fn the_command_keeps_its_slot_when_flock_is_killed() {
     differs_from_util_linux(WHY, |env| {
-        let mut flock = hold(env, "1");
+        let mut flock = hold_slot(env, "1");
         flock.kill();
-        taken_is(env, 1);
-        try_for(env, "1", 1);
+        assert_slots_held(env, 1);
+        assert_try(env, "1", 1);
         flock.close_stdin();
         // The command is nobody's child any more: its slot tells when it has ended.
-        taken_is(env, 0);
-        try_for(env, "1", 0);
+        assert_slots_held(env, 0);
+        assert_try(env, "1", 0);
     });
 }
 
@@ -32,16 +32,16 @@ fn what_the_command_leaves_running_keeps_the_slot() {
         )
         .assert_stderr("")
         .assert_stdout("1\n0\n0\n");
-        assert_eq!(taken(env), []);
+        assert_eq!(held_slots(env), []);
     });
 }
 
 #[test]
 fn those_who_wait_see_the_end_of_a_command_whose_flock_was_killed_and_are_not_busy_meanwhile() {
     differs_from_util_linux(WHY, |env| {
-        let mut flock = hold(env, "1");
-        let mut first = holder_to_be(env, &["--slots", "1"]);
-        let mut second = holder_to_be(env, &["--slots", "1"]);
+        let mut flock = hold_slot(env, "1");
+        let mut first = spawn_waiting_holder(env, &["--slots", "1"]);
+        let mut second = spawn_waiting_holder(env, &["--slots", "1"]);
         flock.kill();
         let worked = || cpu_time_ns(first.pid()) + cpu_time_ns(second.pid());
         let before = worked();
@@ -50,14 +50,14 @@ fn those_who_wait_see_the_end_of_a_command_whose_flock_was_killed_and_are_not_bu
             .assert_status(1);
         let worked = worked() - before;
         assert!(worked < 100_000_000, "{worked} ns");
-        queue_is(env, 2);
+        assert_queue_len(env, 2);
         flock.close_stdin();
         for waiter in [&mut first, &mut second] {
             waiter.expect_line("held");
             waiter.close_stdin();
             assert_eq!(waiter.wait(), ExitReason::Exited(0));
         }
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -66,8 +66,8 @@ fn those_who_wait_see_the_end_of_what_a_command_has_left_running() {
     differs_from_util_linux(WHY, |env| {
         let leaves = "flock --slots 1 l sh -c 'read x <end &' </dev/null >/dev/null 2>&1";
         env.sh(format!("mkfifo end; {leaves}")).assert_status(0);
-        assert_eq!(taken(env).len(), 1);
-        let mut waiter = holder_to_be(env, &["--slots", "1"]);
+        assert_eq!(held_slots(env).len(), 1);
+        let mut waiter = spawn_waiting_holder(env, &["--slots", "1"]);
         let before = cpu_time_ns(waiter.pid());
         env.run(["--slots", "1", "-w0.5", "l", "true"])
             .assert_status(1);
@@ -75,7 +75,7 @@ fn those_who_wait_see_the_end_of_what_a_command_has_left_running() {
         std::fs::write(env.file("end"), "\n").expect("a FIFO");
         waiter.expect_line("held");
         waiter.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -85,11 +85,11 @@ fn whatever_kills_them_all_frees_the_slot() {
         for way in ["-x", "-o", "-F"] {
             for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGHUP] {
                 let mut flock = env.hold(&["--slots", "1", way], "l");
-                assert_eq!(taken(env).len(), 1);
+                assert_eq!(held_slots(env).len(), 1);
                 assert!(test_support::process::send_signal(-flock.pid(), signal));
                 flock.wait();
-                taken_is(env, 0);
-                try_for(env, "1", 0);
+                assert_slots_held(env, 0);
+                assert_try(env, "1", 0);
             }
         }
     });
@@ -98,11 +98,11 @@ fn whatever_kills_them_all_frees_the_slot() {
 #[test]
 fn a_signal_reaches_the_command_and_the_slot_goes_with_it() {
     differs_from_util_linux(WHY, |env| {
-        let mut flock = hold(env, "1");
+        let mut flock = hold_slot(env, "1");
         flock.signal(libc::SIGTERM);
         assert_eq!(flock.wait(), ExitReason::Signaled(libc::SIGTERM));
-        assert_eq!(taken(env), []);
-        try_for(env, "1", 0);
+        assert_eq!(held_slots(env), []);
+        assert_try(env, "1", 0);
     });
 }
 
@@ -113,10 +113,10 @@ fn a_slot_that_is_closed_to_the_command_goes_with_flock() {
         env.run(["--slots", "1", "-o", "l", "sh", "-c", script])
             .assert_stdout("1\n0\n");
         let mut flock = env.hold(&["--slots", "1", "-o"], "l");
-        assert_eq!(taken(env).len(), 1);
+        assert_eq!(held_slots(env).len(), 1);
         flock.kill();
-        taken_is(env, 0);
-        try_for(env, "1", 0);
+        assert_slots_held(env, 0);
+        assert_try(env, "1", 0);
         env.sh(
             "mkfifo end; flock --slots 1 -o l sh -c 'read x <end &' </dev/null
                 flock --slots 1 -n l true; echo $?; echo >end",
@@ -129,9 +129,9 @@ fn a_slot_that_is_closed_to_the_command_goes_with_flock() {
 fn in_place_the_command_is_the_one_that_has_the_slot() {
     differs_from_util_linux(WHY, |env| {
         let command = env.hold(&["--slots", "1", "-F"], "l");
-        assert_eq!(taken(env)[0].pid, command.pid());
+        assert_eq!(held_slots(env)[0].pid, command.pid());
         command.release();
-        assert_eq!(taken(env), []);
+        assert_eq!(held_slots(env), []);
     });
 }
 
@@ -182,13 +182,13 @@ fn the_command_inherits_what_it_inherits_with_a_lock() {
 #[test]
 fn while_the_command_runs_it_is_the_only_child() {
     differs_from_util_linux(WHY, |env| {
-        let holder = hold(env, "1");
-        let mut waiter = holder_to_be(env, &["--slots", "1"]);
+        let holder = hold_slot(env, "1");
+        let mut waiter = spawn_waiting_holder(env, &["--slots", "1"]);
         holder.release();
         waiter.expect_line("held");
         wait_until("it has one child", || children_of(waiter.pid()).len() == 1);
         waiter.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -207,6 +207,6 @@ fn statuses_are_passed_on() {
         let mut ignored = env.flock(["--slots", "2", "l", "sh", "-c", "exit 7"]);
         ignored.ignore_signals([libc::SIGCHLD]);
         env.run_command(ignored).assert_status(7);
-        assert_eq!(taken(env), []);
+        assert_eq!(held_slots(env), []);
     });
 }

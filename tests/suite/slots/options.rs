@@ -1,6 +1,6 @@
 //! `--slots` on the command line: its value, what it goes with, and what it does not.
 
-use super::{WHY, hold, taken, try_for};
+use super::{WHY, assert_try, held_slots, hold_slot};
 use test_support::{Outcome, TestEnv, differs_from_util_linux};
 
 /// A refusal in one line that names these, and where to read on.
@@ -44,7 +44,7 @@ fn a_number_of_slots_is_one_or_more() {
                 .assert_stdout("ran\n");
         }
         // The last one counts.
-        let _holder = hold(env, "1");
+        let _holder = hold_slot(env, "1");
         env.run(["--slots", "1", "-n", "--slots", "2", "l", "true"])
             .assert_status(0);
         env.run(["--slots", "2", "-n", "--slots=1", "l", "true"])
@@ -140,8 +140,8 @@ fn it_goes_with_everything_else() {
                     .assert_status(0);
             }
         }
-        assert_eq!(taken(env), []);
-        try_for(env, "1", 0);
+        assert_eq!(held_slots(env), []);
+        assert_try(env, "1", 0);
     });
 }
 
@@ -155,7 +155,7 @@ fn verbose_tells_the_same_story() {
             assert!(lines[0].starts_with("flock: getting lock took "), "{out}");
             assert_eq!(lines[1..], ["flock: executing echo", "ran"]);
         }
-        let _holder = hold(env, "1");
+        let _holder = hold_slot(env, "1");
         for (patience, said) in [
             ("-n", "flock: failed to get lock"),
             ("-w0.01", "flock: timeout while waiting to get lock"),

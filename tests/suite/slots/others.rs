@@ -2,8 +2,10 @@
 
 use std::os::unix::fs::MetadataExt;
 
-use super::{HOLD, WHY, hold, holder_to_be, taken, taken_is, try_for};
-use crate::fair::{nothing_is_left, queue_is};
+use super::{
+    HOLD, WHY, assert_slots_held, assert_try, held_slots, hold_slot, spawn_waiting_holder,
+};
+use crate::fair::{assert_clean, assert_queue_len};
 use test_support::locks::{locks_on, slots};
 use test_support::process::{ExitReason, Process};
 use test_support::{can_unshare, differs_from_util_linux, is_installed};
@@ -11,26 +13,26 @@ use test_support::{can_unshare, differs_from_util_linux, is_installed};
 #[test]
 fn a_lock_keeps_newcomers_out_and_evicts_nobody() {
     differs_from_util_linux(WHY, |env| {
-        let first = hold(env, "3");
+        let first = hold_slot(env, "3");
         // Who has a slot keeps nobody from the lock.
         let lock = env.hold(&["-n"], "l");
-        assert_eq!(taken(env).len(), 1);
+        assert_eq!(held_slots(env).len(), 1);
         for how in ["-n", "-w0.01"] {
             env.run(["--slots", "3", how, "-E42", "l", "true"])
                 .assert_status(42);
         }
-        let mut second = holder_to_be(env, &["--slots", "3"]);
-        queue_is(env, 1);
+        let mut second = spawn_waiting_holder(env, &["--slots", "3"]);
+        assert_queue_len(env, 1);
         lock.release();
         second.expect_line("held");
-        taken_is(env, 2);
+        assert_slots_held(env, 2);
         let locks = locks_on(env.file("l")).into_iter();
         let locks = locks.filter(|lock| lock.kind == "FLOCK").count();
         assert_eq!(locks, 0, "a slot is no lock");
         env.run(["-n", "l", "true"]).assert_status(0);
         first.release();
         second.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -48,9 +50,9 @@ fn a_file_of_ones_own_is_as_it_was() {
             (file.len(), file.blocks(), file.mode(), times, contents)
         };
         let before = state();
-        let holder = hold(env, "1");
-        let mut waiter = holder_to_be(env, &["--slots", "1"]);
-        try_for(env, "1", 1);
+        let holder = hold_slot(env, "1");
+        let mut waiter = spawn_waiting_holder(env, &["--slots", "1"]);
+        assert_try(env, "1", 1);
         holder.release();
         waiter.expect_line("held");
         waiter.release();
@@ -86,18 +88,18 @@ fn what_may_only_be_read_has_slots_too() {
 fn those_who_wait_at_a_file_that_is_replaced_have_slots_of_the_new_one() {
     differs_from_util_linux(WHY, |env| {
         for change in ["rm l", "rm l; : >l", "mv l older; : >l"] {
-            let holder = hold(env, "1");
-            let mut waiter = holder_to_be(env, &["--slots", "1"]);
-            let mut second = holder_to_be(env, &["--slots", "1"]);
+            let holder = hold_slot(env, "1");
+            let mut waiter = spawn_waiting_holder(env, &["--slots", "1"]);
+            let mut second = spawn_waiting_holder(env, &["--slots", "1"]);
             env.sh(format!("ln l old; {change}")).assert_status(0);
             holder.release();
             waiter.expect_line("held");
-            assert_eq!(taken(env).len(), 1, "{change}");
+            assert_eq!(held_slots(env).len(), 1, "{change}");
             waiter.release();
             second.expect_line("held");
             second.release();
             assert!(locks_on(env.file("old")).is_empty());
-            nothing_is_left(env, &[]);
+            assert_clean(env, &[]);
             env.sh("rm -f l old older").assert_status(0);
         }
     });
@@ -106,11 +108,11 @@ fn those_who_wait_at_a_file_that_is_replaced_have_slots_of_the_new_one() {
 #[test]
 fn a_new_file_has_all_its_slots() {
     differs_from_util_linux(WHY, |env| {
-        let old = hold(env, "1");
+        let old = hold_slot(env, "1");
         env.sh("mv l old").assert_status(0);
-        let new = hold(env, "1");
+        let new = hold_slot(env, "1");
         assert_eq!(slots(env.file("old")).len(), 1);
-        assert_eq!(taken(env).len(), 1);
+        assert_eq!(held_slots(env).len(), 1);
         old.release();
         new.release();
     });
@@ -120,16 +122,16 @@ fn a_new_file_has_all_its_slots() {
 fn a_lock_of_another_kind_on_the_data_is_in_nobodys_way() {
     differs_from_util_linux(WHY, |env| {
         let foreigner = env.hold(&["--start", "0", "--length", "1G"], "l");
-        let holder = hold(env, "1");
-        try_for(env, "1", 1);
+        let holder = hold_slot(env, "1");
+        assert_try(env, "1", 1);
         env.run(["-n", "--start", "1G", "--length", "1G", "l", "true"])
             .assert_status(0);
-        let mut waiter = holder_to_be(env, &["--slots", "1"]);
+        let mut waiter = spawn_waiting_holder(env, &["--slots", "1"]);
         holder.release();
         waiter.expect_line("held");
         waiter.release();
         foreigner.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -151,14 +153,14 @@ fn where_there_can_be_no_slots_nothing_is_run() {
             );
         }
         foreigner.release();
-        try_for(env, "1", 0);
+        assert_try(env, "1", 0);
     });
 }
 
 #[test]
 fn another_users_slots_count() {
     differs_from_util_linux(WHY, |env| {
-        try_for(env, "1", 0);
+        assert_try(env, "1", 0);
         if !rustix::process::geteuid().is_root() || !is_installed("setpriv") {
             return;
         }
@@ -173,30 +175,30 @@ fn another_users_slots_count() {
             println!("a stranger may not come in");
             return;
         }
-        let holder = hold(env, "2");
+        let holder = hold_slot(env, "2");
         let mut other = env.start(stranger(&[&["--slots", "2"], &HOLD[..]].concat()));
         other.expect_line("held");
-        assert_eq!(taken(env).len(), 2);
-        try_for(env, "2", 1);
+        assert_eq!(held_slots(env).len(), 2);
+        assert_try(env, "2", 1);
         let refused = stranger(&["--slots", "2", "-nE42", "l", "true"]);
         env.run_command(refused).assert_status(42);
         let waiter = stranger(&[&["--slots", "2"], &HOLD[..]].concat());
-        let mut waiter = crate::fair::queuing_by(env, waiter);
-        let mut behind = holder_to_be(env, &["--slots", "2"]);
+        let mut waiter = crate::fair::spawn_waiter_command(env, waiter);
+        let mut behind = spawn_waiting_holder(env, &["--slots", "2"]);
         holder.release();
         waiter.expect_line("held");
         other.release();
         behind.expect_line("held");
         waiter.release();
         behind.release();
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
 #[test]
 fn slots_of_processes_that_one_does_not_see_count_and_are_waited_for() {
     differs_from_util_linux(WHY, |env| {
-        try_for(env, "1", 0);
+        assert_try(env, "1", 0);
         for how in ["-rpf", "-rpf --mount-proc"] {
             if !can_unshare(env, how) {
                 return;
@@ -209,20 +211,20 @@ fn slots_of_processes_that_one_does_not_see_count_and_are_waited_for() {
             let within = |options: &[&str]| apart(&[options, &HOLD[..]].concat());
             let mut inside = env.start(within(&["--slots", "1"]));
             inside.expect_line("held");
-            assert_eq!(taken(env).len(), 1);
-            try_for(env, "1", 1);
-            let mut outside = holder_to_be(env, &["--slots", "1"]);
+            assert_eq!(held_slots(env).len(), 1);
+            assert_try(env, "1", 1);
+            let mut outside = spawn_waiting_holder(env, &["--slots", "1"]);
             inside.close_stdin();
             outside.expect_line("held");
             assert_eq!(inside.wait(), ExitReason::Exited(0));
             env.run_command(apart(&["--slots", "1", "-nE42", "l", "true"]))
                 .assert_status(42);
-            let mut inside = crate::fair::queuing_by(env, within(&["--slots", "1"]));
+            let mut inside = crate::fair::spawn_waiter_command(env, within(&["--slots", "1"]));
             outside.release();
             inside.expect_line("held");
             inside.close_stdin();
             assert_eq!(inside.wait(), ExitReason::Exited(0));
-            nothing_is_left(env, &[]);
+            assert_clean(env, &[]);
         }
     });
 }
@@ -243,18 +245,21 @@ fn the_builtin_leaves_them_to_the_program() {
         )
         .assert_stderr("")
         .assert_stdout("42\n0\n1\n3\n");
-        assert_eq!(taken(env), []);
+        assert_eq!(held_slots(env), []);
     });
 }
 
 #[test]
 fn those_who_wait_by_way_of_the_builtin_are_in_the_queue() {
     test_support::builtin::for_each_bash(|env| {
-        let holder = hold(env, "1");
+        let holder = hold_slot(env, "1");
         let mut queue: Vec<Process> = Vec::new();
         for number in 0..4 {
             let script = format!("flock --slots 1 l sh -c 'echo {number} >>order'; echo $?");
-            queue.push(crate::fair::queuing_by(env, env.builtin_command(script)));
+            queue.push(crate::fair::spawn_waiter_command(
+                env,
+                env.builtin_command(script),
+            ));
         }
         holder.release();
         for waiter in &mut queue {
@@ -263,7 +268,7 @@ fn those_who_wait_by_way_of_the_builtin_are_in_the_queue() {
         }
         let order = std::fs::read_to_string(env.file("order")).expect("the order");
         assert_eq!(order, "0\n1\n2\n3\n");
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
         std::fs::remove_file(env.file("order")).expect("the order");
     });
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 use test_support::stress::random_delay;
 
-use super::{STEP, Storm};
+use super::{STEP, StressTest};
 use fastrand::Rng;
 use test_support::locks::tickets;
 use test_support::process::send_signal;
@@ -27,23 +27,23 @@ const WAYS: [&[&str]; 4] = [
     &["--fair", "-E9"],
 ];
 
-/// What those who disturb the others have done, and whether it is enough.
+/// What the disturbing threads have done, and whether they should stop.
 #[derive(Default)]
-struct Mischief {
-    over: AtomicBool,
+struct Disruption {
+    done: AtomicBool,
     kills: AtomicU64,
-    tokens: AtomicU64,
+    sentinels: AtomicU64,
     stops: AtomicU64,
 }
 
-/// A number by which the process is not known any more when it is over.
+/// Whether the process still exists and is a `flock`.
 fn is_flock(pid: i32) -> bool {
     status_field(pid, "Name") == "flock"
 }
 
-impl Storm<'_> {
+impl StressTest<'_> {
     /// Steps in shells by a descriptor, shared and exclusive by turns.
-    fn step_by_fair_descriptor(&self, mut rng: Rng) {
+    fn step_with_fair_fd(&self, mut rng: Rng) {
         let steps = 40 * self.size;
         let step = match rng.u64(..3) {
             0 => format!("exec 8>>lock; flock --fair 8 || exit 9; {STEP}; exec 8>&-"),
@@ -56,27 +56,27 @@ impl Storm<'_> {
         let script = format!("i=0; while [ $i -lt {steps} ]; do i=$((i + 1)); {step}; done");
         let mut shell = self.env.command("sh");
         shell.args(["-c", &script]);
-        assert!(self.end(&mut self.spawn(shell)).success());
-        self.sure.fetch_add(steps, Relaxed);
+        assert!(self.wait(&mut self.spawn(shell)).success());
+        self.committed.fetch_add(steps, Relaxed);
     }
 
     /// Waits, or holds, until it is killed: alone, or with its command and its token.
-    fn is_killed(&self, mut rng: Rng, mischief: &Mischief) {
+    fn wait_until_killed(&self, mut rng: Rng, disruption: &Disruption) {
         for _ in 0..60 * self.size {
-            let mut child = self.waits_or_holds(&mut rng);
+            let mut child = self.spawn_waiter_or_holder(&mut rng);
             random_delay(&mut rng);
             let alone = rng.u64(..2) == 0;
             let pid = child.id() as i32;
             // Alone it leaves a command behind, which ends when its stdin does.
             send_signal(if alone { pid } else { -pid }, libc::SIGKILL);
             drop(child.stdin.take());
-            let status = self.end(&mut child);
+            let status = self.wait(&mut child);
             assert!(status.signal() == Some(libc::SIGKILL), "{status}");
-            mischief.kills.fetch_add(1, Relaxed);
+            disruption.kills.fetch_add(1, Relaxed);
         }
     }
 
-    fn waits_or_holds(&self, rng: &mut Rng) -> Child {
+    fn spawn_waiter_or_holder(&self, rng: &mut Rng) -> Child {
         match rng.u64(..5) {
             0 => self.spawn_flock(&["--fair", "lock", "sh", "-c", "read x"]),
             1 => self.spawn_flock(&["--fair", "-s", "lock", "sh", "-c", "read x"]),
@@ -91,32 +91,32 @@ impl Storm<'_> {
     }
 
     /// Kills a token every now and then.
-    fn kill_tokens(&self, mut rng: Rng, mischief: &Mischief) {
-        while !mischief.over.load(Relaxed) {
+    fn kill_sentinels(&self, mut rng: Rng, disruption: &Disruption) {
+        while !disruption.done.load(Relaxed) {
             random_delay(&mut rng);
-            let turns = tickets(self.env.file("lock"));
-            if turns.is_empty() {
+            let tickets = tickets(self.env.file("lock"));
+            if tickets.is_empty() {
                 continue;
             }
-            let victim = turns[rng.usize(..turns.len())].sentinel;
+            let victim = tickets[rng.usize(..tickets.len())].sentinel;
             if is_sentinel(victim) && send_signal(victim, libc::SIGKILL) {
-                mischief.tokens.fetch_add(1, Relaxed);
+                disruption.sentinels.fetch_add(1, Relaxed);
             }
         }
     }
 
     /// Stops a waiter, or its token too, every now and then, for a moment.
-    fn stop_waiters(&self, mut rng: Rng, mischief: &Mischief) {
-        while !mischief.over.load(Relaxed) {
+    fn stop_waiters(&self, mut rng: Rng, disruption: &Disruption) {
+        while !disruption.done.load(Relaxed) {
             random_delay(&mut rng);
-            let turns = tickets(self.env.file("lock"));
-            let count = turns.len() as u64;
-            let victims: Vec<i32> = turns
+            let tickets = tickets(self.env.file("lock"));
+            let count = tickets.len() as u64;
+            let victims: Vec<i32> = tickets
                 .into_iter()
                 .filter(|_| rng.u64(..count) == 0)
-                .map(|turn| (parent_of(turn.sentinel), turn.sentinel))
+                .map(|ticket| (parent_of(ticket.sentinel), ticket.sentinel))
                 .filter(|(waiter, _)| is_flock(*waiter))
-                .flat_map(|(waiter, token)| [waiter, token])
+                .flat_map(|(waiter, sentinel)| [waiter, sentinel])
                 .collect();
             for victim in &victims {
                 send_signal(*victim, libc::SIGSTOP);
@@ -125,20 +125,22 @@ impl Storm<'_> {
             for victim in &victims {
                 send_signal(*victim, libc::SIGCONT);
             }
-            mischief.stops.fetch_add(victims.len() as u64 / 2, Relaxed);
+            disruption
+                .stops
+                .fetch_add(victims.len() as u64 / 2, Relaxed);
         }
     }
 
     /// Steps or gives up, many times.
-    fn gives_up(&self, mut rng: Rng) {
+    fn try_steps(&self, mut rng: Rng) {
         for _ in 0..30 * self.size {
-            self.step_or_give_up(&mut rng, &["--fair"]);
+            self.try_step(&mut rng, &["--fair"]);
         }
     }
 }
 
-/// The tokens that still have the file `lock` of this test environment open.
-fn tokens_left(env: &TestEnv) -> Vec<i32> {
+/// Returns the sentinels that still have the file `lock` open.
+fn remaining_sentinels(env: &TestEnv) -> Vec<i32> {
     let lock = env.file("lock");
     let pids = fs::read_dir("/proc").expect("/proc").filter_map(|entry| {
         let name = entry.ok()?.file_name();
@@ -154,92 +156,96 @@ fn tokens_left(env: &TestEnv) -> Vec<i32> {
         .collect()
 }
 
-/// Runs a storm, and then sees that nothing is left.
-pub fn through(env: &TestEnv, deeds: impl FnOnce(&Storm<'_>)) {
+/// Runs a stress test, and then asserts that nothing is left behind.
+pub fn run_stress_test(env: &TestEnv, body: impl FnOnce(&StressTest<'_>)) {
     // Somebody who knows no turns has lost already.
     env.run(["--fair", "-n", "lock", "true"]).assert_status(0);
-    let storm = Storm::new(env);
-    deeds(&storm);
-    wait_until("no token is left", || tokens_left(env).is_empty());
+    let stress = StressTest::new(env);
+    body(&stress);
+    wait_until("no token is left", || remaining_sentinels(env).is_empty());
     wait_until("no turn is left", || tickets(env.file("lock")).is_empty());
-    storm.blows_over();
+    stress.assert_consistent();
 }
 
-/// Says that it is over, also when somebody has panicked, so that those who wait for it end.
-struct Bell<'m>(&'m Mischief);
+/// Sets `done` also after a panic, so that the threads that wait for it return.
+struct SetOnDrop<'m>(&'m Disruption);
 
-impl Drop for Bell<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
-        self.0.over.store(true, Relaxed);
+        self.0.done.store(true, Relaxed);
     }
 }
 
 #[test]
 fn the_count_is_exact_with_turns_and_without_through_kills_and_timeouts() {
     differs_from_util_linux(WHY, |env| {
-        let mischief = Mischief::default();
+        let disruption = Disruption::default();
         let reference = "/usr/bin/flock";
         let other = if Path::new(reference).exists() {
             reference
         } else {
             "flock"
         };
-        through(env, |storm| {
+        run_stress_test(env, |stress| {
             std::thread::scope(|scope| {
-                storm.many(scope, 11, 4, |storm, mut rng| {
+                stress.spawn_threads(scope, 11, 4, |stress, mut rng| {
                     let way = WAYS[rng.usize(..4)];
                     // Verbose ones speak to nobody who would mind.
-                    storm.step_by(rng, "flock", way, STEP);
+                    stress.step_with(rng, "flock", way, STEP);
                 });
-                storm.many(scope, 12, 2, |storm, rng| {
-                    storm.step_by_fair_descriptor(rng)
+                stress.spawn_threads(scope, 12, 2, |stress, rng| stress.step_with_fair_fd(rng));
+                stress.spawn_threads(scope, 13, 2, |stress, rng| stress.read(rng, &["--fair"]));
+                let disruption = &disruption;
+                stress.spawn_threads(scope, 14, 4, |stress, rng| {
+                    stress.wait_until_killed(rng, disruption)
                 });
-                storm.many(scope, 13, 2, |storm, rng| storm.read(rng, &["--fair"]));
-                let mischief = &mischief;
-                storm.many(scope, 14, 4, |storm, rng| storm.is_killed(rng, mischief));
-                storm.many(scope, 15, 2, |storm, rng| storm.gives_up(rng));
-                storm.many(scope, 16, 1, |storm, rng| {
-                    storm.step_by(rng, other, &[], STEP)
+                stress.spawn_threads(scope, 15, 2, |stress, rng| stress.try_steps(rng));
+                stress.spawn_threads(scope, 16, 1, |stress, rng| {
+                    stress.step_with(rng, other, &[], STEP)
                 });
-                storm.many(scope, 17, 1, |storm, rng| storm.read(rng, &[]));
-                storm.many(scope, 18, 1, |storm, rng| storm.step_by_descriptor(rng));
+                stress.spawn_threads(scope, 17, 1, |stress, rng| stress.read(rng, &[]));
+                stress.spawn_threads(scope, 18, 1, |stress, rng| stress.step_with_fd(rng));
             });
         });
-        assert!(mischief.kills.into_inner() > 0);
+        assert!(disruption.kills.into_inner() > 0);
     });
 }
 
 #[test]
 fn the_count_is_exact_though_tokens_are_killed_and_waiters_stopped() {
     differs_from_util_linux(WHY, |env| {
-        let mischief = Mischief::default();
-        through(env, |storm| {
+        let disruption = Disruption::default();
+        run_stress_test(env, |stress| {
             std::thread::scope(|scope| {
-                let mischief = &mischief;
-                let deeds = scope.spawn(move || {
-                    let _bell = Bell(mischief);
+                let disruption = &disruption;
+                let body = scope.spawn(move || {
+                    let _done = SetOnDrop(disruption);
                     std::thread::scope(|scope| {
-                        storm.many(scope, 21, 6, |storm, mut rng| {
+                        stress.spawn_threads(scope, 21, 6, |stress, mut rng| {
                             let way = WAYS[rng.usize(..4)];
-                            storm.step_by(rng, "flock", way, STEP);
+                            stress.step_with(rng, "flock", way, STEP);
                         });
-                        storm.many(scope, 22, 3, |storm, rng| {
-                            storm.step_by_fair_descriptor(rng)
+                        stress.spawn_threads(scope, 22, 3, |stress, rng| {
+                            stress.step_with_fair_fd(rng)
                         });
-                        storm.many(scope, 23, 2, |storm, rng| storm.read(rng, &["--fair"]));
-                        storm.many(scope, 24, 1, |storm, rng| storm.is_killed(rng, mischief));
+                        stress.spawn_threads(scope, 23, 2, |stress, rng| {
+                            stress.read(rng, &["--fair"])
+                        });
+                        stress.spawn_threads(scope, 24, 1, |stress, rng| {
+                            stress.wait_until_killed(rng, disruption)
+                        });
                     });
                 });
-                storm.many(scope, 25, 1, move |storm, rng| {
-                    storm.kill_tokens(rng, mischief)
+                stress.spawn_threads(scope, 25, 1, move |stress, rng| {
+                    stress.kill_sentinels(rng, disruption)
                 });
-                storm.many(scope, 26, 1, move |storm, rng| {
-                    storm.stop_waiters(rng, mischief)
+                stress.spawn_threads(scope, 26, 1, move |stress, rng| {
+                    stress.stop_waiters(rng, disruption)
                 });
-                deeds.join().expect("all is well");
+                body.join().expect("all is well");
             });
         });
-        let counts = [&mischief.tokens, &mischief.stops].map(|count| count.load(Relaxed));
+        let counts = [&disruption.sentinels, &disruption.stops].map(|count| count.load(Relaxed));
         println!("killed and stopped: {counts:?}");
         assert!(counts.iter().all(|count| *count > 0), "{counts:?}");
     });
@@ -251,50 +257,51 @@ fn the_count_is_exact_while_the_lock_file_is_replaced_under_those_who_have_turns
         format!("{STEP}; case $((n % 3)) in 0) rm lock ;; 1) : >lock.$$; mv lock.$$ lock ;; esac");
     differs_from_util_linux(WHY, |env| {
         let step = &step;
-        let mischief = Mischief::default();
-        through(env, |storm| {
+        let disruption = Disruption::default();
+        run_stress_test(env, |stress| {
             std::thread::scope(|scope| {
-                let mischief = &mischief;
-                storm.many(scope, 31, 6, move |storm, mut rng| {
+                let disruption = &disruption;
+                stress.spawn_threads(scope, 31, 6, move |stress, mut rng| {
                     let way = WAYS[rng.usize(..4)];
-                    storm.step_by(rng, "flock", way, step);
+                    stress.step_with(rng, "flock", way, step);
                 });
-                storm.many(scope, 32, 2, move |storm, rng| {
-                    storm.step_by(rng, "flock", &[], step)
+                stress.spawn_threads(scope, 32, 2, move |stress, rng| {
+                    stress.step_with(rng, "flock", &[], step)
                 });
-                storm.many(scope, 33, 2, |storm, rng| storm.read(rng, &["--fair"]));
-                storm.many(scope, 34, 2, move |storm, mut rng| {
-                    for _ in 0..30 * storm.size {
+                stress.spawn_threads(scope, 33, 2, |stress, rng| stress.read(rng, &["--fair"]));
+                stress.spawn_threads(scope, 34, 2, move |stress, mut rng| {
+                    for _ in 0..30 * stress.size {
                         let mut child =
-                            storm.spawn_flock(&["--fair", "lock", "sh", "-c", "read x"]);
+                            stress.spawn_flock(&["--fair", "lock", "sh", "-c", "read x"]);
                         random_delay(&mut rng);
                         send_signal(-(child.id() as i32), libc::SIGKILL);
-                        storm.end(&mut child);
-                        mischief.kills.fetch_add(1, Relaxed);
+                        stress.wait(&mut child);
+                        disruption.kills.fetch_add(1, Relaxed);
                     }
                 });
             });
         });
-        assert!(mischief.kills.into_inner() > 0);
+        assert!(disruption.kills.into_inner() > 0);
     });
 }
 
 #[test]
 fn a_thousand_who_only_wait_are_killed_and_nothing_is_left_of_them() {
     differs_from_util_linux(WHY, |env| {
-        let mischief = Mischief::default();
-        through(env, |storm| {
+        let disruption = Disruption::default();
+        run_stress_test(env, |stress| {
             let holder = env.hold(&["--fair"], "lock");
             std::thread::scope(|scope| {
-                let mischief = &mischief;
-                storm.many(scope, 41, 4, move |storm, mut rng| {
-                    for _ in 0..250 * storm.size {
+                let disruption = &disruption;
+                stress.spawn_threads(scope, 41, 4, move |stress, mut rng| {
+                    for _ in 0..250 * stress.size {
                         let how = ["-x", "-s", "-w1000", "-F"][rng.usize(..4)];
-                        let mut child = storm.spawn_flock(&["--fair", how, "lock", "touch", "ran"]);
+                        let mut child =
+                            stress.spawn_flock(&["--fair", how, "lock", "touch", "ran"]);
                         std::thread::sleep(Duration::from_micros(rng.u64(..4000)));
                         send_signal(child.id() as i32, libc::SIGKILL);
-                        assert_eq!(storm.end(&mut child).signal(), Some(libc::SIGKILL));
-                        mischief.kills.fetch_add(1, Relaxed);
+                        assert_eq!(stress.wait(&mut child).signal(), Some(libc::SIGKILL));
+                        disruption.kills.fetch_add(1, Relaxed);
                     }
                 });
             });
@@ -303,6 +310,6 @@ fn a_thousand_who_only_wait_are_killed_and_nothing_is_left_of_them() {
             holder.release();
         });
         assert!(!env.file("ran").exists());
-        assert!(mischief.kills.into_inner() >= 1000);
+        assert!(disruption.kills.into_inner() >= 1000);
     });
 }

@@ -4,8 +4,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use test_support::stress::random_delay;
 
-use super::fair::through;
-use super::{LOOK, STEP, Storm};
+use super::fair::run_stress_test;
+use super::{CHECK, STEP, StressTest};
 use fastrand::Rng;
 use test_support::locks::{Slot, slots, tickets};
 use test_support::process::send_signal;
@@ -23,31 +23,31 @@ const WITNESSED: &str = r#"for i in 1 2 3; do
 
 /// Looks at the slots that are taken, until it is told to end: never more than so many. A slot counts that two looks
 /// show: so all that are counted were taken at the same time.
-fn watch(env: &TestEnv, most: usize, over: &AtomicBool) -> usize {
+fn watch_slots(env: &TestEnv, limit: usize, done: &AtomicBool) -> usize {
     let mut seen = 0;
     let mut before: Vec<Slot> = Vec::new();
-    while !over.load(Relaxed) {
+    while !done.load(Relaxed) {
         let now = slots(env.file("lock"));
         let both = now.iter().filter(|slot| before.contains(slot)).count();
-        assert!(both <= most, "{now:?} and {before:?}");
+        assert!(both <= limit, "{now:?} and {before:?}");
         seen = seen.max(both);
         before = now;
     }
     seen
 }
 
-/// Says that it is over, also when somebody has panicked.
-struct Bell<'b>(&'b AtomicBool);
+/// Sets the flag also after a panic.
+struct SetOnDrop<'b>(&'b AtomicBool);
 
-impl Drop for Bell<'_> {
+impl Drop for SetOnDrop<'_> {
     fn drop(&mut self) {
         self.0.store(true, Relaxed);
     }
 }
 
-impl Storm<'_> {
+impl StressTest<'_> {
     /// Is in for a moment, by a `flock` that may be killed, but its command is not.
-    fn enter(&self, mut rng: Rng, options: &[&str]) {
+    fn enter_briefly(&self, mut rng: Rng, options: &[&str]) {
         for _ in 0..30 * self.size {
             let words = [options, &["--slots", "3", "lock", "sh", "-c", WITNESSED]].concat();
             let mut child = self.spawn_flock(&words);
@@ -55,7 +55,7 @@ impl Storm<'_> {
                 random_delay(&mut rng);
                 send_signal(child.id() as i32, libc::SIGKILL);
             }
-            let status = self.end(&mut child);
+            let status = self.wait(&mut child);
             let given_up = status.code() == Some(42);
             let killed = status.signal() == Some(libc::SIGKILL);
             assert!(status.success() || killed || given_up, "{status}");
@@ -78,17 +78,17 @@ impl Storm<'_> {
             let mut child = self.spawn_flock(&words);
             random_delay(&mut rng);
             send_signal(-(child.id() as i32), libc::SIGKILL);
-            self.end(&mut child);
+            self.wait(&mut child);
             kills.fetch_add(1, Relaxed);
         }
     }
 
     /// Kills a token every now and then.
-    fn kill_some_tokens(&self, mut rng: Rng, over: &AtomicBool) {
-        while !over.load(Relaxed) {
+    fn kill_some_sentinels(&self, mut rng: Rng, done: &AtomicBool) {
+        while !done.load(Relaxed) {
             random_delay(&mut rng);
-            let turns = tickets(self.env.file("lock"));
-            if let Some(victim) = turns.get(rng.usize(..4))
+            let tickets = tickets(self.env.file("lock"));
+            if let Some(victim) = tickets.get(rng.usize(..4))
                 && is_sentinel(victim.sentinel)
             {
                 send_signal(victim.sentinel, libc::SIGKILL);
@@ -101,33 +101,37 @@ impl Storm<'_> {
 fn never_are_more_in_than_there_are_slots_whoever_is_killed() {
     differs_from_util_linux(WHY, |env| {
         let kills = AtomicU64::new(0);
-        let over = AtomicBool::new(false);
+        let done = AtomicBool::new(false);
         env.run(["--slots", "1", "-n", "lock", "true"])
             .assert_status(0);
-        through(env, |storm| {
+        run_stress_test(env, |stress| {
             std::thread::scope(|scope| {
-                let (over, kills) = (&over, &kills);
-                let watcher = scope.spawn(|| watch(env, 3, over));
-                storm.many(scope, 56, 1, move |storm, rng| {
-                    storm.kill_some_tokens(rng, over)
+                let (done, kills) = (&done, &kills);
+                let watcher = scope.spawn(|| watch_slots(env, 3, done));
+                stress.spawn_threads(scope, 56, 1, move |stress, rng| {
+                    stress.kill_some_sentinels(rng, done)
                 });
-                let deeds = scope.spawn(move || {
-                    let _bell = Bell(over);
+                let body = scope.spawn(move || {
+                    let _done = SetOnDrop(done);
                     std::thread::scope(|scope| {
-                        storm.many(scope, 51, 4, |storm, rng| storm.enter(rng, &[]));
-                        storm.many(scope, 52, 2, |storm, rng| {
-                            storm.enter(rng, &["-w0.002", "-E42"])
+                        stress.spawn_threads(scope, 51, 4, |stress, rng| {
+                            stress.enter_briefly(rng, &[])
                         });
-                        storm.many(scope, 53, 3, move |storm, rng| {
-                            storm.occupy(rng, "3", kills)
+                        stress.spawn_threads(scope, 52, 2, |stress, rng| {
+                            stress.enter_briefly(rng, &["-w0.002", "-E42"])
                         });
-                        storm.many(scope, 54, 1, move |storm, rng| {
-                            storm.occupy(rng, "2", kills)
+                        stress.spawn_threads(scope, 53, 3, move |stress, rng| {
+                            stress.occupy(rng, "3", kills)
                         });
-                        storm.many(scope, 55, 1, |storm, rng| storm.read(rng, &["--fair"]));
+                        stress.spawn_threads(scope, 54, 1, move |stress, rng| {
+                            stress.occupy(rng, "2", kills)
+                        });
+                        stress.spawn_threads(scope, 55, 1, |stress, rng| {
+                            stress.read(rng, &["--fair"])
+                        });
                     });
                 });
-                deeds.join().expect("all is well");
+                body.join().expect("all is well");
                 let seen = watcher.join().expect("never too many");
                 println!("{seen} at once, {kills:?} killed");
                 assert!(seen > 1, "they were never in together");
@@ -143,29 +147,29 @@ fn the_count_is_exact_where_there_is_one_slot() {
         env.run(["--slots", "1", "-n", "lock", "true"])
             .assert_status(0);
         let kills = AtomicU64::new(0);
-        through(env, |storm| {
+        run_stress_test(env, |stress| {
             std::thread::scope(|scope| {
-                storm.many(scope, 61, 5, |storm, rng| {
-                    storm.step_by(rng, "flock", &["--slots", "1"], STEP)
+                stress.spawn_threads(scope, 61, 5, |stress, rng| {
+                    stress.step_with(rng, "flock", &["--slots", "1"], STEP)
                 });
-                storm.many(scope, 62, 2, |storm, mut rng| {
-                    for _ in 0..30 * storm.size {
-                        storm.step_or_give_up(&mut rng, &["--slots=1"]);
+                stress.spawn_threads(scope, 62, 2, |stress, mut rng| {
+                    for _ in 0..30 * stress.size {
+                        stress.try_step(&mut rng, &["--slots=1"]);
                     }
                 });
                 let kills = &kills;
-                storm.many(scope, 63, 3, move |storm, rng| {
-                    storm.occupy(rng, "1", kills)
+                stress.spawn_threads(scope, 63, 3, move |stress, rng| {
+                    stress.occupy(rng, "1", kills)
                 });
-                storm.many(scope, 64, 2, |storm, mut rng| {
-                    for _ in 0..30 * storm.size {
-                        let words = ["--slots", "1", "lock", "sh", "-c", LOOK];
-                        let mut child = storm.spawn_flock(&words);
+                stress.spawn_threads(scope, 64, 2, |stress, mut rng| {
+                    for _ in 0..30 * stress.size {
+                        let words = ["--slots", "1", "lock", "sh", "-c", CHECK];
+                        let mut child = stress.spawn_flock(&words);
                         if rng.u64(..4) == 0 {
                             random_delay(&mut rng);
                             send_signal(-(child.id() as i32), libc::SIGKILL);
                         }
-                        storm.end(&mut child);
+                        stress.wait(&mut child);
                     }
                 });
             });

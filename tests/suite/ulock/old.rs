@@ -63,7 +63,7 @@ fn old_readers_keep_new_writers_out_and_new_readers_old_writers() {
 fn a_new_writer_waits_for_an_old_reader() {
     let env = TestEnv::new();
     sh(&env, "old_read").assert_status(0);
-    let mut writer = env.waiting_ulock(&["-w", "lock", "counter"]);
+    let mut writer = env.start_waiting_ulock(&["-w", "lock", "counter"]);
     sh(&env, "rm mine").assert_status(0);
     assert_eq!(writer.wait(), test_support::process::ExitReason::Exited(0));
 }

@@ -56,7 +56,7 @@ fn where_there_can_be_no_lock_or_counter_it_says_why() {
     ] {
         let run = if words[0] == "-r" { &run[..] } else { &[] };
         refused(&env, &[words, run].concat(), message);
-        env.has_only(&["d", "dangling"]);
+        env.assert_files(&["d", "dangling"]);
     }
 }
 
@@ -71,7 +71,7 @@ fn a_folder_that_is_nobodys_to_write_to_is_named() {
                 "ulock: cannot create lock file d/lock: Permission denied\n\
              ulock: cannot create lock file d/counter: Permission denied\n",
             );
-        env.has_only(&["d"]);
+        env.assert_files(&["d"]);
     }
 }
 
@@ -89,7 +89,7 @@ fn a_counter_of_somebody_elses_must_be_readable_and_writable() {
         "ulock: cannot link to counter: Operation not permitted: it is somebody else's, and must be one that \
          you can read and write (fs.protected_hardlinks)\n",
     );
-    env.has_only(&["counter"]);
+    env.assert_files(&["counter"]);
     env.sh(format!("chmod 666 counter; {theirs}"))
         .assert_stdout("reads\n")
         .assert_status(0);
@@ -101,7 +101,7 @@ fn a_symbolic_link_leads_to_the_counter() {
     env.sh("ulock -w lock counter; rm lock; ln -s counter other
             ulock -r lock other 'stat -c %h counter; ulock -w --timeout=0 lock counter; echo $?'")
         .assert_stdout("2\n1\n");
-    env.has_only(&["counter", "other"]);
+    env.assert_files(&["counter", "other"]);
 }
 
 #[test]
@@ -117,7 +117,7 @@ fn wrong_words_show_the_forms() {
             "{said}"
         );
     }
-    env.has_only(&[]);
+    env.assert_files(&[]);
 }
 
 #[test]

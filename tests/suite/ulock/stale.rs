@@ -47,7 +47,7 @@ fn an_old_lock_is_taken_over_without_any_waiting() {
         "ulock --timeout=0 --invalid=2 lock; echo $?; ulock --timeout=0 --invalid=2 lock; echo $?",
     )
     .assert_stdout("0\n1\n");
-    env.has_only(&["lock"]);
+    env.assert_files(&["lock"]);
 }
 
 #[test]
@@ -64,7 +64,7 @@ fn where_names_cannot_be_exchanged_it_is_taken_over_as_well() {
         };
         env.sh(": >lock").assert_status(0);
         env.run_command(thief).assert_stderr("").assert_status(0);
-        env.has_only(&["lock"]);
+        env.assert_files(&["lock"]);
     }
 }
 
@@ -81,7 +81,7 @@ fn a_lock_that_may_not_be_taken_over_is_a_failure_that_is_told() {
     env.run_command(thief)
         .assert_stderr("ulock: cannot take over the old lock lock: Operation not permitted\n")
         .assert_status(1);
-    env.has_only(&["lock"]);
+    env.assert_files(&["lock"]);
 }
 
 #[test]
@@ -101,7 +101,7 @@ fn of_many_thieves_one_wins() {
             ends[1..].iter().all(|end| *end == ExitReason::Exited(1)),
             "{ends:?}"
         );
-        env.has_only(&["lock"]);
+        env.assert_files(&["lock"]);
     }
 }
 
@@ -126,27 +126,27 @@ fn a_thief_who_was_held_up_does_not_win_as_well() {
             .filter(|end| **end == ExitReason::Exited(0))
             .count();
         assert_eq!(won, 1, "{inject}: the other's status: {other}");
-        env.has_only(&["lock"]);
+        env.assert_files(&["lock"]);
     }
 }
 
 #[test]
 fn a_writer_who_waits_for_readers_for_long_is_not_taken_for_gone() {
     let env = TestEnv::new();
-    let reader = env.reader();
-    let mut writer = env.waiting_ulock(&["-w", "--invalid=2", "lock", "counter"]);
+    let reader = env.start_reader();
+    let mut writer = env.start_waiting_ulock(&["-w", "--invalid=2", "lock", "counter"]);
     env.sh("ulock --invalid=2 --timeout=3 lock")
         .assert_status(1);
     reader.release();
     assert_eq!(writer.wait(), ExitReason::Exited(0));
-    env.has_only(&["counter", "lock"]);
+    env.assert_files(&["counter", "lock"]);
 }
 
 #[test]
 fn a_writer_who_was_stopped_until_his_lock_was_taken_over_begins_again() {
     let env = TestEnv::new();
-    let reader = env.reader();
-    let mut writer = env.waiting_ulock(&["-w", "--invalid=0.2", "lock", "counter"]);
+    let reader = env.start_reader();
+    let mut writer = env.start_waiting_ulock(&["-w", "--invalid=0.2", "lock", "counter"]);
     writer.signal(libc::SIGSTOP);
     wait_until("it stops", || {
         test_support::procfs::is_stopped(writer.pid())
@@ -170,5 +170,5 @@ fn a_writer_who_was_stopped_until_his_lock_was_taken_over_begins_again() {
     // Nobody reads any more, but the lock is another's: it waits for that, and takes it over when it is too old.
     assert_eq!(writer.wait(), ExitReason::Exited(0));
     assert_ne!(inode(), others);
-    env.has_only(&["counter", "lock"]);
+    env.assert_files(&["counter", "lock"]);
 }

@@ -12,7 +12,7 @@ fn a_time_limit_ends_a_wait_with_1_and_in_silence() {
                 .assert_stdout("")
                 .assert_stderr("")
                 .assert_status(1);
-            env.has_only(&["lock"]);
+            env.assert_files(&["lock"]);
         }
         env.sh(format!("rm lock; ulock {limit} lock && rm lock"))
             .assert_status(0);
@@ -22,7 +22,7 @@ fn a_time_limit_ends_a_wait_with_1_and_in_silence() {
 #[test]
 fn a_writer_whose_time_is_up_does_not_keep_the_lock() {
     let env = TestEnv::new();
-    let reader = env.reader();
+    let reader = env.start_reader();
     for limit in ["--timeout=0", "--timeout=0.05"] {
         env.sh(format!("ulock -w {limit} lock counter"))
             .assert_stdout("")
@@ -31,16 +31,16 @@ fn a_writer_whose_time_is_up_does_not_keep_the_lock() {
         assert!(!env.file("lock").exists());
     }
     reader.release();
-    env.has_only(&["counter"]);
+    env.assert_files(&["counter"]);
 }
 
 #[test]
 fn the_time_limit_is_for_the_lock_and_the_counter_together() {
     let env = TestEnv::new();
-    let _reader = env.reader();
+    let _reader = env.start_reader();
     env.sh(": >lock").assert_status(0);
     // Whoever waits for ever is here, too, so that the first one is not served by a clock of his own.
-    let mut writer = env.waiting_ulock(&["-w", "--timeout=0.3", "lock", "counter"]);
+    let mut writer = env.start_waiting_ulock(&["-w", "--timeout=0.3", "lock", "counter"]);
     env.sh("ulock --timeout=0.1 lock; rm lock").assert_status(0);
     assert_eq!(writer.wait(), ExitReason::Exited(1));
     assert!(!env.file("lock").exists());
@@ -56,7 +56,7 @@ fn a_waiter_sleeps_until_the_lock_is_removed() {
     ] {
         let env = TestEnv::new();
         env.sh("ulock lock").assert_status(0);
-        let mut waiter = env.waiting_ulock(words);
+        let mut waiter = env.start_waiting_ulock(words);
         sleeps(&env, &waiter, "lock");
         env.sh("rm lock").assert_status(0);
         assert_eq!(waiter.wait(), ExitReason::Exited(0));
@@ -66,8 +66,8 @@ fn a_waiter_sleeps_until_the_lock_is_removed() {
 #[test]
 fn a_writer_sleeps_until_the_last_reader_has_gone() {
     let env = TestEnv::new();
-    let (one, two) = (env.reader(), env.reader());
-    let mut writer = env.waiting_ulock(&["-w", "lock", "counter"]);
+    let (one, two) = (env.start_reader(), env.start_reader());
+    let mut writer = env.start_waiting_ulock(&["-w", "lock", "counter"]);
     assert!(env.file("lock").exists(), "it keeps new readers out");
     env.sh("ulock -r --timeout=0 lock counter true")
         .assert_status(1);
@@ -75,7 +75,7 @@ fn a_writer_sleeps_until_the_last_reader_has_gone() {
     sleeps(&env, &writer, "lock");
     two.release();
     assert_eq!(writer.wait(), ExitReason::Exited(0));
-    env.has_only(&["counter", "lock"]);
+    env.assert_files(&["counter", "lock"]);
 }
 
 /// Asserts that it does not wake up while nothing happens to what it waits for. Somebody else's timeout is the clock.
@@ -99,7 +99,7 @@ fn sleeps(env: &TestEnv, waiter: &Process, lock: &str) {
 fn a_lock_that_is_renamed_away_is_free() {
     let env = TestEnv::new();
     env.sh("ulock lock").assert_status(0);
-    let mut waiter = env.waiting_ulock(&["lock"]);
+    let mut waiter = env.start_waiting_ulock(&["lock"]);
     env.sh("mv lock gone").assert_status(0);
     assert_eq!(waiter.wait(), ExitReason::Exited(0));
 }
@@ -108,7 +108,7 @@ fn a_lock_that_is_renamed_away_is_free() {
 fn a_waiter_who_is_not_served_goes_on_waiting() {
     let env = TestEnv::new();
     env.sh("ulock lock").assert_status(0);
-    let mut waiters: Vec<_> = (0..4).map(|_| env.waiting_ulock(&["lock"])).collect();
+    let mut waiters: Vec<_> = (0..4).map(|_| env.start_waiting_ulock(&["lock"])).collect();
     for _ in 0..4 {
         env.sh("rm lock").assert_status(0);
         let pids: Vec<_> = waiters.iter().map(Process::pid).collect();
@@ -164,11 +164,11 @@ const ENDINGS: [i32; 7] = [
 #[test]
 fn a_writer_who_is_killed_while_he_waits_for_readers_does_not_keep_the_lock() {
     let env = TestEnv::new();
-    let _reader = env.reader();
+    let _reader = env.start_reader();
     for signal in ENDINGS {
         let mut shell = env.command("sh");
         shell.args(["-c", "ulimit -c 0; exec ulock -w lock counter"]);
-        let mut writer = env.waiting(shell);
+        let mut writer = env.start_waiting(shell);
         assert!(env.file("lock").exists());
         writer.signal(signal);
         assert_eq!(writer.wait(), ExitReason::Signaled(signal));
@@ -184,10 +184,10 @@ fn a_waiter_who_is_killed_leaves_nothing() {
         for words in ["lock", "-w lock counter", "-r lock counter true"] {
             let mut shell = env.command("sh");
             shell.args(["-c", &format!("ulimit -c 0; exec ulock {words}")]);
-            let mut waiter = env.waiting(shell);
+            let mut waiter = env.start_waiting(shell);
             waiter.signal(signal);
             assert_eq!(waiter.wait(), ExitReason::Signaled(signal), "{words}");
-            env.has_only(&["lock"]);
+            env.assert_files(&["lock"]);
         }
     }
 }
@@ -199,7 +199,7 @@ fn a_signal_that_is_ignored_ends_no_wait() {
     let mut command = env.command("ulock");
     command.arg("lock").ignore_signals([libc::SIGHUP]);
     command.block_signals(signal_set([libc::SIGUSR2]));
-    let mut waiter = env.waiting(command);
+    let mut waiter = env.start_waiting(command);
     for signal in [libc::SIGHUP, libc::SIGUSR2, libc::SIGHUP] {
         waiter.signal(signal);
     }
@@ -241,7 +241,7 @@ fn a_signal_after_the_commands_end_leaves_no_link() {
         env.run_command(ulock)
             .assert_stdout("done\n")
             .assert_status(128 + libc::SIGTERM);
-        env.has_only(&["counter"]);
+        env.assert_files(&["counter"]);
     }
 }
 
@@ -256,5 +256,5 @@ fn a_signal_sent_to_a_reader_reaches_his_command() {
     reader.signal(libc::SIGTERM);
     reader.expect_line("heard");
     assert_eq!(reader.wait(), ExitReason::Exited(0));
-    env.has_only(&["counter"]);
+    env.assert_files(&["counter"]);
 }

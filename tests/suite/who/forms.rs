@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::process::Stdio;
 
-use super::{WHY, asked, script_that_holds, talking};
+use super::{WHY, start_holding_script, start_script, who_rows};
 use test_support::process::ExitReason;
 use test_support::{TestEnv, can_unshare, differs_from_util_linux};
 
@@ -45,7 +45,7 @@ fn the_table_has_a_line_for_each_below_a_line_of_headings() {
 fn the_user_has_a_name() {
     differs_from_util_linux(WHY, |env| {
         let _holder = env.hold(&["-F"], "f");
-        let row = &asked(env, &["f"])[0];
+        let row = &who_rows(env, &["f"])[0];
         let user = env.sh("id -un").stdout_text();
         assert_eq!(row["user"].as_str(), Some(user.trim()));
         assert_eq!(row["uid"], rustix::process::geteuid().as_raw());
@@ -63,7 +63,7 @@ fn of_several_files_each_line_says_which() {
             .stdout_text();
         let firsts: Vec<_> = table.lines().map(|line| line.split(' ').next()).collect();
         assert_eq!(firsts, [Some("FILE"), Some("f"), Some("g")], "{table}");
-        let rows = asked(env, &["f", "free", "g"]);
+        let rows = who_rows(env, &["f", "free", "g"]);
         assert_eq!(
             (&rows[0]["file"], &rows[1]["file"]),
             (&"f".into(), &"g".into())
@@ -181,7 +181,7 @@ fn nobody_is_an_empty_array_of_json() {
 fn json_tells_how_long_and_since_when() {
     differs_from_util_linux(WHY, |env| {
         let _holder = env.hold(&["-F"], "f");
-        let row = &asked(env, &["f"])[0];
+        let row = &who_rows(env, &["f"])[0];
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let now = now.expect("after 1970").as_secs();
         let number = |name: &str| row[name].as_u64().expect("a number");
@@ -200,7 +200,7 @@ fn json_tells_how_long_and_since_when() {
 #[test]
 fn a_full_stdout_is_a_failure_and_a_closed_pipe_is_none() {
     differs_from_util_linux(WHY, |env| {
-        let _holder = script_that_holds(env);
+        let _holder = start_holding_script(env);
         env.sh("flock --who f >/dev/full")
             .assert_stderr("flock: write error: No space left on device\n")
             .assert_status(1);
@@ -246,8 +246,8 @@ fn the_toggle_ends_what_runs_and_nothing_else() {
     differs_from_util_linux(WHY, |env| {
         let script =
             "exec 8>>f; flock -n 8 || kill $(flock --who --pids --fd 8); echo goes on; read x";
-        let mut first = talking(env, script, "goes on");
-        let mut second = talking(env, script, "goes on");
+        let mut first = start_script(env, script, "goes on");
+        let mut second = start_script(env, script, "goes on");
         assert_eq!(first.wait(), ExitReason::Signaled(libc::SIGTERM));
         second.close_stdin();
         assert_eq!(

@@ -2,7 +2,7 @@
 
 use rustix::process::geteuid;
 
-use super::{WHY, read, script_that_holds};
+use super::{WHY, parse_rows, start_holding_script};
 use test_support::locks::waiter_count;
 use test_support::{TestEnv, can_unshare, differs_from_util_linux, wait_until};
 
@@ -32,7 +32,7 @@ fn a_taker_who_may_not_be_looked_into_is_unverified_and_not_for_kill() {
             .assert_stdout("")
             .assert_stderr(&note)
             .assert_status(0);
-        let row = &read(&ask("--json").stdout)[0];
+        let row = &parse_rows(&ask("--json").stdout)[0];
         assert_eq!(
             (&row["pid"], &row["verified"]),
             (&pid.into(), &false.into())
@@ -46,7 +46,7 @@ fn when_the_taker_is_gone_and_nobody_may_be_looked_into_that_is_said() {
         return;
     }
     differs_from_util_linux(WHY, |env| {
-        let _script = script_that_holds(env);
+        let _script = start_holding_script(env);
         let outcome = stranger(env, "flock --who f").expect("one");
         let note = "flock: f: held, but by whom cannot be seen without root\n";
         let table = outcome.assert_stderr(note).assert_status(0).stdout_text();
@@ -81,7 +81,7 @@ fn who_waits_is_named_by_the_kernel_to_everybody_or_counted() {
         let _two = env.start_flock(["--fcntl", "f", "true"]);
         wait_until("they wait", || waiter_count(env.file("f")) == 2);
         let outcome = stranger(env, "flock --who --json f").expect("one");
-        let rows = read(&outcome.stdout);
+        let rows = parse_rows(&outcome.stdout);
         let waiting: Vec<_> = rows.iter().filter(|row| row["role"] == "waiter").collect();
         assert_eq!(waiting.len(), 2, "{rows:?}");
         assert_eq!(
@@ -101,7 +101,7 @@ fn from_a_pid_namespace_only_its_own_processes_are_seen_and_that_is_said() {
         return;
     }
     differs_from_util_linux(WHY, |env| {
-        let _outside = script_that_holds(env);
+        let _outside = start_holding_script(env);
         let note =
             "nobody is seen to hold it, but processes outside of this pid namespace are not seen\n";
         env.sh("unshare -rpf --mount-proc flock --who f")
@@ -138,7 +138,7 @@ fn numbers_that_mean_others_here_are_not_shown() {
         return;
     }
     differs_from_util_linux(WHY, |env| {
-        let _holder = script_that_holds(env);
+        let _holder = start_holding_script(env);
         let note =
             "flock: f: processes have other numbers here than in /proc, which are not shown\n";
         env.sh("unshare -pf flock --who --pids f")
@@ -146,7 +146,7 @@ fn numbers_that_mean_others_here_are_not_shown() {
             .assert_stderr(note)
             .assert_status(0);
         let outcome = env.sh("unshare -pf flock --who --json f");
-        let row = &read(&outcome.stdout)[0];
+        let row = &parse_rows(&outcome.stdout)[0];
         assert_eq!(
             (&row["pid"], &row["command"][1]),
             (&().into(), &"-c".into())

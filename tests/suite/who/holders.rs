@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use rustix::fs::{FlockOperation, flock};
 
-use super::{WHY, asked, parties, pids, script_that_holds, talking};
+use super::{WHY, holder_pids, lock_users, start_holding_script, start_script, who_rows};
 use test_support::locks::locks_on;
 use test_support::procfs::is_running;
 use test_support::{TestEnv, differs_from_util_linux};
@@ -16,12 +16,12 @@ const EXCLUSIVE: &str = "holder FLOCK exclusive";
 #[test]
 fn a_script_that_holds_by_descriptor_is_named_though_its_flock_is_gone() {
     differs_from_util_linux(WHY, |env| {
-        let script = script_that_holds(env);
+        let script = start_holding_script(env);
         let taker = locks_on(env.file("f"))[0].pid;
         assert!(!is_running(taker as i32), "it is the one that took it");
-        assert_eq!(pids(env, &["f"]), [script.pid()]);
+        assert_eq!(holder_pids(env, &["f"]), [script.pid()]);
         let wanted = (EXCLUSIVE.to_owned(), script.pid().into());
-        assert_eq!(parties(env, &["f"]), [wanted]);
+        assert_eq!(lock_users(env, &["f"]), [wanted]);
     });
 }
 
@@ -32,11 +32,11 @@ fn a_command_and_the_flock_that_waits_for_it_hold_together() {
         let command: i32 = holder.read_line().parse().expect("its number");
         let mut wanted = [holder.pid(), command];
         wanted.sort_unstable();
-        assert_eq!(pids(env, &["f"]), wanted);
+        assert_eq!(holder_pids(env, &["f"]), wanted);
         let alone = env.start_flock(["-F", "g", "sh", "-c", "echo held; read x"]);
         let mut alone = alone;
         alone.expect_line("held");
-        assert_eq!(pids(env, &["g"]), [alone.pid()]);
+        assert_eq!(holder_pids(env, &["g"]), [alone.pid()]);
     });
 }
 
@@ -44,7 +44,7 @@ fn a_command_and_the_flock_that_waits_for_it_hold_together() {
 fn with_o_it_is_flock_alone() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["-o"], "f");
-        assert_eq!(pids(env, &["f"]), [holder.pid()]);
+        assert_eq!(holder_pids(env, &["f"]), [holder.pid()]);
     });
 }
 
@@ -54,12 +54,12 @@ fn all_who_have_inherited_the_descriptor_hold_it_and_go_on_when_one_has_ended() 
         let script = "mkfifo end; exec 8>>f; flock 8
              sh -c 'echo $$ >child; read x <end' </dev/null &
              until [ -s child ]; do :; done; echo held; read x";
-        let mut script = talking(env, script, "held");
+        let mut script = start_script(env, script, "held");
         let child = std::fs::read_to_string(env.file("child")).expect("a number");
         let child: i32 = child.trim().parse().expect("a number");
-        assert_eq!(pids(env, &["f"]), [script.pid(), child]);
+        assert_eq!(holder_pids(env, &["f"]), [script.pid(), child]);
         script.kill();
-        assert_eq!(pids(env, &["f"]), [child]);
+        assert_eq!(holder_pids(env, &["f"]), [child]);
         env.run(["-n", "f", "true"]).assert_status(1);
     });
 }
@@ -68,9 +68,9 @@ fn all_who_have_inherited_the_descriptor_hold_it_and_go_on_when_one_has_ended() 
 fn who_has_several_descriptors_of_it_is_named_once() {
     differs_from_util_linux(WHY, |env| {
         let script = "exec 8>>f 7>&8 9>&8; flock 9; echo held; read x";
-        let script = talking(env, script, "held");
-        assert_eq!(parties(env, &["f"]).len(), 1);
-        assert_eq!(pids(env, &["f"]), [script.pid()]);
+        let script = start_script(env, script, "held");
+        assert_eq!(lock_users(env, &["f"]).len(), 1);
+        assert_eq!(holder_pids(env, &["f"]), [script.pid()]);
     });
 }
 
@@ -88,11 +88,11 @@ fn the_one_who_asks_has_inherited_it_and_is_not_listed() {
 #[test]
 fn by_a_descriptor_it_is_the_file_that_is_asked_about() {
     differs_from_util_linux(WHY, |env| {
-        let script = script_that_holds(env);
+        let script = start_holding_script(env);
         env.sh("exec 9<f; flock --who --pids --fd 9; echo $?")
             .assert_stdout(&format!("{}\n0\n", script.pid()));
         let rows = env.sh("exec 9<f; flock --who --json --fd 9; exit").stdout;
-        let row = &super::read(&rows)[0];
+        let row = &super::parse_rows(&rows)[0];
         assert_eq!((&row["descriptor"], &row["file"]), (&9.into(), &().into()));
     });
 }
@@ -102,7 +102,7 @@ fn readers_are_all_named() {
     differs_from_util_linux(WHY, |env| {
         let (one, two) = (env.hold(&["-s", "-F"], "f"), env.hold(&["-s", "-F"], "f"));
         let wanted = [one.pid(), two.pid()];
-        let rows = parties(env, &["f"]);
+        let rows = lock_users(env, &["f"]);
         assert_eq!(rows.len(), 2);
         for ((what, number), wanted) in rows.iter().zip(wanted) {
             assert_eq!((&what[..], *number), ("holder FLOCK shared", wanted.into()));
@@ -114,7 +114,7 @@ fn readers_are_all_named() {
 fn a_lock_of_an_open_file_description_has_a_holder_and_bytes() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["-F", "--start", "5", "--length", "10"], "f");
-        let row = &asked(env, &["f"])[0];
+        let row = &who_rows(env, &["f"])[0];
         assert_eq!(row["pid"], holder.pid());
         assert_eq!(
             (&row["kind"], &row["mode"]),
@@ -132,7 +132,7 @@ fn a_lock_of_a_process_is_told_from_one_of_an_open_file() {
         std::fs::write(env.file("f"), "").expect("a file");
         let mut holder = env.start_lock_holder("posix", 7, 0, "f");
         holder.expect_line("held");
-        let row = &asked(env, &["f"])[0];
+        let row = &who_rows(env, &["f"])[0];
         assert_eq!(
             (&row["kind"], &row["pid"]),
             (&"POSIX".into(), &holder.pid().into())
@@ -149,7 +149,7 @@ fn a_slot_is_held_by_whoever_has_it_since_he_took_it() {
         std::fs::write(env.file("f"), "").expect("a file");
         let mut holder = env.start_lock_holder("slot", 0, 0, "f");
         holder.expect_line("held");
-        let rows = asked(env, &["f"]);
+        let rows = who_rows(env, &["f"]);
         assert_eq!(rows.len(), 1);
         let row = &rows[0];
         assert_eq!(
@@ -164,7 +164,7 @@ fn a_slot_is_held_by_whoever_has_it_since_he_took_it() {
 #[test]
 fn nobody_holds_a_lock_that_is_free_again() {
     differs_from_util_linux(WHY, |env| {
-        script_that_holds(env).release();
+        start_holding_script(env).release();
         env.run(["--who", "f"])
             .assert_stdout("")
             .assert_stderr("")
@@ -177,10 +177,10 @@ fn nobody_holds_a_lock_that_is_free_again() {
 #[test]
 fn another_file_of_the_same_name_is_another_lock() {
     differs_from_util_linux(WHY, |env| {
-        let script = script_that_holds(env);
+        let script = start_holding_script(env);
         env.sh("ln f link; ln -s f symbolic; mkdir d; : >d/f");
         for same in ["f", "link", "symbolic", "./d/../f"] {
-            assert_eq!(pids(env, &[same]), [script.pid()], "{same}");
+            assert_eq!(holder_pids(env, &[same]), [script.pid()], "{same}");
         }
         env.run(["--who", "d/f"]).assert_status(1);
     });
@@ -197,7 +197,7 @@ fn a_process_without_its_first_thread_is_found() {
         test_support::wait_until("its first thread has ended", || {
             std::fs::read_dir(&first).map_or(0, Iterator::count) == 0
         });
-        assert_eq!(pids(env, &["f"]), [holder.pid()]);
+        assert_eq!(holder_pids(env, &["f"]), [holder.pid()]);
     });
 }
 
@@ -208,9 +208,9 @@ fn a_lock_on_a_folder_or_on_the_script_itself_is_one_too() {
             "script",
             "#!/bin/sh\nexec 8<\"$0\" 9<.; flock 8; flock 9; echo held; read x\n",
         );
-        let script = talking(env, "exec ./script", "held");
-        assert_eq!(pids(env, &["script"]), [script.pid()]);
-        assert_eq!(pids(env, &["."]), [script.pid()]);
+        let script = start_script(env, "exec ./script", "held");
+        assert_eq!(holder_pids(env, &["script"]), [script.pid()]);
+        assert_eq!(holder_pids(env, &["."]), [script.pid()]);
     };
     differs_from_util_linux(WHY, body);
 }
@@ -236,7 +236,7 @@ fn no_holder_is_missed_while_other_locks_come_and_go() {
             scope.spawn(|| churn(env, &over));
             let missed = std::panic::catch_unwind(AssertUnwindSafe(|| {
                 for (file, holder) in holders.iter().cycle().take(40) {
-                    assert_eq!(pids(env, &[file]), [holder.pid()]);
+                    assert_eq!(holder_pids(env, &[file]), [holder.pid()]);
                 }
             }));
             over.store(true, Relaxed);

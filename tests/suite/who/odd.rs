@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::{WHY, asked, read};
+use super::{WHY, parse_rows, who_rows};
 use test_support::pre_exec::CommandPreExecExt;
 use test_support::{TestEnv, differs_from_util_linux, os_string};
 
@@ -41,7 +41,7 @@ fn json_is_text_whatever_the_bytes_are() {
         let file = os_string(b"a\n\xff\"");
         let _holder = held_with_word(env, &file, b"\x01\\\xfe");
         let words: [OsString; 3] = ["--who".into(), "--json".into(), file.clone()];
-        let rows = read(&env.run(words).stdout);
+        let rows = parse_rows(&env.run(words).stdout);
         assert_eq!(rows[0]["file"], "a\n\u{fffd}\"");
         assert_eq!(rows[0]["command"][4], "\u{1}\\\u{fffd}");
     });
@@ -58,7 +58,7 @@ fn a_user_without_a_name_is_a_number() {
         holder.args(["sh", "-c", "echo held; read x"]);
         let mut holder = env.start(holder);
         holder.expect_line("held");
-        let row = &asked(env, &["f"])[0];
+        let row = &who_rows(env, &["f"])[0];
         assert_eq!((&row["uid"], &row["user"]), (&54321.into(), &().into()));
         let table = env.run(["--who", "f"]).stdout_text();
         assert!(table.contains(" 54321 "), "{table}");

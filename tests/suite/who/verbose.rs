@@ -1,6 +1,6 @@
 //! `--verbose` says who is in the way.
 
-use super::{WHY, parties, talking};
+use super::{WHY, lock_users, start_script};
 use test_support::locks::waiter_count;
 use test_support::{TestEnv, differs_from_util_linux, wait_until};
 
@@ -53,7 +53,7 @@ fn a_script_is_named_rather_than_what_it_has_started() {
         let script = "mkfifo end; exec 8>>f; flock 8
              sh -c ': >child; read x <end' </dev/null & until [ -e child ]; do :; done; echo held; read x";
         env.install_script("script", &format!("#!/bin/sh\n{script}\n"));
-        let script = talking(env, "exec ./script", "held");
+        let script = start_script(env, "exec ./script", "held");
         let outcome = env.run(["--verbose", "-n", "f", "true"]).assert_status(1);
         let err = outcome.stderr_text();
         let lines: Vec<String> = err.lines().map(timeless).collect();
@@ -170,7 +170,7 @@ fn a_slot_is_in_the_way_of_those_who_want_one_and_of_nobody_else() {
     differs_from_util_linux(WHY, |env| {
         let holder = env.hold(&["-F", "--slots", "1"], "f");
         assert_eq!(
-            parties(env, &["f"]),
+            lock_users(env, &["f"]),
             [("holder SLOT -".to_owned(), holder.pid().into())]
         );
         let refused = || {

@@ -1,6 +1,6 @@
 //! Who waits for a lock.
 
-use super::{WHY, asked, parties, script_that_holds};
+use super::{WHY, lock_users, start_holding_script, who_rows};
 use test_support::locks::waiter_count;
 use test_support::procfs::status_field;
 use test_support::{differs_from_util_linux, wait_until};
@@ -8,12 +8,12 @@ use test_support::{differs_from_util_linux, wait_until};
 #[test]
 fn those_who_wait_are_listed_and_do_not_count_as_holders() {
     differs_from_util_linux(WHY, |env| {
-        let holder = script_that_holds(env);
+        let holder = start_holding_script(env);
         let one = env.start_flock(["f", "true"]);
         let two = env.start_flock(["-s", "f", "true"]);
         wait_until("they wait", || waiter_count(env.file("f")) == 2);
         assert_eq!(
-            parties(env, &["f"]),
+            lock_users(env, &["f"]),
             [
                 ("holder FLOCK exclusive".to_owned(), holder.pid().into()),
                 ("waiter FLOCK exclusive".to_owned(), one.pid().into()),
@@ -35,7 +35,7 @@ fn holders_come_before_waiters() {
         let holder = env.hold(&[], "f");
         waiter.send_line("now");
         wait_until("it waits", || waiter_count(env.file("f")) == 1);
-        let roles: Vec<_> = asked(env, &["f"])
+        let roles: Vec<_> = who_rows(env, &["f"])
             .iter()
             .map(|row| row["role"].as_str().expect("a role").to_owned())
             .collect();
@@ -50,7 +50,7 @@ fn who_waits_for_an_open_file_description_lock_is_found_by_what_it_does() {
         let holder = env.hold(&["-F", "--fcntl"], "f");
         let waiter = env.start_flock(["--fcntl", "-s", "--start", "3", "f", "true"]);
         wait_until("it waits", || waiter_count(env.file("f")) == 1);
-        let rows = asked(env, &["f"]);
+        let rows = who_rows(env, &["f"]);
         assert_eq!(rows.len(), 2, "{rows:?}");
         assert_eq!(rows[0]["pid"], holder.pid());
         let row = &rows[1];
@@ -73,7 +73,7 @@ fn who_waits_for_a_lock_of_a_process_is_one_too() {
         let waiter = env.start_lock_holder("posix", 0, 0, "f");
         wait_until("it waits", || waiter_count(env.file("f")) == 1);
         assert_eq!(
-            parties(env, &["f"]),
+            lock_users(env, &["f"]),
             [
                 ("holder OFDLCK exclusive".to_owned(), holder.pid().into()),
                 ("waiter POSIX exclusive".to_owned(), waiter.pid().into()),
@@ -85,7 +85,7 @@ fn who_waits_for_a_lock_of_a_process_is_one_too() {
 #[test]
 fn who_queues_for_his_turn_is_listed_once_and_what_stands_for_him_never() {
     differs_from_util_linux(WHY, |env| {
-        let holder = script_that_holds(env);
+        let holder = start_holding_script(env);
         let one = env.start_flock(["--fair", "f", "true"]);
         let two = env.start_flock(["--fair", "-s", "f", "true"]);
         let wanted = [
@@ -93,9 +93,9 @@ fn who_queues_for_his_turn_is_listed_once_and_what_stands_for_him_never() {
             ("waiter FLOCK exclusive".to_owned(), i64::from(one.pid())),
             ("waiter FLOCK shared".to_owned(), two.pid().into()),
         ];
-        wait_until("they queue", || parties(env, &["f"]).len() == 3);
-        assert_eq!(parties(env, &["f"]), wanted);
-        for row in &asked(env, &["f"])[1..] {
+        wait_until("they queue", || lock_users(env, &["f"]).len() == 3);
+        assert_eq!(lock_users(env, &["f"]), wanted);
+        for row in &who_rows(env, &["f"])[1..] {
             assert_eq!(row["since_of"], "lock", "{row}");
             assert!(
                 row["seconds"].as_u64().is_some_and(|time| time < 60),
@@ -109,9 +109,9 @@ fn who_queues_for_his_turn_is_listed_once_and_what_stands_for_him_never() {
 fn who_only_waits_leaves_the_status_at_1() {
     // A waiter alone: the one who would be next is stopped, and the lock is free.
     differs_from_util_linux(WHY, |env| {
-        let holder = script_that_holds(env);
+        let holder = start_holding_script(env);
         let waiter = env.start_flock(["--fair", "f", "true"]);
-        wait_until("it queues", || parties(env, &["f"]).len() == 2);
+        wait_until("it queues", || lock_users(env, &["f"]).len() == 2);
         waiter.signal(libc::SIGSTOP);
         wait_until("it is stopped", || {
             status_field(waiter.pid(), "State").starts_with('T')

@@ -131,8 +131,9 @@ impl TestEnv {
         parse(&bash.expect("one of the bashes").version) < parse(version)
     }
 
-    /// Returns a command that runs `flock` and `sh` with a bash that has the builtin. What the builtin
-    /// leaves to the program replaces that bash, so the pid and the parent are the same as without it.
+    /// Returns a command that runs `flock` and `sh` with a bash that has the builtin. What the
+    /// builtin leaves to the program replaces that bash, so the pid and the parent are the same as
+    /// without it.
     pub(crate) fn command_through_builtin(program: &OsStr) -> Command {
         match program.to_str() {
             Some("flock") => {
@@ -169,8 +170,8 @@ pub(crate) fn install_into(dir: &Path) {
     std::fs::write(dir.join(START_UP), start_up).expect("bin/lib/start-up");
 }
 
-/// Returns the builtin under test: the one that `FLOCK_BUILTIN_UNDER_TEST` names, or the one that is
-/// installed with the program under test, or the one of this workspace.
+/// Returns the builtin under test: the one that `FLOCK_BUILTIN_UNDER_TEST` names, or the one that
+/// is installed with the program under test, or the one of this workspace.
 fn library_under_test() -> &'static Path {
     static LIBRARY_FILE: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY_FILE.get_or_init(|| {

@@ -1,10 +1,9 @@
 //! The helper program: `test-helper` in a test environment's PATH. It reports exactly what it has
 //! inherited and which signals it receives.
 //!
-//! The program is the test binary itself, under another name: a function in `.init_array` runs before
-//! `main`, and if the name is `test-helper` it does the helper's work and exits. Before `main`,
-//! because Rust's runtime reopens closed descriptors and changes SIGPIPE. A separate executable
-//! would need the same trick and would have to be built before the tests of every package.
+//! The program is the test binary itself, under another name: a function in `.init_array` runs
+//! before `main` and, if the name is `test-helper`, does the helper's work and exits. Rust's runtime
+//! would already have reopened closed descriptors and changed SIGPIPE when `main` runs.
 
 #![allow(
     unsafe_code,
@@ -147,12 +146,12 @@ fn report_inherited_state(file: &str) -> i32 {
     0
 }
 
-/// Blocks all signals, prints `ready PID`, and then `received NUMBER CODE VALUE` for each signal that
-/// arrives, until it has received `count` of them.
+/// Blocks all signals, prints `ready PID`, and then `received NUMBER CODE VALUE` for each signal
+/// that arrives, until it has received `count` of them.
 fn catch_signals(count: usize) -> i32 {
     let all = u64::MAX;
-    // SAFETY: the set outlives the call, and 8 is its size. The C library's function would leave out
-    // 32 and 33.
+    // SAFETY: the set outlives the call, and 8 is its size. The C library's function would leave
+    // out 32 and 33.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
@@ -211,8 +210,8 @@ fn in_child(work: impl FnOnce() -> i32) -> i32 {
 /// Binds an abstract socket name as other programs do, and executes a command in the same process,
 /// which inherits the socket.
 ///
-/// `original` and `padded` bind a whole `struct sockaddr_un`, padded with NULs; `original`, the first
-/// `me-only`, also uses only 8 bytes of the name. `exact` is what Python, Perl and socat do.
+/// `original` and `padded` bind a whole `struct sockaddr_un`, padded with NULs; `original`, the
+/// first `me-only`, also uses only 8 bytes of the name. `exact` is what Python, Perl and socat do.
 fn bind_and_exec(shape: &str, name: &[u8], command: &[&[u8]]) -> i32 {
     let mut name = name.to_owned();
     if shape == "original" {

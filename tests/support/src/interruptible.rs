@@ -1,5 +1,5 @@
-//! A helper process that waits for a lock as the builtin does in its host: with signal handlers that
-//! restart system calls, and through [`InterruptibleCall`].
+//! A helper process that waits for a lock as the builtin does in its host: with signal handlers
+//! that restart system calls, and through [`InterruptibleCall`].
 
 #![allow(
     unsafe_code,
@@ -103,8 +103,8 @@ pub(crate) fn wait(scenario: &str, path: &str) -> i32 {
     0
 }
 
-/// Waits for the lock again and again, as a host does, while a child sends `rounds` signals, each at
-/// a random time after the previous one was answered. A missed signal is never answered.
+/// Waits for the lock again and again, as a host does, while a child sends `rounds` signals, each
+/// at a random time after the previous one was answered. A missed signal is never answered.
 fn answer_signals(lock: &LockedFile, rounds: u64) -> i32 {
     let parent = std::process::id() as i32;
     let (reader, writer) = rustix::pipe::pipe().expect("a pipe");

@@ -68,8 +68,8 @@ impl TestEnv {
         self.start(self.flock(args))
     }
 
-    /// Starts a process that holds the lock on the file until [`Process::release`], and returns when
-    /// it has the lock.
+    /// Starts a process that holds the lock on the file until [`Process::release`], and returns
+    /// when it has the lock.
     #[track_caller]
     pub fn hold(&self, options: &[&str], file: &str) -> Process {
         let command = [file, "sh", "-c", "echo held; read x; exit 0"];
@@ -202,8 +202,8 @@ impl Process {
         });
     }
 
-    /// Kills and reaps this process alone. The output of the processes it leaves behind can still be
-    /// read.
+    /// Kills and reaps this process alone. The output of the processes it leaves behind can still
+    /// be read.
     #[track_caller]
     pub fn kill(&mut self) {
         self.killed = true;

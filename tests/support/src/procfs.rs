@@ -24,8 +24,8 @@ pub fn cpu_time_ns(pid: i32) -> u64 {
     first.map_or(0, |time| time.parse().expect("a number"))
 }
 
-/// Returns how often the process has gone to sleep, or 0 if it does not exist. The number grows while
-/// a process polls.
+/// Returns how often the process has gone to sleep, or 0 if it does not exist. The number grows
+/// while a process polls.
 pub fn voluntary_switches(pid: i32) -> u64 {
     status_field(pid, "voluntary_ctxt_switches")
         .parse()

@@ -105,8 +105,8 @@ impl Outcome {
 }
 
 /// A temporary directory with the program under test as `bin/flock`, first in PATH, and with the
-/// older tools, the bash builtin and the helper program. Commands run in that directory with a fixed
-/// environment (`LC_ALL=C`, `PATH`, `HOME`, `SHELL=/bin/sh`).
+/// older tools, the bash builtin and the helper program. Commands run in that directory with a
+/// fixed environment (`LC_ALL=C`, `PATH`, `HOME`, `SHELL=/bin/sh`).
 #[derive(Debug)]
 pub struct TestEnv {
     dir: tempfile::TempDir,
@@ -141,8 +141,8 @@ impl TestEnv {
         env
     }
 
-    /// Creates an environment for the program under test, regardless of `FLOCK_THROUGH_BUILTIN`: for
-    /// tests of what the program inherits, which a bash in between would change.
+    /// Creates an environment for the program under test, regardless of `FLOCK_THROUGH_BUILTIN`:
+    /// for tests of what the program inherits, which a bash in between would change.
     pub fn without_builtin() -> Self {
         Self::with_program(flock_under_test(), HANG_TIMEOUT)
     }
@@ -346,7 +346,7 @@ done
         self.shell("bash", script)
     }
 
-    /// Runs a script with a shell, which may be several words: `busybox sh`.
+    /// Runs a script with a shell, such as `bash` or `busybox sh`.
     #[track_caller]
     pub fn shell(&self, shell: &str, script: impl AsRef<OsStr>) -> Outcome {
         let mut args = shell.split(' ');
@@ -371,8 +371,8 @@ done
             .unwrap_or_else(|| panic!("the command hangs: {command:?}"))
     }
 
-    /// Waits for a child, the leader of its process group, and for all processes that have its output
-    /// open. `None` if they hang; then the group is killed.
+    /// Waits for a child, the leader of its process group, and for all processes that have its
+    /// output open. `None` if they hang; then the group is killed.
     pub fn wait_with_output(&self, child: Child) -> Option<Outcome> {
         let group = rustix::process::Pid::from_child(&child);
         let (sender, receiver) = mpsc::channel();
@@ -394,9 +394,9 @@ done
     }
 }
 
-/// Runs a test of an intended difference from util-linux, with its reason. The test must pass for our
-/// program and, where util-linux's is installed, fail for that: if the two agree, it belongs in an
-/// ordinary test.
+/// Runs a test of an intended difference from util-linux, with its reason. The test must pass for
+/// our program and, where util-linux's is installed, fail for that: if the two agree, it belongs in
+/// an ordinary test.
 #[track_caller]
 pub fn differs_from_util_linux(reason: &str, body: impl Fn(&TestEnv)) {
     assert!(!reason.is_empty());
@@ -419,8 +419,8 @@ pub fn differs_from_util_linux(reason: &str, body: impl Fn(&TestEnv)) {
     }
 }
 
-/// Whether the environment may create a namespace with these options of unshare(1). Prints a note if
-/// not.
+/// Whether the environment may create a namespace with these options of unshare(1). Prints a note
+/// if not.
 pub fn can_unshare(env: &TestEnv, options: &str) -> bool {
     let works = is_installed("unshare") && env.sh(format!("unshare {options} true")).code() == 0;
     if !works {

@@ -1,7 +1,7 @@
 //! Traps that run while the shell waits for its turn.
 
-use super::{WAITS, gets_it, noting, order_was, waiting};
-use crate::fair::{holder_to_be, last_turn, nothing_is_left, queue_is};
+use super::{WAITS, assert_acquires, assert_order, start_noting, waiting};
+use crate::fair::{assert_clean, assert_queue_len, last_ticket, spawn_waiting_holder};
 use test_support::builtin::for_each_bash;
 use test_support::locks::tickets;
 use test_support::process::ExitReason;
@@ -14,12 +14,12 @@ fn a_trap_runs_while_a_turn_is_waited_for_and_costs_no_place() {
         for wait in WAITS {
             let holder = env.hold(&["--fair"], "l");
             let trap = "trap 'echo trapped' USR1";
-            let mut first = noting(env, trap, wait, "first");
-            let mut second = noting(env, trap, wait, "second");
-            let mut third = noting(env, trap, wait, "third");
+            let mut first = start_noting(env, trap, wait, "first");
+            let mut second = start_noting(env, trap, wait, "second");
+            let mut third = start_noting(env, trap, wait, "third");
             let since = || -> Vec<_> {
-                let turns = tickets(env.file("l"));
-                turns.iter().map(|turn| turn.arrived).collect()
+                let tickets = tickets(env.file("l"));
+                tickets.iter().map(|ticket| ticket.arrived).collect()
             };
             let before = since();
             for _ in 0..10 {
@@ -34,10 +34,10 @@ fn a_trap_runs_while_a_turn_is_waited_for_and_costs_no_place() {
             }
             holder.release();
             for shell in [&mut first, &mut second, &mut third] {
-                gets_it(shell);
+                assert_acquires(shell);
             }
-            order_was(env, &["first", "second", "third"]);
-            nothing_is_left(env, &[]);
+            assert_order(env, &["first", "second", "third"]);
+            assert_clean(env, &[]);
         }
     });
 }
@@ -47,22 +47,22 @@ fn a_place_is_kept_through_a_trap_that_ends_before_the_lock_is_free() {
     for_each_bash(|env| {
         let holder = env.hold(&["--fair"], "l");
         let trap = "trap 'echo in; read x; echo out' USR1";
-        let mut first = noting(env, trap, "flock --fair 8", "first");
-        let mut second = noting(env, "", "flock --fair 8", "second");
+        let mut first = start_noting(env, trap, "flock --fair 8", "first");
+        let mut second = start_noting(env, "", "flock --fair 8", "second");
         let since = tickets(env.file("l"))[0].arrived;
         first.signal(libc::SIGUSR1);
         first.expect_line("in");
-        let mut third = noting(env, "", "flock --fair 8", "third");
+        let mut third = start_noting(env, "", "flock --fair 8", "third");
         first.send_line("");
         first.expect_line("out");
-        queue_is(env, 3);
+        assert_queue_len(env, 3);
         assert_eq!(tickets(env.file("l"))[0].arrived, since);
         holder.release();
         for shell in [&mut first, &mut second, &mut third] {
-            gets_it(shell);
+            assert_acquires(shell);
         }
-        order_was(env, &["first", "second", "third"]);
-        nothing_is_left(env, &[]);
+        assert_order(env, &["first", "second", "third"]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -73,7 +73,7 @@ fn nobody_waits_for_a_shell_that_is_in_a_trap_when_the_lock_gets_free() {
             let holder = env.hold(&["--fair"], "l");
             let trap = "trap 'echo in; read x; echo out' USR1";
             let mut first = waiting(env, trap, wait, "");
-            let mut second = holder_to_be(env, &["--fair"]);
+            let mut second = spawn_waiting_holder(env, &["--fair"]);
             let mut third = waiting(env, "", "flock --fair 8", "echo third; read x");
             first.signal(libc::SIGUSR1);
             first.expect_line("in");
@@ -82,7 +82,7 @@ fn nobody_waits_for_a_shell_that_is_in_a_trap_when_the_lock_gets_free() {
             // It came before the third, and still has done so.
             first.send_line("");
             first.expect_line("out");
-            queue_is(env, 2);
+            assert_queue_len(env, 2);
             second.release();
             let said = first.expect("over 0\n");
             assert!(said.lines().count() <= 2, "{said}");
@@ -91,7 +91,7 @@ fn nobody_waits_for_a_shell_that_is_in_a_trap_when_the_lock_gets_free() {
             third.expect_line("third");
             third.send_line("");
             assert_eq!(third.wait(), ExitReason::Exited(0));
-            nothing_is_left(env, &[]);
+            assert_clean(env, &[]);
         }
     });
 }
@@ -108,15 +108,15 @@ fn what_a_trap_starts_does_not_stand_in_the_queue_when_the_shell_has_left_it() {
                 _ => trap.to_owned(),
             };
             let mut first = waiting(env, &before, "flock --fair l got", "");
-            let mut second = holder_to_be(env, &["--fair"]);
-            let mut third = holder_to_be(env, &["--fair"]);
+            let mut second = spawn_waiting_holder(env, &["--fair"]);
+            let mut third = spawn_waiting_holder(env, &["--fair"]);
             first.signal(libc::SIGUSR1);
             first.expect_line("in");
             wait_until("all wait", || tickets(env.file("l")).len() == 3);
             match ending {
                 "served" => {
                     holder.release();
-                    gets_it(&mut first);
+                    assert_acquires(&mut first);
                 }
                 "killed" => {
                     first.signal(libc::SIGKILL);
@@ -131,7 +131,7 @@ fn what_a_trap_starts_does_not_stand_in_the_queue_when_the_shell_has_left_it() {
             }
             // What the trap has started is still there.
             second.expect_line("held");
-            queue_is(env, 1);
+            assert_queue_len(env, 1);
             let before = cpu_time_ns(third.pid());
             env.run(["-w0.5", "l", "true"]).assert_status(1);
             let worked = cpu_time_ns(third.pid()) - before;
@@ -139,10 +139,10 @@ fn what_a_trap_starts_does_not_stand_in_the_queue_when_the_shell_has_left_it() {
             second.release();
             third.expect_line("held");
             third.release();
-            queue_is(env, 0);
+            assert_queue_len(env, 0);
             env.run(["--fair", "-n", "l", "true"]).assert_status(0);
             env.sh("echo >end; rm end").assert_status(0);
-            nothing_is_left(env, &[]);
+            assert_clean(env, &[]);
         }
     });
 }
@@ -154,7 +154,7 @@ fn a_trap_may_wait_for_its_turn_itself() {
         let trap = "exec 9<>other; trap 'echo in; flock --fair -n 8; echo $?; flock --fair -w 0.01 8; echo $?
             flock --fair 9; echo $?; flock -u 9' USR1; trap 'echo deep' USR2";
         let mut shell = waiting(env, trap, "flock --fair 8", "");
-        let since = last_turn(env).arrived;
+        let since = last_ticket(env).arrived;
         shell.signal(libc::SIGUSR1);
         for line in ["in", "1", "1"] {
             shell.expect_line(line);
@@ -165,12 +165,12 @@ fn a_trap_may_wait_for_its_turn_itself() {
         other.release();
         shell.expect_line("0");
         wait_until("it waits again", || {
-            tickets(env.file("l")).first().map(|turn| turn.arrived) == Some(since)
+            tickets(env.file("l")).first().map(|ticket| ticket.arrived) == Some(since)
         });
         holder.release();
-        gets_it(&mut shell);
+        assert_acquires(&mut shell);
         assert_eq!(tickets(env.file("other")), []);
-        nothing_is_left(env, &[]);
+        assert_clean(env, &[]);
     });
 }
 
@@ -180,13 +180,13 @@ fn a_trap_may_take_the_lock_that_is_waited_for() {
         let holder = env.hold(&[], "l");
         let trap = "trap 'echo in; flock 8; echo $?' USR1";
         let mut shell = waiting(env, trap, "flock --fair 8", "");
-        let token = last_turn(env).sentinel;
+        let sentinel = last_ticket(env).sentinel;
         shell.signal(libc::SIGUSR1);
         shell.expect_line("in");
         holder.release();
         shell.expect_line("0");
-        gets_it(&mut shell);
-        nothing_is_left(env, &[token]);
+        assert_acquires(&mut shell);
+        assert_clean(env, &[sentinel]);
     });
 }
 
@@ -198,18 +198,18 @@ fn return_in_a_trap_leaves_the_queue() {
             let before = format!("trap 'return 5' USR1; f() {{ {wait}; echo no; }}");
             let after = "read x; trap - USR1; flock --fair l got; echo $?";
             let mut shell = waiting(env, &before, "f", after);
-            let token = last_turn(env).sentinel;
+            let sentinel = last_ticket(env).sentinel;
             shell.signal(libc::SIGUSR1);
             shell.expect_line("over 5");
-            queue_is(env, 0);
-            wait_until("the token goes too", || !is_sentinel(token));
+            assert_queue_len(env, 0);
+            wait_until("the token goes too", || !is_sentinel(sentinel));
             shell.send_line("");
-            queue_is(env, 1);
+            assert_queue_len(env, 1);
             holder.release();
             shell.expect_line("got");
             shell.expect_line("0");
             assert_eq!(shell.wait(), ExitReason::Exited(0));
-            nothing_is_left(env, &[token]);
+            assert_clean(env, &[sentinel]);
         }
     });
 }
@@ -225,16 +225,16 @@ fn a_trap_on_the_end_of_a_child_runs_for_children_that_the_shell_knows() {
         let before = "mkfifo end; trap 'echo child' CHLD; (read x <end; exit 7) & child=$!";
         let after = "trap - CHLD; wait $child; echo $?";
         let mut shell = waiting(env, before, "flock --fair 8", after);
-        let turn = last_turn(env);
+        let ticket = last_ticket(env);
         std::fs::write(env.file("end"), "\n").expect("a FIFO");
         shell.expect_line("child");
         wait_until("it waits again", || {
-            tickets(env.file("l")).first().map(|turn| turn.arrived) == Some(turn.arrived)
+            tickets(env.file("l")).first().map(|ticket| ticket.arrived) == Some(ticket.arrived)
         });
         holder.release();
         shell.expect_line("over 0");
         shell.expect_line("7");
         std::fs::remove_file(env.file("end")).expect("a FIFO");
-        nothing_is_left(env, &[turn.sentinel]);
+        assert_clean(env, &[ticket.sentinel]);
     });
 }

@@ -1,0 +1,197 @@
+//! Many waiters for the lock on `l`. Each has a number, and writes it to `order` when it has the lock.
+
+use std::fs::OpenOptions;
+use std::os::fd::AsFd;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use test_support::locks::{locks_on, tickets};
+use test_support::pre_exec::CommandPreExecExt;
+use test_support::process::{open_pidfd, poll_readable, send_signal};
+use test_support::{TestEnv, wait_until};
+
+/// The waiters have no pipes, so that there can be hundreds. Their stderr is the file `errors`.
+pub struct WaiterPool<'l> {
+    env: &'l TestEnv,
+    waiters: Vec<Waiter>,
+}
+
+struct Waiter {
+    child: Child,
+    sentinel: i32,
+}
+
+/// How long a waiter may take to exit.
+const EXIT_TIMEOUT: Duration = Duration::from_secs(60);
+
+impl<'l> WaiterPool<'l> {
+    pub fn new(env: &'l TestEnv) -> Self {
+        Self {
+            env,
+            waiters: Vec::new(),
+        }
+    }
+
+    /// Starts the next waiter with `flock OPTIONS l COMMAND`, and returns when it has a ticket.
+    #[track_caller]
+    pub fn spawn(&mut self, options: &[&str]) {
+        let note = format!("echo {} >>order", self.waiters.len());
+        let command = ["l", "sh", "-c", &note];
+        self.spawn_command(self.env.flock(options.iter().chain(&command)));
+    }
+
+    /// Starts the next waiter, which ignores these signals.
+    #[track_caller]
+    pub fn spawn_ignoring(&mut self, signals: &[i32]) {
+        let note = format!("echo {} >>order", self.waiters.len());
+        let mut command = self.env.flock(["--fair", "l", "sh", "-c", &note]);
+        command.ignore_signals(signals.iter().copied());
+        self.spawn_command(command);
+    }
+
+    /// Starts `count` waiters with the same options.
+    #[track_caller]
+    pub fn spawn_many(&mut self, count: usize, options: &[&str]) {
+        for _ in 0..count {
+            self.spawn(options);
+        }
+    }
+
+    /// Starts the next waiter with a line of shell, in which `NOTE` writes the number to `order`.
+    #[track_caller]
+    pub fn spawn_shell(&mut self, line: &str) {
+        let mut shell = self.env.command("sh");
+        shell.arg("-c").arg(self.expand_note(line));
+        self.spawn_command(shell);
+    }
+
+    /// Starts the next waiter with a line for a bash that has the builtin, in which `NOTE` writes the
+    /// number to `order`.
+    #[track_caller]
+    pub fn spawn_builtin(&mut self, line: &str) {
+        self.spawn_command(self.env.builtin_command(self.expand_note(line)));
+    }
+
+    fn expand_note(&self, line: &str) -> String {
+        line.replace("NOTE", &format!("echo {} >>order", self.waiters.len()))
+    }
+
+    /// Starts the next waiter with a timeout. It may time out, with status 42, before its ticket is
+    /// visible.
+    #[track_caller]
+    pub fn spawn_with_timeout(&mut self, time: &str) {
+        let note = format!("echo {} >>order", self.waiters.len());
+        let command = ["--fair", "-E42", "-w", time, "l", "sh", "-c", &note];
+        self.spawn_until_queued(self.env.flock(command), Some(42));
+    }
+
+    /// Starts the next waiter with any command, and returns when it has a ticket.
+    #[track_caller]
+    pub fn spawn_command(&mut self, command: Command) {
+        self.spawn_until_queued(command, None);
+    }
+
+    #[track_caller]
+    fn spawn_until_queued(&mut self, mut command: Command, timeout_status: Option<i32>) {
+        let errors = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .open(self.env.file("errors"));
+        command.stdout(Stdio::null());
+        command.stderr(errors.expect("a file"));
+        let before = tickets(self.env.file("l"));
+        let mut child = command.spawn().expect("it starts");
+        let mut sentinel = 0;
+        wait_until("it has a ticket", || {
+            let now = tickets(self.env.file("l"));
+            let new = now.iter().find(|ticket| !before.contains(ticket));
+            let status = child.try_wait().expect("our child");
+            let timed_out = timeout_status.is_some()
+                && status.and_then(|status| status.code()) == timeout_status;
+            assert!(
+                new.is_some() || status.is_none() || timed_out,
+                "{status:?} {command:?} {:?} {:?}",
+                self.order(),
+                locks_on(self.env.file("l"))
+            );
+            sentinel = new.map_or(0, |ticket| ticket.sentinel);
+            new.is_some() || timed_out
+        });
+        self.waiters.push(Waiter { child, sentinel });
+    }
+
+    /// Returns the pid of the process that was started for a number: `flock`, or a shell.
+    pub fn pid(&self, number: usize) -> i32 {
+        self.waiters[number].child.id() as i32
+    }
+
+    /// Returns the sentinel of a number's first ticket.
+    pub fn sentinel(&self, number: usize) -> i32 {
+        self.waiters[number].sentinel
+    }
+
+    /// Returns the sentinels of all first tickets.
+    pub fn sentinels(&self) -> Vec<i32> {
+        self.waiters.iter().map(|waiter| waiter.sentinel).collect()
+    }
+
+    /// Waits until the process of a number exits.
+    #[track_caller]
+    pub fn wait(&mut self, number: usize) -> ExitStatus {
+        let child = &mut self.waiters[number].child;
+        if let Some(status) = child.try_wait().expect("our child") {
+            return status;
+        }
+        let deadline = Instant::now() + EXIT_TIMEOUT;
+        let exited = poll_readable(&[open_pidfd(child).as_fd()], deadline)[0];
+        assert!(exited, "{number} hangs: {:?}", tickets(self.env.file("l")));
+        child.wait().expect("our child")
+    }
+
+    /// Waits until these exit, and asserts that they succeed and that `errors` is empty.
+    #[track_caller]
+    pub fn assert_success(&mut self, numbers: impl IntoIterator<Item = usize>) {
+        for number in numbers {
+            let status = self.wait(number);
+            assert!(status.success(), "{number}: {status}");
+        }
+        let errors = std::fs::read_to_string(self.env.file("errors"));
+        assert_eq!(errors.expect("it was created"), "");
+    }
+
+    /// Returns the numbers in the order in which they have had the lock.
+    pub fn order(&self) -> Vec<usize> {
+        let order = std::fs::read_to_string(self.env.file("order")).unwrap_or_default();
+        order
+            .lines()
+            .map(|line| line.parse().expect("a number"))
+            .collect()
+    }
+
+    /// Returns `count` random numbers, in random order.
+    pub fn sample(&self, count: usize, rng: &mut Rng) -> Vec<usize> {
+        let mut all: Vec<usize> = (0..self.waiters.len()).collect();
+        (0..count)
+            .map(|_| all.swap_remove(rng.usize(..all.len())))
+            .collect()
+    }
+
+    /// Returns all other numbers.
+    pub fn all_except(&self, these: &[usize]) -> Vec<usize> {
+        (0..self.waiters.len())
+            .filter(|number| !these.contains(number))
+            .collect()
+    }
+}
+
+impl Drop for WaiterPool<'_> {
+    fn drop(&mut self) {
+        for waiter in &mut self.waiters {
+            if waiter.child.try_wait().is_ok_and(|end| end.is_none()) {
+                send_signal(-(waiter.child.id() as i32), libc::SIGKILL);
+                let _ = waiter.child.wait();
+            }
+        }
+    }
+}
