@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSection, ObjectSymbol};
 
-use crate::lab::kernel::{status_field, waiters};
-use crate::lab::{Lab, under_test, wait_until};
+use test_support::locks::waiter_count;
+use test_support::procfs::status_field;
+use test_support::{TestEnv, wait_until};
 
 /// The most memory that a waiter may have resident, in kB.
 const MAX_WAITER_KB: u64 = 400;
@@ -90,15 +91,15 @@ fn every_pattern_of_the_link_order_matches_a_symbol() {
 
 #[test]
 fn a_waiter_stays_within_its_memory_limit() {
-    let lab = Lab::new();
-    if !is_static(under_test()) {
+    let env = TestEnv::new();
+    if !is_static(&env.file("bin/flock")) {
         println!("not a static program: nothing tested");
         return;
     }
-    let holder = lab.hold(&[], "l");
-    let mut waiter = lab.flock(["l", "true"]).spawn().expect("it starts");
+    let holder = env.hold(&[], "l");
+    let mut waiter = env.flock(["l", "true"]).spawn().expect("it starts");
     let pid = waiter.id() as i32;
-    wait_until("it waits", || waiters(lab.file("l")) == 1);
+    wait_until("it waits", || waiter_count(env.file("l")) == 1);
     // Of the program alone: what wait4(2) reports includes the process before it executed flock.
     let peak = status_field(pid, "VmHWM");
     let peak = peak.trim_end_matches(" kB").parse::<u64>();
