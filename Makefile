@@ -36,7 +36,7 @@ OUT = target/install
 BUILT = $(OUT)/flock
 # The same program with its symbols, for the test of the link order.
 UNSTRIPPED = $(OUT)/flock.unstripped
-SOURCES = $(shell find src builtin/src -type f) Cargo.toml builtin/Cargo.toml Cargo.lock .cargo/config.toml build.rs \
+SOURCES = $(shell find src builtin/src historic/src -type f) Cargo.toml builtin/Cargo.toml historic/Cargo.toml Cargo.lock .cargo/config.toml build.rs \
     scripts/order.ld scripts/build-target.sh scripts/build-builtin.sh
 
 .PHONY: all install install-historic uninstall uninstall-historic test bashes lint soak reference bench docs fuzz deny clean
@@ -48,7 +48,7 @@ all: $(BUILT)
 $(BUILT): $(SOURCES)
 	target=$$(scripts/build-target.sh) && \
 	CARGO_PROFILE_RELEASE_STRIP=false \
-	    $(CARGO) build --locked --release --bins --target "$$target" --target-dir target && \
+	    $(CARGO) build --locked --release --package fdlock --package fdlock-historic --bins --target "$$target" --target-dir target && \
 	mkdir -p $(OUT) && \
 	scripts/build-builtin.sh $(OUT)/flock.so && \
 	cp "target/$$target/release/flock" $(UNSTRIPPED) && \
@@ -98,8 +98,7 @@ uninstall-historic:
 # What the builtin has no part in: the older tools, the documents, the sources, and the storms, where many are killed
 # whose status tells who it was. Everything else that calls `flock` does so by way of a bash with the builtin in the third
 # run, whatever form it calls.
-NOT_THROUGH_BUILTIN = builtin:: storm:: loto:: me_only:: ulock:: runlock:: leash:: documents:: readme:: fuzzing:: \
-    architecture:: installing::
+NOT_THROUGH_BUILTIN = builtin:: storm:: documents:: readme:: fuzzing:: architecture:: installing::
 
 # The suite runs three times: against the development build (glibc on most machines), against what is installed, and
 # that by way of the builtin.
@@ -108,7 +107,7 @@ test: lint
 	rm -rf target/stage
 	$(MAKE) install install-historic DESTDIR=$(CURDIR)/target/stage PREFIX=/usr
 	FLOCK_UNDER_TEST=$(CURDIR)/target/stage/usr/bin/flock FLOCK_UNSTRIPPED=$(CURDIR)/$(UNSTRIPPED) \
-	    $(CARGO) test --locked --test suite
+	    $(CARGO) test --locked --workspace --test suite
 	FLOCK_UNDER_TEST=$(CURDIR)/target/stage/usr/bin/flock FLOCK_THROUGH_BUILTIN=1 \
 	    $(CARGO) test --locked --test suite -- $(addprefix --skip ,$(NOT_THROUGH_BUILTIN))
 
@@ -122,7 +121,7 @@ lint:
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 
 soak: $(BUILT)
-	FDLOCK_STORM=30 FLOCK_UNDER_TEST=$(CURDIR)/$(BUILT) $(CARGO) test --locked --test suite storm -- --nocapture
+	FDLOCK_STORM=30 FLOCK_UNDER_TEST=$(CURDIR)/$(BUILT) $(CARGO) test --locked --workspace --test suite storm -- --nocapture
 
 reference:
 	FLOCK_UNDER_TEST=$(REFERENCE) $(CARGO) test --locked --test suite

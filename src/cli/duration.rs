@@ -8,7 +8,7 @@ use super::number;
 
 /// Seconds, whole or not (`5`, `0.5`, `.5`, `1.`, `1e1`), whose decimal sign is a point in every locale; or a human
 /// duration (`150ms`, `1m30s`, `2h`). `None` for what is negative, no number, or more than a clock can hold.
-pub(super) fn parse(word: &OsStr) -> Option<Duration> {
+pub fn parse(word: &OsStr) -> Option<Duration> {
     let (negative, rest) = number::signed(word.as_bytes());
     let text = std::str::from_utf8(rest).ok()?;
     if negative {

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
 /// A decimal number: leading blanks, a sign and zeros are accepted (`" 8"`, `+8`, `08`); nothing may follow.
-pub(super) fn decimal(word: &OsStr) -> Option<i64> {
+pub fn decimal(word: &OsStr) -> Option<i64> {
     let (negative, digits) = signed(word.as_bytes());
     if digits.is_empty() {
         return None;
@@ -22,7 +22,7 @@ pub(super) fn decimal(word: &OsStr) -> Option<i64> {
 
 /// A count of bytes: decimal, octal (`0…`) or hexadecimal (`0x…`), with a suffix or none: K, M, G, T, P, E, also
 /// written KiB and so on, are powers of 1024; KB and so on are powers of 1000.
-pub(super) fn size(word: &OsStr) -> Option<i64> {
+pub fn size(word: &OsStr) -> Option<i64> {
     let (negative, rest) = signed(word.as_bytes());
     let (radix, rest) = match rest {
         [b'0', b'x' | b'X', rest @ ..] => (16, rest),
@@ -52,7 +52,7 @@ pub(super) fn size(word: &OsStr) -> Option<i64> {
 }
 
 /// Leading blanks as isspace(3) knows them, then a sign.
-pub(super) fn signed(word: &[u8]) -> (bool, &[u8]) {
+pub fn signed(word: &[u8]) -> (bool, &[u8]) {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
     let start = word
         .iter()

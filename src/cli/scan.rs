@@ -9,7 +9,7 @@ use super::{Effect, Length, Opt, Usage};
 
 /// What stands on a command line besides options.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Scanned {
+pub enum Scanned {
     /// `--help` came before anything that is wrong.
     Help,
     /// `--version` came before anything that is wrong.
@@ -20,7 +20,7 @@ pub(super) enum Scanned {
 
 /// Reads the options of the table into the draft. They may stand anywhere before the operand of this number (1 for the
 /// first), which is where the words of a command begin that has options of its own.
-pub(super) fn scan<D>(
+pub fn scan<D>(
     table: &'static [Opt<D>],
     words: Vec<OsString>,
     before: usize,

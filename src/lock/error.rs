@@ -187,16 +187,20 @@ impl Error {
 
 /// What can go wrong while asking for a lock on an open descriptor.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub enum Failure {
+    /// The lock call failed.
     Lock(io::Error),
+    /// No timer for the timeout.
     Timer(io::Error),
+    /// No place in the queue.
     Turn(io::Error),
+    /// The file cannot have slots, with the reason.
     NoSlots(&'static str),
 }
 
 impl Failure {
     /// The error, for a lock on this path or descriptor.
-    pub(super) fn of(self, what: impl Into<OsString>) -> Error {
+    pub fn of(self, what: impl Into<OsString>) -> Error {
         match self {
             Self::Lock(error) => Error::Lock {
                 what: what.into(),

@@ -7,9 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, FileType, Mode as Permissions, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::{
-    Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode, above_stderr, slots, turn,
-};
+use super::{Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode, slots, turn};
+use crate::sys::fd::above_stderr;
 
 /// Opens the lock file at the path, making it if it is missing, and locks it.
 ///
@@ -183,8 +182,9 @@ pub fn id_of(fd: impl AsFd) -> Option<Id> {
     rustix::fs::fstat(fd).as_ref().map(id).ok()
 }
 
+/// Returns the device and the inode of a file.
 #[allow(clippy::unnecessary_cast)] // Their widths differ between processors.
-pub(super) fn id(stat: &Stat) -> Id {
+pub fn id(stat: &Stat) -> Id {
     (stat.st_dev as u64, stat.st_ino as u64)
 }
 
@@ -195,13 +195,14 @@ const MISTAKEN: u32 = 16;
 /// file system on which the same two stay different, time after time, cannot say which file is which, and going on
 /// would mean to go on for ever.
 #[derive(Default)]
-pub(super) struct Identity {
+pub struct Identity {
     before: Option<(Id, Id)>,
     mistaken: u32,
 }
 
+/// The result of comparing an opened file with the file at its path.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// It is one file.
     Same,
     /// It is another one by now, or gone.
@@ -211,7 +212,8 @@ pub(super) enum Verdict {
 }
 
 impl Identity {
-    pub(super) fn compare(&mut self, opened: Id, at_path: Option<Id>) -> Verdict {
+    /// Compares the opened file with the file at the path, if there is one.
+    pub fn compare(&mut self, opened: Id, at_path: Option<Id>) -> Verdict {
         let Some(at_path) = at_path else {
             return Verdict::Replaced;
         };

@@ -23,7 +23,7 @@ impl Locality {
     }
 
     /// statfs(2) – of the file system that this path leads to.
-    pub(super) fn at(path: &OsStr) -> Self {
+    pub fn at(path: &OsStr) -> Self {
         rustix::fs::statfs(path).map_or(Self::Remote, |stat| Self::of_magic(stat.f_type as u32))
     }
 

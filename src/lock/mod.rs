@@ -1,7 +1,6 @@
 //! Advisory locks: what kinds there are, and how one is taken.
 //!
 //! [`descriptor::acquire`] brings a descriptor of the caller's into the wanted [`Mode`], [`file::acquire`] the file at a path.
-//! [`name::acquire`] takes a name that has no file at all.
 //!
 //! In the order of arrival: `queue`, by [`turn`]s; with several at a time: `slots`. What both leave in the lock file for as
 //! long as they are there is a [`mark`].
@@ -10,17 +9,11 @@ pub mod descriptor;
 mod error;
 pub mod file;
 mod flock;
-pub mod link;
 pub mod local;
 pub mod mark;
-pub mod name;
 mod ofd;
-mod owner;
-pub mod pid_file;
 pub mod process;
-pub mod publish;
 mod queue;
-pub mod resource;
 pub mod several;
 mod slots;
 pub mod turn;
@@ -28,12 +21,10 @@ pub mod turn;
 mod wait;
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::io::{Errno, FdFlags};
+pub use error::{Error, Failure};
 
-pub use error::Error;
-use error::Failure;
 pub use wait::{Called, Deadline, Until, Wait};
 
 use mark::Moment;
@@ -115,7 +106,10 @@ pub type Grant = Result<Guard, Answer>;
 ///
 /// It blocks in the kernel and keeps its place in the kernel's queue: with a deadline too, it is interrupted once the
 /// time is up and not before. A lock that is granted in the very moment of the deadline counts as granted.
-fn acquire(
+/// # Errors
+///
+/// The lock call failed, or what it needs is exhausted.
+pub fn acquire(
     fd: BorrowedFd<'_>,
     kind: Kind,
     mode: Mode,
@@ -212,22 +206,4 @@ fn is_conflict(error: &io::Error, block: Block) -> bool {
         io::ErrorKind::PermissionDenied => block == Block::No,
         _ => false,
     }
-}
-
-/// A caller who closed 0, 1 or 2 wants the command to find them closed, not open on a lock.
-fn above_stderr(fd: OwnedFd) -> Result<OwnedFd, Errno> {
-    if fd.as_raw_fd() > 2 {
-        return Ok(fd);
-    }
-    // A minimum above the limit of descriptors is called invalid; it is the limit that is the matter.
-    let full = |error| {
-        if error == Errno::INVAL {
-            Errno::MFILE
-        } else {
-            error
-        }
-    };
-    let above = rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_err(full)?;
-    rustix::io::fcntl_setfd(&above, FdFlags::empty())?;
-    Ok(above)
 }

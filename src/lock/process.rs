@@ -49,7 +49,7 @@ pub fn look(pid: Pid) -> Process {
 
 /// Whether a process that was there a moment ago has ended, is ending, or has been sent a `SIGKILL`: `kill -9` returns
 /// before its victim is gone.
-pub(super) fn is_doomed(pid: Pid) -> bool {
+pub fn is_doomed(pid: Pid) -> bool {
     let status = fs::read_to_string(format!("/proc/{}/status", pid.as_raw_nonzero()));
     let (Some(stat), Ok(status)) = (Stat::of(pid), status) else {
         return is_gone(pid);
@@ -76,7 +76,7 @@ fn is_being_killed(status: &str) -> bool {
 }
 
 /// When this process was started.
-pub(super) fn own_start() -> Option<u64> {
+pub fn own_start() -> Option<u64> {
     Stat::own().map(|stat| stat.start)
 }
 

@@ -57,7 +57,7 @@ impl Deadline {
     }
 
     /// The moment, for a wait that has begun and ends at one.
-    pub(super) fn until(self) -> Option<Until> {
+    pub fn until(self) -> Option<Until> {
         match self {
             Self::Now | Self::Never => None,
             Self::At(until) => Some(until),
@@ -72,7 +72,7 @@ pub struct Until(Instant);
 
 impl Until {
     /// What is left until then; `None` when it is past.
-    pub(super) fn left(self) -> Option<Duration> {
+    pub fn left(self) -> Option<Duration> {
         let left = self.0.saturating_duration_since(Instant::now());
         (!left.is_zero()).then_some(left)
     }

@@ -1,10 +1,6 @@
 //! Requests, carried out, one file a program: the lock, then the command under it, then how it ended.
 
 pub mod flock;
-pub mod loto;
-pub mod me_only;
-pub mod runlock;
-pub mod ulock;
 
 use std::ffi::OsString;
 
@@ -53,7 +49,7 @@ impl From<run::Error> for Failure {
 
 /// Does the deed, tells what went wrong, and says how to end. What should have been on standard output and is not
 /// turns success into failure.
-fn conclude(
+pub fn conclude(
     table: &Table,
     report: &mut Report,
     deed: impl FnOnce(&mut Report) -> Result<Exit, Failure>,

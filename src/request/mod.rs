@@ -1,7 +1,3 @@
 //! What was asked for: the seam between the words of a command line and what is done about them. One file a program.
 
 pub mod flock;
-pub mod loto;
-pub mod me_only;
-pub mod runlock;
-pub mod ulock;

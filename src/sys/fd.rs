@@ -1,6 +1,8 @@
 //! Descriptors that somebody else opened.
 
-use std::os::fd::{BorrowedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::io::{Errno, FdFlags};
 
 /// The caller's descriptor of this number, open or not.
 ///
@@ -16,4 +18,26 @@ pub fn inherited(number: RawFd) -> Option<BorrowedFd<'static>> {
 pub fn close(number: RawFd) {
     // SAFETY: takes a number. What is borrowed from `inherited` is used no more: its users have returned.
     unsafe { libc::close(number) };
+}
+
+/// A caller who closed 0, 1 or 2 wants the command to find them closed, not open on a lock.
+///
+/// # Errors
+///
+/// `EMFILE`: no descriptor is left.
+pub fn above_stderr(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+    if fd.as_raw_fd() > 2 {
+        return Ok(fd);
+    }
+    // A minimum above the limit of descriptors is called invalid; it is the limit that is the matter.
+    let full = |error| {
+        if error == Errno::INVAL {
+            Errno::MFILE
+        } else {
+            error
+        }
+    };
+    let above = rustix::io::fcntl_dupfd_cloexec(&fd, 3).map_err(full)?;
+    rustix::io::fcntl_setfd(&above, FdFlags::empty())?;
+    Ok(above)
 }

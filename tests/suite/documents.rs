@@ -28,10 +28,10 @@ fn our_help() -> Outcome {
 fn statuses(page: &Page) -> &'static Table {
     match page.name {
         "flock" => &exit::FLOCK,
-        "loto" => &exit::LOTO,
-        "me-only" => &exit::ME_ONLY,
-        "runlock" => &exit::RUNLOCK,
-        "ulock" => &exit::ULOCK,
+        "loto" => &historic::exit::LOTO,
+        "me-only" => &historic::exit::ME_ONLY,
+        "runlock" => &historic::exit::RUNLOCK,
+        "ulock" => &historic::exit::ULOCK,
         name => panic!("which statuses has {name}?"),
     }
 }

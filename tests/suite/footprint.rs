@@ -103,7 +103,7 @@ fn a_waiter_stays_within_its_memory_limit() {
     // Of the program alone: what wait4(2) reports includes the process before it executed flock.
     let peak = status_field(pid, "VmHWM");
     let peak = peak.trim_end_matches(" kB").parse::<u64>();
-    holder.let_go();
+    holder.release();
     assert!(waiter.wait().expect("a child").success());
     let peak = peak.expect("a number of kB");
     assert!(peak <= MAX_WAITER_KB, "a waiter takes {peak} kB");

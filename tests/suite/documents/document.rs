@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{LazyLock, OnceLock};
 
-use fdlock::cli::{Page, flock, loto, me_only, runlock, ulock};
+use fdlock::cli::{Page, flock};
+use historic::{loto, me_only, runlock, ulock};
 
 use super::shells::Shell;
 use super::{blocks, frames, page};
@@ -11,10 +12,10 @@ use super::{blocks, frames, page};
 /// Of all programs; the first is the one whose completions have frames of their own.
 pub static PAGES: [&Page; 5] = [
     &flock::PAGE,
-    &loto::PAGE,
-    &me_only::PAGE,
-    &runlock::PAGE,
-    &ulock::PAGE,
+    &loto::args::PAGE,
+    &me_only::args::PAGE,
+    &runlock::args::PAGE,
+    &ulock::args::PAGE,
 ];
 
 /// A file, whose it is, and how it is made.
@@ -41,7 +42,10 @@ pub static ALL: LazyLock<Vec<Document>> = LazyLock::new(|| {
             };
             (completion_path(page, shell), made)
         });
-        let help = format!("src/cli/{}/help.txt", identifier(page));
+        let help = match page.name {
+            "flock" => "src/cli/flock/help.txt".to_owned(),
+            _ => format!("historic/src/{}/help.txt", identifier(page)),
+        };
         let manual = format!("man/{}.1", page.name);
         let first = [
             (help, Made::Whole(page::help(page))),
@@ -103,7 +107,10 @@ impl Document {
 
     /// The table that it is made from.
     pub fn source(&self) -> String {
-        format!("src/cli/{}.rs", identifier(self.page))
+        match self.page.name {
+            "flock" => "src/cli/flock.rs".to_owned(),
+            _ => format!("historic/src/{}/args.rs", identifier(self.page)),
+        }
     }
 
     /// What would be in it if it were made now.

@@ -1,0 +1,15 @@
+//! `loto`: lock-out, tag-out for files and resources of the machine.
+
+#![no_main]
+#![allow(unsafe_code)]
+
+use fdlock::program::Program;
+use historic::exit;
+use historic::loto::{args, run};
+
+fdlock::c_main!(Program {
+    page: &args::PAGE,
+    statuses: &exit::LOTO,
+    parse: args::parse,
+    perform: run::perform,
+});

@@ -1,0 +1,15 @@
+//! `me-only`: a script, unless it runs already.
+
+#![no_main]
+#![allow(unsafe_code)]
+
+use fdlock::program::Program;
+use historic::exit;
+use historic::me_only::{args, run};
+
+fdlock::c_main!(Program {
+    page: &args::PAGE,
+    statuses: &exit::ME_ONLY,
+    parse: args::parse,
+    perform: run::perform,
+});

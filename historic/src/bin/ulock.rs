@@ -1,0 +1,15 @@
+//! `ulock`: locks made of hard links, for shell scripts.
+
+#![no_main]
+#![allow(unsafe_code)]
+
+use fdlock::program::Program;
+use historic::exit;
+use historic::ulock::{args, run};
+
+fdlock::c_main!(Program {
+    page: &args::PAGE,
+    statuses: &exit::ULOCK,
+    parse: args::parse,
+    perform: run::perform,
+});

@@ -1,0 +1,73 @@
+//! `runlock`: its table of options, and what its words ask for.
+
+use std::ffi::OsString;
+
+use crate::runlock::Request;
+use fdlock::cli::scan::{Scanned, scan};
+use fdlock::cli::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage};
+use fdlock::run::Command;
+
+/// What a user may read about `runlock`.
+pub static PAGE: Page = Page {
+    name: "runlock",
+    about: "Run a command unless it runs already: the lock is a file with the process id.",
+    forms: &[Form {
+        words: "LOCKFILE COMMAND [ARGUMENT]...",
+        help: "run a command unless LOCKFILE.lock says that it runs",
+    }],
+    options: || OPTIONS.iter().map(Opt::shown).collect(),
+    closing: "\
+Status: the command's own; 0 when it is still locked; 127 for bad usage; 126 when
+the command cannot be executed; 65 to 73 when something went wrong, as
+runlock(1) tells.
+
+Example:
+  */5 * * * *  runlock /run/lock/sync sync-photos --all",
+    help: include_str!("help.txt"),
+    on_misuse: OnMisuse::ShowForms,
+};
+
+static OPTIONS: &[Opt<()>] = &[
+    Opt {
+        short: "h",
+        long: &["help"],
+        length: Length::Short,
+        effect: Effect::Help,
+        help: "show this help",
+        manual: "On standard output. Nothing else is done.",
+    },
+    Opt {
+        short: "V",
+        long: &["version"],
+        length: Length::Short,
+        effect: Effect::Version,
+        help: "show the version",
+        manual: "On standard output. Nothing else is done.",
+    },
+];
+
+/// What the words after the name ask for.
+///
+/// # Errors
+///
+/// They ask for nothing that can be done; nothing has been made or locked.
+pub fn parse(words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
+    let mut operands = match scan(OPTIONS, words, 1, &mut ())? {
+        Scanned::Help => return Ok(Asked::Help),
+        Scanned::Version => return Ok(Asked::Version),
+        Scanned::Operands(operands) => operands,
+    };
+    if operands.is_empty() {
+        return Err(Usage::new("missing LOCKFILE"));
+    }
+    let command = operands.split_off(1);
+    let file = operands.remove(0);
+    if file.is_empty() {
+        return Err(Usage::new("LOCKFILE is empty"));
+    }
+    let command = Command::new(command).ok_or_else(|| Usage::new("missing COMMAND"))?;
+    Ok(Asked::Request(Request { file, command }))
+}
+
+#[cfg(test)]
+mod tests;

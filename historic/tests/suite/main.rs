@@ -1,0 +1,9 @@
+//! The compliance suite of the older tools, a file for each tool.
+
+#![allow(clippy::disallowed_methods, clippy::disallowed_macros, missing_docs)]
+
+mod leash;
+mod loto;
+mod me_only;
+mod runlock;
+mod ulock;
