@@ -1,7 +1,7 @@
 # Completion of flock(1) for bash. It needs nothing besides bash; with bash-completion the command gets its own.
 
 # One row for each option: its spellings, the name of its value, what it does. `behind`: those that come after FILE.
-# options: begin (from src/cli/flock.rs; make docs)
+# options: begin (from src/flock/args/mod.rs; make docs)
 _flock_options() {
     # shellcheck disable=SC2016 # help, in which nothing is to be expanded
     options=(

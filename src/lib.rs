@@ -20,11 +20,10 @@
 
 pub mod cli;
 pub mod exit;
+pub mod flock;
 pub mod holders;
 pub mod lock;
-pub mod perform;
 pub mod program;
 pub mod report;
-pub mod request;
 pub mod run;
 pub mod sys;

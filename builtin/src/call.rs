@@ -3,16 +3,17 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
+use fdlock::exit;
+use fdlock::flock::failure::Failure;
+use fdlock::flock::run::{self as flock, Begun, Story};
+use fdlock::flock::{Job, Lock, Order, Request};
+use fdlock::flock::{args, who};
 use fdlock::holders::Asker;
 use fdlock::lock::{Answer, Called, Deadline, Guard};
-use fdlock::perform::Failure;
-use fdlock::perform::flock::{self, Begun, Story, who};
 use fdlock::program::Program;
 use fdlock::report::{Output, Report};
-use fdlock::request::flock::{Job, Lock, Order, Request};
-use fdlock::{cli, exit};
 
-use crate::elsewhere;
+use crate::external;
 use crate::ffi::{self, Bash, WordList, Words};
 use crate::function::{Errand, Files, Held};
 
@@ -20,9 +21,9 @@ use crate::function::{Errand, Files, Held};
 const NAME: &str = "flock";
 
 static PROGRAM: Program<Request> = Program {
-    page: &cli::flock::PAGE,
+    page: &args::PAGE,
     statuses: &exit::FLOCK,
-    parse: cli::flock::parse,
+    parse: args::parse,
     perform: flock::perform,
 };
 
@@ -80,7 +81,7 @@ pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called
         // With job control there is somebody who may want to stop the wait and go on with it later (Ctrl-Z, fg), which
         // bash cannot do with a builtin. There the program waits; it locks the same open file.
         Deadline::Never | Deadline::At(_)
-            if job.is_none() && bash.has_job_control() && elsewhere::program().is_some() =>
+            if job.is_none() && bash.has_job_control() && external::program().is_some() =>
         {
             Wait::Elsewhere(at(Deadline::Now))
         }

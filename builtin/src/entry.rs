@@ -7,11 +7,12 @@ use std::panic::{self, AssertUnwindSafe, PanicHookInfo};
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use fdlock::exit;
+use fdlock::flock::args;
 use fdlock::report::Report;
-use fdlock::{cli, exit};
 
 use crate::call::{self, Progress, Step};
-use crate::elsewhere::{self, NAME, Plan};
+use crate::external::{self, NAME, Plan};
 use crate::ffi::{self, Bash, Builtin, ENABLED, WordList};
 use crate::fork;
 use crate::function::Errand;
@@ -76,7 +77,7 @@ pub extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
                 };
             }
             Step::Elsewhere => {
-                return match guarded(Plan::FallBack, || elsewhere::plan(bash)) {
+                return match guarded(Plan::FallBack, || external::plan(bash)) {
                     Plan::FallBack => ffi::FALL_BACK,
                     Plan::Start(program) => {
                         bash.start(program, NAME, list);
@@ -139,7 +140,7 @@ pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
             ffi::at_exit(Errand::end_all);
         }
         free_help();
-        let mut lines: Vec<_> = cli::flock::PAGE
+        let mut lines: Vec<_> = args::PAGE
             .help
             .lines()
             .filter_map(|line| CString::new(line).ok())
@@ -159,7 +160,7 @@ pub extern "C" fn flock_builtin_unload(_name: *const c_char) {
     guarded((), || {
         if ffi::is_awaited() {
             // `enable -d flock` in a function under `flock f function`: bash will return to us.
-            if let Some(library) = elsewhere::library() {
+            if let Some(library) = external::library() {
                 ffi::pin(library);
             }
             return;

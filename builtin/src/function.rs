@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use fdlock::flock::{Afterwards, Lock, Manner, Target};
 use fdlock::lock::file::{Id, id_of};
 use fdlock::lock::{self, Kind};
 use fdlock::report::Report;
-use fdlock::request::flock::{Afterwards, Lock, Manner, Target};
 use fdlock::sys::fd;
 use rustix::io::{self, FdFlags};
 use rustix::process::{self, Pid};

@@ -6,7 +6,7 @@
 //! * `entry` – what bash calls. `unsafe` is in these two only; `catch.c` has the one thing that Rust cannot say.
 //! * `call` – one attempt to do what a call asks for, up to where bash is needed.
 //! * `function` – a shell function under a lock.
-//! * `elsewhere` – what is handed to the program.
+//! * `external` – what is handed to the program.
 //! * `fork` – what this process was forked for.
 //!
 //! *bash jumps.* A trap that says `exit` or `return`, Ctrl-C and `set -e` end a builtin by longjmp(3), over its stack
@@ -17,8 +17,8 @@
 #![deny(unsafe_code)]
 
 mod call;
-mod elsewhere;
 mod entry;
+mod external;
 mod ffi;
 mod fork;
 mod function;

@@ -10,7 +10,7 @@ use libfuzzer_sys::fuzz_target;
 fuzz_target!(|value: &[u8]| {
     let value = OsString::from_vec(value.to_vec());
     for option in ["-w", "-E", "--start", "--length", "--fd"] {
-        let _ = fdlock::cli::flock::parse(vec![option.into(), value.clone(), "8".into(), "true".into()]);
+        let _ = fdlock::flock::args::parse(vec![option.into(), value.clone(), "8".into(), "true".into()]);
     }
-    let _ = fdlock::cli::flock::parse(vec!["--".into(), value]);
+    let _ = fdlock::flock::args::parse(vec!["--".into(), value]);
 });

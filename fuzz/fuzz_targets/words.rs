@@ -5,17 +5,18 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use fdlock::cli;
+use fdlock::flock;
+use historic::{loto, me_only, runlock, ulock};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|line: &[u8]| {
     let words = line.split(|byte| *byte == 0).map(|word| OsString::from_vec(word.to_vec())).collect::<Vec<_>>();
     let usages = [
-        cli::flock::parse(words.clone()).err(),
-        cli::loto::parse(words.clone()).err(),
-        cli::me_only::parse(words.clone()).err(),
-        cli::runlock::parse(words.clone()).err(),
-        cli::ulock::parse(words).err(),
+        flock::args::parse(words.clone()).err(),
+        loto::args::parse(words.clone()).err(),
+        me_only::args::parse(words.clone()).err(),
+        runlock::args::parse(words.clone()).err(),
+        ulock::args::parse(words).err(),
     ];
     for usage in usages.into_iter().flatten() {
         assert!(!usage.message().is_empty());

@@ -17,3 +17,34 @@ pub mod new_file;
 pub mod pid_file;
 pub mod runlock;
 pub mod ulock;
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Words as people write them, and words that nobody writes.
+    fn word() -> impl Strategy<Value = OsString> {
+        let likely = "(-{0,2}[a-zA-Z]{0,3}(=[0-9a-z./-]{0,4})?|--(timeout|invalid|help|version)(=.{0,4})?|[0-9.]{0,3})";
+        prop_oneof![
+            likely.prop_map(OsString::from),
+            any::<Vec<u8>>().prop_map(|mut bytes| {
+                bytes.retain(|byte| *byte != 0);
+                OsString::from_vec(bytes)
+            }),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn no_words_are_too_odd_for_any_program(words in prop::collection::vec(word(), 0..6)) {
+            let _ = loto::args::parse(words.clone());
+            let _ = me_only::args::parse(words.clone());
+            let _ = runlock::args::parse(words.clone());
+            let _ = ulock::args::parse(words);
+        }
+    }
+}

@@ -3,11 +3,13 @@
 #![no_main]
 #![allow(unsafe_code)]
 
-use fdlock::{cli, exit, perform, program::Program};
+use fdlock::exit;
+use fdlock::flock::{args, run};
+use fdlock::program::Program;
 
 fdlock::c_main!(Program {
-    page: &cli::flock::PAGE,
+    page: &args::PAGE,
     statuses: &exit::FLOCK,
-    parse: cli::flock::parse,
-    perform: perform::flock::perform,
+    parse: args::parse,
+    perform: run::perform,
 });

@@ -7,12 +7,12 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use rustix::fs::{FileType, Mode as Permissions, OFlags, StatxFlags, makedev};
 use rustix::io::Errno;
 
-use super::line::{Info, Number, device_of};
 use super::{Error, proc_error};
+use crate::holders::line::{Info, Number, device_of};
 use crate::lock;
 use crate::lock::file::{Id, id_of};
-use crate::lock::local::Locality;
 use crate::sys;
+use crate::sys::filesystem::Locality;
 
 /// A file whose locks are looked at.
 #[derive(Debug)]

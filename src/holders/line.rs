@@ -2,21 +2,21 @@
 
 use rustix::process::Pid;
 
-use super::Kind;
+use crate::holders::Kind;
 use crate::lock::Mode;
 
 /// What makes a file itself in the list of locks: the device of its file system, and its number there.
 ///
 /// That is not what stat(2) says: overlayfs and btrfs give each of their parts a device of its own there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Number {
+pub(crate) struct Number {
     pub device: (u32, u32),
     pub inode: u64,
 }
 
 /// Whether a lock is had or waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(crate) enum State {
     Granted,
     Blocked,
 }
@@ -27,7 +27,7 @@ pub(super) enum State {
 ///
 /// proc_locks(5), proc_pid_fdinfo(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Line {
+pub(crate) struct Line {
     pub state: State,
     pub kind: Kind,
     pub mode: Mode,
@@ -97,7 +97,7 @@ impl Line {
 }
 
 /// The locks on a file, of all that `/proc/locks` has.
-pub(super) fn on(file: Number, table: &[u8]) -> Vec<Line> {
+pub(crate) fn on(file: Number, table: &[u8]) -> Vec<Line> {
     table
         .split(|byte| *byte == b'\n')
         .filter_map(Line::parse)
@@ -108,7 +108,7 @@ pub(super) fn on(file: Number, table: &[u8]) -> Vec<Line> {
 /// What `/proc/PID/fdinfo/N` says of a descriptor: the inode it is open on (since Linux 5.14), the mount that it was opened
 /// by, and its locks.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Info {
+pub(crate) struct Info {
     pub inode: Option<u64>,
     pub mount: Option<u64>,
     pub locks: Vec<Line>,
@@ -139,7 +139,7 @@ impl Info {
 /// # References
 ///
 /// proc_pid_mountinfo(5).
-pub(super) fn device_of(mount: u64, table: &[u8]) -> Option<(u32, u32)> {
+pub(crate) fn device_of(mount: u64, table: &[u8]) -> Option<(u32, u32)> {
     table.split(|byte| *byte == b'\n').find_map(|line| {
         let mut words = line.split(|byte| *byte == b' ');
         if decimal(words.next()?)? != mount {
@@ -151,7 +151,7 @@ pub(super) fn device_of(mount: u64, table: &[u8]) -> Option<(u32, u32)> {
     })
 }
 
-pub(super) fn decimal(word: &[u8]) -> Option<u64> {
+pub(crate) fn decimal(word: &[u8]) -> Option<u64> {
     std::str::from_utf8(word).ok()?.trim().parse().ok()
 }
 

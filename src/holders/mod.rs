@@ -10,10 +10,10 @@
 //! * `answer` – what has been seen, put together.
 //! * [`process`] – what a process is.
 
-mod answer;
 mod file;
 mod line;
 pub mod process;
+mod resolve;
 mod scan;
 
 use std::ffi::OsString;
@@ -26,17 +26,18 @@ use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
 use crate::lock;
-use crate::lock::local::Locality;
-use crate::lock::mark::Moment;
-use crate::lock::process::{Process, look as look_for, proc_is_ours};
-use crate::lock::{Mode, mark};
+use crate::lock::Mode;
+use crate::lock::fair::marker;
+use crate::lock::fair::marker::Moment;
 use crate::sys;
 use crate::sys::errno;
-use crate::sys::stat::Stat;
+use crate::sys::filesystem::Locality;
+use crate::sys::procfs::liveness::{Process, look as look_for, proc_is_ours};
+use crate::sys::procfs::stat::Stat;
 
-use answer::Evidence;
+use crate::holders::line::{Line, State};
 pub use file::File;
-use line::{Line, State};
+use resolve::Evidence;
 use scan::Waiters;
 
 /// What somebody has to do with a lock.
@@ -240,7 +241,7 @@ pub fn look(file: &File, asker: Asker) -> Result<Look, Error> {
                 Namespace::Whole | Namespace::Part => look_for(pid) != Process::Gone,
             },
         };
-        let mut parties = answer::parties(&evidence);
+        let mut parties = resolve::parties(&evidence);
         let somebody_is_missing = parties
             .iter()
             .any(|party| party.certainty == Certainty::Unverified);
@@ -293,7 +294,7 @@ enum Shape {
 fn locks_on(file: &File) -> Result<(Vec<Line>, Shape), Error> {
     for _ in 0..READINGS {
         let (table, shape) = read_table().map_err(|errno| proc_error(TABLE, errno.into()))?;
-        let lines = line::on(file.number, &table);
+        let lines = crate::holders::line::on(file.number, &table);
         if shape == Shape::Whole || !lines.is_empty() {
             return Ok((lines, shape));
         }
@@ -329,7 +330,7 @@ fn read_table() -> Result<(Vec<u8>, Shape), Errno> {
 /// A lock of fcntl(2) that the file's server knows of. One of flock(2) is one of those there, too (NFS, CIFS).
 fn elsewhere(file: &File) -> Option<Party> {
     let opened = file.opened()?;
-    let last = *mark::SLOTS.start() - 1;
+    let last = *marker::SLOTS.start() - 1;
     sys::ofd::conflict(opened.as_fd(), 0, last).ok()??;
     Some(Party {
         role: Role::Holder,

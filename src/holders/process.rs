@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 
 use super::line::decimal;
-use crate::sys::stat::{self, Stat};
+use crate::sys::procfs::stat::{self, Stat};
 
 /// What `/proc` tells of a process to everybody.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::file::File;
-use super::line::{Info, Line, decimal};
-use crate::sys::blocked::Blocked;
+use crate::holders::line::{Info, Line, decimal};
+use crate::sys::procfs::syscall::Blocked;
 
 /// A descriptor whose open file has a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, FileType, Mode as Permissions, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::{Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode, slots, turn};
+use super::fair::{slots, ticket};
+use super::{Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode};
 use crate::sys::fd::above_stderr;
 
 /// Opens the lock file at the path, making it if it is missing, and locks it.
@@ -127,7 +128,7 @@ pub fn remove(path: &OsStr, kind: Kind) -> Result<(), Error> {
     let answer = super::acquire(fd.as_fd(), kind, Mode::Exclusive, &Deadline::Now);
     let is_at_path = || rustix::fs::lstat(path).as_ref().map(id) == Ok(id(&opened));
     // Those who queue, or have slots, are not all seen by that lock.
-    let is_used = || turn::somebody_queues(fd.as_fd()) || slots::somebody_is_in(fd.as_fd());
+    let is_used = || ticket::somebody_queues(fd.as_fd()) || slots::somebody_is_in(fd.as_fd());
     if !matches!(answer, Ok(Answer::Granted)) || !is_at_path() || is_used() {
         return Ok(());
     }

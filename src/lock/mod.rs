@@ -5,31 +5,25 @@
 //! In the order of arrival: `queue`, by [`turn`]s; with several at a time: `slots`. What both leave in the lock file for as
 //! long as they are there is a [`mark`].
 
+mod advisory;
 pub mod descriptor;
 mod error;
+pub mod fair;
 pub mod file;
-mod flock;
-pub mod local;
-pub mod mark;
-mod ofd;
-pub mod process;
-mod queue;
-pub mod several;
-mod slots;
-pub mod turn;
+pub mod multi;
 
-mod wait;
+mod deadline;
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 pub use error::{Error, Failure};
 
-pub use wait::{Called, Deadline, Until, Wait};
+pub use deadline::{Called, Deadline, Until, Wait};
 
-use mark::Moment;
+use fair::marker::Moment;
 
-use crate::sys::attention::Attention;
+use crate::sys::interruptible::Attention;
 use crate::sys::timer::Interrupter;
 
 /// Whose locks, and on what.
@@ -117,8 +111,8 @@ pub fn acquire(
 ) -> Result<Answer, Failure> {
     match kind {
         Kind::Flock | Kind::Ofd { .. } => {}
-        Kind::Fair(since) => return queue::acquire(fd, mode, since, deadline),
-        Kind::Slot { of, since } => return slots::acquire(fd, of, since, deadline),
+        Kind::Fair(since) => return fair::queue::acquire(fd, mode, since, deadline),
+        Kind::Slot { of, since } => return fair::slots::acquire(fd, of, since, deadline),
     }
     match deadline {
         Deadline::Now => return attempt(fd, kind, mode, Block::No),
@@ -188,8 +182,8 @@ enum Block {
 
 fn attempt(fd: BorrowedFd<'_>, kind: Kind, mode: Mode, block: Block) -> Result<Answer, Failure> {
     let result = match kind {
-        Kind::Flock | Kind::Fair(_) | Kind::Slot { .. } => flock::lock(fd, mode, block),
-        Kind::Ofd { start, length } => ofd::lock(fd, mode, block, start, length),
+        Kind::Flock | Kind::Fair(_) | Kind::Slot { .. } => advisory::flock::lock(fd, mode, block),
+        Kind::Ofd { start, length } => advisory::ofd::lock(fd, mode, block, start, length),
     };
     match result {
         Ok(()) => Ok(Answer::Granted),

@@ -1,24 +1,24 @@
 //! Running a command under a lock: it sees the world as the caller left it, gets the signals that are sent to us, and
 //! we end as it does.
 
-mod family;
-mod leash;
-mod program;
-mod relay;
+mod descendants;
+mod forward;
+mod path_lookup;
+mod supervisor;
 mod terminal;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use crate::sys::deferred_signals::{HeldBack, REQUESTS};
 use crate::sys::errno;
-use crate::sys::held::{HeldBack, REQUESTS};
 use crate::sys::process::{self, Ends, Image, World};
 use crate::sys::signal::{self, Disposition, Set};
 
-use relay::Relay;
+use forward::Relay;
 
-pub use relay::end_like;
+pub use forward::end_like;
 
 /// A command to run: its words, name first.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,7 +109,7 @@ impl Command {
     ///
     /// There is none, or none that may be executed.
     pub fn find(&self) -> Result<(), Error> {
-        program::find(&self.image()).map_err(|error| self.not_executed(error))
+        path_lookup::find(&self.image()).map_err(|error| self.not_executed(error))
     }
 
     /// Runs it in a child and waits for its end, passing on the signals that are sent to this process. When it stops,
@@ -148,7 +148,7 @@ impl Command {
         };
         let ended = match terms.leash {
             Leash::Loose => loose(&mut image, &world, warn),
-            Leash::Tight => leash::run(&mut image, &world, warn),
+            Leash::Tight => supervisor::run(&mut image, &world, warn),
         };
         // What came after the command's end is for us alone again: Ctrl-C between two rounds of a loop ends the loop.
         match terms.held {
@@ -170,7 +170,7 @@ impl Command {
     }
 
     fn image(&self) -> Image {
-        program::image(&self.words, self.place)
+        path_lookup::image(&self.words, self.place)
     }
 
     fn not_executed(&self, error: io::Error) -> Error {

@@ -5,21 +5,21 @@
 #![allow(unsafe_code)]
 
 pub mod args;
-pub mod attention;
-pub mod blocked;
 pub mod clock;
+pub mod continue_on_exit;
+pub mod deferred_signals;
 pub mod errno;
 pub mod fd;
-pub mod held;
+pub mod filesystem;
+pub mod interruptible;
 pub mod ofd;
 pub mod process;
+pub mod procfs;
+pub mod sentinel;
 pub mod signal;
-pub mod stat;
 pub mod stdio;
 pub mod timer;
-pub mod token;
 pub mod user;
-pub mod watcher;
 
 use std::io;
 

@@ -11,7 +11,7 @@ use super::metadata::{self, Seen, Since};
 use super::takeover::{Stolen, Suspect, Way};
 use crate::new_file::Draft;
 use fdlock::lock::Error;
-use fdlock::lock::local::Locality;
+use fdlock::sys::filesystem::Locality;
 
 /// How soon to come back when another thief is about the same old lock.
 const SOON: Duration = Duration::from_millis(20);

@@ -23,9 +23,9 @@ use guard::Hold;
 use takeover::Way;
 use watch::{Symlink, Waiter, Watched, Woken};
 
-use fdlock::lock::local::Locality;
 use fdlock::lock::{Deadline, Error};
-use fdlock::sys::held::HeldBack;
+use fdlock::sys::deferred_signals::HeldBack;
+use fdlock::sys::filesystem::Locality;
 
 /// The most often that a holder who waits says that he is alive.
 const OFTEN: Duration = Duration::from_millis(10);

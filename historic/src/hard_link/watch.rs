@@ -17,8 +17,8 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
-use fdlock::lock::local::Locality;
-use fdlock::sys::held::HeldBack;
+use fdlock::sys::deferred_signals::HeldBack;
+use fdlock::sys::filesystem::Locality;
 
 /// How often to look where nobody wakes us: at first, and at the least.
 const NAPS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));

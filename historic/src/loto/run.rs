@@ -5,13 +5,13 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use fdlock::exit::Exit;
-use fdlock::perform::{Failure, conclude};
+use fdlock::flock::failure::{Failure, conclude};
 
 use crate::exit;
 use crate::loto::resource::Resources;
 use crate::loto::{Loudness, Request};
-use fdlock::lock::mark::Moment;
-use fdlock::lock::several::{self, Wanted};
+use fdlock::lock::fair::marker::Moment;
+use fdlock::lock::multi::{self, Wanted};
 use fdlock::lock::{self, Answer, Guard, Kind, Mode};
 use fdlock::report::Report;
 use fdlock::run::{Ended, Leash, Terms};
@@ -32,7 +32,7 @@ fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
     if files.iter().any(|(file, _)| !lock::file::exists(file)) {
         request.command.find()?;
     }
-    let grants = several::acquire(
+    let grants = multi::acquire(
         &files,
         Mode::Exclusive,
         &request.wait.begin(),

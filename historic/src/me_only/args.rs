@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use crate::abstract_socket::Name;
 use crate::me_only::Request;
-use fdlock::cli::scan::{Scanned, scan};
+use fdlock::cli::parser::{Scanned, scan};
 use fdlock::cli::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage};
 use fdlock::run::Command;
 

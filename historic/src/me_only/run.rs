@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use fdlock::exit::Exit;
-use fdlock::perform::{Failure, conclude};
+use fdlock::flock::failure::{Failure, conclude};
 
 use crate::abstract_socket::{self, Name};
 use crate::exit;

@@ -12,9 +12,10 @@ use rustix::process::Pid;
 use super::owner::{Finding, Here};
 use super::{READ_ONLY, Taken, read, remove};
 use fdlock::lock::file::{self, Identity, Verdict};
-use fdlock::lock::local::Locality;
-use fdlock::lock::{self, Answer, Deadline, Error, Failure, Kind, Mode, Wait, process};
+use fdlock::lock::{self, Answer, Deadline, Error, Failure, Kind, Mode, Wait};
 use fdlock::sys::fd::above_stderr;
+use fdlock::sys::filesystem::Locality;
+use fdlock::sys::procfs::liveness;
 
 /// How long a dead process's lock may take to be dropped: by the keeper, who first puts down what the process left
 /// running, or by others who are about to break it.
@@ -58,7 +59,7 @@ impl<'a> Challenge<'a> {
         let (file, held) = self.lock_for_good(file)?;
         let text = read(file.as_fd()).map_err(|error| self.not_opened(error))?;
         let locality = Locality::of(&file);
-        let finding = self.here.judge(&text, locality, process::look);
+        let finding = self.here.judge(&text, locality, liveness::look);
         match (held, finding) {
             (Answer::Granted, finding) => match self.at_path(&opened)? {
                 Verdict::Same => self.conclude(finding, &opened),
@@ -209,7 +210,7 @@ fn wants_writing(error: &io::Error) -> bool {
 fn who_is_over(finding: &Finding) -> Option<Pid> {
     match finding {
         Finding::Dead(pid) => Some(*pid),
-        Finding::Lives(pid) => process::is_doomed(*pid).then_some(*pid),
+        Finding::Lives(pid) => liveness::is_doomed(*pid).then_some(*pid),
         _ => None,
     }
 }

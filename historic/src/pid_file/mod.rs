@@ -38,7 +38,7 @@ use rustix::process::Pid;
 
 use crate::new_file::Draft;
 use fdlock::lock::{self, Deadline, Error, Kind, Mode, file};
-use fdlock::sys::held::HeldBack;
+use fdlock::sys::deferred_signals::HeldBack;
 use inspect::{Challenge, Found};
 use owner::Here;
 

@@ -10,8 +10,8 @@ use std::os::unix::ffi::OsStringExt;
 
 use rustix::process::{Pid, getpid};
 
-use fdlock::lock::local::Locality;
-use fdlock::lock::process::{self, Process};
+use fdlock::sys::filesystem::Locality;
+use fdlock::sys::procfs::liveness::{self, Process};
 
 /// Who looks at a lock file, or makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -141,7 +141,7 @@ impl Life {
         Some(Self {
             boot: graphic(boot.trim_ascii()),
             namespace: namespace.st_ino,
-            start: process::own_start()?,
+            start: liveness::own_start()?,
         })
     }
 }

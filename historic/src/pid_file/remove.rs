@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::new_file;
 use fdlock::lock::file::{self, Id};
-use fdlock::sys::held::HeldBack;
+use fdlock::sys::deferred_signals::HeldBack;
 
 /// Removes what the path means, if it is the file of this identity; says whether it was. flock(2) of that file must be ours,
 /// and the path must have meant it since.

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use crate::runlock::Request;
-use fdlock::cli::scan::{Scanned, scan};
+use fdlock::cli::parser::{Scanned, scan};
 use fdlock::cli::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage};
 use fdlock::run::Command;
 

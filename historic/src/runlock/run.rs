@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::AsFd;
 
 use fdlock::exit::Exit;
-use fdlock::perform::{Failure, conclude};
+use fdlock::flock::failure::{Failure, conclude};
 
 use crate::exit;
 use crate::pid_file::{self, Taken};

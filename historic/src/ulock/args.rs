@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use crate::ulock::{Deed, Request};
-use fdlock::cli::scan::{Scanned, scan};
+use fdlock::cli::parser::{Scanned, scan};
 use fdlock::cli::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage, duration};
 use fdlock::lock::Wait;
 

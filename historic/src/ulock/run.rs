@@ -3,14 +3,14 @@
 use std::ffi::{OsStr, OsString};
 
 use fdlock::exit::Exit;
-use fdlock::perform::{Failure, conclude};
+use fdlock::flock::failure::{Failure, conclude};
 
 use crate::exit;
 use crate::hard_link::{Contender, NotTaken, Reader, Taken};
 use crate::ulock::{Deed, Request};
 use fdlock::report::Report;
 use fdlock::run::{self, Command, Ended, Terms};
-use fdlock::sys::held::HeldBack;
+use fdlock::sys::deferred_signals::HeldBack;
 
 /// Carries out a request and says how to end.
 ///

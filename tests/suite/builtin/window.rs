@@ -1,4 +1,4 @@
-//! The window between the host's last look at its flags and the system call that blocks: `sys::attention`, tried out in
+//! The window between the host's last look at its flags and the system call that blocks: `sys::interruptible`, tried out in
 //! a process of its own, where a signal can be had at exactly that moment.
 
 use test_support::locks::waiter_count;

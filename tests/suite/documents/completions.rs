@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 
 use fdlock::cli::Shown;
-use fdlock::cli::flock::PAGE;
+use fdlock::flock::args::PAGE;
 
 use super::blocks::{is_behind, spellings};
 use super::document::{PAGES, completion};

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{LazyLock, OnceLock};
 
-use fdlock::cli::{Page, flock};
+use fdlock::cli::Page;
+use fdlock::flock;
 use historic::{loto, me_only, runlock, ulock};
 
 use super::shells::Shell;
@@ -11,7 +12,7 @@ use super::{blocks, frames, page};
 
 /// Of all programs; the first is the one whose completions have frames of their own.
 pub static PAGES: [&Page; 5] = [
-    &flock::PAGE,
+    &flock::args::PAGE,
     &loto::args::PAGE,
     &me_only::args::PAGE,
     &runlock::args::PAGE,
@@ -43,7 +44,7 @@ pub static ALL: LazyLock<Vec<Document>> = LazyLock::new(|| {
             (completion_path(page, shell), made)
         });
         let help = match page.name {
-            "flock" => "src/cli/flock/help.txt".to_owned(),
+            "flock" => "src/flock/help.txt".to_owned(),
             _ => format!("historic/src/{}/help.txt", identifier(page)),
         };
         let manual = format!("man/{}.1", page.name);
@@ -108,7 +109,7 @@ impl Document {
     /// The table that it is made from.
     pub fn source(&self) -> String {
         match self.page.name {
-            "flock" => "src/cli/flock.rs".to_owned(),
+            "flock" => "src/flock/args/mod.rs".to_owned(),
             _ => format!("historic/src/{}/args.rs", identifier(self.page)),
         }
     }

@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 
-use fdlock::lock::mark::{Mark, Moment};
+use fdlock::lock::fair::marker::{Mark, Moment};
 use fdlock::sys::ofd::{self, Operation};
 use rustix::process::Pid;
 

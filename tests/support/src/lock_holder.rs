@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 
-use fdlock::lock::mark::{Mark as Marker, Moment as ArrivalTime};
+use fdlock::lock::fair::marker::{Mark as Marker, Moment as ArrivalTime};
 
 use crate::TestEnv;
 use crate::process::Process;

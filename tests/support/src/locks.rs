@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use fdlock::lock::Mode;
-use fdlock::lock::mark::{Mark as Marker, Moment as ArrivalTime, SLOTS};
+use fdlock::lock::fair::marker::{Mark as Marker, Moment as ArrivalTime, SLOTS};
 
 /// One line of `/proc/locks`.
 #[derive(Debug, PartialEq, Eq)]

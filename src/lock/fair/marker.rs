@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-use super::Mode;
+use crate::lock::Mode;
 use crate::sys::clock;
 
 /// What a byte beyond all data says when it is locked.

@@ -39,19 +39,19 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::mark::{Mark, Moment};
-use super::turn::{self, Turn};
-use super::{Answer, Block, Deadline, Failure, Kind, Mode, attempt};
-use crate::sys::attention::Attention;
+use super::marker::{Mark, Moment};
+use super::ticket::{self, Turn};
+use crate::lock::{self, Answer, Block, Deadline, Failure, Kind, Mode, attempt};
+use crate::sys::interruptible::Attention;
 
 /// How often a waiter looks whether the queue stands still.
-pub(super) const LOOK: Duration = Duration::from_secs(2);
+pub(in crate::lock) const LOOK: Duration = Duration::from_secs(2);
 
 /// How long a lock must be free before the first in the queue, who does not take it, is passed: he may just be being woken.
 const GRACE: Duration = Duration::from_millis(50);
 
 /// How often one looks whose predecessor's end cannot be waited for, as it is in another pid namespace.
-pub(super) const BLIND: Duration = Duration::from_millis(100);
+pub(in crate::lock) const BLIND: Duration = Duration::from_millis(100);
 
 /// How many that are before us are counted when the queue stands still.
 const MOST: u32 = 16;
@@ -61,17 +61,17 @@ const MOST: u32 = 16;
 /// # Errors
 ///
 /// Those of flock(2); out of what a turn needs.
-pub(super) fn acquire(
+pub(in crate::lock) fn acquire(
     fd: BorrowedFd<'_>,
     mode: Mode,
     since: Moment,
     deadline: &Deadline,
 ) -> Result<Answer, Failure> {
     if mode == Mode::Unlocked {
-        return super::acquire(fd, Kind::Flock, mode, deadline);
+        return lock::acquire(fd, Kind::Flock, mode, deadline);
     }
     let now = matches!(deadline, Deadline::Now);
-    if !turn::somebody_queues(fd) {
+    if !ticket::somebody_queues(fd) {
         let answer = attempt(fd, Kind::Flock, mode, Block::No)?;
         if answer == Answer::Granted || now {
             return Ok(answer);
@@ -83,7 +83,7 @@ pub(super) fn acquire(
             return attempt(fd, Kind::Flock, mode, Block::No);
         }
         if now {
-            return match turn::ahead(fd, first_byte(since)) {
+            return match ticket::ahead(fd, first_byte(since)) {
                 Some(_) => Ok(Answer::Conflict),
                 None => attempt(fd, Kind::Flock, mode, Block::No),
             };
@@ -94,7 +94,7 @@ pub(super) fn acquire(
         }
     }
     let Some(turn) = Turn::take(fd, since, mode)? else {
-        return super::acquire(fd, Kind::Flock, mode, deadline);
+        return lock::acquire(fd, Kind::Flock, mode, deadline);
     };
     let mut waiter = Waiter::new(fd, mode, turn, is_free_at_once);
     loop {
@@ -112,7 +112,7 @@ fn is_free_at_once(_: BorrowedFd<'_>) -> bool {
 }
 
 /// The first byte of turns that came at this moment.
-pub(super) fn first_byte(since: Moment) -> i64 {
+pub(in crate::lock) fn first_byte(since: Moment) -> i64 {
     let (mode, pid) = (Mode::Exclusive, Pid::INIT);
     Mark::Turn { since, mode, pid }.byte()
 }
@@ -141,7 +141,7 @@ fn held_by(text: &str) -> Option<Mode> {
 }
 
 /// One who has taken his turn.
-pub(super) struct Waiter<'f> {
+pub(in crate::lock) struct Waiter<'f> {
     fd: BorrowedFd<'f>,
     mode: Mode,
     turn: Turn,
@@ -153,7 +153,7 @@ pub(super) struct Waiter<'f> {
 
 /// The end of a process, for poll(2). `None` where it cannot be seen, or has come: of one that nobody has waited for yet it
 /// would be told again and again.
-pub(super) fn end_of(pid: Pid) -> Option<OwnedFd> {
+pub(in crate::lock) fn end_of(pid: Pid) -> Option<OwnedFd> {
     let end = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     let now = Timespec::default();
     let has_come = poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&now)) != Ok(0);
@@ -161,7 +161,7 @@ pub(super) fn end_of(pid: Pid) -> Option<OwnedFd> {
 }
 
 /// How a wait for another's end ended.
-pub(super) enum Woken {
+pub(in crate::lock) enum Woken {
     /// Something has happened: it is time to look.
     News,
     /// Nothing has, for as long as we were ready to wait.
@@ -171,7 +171,7 @@ pub(super) enum Woken {
 }
 
 impl<'f> Waiter<'f> {
-    pub(super) fn new(
+    pub(in crate::lock) fn new(
         fd: BorrowedFd<'f>,
         mode: Mode,
         turn: Turn,
@@ -187,15 +187,15 @@ impl<'f> Waiter<'f> {
     }
 
     /// Waits until it is our turn, and the turn's own opening of the file has the lock. The turn lasts as long as we do.
-    pub(super) fn wait(&mut self, deadline: &Deadline) -> Result<Answer, Failure> {
+    pub(in crate::lock) fn wait(&mut self, deadline: &Deadline) -> Result<Answer, Failure> {
         loop {
-            if let Some(before) = turn::ahead(self.fd, self.turn.byte()) {
+            if let Some(before) = ticket::ahead(self.fd, self.turn.byte()) {
                 match self.wait_for(before, deadline)? {
                     None => continue,
                     Some(answer) => return Ok(answer),
                 }
             }
-            let answer = super::acquire(self.turn.file(), Kind::Flock, self.mode, deadline)?;
+            let answer = lock::acquire(self.turn.file(), Kind::Flock, self.mode, deadline)?;
             if answer != Answer::Granted || self.is_next() {
                 return Ok(answer);
             }
@@ -208,9 +208,9 @@ impl<'f> Waiter<'f> {
     fn wait_for(&mut self, before: i64, deadline: &Deadline) -> Result<Option<Answer>, Failure> {
         self.free = None;
         // Ours has a number that in another pid namespace another one has.
-        let token = turn::token_of(before).filter(|token| *token != self.turn.token());
+        let token = ticket::token_of(before).filter(|token| *token != self.turn.token());
         let end = token.and_then(end_of);
-        if !turn::is_there(self.fd, before) {
+        if !ticket::is_there(self.fd, before) {
             return Ok(None);
         }
         loop {
@@ -222,7 +222,7 @@ impl<'f> Waiter<'f> {
             match self.doze(end.as_slice(), most, deadline)? {
                 Woken::News => return Ok(None),
                 Woken::Over(answer) => return Ok(Some(answer)),
-                Woken::Nothing if end.is_none() && !turn::is_there(self.fd, before) => {
+                Woken::Nothing if end.is_none() && !ticket::is_there(self.fd, before) => {
                     return Ok(None);
                 }
                 Woken::Nothing => {}
@@ -236,11 +236,11 @@ impl<'f> Waiter<'f> {
     }
 
     fn is_next(&self) -> bool {
-        turn::ahead(self.fd, self.turn.byte()).is_none()
+        ticket::ahead(self.fd, self.turn.byte()).is_none()
     }
 
     /// Drops the lock that the turn's opening has.
-    pub(super) fn give_back(&self) -> Result<(), Failure> {
+    pub(in crate::lock) fn give_back(&self) -> Result<(), Failure> {
         attempt(self.turn.file(), Kind::Flock, Mode::Unlocked, Block::No).map(drop)
     }
 
@@ -259,7 +259,7 @@ impl<'f> Waiter<'f> {
     }
 
     /// Sleeps until one of these processes, or our token, has ended, but at most for this long.
-    pub(super) fn doze(
+    pub(in crate::lock) fn doze(
         &mut self,
         ends: &[OwnedFd],
         most: Duration,
@@ -320,7 +320,7 @@ impl<'f> Waiter<'f> {
         let file = self.turn.file();
         if attempt(file, Kind::Flock, Mode::Exclusive, Block::No)? != Answer::Granted {
             self.free = None;
-            let joins = self.mode == Mode::Shared && turn::is_stopped(before);
+            let joins = self.mode == Mode::Shared && ticket::is_stopped(before);
             return Ok(if joins { Woken::News } else { Woken::Nothing });
         }
         if let Some(looks) = self.looks_of_others() {
@@ -348,11 +348,11 @@ impl<'f> Waiter<'f> {
     fn looks_of_others(&self) -> Option<u32> {
         let (mut byte, mut goers, mut first_goes) = (self.turn.byte(), 0, false);
         for _ in 0..MOST {
-            let Some(before) = turn::nearest(self.fd, byte) else {
+            let Some(before) = ticket::nearest(self.fd, byte) else {
                 break;
             };
             byte = before;
-            first_goes = !turn::is_stopped(before);
+            first_goes = !ticket::is_stopped(before);
             goers += u32::from(first_goes);
         }
         (goers > 0).then(|| goers - u32::from(first_goes))

@@ -5,8 +5,8 @@ use std::fs;
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid, test_kill_process};
 
+use crate::sys::procfs::stat::Stat;
 use crate::sys::signal::{Set, number};
-use crate::sys::stat::Stat;
 
 /// What is known of a process id.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,9 +6,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::raw;
 use super::row::{Row, Time};
+use crate::flock::Target;
 use crate::holders::{Certainty, Role};
 use crate::lock::Mode;
-use crate::request::flock::Target;
 
 /// An array of objects, one a line. Bytes that are no text become U+FFFD.
 ///

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
+use crate::flock::Target;
 use crate::holders::process::{Profile, words};
 use crate::holders::{Kind, Look, Namespace, Party};
-use crate::lock::process::{Process, look as look_for};
-use crate::request::flock::Target;
 use crate::sys;
+use crate::sys::procfs::liveness::{Process, look as look_for};
 
 /// A row of the table.
 #[derive(Debug)]

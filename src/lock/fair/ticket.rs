@@ -1,6 +1,6 @@
 //! Turns: who has come before whom, for those who lock a file in the order of their arrival.
 //!
-//! A turn is a [mark](super::mark) on the lock file: a byte that is locked for reading by a private opening of the file, and
+//! A turn is a [mark](super::marker) on the lock file: a byte that is locked for reading by a private opening of the file, and
 //! that says when its owner came and which process stands for him. That is a [`Token`], whose end others can wait for:
 //! the owner himself may go on for long after he has got the lock.
 
@@ -13,16 +13,16 @@ use rustix::fs::{FileType, Mode as Permissions, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::local::Locality;
-use super::mark::{Mark, Moment, TURNS};
-use super::{Failure, Mode};
+use super::marker::{Mark, Moment, TURNS};
+use crate::lock::{Failure, Mode};
+use crate::sys::filesystem::Locality;
 use crate::sys::ofd::{self, Operation};
-use crate::sys::stat::Stat;
-use crate::sys::token::{self, Token};
+use crate::sys::procfs::stat::Stat;
+use crate::sys::sentinel::{self, Token};
 
 /// A place in the queue, until it is dropped.
 #[derive(Debug)]
-pub(super) struct Turn {
+pub(in crate::lock) struct Turn {
     since: Moment,
     mode: Mode,
     operation: Operation,
@@ -43,7 +43,7 @@ impl Turn {
     /// # Errors
     ///
     /// Out of descriptors, locks, memory or processes.
-    pub(super) fn take(
+    pub(in crate::lock) fn take(
         fd: BorrowedFd<'_>,
         since: Moment,
         mode: Mode,
@@ -79,29 +79,29 @@ impl Turn {
     }
 
     /// The byte that is the place.
-    pub(super) fn byte(&self) -> i64 {
+    pub(in crate::lock) fn byte(&self) -> i64 {
         self.byte
     }
 
     /// The opening of the file that is ours alone.
-    pub(super) fn file(&self) -> BorrowedFd<'_> {
+    pub(in crate::lock) fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 
     /// The process that stands for us.
-    pub(super) fn token(&self) -> Pid {
+    pub(in crate::lock) fn token(&self) -> Pid {
         self.token.pid()
     }
 
     /// Readable, in the eyes of poll(2), once somebody has killed the token.
-    pub(super) fn end(&self) -> BorrowedFd<'_> {
+    pub(in crate::lock) fn end(&self) -> BorrowedFd<'_> {
         self.end.as_fd()
     }
 
     /// The same place with another token. The old mark goes when the new one is there, so that there is one all the time.
     /// (The two may be one lock for a moment, if they are neighbours. Who looks just then sees no mark, and sees it when he
     /// looks again, with the lock.)
-    pub(super) fn renew(&mut self) -> Result<(), Failure> {
+    pub(in crate::lock) fn renew(&mut self) -> Result<(), Failure> {
         let token = Token::new().map_err(Failure::Turn)?;
         let end = pidfd_open(token.pid(), PidfdFlags::empty());
         let end = end.map_err(|errno| Failure::Turn(errno.into()))?;
@@ -147,7 +147,7 @@ fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, Failure> {
 }
 
 /// One reason.
-pub(super) const FOREIGN: &str = "another program has locked the whole file with fcntl(2)";
+pub(in crate::lock) const FOREIGN: &str = "another program has locked the whole file with fcntl(2)";
 
 /// Why there can be no queue for this file, if there is a reason that a user may want to know.
 pub fn obstacle(fd: BorrowedFd<'_>) -> Option<&'static str> {
@@ -174,7 +174,7 @@ fn children_are_elsewhere() -> bool {
 }
 
 /// The same as far as it has to do with what file it is.
-pub(super) fn obstacle_of(fd: BorrowedFd<'_>) -> Option<&'static str> {
+pub(in crate::lock) fn obstacle_of(fd: BorrowedFd<'_>) -> Option<&'static str> {
     // On others flock(2) becomes a lock of fcntl(2) over the whole file, with which a mark would be in conflict.
     if Locality::of(fd) != Locality::Local {
         return Some("the file system is not known to be this machine's alone");
@@ -188,13 +188,13 @@ pub(super) fn obstacle_of(fd: BorrowedFd<'_>) -> Option<&'static str> {
 }
 
 /// Whether anybody at all queues for the file.
-pub(super) fn somebody_queues(fd: BorrowedFd<'_>) -> bool {
+pub(in crate::lock) fn somebody_queues(fd: BorrowedFd<'_>) -> bool {
     any(fd, &TURNS).is_some()
 }
 
 /// The nearest turn before this byte, of one who is able to take it: not of a process that is stopped, which does not
 /// hold up those behind it while the lock is free.
-pub(super) fn ahead(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
+pub(in crate::lock) fn ahead(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
     let mut byte = byte;
     loop {
         byte = nearest(fd, byte)?;
@@ -205,13 +205,13 @@ pub(super) fn ahead(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
 }
 
 /// Whether the turn is still there.
-pub(super) fn is_there(fd: BorrowedFd<'_>, byte: i64) -> bool {
+pub(in crate::lock) fn is_there(fd: BorrowedFd<'_>, byte: i64) -> bool {
     any(fd, &(byte..=byte)).is_some()
 }
 
 /// The nearest turn before this byte. The kernel tells of any, not of the nearest, so the range is halved until there is
 /// nothing above the one that is known.
-pub(super) fn nearest(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
+pub(in crate::lock) fn nearest(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
     earlier(byte).find_map(|range| {
         let mut high = *range.end();
         let mut best = any(fd, &range)?;
@@ -252,7 +252,7 @@ fn any(fd: BorrowedFd<'_>, range: &RangeInclusive<i64>) -> Option<i64> {
 }
 
 /// The process that stands for a turn; `None` if that is in another pid namespace, and the number that of somebody else here.
-pub(super) fn token_of(byte: i64) -> Option<Pid> {
+pub(in crate::lock) fn token_of(byte: i64) -> Option<Pid> {
     match Mark::of(byte) {
         Some(Mark::Turn { pid, .. }) if may_be_token(pid) => Some(pid),
         _ => None,
@@ -260,7 +260,7 @@ pub(super) fn token_of(byte: i64) -> Option<Pid> {
 }
 
 /// Whether the owner of a turn is stopped, by a signal or a debugger. One who cannot be seen is not.
-pub(super) fn is_stopped(byte: i64) -> bool {
+pub(in crate::lock) fn is_stopped(byte: i64) -> bool {
     let stat = |pid: Pid| Stat::of(pid);
     token_of(byte)
         .and_then(stat)
@@ -272,7 +272,7 @@ pub(super) fn is_stopped(byte: i64) -> bool {
 /// Whether a process has the name of a token. One who cannot be seen may be one.
 fn may_be_token(pid: Pid) -> bool {
     fs::read(format!("/proc/{}/comm", pid.as_raw_nonzero())).map_or(true, |name| {
-        name.strip_suffix(b"\n") == Some(token::NAME.to_bytes())
+        name.strip_suffix(b"\n") == Some(sentinel::NAME.to_bytes())
     })
 }
 

@@ -1,6 +1,6 @@
 use super::*;
 use crate::cli::{Place, Shown};
-use crate::request::flock::{Form as Answer, Who};
+use crate::flock::{Form as Answer, Who};
 use proptest::prelude::*;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;

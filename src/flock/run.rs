@@ -1,26 +1,24 @@
 //! A request to `flock`, carried out: the lock, then the command under it, then how it ended.
 
-pub mod who;
-
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use super::Failure;
+use super::failure::{Failure, conclude};
+use super::who;
 use crate::exit::{self, Exit};
+use crate::flock::{Afterwards, Job, Lock, Manner, Order, Request, Target, Verbosity};
 use crate::holders::Asker;
-use crate::lock::mark::Moment;
-use crate::lock::{self, Answer, Deadline, Guard, Kind, several, turn};
+use crate::lock::fair::marker::Moment;
+use crate::lock::fair::ticket;
+use crate::lock::{self, Answer, Deadline, Guard, Kind, multi};
 use crate::report::{Output, Report};
-use crate::request::flock::{Afterwards, Job, Lock, Manner, Order, Request, Target, Verbosity};
 use crate::run::Terms;
 
 /// Carries out a request and says how to end.
 pub fn perform(request: &Request, report: &mut Report) -> Exit {
     match request {
-        Request::Lock(lock) => {
-            super::conclude(&exit::FLOCK, report, |report| attempt(lock, report))
-        }
+        Request::Lock(lock) => conclude(&exit::FLOCK, report, |report| attempt(lock, report)),
         Request::Who(who) => who::perform(who, Asker::Process, report),
     }
 }
@@ -117,7 +115,7 @@ impl Begun {
 ///
 /// # Errors
 ///
-/// Those of [`lock::descriptor::acquire`], [`lock::file::acquire`] and [`several::acquire`].
+/// Those of [`lock::descriptor::acquire`], [`lock::file::acquire`] and [`multi::acquire`].
 pub fn take(
     request: &Lock,
     begun: &Begun,
@@ -146,7 +144,7 @@ fn take_by(request: &Lock, begun: &Begun) -> Result<Grants, lock::Error> {
             let paths = [path].into_iter().chain(&request.also);
             let wanted: Vec<_> = paths.map(|path| (path.clone(), kind)).collect();
             return Ok(
-                match several::acquire(&wanted, mode, deadline, &mut |_| {})? {
+                match multi::acquire(&wanted, mode, deadline, &mut |_| {})? {
                     Ok(mut guards) => Ok(Locks {
                         first: guards.remove(0),
                         others: guards,
@@ -244,7 +242,7 @@ impl Story {
     pub fn queued(self, request: &Lock, locks: &Locks, report: &Report) {
         if self.began.is_some() && request.order == Order::Arrival {
             for guard in [&locks.first].into_iter().chain(&locks.others) {
-                if let Some(obstacle) = turn::obstacle(guard.as_fd()) {
+                if let Some(obstacle) = ticket::obstacle(guard.as_fd()) {
                     report.complain(format!("no queue for this lock, as {obstacle}"));
                 }
             }

@@ -28,11 +28,11 @@ use std::io;
 
 use rustix::process::{Pid, WaitOptions};
 
-use super::family::{children, ignores, is_called, is_of_the_job, may_be_stopped};
-use super::relay::{self, End, News, Relay};
+use super::descendants::{children, ignores, is_called, is_of_the_job, may_be_stopped};
+use super::forward::{self, End, News, Relay};
 use super::{Ended, Error, Problem};
 use crate::sys::args;
-use crate::sys::held::REQUESTS;
+use crate::sys::deferred_signals::REQUESTS;
 use crate::sys::process::{self, Image, Shared, World};
 use crate::sys::signal::{self, Origin, Set, number};
 
@@ -221,7 +221,7 @@ impl Keeper {
                 told.clear();
             }
             if arrival.signal == number::TSTP && arrival.origin == Origin::Kernel {
-                relay::stop(number::TSTP, first, || {
+                forward::stop(number::TSTP, first, || {
                     Ok(self.is_alone() || process::ended_child().is_some())
                 })?;
             }

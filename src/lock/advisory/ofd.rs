@@ -3,10 +3,10 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use super::{Block, Mode};
+use crate::lock::{Block, Mode};
 use crate::sys::ofd::{self, Operation};
 
-pub(super) fn lock(
+pub(in crate::lock) fn lock(
     fd: BorrowedFd<'_>,
     mode: Mode,
     block: Block,

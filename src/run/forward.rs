@@ -10,9 +10,9 @@ use rustix::process::{Pid, Resource, WaitId, WaitIdOptions, WaitIdStatus};
 
 use super::terminal::Foreground;
 use super::{Ended, Error};
+use crate::sys::continue_on_exit::Watcher;
 use crate::sys::process;
 use crate::sys::signal::{self, Arrival, Origin, Set, number};
-use crate::sys::watcher::Watcher;
 
 /// Looks after a command until it ends.
 pub(super) struct Relay {

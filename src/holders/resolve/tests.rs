@@ -1,5 +1,5 @@
 use super::*;
-use crate::lock::mark::Moment;
+use crate::lock::fair::marker::Moment;
 
 const OWN: i32 = 1;
 

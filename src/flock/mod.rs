@@ -1,5 +1,10 @@
 //! What `flock` is asked for.
 
+pub mod args;
+pub mod failure;
+pub mod run;
+pub mod who;
+
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 

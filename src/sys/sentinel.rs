@@ -178,7 +178,7 @@ mod tests {
     use rustix::process::{PidfdFlags, pidfd_open, test_kill_process};
 
     use super::*;
-    use crate::sys::stat::Stat;
+    use crate::sys::procfs::stat::Stat;
 
     #[test]
     fn its_end_tells_that_it_was_dropped() {

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use super::{Draft, Usage};
-use crate::request::flock::{Afterwards, Form, Request, Target, Who};
+use crate::flock::{Afterwards, Form, Request, Target, Who};
 
 /// What the options have said so far about the question who has a lock.
 #[derive(Debug, Default)]

@@ -5,9 +5,9 @@ use std::os::fd::BorrowedFd;
 
 use rustix::fs::FlockOperation;
 
-use super::{Block, Mode};
+use crate::lock::{Block, Mode};
 
-pub(super) fn lock(fd: BorrowedFd<'_>, mode: Mode, block: Block) -> io::Result<()> {
+pub(in crate::lock) fn lock(fd: BorrowedFd<'_>, mode: Mode, block: Block) -> io::Result<()> {
     let operation = match (mode, block) {
         (Mode::Shared, Block::Yes) => FlockOperation::LockShared,
         (Mode::Shared, Block::No) => FlockOperation::NonBlockingLockShared,

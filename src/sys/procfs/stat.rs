@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-use super::clock;
+use crate::sys::clock;
 
 /// Some of the fields of `/proc/PID/stat`.
 ///

@@ -5,11 +5,11 @@ mod who;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
 
-use super::scan::{Scanned, scan};
-use super::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage, duration, number};
+use crate::cli::parser::{Scanned, scan};
+use crate::cli::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage, duration, number};
 use crate::exit;
+use crate::flock::{Afterwards, Job, Lock, Manner, Order, Request, Target, Verbosity};
 use crate::lock::{Kind, Mode, Wait};
-use crate::request::flock::{Afterwards, Job, Lock, Manner, Order, Request, Target, Verbosity};
 use crate::run::Command;
 
 use who::Asking;
@@ -54,7 +54,7 @@ Examples:
   if flock -n 8; then ...; else ...; fi   or do something else when it is taken
   flock -n /run/lock/backup backup.sh     run it unless it still runs
   flock -w 5m /run/lock/deploy ./deploy   wait five minutes at most",
-    help: include_str!("flock/help.txt"),
+    help: include_str!("../help.txt"),
     on_misuse: OnMisuse::ReferToHelp,
 };
 

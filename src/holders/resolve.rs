@@ -2,12 +2,12 @@
 
 use rustix::process::Pid;
 
-use super::line::{Line, State};
 use super::scan::{Scan, Waiting};
 use super::{Asker, Certainty, Kind, Party, Range, Role};
+use crate::holders::line::{Line, State};
 use crate::lock::Mode;
-use crate::lock::mark::{Mark, SLOTS, TURNS};
-use crate::sys::blocked::Blocked;
+use crate::lock::fair::marker::{Mark, SLOTS, TURNS};
+use crate::sys::procfs::syscall::Blocked;
 
 /// All that is known of the locks on a file.
 pub(super) struct Evidence<'e> {

@@ -1,24 +1,24 @@
 //! `--who`: who holds a lock, and who waits for it.
 
+mod blockers;
 mod json;
 mod row;
 mod table;
 mod text;
-mod way;
 
 use std::ffi::OsString;
 
 use rustix::process::{Pid, geteuid};
 
 use crate::exit::{self, Exit};
+use crate::flock::{Form, Target, Who};
 use crate::holders::{self, Asker, Certainty, Error, File, Horizon, Look, Namespace, Role};
 use crate::lock;
-use crate::lock::local::Locality;
 use crate::report::{Output, Report};
-use crate::request::flock::{Form, Target, Who};
+use crate::sys::filesystem::Locality;
 
+pub(super) use blockers::lines as in_the_way;
 use row::Row;
-pub(super) use way::lines as in_the_way;
 
 /// Looks, and says who it is. A target that cannot be looked at does not keep us from the others; its status is the one to
 /// end with.

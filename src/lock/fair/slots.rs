@@ -1,6 +1,6 @@
 //! Slots: at most so many holders at a time, served in the order of their arrival.
 //!
-//! A slot is a [mark](super::mark) on the lock file: a byte that the holder's own opening of the file has locked for reading.
+//! A slot is a [mark](super::marker) on the lock file: a byte that the holder's own opening of the file has locked for reading.
 //! The command inherits that opening, so the kernel frees the slot when the last process that has it ends.
 //!
 //! *The race:* two who count the slots and find one free would both take it. So slots are counted and taken with the lock
@@ -20,12 +20,12 @@ use std::time::Duration;
 
 use rustix::process::{Pid, getpid};
 
-use super::mark::{Mark, Moment, SLOTS};
+use super::marker::{Mark, Moment, SLOTS};
 use super::queue::{self, BLIND, LOOK, Waiter, Woken, end_of};
-use super::turn::{self, Turn};
-use super::{Answer, Block, Deadline, Failure, Kind, Mode, Wait, attempt};
+use super::ticket::{self, Turn};
+use crate::lock::{self, Answer, Block, Deadline, Failure, Kind, Mode, Wait, attempt};
 use crate::sys::ofd::{self, Operation};
-use crate::sys::stat::{Stat, age};
+use crate::sys::procfs::stat::{Stat, age};
 
 /// How long we wait for those who are just counting, even if we are not to wait: less than a blink. Who queued for them would
 /// keep away others who are not to wait.
@@ -42,23 +42,23 @@ const MOST: usize = 64;
 /// # Errors
 ///
 /// Those of flock(2) and fcntl(2); out of what a turn needs; [`Failure::NoSlots`].
-pub(super) fn acquire(
+pub(in crate::lock) fn acquire(
     fd: BorrowedFd<'_>,
     most: u32,
     since: Moment,
     deadline: &Deadline,
 ) -> Result<Answer, Failure> {
-    if let Some(obstacle) = turn::obstacle_of(fd) {
+    if let Some(obstacle) = ticket::obstacle_of(fd) {
         return Err(Failure::NoSlots(obstacle));
     }
     let now = matches!(deadline, Deadline::Now);
-    let nobody_queues = !turn::somebody_queues(fd);
-    if nobody_queues || now && turn::ahead(fd, queue::first_byte(since)).is_none() {
+    let nobody_queues = !ticket::somebody_queues(fd);
+    if nobody_queues || now && ticket::ahead(fd, queue::first_byte(since)).is_none() {
         let limit = match deadline {
             Deadline::At(until) if until.left().is_none_or(|left| left < COUNTING) => *deadline,
             _ => Wait::For(COUNTING).begin(),
         };
-        let answer = super::acquire(fd, Kind::Flock, Mode::Exclusive, &limit)?;
+        let answer = lock::acquire(fd, Kind::Flock, Mode::Exclusive, &limit)?;
         if answer == Answer::Granted {
             let entered = enter(fd, most)?;
             attempt(fd, Kind::Flock, Mode::Unlocked, Block::No)?;
@@ -72,7 +72,7 @@ pub(super) fn acquire(
     }
     let Some(turn) = Turn::take(fd, since, Mode::Exclusive)? else {
         return Err(Failure::NoSlots(
-            turn::obstacle(fd).unwrap_or("there can be no queue"),
+            ticket::obstacle(fd).unwrap_or("there can be no queue"),
         ));
     };
     let mut waiter = Waiter::new(fd, Mode::Exclusive, turn, nobody_is_in);
@@ -93,7 +93,7 @@ pub(super) fn acquire(
 }
 
 /// Whether somebody has a slot of this file.
-pub(super) fn somebody_is_in(fd: BorrowedFd<'_>) -> bool {
+pub(in crate::lock) fn somebody_is_in(fd: BorrowedFd<'_>) -> bool {
     !matches!(ofd::conflict(fd, *SLOTS.start(), *SLOTS.end()), Ok(None))
 }
 
@@ -134,7 +134,7 @@ fn taken(fd: BorrowedFd<'_>) -> Result<Vec<i64>, Failure> {
                 found.push(byte);
                 ranges.extend([(first, byte - 1), (byte + 1, last)]);
             }
-            Some(_) => return Err(Failure::NoSlots(turn::FOREIGN)),
+            Some(_) => return Err(Failure::NoSlots(ticket::FOREIGN)),
         }
     }
     Ok(found)

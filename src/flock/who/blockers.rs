@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::panic::{self, AssertUnwindSafe};
 
 use super::{label, raw, text};
+use crate::flock::{Lock, Order, Target};
 use crate::holders::process::Profile;
 use crate::holders::{Asker, Certainty, Kind, Namespace, Party, Role};
 use crate::lock::{self, Mode};
-use crate::request::flock::{Lock, Order, Target};
 
 /// A line for each lock of the request that somebody else holds: `FILE: held by 1234 rsync, 3m 12s, and 2 others`. One that
 /// says so if nobody is seen.
@@ -15,7 +15,7 @@ use crate::request::flock::{Lock, Order, Target};
 /// It is only talk: whatever goes wrong, a defect of ours included, there is less of it, and the lock is not touched.
 #[cold]
 #[inline(never)]
-pub(in crate::perform::flock) fn lines(request: &Lock, asker: Asker) -> Vec<OsString> {
+pub(in crate::flock) fn lines(request: &Lock, asker: Asker) -> Vec<OsString> {
     panic::catch_unwind(AssertUnwindSafe(|| all(request, asker))).unwrap_or_default()
 }
 

@@ -1,7 +1,5 @@
 //! Requests, carried out, one file a program: the lock, then the command under it, then how it ended.
 
-pub mod flock;
-
 use std::ffi::OsString;
 
 use crate::exit::{self, Exit, Table};
