@@ -9,6 +9,7 @@ mod frames;
 mod older;
 mod page;
 mod shells;
+mod wording;
 
 use fdlock::cli::Page;
 use fdlock::exit::{self, Table};
@@ -81,6 +82,40 @@ fn help_names_every_option_in_every_spelling() {
                 words.contains(&name.as_str()),
                 "{name} is not in:\n{}",
                 page.help
+            );
+        }
+    }
+}
+
+#[test]
+fn help_and_the_manual_list_every_option_under_its_heading() {
+    for page in PAGES {
+        let options = (page.options)();
+        let listed = section(page, "OPTIONS");
+        for option in &options {
+            let spelling = match option.long.first() {
+                Some(name) => format!("--{name}"),
+                None => format!("-{}", option.short),
+            };
+            let start = page.help.find(&format!("\n{}:\n", option.group));
+            let group = &page.help[start.expect("a heading") + 1..];
+            let group = group.split("\n\n").next().expect("a beginning");
+            assert!(
+                group.contains(&format!("{spelling} ")),
+                "{spelling}: {group}"
+            );
+
+            let is_single = options.iter().all(|other| other.group == option.group);
+            let heading = format!(".SS {}\n", option.group);
+            let group = match listed.split_once(&heading) {
+                None if is_single => &listed,
+                Some((_, group)) if !is_single => group,
+                _ => panic!("{}: {heading}", page.name),
+            };
+            let group = plain(group.split(".SS ").next().expect("a beginning"));
+            assert!(
+                group.contains(&format!("\\fB{spelling}\\fR")),
+                "{spelling}: {group}"
             );
         }
     }

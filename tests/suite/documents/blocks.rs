@@ -17,10 +17,12 @@ pub fn is_behind(option: &Shown) -> bool {
     option.place == Place::BehindFile
 }
 
-/// The option list by `clap_mangen`, which knows nothing of further names, and puts `<>` around values.
+/// The option list by `clap_mangen`, which does not list aliases, puts `<>` around values, and makes a section of each
+/// group. A single group needs no heading.
 pub fn manual(page: &Page) -> String {
     let mut command = page::command(page);
-    for option in (page.options)() {
+    let options = (page.options)();
+    for option in &options {
         let shown = [
             option
                 .short
@@ -29,15 +31,11 @@ pub fn manual(page: &Page) -> String {
                 .map(|letter| format!("-{letter}")),
             option.long.first().map(|name| format!("--{name}")),
         ];
-        let mut names = spellings(&option);
+        let mut names = spellings(option);
         names.retain(|name| !shown.contains(&Some(name.clone())));
         if !names.is_empty() {
-            command = command.mut_arg(page::id(&option), |arg| {
-                let help = arg
-                    .get_long_help()
-                    .or(arg.get_help())
-                    .expect("help")
-                    .to_string();
+            command = command.mut_arg(page::id(option), |arg| {
+                let help = arg.get_long_help().expect("help").to_string();
                 arg.long_help(format!("{help} Also written {}.", names.join(", ")))
             });
         }
@@ -46,8 +44,23 @@ pub fn manual(page: &Page) -> String {
     clap_mangen::Man::new(command)
         .render_options_section(&mut page)
         .expect("into memory");
-    let page = String::from_utf8(page).expect("what went in was");
-    let (_, list) = page.split_once(".SH OPTIONS\n").expect("its heading");
+    let page = String::from_utf8(page).expect("UTF-8");
+    let list = &page[page.find(".SH ").expect("a heading")..];
+    let is_single = options
+        .iter()
+        .all(|option| option.group == options[0].group);
+    let subsection = |line: &str| match line.strip_prefix(".SH ") {
+        None => line.to_owned(),
+        Some(_) if is_single => String::new(),
+        Some(title) => {
+            let title = title.trim_end().trim_matches('"');
+            let option = options
+                .iter()
+                .find(|option| option.group.to_uppercase() == title);
+            format!(".SS {}\n", option.expect("an option of the group").group)
+        }
+    };
+    let list: String = list.split_inclusive('\n').map(subsection).collect();
     list.replace(r"\fI<", r"\fI")
         .replace(r">\fR", r"\fR")
         .replace(r"\*(Aq", r"\(aq")
@@ -79,10 +92,10 @@ fn bash(page: &Page) -> String {
     let rows = |options: &[Shown]| options.iter().map(bash_row).collect::<String>();
     format!(
         "_flock_options() {{\n    \
-             # shellcheck disable=SC2016 # help, in which nothing is to be expanded\n    \
+             # shellcheck disable=SC2016 # the help is not to be expanded\n    \
              options=(\n{}    )\n    \
              # shellcheck disable=SC2016\n    \
-             behind=(\n{}    )\n\
+             after_file=(\n{}    )\n\
          }}\n",
         rows(&first),
         rows(&behind)
@@ -108,7 +121,7 @@ fn zsh(page: &Page) -> String {
         spellings(option).into_iter().map(row)
     });
     format!(
-        "_flock_options() {{\n  specs=(\n{}  )\n  behind=(\n{}  )\n}}\n",
+        "_flock_options() {{\n  specs=(\n{}  )\n  after_file=(\n{}  )\n}}\n",
         specs.collect::<String>(),
         words.collect::<String>()
     )
@@ -160,7 +173,7 @@ fn fish(page: &Page) -> String {
         spellings(option).into_iter().map(row)
     });
     format!(
-        "{}{}function __flock_behind\n{}end\n",
+        "{}{}function __flock_after_file\n{}end\n",
         fish_completes("flock", "__flock", &first),
         fish_lists("__flock", &first),
         words.collect::<String>()

@@ -39,7 +39,9 @@ pub fn id(option: &Shown) -> &'static str {
 }
 
 fn argument(option: &Shown) -> Arg {
-    let mut arg = Arg::new(id(option)).help(option.help);
+    let mut arg = Arg::new(id(option))
+        .help(option.help)
+        .help_heading(option.group);
     if let Some((name, others)) = option.long.split_first() {
         arg = arg.long(*name).visible_aliases(others);
     }
@@ -49,9 +51,11 @@ fn argument(option: &Shown) -> Arg {
             .short(letter)
             .visible_short_aliases(letters.collect::<Vec<_>>());
     }
-    if !option.manual.is_empty() {
-        arg = arg.long_help(format!("{}. {}", sentence(option.help), option.manual));
-    }
+    let summary = format!("{}.", sentence(option.help));
+    arg = arg.long_help(match option.manual {
+        "" => summary,
+        manual => format!("{summary} {manual}"),
+    });
     match option.value {
         Some(name) => arg.value_name(name),
         None => arg.action(ArgAction::SetTrue),

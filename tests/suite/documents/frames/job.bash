@@ -1,7 +1,7 @@
 # Completion of @name@(1) for bash, @made@.
-# It needs nothing besides bash; with bash-completion the command gets its own.
+# It requires only bash; with bash-completion, COMMAND is completed as usual.
 
-# One row for each option: its spellings, the name of its value, what it does.
+# One row per option: its spellings, the name of its value, its help.
 _@function@_options() {
     options=(
 @options@
@@ -17,7 +17,7 @@ _@function@() {
     current=${words[last]}
     [[ $last -gt 1 && ${words[1]} == -- ]] && first=2
     if ((last > first)); then
-        [[ $first -eq 1 && ${words[1]} == -?* ]] || _@function@_behind
+        [[ $first -eq 1 && ${words[1]} == -?* ]] || _@function@_command_line
     elif [[ $first -eq 1 && $current == -* ]]; then
         _@function@_rows "${options[@]}"
     else
@@ -26,7 +26,7 @@ _@function@() {
     _@function@_unglue
 }
 
-_@function@_behind() {
+_@function@_command_line() {
 @first word@
     _@function@_command $((first + 1))
 }

@@ -1,6 +1,7 @@
 # Completion of @name@(1) for fish, @made@.
 
-# Sets `words`, those before the cursor from the lock file on, and `before` to the first of all.
+# Sets `words` to the words before the cursor from the lock file on, and `before` to the first word
+# of all.
 function __@function@_read --no-scope-shadowing
     set words (commandline -opc)
     set -e words[1]

@@ -8,10 +8,10 @@ _@function@() {
   specs=(
 @options@
   )
-  _arguments -s -S : $specs '1:lock file:_files' '*:::command: _@function@_behind'
+  _arguments -s -S : $specs '1:lock file:_files' '*:::command: _@function@_command_line'
 }
 
-_@function@_behind() {
+_@function@_command_line() {
   local ret=1
 @first word@
   _normal && ret=0

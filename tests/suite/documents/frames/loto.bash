@@ -1,11 +1,11 @@
 # Completion of @name@(1) for bash, @made@.
-# It needs nothing besides bash; with bash-completion the command gets its own.
+# It requires only bash; with bash-completion, COMMAND is completed as usual.
 
-# One row for each option: its spellings, the name of its value, what it does.
+# One row per option: its spellings, the name of its value, its help.
 _@function@_options() {
     options=(
 @options@
-        '--||the command stands behind it'
+        '--||the command follows'
     )
 }
 
@@ -18,7 +18,7 @@ _@function@() {
     last=$((${#words[@]} - 1))
     current=${words[last]}
 
-    # `value`: what the next word must be.
+    # `value`: the kind of value the next word must be.
     for ((i = 1; i < last; i++)); do
         word=${words[i]}
         if [[ $word == -- ]]; then
@@ -38,7 +38,7 @@ _@function@() {
     _@function@_unglue
 }
 
-# Values by their names in the table. Behind a letter, too, there may be an equals sign.
+# Values by their names in the table. A short option can also be followed by an equals sign.
 _@function@_value() {
     local head=$2
     [[ $head && $head != *= && $current == "$head="* ]] && head+='='
@@ -55,7 +55,7 @@ _@function@_value() {
     esac
 }
 
-# What the administrator has named.
+# The resources that the administrator has defined.
 _@function@_named() {
     sed -n 's/^[[:blank:]]*\([^#[:blank:]][^[:blank:]]*\).*/\1/p' "${LOTO_CONF:-/etc/loto.conf}" 2>/dev/null
 }

@@ -1,7 +1,7 @@
 # Completion of @name@(1) for fish, @made@.
 
-# Whether the cursor is at an option (also its value), or in the command, whose words before the cursor are then printed
-# by __@function@_words.
+# Whether the cursor is at an option (or its value), or in the command, whose words before the
+# cursor __@function@_words prints.
 function __@function@_at -a place
     if contains -- -- (commandline -opc)
         test $place = command
@@ -21,7 +21,7 @@ function __@function@_command
     complete --do-complete=(string join ' ' -- (__@function@_words) (commandline -ct))
 end
 
-# Values by their names in the table. Behind a letter there may be an equals sign.
+# Values by their names in the table. A short option can be followed by an equals sign.
 function __@function@_value -a name
     set -l sign (string match -r -- '^-[^-]=' (commandline -ct) | string sub -s 3)
     switch $name
@@ -33,12 +33,12 @@ function __@function@_value -a name
     end
 end
 
-# What the administrator has named.
+# The resources that the administrator has defined.
 function __@function@_named
     set -q LOTO_CONF; or set -l LOTO_CONF /etc/loto.conf
     sed -n 's/^[[:blank:]]*\([^#[:blank:]][^[:blank:]]*\).*/\1/p' $LOTO_CONF 2>/dev/null
 end
 
 @options@
-complete -c @name@ -n '__@function@_at option' -f -a '--' -d 'the command stands behind it'
+complete -c @name@ -n '__@function@_at option' -f -a '--' -d 'the command follows'
 complete -c @name@ -n '__@function@_at command' -f -a '(__@function@_command)'

@@ -15,10 +15,10 @@ _@function@() {
   specs=(
 @options@
   )
-  _arguments -s : $specs '*:the command stands behind it:(--)'
+  _arguments -s : $specs '*:the command follows:(--)'
 }
 
-# Values by their names in the table. Behind a letter, too, there may be an equals sign.
+# Values by their names in the table. A short option can also be followed by an equals sign.
 _@function@_value() {
   local -a times=('0.5:half a second' '10s:ten seconds' '1m:a minute' '5m:five minutes' '1h:an hour')
   compset -P '='
@@ -28,7 +28,7 @@ _@function@_value() {
   esac
 }
 
-# cpu, net, and what the administrator has named.
+# cpu, net, and the resources that the administrator has defined.
 _@function@_resources() {
   compadd "$@" -- cpu net \
     ${(f)"$(sed -n 's/^[[:blank:]]*\([^#[:blank:]][^[:blank:]]*\).*/\1/p' ${LOTO_CONF:-/etc/loto.conf} 2>/dev/null)"}

@@ -1,7 +1,7 @@
 # Completion of @name@(1) for bash, @made@.
-# It needs nothing besides bash; with bash-completion the command gets its own.
+# It requires only bash; with bash-completion, COMMAND is completed as usual.
 
-# One row for each option: its spellings, the name of its value, what it does.
+# One row per option: its spellings, the name of its value, its help.
 _@function@_options() {
     options=(
 @options@
@@ -17,7 +17,7 @@ _@function@() {
     last=$((${#words[@]} - 1))
     current=${words[last]}
 
-    # Up to the command or the word in question. `value`: what the next word must be.
+    # Up to the command or the current word. `value`: the kind of value the next word must be.
     for ((i = 1; i < last; i++)); do
         word=${words[i]}
         if [[ $value ]]; then

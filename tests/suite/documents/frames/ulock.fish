@@ -1,7 +1,7 @@
 # Completion of @name@(1) for fish, @made@.
 
-# Sets `places`, what can stand at the cursor: option (also its value), file, command; and `words`, those of the command
-# before the cursor.
+# Sets `places`, what is possible at the cursor: option (or its value), file, command; and `words`,
+# the words of the command before the cursor.
 function __@function@_read --no-scope-shadowing
     set places
     set words (commandline -opc)

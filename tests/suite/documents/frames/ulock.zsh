@@ -11,7 +11,7 @@ _@function@() {
   _arguments -s -S : $specs '1:lock file:_files' '2:counter file:_files' '*:::command: _@function@_command'
 }
 
-# Readers only run one.
+# Only readers run a command.
 _@function@_command() {
   (( $+opt_args[-r] )) && _normal
 }

@@ -1,0 +1,266 @@
+//! Words and phrases that the texts avoid, because a reader stumbles over them: persons for
+//! processes, clauses without a noun, and literal translations.
+//!
+//! A phrase is found in any case, as whole words, and across line breaks. To check more files, add
+//! them to [`SCANNED`].
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::document::PAGES;
+
+/// The files that are checked, relative to the package; directories with everything below them. Of
+/// Rust source, only comments and literals are checked. The texts of `--help` are always checked.
+const SCANNED: &[&str] = &["man", "completions", "tests/suite/documents/frames"];
+
+/// This file, which has to name what it bans.
+const SKIPPED: &str = file!();
+
+/// In lower case.
+const BANNED: &[&str] = &[
+    // Persons: a process is a process, the holder, a waiter, the caller.
+    "he",
+    "him",
+    "his",
+    "himself",
+    "whoever",
+    "whomever",
+    "whom",
+    "somebody",
+    "anybody",
+    "nobody",
+    "everybody",
+    "all who",
+    "those who",
+    "one who",
+    // Negation by a noun: not a file, no such process.
+    "is none",
+    "are none",
+    "is no regular",
+    // Words and phrases that have a common equivalent.
+    "all the same",
+    "anew",
+    "as ever",
+    "be had",
+    "behind file",
+    "behind the file",
+    "by way of",
+    "deed",
+    "folder",
+    "folders",
+    "for ever",
+    "in a circle",
+    "is through with",
+    "so many",
+    // The passive without a subject.
+    "are told",
+    "is said",
+    "it is looked",
+    "is told",
+    "then is looked",
+];
+
+/// Where a banned word is right: user accounts, names, quotations.
+const EXCEPTIONS: &[&str] = &["user nobody", "nobody:nogroup", "`nobody`", "/nobody"];
+
+/// The prose of a file, line by line.
+struct Text {
+    name: String,
+    lines: Vec<String>,
+}
+
+#[test]
+fn the_texts_avoid_banned_phrases() {
+    let help = PAGES.map(|page| Text {
+        name: format!("{} --help", page.name),
+        lines: page.help.lines().map(str::to_owned).collect(),
+    });
+    let files = SCANNED.iter().flat_map(|path| files_below(Path::new(path)));
+    let scanned = files
+        .filter(|file| file != Path::new(SKIPPED))
+        .map(|file| Text::read(&file));
+    let faults = help
+        .into_iter()
+        .chain(scanned)
+        .flat_map(|text| text.faults())
+        .collect::<Vec<_>>();
+    assert!(faults.is_empty(), "\n{}", faults.join("\n"));
+}
+
+#[test]
+fn a_banned_phrase_is_found_with_its_line() {
+    let faults_in = |file: &str, text: &str| {
+        let name = file.to_owned();
+        let lines = prose(Path::new(file), text);
+        Text { name, lines }.faults()
+    };
+    let all = |text: &str| faults_in("x", text);
+    let manual = |text: &str| faults_in("x.1", text);
+    assert_eq!(all("a\nHe waits"), ["x:2: he"]);
+    assert_eq!(
+        all("waits for\never and for ever"),
+        ["x:1: for ever", "x:2: for ever"]
+    );
+    assert_eq!(manual(".B waits \\fBfor\\fR\n.I ever"), ["x.1:1: for ever"]);
+    assert_eq!(all("as user nobody: --he, {he}, the"), [""; 0]);
+}
+
+#[test]
+fn only_comments_and_literals_of_source_are_read() {
+    let source = r##"let he = 'h'; // he /* him
+let quote = '"'; let lifetime: &'static str = "his \" himself"; // whom
+let raw = r#"anybody " somebody"#; /* nobody
+ everybody */ anew();
+"##;
+    let lines = rust_prose(source);
+    assert_eq!(
+        lines[0].split_whitespace().collect::<Vec<_>>(),
+        ["he", "/*", "him"]
+    );
+    let words = lines[1].split_whitespace().collect::<Vec<_>>();
+    assert_eq!(words, ["his", "\\\"", "himself", "whom"]);
+    let words = lines[2].split_whitespace().collect::<Vec<_>>();
+    assert_eq!(words, ["anybody", "\"", "somebody", "nobody"]);
+    assert_eq!(lines[3].trim(), "everybody");
+}
+
+impl Text {
+    fn read(file: &Path) -> Self {
+        let text = fs::read_to_string(root().join(file)).expect("UTF-8");
+        Self {
+            name: file.display().to_string(),
+            lines: prose(file, &text),
+        }
+    }
+
+    /// `file:line: phrase` for each banned phrase.
+    fn faults(&self) -> Vec<String> {
+        let mut text = String::new();
+        let mut starts = Vec::new();
+        for line in &self.lines {
+            starts.push(text.len());
+            for word in line.split_whitespace() {
+                text.push_str(&word.to_lowercase());
+                text.push(' ');
+            }
+        }
+        let line_of = |at: usize| starts.partition_point(|start| *start <= at);
+        let excepted = EXCEPTIONS
+            .iter()
+            .flat_map(|phrase| text.match_indices(phrase))
+            .map(|(at, phrase)| at..at + phrase.len())
+            .collect::<Vec<_>>();
+        let mut faults = Vec::new();
+        for phrase in BANNED {
+            for (at, _) in text.match_indices(phrase) {
+                let end = at + phrase.len();
+                let is_whole =
+                    !text[..at].ends_with(is_of_word) && !text[end..].starts_with(is_of_word);
+                if is_whole && !excepted.iter().any(|range| range.contains(&at)) {
+                    faults.push((line_of(at), phrase));
+                }
+            }
+        }
+        faults.sort();
+        let fault = |(line, phrase)| format!("{}:{line}: {phrase}", self.name);
+        faults.into_iter().map(fault).collect()
+    }
+}
+
+/// Letters, and what makes a word an option or a variable in a format.
+fn is_of_word(letter: char) -> bool {
+    letter.is_alphanumeric() || "_-{}".contains(letter)
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The files at and below a path, relative to the package as the path is.
+fn files_below(path: &Path) -> Vec<PathBuf> {
+    let place = root().join(path);
+    if !place.is_dir() {
+        return vec![path.to_owned()];
+    }
+    let mut entries = fs::read_dir(place)
+        .expect("a directory")
+        .map(|entry| path.join(entry.expect("an entry").file_name()))
+        .collect::<Vec<_>>();
+    entries.sort();
+    entries
+        .iter()
+        .flat_map(|entry| files_below(entry))
+        .collect()
+}
+
+/// The lines of a file, without what is not prose.
+fn prose(file: &Path, text: &str) -> Vec<String> {
+    match file.extension().and_then(OsStr::to_str) {
+        Some("rs") => rust_prose(text),
+        Some("1") => text.lines().map(without_roff).collect(),
+        _ => text.lines().map(str::to_owned).collect(),
+    }
+}
+
+/// A line of a manual without requests, font changes and escapes.
+fn without_roff(line: &str) -> String {
+    let line = match line.strip_prefix('.') {
+        Some(request) => request.split_once(' ').map_or("", |(_, rest)| rest),
+        None => line,
+    };
+    [r"\fB", r"\fI", r"\fR", r"\&"]
+        .iter()
+        .fold(line.replace(r"\-", "-"), |line, font| {
+            line.replace(font, "")
+        })
+}
+
+/// The comments and the literals of Rust source, each on the line where it stands.
+fn rust_prose(source: &str) -> Vec<String> {
+    let mut prose = String::new();
+    let mut rest = source;
+    while let Some(first) = rest.chars().next() {
+        let (length, opening, closing) = token(rest);
+        let token = &rest[..length];
+        if opening > 0 {
+            let inner = token[opening..length - closing].trim_start_matches(['/', '!']);
+            prose.push_str(&inner.replace("\\\n", "\n"));
+            prose.push(' ');
+        } else {
+            prose.extend((first == '\n').then_some('\n'));
+        }
+        rest = &rest[length..];
+    }
+    prose.lines().map(str::to_owned).collect()
+}
+
+/// The length of the comment, the literal or the other character at the start, and the lengths of
+/// the delimiters of a comment or a string.
+fn token(source: &str) -> (usize, usize, usize) {
+    let until = |from: usize, end: &str| {
+        let found = source[from..].find(end);
+        found.map_or(source.len(), |at| from + at + end.len())
+    };
+    let bytes = source.as_bytes();
+    let hashes = bytes[1..].iter().take_while(|byte| **byte == b'#').count();
+    let quoted = |quote: u8| {
+        let mut at = 1;
+        while at < bytes.len() && bytes[at] != quote {
+            at += if bytes[at] == b'\\' { 2 } else { 1 };
+        }
+        (at + 1).min(bytes.len())
+    };
+    match bytes {
+        [b'/', b'/', ..] => (source.find('\n').unwrap_or(source.len()), 2, 0),
+        [b'/', b'*', ..] => (until(2, "*/"), 2, 2),
+        [b'r', ..] if bytes.get(1 + hashes) == Some(&b'"') => {
+            let end = format!("\"{}", "#".repeat(hashes));
+            (until(2 + hashes, &end), 2 + hashes, 1 + hashes)
+        }
+        [b'"', ..] => (quoted(b'"'), 1, 1),
+        // A character, not a lifetime.
+        [b'\'', b'\\', ..] | [b'\'', _, b'\'', ..] => (quoted(b'\''), 0, 0),
+        _ => (source.chars().next().map_or(0, char::len_utf8), 0, 0),
+    }
+}
