@@ -1,42 +1,44 @@
-# Completion of flock(1) for bash. It needs nothing besides bash; with bash-completion the command gets its own.
+# Completion of flock(1) for bash. It requires only bash; with bash-completion, COMMAND is completed
+# as usual.
 
-# One row for each option: its spellings, the name of its value, what it does. `behind`: those that come after FILE.
+# One row per option: its spellings, the name of its value, its help. `after_file`: the options that
+# follow FILE.
 # options: begin (from src/flock/args/mod.rs; make docs)
 _flock_options() {
-    # shellcheck disable=SC2016 # help, in which nothing is to be expanded
+    # shellcheck disable=SC2016 # the help is not to be expanded
     options=(
         '-s --shared||get a shared lock (read lock)'
         '-x -e --exclusive||get an exclusive lock (write lock), the default'
-        '-u --unlock||drop the lock'
+        '-u --unlock||release the lock'
         '-n --nonblock --nonblocking --nb||fail rather than wait'
-        '-w --timeout --wait|TIME|wait at most this long: 5, 0.5, 150ms, 1m30s'
-        '-E --conflict-exit-code|STATUS|status when somebody else has the lock, default 1'
-        '-o --close||the command does not inherit the lock'
-        '-F --no-fork||become the command instead of waiting for it'
+        '-w --timeout --wait|TIME|wait at most TIME, e.g. 5, 0.5, 150ms, 1m30s'
+        '-E --conflict-exit-code|STATUS|exit status on conflict or timeout [default: 1]'
+        '-o --close||do not pass the lock'\''s descriptor to COMMAND'
+        '-F --no-fork||exec COMMAND instead of forking'
         '--fcntl||use open file description locks of fcntl(2)'
-        '--start|OFFSET|first byte of the lock, default 0; implies --fcntl'
-        '--length|BYTES|bytes to lock, default 0: all; implies --fcntl'
-        '--fd|NUMBER|lock this descriptor, and run COMMAND under it'
-        '--fair||first come, first served, among all who say so'
-        '--slots|N|at most N at the same time, first come, first served'
-        '--also|FILE|lock this file too, all or none; may be repeated'
-        '--unlink||remove the lock file when nobody holds it any more'
-        '--verbose||tell who is in the way, how long it took, what is run'
-        '--who||show who holds the lock and who waits for it'
-        '--json||with --who: as JSON, for programs'
-        '--pids||with --who: only the holders'\'' process ids'
-        '-h --help||show this help'
-        '-V --version||show the version'
+        '--start|OFFSET|first byte of the lock [default: 0]; implies --fcntl'
+        '--length|BYTES|bytes to lock [default: 0, all]; implies --fcntl'
+        '--fd|NUMBER|lock descriptor NUMBER, then run COMMAND'
+        '--fair||queue in arrival order with other --fair users'
+        '--slots|N|allow up to N holders at once, in arrival order'
+        '--also|FILE|also lock FILE; take all locks or none (repeatable)'
+        '--unlink||remove the lock file after the last holder exits'
+        '--verbose||report the current holder, the wait time and the command'
+        '--who||list the lock'\''s holders and waiters'
+        '--json||with --who: print JSON'
+        '--pids||with --who: print only holder PIDs'
+        '-h --help||print help and exit'
+        '-V --version||print version and exit'
     )
     # shellcheck disable=SC2016
-    behind=(
-        '-c --command|LINE|behind FILE: run a line of shell, by $SHELL -c'
+    after_file=(
+        '-c --command|LINE|after FILE: run LINE with $SHELL -c'
     )
 }
 # options: end
 
 _flock() {
-    local IFS=$' \t\n' options=() behind=() words=() starts=() glued='' first=1 last place
+    local IFS=$' \t\n' options=() after_file=() words=() starts=() glued='' first=1 last place
     local current word ended='' fd='' who='' option='' value='' attached head
     COMPREPLY=()
     _flock_options
@@ -44,7 +46,8 @@ _flock() {
     last=$((${#words[@]} - 1))
     current=${words[last]}
 
-    # Past the options, up to the first operand or the word in question. `value`: what this word must be.
+    # Skip the options, up to the first operand or the current word. `value`: the kind of value that
+    # word must be.
     while ((first < last)); do
         word=${words[first]}
         [[ $word == -?* ]] || break
@@ -62,7 +65,7 @@ _flock() {
         value=''
     done
 
-    # Words between the first operand and the one in question, itself included.
+    # The position of the current word, counted from the first operand.
     place=$((last - first))
     if [[ $value ]]; then
         _flock_value "$value" ''
@@ -79,13 +82,14 @@ _flock() {
         ((place == 2)) && _flock_lines compgen -c -- "$current"
     else
         _flock_command $((first + 1))
-        ((place == 1)) && _flock_rows "${behind[@]}"
+        ((place == 1)) && _flock_rows "${after_file[@]}"
     fi
     _flock_unglue
 }
 
-# The words up to the cursor, put together where bash takes them apart (COMP_WORDBREAKS): --timeout=5 is one. `starts`:
-# where each of them begins in COMP_WORDS. `glued`: what comes before the part of the last one that is replaced.
+# The words up to the cursor, joined where bash splits them (COMP_WORDBREAKS): --timeout=5 is one
+# word. `starts`: the index in COMP_WORDS at which each word begins. `glued`: the part of the last
+# word that readline does not replace.
 _flock_words() {
     local i part line=${COMP_LINE-} joint=''
     for ((i = 0; i <= COMP_CWORD; i++)); do
@@ -96,7 +100,8 @@ _flock_words() {
         fi
         line=${line#"${line%%[![:blank:]]*}"}
         line=${line#"$part"}
-        # Of the last one only what is before the cursor; of a sign itself nothing is replaced.
+        # Of the last word, only the part before the cursor counts; a separator itself is not
+        # replaced.
         if ((i == COMP_CWORD)); then
             if [[ $part == [=:]* ]]; then
                 [[ $joint ]] && words[-1]+=$part
@@ -115,7 +120,7 @@ _flock_words() {
     done
 }
 
-# readline replaces only what comes after the last = or : in the word.
+# readline replaces only the part after the last = or : in the word.
 _flock_unglue() {
     local i
     for i in "${!COMPREPLY[@]}"; do
@@ -123,15 +128,16 @@ _flock_unglue() {
     done
 }
 
-# `option`: what the word is the last or only option of, in its longest spelling; `value`: the value that must follow
-# as the next word; `attached`: the value that the word has itself, and `head`: all before it.
+# `option`: the last or only option in the word, in its longest spelling; `value`: the value that
+# must follow as the next word; `attached`: the value that the word itself contains, and `head`:
+# everything before it.
 _flock_look_up() {
     local row name letters=${1#-}
     option='' value='' attached='' head=''
     if [[ $1 == --* ]]; then
         for row in "${options[@]}"; do
             for name in ${row%%|*}; do
-                # The whole name beats the beginning of another one, as in the program.
+                # An exact match takes precedence over a prefix match, as in the program.
                 if [[ $name == "${1%%=*}" || ( ! $option && $name == "${1%%=*}"* ) ]]; then
                     option=$name
                     _flock_value_name "$row"
@@ -163,7 +169,7 @@ _flock_value_name() {
     value=${value%%|*}
 }
 
-# An option, or one that has its value in the same word.
+# An option, or the value that is attached to one.
 _flock_option() {
     local attached head
     _flock_look_up "$current"
@@ -175,7 +181,7 @@ _flock_option() {
     fi
 }
 
-# Values by their names in the table; of the others nothing is known.
+# Values by their names in the table; there are no suggestions for the others.
 _flock_value() {
     case $1 in
         TIME) _flock_lines compgen -P "$2" -W '0.5 10s 1m 5m 1h' -- "${current#"$2"}" ;;
@@ -184,7 +190,7 @@ _flock_value() {
     esac
 }
 
-# Spellings of these rows; with what they do where a list is shown and not inserted.
+# The spellings in these rows, with their help if a list is displayed rather than inserted.
 _flock_rows() {
     local row name matching=()
     for row; do
@@ -194,7 +200,7 @@ _flock_rows() {
     done
     for row in "${matching[@]}"; do
         name=${row%%|*}
-        # TYPE ? is the list after a second Tab, ! and @ after a first one.
+        # COMP_TYPE ? lists after a second Tab, ! and @ after the first.
         if [[ ${COMP_TYPE-} == @(63|33|64) ]] && ((${#matching[@]} + ${#COMPREPLY[@]} > 1)); then
             printf -v name '%-22s (%s)' "$name" "${row#*|}"
         fi
@@ -202,7 +208,8 @@ _flock_rows() {
     done
 }
 
-# The shell's descriptors of files and folders. Not those that it keeps from commands (close-on-exec).
+# The shell's descriptors of files and directories, except those that commands do not inherit
+# (close-on-exec).
 _flock_descriptors() {
     local path number key flags
     for path in "/proc/$$/fd/"*; do
@@ -215,7 +222,7 @@ _flock_descriptors() {
 }
 
 _flock_files() {
-    # What is quoted readline knows better how to read; so it does it when there is nothing else.
+    # readline handles quoted words itself if there are no other matches.
     if [[ ${COMP_WORDS[COMP_CWORD]} == *[\\\'\"\$\`]* ]]; then
         compopt -o default 2>/dev/null
         return
@@ -224,7 +231,7 @@ _flock_files() {
     _flock_lines compgen -f -- "$current"
 }
 
-# The command that begins with this word of ours.
+# The command that begins at this word.
 _flock_command() {
     local helper
     for helper in _comp_command_offset _command_offset; do
@@ -244,7 +251,7 @@ _flock_command() {
     fi
 }
 
-# Adds the lines that a command prints.
+# Adds the output lines of a command.
 _flock_lines() {
     local lines
     mapfile -t lines < <("$@")

@@ -1,13 +1,13 @@
 # Completion of flock(1) for fish.
 
-# Sets `places`, what can stand at the cursor: option (also its value), target (FILE or NUMBER), behind (the word after
-# FILE), line (what -c runs), command, file, nothing; and `operands`, those before the cursor, and `fd` and `who` if --fd
-# and --who are there.
+# Sets `places`, what is possible at the cursor: option (or its value), target (FILE or NUMBER),
+# after_file (the word after FILE), line (the argument of -c), command, file, nothing; `operands`,
+# the operands before the cursor; and `fd` and `who` if --fd and --who are present.
 function __flock_read --no-scope-shadowing
     set places
     set fd
     set who
-    # The first is fish 4's, the second what it replaces.
+    # The first form is for fish 4, the second for earlier versions.
     set operands (commandline -xpc 2>/dev/null; or commandline -opc)
     set -e operands[1]
     while string match -q -- '-?*' $operands[1]
@@ -33,7 +33,7 @@ function __flock_read --no-scope-shadowing
     else if test $count = 0
         set -a places target
     else if test $count = 1
-        set -a places behind command
+        set -a places after_file command
     else if not contains -- $operands[2] -c --command
         set -a places command
     else if test $count = 2
@@ -52,7 +52,7 @@ function __flock_at -a place
     contains -- $place $places
 end
 
-# Whether the next word is the value of the option, or of the last one of these letters.
+# Whether the next word is the value of this option, or of the last of these short options.
 function __flock_wants_value -a word
     set -l valued (__flock_options_with_value)
     switch $word
@@ -67,7 +67,7 @@ function __flock_wants_value -a word
     end
 end
 
-# Values by their names in the table; of the others nothing is known.
+# Values by their names in the table; there are no suggestions for the others.
 function __flock_value -a name
     switch $name
         case TIME
@@ -79,8 +79,8 @@ function __flock_value -a name
     end
 end
 
-# The shell's descriptors of files and folders, and where they lead. Not those that it keeps from commands
-# (close-on-exec).
+# The shell's descriptors of files and directories, and the files they refer to, except those that
+# commands do not inherit (close-on-exec).
 function __flock_descriptors
     for path in /proc/$fish_pid/fd/*
         test -f $path -o -d $path -o -b $path; or continue
@@ -104,39 +104,39 @@ end
 # options: begin (from src/flock/args/mod.rs; make docs)
 complete -c flock -n '__flock_at option' -s s -l shared -d 'get a shared lock (read lock)'
 complete -c flock -n '__flock_at option' -s x -s e -l exclusive -d 'get an exclusive lock (write lock), the default'
-complete -c flock -n '__flock_at option' -s u -l unlock -d 'drop the lock'
+complete -c flock -n '__flock_at option' -s u -l unlock -d 'release the lock'
 complete -c flock -n '__flock_at option' -s n -l nonblock -l nonblocking -l nb -d 'fail rather than wait'
-complete -c flock -n '__flock_at option' -s w -l timeout -l wait -x -a '(__flock_value TIME)' -d 'wait at most this long: 5, 0.5, 150ms, 1m30s'
-complete -c flock -n '__flock_at option' -s E -l conflict-exit-code -x -a '(__flock_value STATUS)' -d 'status when somebody else has the lock, default 1'
-complete -c flock -n '__flock_at option' -s o -l close -d 'the command does not inherit the lock'
-complete -c flock -n '__flock_at option' -s F -l no-fork -d 'become the command instead of waiting for it'
+complete -c flock -n '__flock_at option' -s w -l timeout -l wait -x -a '(__flock_value TIME)' -d 'wait at most TIME, e.g. 5, 0.5, 150ms, 1m30s'
+complete -c flock -n '__flock_at option' -s E -l conflict-exit-code -x -a '(__flock_value STATUS)' -d 'exit status on conflict or timeout [default: 1]'
+complete -c flock -n '__flock_at option' -s o -l close -d 'do not pass the lock\'s descriptor to COMMAND'
+complete -c flock -n '__flock_at option' -s F -l no-fork -d 'exec COMMAND instead of forking'
 complete -c flock -n '__flock_at option' -l fcntl -d 'use open file description locks of fcntl(2)'
-complete -c flock -n '__flock_at option' -l start -x -a '(__flock_value OFFSET)' -d 'first byte of the lock, default 0; implies --fcntl'
-complete -c flock -n '__flock_at option' -l length -x -a '(__flock_value BYTES)' -d 'bytes to lock, default 0: all; implies --fcntl'
-complete -c flock -n '__flock_at option' -l fd -x -a '(__flock_value NUMBER)' -d 'lock this descriptor, and run COMMAND under it'
-complete -c flock -n '__flock_at option' -l fair -d 'first come, first served, among all who say so'
-complete -c flock -n '__flock_at option' -l slots -x -a '(__flock_value N)' -d 'at most N at the same time, first come, first served'
-complete -c flock -n '__flock_at option' -l also -x -a '(__flock_value FILE)' -d 'lock this file too, all or none; may be repeated'
-complete -c flock -n '__flock_at option' -l unlink -d 'remove the lock file when nobody holds it any more'
-complete -c flock -n '__flock_at option' -l verbose -d 'tell who is in the way, how long it took, what is run'
-complete -c flock -n '__flock_at option' -l who -d 'show who holds the lock and who waits for it'
-complete -c flock -n '__flock_at option' -l json -d 'with --who: as JSON, for programs'
-complete -c flock -n '__flock_at option' -l pids -d 'with --who: only the holders\' process ids'
-complete -c flock -n '__flock_at option' -s h -l help -d 'show this help'
-complete -c flock -n '__flock_at option' -s V -l version -d 'show the version'
+complete -c flock -n '__flock_at option' -l start -x -a '(__flock_value OFFSET)' -d 'first byte of the lock [default: 0]; implies --fcntl'
+complete -c flock -n '__flock_at option' -l length -x -a '(__flock_value BYTES)' -d 'bytes to lock [default: 0, all]; implies --fcntl'
+complete -c flock -n '__flock_at option' -l fd -x -a '(__flock_value NUMBER)' -d 'lock descriptor NUMBER, then run COMMAND'
+complete -c flock -n '__flock_at option' -l fair -d 'queue in arrival order with other --fair users'
+complete -c flock -n '__flock_at option' -l slots -x -a '(__flock_value N)' -d 'allow up to N holders at once, in arrival order'
+complete -c flock -n '__flock_at option' -l also -x -a '(__flock_value FILE)' -d 'also lock FILE; take all locks or none (repeatable)'
+complete -c flock -n '__flock_at option' -l unlink -d 'remove the lock file after the last holder exits'
+complete -c flock -n '__flock_at option' -l verbose -d 'report the current holder, the wait time and the command'
+complete -c flock -n '__flock_at option' -l who -d 'list the lock\'s holders and waiters'
+complete -c flock -n '__flock_at option' -l json -d 'with --who: print JSON'
+complete -c flock -n '__flock_at option' -l pids -d 'with --who: print only holder PIDs'
+complete -c flock -n '__flock_at option' -s h -l help -d 'print help and exit'
+complete -c flock -n '__flock_at option' -s V -l version -d 'print version and exit'
 function __flock_options
     string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --fair --slots --also --unlink --verbose --who --json --pids -h --help -V --version'
 end
 function __flock_options_with_value
     string split ' ' -- '-w --timeout --wait -E --conflict-exit-code --start --length --fd --slots --also'
 end
-function __flock_behind
-    printf '%s\t%s\n' -c 'behind FILE: run a line of shell, by $SHELL -c'
-    printf '%s\t%s\n' --command 'behind FILE: run a line of shell, by $SHELL -c'
+function __flock_after_file
+    printf '%s\t%s\n' -c 'after FILE: run LINE with $SHELL -c'
+    printf '%s\t%s\n' --command 'after FILE: run LINE with $SHELL -c'
 end
 # options: end
 complete -c flock -n '__flock_at target' -k -a '(__flock_descriptors)'
-complete -c flock -n '__flock_at behind' -f -a '(__flock_behind)'
+complete -c flock -n '__flock_at after_file' -f -a '(__flock_after_file)'
 complete -c flock -n '__flock_at line' -f -a '(complete --do-complete=(commandline -ct))'
 complete -c flock -n '__flock_at nothing' -f
 complete -c flock -n '__flock_at command' -f -a '(__flock_command)'

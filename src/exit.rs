@@ -126,7 +126,7 @@ impl Table {
             lock::Error::Unsteady { .. } | lock::Error::Socket(_) | lock::Error::NoSlots { .. } => {
                 self.lock_failed
             }
-            lock::Error::File { .. } => self.not_created,
+            lock::Error::File { .. } | lock::Error::SameFile { .. } => self.not_created,
             // The page of `me-only`, the only one that takes names, has one status for all that bind(2) may say.
             lock::Error::Bind { .. } => self.conflict,
             lock::Error::Timer(_) | lock::Error::Turn(_) => self.exhausted,

@@ -76,6 +76,8 @@ pub struct Shown {
     pub value: Option<&'static str>,
     /// Where it stands.
     pub place: Place,
+    /// The heading under which it is listed.
+    pub group: &'static str,
     /// One line.
     pub help: &'static str,
     /// What the manual adds to that line: sentences.
@@ -91,6 +93,9 @@ pub enum Place {
     BehindFile,
 }
 
+/// The heading of all options of a program that has only a few.
+pub const OPTIONS_HEADING: &str = "Options";
+
 /// An option: how a user sees it, and what it does to the draft of a request.
 #[derive(Debug)]
 pub struct Opt<D: 'static> {
@@ -102,6 +107,8 @@ pub struct Opt<D: 'static> {
     pub length: Length,
     /// What it does to the draft.
     pub effect: Effect<D>,
+    /// The heading of its group in `--help` and in the manual.
+    pub group: &'static str,
     /// Its line in `--help`.
     pub help: &'static str,
     /// Sentences that the manual adds.
@@ -146,6 +153,7 @@ impl<D> Opt<D> {
             long: self.long,
             value,
             place,
+            group: self.group,
             help: self.help,
             manual: self.manual,
         }

@@ -243,7 +243,7 @@ impl Story {
         if self.began.is_some() && request.order == Order::Arrival {
             for guard in [&locks.first].into_iter().chain(&locks.others) {
                 if let Some(obstacle) = ticket::obstacle(guard.as_fd()) {
-                    report.complain(format!("no queue for this lock, as {obstacle}"));
+                    report.complain(format!("warning: --fair has no effect: {obstacle}"));
                 }
             }
         }

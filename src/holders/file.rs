@@ -52,7 +52,7 @@ impl File {
                 path: path.to_owned(),
                 error: errno.into(),
                 needed: (is_number && errno == Errno::NOENT)
-                    .then_some("for a descriptor write flock --who --fd NUMBER"),
+                    .then_some("for a descriptor, use flock --who --fd NUMBER"),
             })
         })?;
         Self::of(Handle::Ours(fd))

@@ -179,7 +179,7 @@ impl Error {
             Self::Lock(error) => error.message(),
             Self::Proc { path, error } => {
                 let reason = errno::text(error);
-                format!("cannot read {path}, which tells who holds a lock: {reason}").into()
+                format!("cannot list lock holders: {path}: {reason}").into()
             }
         }
     }

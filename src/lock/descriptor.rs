@@ -56,12 +56,12 @@ fn why_bad(fd: BorrowedFd<'_>, kind: Kind, mode: Mode) -> Option<String> {
         Mode::Exclusive | Mode::Unlocked => ("an exclusive", "writing"),
     };
     Some(match kind {
-        _ if flags.contains(OFlags::PATH) => "it is open as a path only".to_owned(),
+        _ if flags.contains(OFlags::PATH) => "it was opened with O_PATH".to_owned(),
         Kind::Ofd { .. } => {
-            format!("it is not open for {access}, as {lock} --fcntl lock needs it")
+            format!("it is not open for {access}, which {lock} --fcntl lock requires")
         }
         Kind::Flock | Kind::Fair(_) | Kind::Slot { .. } => {
-            format!("it is not open for {access}, as {lock} lock over NFS needs it")
+            format!("it is not open for {access}, which {lock} lock over NFS requires")
         }
     })
 }
@@ -79,7 +79,7 @@ pub fn kept_by_the_shell(error: Error, number: RawFd) -> Error {
             what,
             error,
             hint: parent_has(number).then(|| format!(
-                "the calling shell has it open but keeps it from commands, as ksh does above 2; hand it on: flock {number} {number}>&{number}"
+                "the shell does not pass this descriptor to commands (ksh closes those above 2); use: flock {number} {number}>&{number}"
             )),
         },
         other => other,

@@ -67,6 +67,11 @@ pub enum Error {
         /// What would be right, where that is known.
         hint: Option<&'static str>,
     },
+    /// COUNTER and LOCK of `ulock` are names of the same file.
+    SameFile {
+        /// The path of COUNTER, as given.
+        path: OsString,
+    },
     /// No timer for the time limit.
     Timer(io::Error),
     /// No place in the queue.
@@ -117,7 +122,7 @@ impl Error {
                 message.push(path);
                 message.push(": it is ");
                 message.push(what);
-                message.push(", and a lock file must be ");
+                message.push(", not ");
                 message.push(wanted);
             }
             Self::Lock { what, error, hint } => {
@@ -131,9 +136,7 @@ impl Error {
             }
             Self::Unsteady { path } => {
                 message.push(path);
-                message.push(
-                    ": cannot tell whether it was replaced, as its device and inode keep changing",
-                );
+                message.push(": cannot detect replacement: its device and inode keep changing");
             }
             Self::Names { path, problem } => {
                 message.push(path);
@@ -141,11 +144,11 @@ impl Error {
                 message.push(problem);
             }
             Self::Socket(error) => {
-                message.push("cannot make a socket: ");
+                message.push("cannot create socket: ");
                 message.push(errno::text(error));
             }
             Self::Bind { name, error } => {
-                message.push("cannot take the name ");
+                message.push("cannot bind socket address ");
                 message.push(name);
                 message.push(": ");
                 message.push(errno::text(error));
@@ -167,13 +170,17 @@ impl Error {
                     message.push(hint);
                 }
             }
+            Self::SameFile { path } => {
+                message.push("COUNTER and LOCK are the same file: ");
+                message.push(path);
+            }
             Self::Timer(error) => {
                 message.push("cannot set up timer: ");
                 message.push(errno::text(error));
             }
             Self::NoSlots { path, reason } => {
                 message.push(path);
-                message.push(": no slots here, as ");
+                message.push(": --slots is not supported: ");
                 message.push(reason);
             }
             Self::Turn(error) => {

@@ -249,7 +249,7 @@ impl NotOpened {
             Self::Unsuitable(what) => Error::Unsuitable {
                 path,
                 what,
-                wanted: "a regular file or a directory",
+                wanted: "a regular file or directory",
             },
             Self::System(error) => {
                 let for_writing = access == OFlags::WRONLY
@@ -257,8 +257,8 @@ impl NotOpened {
                         error,
                         Errno::ACCESS | Errno::ISDIR | Errno::ROFS | Errno::PERM
                     );
-                let needed = for_writing
-                    .then_some("an exclusive --fcntl lock needs a file that can be written");
+                let needed =
+                    for_writing.then_some("an exclusive --fcntl lock requires a writable file");
                 Error::Open {
                     path,
                     error: error.into(),

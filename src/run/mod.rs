@@ -257,7 +257,7 @@ impl Error {
             }
             Self::Wait(error) => format!("waitpid failed: {}", errno::text(error)).into(),
             Self::Signal { signal, pid, error } => format!(
-                "cannot pass signal {signal} on to the command (process {pid}): {}",
+                "cannot forward signal {signal} to the command (process {pid}): {}",
                 errno::text(error)
             )
             .into(),

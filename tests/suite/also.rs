@@ -105,7 +105,7 @@ fn it_is_for_lock_files_and_takes_no_abbreviation() {
             &["--also", "a", "--fd", "8", "true"],
         ] {
             env.run(words).assert_status(64).assert_stderr(
-                "flock: --also is for lock files: flock --also ... FILE COMMAND\n\
+                "flock: --also requires a lock file and a command: flock --also ... FILE COMMAND\n\
                      Try 'flock --help' for more information.\n",
             );
         }

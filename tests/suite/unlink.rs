@@ -103,7 +103,7 @@ fn it_is_for_lock_files_needs_flock_to_stay_and_takes_no_abbreviation() {
         for (words, message) in [
             (
                 &["--unlink", "8"][..],
-                "--unlink is for lock files: flock --unlink ... FILE COMMAND",
+                "--unlink requires a lock file and a command: flock --unlink ... FILE COMMAND",
             ),
             (
                 &["-F", "--unlink", "l", "true"],

@@ -110,7 +110,7 @@ impl<'a> Bid<'a> {
                 ripe: Some(Instant::now() + SOON),
             }),
             Err(error) => Err(Error::File {
-                deed: "take over the old lock",
+                deed: "take over stale lock",
                 path: self.lock.to_owned(),
                 error: error.into(),
                 hint: None,

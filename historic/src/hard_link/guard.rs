@@ -59,7 +59,7 @@ impl<'a> Taken<'a> {
     /// The file system does not say.
     pub(super) fn confirm(&mut self) -> Result<Hold, Error> {
         self.look_again().map_err(|error| Error::File {
-            deed: "keep",
+            deed: "verify ownership of",
             path: self.lock.to_owned(),
             error: error.into(),
             hint: None,

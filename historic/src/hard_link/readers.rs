@@ -48,11 +48,8 @@ pub(super) fn readers(counter: &OsStr) -> Result<u64, Error> {
 /// It is.
 pub(super) fn is_apart(counter: &OsStr, lock: &OsStr) -> Result<(), Error> {
     match (metadata::through(counter), metadata::at(lock)) {
-        (Ok(through), Ok(at)) if through.id == at.id => Err(Error::File {
-            deed: "count readers by",
+        (Ok(through), Ok(at)) if through.id == at.id => Err(Error::SameFile {
             path: counter.to_owned(),
-            error: Errno::INVAL.into(),
-            hint: Some("it is LOCK itself"),
         }),
         _ => Ok(()),
     }
@@ -164,7 +161,7 @@ fn not_linked(counter: &OsStr, error: Errno) -> Error {
         path: counter.to_owned(),
         error: error.into(),
         hint: (error == Errno::PERM && is_theirs()).then_some(
-            "it is somebody else's, and must be one that you can read and write (fs.protected_hardlinks)",
+            "it belongs to another user and must be readable and writable (fs.protected_hardlinks)",
         ),
     }
 }

@@ -4,23 +4,24 @@ use std::ffi::OsString;
 
 use crate::loto::{Loudness, Request};
 use fdlock::cli::parser::{Scanned, scan};
-use fdlock::cli::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage, duration};
+use fdlock::cli::{
+    Asked, Effect, Form, Length, OPTIONS_HEADING, OnMisuse, Opt, Page, Usage, duration,
+};
 use fdlock::lock::Wait;
 use fdlock::run::Command;
 
 /// What a user may read about `loto`.
 pub static PAGE: Page = Page {
     name: "loto",
-    about: "Lock-out, tag-out: run a command while nobody else uses a file or a resource.",
+    about: "Lock-out, tag-out: run a command under a lock on a file or a resource.",
     forms: &[Form {
         words: "-L FILE|RESOURCE [OPTION]... -- COMMAND [ARGUMENT]...",
-        help: "run a command under a lock",
+        help: "run COMMAND under the lock",
     }],
     options: || OPTIONS.iter().map(Opt::shown).collect(),
     closing: "\
-Status: the command's own; 1 when somebody else has the lock (0 with -q) or
-something went wrong; 127 or 126 when the command is missing or cannot be
-executed.
+Exit status: COMMAND's own; 1 if the lock is held elsewhere (0 with -q) and on other
+errors; 127 if there is no such command; 126 if it cannot be executed.
 
 Examples:
   */5 * * * *  loto -L net -q -- rsync ...
@@ -44,15 +45,16 @@ static OPTIONS: &[Opt<Draft>] = &[
         length: Length::Short,
         effect: Effect::Value("FILE", |draft, word| {
             if word.is_empty() {
-                return Err(Usage::new("-L needs the name of a file or a resource"));
+                return Err(Usage::new("-L requires the name of a file or resource"));
             }
             draft.files.push(word.to_owned());
             Ok(())
         }),
-        help: "lock this file or resource; may be given several times",
-        manual: "The file is made if it is missing. A resource is cpu, net, or one that the administrator has named. Of \
-                 several, all are taken, in an order that is the same for everybody, and all are kept until the \
-                 command has ended.",
+        group: OPTIONS_HEADING,
+        help: "lock this file or resource (repeatable)",
+        manual: "A missing file is created. A resource is cpu, net, or a name that the \
+                 administrator has defined. Several locks are acquired in a fixed global order, \
+                 and all are held until the command has exited.",
     },
     Opt {
         short: "w",
@@ -63,30 +65,33 @@ static OPTIONS: &[Opt<Draft>] = &[
                 draft.wait = Wait::Forever;
             }
         }),
+        group: OPTIONS_HEADING,
         help: "wait for the lock",
-        manual: "Without it, loto gives up at once when somebody else has the lock.",
+        manual: "Without it, loto gives up at once if the lock is held.",
     },
     Opt {
         short: "t",
         long: &[],
         length: Length::Short,
         effect: Effect::Value("TIME", |draft, word| {
-            let right = "a time is seconds, such as 5 or 0.5, or 150ms, 1m30s, 2h";
+            let right = "expected seconds, e.g. 5 or 0.5, or a duration, e.g. 150ms or 1m30s";
             let time =
                 duration::parse(word).ok_or_else(|| Usage::of_word("invalid time", word, right))?;
             draft.wait = Wait::For(time);
             Ok(())
         }),
-        help: "wait for the lock, but at most this long: 5, 0.5, 1m30s",
-        manual: "It implies -w. With several locks it is the time for all of them together.",
+        group: OPTIONS_HEADING,
+        help: "wait at most TIME, e.g. 5, 0.5, 1m30s",
+        manual: "Implies -w. With several locks, the timeout covers all of them together.",
     },
     Opt {
         short: "q",
         long: &[],
         length: Length::Short,
         effect: Effect::Flag(|draft| draft.loudness = Loudness::Quiet),
-        help: "say nothing, and return 0, when the lock is taken",
-        manual: "Everything else that goes wrong is told, and is a failure, as ever.",
+        group: OPTIONS_HEADING,
+        help: "if the lock is held, print nothing and return 0",
+        manual: "All other failures are still reported, with a non-zero status.",
     },
     Opt {
         short: "v",
@@ -98,24 +103,27 @@ static OPTIONS: &[Opt<Draft>] = &[
                 Loudness::Normal | Loudness::Verbose => Loudness::Verbose,
             }
         }),
-        help: "tell what is done",
-        manual: "It is told on standard output.",
+        group: OPTIONS_HEADING,
+        help: "report what is done",
+        manual: "Messages are printed on standard output.",
     },
     Opt {
         short: "h",
         long: &["help"],
         length: Length::Short,
         effect: Effect::Help,
-        help: "show this help",
-        manual: "On standard output. Nothing else is done.",
+        group: OPTIONS_HEADING,
+        help: "print help and exit",
+        manual: "",
     },
     Opt {
         short: "V",
         long: &["version"],
         length: Length::Short,
         effect: Effect::Version,
-        help: "show the version",
-        manual: "On standard output. Nothing else is done.",
+        group: OPTIONS_HEADING,
+        help: "print version and exit",
+        manual: "",
     },
 ];
 
@@ -140,7 +148,7 @@ pub fn parse(mut words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
         Scanned::Version => return Ok(Asked::Version),
         Scanned::Operands(operands) => {
             if let Some(word) = operands.first() {
-                let right = "the command goes behind --";
+                let right = "the command must follow --";
                 return Err(Usage::of_word("not an option", word, right));
             }
         }
@@ -150,7 +158,7 @@ pub fn parse(mut words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
     }
     let command = command
         .and_then(Command::new)
-        .ok_or_else(|| Usage::new("missing command behind --"))?;
+        .ok_or_else(|| Usage::new("missing command after --"))?;
     Ok(Asked::Request(Request {
         files: draft.files,
         wait: draft.wait,

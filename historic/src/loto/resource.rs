@@ -80,13 +80,15 @@ fn parse(text: &[u8]) -> Result<Resources, String> {
             None => (name, None),
             Some(star) => {
                 let slots = slots(&name[star + 1..]);
-                let right = "behind the star of a name goes a number from 1 on, or nothing";
+                let right = "expected a positive number or nothing after '*'";
                 let slots = slots.ok_or_else(|| format!("line {number}: {right}"))?;
                 (&name[..star], Some(slots))
             }
         };
         if !is_name(name) {
-            return Err(format!("line {number}: a name of a resource has no slash"));
+            return Err(format!(
+                "line {number}: a resource name cannot contain a slash"
+            ));
         }
         let file = match path {
             [] => default_file(name),
@@ -172,7 +174,10 @@ mod tests {
         assert!(slots.is_some_and(|slots| slots > 0), "a processor each");
         for odd in ["cpu*0", "cpu*x", "cpu*-1", "cpu*4*", "cpu*99999999999 /x"] {
             let refused = parse(odd.as_bytes()).expect_err(odd);
-            assert!(refused.starts_with("line 1: behind the star"), "{refused}");
+            assert!(
+                refused.starts_with("line 1: expected a positive number"),
+                "{refused}"
+            );
         }
     }
 
@@ -181,6 +186,6 @@ mod tests {
         let refused = |text: &str| parse(text.as_bytes()).expect_err(text);
         let relative = refused("a\nb c");
         assert_eq!(relative, "line 2: the path must begin with a slash");
-        assert!(refused("a/b /c").starts_with("line 1: a name"));
+        assert!(refused("a/b /c").starts_with("line 1: a resource name"));
     }
 }

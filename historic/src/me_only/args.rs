@@ -5,21 +5,21 @@ use std::ffi::OsString;
 use crate::abstract_socket::Name;
 use crate::me_only::Request;
 use fdlock::cli::parser::{Scanned, scan};
-use fdlock::cli::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage};
+use fdlock::cli::{Asked, Effect, Form, Length, OPTIONS_HEADING, OnMisuse, Opt, Page, Usage};
 use fdlock::run::Command;
 
 /// What a user may read about `me-only`.
 pub static PAGE: Page = Page {
     name: "me-only",
-    about: "Run a script unless it runs already: the lock is a name that the kernel owns.",
+    about: "Run a script unless it is already running; the lock is an abstract socket address.",
     forms: &[Form {
         words: "LOCK_PATH SCRIPT_PATH [ARGUMENT]...",
-        help: "run a script as the only one of that name",
+        help: "run the script as the only instance",
     }],
     options: || OPTIONS.iter().map(Opt::shown).collect(),
     closing: "\
-Status: the script's own, but 200 more if that is 1 to 4; 1 when there is no such
-script, 2 for bad usage, 3 when there is no socket, 4 when it runs already.
+Exit status: the script's own, plus 200 if that is 1 to 4; 1 if there is no such
+script; 2 on usage errors; 3 if no socket is available; 4 if it is already running.
 
 Example:
   me-only /tmp/a /path/script 1 2 3 || echo \"not run, or failed\" >&2",
@@ -33,16 +33,18 @@ static OPTIONS: &[Opt<()>] = &[
         long: &["help"],
         length: Length::Short,
         effect: Effect::Help,
-        help: "show this help",
-        manual: "On standard output. Nothing else is done.",
+        group: OPTIONS_HEADING,
+        help: "print help and exit",
+        manual: "",
     },
     Opt {
         short: "V",
         long: &["version"],
         length: Length::Short,
         effect: Effect::Version,
-        help: "show the version",
-        manual: "On standard output. Nothing else is done.",
+        group: OPTIONS_HEADING,
+        help: "print version and exit",
+        manual: "",
     },
 ];
 
@@ -63,7 +65,7 @@ pub fn parse(words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
     let script = operands.split_off(1);
     let path = operands.remove(0);
     let command = Command::here(script).ok_or_else(|| Usage::new("missing SCRIPT_PATH"))?;
-    let right = format!("a lock path has 1 to {} bytes", Name::MAX);
+    let right = format!("expected 1 to {} bytes", Name::MAX);
     let name =
         Name::new(&path).ok_or_else(|| Usage::of_word("invalid lock path", &path, &right))?;
     Ok(Asked::Request(Request { name, command }))

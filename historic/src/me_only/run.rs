@@ -32,7 +32,7 @@ fn refused(name: &Name) -> OsString {
     let mut message = name.as_os_str().to_owned();
     message.push(": not the only instance");
     if let Some(process) = abstract_socket::holder(name) {
-        message.push(format!(" (process {process} has it)"));
+        message.push(format!(" (held by process {process})"));
     }
     message
 }

@@ -88,7 +88,7 @@ impl Taken {
             Self::Outlived { path, maker } => (
                 path,
                 format!(
-                    " is still locked though process {}, which made it, seems to be dead; lslocks(8) shows by whom",
+                    " is still locked, although process {}, which created it, seems to be dead; lslocks(8) shows the holder",
                     maker.as_raw_nonzero()
                 )
                 .into(),
@@ -98,16 +98,16 @@ impl Taken {
                 maker: Some((pid, host)),
             } => {
                 let mut why = OsString::from(format!(
-                    " was made by process {} on host ",
+                    " was created by process {} on host ",
                     pid.as_raw_nonzero()
                 ));
                 why.push(host);
-                why.push("; if that no longer runs, remove the file");
+                why.push("; if that process no longer runs, remove the file");
                 (path, why)
             }
             Self::Perhaps { path, maker: None } => (
                 path,
-                " names no process; if nobody is about to use it, remove the file".into(),
+                " does not contain a process ID; if it is not in use, remove the file".into(),
             ),
         };
         let mut message = path.clone();

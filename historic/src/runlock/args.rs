@@ -4,22 +4,21 @@ use std::ffi::OsString;
 
 use crate::runlock::Request;
 use fdlock::cli::parser::{Scanned, scan};
-use fdlock::cli::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage};
+use fdlock::cli::{Asked, Effect, Form, Length, OPTIONS_HEADING, OnMisuse, Opt, Page, Usage};
 use fdlock::run::Command;
 
 /// What a user may read about `runlock`.
 pub static PAGE: Page = Page {
     name: "runlock",
-    about: "Run a command unless it runs already: the lock is a file with the process id.",
+    about: "Run a command unless it is already running; the lock is a PID file.",
     forms: &[Form {
         words: "LOCKFILE COMMAND [ARGUMENT]...",
-        help: "run a command unless LOCKFILE.lock says that it runs",
+        help: "run COMMAND unless LOCKFILE.lock is held",
     }],
     options: || OPTIONS.iter().map(Opt::shown).collect(),
     closing: "\
-Status: the command's own; 0 when it is still locked; 127 for bad usage; 126 when
-the command cannot be executed; 65 to 73 when something went wrong, as
-runlock(1) tells.
+Exit status: COMMAND's own; 0 if it is still locked; 127 on usage errors; 126 if
+COMMAND cannot be executed; 65-73 on other errors, see runlock(1).
 
 Example:
   */5 * * * *  runlock /run/lock/sync sync-photos --all",
@@ -33,16 +32,18 @@ static OPTIONS: &[Opt<()>] = &[
         long: &["help"],
         length: Length::Short,
         effect: Effect::Help,
-        help: "show this help",
-        manual: "On standard output. Nothing else is done.",
+        group: OPTIONS_HEADING,
+        help: "print help and exit",
+        manual: "",
     },
     Opt {
         short: "V",
         long: &["version"],
         length: Length::Short,
         effect: Effect::Version,
-        help: "show the version",
-        manual: "On standard output. Nothing else is done.",
+        group: OPTIONS_HEADING,
+        help: "print version and exit",
+        manual: "",
     },
 ];
 

@@ -5,31 +5,33 @@ use std::time::Duration;
 
 use crate::ulock::{Deed, Request};
 use fdlock::cli::parser::{Scanned, scan};
-use fdlock::cli::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage, duration};
+use fdlock::cli::{
+    Asked, Effect, Form, Length, OPTIONS_HEADING, OnMisuse, Opt, Page, Usage, duration,
+};
 use fdlock::lock::Wait;
 
 /// What a user may read about `ulock`.
 pub static PAGE: Page = Page {
     name: "ulock",
-    about: "Locks made of hard links, which hold over NFS.",
+    about: "Lock with hard links, which also works over NFS.",
     forms: &[
         Form {
             words: "[OPTION]... LOCK",
-            help: "make LOCK; remove it when you are done",
+            help: "create LOCK; remove it to release the lock",
         },
         Form {
             words: "-w [OPTION]... LOCK [COUNTER]",
-            help: "the same, and wait until nobody reads",
+            help: "the same, and wait until there are no readers",
         },
         Form {
             words: "-r [OPTION]... LOCK COUNTER COMMAND [ARGUMENT]...",
-            help: "run a line of shell as a reader",
+            help: "run a shell command line as a reader",
         },
     ],
     options: || OPTIONS.iter().map(Opt::shown).collect(),
     closing: "\
-Status: 0 when you have the lock; 1 when the time is up, for bad usage, and when
-something went wrong; with -r the command's own.
+Exit status: 0 if the lock was acquired; 1 on timeout, on usage errors and on other
+errors; with -r, COMMAND's own.
 
 Examples:
   if ulock lock; then ...; rm -f lock; fi
@@ -54,17 +56,21 @@ static OPTIONS: &[Opt<Draft>] = &[
         long: &[],
         length: Length::Short,
         effect: Effect::Flag(|draft| draft.write = true),
-        help: "make LOCK as a writer, who waits until nobody reads",
-        manual: "Readers are the links that COUNTER has beyond its own name. Without COUNTER there are none.",
+        group: OPTIONS_HEADING,
+        help: "create LOCK as a writer, and wait until there are no readers",
+        manual: "Readers are the links of COUNTER beyond its own name. Without COUNTER there are \
+                 no readers.",
     },
     Opt {
         short: "r",
         long: &[],
         length: Length::Short,
         effect: Effect::Flag(|draft| draft.read = true),
-        help: "run a command as a reader, who waits until nobody writes",
-        manual: "COUNTER gets a link more for as long as the command runs. The words of the command are joined by blanks \
-                 and run by /bin/sh. If it fails, the link stays, and keeps writers out until it is removed.",
+        group: OPTIONS_HEADING,
+        help: "run a command as a reader, once there is no writer",
+        manual: "COUNTER has one more link while the command runs. The command's arguments are \
+                 joined with spaces and run by /bin/sh. If the command fails, the link remains, \
+                 and blocks writers until it is removed.",
     },
     Opt {
         short: "",
@@ -74,46 +80,50 @@ static OPTIONS: &[Opt<Draft>] = &[
             draft.wait = if word == "-1" {
                 Wait::Forever
             } else {
-                Wait::For(time("invalid timeout", word, "or -1 for ever")?)
+                Wait::For(time("invalid timeout", word, "or -1 for no limit")?)
             };
             Ok(())
         }),
-        help: "wait at most this long, default -1: for ever",
-        manual: "Whole seconds or not, or 150ms, 1m30s, 2h. 0 tries once. When the time is up, the status is 1 and \
-                 nothing is printed.",
+        group: OPTIONS_HEADING,
+        help: "wait at most SECONDS [default: -1, no limit]",
+        manual: "SECONDS may be fractional, or a duration such as 150ms, 1m30s or 2h. 0 tries \
+                 once. When the time has elapsed, the status is 1 and nothing is printed.",
     },
     Opt {
         short: "",
         long: &["invalid"],
         length: Length::Short,
         effect: Effect::Value("SECONDS", |draft, word| {
-            draft.invalid = time("invalid age", word, "such as 60")?;
+            draft.invalid = time("invalid age", word, "e.g. 60")?;
             Ok(())
         }),
-        help: "take over a LOCK that is older than this, default 60",
-        manual: "Whoever made it is thought to be gone. It must be more than the longest time for which a lock is rightly \
-                 kept, and the same in all scripts.",
+        group: OPTIONS_HEADING,
+        help: "take over a LOCK older than SECONDS [default: 60]",
+        manual: "Its creator is assumed to be dead. SECONDS must exceed the longest time for which \
+                 any script holds the lock legitimately, and must be the same in all scripts.",
     },
     Opt {
         short: "h",
         long: &["help"],
         length: Length::Short,
         effect: Effect::Help,
-        help: "show this help",
-        manual: "On standard output. Nothing else is done.",
+        group: OPTIONS_HEADING,
+        help: "print help and exit",
+        manual: "",
     },
     Opt {
         short: "V",
         long: &["version"],
         length: Length::Short,
         effect: Effect::Version,
-        help: "show the version",
-        manual: "On standard output. Nothing else is done.",
+        group: OPTIONS_HEADING,
+        help: "print version and exit",
+        manual: "",
     },
 ];
 
 fn time(what: &str, word: &OsStr, more: &str) -> Result<Duration, Usage> {
-    let right = format!("it is seconds, {more}");
+    let right = format!("expected seconds, {more}");
     duration::parse(word).ok_or_else(|| Usage::of_word(what, word, &right))
 }
 
@@ -160,11 +170,11 @@ impl Draft {
                 Deed::Read { counter, line }
             }
             (false, _) if !words.is_empty() => {
-                return Err(Usage::new("a command is run with -r only"));
+                return Err(Usage::new("a command requires -r"));
             }
             (false, true) => Deed::Write { counter },
             (false, false) if counter.is_some() => {
-                return Err(Usage::new("COUNTER is for -w and -r only"));
+                return Err(Usage::new("COUNTER requires -w or -r"));
             }
             (false, false) => Deed::Exclusive,
         };

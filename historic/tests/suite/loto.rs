@@ -183,9 +183,9 @@ fn what_is_wrong_is_one_line_and_the_usage_and_makes_nothing() {
         (&[][..], "missing -L FILE"),
         (
             &["-L", "f", "echo"],
-            "not an option: 'echo' (the command goes behind --)",
+            "not an option: 'echo' (the command must follow --)",
         ),
-        (&["-L", "f", "--"], "missing command behind --"),
+        (&["-L", "f", "--"], "missing command after --"),
         (&["-x", "-L", "f", "--", "true"], "invalid option -- 'x'"),
     ] {
         env.run_command({

@@ -60,7 +60,7 @@ impl MeOnlyEnv for TestEnv {
         let refused = refused.assert_status(4).assert_stdout("");
         let named = holders.iter().any(|holder| {
             refused.stderr_text()
-                == format!("me-only: {name}: not the only instance (process {holder} has it)\n")
+                == format!("me-only: {name}: not the only instance (held by process {holder})\n")
         });
         assert!(named, "one of {holders:?}: {refused:?}");
     }
@@ -145,11 +145,11 @@ fn wrong_arguments_are_status_2_and_nothing_is_run() {
         ),
         (
             [&[""], &ran[..]].concat(),
-            "invalid lock path: '' (a lock path has 1 to 107 bytes)",
+            "invalid lock path: '' (expected 1 to 107 bytes)",
         ),
         (
             [&[&long[..]], &ran[..]].concat(),
-            &format!("invalid lock path: '{long}' (a lock path has 1 to 107 bytes)"),
+            &format!("invalid lock path: '{long}' (expected 1 to 107 bytes)"),
         ),
     ] {
         env.run_me_only(words)
@@ -170,7 +170,7 @@ fn a_socket_that_cannot_be_had_is_status_3() {
         env.sh(format!("{few} me-only {name} echo ran"))
             .assert_status(3)
             .assert_stdout("")
-            .assert_stderr("me-only: cannot make a socket: Too many open files\n");
+            .assert_stderr("me-only: cannot create socket: Too many open files\n");
     }
     let inject = "inject=socket:error=ENOBUFS";
     if let Some(me_only) =
@@ -179,7 +179,7 @@ fn a_socket_that_cannot_be_had_is_status_3() {
         env.run_command(me_only)
             .assert_status(3)
             .assert_stdout("")
-            .assert_stderr("me-only: cannot make a socket: No buffer space available\n");
+            .assert_stderr("me-only: cannot create socket: No buffer space available\n");
     }
 }
 
@@ -198,7 +198,7 @@ fn a_bind_that_fails_is_status_4_whatever_the_reason() {
             .assert_status(4)
             .assert_stdout("")
             .assert_stderr(&format!(
-                "me-only: cannot take the name {name}: Permission denied\n"
+                "me-only: cannot bind socket address {name}: Permission denied\n"
             ));
     }
 }
@@ -289,7 +289,7 @@ fn the_examples_of_the_first_page_go_on_when_all_is_well_and_not_when_it_is_not(
     for example in examples(&env, &path("good")) {
         let failed = env.sh(example).assert_status(1).assert_stdout("");
         assert!(
-            failed.stderr_text().ends_with("it)\nERROR: ...\n"),
+            failed.stderr_text().ends_with(")\nERROR: ...\n"),
             "{failed:?}"
         );
     }

@@ -17,43 +17,43 @@ use who::Asking;
 /// What a user may read about `flock`.
 pub static PAGE: Page = Page {
     name: "flock",
-    about: "Locks for shell scripts: queue up, or do something else while it is taken.",
+    about: "Lock files from shell scripts, or run a command under a lock.",
     forms: &[
         Form {
             words: "[OPTION]... NUMBER",
-            help: "lock a descriptor that the script has open",
+            help: "lock a descriptor that the script has opened",
         },
         Form {
             words: "[OPTION]... FILE COMMAND [ARGUMENT]...",
-            help: "run a command under a lock on FILE",
+            help: "lock FILE, then run COMMAND",
         },
         Form {
             words: "[OPTION]... FILE -c LINE",
-            help: "run a line of shell under it",
+            help: "lock FILE, then run a shell command line",
         },
         Form {
             words: "[OPTION]... --fd NUMBER COMMAND [ARGUMENT]...",
-            help: "run a command under a lock on NUMBER",
+            help: "lock descriptor NUMBER, then run COMMAND",
         },
         Form {
             words: "--who [OPTION]... FILE...",
-            help: "show who holds the lock",
+            help: "list the holders and waiters of the lock on FILE",
         },
         Form {
             words: "--who [OPTION]... --fd NUMBER",
-            help: "show who holds that of a descriptor",
+            help: "list the holders of the file open on NUMBER",
         },
     ],
     options: || OPTIONS.iter().map(Opt::shown).collect(),
     closing: "\
-Status: the command's own; 1 (or -E) when somebody else has the lock; 64 for bad
-usage; 65 to 73 when something went wrong, as flock(1) tells.
+Exit status: COMMAND's own; 1 (or -E STATUS) if the lock is held elsewhere; 64 on
+usage errors; 65-73 on other errors, see flock(1).
 
 Examples:
-  exec 8>>/run/lock/job; flock 8          queue up for the rest of the script
-  if flock -n 8; then ...; else ...; fi   or do something else when it is taken
-  flock -n /run/lock/backup backup.sh     run it unless it still runs
-  flock -w 5m /run/lock/deploy ./deploy   wait five minutes at most",
+  exec 8>>/run/lock/job; flock 8          wait, then hold the lock until the script exits
+  if flock -n 8; then ...; else ...; fi   do something else if the lock is held
+  flock -n /run/lock/backup backup.sh     skip this run if the previous one is still active
+  flock -w 5m /run/lock/deploy ./deploy   wait at most five minutes",
     help: include_str!("../help.txt"),
     on_misuse: OnMisuse::ReferToHelp,
 };
@@ -77,106 +77,132 @@ struct Draft {
     asking: Asking,
 }
 
+// The headings of `--help`.
+const LOCK_MODE: &str = "Lock mode";
+const WAITING: &str = "Waiting";
+const COMMAND: &str = "Command";
+const BYTE_RANGES: &str = "Byte ranges (fcntl)";
+const LOCK_FILES: &str = "Lock files";
+const INSPECTION: &str = "Inspection";
+const GENERAL: &str = "General options";
+
 static OPTIONS: &[Opt<Draft>] = &[
     Opt {
         short: "s",
         long: &["shared"],
         length: Length::Short,
         effect: Effect::Flag(|draft| draft.mode = Some(Mode::Shared)),
+        group: LOCK_MODE,
         help: "get a shared lock (read lock)",
-        manual: "Others may have a shared one at the same time, but nobody an exclusive one.",
+        manual: "Other processes can hold a shared lock at the same time, but not an exclusive \
+                 one.",
     },
     Opt {
         short: "xe",
         long: &["exclusive"],
         length: Length::Short,
         effect: Effect::Flag(|draft| draft.mode = Some(Mode::Exclusive)),
+        group: LOCK_MODE,
         help: "get an exclusive lock (write lock), the default",
-        manual: "Nobody else has any at the same time. Of -s, -x and -u the last one counts.",
+        manual: "No other process can hold a lock at the same time. The last of -s, -x and -u \
+                 takes effect.",
     },
     Opt {
         short: "u",
         long: &["unlock"],
         length: Length::Short,
         effect: Effect::Flag(|draft| draft.mode = Some(Mode::Unlocked)),
-        help: "drop the lock",
-        manual: "Mostly there is no need, as a lock goes when its descriptor is closed, at the latest when the script \
-                 ends. It is needed where something in the background still has the descriptor.",
+        group: LOCK_MODE,
+        help: "release the lock",
+        manual: "Rarely needed, because a lock is released when its descriptor is closed, at the \
+                 latest when the script exits. It is needed if a background process still has the \
+                 descriptor open.",
     },
     Opt {
         short: "n",
         long: &["nonblock", "nonblocking", "nb"],
         length: Length::Short,
         effect: Effect::Flag(|draft| draft.nonblock = true),
+        group: WAITING,
         help: "fail rather than wait",
-        manual: "The status is 1, or what -E says, and nothing is printed. It beats -w.",
+        manual: "The status is 1, or the one given with -E, and nothing is printed. Overrides -w.",
     },
     Opt {
         short: "w",
         long: &["timeout", "wait"],
         length: Length::Short,
         effect: Effect::Value("TIME", |draft, word| {
-            let right = "a time is seconds, such as 5 or 0.5, or 150ms, 1m30s, 2h";
+            let right = "expected seconds, e.g. 5 or 0.5, or a duration, e.g. 150ms or 1m30s";
             let time = duration::parse(word)
                 .ok_or_else(|| Usage::of_word("invalid timeout value", word, right))?;
             draft.limit = Some(Wait::For(time));
             Ok(())
         }),
-        help: "wait at most this long: 5, 0.5, 150ms, 1m30s",
-        manual: "Seconds, also fractional, with a decimal point in every locale, or a duration in words such as 150ms, \
-                 1m30s or 2h. After that the status is 1, or what -E says. 0 is the same as -n.",
+        group: WAITING,
+        help: "wait at most TIME, e.g. 5, 0.5, 150ms, 1m30s",
+        manual: "TIME is a number of seconds, which may have a fraction, with a decimal point in \
+                 every locale, or a duration with units, such as 150ms, 1m30s or 2h. When it has \
+                 elapsed, the status is 1, or the one given with -E. 0 is the same as -n.",
     },
     Opt {
         short: "E",
         long: &["conflict-exit-code"],
         length: Length::Short,
         effect: Effect::Value("STATUS", |draft, word| {
-            let right = "a status is a number from 0 to 255";
+            let right = "expected a number from 0 to 255";
             let status = number::decimal(word)
                 .ok_or_else(|| Usage::of_word("invalid exit code", word, right))?;
             let range = |_| Usage::of_word("exit code out of range", word, right);
             draft.on_conflict = Some(u8::try_from(status).map_err(range)?);
             Ok(())
         }),
-        help: "status when somebody else has the lock, default 1",
-        manual: "From 0 to 255. It is for -n, and for -w when the time is up, and tells a lock that is taken from a \
-                 command that failed.",
+        group: WAITING,
+        help: "exit status on conflict or timeout [default: 1]",
+        manual: "A number from 0 to 255, used when -n finds the lock held or when the timeout of \
+                 -w expires. It distinguishes a lock that is held from a command that failed.",
     },
     Opt {
         short: "o",
         long: &["close"],
         length: Length::Short,
         effect: Effect::Flag(|draft| draft.close = true),
-        help: "the command does not inherit the lock",
-        manual: "Its descriptor is closed for the command, and the lock ends when flock does. Use it for a command that \
-                 leaves something running which must not keep the lock. If flock itself is killed with SIGKILL, the \
-                 command goes on without the lock.",
+        group: COMMAND,
+        help: "do not pass the lock's descriptor to COMMAND",
+        manual: "The lock is then released when flock exits. Use it for a command that leaves \
+                 behind a process that must not keep the lock. If flock itself is killed with \
+                 SIGKILL, the command continues without the lock.",
     },
     Opt {
         short: "F",
         long: &["no-fork"],
         length: Length::Short,
         effect: Effect::Flag(|draft| draft.no_fork = true),
-        help: "become the command instead of waiting for it",
-        manual: "The command takes the place of the flock process and holds the lock itself. Not together with -o.",
+        group: COMMAND,
+        help: "exec COMMAND instead of forking",
+        manual: "The command replaces the flock process and holds the lock itself. Cannot be \
+                 combined with -o or --unlink.",
     },
     Opt {
         short: "c",
         long: &["command"],
         length: Length::Short,
-        effect: Effect::BehindFile("LINE", "it goes behind the lock file: flock FILE -c LINE"),
-        help: "behind FILE: run a line of shell, by $SHELL -c",
-        manual: "Only as the word after FILE, and with exactly one word after it. /bin/sh when SHELL is unset or empty.",
+        effect: Effect::BehindFile("LINE", "it must follow the lock file: flock FILE -c LINE"),
+        group: COMMAND,
+        help: "after FILE: run LINE with $SHELL -c",
+        manual: "Must directly follow FILE and take exactly one argument. /bin/sh is used if SHELL \
+                 is unset or empty.",
     },
     Opt {
         short: "",
         long: &["fcntl"],
         length: Length::Short,
         effect: Effect::Flag(|draft| draft.fcntl = Some(draft.fcntl.unwrap_or_default())),
+        group: BYTE_RANGES,
         help: "use open file description locks of fcntl(2)",
-        manual: "They take the place of those of flock(2), which do not see them. They work over NFS, and exclude \
-                 programs that use fcntl(2) or lockf(3) themselves. An exclusive one needs a file that may be written, \
-                 a shared one a file that may be read.",
+        manual: "They replace the locks of flock(2); neither kind conflicts with the other. They \
+                 work over NFS, and conflict with the locks of programs that use fcntl(2) or \
+                 lockf(3) themselves. An exclusive lock requires a writable file, a shared lock a \
+                 readable one.",
     },
     Opt {
         short: "",
@@ -187,9 +213,11 @@ static OPTIONS: &[Opt<Draft>] = &[
             draft.fcntl = Some((bytes("invalid start offset", word)?, length));
             Ok(())
         }),
-        help: "first byte of the lock, default 0; implies --fcntl",
-        manual: "It is decimal, octal (0...) or hexadecimal (0x...). K, M, G, T, P, E or KiB, MiB and so on multiply by \
-                 powers of 1024; KB, MB and so on by powers of 1000.",
+        group: BYTE_RANGES,
+        help: "first byte of the lock [default: 0]; implies --fcntl",
+        manual: "OFFSET is decimal, octal (0...) or hexadecimal (0x...). The suffixes K, M, G, T, \
+                 P and E, or KiB, MiB and so on, multiply by powers of 1024; KB, MB and so on \
+                 multiply by powers of 1000.",
     },
     Opt {
         short: "",
@@ -200,8 +228,9 @@ static OPTIONS: &[Opt<Draft>] = &[
             draft.fcntl = Some((start, bytes("invalid length", word)?));
             Ok(())
         }),
-        help: "bytes to lock, default 0: all; implies --fcntl",
-        manual: "It is written like an OFFSET. 0 means to the end of the file and beyond.",
+        group: BYTE_RANGES,
+        help: "bytes to lock [default: 0, all]; implies --fcntl",
+        manual: "Written like OFFSET. 0 locks up to the end of the file and beyond.",
     },
     Opt {
         short: "",
@@ -211,26 +240,28 @@ static OPTIONS: &[Opt<Draft>] = &[
             draft.descriptor = Some(descriptor(word)?);
             Ok(())
         }),
-        help: "lock this descriptor, and run COMMAND under it",
-        manual: "All operands are the command and its arguments, and there is no FILE. The lock stays with the \
-                 descriptor when the command has ended.",
+        group: COMMAND,
+        help: "lock descriptor NUMBER, then run COMMAND",
+        manual: "All operands are the command and its arguments, and there is no FILE. The lock \
+                 stays with the descriptor after the command has exited.",
     },
     Opt {
         short: "",
         long: &["fair"],
         length: Length::Full,
         effect: Effect::Flag(|draft| draft.fair = true),
-        help: "first come, first served, among all who say so",
-        manual: "Without it, who is served next is chance, and readers can keep a writer waiting for ever. A place in the \
-                 queue outlasts signals, stopping and continuing. It does not bind those who lock the file without --fair, \
-                 though the lock excludes them as ever. See FIRST COME, FIRST SERVED.",
+        group: WAITING,
+        help: "queue in arrival order with other --fair users",
+        manual: "Without it, the next holder is arbitrary, and readers can starve a writer. A \
+                 place in the queue survives signals, stopping and continuing. Processes that lock \
+                 the file without --fair are excluded by the lock, but do not queue. See FAIRNESS.",
     },
     Opt {
         short: "",
         long: &["slots"],
         length: Length::Full,
         effect: Effect::Value("N", |draft, word| {
-            let right = "slots are a number from 1 on: so many may run at the same time";
+            let right = "expected a positive number";
             let slots = number::decimal(word)
                 .and_then(|number| u32::try_from(number).ok())
                 .filter(|slots| *slots > 0);
@@ -238,9 +269,11 @@ static OPTIONS: &[Opt<Draft>] = &[
                 Some(slots.ok_or_else(|| Usage::of_word("invalid number of slots", word, right))?);
             Ok(())
         }),
-        help: "at most N at the same time, first come, first served",
-        manual: "With FILE and COMMAND. A slot is freed when the last process that has it ends, whatever ended it. All who use \
-                 the file should say the same N; see SLOTS.",
+        group: LOCK_MODE,
+        help: "allow up to N holders at once, in arrival order",
+        manual: "Requires FILE and COMMAND. A slot is released when the last process that holds it \
+                 exits, for whatever reason. All users of the file should give the same N; see \
+                 SLOTS.",
     },
     Opt {
         short: "",
@@ -250,70 +283,81 @@ static OPTIONS: &[Opt<Draft>] = &[
             draft.also.push(word.to_owned());
             Ok(())
         }),
-        help: "lock this file too, all or none; may be repeated",
-        manual: "All are taken in an order that is the same for everybody, so that nobody waits in a circle, whatever \
-                 order they are named in. The mode and the time are one for all of them. Until all are there, those \
-                 that come first in the order are held already.",
+        group: LOCK_FILES,
+        help: "also lock FILE; take all locks or none (repeatable)",
+        manual: "The locks are acquired in a fixed global order, whatever their order on the \
+                 command line, which prevents deadlock. The mode and the timeout apply to all of \
+                 them. While flock waits, it already holds the locks that come first in that \
+                 order.",
     },
     Opt {
         short: "",
         long: &["unlink"],
         length: Length::Full,
         effect: Effect::Flag(|draft| draft.afterwards = Afterwards::Unlink),
-        help: "remove the lock file when nobody holds it any more",
-        manual: "When the command has ended and nobody else has the lock, the file goes. Only this flock may use the \
-                 file then: others, util-linux's for one, do not look whether the file that they lock is still there. \
-                 A directory, a symbolic link and what it leads to stay.",
+        group: LOCK_FILES,
+        help: "remove the lock file after the last holder exits",
+        manual: "After the command has exited, the file is removed unless another process holds \
+                 the lock or waits for it. Use it only if this flock is the only program that \
+                 locks the file: others, such as util-linux's, do not check that the file they \
+                 lock still exists. Directories, symbolic links and their targets are not removed.",
     },
     Opt {
         short: "",
         long: &["verbose"],
         length: Length::Short,
         effect: Effect::Flag(|draft| draft.verbosity = Verbosity::Verbose),
-        help: "tell who is in the way, how long it took, what is run",
-        manual: "Who has the lock is told once, before the wait begins, on standard error, where it is also told why there is \
-                 no lock; how long it took and what is run, on standard output.",
+        group: INSPECTION,
+        help: "report the current holder, the wait time and the command",
+        manual: "The current holder is reported on standard error, once before flock starts to \
+                 wait, and again, with the reason, if the lock was not acquired. The wait time and \
+                 the command are reported on standard output.",
     },
     Opt {
         short: "",
         long: &["who"],
         length: Length::Full,
         effect: Effect::Flag(|draft| draft.asking.who = true),
-        help: "show who holds the lock and who waits for it",
-        manual: "A table of them on standard output, and status 0 if somebody holds it, 1 if nobody does. No lock is taken, \
-                 and no file is made. See WHO HAS IT.",
+        group: INSPECTION,
+        help: "list the lock's holders and waiters",
+        manual: "Prints a table on standard output. The status is 0 if the lock is held and 1 if \
+                 it is not. No lock is acquired and no file is created. See LISTING HOLDERS.",
     },
     Opt {
         short: "",
         long: &["json"],
         length: Length::Full,
         effect: Effect::Flag(|draft| draft.asking.json = true),
-        help: "with --who: as JSON, for programs",
-        manual: "An array with an object for each holder and each waiter.",
+        group: INSPECTION,
+        help: "with --who: print JSON",
+        manual: "An array with one object for each holder and each waiter.",
     },
     Opt {
         short: "",
         long: &["pids"],
         length: Length::Full,
         effect: Effect::Flag(|draft| draft.asking.pids = true),
-        help: "with --who: only the holders' process ids",
-        manual: "One a line, for kill(1). Only those of whom it is sure that they hold it.",
+        group: INSPECTION,
+        help: "with --who: print only holder PIDs",
+        manual: "One per line, for kill(1). Unverified holders are omitted.",
     },
     Opt {
         short: "h",
         long: &["help"],
         length: Length::Short,
         effect: Effect::Help,
-        help: "show this help",
-        manual: "On standard output. Nothing else is done.",
+        group: GENERAL,
+        help: "print help and exit",
+        manual: "",
     },
     Opt {
         short: "V",
         long: &["version"],
         length: Length::Short,
         effect: Effect::Version,
-        help: "show the version",
-        manual: "On standard output. Nothing else is done.",
+        group: GENERAL,
+        help: "print version and exit",
+        manual: "",
     },
 ];
 
@@ -371,7 +415,7 @@ impl Draft {
             // The last byte that a file can have is number i64::MAX.
             Some((start, length)) if length > 0 && start.checked_add(length - 1).is_none() => {
                 return Err(Usage::new(format!(
-                    "--start {start} with --length {length} ends beyond the largest file"
+                    "--start {start} with --length {length} exceeds the largest file offset"
                 )));
             }
             Some((start, length)) => Kind::Ofd { start, length },
@@ -384,12 +428,12 @@ impl Draft {
         if order != Order::Kernel && kind != Kind::Flock {
             let option = if self.fair { "--fair" } else { "--slots" };
             return Err(Usage::new(format!(
-                "{option} is for locks of flock(2), and not with --fcntl, --start and --length"
+                "{option} cannot be used with --fcntl, --start or --length"
             )));
         }
         if self.slots.is_some() && self.mode.is_some_and(|mode| mode != Mode::Exclusive) {
             return Err(Usage::new(
-                "--slots is not with --shared and --unlock: a slot is a slot",
+                "--slots cannot be used with --shared or --unlock",
             ));
         }
         let wait = if self.nonblock {
@@ -404,7 +448,7 @@ impl Draft {
             ));
         }
         if self.slots.is_some() && (!self.also.is_empty() || self.afterwards != Afterwards::Keep) {
-            return Err(Usage::new("--slots is not with --also and --unlink"));
+            return Err(Usage::new("--slots cannot be used with --also or --unlink"));
         }
         if let Target::Descriptor(_) = target {
             let option = match self.afterwards {
@@ -415,7 +459,7 @@ impl Draft {
             };
             if !option.is_empty() {
                 return Err(Usage::new(format!(
-                    "{option} is for lock files: flock {option} ... FILE COMMAND"
+                    "{option} requires a lock file and a command: flock {option} ... FILE COMMAND"
                 )));
             }
         }
@@ -467,13 +511,18 @@ fn descriptor(word: &OsStr) -> Result<RawFd, Usage> {
     let number = number::decimal(word)
         .and_then(|number| RawFd::try_from(number).ok())
         .filter(|number| *number >= 0);
-    let right = "a descriptor is a number; to lock a file, name a command too: flock FILE COMMAND";
+    let right = "expected a descriptor number; to lock a file, add a command: flock FILE COMMAND";
     number.ok_or_else(|| Usage::of_word("bad file descriptor", word, right))
 }
 
 fn bytes(what: &str, word: &OsStr) -> Result<i64, Usage> {
-    number::size(word)
-        .ok_or_else(|| Usage::of_word(what, word, "a number of bytes, such as 4096, 0x1000 or 4K"))
+    number::size(word).ok_or_else(|| {
+        Usage::of_word(
+            what,
+            word,
+            "expected a number of bytes, e.g. 4096, 0x1000 or 4K",
+        )
+    })
 }
 
 #[cfg(test)]

@@ -37,10 +37,10 @@ impl Asking {
                 _ => Form::Table,
             })),
             Self { json: true, .. } => Err(Usage::new(
-                "--json is for --who: flock --who --json FILE...",
+                "--json requires --who: flock --who --json FILE...",
             )),
             Self { pids: true, .. } => Err(Usage::new(
-                "--pids is for --who: flock --who --pids FILE...",
+                "--pids requires --who: flock --who --pids FILE...",
             )),
             Self { .. } => Ok(None),
         }
@@ -55,15 +55,13 @@ impl Draft {
             return Ok(None);
         };
         if let Some(option) = self.option_of_locks() {
-            return Err(Usage::new(format!(
-                "the {option} option is for taking a lock, and not with --who"
-            )));
+            return Err(Usage::new(format!("{option} cannot be used with --who")));
         }
         let targets = match (self.descriptor, operands) {
             (Some(number), []) => vec![Target::Descriptor(number)],
             (Some(_), _) => {
                 return Err(Usage::new(
-                    "--who is for files or for --fd NUMBER, not for both",
+                    "--who takes either files or --fd NUMBER, not both",
                 ));
             }
             (None, []) => {

@@ -33,7 +33,7 @@ fn all(request: &Lock, asker: Asker) -> Vec<OsString> {
         .filter_map(|target| Some(line(target, held(target, request, asker)?)));
     let told: Vec<OsString> = told.collect();
     if told.is_empty() {
-        return vec![line(&targets[0], "nobody is seen to hold it".to_owned())];
+        return vec![line(&targets[0], "no holder found".to_owned())];
     }
     told
 }
@@ -65,7 +65,7 @@ fn held(target: &Target, request: &Lock, asker: Asker) -> Option<String> {
         .iter()
         .min_by_key(|(party, profile)| (profile.start, party.pid.map(raw)))
     else {
-        return (unknown > 0).then(|| "held, but by whom cannot be seen".to_owned());
+        return (unknown > 0).then(|| "held, but the holder is not visible".to_owned());
     };
     let mut words = String::from("held by ");
     if let Some(pid) = party

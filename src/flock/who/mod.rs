@@ -106,38 +106,41 @@ fn notes(rows: &[Row], horizon: Horizon) -> Vec<String> {
     let is_blind = horizon.closed > 0 || !geteuid().is_root();
     if holders().any(|row| row.party.pid.is_none()) {
         notes.push(match horizon {
-            _ if is_blind => "held, but by whom cannot be seen without root".to_owned(),
+            _ if is_blind => "held by a process that only root can see".to_owned(),
             Horizon {
                 locality: Locality::Remote,
                 ..
-            } => "held, but by whom cannot be seen: perhaps on another machine".to_owned(),
+            } => "held, but the holder is not visible; it may be on another machine".to_owned(),
             Horizon {
                 namespace: Namespace::Whole,
                 ..
-            } => "held, but by whom cannot be seen: no process has it open".to_owned(),
-            _ => "held, but by whom cannot be seen: not in this pid namespace".to_owned(),
+            } => "held, but no process has it open".to_owned(),
+            _ => "held by a process outside this PID namespace".to_owned(),
         });
     }
     for row in holders().filter(|row| row.party.certainty == Certainty::Unverified) {
         if let Some(pid) = row.number {
             let pid = raw(pid);
             notes.push(format!(
-                "{pid} has taken the lock, but whether it still has it cannot be seen without root"
+                "PID {pid} acquired the lock; root privileges are needed to check that it still holds it"
             ));
         }
     }
     if holders().next().is_none() {
         if horizon.namespace != Namespace::Whole {
-            notes.push("nobody is seen to hold it, but processes outside of this pid namespace are not seen".to_owned());
+            notes.push(
+                "no holder found; processes outside this PID namespace are not visible".to_owned(),
+            );
         }
         if horizon.locality == Locality::Remote {
-            notes.push("nobody on this machine holds it, but other machines may have the file too, and are not seen".to_owned());
+            notes.push(
+                "no holder found on this machine; holders on other machines are not visible"
+                    .to_owned(),
+            );
         }
     }
     if horizon.namespace == Namespace::Foreign && rows.iter().any(|row| row.party.pid.is_some()) {
-        notes.push(
-            "processes have other numbers here than in /proc, which are not shown".to_owned(),
-        );
+        notes.push("PIDs are not shown, because /proc belongs to another PID namespace".to_owned());
     }
     notes
 }

@@ -72,7 +72,7 @@ pub(in crate::lock) fn acquire(
     }
     let Some(turn) = Turn::take(fd, since, Mode::Exclusive)? else {
         return Err(Failure::NoSlots(
-            ticket::obstacle(fd).unwrap_or("there can be no queue"),
+            ticket::obstacle(fd).unwrap_or("the file cannot have a queue"),
         ));
     };
     let mut waiter = Waiter::new(fd, Mode::Exclusive, turn, nobody_is_in);

@@ -160,8 +160,8 @@ pub fn obstacle(fd: BorrowedFd<'_>) -> Option<&'static str> {
         _ => return Some(FOREIGN),
     }
     match reopen(fd) {
-        _ if children_are_elsewhere() => Some("children would be in another pid namespace"),
-        Ok(None) => Some("the file may not be opened anew by way of /proc"),
+        _ if children_are_elsewhere() => Some("new processes would start in another PID namespace"),
+        Ok(None) => Some("the file cannot be reopened through /proc"),
         _ => None,
     }
 }
@@ -177,13 +177,13 @@ fn children_are_elsewhere() -> bool {
 pub(in crate::lock) fn obstacle_of(fd: BorrowedFd<'_>) -> Option<&'static str> {
     // On others flock(2) becomes a lock of fcntl(2) over the whole file, with which a mark would be in conflict.
     if Locality::of(fd) != Locality::Local {
-        return Some("the file system is not known to be this machine's alone");
+        return Some("the file system may be shared with other machines");
     }
     // To open a device can mean to do something.
     let kind = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
     match kind {
         Ok(FileType::RegularFile | FileType::Directory) => None,
-        _ => Some("it is neither a regular file nor a directory"),
+        _ => Some("not a regular file or directory"),
     }
 }
 

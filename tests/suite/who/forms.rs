@@ -107,7 +107,7 @@ fn a_number_is_a_file_and_who_meant_a_descriptor_is_told_how() {
     differs_from_util_linux(WHY, |env| {
         env.sh("exec 8>>f; flock --who 8; exit")
             .assert_stderr(
-                "flock: cannot open lock file 8: No such file or directory: for a descriptor write flock --who --fd NUMBER\n",
+                "flock: cannot open lock file 8: No such file or directory: for a descriptor, use flock --who --fd NUMBER\n",
             )
             .assert_status(66);
         env.sh(": >8; flock --who 8")
@@ -126,15 +126,15 @@ fn words_that_ask_for_nothing_are_refused() {
             ),
             (
                 &["--who", "--fd", "8", "f"],
-                "--who is for files or for --fd NUMBER, not for both",
+                "--who takes either files or --fd NUMBER, not both",
             ),
             (
                 &["--json", "f", "true"],
-                "--json is for --who: flock --who --json FILE...",
+                "--json requires --who: flock --who --json FILE...",
             ),
             (
                 &["--pids", "8"],
-                "--pids is for --who: flock --who --pids FILE...",
+                "--pids requires --who: flock --who --pids FILE...",
             ),
             (
                 &["--who", "--json", "--pids", "f"],
@@ -142,7 +142,7 @@ fn words_that_ask_for_nothing_are_refused() {
             ),
             (
                 &["-n", "--who", "f"],
-                "the --nonblock option is for taking a lock, and not with --who",
+                "--nonblock cannot be used with --who",
             ),
             (&["--wh", "f"], "unrecognized option '--wh'"),
             (&["--who", "--jso", "f"], "unrecognized option '--jso'"),

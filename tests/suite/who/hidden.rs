@@ -22,7 +22,7 @@ fn a_taker_who_may_not_be_looked_into_is_unverified_and_not_for_kill() {
         let holder = env.hold(&["-F"], "f");
         let pid = holder.pid();
         let note = format!(
-            "flock: f: {pid} has taken the lock, but whether it still has it cannot be seen without root\n"
+            "flock: f: PID {pid} acquired the lock; root privileges are needed to check that it still holds it\n"
         );
         let ask = |form: &str| stranger(env, &format!("flock --who {form} f")).expect("one");
         let table = ask("").assert_stderr(&note).assert_status(0).stdout_text();
@@ -48,7 +48,7 @@ fn when_the_taker_is_gone_and_nobody_may_be_looked_into_that_is_said() {
     differs_from_util_linux(WHY, |env| {
         let _script = start_holding_script(env);
         let outcome = stranger(env, "flock --who f").expect("one");
-        let note = "flock: f: held, but by whom cannot be seen without root\n";
+        let note = "flock: f: held by a process that only root can see\n";
         let table = outcome.assert_stderr(note).assert_status(0).stdout_text();
         let cells: Vec<&str> = table
             .lines()
@@ -102,8 +102,7 @@ fn from_a_pid_namespace_only_its_own_processes_are_seen_and_that_is_said() {
     }
     differs_from_util_linux(WHY, |env| {
         let _outside = start_holding_script(env);
-        let note =
-            "nobody is seen to hold it, but processes outside of this pid namespace are not seen\n";
+        let note = "no holder found; processes outside this PID namespace are not visible\n";
         env.sh("unshare -rpf --mount-proc flock --who f")
             .assert_stdout("")
             .assert_stderr(&format!("flock: f: {note}"))
@@ -139,8 +138,7 @@ fn numbers_that_mean_others_here_are_not_shown() {
     }
     differs_from_util_linux(WHY, |env| {
         let _holder = start_holding_script(env);
-        let note =
-            "flock: f: processes have other numbers here than in /proc, which are not shown\n";
+        let note = "flock: f: PIDs are not shown, because /proc belongs to another PID namespace\n";
         env.sh("unshare -pf flock --who --pids f")
             .assert_stdout("")
             .assert_stderr(note)
@@ -194,7 +192,7 @@ fn on_a_file_system_that_others_may_share_nobody_here_is_not_nobody() {
     };
     env.run_command(command)
         .assert_stdout("")
-        .assert_stderr("flock: f: nobody on this machine holds it, but other machines may have the file too, and are not seen\n")
+        .assert_stderr("flock: f: no holder found on this machine; holders on other machines are not visible\n")
         .assert_status(1);
 }
 
@@ -213,6 +211,6 @@ fn a_lock_that_only_the_file_knows_of_is_held() {
         "unshare -rpf --mount-proc {strace} flock --who --pids f"
     ))
     .assert_stdout("")
-    .assert_stderr("flock: f: held, but by whom cannot be seen: perhaps on another machine\n")
+    .assert_stderr("flock: f: held, but the holder is not visible; it may be on another machine\n")
     .assert_status(0);
 }

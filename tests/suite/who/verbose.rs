@@ -145,9 +145,9 @@ fn that_nobody_is_seen_is_said_and_changes_nothing() {
         command.stdin(std::process::Stdio::null());
         env.run_command(command)
             .assert_stderr(
-                "flock: waiting for f: nobody is seen to hold it\n\
+                "flock: waiting for f: no holder found\n\
                  flock: timeout while waiting to get lock\n\
-                 flock: f: nobody is seen to hold it\n",
+                 flock: f: no holder found\n",
             )
             .assert_status(1);
     }

@@ -69,19 +69,19 @@ fn what_is_wrong_is_said() {
     for (line, message) in [
         ("", "missing -L FILE"),
         ("-- c", "missing -L FILE"),
-        ("-L f", "missing command behind --"),
-        ("-L f --", "missing command behind --"),
+        ("-L f", "missing command after --"),
+        ("-L f --", "missing command after --"),
         ("-L", "option requires an argument -- 'L'"),
         ("-L -- c", "option requires an argument -- 'L'"),
-        ("-L= -- c", "-L needs the name of a file or a resource"),
-        ("-L f c", "not an option: 'c' (the command goes behind --)"),
+        ("-L= -- c", "-L requires the name of a file or resource"),
+        ("-L f c", "not an option: 'c' (the command must follow --)"),
         (
             "-L my file -- c",
-            "not an option: 'file' (the command goes behind --)",
+            "not an option: 'file' (the command must follow --)",
         ),
         ("-z -L f -- c", "invalid option -- 'z'"),
     ] {
         assert_eq!(refused(line), message, "{line}");
     }
-    assert!(refused("-t soon -L f -- c").starts_with("invalid time: 'soon' (a time is"));
+    assert!(refused("-t soon -L f -- c").starts_with("invalid time: 'soon' (expected seconds"));
 }

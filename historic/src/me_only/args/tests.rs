@@ -25,15 +25,12 @@ fn what_is_wrong_is_said() {
     assert_eq!(refused(words("/tmp/a")), "missing SCRIPT_PATH");
     assert_eq!(refused(words("-x a b")), "invalid option -- 'x'");
     let empty = refused(vec!["".into(), "b".into()]);
-    assert_eq!(
-        empty,
-        "invalid lock path: '' (a lock path has 1 to 107 bytes)"
-    );
+    assert_eq!(empty, "invalid lock path: '' (expected 1 to 107 bytes)");
 }
 
 #[test]
 fn a_path_that_would_have_to_be_cut_off_is_refused() {
     let of = |length: usize| vec!["x".repeat(length).into(), "b".into()];
     assert!(matches!(parse(of(107)), Ok(Asked::Request(_))));
-    assert!(refused(of(108)).ends_with("(a lock path has 1 to 107 bytes)"));
+    assert!(refused(of(108)).ends_with("(expected 1 to 107 bytes)"));
 }

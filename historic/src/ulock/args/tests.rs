@@ -72,19 +72,19 @@ fn what_is_wrong_is_said() {
         ("-r -w l c x", "-r and -w are incompatible"),
         ("-r l", "-r requires COUNTER"),
         ("-r l c", "-r requires a command to run"),
-        ("-w l c x", "a command is run with -r only"),
-        ("l c", "COUNTER is for -w and -r only"),
+        ("-w l c x", "a command requires -r"),
+        ("l c", "COUNTER requires -w or -r"),
         (
             "--timeout=-2 l",
-            "invalid timeout: '-2' (it is seconds, or -1 for ever)",
+            "invalid timeout: '-2' (expected seconds, or -1 for no limit)",
         ),
         (
             "--invalid=-1 l",
-            "invalid age: '-1' (it is seconds, such as 60)",
+            "invalid age: '-1' (expected seconds, e.g. 60)",
         ),
         (
             "--timeout l",
-            "invalid timeout: 'l' (it is seconds, or -1 for ever)",
+            "invalid timeout: 'l' (expected seconds, or -1 for no limit)",
         ),
     ] {
         assert_eq!(refused(line), message, "{line}");

@@ -115,7 +115,7 @@ fn who_runs_is_told_of_bytes_too() {
         .run_me_only([os_string(&name), "true".into()])
         .assert_status(4);
     let told = [holder.pid(), script].iter().any(|process| {
-        let told = format!("(process {process} has it)\n");
+        let told = format!("(held by process {process})\n");
         refused.stderr.ends_with(told.as_bytes())
     });
     assert!(told, "{refused:?}");

@@ -102,9 +102,8 @@ fn a_failed_system_call_has_a_status_by_its_reason_and_leaves_nothing() {
 fn what_is_no_regular_file_is_called_what_it_is_and_left_alone() {
     let env = TestEnv::new();
     let refused = |what: &str| {
-        let wanted = format!(
-            "runlock: cannot open lock file l.lock: it is {what}, and a lock file must be a regular file\n"
-        );
+        let wanted =
+            format!("runlock: cannot open lock file l.lock: it is {what}, not a regular file\n");
         env.run_runlock(&["echo", "ran"])
             .assert_stderr(&wanted)
             .assert_stdout("")

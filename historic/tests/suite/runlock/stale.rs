@@ -226,7 +226,7 @@ fn who_is_on_another_machine_is_never_taken_for_dead_and_the_user_is_told() {
     for pid in [1, NOBODY] {
         env.write_lock_file(&format!("{pid}:elsewhere\n"));
         env.assert_still_locked(&format!(
-            "runlock: l.lock was made by process {pid} on host elsewhere; if that no longer runs, remove the file\n"
+            "runlock: l.lock was created by process {pid} on host elsewhere; if that process no longer runs, remove the file\n"
         ));
     }
     let host = rustix::system::uname();
@@ -249,7 +249,7 @@ fn a_file_that_names_no_process_is_never_taken_for_a_dead_ones_and_the_user_is_t
     ] {
         env.write_lock_file(text);
         env.assert_still_locked(
-            "runlock: l.lock names no process; if nobody is about to use it, remove the file\n",
+            "runlock: l.lock does not contain a process ID; if it is not in use, remove the file\n",
         );
         let there = std::fs::read_to_string(env.file("l.lock")).expect("it is there");
         assert_eq!(there, text);
@@ -286,7 +286,7 @@ fn a_dead_ones_lock_that_is_not_dropped_is_still_a_lock() {
     env.write_lock_file(&ours(NOBODY, 1, ""));
     let _keeper = env.hold(&[], "l.lock");
     env.assert_still_locked(&format!(
-        "runlock: l.lock is still locked though process {NOBODY}, which made it, seems to be dead; lslocks(8) shows by whom\n"
+        "runlock: l.lock is still locked, although process {NOBODY}, which created it, seems to be dead; lslocks(8) shows the holder\n"
     ));
 }
 

@@ -43,11 +43,11 @@ fn where_there_can_be_no_lock_or_counter_it_says_why() {
         ),
         (
             &["-w", "lock", "./lock"],
-            "cannot count readers by ./lock: Invalid argument: it is LOCK itself",
+            "COUNTER and LOCK are the same file: ./lock",
         ),
         (
             &["-r", "lock", "./lock"],
-            "cannot count readers by ./lock: Invalid argument: it is LOCK itself",
+            "COUNTER and LOCK are the same file: ./lock",
         ),
         (
             &["-r", "lock", "/proc/self/status"],
@@ -86,8 +86,8 @@ fn a_counter_of_somebody_elses_must_be_readable_and_writable() {
         .assert_status(0);
     let theirs = "setpriv --reuid=12345 --clear-groups ulock -r lock counter echo reads";
     env.sh(theirs).assert_stdout("").assert_status(1).assert_stderr(
-        "ulock: cannot link to counter: Operation not permitted: it is somebody else's, and must be one that \
-         you can read and write (fs.protected_hardlinks)\n",
+        "ulock: cannot link to counter: Operation not permitted: it belongs to another user and must be \
+         readable and writable (fs.protected_hardlinks)\n",
     );
     env.assert_files(&["counter"]);
     env.sh(format!("chmod 666 counter; {theirs}"))

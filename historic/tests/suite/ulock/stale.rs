@@ -79,7 +79,7 @@ fn a_lock_that_may_not_be_taken_over_is_a_failure_that_is_told() {
     };
     env.sh(": >lock").assert_status(0);
     env.run_command(thief)
-        .assert_stderr("ulock: cannot take over the old lock lock: Operation not permitted\n")
+        .assert_stderr("ulock: cannot take over stale lock lock: Operation not permitted\n")
         .assert_status(1);
     env.assert_files(&["lock"]);
 }
