@@ -130,7 +130,7 @@ bench: $(BUILT)
 	$(CARGO) run --locked --release --manifest-path benches/Cargo.toml -- \
 	    --flock $(CURDIR)/$(BUILT) --builtin $(CURDIR)/$(OUT)/flock.so --reference $(REFERENCE) --out benches/results
 	sed -n '/^## Targets/,/^## Everything/{/^|/p}' benches/results/results.md >target/figures
-	sed -i -e '/<!-- results: begin/,/<!-- results: end/{//!d}' -e '/<!-- results: begin/r target/figures' README.md
+	sed -i -e '/<!-- results: begin/,/<!-- results: end/{//!d}' -e '/<!-- results: begin/r target/figures' benches/README.md
 
 # Twice: the programs contain their help, so what is written first is tested then.
 docs:
