@@ -1,26 +1,26 @@
 # make                     build the static programs and the bash builtin
-# make install             put flock, its builtin, its manual and its completions in place (PREFIX, DESTDIR)
-# make install-historic    the same for the four older tools: loto, me-only, runlock and ulock
-# make uninstall           remove what `make install` has put in place
-# make uninstall-historic  remove what `make install-historic` has put in place
-# make test                everything that must pass: format, lints, unit, doc and compliance tests
-# make bashes              fetch other versions of bash, in which `make test` tests the builtin too
-# make soak                the storms of the compliance suite, for a long time
-# make reference           the compliance suite against util-linux's flock
-# make bench               measurements, into benches/results
-# make docs                --help, and the generated parts of the manuals and the completions
-# make fuzz                the scanner and the parsers against odd input (needs nightly Rust and cargo-fuzz)
-# make deny                licences and duplicates of the dependencies (needs cargo-deny)
+# make install             install flock, its builtin, manual and completions (PREFIX, DESTDIR)
+# make install-historic    install the historic tools: loto, me-only, runlock and ulock
+# make uninstall           remove what `make install` has installed
+# make uninstall-historic  remove what `make install-historic` has installed
+# make test                run all checks: format, lints, unit, doc and compliance tests
+# make bashes              download more versions of bash for `make test` to test the builtin in
+# make soak                run the stress tests of the compliance suite for a long time
+# make reference           run the compliance suite against util-linux's flock
+# make bench               run the benchmarks; updates benches/results and benches/README.md
+# make docs                generate --help, the option lists of the manuals and the completions
+# make fuzz                fuzz the parsers (needs nightly Rust and cargo-fuzz)
+# make deny                check licences and duplicates of dependencies (needs cargo-deny)
 
 PREFIX = /usr/local
 DESTDIR =
 CARGO = cargo
 INSTALL = install
 STRIP = strip
-# The program that `make reference` and `make bench` compare with.
+# The program for `make reference`, and the one that `make bench` compares with.
 REFERENCE = /usr/bin/flock
 
-# Not installed with flock: Debian's cronutils has a /usr/bin/runlock.
+# Not installed with flock, because Debian's cronutils contains a different /usr/bin/runlock.
 HISTORIC = loto me-only runlock ulock
 
 bindir = $(PREFIX)/bin
@@ -30,8 +30,8 @@ zshdir = $(PREFIX)/share/zsh/site-functions
 fishdir = $(PREFIX)/share/fish/vendor_completions.d
 builtindir = $(PREFIX)/lib/bash
 
-# What is installed, all programs. One stands for them, the last that is put there: a file, and not a phony target, so
-# that after `make` root can `make install install-historic` without cargo.
+# All installed programs. The one that is copied last is the target for all of them. It is a file, not
+# a phony target, so that after `make` root can run `make install install-historic` without cargo.
 OUT = target/install
 BUILT = $(OUT)/flock
 # The same program with its symbols, for the test of the link order.
@@ -58,8 +58,8 @@ $(BUILT): $(SOURCES)
 	done && \
 	rm $(OUT)/stripped
 
-# A program, its manual and its completions.
-define put
+# Install or remove a program, its manual and its completions.
+define install_program
 $(INSTALL) -m 755 $(OUT)/$(1) $(DESTDIR)$(bindir)/$(1)
 $(INSTALL) -m 644 man/$(1).1 $(DESTDIR)$(man1dir)/$(1).1
 $(INSTALL) -m 644 completions/$(1).bash $(DESTDIR)$(bashdir)/$(1)
@@ -68,40 +68,40 @@ $(INSTALL) -m 644 completions/$(1).fish $(DESTDIR)$(fishdir)/$(1).fish
 
 endef
 
-define remove
+define remove_program
 rm -f $(DESTDIR)$(bindir)/$(1) $(DESTDIR)$(man1dir)/$(1).1 $(DESTDIR)$(bashdir)/$(1) \
     $(DESTDIR)$(zshdir)/_$(1) $(DESTDIR)$(fishdir)/$(1).fish
 
 endef
 
-define folders
+define create_directories
 $(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(man1dir) $(DESTDIR)$(bashdir) $(DESTDIR)$(zshdir) $(DESTDIR)$(fishdir)
 endef
 
 install: $(BUILT)
-	$(folders)
+	$(create_directories)
 	$(INSTALL) -d $(DESTDIR)$(builtindir)
 	$(INSTALL) -m 755 $(OUT)/flock.so $(DESTDIR)$(builtindir)/flock
-	$(call put,flock)
+	$(call install_program,flock)
 
 install-historic: $(BUILT)
-	$(folders)
-	$(foreach name,$(HISTORIC),$(call put,$(name)))
+	$(create_directories)
+	$(foreach name,$(HISTORIC),$(call install_program,$(name)))
 
 uninstall:
 	rm -f $(DESTDIR)$(builtindir)/flock
-	$(call remove,flock)
+	$(call remove_program,flock)
 
 uninstall-historic:
-	$(foreach name,$(HISTORIC),$(call remove,$(name)))
+	$(foreach name,$(HISTORIC),$(call remove_program,$(name)))
 
-# What the builtin has no part in: the older tools, the documents, the sources, and the storms, where many are killed
-# whose status tells who it was. Everything else that calls `flock` does so by way of a bash with the builtin in the third
-# run, whatever form it calls.
+# Test modules that do not involve the builtin: the documents, the sources, and the stress tests, which
+# kill many processes and identify them by their exit status. In the third run, all other tests call
+# every form of `flock` through a bash that has loaded the builtin.
 NOT_THROUGH_BUILTIN = builtin:: storm:: documents:: readme:: fuzzing:: architecture:: installing::
 
-# The suite runs three times: against the development build (glibc on most machines), against what is installed, and
-# that by way of the builtin.
+# The suite runs three times: against the development build (glibc on most machines), against the
+# installed program, and against the installed program called through the builtin.
 test: lint
 	$(CARGO) test --locked --workspace
 	rm -rf target/stage
@@ -111,7 +111,7 @@ test: lint
 	FLOCK_UNDER_TEST=$(CURDIR)/target/stage/usr/bin/flock FLOCK_THROUGH_BUILTIN=1 \
 	    $(CARGO) test --locked --test suite -- $(addprefix --skip ,$(NOT_THROUGH_BUILTIN))
 
-# Nothing here fails: what cannot be had is left out.
+# Never fails: versions that are not available are skipped.
 bashes:
 	scripts/other-bashes.sh
 
@@ -129,10 +129,11 @@ reference:
 bench: $(BUILT)
 	$(CARGO) run --locked --release --manifest-path benches/Cargo.toml -- \
 	    --flock $(CURDIR)/$(BUILT) --builtin $(CURDIR)/$(OUT)/flock.so --reference $(REFERENCE) --out benches/results
-	sed -n '/^## Targets/,/^## Everything/{/^|/p}' benches/results/results.md >target/figures
-	sed -i -e '/<!-- results: begin/,/<!-- results: end/{//!d}' -e '/<!-- results: begin/r target/figures' benches/README.md
+	sed -n '/^## Targets/,/^## Everything/{/^|/p}' benches/results/results.md >target/targets.md
+	sed -i -e '/<!-- results: begin/,/<!-- results: end/{//!d}' -e '/<!-- results: begin/r target/targets.md' benches/README.md
 
-# Twice: the programs contain their help, so what is written first is tested then.
+# In two runs: the programs contain their help text, so the second run tests what the first has
+# written.
 docs:
 	FDLOCK_WRITE_DOCS=1 $(CARGO) test --locked --test suite documents::what_is_made
 	$(CARGO) test --locked --test suite documents
