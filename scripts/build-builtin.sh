@@ -1,10 +1,10 @@
 #!/bin/sh
-# Builds the bash builtin and puts it at the path given. It is for the C library of this machine, as bash is; the
-# programs' static musl could not be loaded.
+# Builds the bash builtin and copies it to the given path. Unlike the programs, which are linked
+# statically with musl, it is built for the C library of this machine, because bash has to load it.
 set -eu
 
 if rustc -vV | grep -q '^host: .*musl'; then
-    # Takes the place of what .cargo/config.toml says for static programs.
+    # Overrides .cargo/config.toml, which is for static programs.
     export RUSTFLAGS='-C target-feature=-crt-static'
 fi
 ${CARGO:-cargo} build --locked --release --package fdlock-builtin --target-dir target

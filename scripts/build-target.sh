@@ -1,7 +1,7 @@
 #!/bin/sh
-# Prints the target to build the programs for: this machine's processor with musl, so that they are static, which a
-# program of one system call has most of its speed from. Sets the target up if need be. Where that cannot be done it
-# says so and prints the host's own target.
+# Prints the Rust target for the programs: this machine's architecture with musl, for static linking,
+# to which a program that makes a single system call owes most of its speed. Installs the target if it
+# is missing. If that is not possible, prints a message to standard error and uses the host's target.
 set -eu
 
 host=$(rustc -vV | sed -n 's/^host: //p')
@@ -15,7 +15,8 @@ if ! has_target "$target"; then
     fi
 fi
 if ! has_target "$target"; then
-    echo "no Rust target '$target' can be had here: building for '$host', dynamically linked and slower to start" >&2
+    echo "Rust target $target is not available;" \
+        "building a dynamically linked, slower-starting binary for $host" >&2
     target=$host
 fi
 printf '%s\n' "$target"

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Fetches other versions of bash, which the builtin is tested in, to target/bashes/VERSION/bash.
+# Downloads the versions of bash in which the builtin is tested to target/bashes/VERSION/bash.
 #
-# Every file is checked against its sum before it is looked into. A version that cannot be had here is said in one line
-# and left out: the tests are then of the others. One that is there is not fetched again.
+# Every file is verified by its checksum before it is used. If a version is not available, the
+# script prints one line and skips it; the tests then use the other versions. A version that is
+# already present is not downloaded again.
 set -u
 cd "$(dirname "$0")/.." || exit
 bashes=$PWD/target/bashes
@@ -10,8 +11,8 @@ bashes=$PWD/target/bashes
 debian=http://deb.debian.org/debian/pool/main
 ubuntu=http://archive.ubuntu.com/ubuntu/pool/main
 
-# What follows is for one version each. It runs in a folder of its own and puts what is to be kept into `made` there, or
-# has `why` say why it cannot.
+# Each of the following functions provides one version. It runs in a directory of its own and puts
+# the result into `made` there, or passes the reason for its failure to `why`.
 
 packaged_4_4() {
     packages && needs bash &&
@@ -21,8 +22,9 @@ packaged_4_4() {
             450bf945387029bee91d8eea76deacb8df907a1f6641fbce388933d1fdfb5a0d &&
         unpack bash.deb && unpack tinfo.deb &&
         mkdir made && mv bin/bash made/bash-4.4 && mv lib/x86_64-linux-gnu made/lib || return
-    # It wants a libtinfo.so.5 that machines of today do not have. The name is the wrapper's own, so $BASH and $0 are a
-    # program that can be started again. What runs the wrapper is named by its path: the wrapper may be the `bash` of PATH.
+    # It needs libtinfo.so.5, which current distributions do not have; the wrapper provides it. The
+    # wrapper passes its own name on, so that $BASH and $0 name a program that can be started again.
+    # Its interpreter is given by its path, because the wrapper itself may be the `bash` in PATH.
     {
         echo "#!$(command -v bash)"
         cat <<'WRAPPER'
@@ -53,10 +55,10 @@ built_5_3() {
         fetch bash.tar.xz $debian/b/bash/bash_5.3.orig.tar.xz \
             a70de6bb41f5e192534a5a1836b1d7fad9a8d4818a6e1506d70f38441552c17a &&
         tar -xJf bash.tar.xz && mkdir build made || return
-    echo "bash 5.3: building it, which takes a minute or two"
-    # MAKEFLAGS of the make that has started us is not for this one.
+    echo "bash 5.3: building from source, which takes a minute or two"
+    # The MAKEFLAGS of the calling make are not meant for this one.
     (cd build && exec env -u MAKEFLAGS -u MAKELEVEL sh -c "../bash-*/configure --quiet && make") >log 2>&1 || {
-        why "it does not build: $(tail -n 1 log)"
+        why "the build failed: $(tail -n 1 log)"
         return 1
     }
     strip build/bash 2>/dev/null
@@ -66,22 +68,22 @@ built_5_3() {
 why() { echo "$*" >reason; }
 
 needs() {
-    command -v "$1" >/dev/null 2>&1 || { why "there is no $1"; return 1; }
+    command -v "$1" >/dev/null 2>&1 || { why "$1 is not installed"; return 1; }
 }
 
 packages() {
-    [ "$(uname -sm)" = 'Linux x86_64' ] || { why "the package is for Linux on an x86-64"; return 1; }
+    [ "$(uname -sm)" = 'Linux x86_64' ] || { why "the package is for Linux on x86-64"; return 1; }
     needs dpkg-deb || { needs ar && needs tar && needs xz; }
 }
 
-# fetch FILE ADDRESS SHA256
+# fetch FILE URL SHA256
 fetch() {
     if command -v curl >/dev/null 2>&1; then
         curl --fail --silent --location --connect-timeout 10 --max-time 180 --output "$1" "$2"
     else
         needs wget && wget --quiet --tries=1 --timeout=20 --output-document="$1" "$2"
-    fi || { why "cannot fetch $2"; return 1; }
-    echo "$3  $1" | sha256sum --check --status || { why "not what it should be: $2"; return 1; }
+    fi || { why "cannot download $2"; return 1; }
+    echo "$3  $1" | sha256sum --check --status || { why "checksum mismatch: $2"; return 1; }
 }
 
 unpack() {
@@ -98,21 +100,21 @@ runs() {
     [ "$("$1" -c 'echo "${BASH_VERSINFO[0]}.${BASH_VERSINFO[1]}"' 2>/dev/null)" = "$2" ]
 }
 
-for way in packaged_4_4 packaged_5_0 packaged_5_1 built_5_3; do
-    version=$(echo "${way#*_}" | tr _ .)
-    there=$bashes/$version
-    if ! runs "$there/bash" "$version"; then
-        work=$there.new
-        rm -rf "$work" "$there"
+for provider in packaged_4_4 packaged_5_0 packaged_5_1 built_5_3; do
+    version=$(echo "${provider#*_}" | tr _ .)
+    destination=$bashes/$version
+    if ! runs "$destination/bash" "$version"; then
+        work=$destination.new
+        rm -rf "$work" "$destination"
         mkdir -p "$work" && cd "$work" || exit 0
-        "$way" 2>errors && { runs made/bash "$version" || why "it does not run here"; }
+        "$provider" 2>errors && { runs made/bash "$version" || why "it does not run on this machine"; }
         reason=$(cat reason 2>/dev/null || tail -n 1 errors)
-        [ -e reason ] || mv made "$there" 2>/dev/null
+        [ -e reason ] || mv made "$destination" 2>/dev/null
         cd "$bashes" && rm -rf "$work"
     fi
-    if [ -x "$there/bash" ]; then
-        echo "bash $version: $there/bash"
+    if [ -x "$destination/bash" ]; then
+        echo "bash $version: $destination/bash"
     else
-        echo "bash $version: left out: ${reason:-no reason known}"
+        echo "bash $version: skipped: ${reason:-unknown error}"
     fi
 done
