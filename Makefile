@@ -98,7 +98,7 @@ uninstall-historic:
 # Test modules that do not involve the builtin: the documents, the sources, and the stress tests, which
 # kill many processes and identify them by their exit status. In the third run, all other tests call
 # every form of `flock` through a bash that has loaded the builtin.
-NOT_THROUGH_BUILTIN = builtin:: storm:: documents:: readme:: fuzzing:: architecture:: installing::
+NOT_THROUGH_BUILTIN = builtin:: storm:: documents:: recipes:: fuzzing:: architecture:: installing::
 
 # The suite runs three times: against the development build (glibc on most machines), against the
 # installed program, and against the installed program called through the builtin.

@@ -24,7 +24,7 @@ mod opening;
 mod operands;
 mod options;
 mod ranges;
-mod readme;
+mod recipes;
 mod refusals;
 mod replaced;
 mod running;

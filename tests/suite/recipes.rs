@@ -1,24 +1,31 @@
-//! The recipes of README.md, run as people copy them.
+//! The examples of the documents, run as users copy them.
 
 use test_support::builtin::for_each_bash;
 use test_support::locks::{tickets, waiter_count};
 use test_support::process::ExitReason;
 use test_support::{TestEnv, differs_from_util_linux, wait_until};
 
-const README: &str = include_str!("../../README.md");
+/// The documents whose examples are run here.
+const DOCUMENTS: [&str; 4] = [
+    include_str!("../../README.md"),
+    include_str!("../../docs/recipes.md"),
+    include_str!("../../docs/bash-builtin.md"),
+    include_str!("../../docs/historic-tools.md"),
+];
 
-/// The code below a heading that begins with these words.
+/// Returns the first code block after the heading that begins with this text.
 #[track_caller]
-fn readme_block(heading: &str) -> String {
-    let (_, below) = README
-        .split_once(&format!("# {heading}"))
-        .unwrap_or_else(|| panic!("no heading {heading}"));
-    let (_, code) = below.split_once("\n```").expect("some code");
+fn code_block(heading: &str) -> String {
+    let after_heading = |document: &'static str| {
+        let (_, after) = document.split_once(&format!("# {heading}"))?;
+        Some(after)
+    };
+    let after = DOCUMENTS.into_iter().find_map(after_heading);
+    let after = after.unwrap_or_else(|| panic!("no heading {heading}"));
+    let (_, code) = after.split_once("\n```").expect("a code block");
     let (_language, code) = code.split_once('\n').expect("code");
-    code.split_once("```")
-        .expect("an end of the code")
-        .0
-        .to_owned()
+    let (code, _) = code.split_once("```").expect("the end of the code block");
+    code.to_owned()
 }
 
 /// Puts programs into the test environment that say their names when they run; returns a recipe whose lock files are there too.
@@ -28,7 +35,7 @@ fn setup_recipe(env: &TestEnv, heading: &str, programs: &[&str]) -> String {
         let name = program.rsplit('/').next().expect("a name");
         env.install_script(program, &format!("#!/bin/sh\necho {name} runs\n"));
     }
-    readme_block(heading)
+    code_block(heading)
         .replace("/run/lock/", "")
         .replace("/usr/local/bin/", "")
 }
@@ -42,7 +49,7 @@ fn run_while_held(env: &TestEnv, lock: &str, script: &str) -> test_support::Outc
 #[test]
 fn the_four_lines_at_the_top_do_what_they_say() {
     let env = TestEnv::new();
-    let script = setup_recipe(&env, "fdlock: ", &["bin/backup.sh"]);
+    let script = setup_recipe(&env, "Quick start", &["bin/backup.sh"]);
     assert_eq!(script.lines().count(), 4);
     env.sh(&script)
         .assert_stdout("in\none block\nbackup.sh runs\n")
@@ -52,7 +59,7 @@ fn the_four_lines_at_the_top_do_what_they_say() {
 #[test]
 fn the_cron_job_is_skipped_silently_while_it_still_runs() {
     let env = TestEnv::new();
-    let line = setup_recipe(&env, "Cron", &["bin/sync-photos"]);
+    let line = setup_recipe(&env, "Cron: skip the run", &["bin/sync-photos"]);
     let command = line
         .splitn(6, ' ')
         .nth(5)
@@ -69,7 +76,7 @@ fn the_cron_job_is_skipped_silently_while_it_still_runs() {
 #[test]
 fn the_unit_takes_a_lock_that_is_taken_for_no_failure() {
     let env = TestEnv::new();
-    let unit = setup_recipe(&env, "systemd", &["bin/report"]);
+    let unit = setup_recipe(&env, "systemd timer", &["bin/report"]);
     let of = |key: &str| {
         let line = unit.lines().find_map(|line| line.strip_prefix(key));
         line.unwrap_or_else(|| panic!("no {key}")).to_owned()
@@ -87,7 +94,7 @@ fn the_unit_takes_a_lock_that_is_taken_for_no_failure() {
 #[test]
 fn the_deploy_script_waits_and_gives_up() {
     differs_from_util_linux("util-linux's flock knows seconds only", |env| {
-        let script = setup_recipe(env, "Deploy", &["build", "switch"]);
+        let script = setup_recipe(env, "Deploy script", &["build", "switch"]);
         env.sh(&script)
             .assert_stdout("build runs\nswitch runs\n")
             .assert_status(0);
@@ -104,7 +111,7 @@ fn the_deploy_script_waits_and_gives_up() {
 #[test]
 fn the_makefile_waits_for_its_turn() {
     let env = TestEnv::new();
-    let makefile = setup_recipe(&env, "Makefile", &["upload"]);
+    let makefile = setup_recipe(&env, "Makefile: one upload", &["upload"]);
     std::fs::write(env.file("Makefile"), makefile).expect("a makefile");
     let holder = env.hold(&[], "publish.lock");
     let mut make = env.command("make");
@@ -118,7 +125,7 @@ fn the_makefile_waits_for_its_turn() {
 #[test]
 fn readers_go_together_and_the_writer_alone() {
     let env = TestEnv::new();
-    let lines = setup_recipe(&env, "Readers", &["report", "update"]);
+    let lines = setup_recipe(&env, "Readers and a writer", &["report", "update"]);
     let (read, write) = lines.trim().split_once('\n').expect("two lines");
     env.sh(&lines)
         .assert_stdout("report runs\nupdate runs\n")
@@ -137,7 +144,7 @@ fn readers_go_together_and_the_writer_alone() {
 #[test]
 fn the_limit_tells_a_timeout_from_a_failure() {
     let env = TestEnv::new();
-    let script = setup_recipe(&env, "A limit", &["import"]);
+    let script = setup_recipe(&env, "Tell a timeout from a failure", &["import"]);
     env.sh(&script)
         .assert_stdout("import runs\nimported\n")
         .assert_status(0);
@@ -156,7 +163,7 @@ fn the_limit_tells_a_timeout_from_a_failure() {
 #[test]
 fn the_guard_lets_one_in_and_the_lock_lasts_through_exec() {
     let env = TestEnv::new();
-    let script = setup_recipe(&env, "A guard", &[]);
+    let script = setup_recipe(&env, "Allow only one instance of a script", &[]);
     env.install_script(
         "frontend",
         "#!/bin/sh\nflock -n frontend.lock true || echo still locked\n",
@@ -173,7 +180,7 @@ fn the_guard_lets_one_in_and_the_lock_lasts_through_exec() {
 #[test]
 fn the_script_that_locks_itself_is_alone() {
     let env = TestEnv::new();
-    let script = setup_recipe(&env, "A script that locks itself", &[]);
+    let script = setup_recipe(&env, "Lock a script on itself", &[]);
     env.install_script("itself", &script);
     env.sh("./itself").assert_stdout("alone\n").assert_status(0);
     run_while_held(&env, "itself", "./itself")
@@ -184,7 +191,7 @@ fn the_script_that_locks_itself_is_alone() {
 #[test]
 fn a_daemon_that_is_started_under_the_lock_does_not_keep_it() {
     let env = TestEnv::new();
-    let line = setup_recipe(&env, "A job that starts a daemon", &[]);
+    let line = setup_recipe(&env, "Start a daemon without passing it the lock", &[]);
     env.install_script(
         "start-daemon",
         "#!/bin/sh\nmkfifo end\nread x <end >/dev/null 2>&1 &\n",
@@ -203,7 +210,11 @@ fn a_daemon_that_is_started_under_the_lock_does_not_keep_it() {
 fn readers_do_not_pass_the_writer_that_came_before_them() {
     differs_from_util_linux("the reference has no queue", |env| {
         env.run(["--fair", "some.lock", "true"]).assert_status(0);
-        let lines = setup_recipe(env, "Readers and a writer, and", &["report", "update"]);
+        let lines = setup_recipe(
+            env,
+            "Keep readers from starving a writer",
+            &["report", "update"],
+        );
         let (read, write) = lines.trim().split_once('\n').expect("two lines");
         let reader = env.hold(&["-s"], "data.lock");
         let mut queue = [write, read].map(|line| {
@@ -232,7 +243,7 @@ fn three_downloads_run_at_a_time() {
     differs_from_util_linux("the reference has no slots", |env| {
         env.run(["--slots", "1", "some.lock", "true"])
             .assert_status(0);
-        let loop_ = setup_recipe(env, "So many at a time", &[]);
+        let loop_ = setup_recipe(env, "Limit concurrency", &[]);
         std::fs::write(env.file("urls"), "a\nb\nc\nd\ne\n").expect("a list");
         // Whoever is in says so and waits until he is let out.
         env.install_script("download", "#!/bin/sh\necho $1 >>log\nread x <out\n");
@@ -266,8 +277,8 @@ fn three_downloads_run_at_a_time() {
 #[test]
 fn two_locks_are_taken_both_or_none() {
     differs_from_util_linux("the reference locks one file only", |env| {
-        let script =
-            setup_recipe(env, "Two locks: both or none", &["deploy"]).replace("10m", "0.01");
+        let script = setup_recipe(env, "Take two locks without deadlock", &["deploy"])
+            .replace("10m", "0.01");
         for lock in ["web.lock", "db.lock"] {
             run_while_held(env, lock, &script)
                 .assert_stdout("")
@@ -282,7 +293,7 @@ fn two_locks_are_taken_both_or_none() {
 #[test]
 fn no_lock_file_is_left_behind() {
     differs_from_util_linux("the reference leaves lock files behind", |env| {
-        let script = setup_recipe(env, "No lock file left behind", &["sync"]);
+        let script = setup_recipe(env, "Remove the lock file afterwards", &["sync"]);
         env.sh(&script)
             .assert_stdout("sync runs\n")
             .assert_status(0);
@@ -293,7 +304,7 @@ fn no_lock_file_is_left_behind() {
 #[test]
 fn who_has_it_is_told_by_file_and_by_descriptor() {
     differs_from_util_linux("the reference does not tell who holds a lock", |env| {
-        let lines = setup_recipe(env, "Who has it?", &[]);
+        let lines = setup_recipe(env, "List holders and waiters", &[]);
         let holder = env.hold(&["-F"], "sync.lock");
         let number = holder.pid().to_string();
         let told = env
@@ -302,7 +313,10 @@ fn who_has_it_is_told_by_file_and_by_descriptor() {
             .stdout_text();
         assert_eq!(told.matches(&number).count(), 3, "{told}");
         let shown = "ROLE    LOCK   MODE       PID";
-        assert!(told.starts_with(shown) && README.contains(shown), "{told}");
+        assert!(
+            told.starts_with(shown) && code_block("Who holds the lock?").contains(shown),
+            "{told}"
+        );
         holder.release();
         let told = env
             .sh(format!("exec 8>>sync.lock; {lines}"))
@@ -314,7 +328,7 @@ fn who_has_it_is_told_by_file_and_by_descriptor() {
 #[test]
 fn the_cron_job_says_who_is_in_the_way() {
     differs_from_util_linux("the reference does not tell who is in the way", |env| {
-        let line = setup_recipe(env, "A cron job that says who", &["bin/backup"]);
+        let line = setup_recipe(env, "Cron: report what", &["bin/backup"]);
         let command = line.splitn(6, ' ').nth(5).expect("a command");
         let command = command.replace("/var/log/", "").replace("1h", "0.01");
         env.sh(&command)
@@ -338,7 +352,7 @@ fn the_cron_job_says_who_is_in_the_way() {
 #[test]
 fn the_switch_ends_what_it_has_started() {
     differs_from_util_linux("the reference does not tell who holds a lock", |env| {
-        let script = setup_recipe(env, "A switch", &[]);
+        let script = setup_recipe(env, "Start and stop with the same command", &[]);
         env.install_script("switch", &script);
         env.install_script("radio", "#!/bin/sh\necho plays\nread x\n");
         let mut radio = env.start(env.command("./switch"));
@@ -356,7 +370,7 @@ fn the_switch_ends_what_it_has_started() {
 #[test]
 fn any_free_descriptor_will_do() {
     let env = TestEnv::new();
-    let script = setup_recipe(&env, "Any free descriptor", &[]);
+    let script = setup_recipe(&env, "Use any free descriptor", &[]);
     env.bash(format!("{script}\nflock -n job.lock true || echo locked"))
         .assert_stdout("locked\n")
         .assert_status(0);
@@ -368,7 +382,7 @@ const PLACES: &str = "/usr/local/lib/bash:/usr/lib/bash";
 #[test]
 fn the_two_lines_enable_the_builtin_where_it_is_and_leave_the_program_where_it_is_not() {
     for_each_bash(|env| {
-        let lines = readme_block("In bash, without a process");
+        let lines = code_block("The bash builtin");
         assert_eq!(lines.lines().count(), 2);
         let script =
             format!("set -eu\n{lines}\ntype -t flock; exec 8>l; flock 8; bin/flock -n l true");
@@ -388,7 +402,7 @@ fn the_two_lines_enable_the_builtin_where_it_is_and_leave_the_program_where_it_i
 #[test]
 fn the_function_under_a_lock_leaves_what_it_has_set() {
     for_each_bash(|env| {
-        let script = readme_block("A function under a lock").replace(PLACES, "bin/lib/bash");
+        let script = code_block("Run a function under a lock").replace(PLACES, "bin/lib/bash");
         for number in [1, 2] {
             env.shell("bash", &script)
                 .assert_stdout(&format!("my number is {number}\n"))
@@ -408,7 +422,7 @@ fn the_function_under_a_lock_leaves_what_it_has_set() {
 /// The line about one of the four older tools, with its files in the test environment, and what it calls.
 fn historic_section(env: &TestEnv, tool: &str) -> String {
     let programs = ["bin/rsync", "bin/sync-photos", "sort-photos"];
-    let lines = setup_recipe(env, "The four older tools", &programs);
+    let lines = setup_recipe(env, "Historic tools", &programs);
     assert_eq!(lines.lines().count(), 4);
     let line = lines.lines().find(|line| line.starts_with(tool));
     // Names in the kernel and of resources belong to the whole machine.
@@ -480,7 +494,7 @@ fn the_figures_are_those_of_the_last_measurement() {
         .lines()
         .skip_while(|line| !line.starts_with('|'))
         .take_while(|line| line.starts_with('|'));
-    let (_, shown) = README
+    let (_, shown) = include_str!("../../benches/README.md")
         .split_once("<!-- results: begin (make bench) -->\n")
         .expect("a beginning");
     let (shown, _) = shown.split_once("<!-- results: end -->").expect("an end");
