@@ -1,34 +1,38 @@
-//! How the programs end: every error as a status, and the only tables of exit numbers.
+//! Exit statuses: the only table that maps errors to numbers.
+
+use std::ffi::OsString;
+use std::io;
 
 use rustix::io::Errno;
 
+use crate::run::ExitReason;
 use crate::{holders, lock, run};
 
-/// Done.
+/// Success.
 pub const SUCCESS: u8 = 0;
-/// Nobody holds the lock that `flock --who` asks about.
-pub const NOBODY: u8 = 1;
+/// No process holds the lock that `flock --who` asks about.
+pub const NOT_HELD: u8 = 1;
 /// `EX_SOFTWARE`: a defect in this program.
-pub const DEFECT: u8 = 70;
+pub const SOFTWARE: u8 = 70;
 
-/// The statuses of a program's own, besides [`SUCCESS`] and [`DEFECT`].
+/// The statuses of one program, besides [`SUCCESS`] and [`SOFTWARE`].
 #[derive(Clone, Copy, Debug)]
-pub struct Table {
+pub struct Statuses {
     /// Standard output could not be written.
     pub no_output: u8,
-    /// Somebody else has the lock.
+    /// Another process holds the lock.
     pub conflict: u8,
-    /// The words make no request.
+    /// The command line is invalid.
     pub usage: u8,
     /// The lock call failed.
     pub lock_failed: u8,
     /// The lock file could not be opened.
     pub not_opened: u8,
-    /// The lock file could not be made.
+    /// The lock file could not be created.
     pub not_created: u8,
-    /// Out of descriptors, memory, locks or processes.
+    /// No descriptors, memory, locks or processes are left.
     pub exhausted: u8,
-    /// There is no such command.
+    /// The command does not exist.
     pub not_found: u8,
     /// The command could not be executed.
     pub not_executed: u8,
@@ -36,8 +40,8 @@ pub struct Table {
     pub lost_child: u8,
 }
 
-/// `flock`: as util-linux has it, where 64 and above are those of BSD's `sysexits.h`.
-pub static FLOCK: Table = Table {
+/// The statuses of `flock`, as in util-linux: 64 and above are those of BSD's `sysexits.h`.
+pub static FLOCK: Statuses = Statuses {
     no_output: 1,
     conflict: 1,
     usage: 64,
@@ -50,48 +54,57 @@ pub static FLOCK: Table = Table {
     lost_child: 1,
 };
 
-/// The status of a shell's child that died of signal 0; `$?` is this plus the signal's number.
-const KILLED: u8 = 128;
+/// Added to the number of a signal in the status of a command that it killed, as in a shell's `$?`.
+const SIGNALED: u8 = 128;
 
-/// How to end.
+/// How this process exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Exit {
     /// With this status.
     Status(u8),
-    /// By this signal, or with its status where it does not end us.
+    /// By this signal, or with its status if the signal does not terminate this process.
     Signal(i32),
 }
 
 impl Exit {
-    /// The status to exit with, unless this ends the process by a signal at once.
-    pub fn take(self) -> u8 {
+    /// Returns the status to exit with, unless it terminates this process by a signal.
+    pub fn into_code(self) -> u8 {
         match self {
             Self::Status(status) => status,
             Self::Signal(signal) => {
-                run::end_like(signal);
-                killed(signal)
+                run::terminate_by(signal);
+                signaled(signal)
             }
         }
     }
 }
 
-impl From<run::Ended> for Exit {
-    fn from(ended: run::Ended) -> Self {
-        match ended {
-            run::Ended::Exited(status) => Self::Status(status),
-            run::Ended::KilledAlone(signal) => Self::Status(killed(signal)),
-            run::Ended::KilledWithUs(signal) => Self::Signal(signal),
+impl From<ExitReason> for Exit {
+    fn from(reason: ExitReason) -> Self {
+        match reason {
+            ExitReason::Exited(status) => Self::Status(status),
+            ExitReason::Signaled(signal) => Self::Status(signaled(signal)),
+            ExitReason::SignaledToo(signal) => Self::Signal(signal),
         }
     }
 }
 
-fn killed(signal: i32) -> u8 {
-    KILLED + signal as u8
+fn signaled(signal: i32) -> u8 {
+    SIGNALED + signal as u8
 }
 
-impl Table {
-    /// All of them.
-    pub fn statuses(&self) -> [u8; 10] {
+/// An error that ends a program with a message and an exit status.
+pub trait ExitError {
+    /// Returns the message, in bytes, because paths are bytes.
+    fn message(&self) -> OsString;
+
+    /// Returns the exit status of a program with these statuses.
+    fn exit_status(&self, statuses: &Statuses) -> u8;
+}
+
+impl Statuses {
+    /// Returns all statuses.
+    pub fn all(&self) -> [u8; 10] {
         [
             self.no_output,
             self.conflict,
@@ -106,43 +119,37 @@ impl Table {
         ]
     }
 
-    /// The status for an error of the lock.
-    pub fn of_lock(&self, error: &lock::Error) -> u8 {
+    /// Returns the status for an error of the lock.
+    pub fn for_lock(&self, error: &lock::Error) -> u8 {
         match error {
+            lock::Error::Open { error, .. } if is_exhaustion(error) => self.exhausted,
             lock::Error::Open { error, .. } => match errno(error) {
-                Some(Errno::NOMEM | Errno::MFILE | Errno::NFILE) => self.exhausted,
                 Some(Errno::ROFS | Errno::NOSPC | Errno::DQUOT) => self.not_created,
                 _ => self.not_opened,
             },
-            lock::Error::Unsuitable { .. } | lock::Error::Names { .. } => self.not_opened,
-            lock::Error::Create { error, .. } => match errno(error) {
-                Some(Errno::NOMEM | Errno::MFILE | Errno::NFILE) => self.exhausted,
-                _ => self.not_created,
-            },
+            lock::Error::UnsuitableFile { .. } => self.not_opened,
             lock::Error::Lock { error, .. } => match errno(error) {
                 Some(Errno::NOLCK | Errno::NOMEM) => self.exhausted,
                 _ => self.lock_failed,
             },
-            lock::Error::Unsteady { .. } | lock::Error::Socket(_) | lock::Error::NoSlots { .. } => {
+            lock::Error::UnstableInode { .. } | lock::Error::SlotsUnsupported { .. } => {
                 self.lock_failed
             }
-            lock::Error::File { .. } | lock::Error::SameFile { .. } => self.not_created,
-            // The page of `me-only`, the only one that takes names, has one status for all that bind(2) may say.
-            lock::Error::Bind { .. } => self.conflict,
-            lock::Error::Timer(_) | lock::Error::Turn(_) => self.exhausted,
+            lock::Error::Remove { .. } => self.not_created,
+            lock::Error::Timer(_) | lock::Error::Queue(_) => self.exhausted,
         }
     }
 
-    /// The status when it cannot be told who holds a lock.
-    pub fn of_holders(&self, error: &holders::Error) -> u8 {
+    /// Returns the status for an error of `flock --who`.
+    pub fn for_holders(&self, error: &holders::Error) -> u8 {
         match error {
-            holders::Error::Lock(error) => self.of_lock(error),
+            holders::Error::Lock(error) => self.for_lock(error),
             holders::Error::Proc { .. } => self.lock_failed,
         }
     }
 
-    /// The status for an error of the command.
-    pub fn of_run(&self, error: &run::Error) -> u8 {
+    /// Returns the status for an error of the command.
+    pub fn for_run(&self, error: &run::Error) -> u8 {
         match error {
             run::Error::Exec { error, .. } => match errno(error) {
                 Some(Errno::NOMEM) => self.exhausted,
@@ -157,6 +164,14 @@ impl Table {
     }
 }
 
-fn errno(error: &std::io::Error) -> Option<Errno> {
+/// Whether an error of open(2) means that memory or descriptors are exhausted.
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(
+        errno(error),
+        Some(Errno::NOMEM | Errno::MFILE | Errno::NFILE)
+    )
+}
+
+fn errno(error: &io::Error) -> Option<Errno> {
     error.raw_os_error().map(Errno::from_raw_os_error)
 }

@@ -1,20 +1,20 @@
-//! Advisory locks for shell scripts: the library behind `flock` and four older tools.
+//! Advisory locks for shell scripts: the library behind `flock`.
 //!
-//! Data flows one way, and every layer imports only from those above it in this list:
+//! Data flows in one direction, from arguments to a request to an exit status, and each layer imports
+//! only from those above it in this list:
 //!
-//! * [`sys`] – system calls that no safe crate offers, as types: mechanisms, no policy. The only `unsafe`.
-//! * [`lock`] – kinds of lock, a file or folder each (flock(2) and fcntl(2) on files, names of sockets, pid files, hard
-//!   links), opening lock files, waiting, queues, slots.
-//! * [`holders`] – who holds a lock and who waits for it, as far as `/proc` tells; it never takes a lock to find out.
-//! * [`run`] – running the command: world, signals, how it ended, and what becomes of it when we are killed.
-//! * [`exit`] – every error as a status; the only tables of exit numbers, one a program.
-//! * [`request`] – what was asked for, the seam between `cli` and `perform`; here and in those two, one file a program.
-//! * [`report`] – the only place that writes to the user.
-//! * [`cli`] – words to a request; the tables of options.
-//! * [`perform`](mod@perform) – a request, carried out.
-//! * [`program`] – the `main` that the programs in `src/bin` share: it joins `cli` and `perform`, which never meet.
+//! * [`sys`] – system calls that no safe crate offers, as types; everything that is parsed from `/proc`.
+//!   Mechanisms without policy, and the only place with `unsafe`.
+//! * [`cli`] – command lines: option tables and their parser. It does not know what a lock is.
+//! * [`lock`] – locks on descriptors and files, deadlines, the queue in arrival order, slots.
+//! * [`holders`] – the processes that hold a lock or wait for it. It never takes a lock to find out.
+//! * [`run`] – runs a command: environment, signals, exit status, supervision.
+//! * [`exit`] – exit statuses: the only table that maps errors to numbers.
+//! * [`report`] – the only place that prints.
+//! * [`flock`] – the program: its requests, options, and how a request is carried out.
+//! * [`program`] – the `main` function that all programs share.
 //!
-//! The bash builtin is a package of its own above all these, with a map of its own: `builtin/src/lib.rs`.
+//! Other workspace members build on this library: `builtin` (bash) and `historic` (the older tools).
 
 #![deny(unsafe_code)]
 

@@ -1,68 +1,68 @@
-//! The `main` that the programs share: words to a request, the request carried out, a status.
+//! The `main` function that the programs share: from arguments to a request to an exit status.
 
 use std::ffi::OsString;
 use std::panic::{self, AssertUnwindSafe};
 
-use crate::cli::{self, Asked, OnMisuse, Usage};
-use crate::exit::{self, Exit, Table};
+use crate::cli::{ParseResult, ProgramSpec, UsageError, UsageHint};
+use crate::exit::{self, Exit, Statuses};
 use crate::report::{Output, Report};
 
-/// One program: its table, what its words mean, and what is done about it.
+/// A program with requests of type `R`.
 #[derive(Clone, Copy)]
 pub struct Program<R> {
-    /// Name, forms and options.
-    pub page: &'static cli::Page,
-    /// Its statuses.
-    pub statuses: &'static Table,
-    /// From words to a request.
-    pub parse: fn(Vec<OsString>) -> Result<Asked<R>, Usage>,
-    /// From a request to an end.
-    pub perform: fn(&R, &mut Report) -> Exit,
+    /// Its name, synopses and options.
+    pub spec: &'static ProgramSpec,
+    /// Its exit statuses.
+    pub statuses: &'static Statuses,
+    /// Parses the arguments after the name.
+    pub parse: fn(Vec<OsString>) -> Result<ParseResult<R>, UsageError>,
+    /// Carries out a request.
+    pub run: fn(&R, &mut Report) -> Exit,
 }
 
 impl<R> Program<R> {
-    /// Runs it with the words of a command line, name first, and returns the status to exit with.
-    pub fn main(&self, mut words: Vec<OsString>) -> u8 {
-        let called = if words.is_empty() {
-            self.page.name.into()
+    /// Runs the program with these arguments, name first, and returns the status to exit with.
+    pub fn main(&self, mut args: Vec<OsString>) -> u8 {
+        let name = if args.is_empty() {
+            self.spec.name.into()
         } else {
-            words.remove(0)
+            args.remove(0)
         };
-        let mut report = Report::new(&called);
-        // A defect of ours must not look like an answer, and must not unwind into the C library.
-        panic::catch_unwind(AssertUnwindSafe(|| self.exit(words, &mut report)))
-            .map_or(exit::DEFECT, Exit::take)
+        let mut report = Report::new(&name);
+        // A panic must not look like a result, and must not unwind into the C library.
+        panic::catch_unwind(AssertUnwindSafe(|| self.run(args, &mut report)))
+            .map_or(exit::SOFTWARE, Exit::into_code)
     }
 
-    fn exit(&self, words: Vec<OsString>, report: &mut Report) -> Exit {
-        match self.read(words, report) {
-            Ok(request) => (self.perform)(&request, report),
+    fn run(&self, args: Vec<OsString>, report: &mut Report) -> Exit {
+        match self.parse(args, report) {
+            Ok(request) => (self.run)(&request, report),
             Err(status) => Exit::Status(status),
         }
     }
 
-    /// What the words after the name ask for.
+    /// Parses the arguments after the name.
     ///
     /// # Errors
     ///
-    /// The status to end with: help or version has been shown, or what is wrong with the words.
-    pub fn read(&self, words: Vec<OsString>, report: &mut Report) -> Result<R, u8> {
-        match (self.parse)(words) {
-            Ok(Asked::Request(request)) => Ok(request),
-            Ok(Asked::Help) => Err(self.show(report, self.page.help)),
-            Ok(Asked::Version) => Err(self.show(report, &self.page.version())),
-            Err(usage) => {
-                report.complain(usage.message());
-                match self.page.on_misuse {
-                    OnMisuse::ReferToHelp => report.refer_to_help(),
-                    OnMisuse::ShowForms => report.complain_in_full(self.page.usage()),
+    /// The exit status: the help, the version or a usage error has been printed.
+    pub fn parse(&self, args: Vec<OsString>, report: &mut Report) -> Result<R, u8> {
+        match (self.parse)(args) {
+            Ok(ParseResult::Request(request)) => Ok(request),
+            Ok(ParseResult::Help) => Err(self.print(report, self.spec.help)),
+            Ok(ParseResult::Version) => Err(self.print(report, &self.spec.version())),
+            Err(error) => {
+                report.error(error.message());
+                match self.spec.usage_hint {
+                    UsageHint::TryHelp => report.hint_help(),
+                    UsageHint::ShowSynopses => report.error_raw(self.spec.usage()),
                 }
                 Err(self.statuses.usage)
             }
         }
     }
 
-    fn show(&self, report: &mut Report, text: &str) -> u8 {
+    fn print(&self, report: &mut Report, text: &str) -> u8 {
         report.print(text.as_bytes());
         match report.output() {
             Output::Good => exit::SUCCESS,

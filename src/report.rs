@@ -1,34 +1,35 @@
-//! The only place that writes to the user: messages on standard error, the story of `--verbose` on standard output,
-//! each line behind the name that the program was called by.
+//! The only place that prints: errors on standard error, results on standard output. Messages start with
+//! the name by which the program was called.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 
+use crate::exit::{self, Exit, ExitError, Statuses};
 use crate::sys::errno;
 use crate::sys::stdio::{self, Stream};
 
-/// Writes for a program of a certain name, and remembers whether standard output took it.
+/// Prints the messages of a program, and records whether standard output could be written.
 #[derive(Debug)]
 pub struct Report {
     name: OsString,
     output: Output,
 }
 
-/// What has become of standard output.
+/// The state of standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Output {
-    /// All was written, or there is nobody who reads it.
+    /// Everything was written, or the reader has closed the pipe.
     Good,
     /// Something could not be written.
     Failed,
 }
 
 impl Report {
-    /// For a program that was called by this word: the last part of it is its name.
-    pub fn new(called: &OsStr) -> Self {
-        // By hand: `Path::file_name` touches pages of the program that nothing else on the way to the lock needs.
-        let name = called
+    /// Creates a report for a program that was called by this path. Its last component is the name.
+    pub fn new(path: &OsStr) -> Self {
+        // `Path::file_name` would touch pages of the program that a waiter does not need otherwise.
+        let name = path
             .as_bytes()
             .rsplit(|byte| *byte == b'/')
             .next()
@@ -39,18 +40,18 @@ impl Report {
         }
     }
 
-    /// One message on standard error. If nobody can be told, nobody is.
-    pub fn complain(&self, message: impl AsRef<OsStr>) {
+    /// Prints a message on standard error. Errors are ignored: there is no other place to report them.
+    pub fn error(&self, message: impl AsRef<OsStr>) {
         let _ = stdio::write_all(Stream::Error, &self.line(message.as_ref()));
     }
 
-    /// Whole lines on standard error, without the name in front.
-    pub fn complain_in_full(&self, lines: impl AsRef<OsStr>) {
+    /// Prints whole lines on standard error, without the name.
+    pub fn error_raw(&self, lines: impl AsRef<OsStr>) {
         let _ = stdio::write_all(Stream::Error, lines.as_ref().as_bytes());
     }
 
-    /// Where a user who got the words wrong finds the right ones.
-    pub fn refer_to_help(&self) {
+    /// Prints a reference to `--help` on standard error.
+    pub fn hint_help(&self) {
         let line = [
             b"Try '",
             self.name.as_bytes(),
@@ -60,13 +61,13 @@ impl Report {
         let _ = stdio::write_all(Stream::Error, &line);
     }
 
-    /// One line of the story on standard output.
-    pub fn tell(&mut self, line: impl AsRef<OsStr>) {
+    /// Prints a message on standard output.
+    pub fn info(&mut self, line: impl AsRef<OsStr>) {
         let line = self.line(line.as_ref());
         self.print(&line);
     }
 
-    /// Bare text on standard output. That a pipe is closed is no failure: whoever reads has read enough.
+    /// Prints text on standard output. A closed pipe is not an error: the reader has read enough.
     pub fn print(&mut self, text: &[u8]) {
         if self.output == Output::Failed {
             return;
@@ -74,18 +75,32 @@ impl Report {
         match stdio::write_all(Stream::Output, text) {
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
                 self.output = Output::Failed;
-                self.complain(format!("write error: {}", errno::text(&error)));
+                self.error(format!("write error: {}", errno::text(&error)));
             }
             _ => {}
         }
     }
 
-    /// Whether all that was to be on standard output is there.
+    /// Returns the state of standard output.
     pub fn output(&self) -> Output {
         self.output
     }
 
-    /// A whole line, so that it goes out in one piece and is not torn apart by another process's.
+    /// Reports the error, if there is one, and returns how to exit. If something that belongs on
+    /// standard output could not be written, success becomes a failure.
+    pub fn finish<E: ExitError>(&self, statuses: &Statuses, result: Result<Exit, E>) -> Exit {
+        let exit = result.unwrap_or_else(|error| {
+            self.error(error.message());
+            Exit::Status(error.exit_status(statuses))
+        });
+        match (exit, self.output) {
+            (Exit::Status(exit::SUCCESS), Output::Failed) => Exit::Status(statuses.no_output),
+            _ => exit,
+        }
+    }
+
+    /// Returns a whole line, which is written with a single call so that the output of other processes
+    /// does not end up in the middle of it.
     fn line(&self, message: &OsStr) -> Vec<u8> {
         [self.name.as_bytes(), b": ", message.as_bytes(), b"\n"].concat()
     }

@@ -1,4 +1,4 @@
-//! `flock`: locks in shell scripts.
+//! `flock`: locks for shell scripts.
 
 #![no_main]
 #![allow(unsafe_code)]
@@ -8,8 +8,8 @@ use fdlock::flock::{args, run};
 use fdlock::program::Program;
 
 fdlock::c_main!(Program {
-    page: &args::PAGE,
+    spec: &args::SPEC,
     statuses: &exit::FLOCK,
     parse: args::parse,
-    perform: run::perform,
+    run: run::run,
 });

@@ -1,4 +1,4 @@
-//! Time limits: seconds, or as people write them.
+//! Timeouts in arguments.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use super::number;
 
-/// Seconds, whole or not (`5`, `0.5`, `.5`, `1.`, `1e1`), whose decimal sign is a point in every locale; or a human
-/// duration (`150ms`, `1m30s`, `2h`). `None` for what is negative, no number, or more than a clock can hold.
-pub fn parse(word: &OsStr) -> Option<Duration> {
-    let (negative, rest) = number::signed(word.as_bytes());
+/// Parses a timeout: seconds, which may have a fraction (`5`, `0.5`, `.5`, `1.`, `1e1`) with a decimal
+/// point in every locale, or a duration with units (`150ms`, `1m30s`, `2h`). Returns `None` if it is
+/// negative, not a number, or exceeds the range of a clock.
+pub fn parse(arg: &OsStr) -> Option<Duration> {
+    let (negative, rest) = number::signed(arg.as_bytes());
     let text = std::str::from_utf8(rest).ok()?;
     if negative {
         return None;
@@ -38,7 +39,7 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn seconds_have_every_form_of_the_contract() {
+    fn seconds_may_have_fractions_and_exponents() {
         let good = [
             ("0", 0),
             ("5", 5000),
@@ -48,21 +49,21 @@ mod tests {
             ("1e1", 10_000),
             ("1E-1", 100),
         ];
-        for (word, millis) in good
+        for (arg, millis) in good
             .into_iter()
             .chain([(" 2", 2000), ("+2", 2000), ("002", 2000)])
         {
             assert_eq!(
-                parse(OsStr::new(word)),
+                parse(OsStr::new(arg)),
                 Some(Duration::from_millis(millis)),
-                "{word:?}"
+                "{arg:?}"
             );
         }
     }
 
     #[test]
     fn people_may_write_as_they_speak() {
-        for (word, millis) in [
+        for (arg, millis) in [
             ("150ms", 150),
             ("1m30s", 90_000),
             ("1m 30s", 90_000),
@@ -70,9 +71,9 @@ mod tests {
             ("5s", 5000),
         ] {
             assert_eq!(
-                parse(OsStr::new(word)),
+                parse(OsStr::new(arg)),
                 Some(Duration::from_millis(millis)),
-                "{word:?}"
+                "{arg:?}"
             );
         }
     }
@@ -83,7 +84,7 @@ mod tests {
             "", " ", ".", "-1", "nan", "inf", "infinity", "NaN", "1e400", "1e19", "0x10", "1,5",
             "x", "5x", "e5",
         ];
-        for word in bad.into_iter().chain([
+        for arg in bad.into_iter().chain([
             "+-1",
             "--1",
             "1e",
@@ -93,14 +94,14 @@ mod tests {
             "- 1",
             "5 6",
         ]) {
-            assert_eq!(parse(OsStr::new(word)), None, "{word:?}");
+            assert_eq!(parse(OsStr::new(arg)), None, "{arg:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn no_word_is_too_odd(word: Vec<u8>) {
-            parse(OsStr::from_bytes(&word));
+        fn no_word_is_too_odd(arg: Vec<u8>) {
+            parse(OsStr::from_bytes(&arg));
         }
 
         #[test]

@@ -1,8 +1,8 @@
-//! Words to requests: the only place that knows options.
+//! Command lines: what programs and options look like, and how they are parsed.
 //!
-//! A [`Page`] describes a program, each option once: its names, its value, its help, what it does to the request.
-//! The module `scan` reads command lines by it. The text of `--help`, the option list of the manual and those of the
-//! completions are made from it by `make docs` (`tests/suite/documents`), and tests hold them against it.
+//! A [`ProgramSpec`] describes a program, with each option once: its names, its value, its help, and
+//! what it sets. [`parser`] scans command lines with it. The text of `--help`, the option lists of the
+//! manuals and those of the completions are generated from it by `make docs`, and tests compare them.
 
 pub mod duration;
 pub mod number;
@@ -10,36 +10,36 @@ pub mod parser;
 
 use std::ffi::{OsStr, OsString};
 
-/// What a user may read about a program.
+/// The description of a program.
 #[derive(Debug)]
-pub struct Page {
+pub struct ProgramSpec {
     /// The program's name.
     pub name: &'static str,
     /// One sentence.
     pub about: &'static str,
-    /// The forms that a call can have.
-    pub forms: &'static [Form],
-    /// Its options, in the order in which they are shown.
-    pub options: fn() -> Vec<Shown>,
-    /// What comes after the options.
-    pub closing: &'static str,
-    /// All of this as one text.
+    /// The ways to call it.
+    pub synopses: &'static [Synopsis],
+    /// Returns its options, in the order in which they are shown.
+    pub options: fn() -> Vec<OptionDoc>,
+    /// The text after the options.
+    pub after_help: &'static str,
+    /// The text of `--help`.
     pub help: &'static str,
-    /// What is shown, behind the message, to a user who got the words wrong.
-    pub on_misuse: OnMisuse,
+    /// What is printed after the message of a usage error.
+    pub usage_hint: UsageHint,
 }
 
-/// What is shown to a user who got the words wrong.
+/// What is printed after the message of a usage error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnMisuse {
-    /// Where the help is.
-    ReferToHelp,
-    /// The forms that a call can have.
-    ShowForms,
+pub enum UsageHint {
+    /// A reference to `--help`.
+    TryHelp,
+    /// The ways to call it.
+    ShowSynopses,
 }
 
-impl Page {
-    /// The text of `--version`.
+impl ProgramSpec {
+    /// Returns the text of `--version`.
     pub fn version(&self) -> String {
         format!(
             "{} from {} {}\n",
@@ -49,64 +49,64 @@ impl Page {
         )
     }
 
-    /// The forms that a call can have, as lines.
+    /// Returns the synopses, one per line.
     pub fn usage(&self) -> String {
-        let form = |form: &Form| format!("Usage: {} {}\n", self.name, form.words);
-        self.forms.iter().map(form).collect()
+        let line = |synopsis: &Synopsis| format!("Usage: {} {}\n", self.name, synopsis.args);
+        self.synopses.iter().map(line).collect()
     }
 }
 
-/// One way to call a program.
+/// A way to call a program.
 #[derive(Clone, Copy, Debug)]
-pub struct Form {
-    /// The words after the name.
-    pub words: &'static str,
+pub struct Synopsis {
+    /// The arguments.
+    pub args: &'static str,
     /// What it does, in one line.
     pub help: &'static str,
 }
 
-/// An option as a user sees it.
+/// The documentation of an option.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown {
+pub struct OptionDoc {
     /// Its letters, the first of which is shown first.
     pub short: &'static str,
-    /// Its long names, without the dashes; the first is the one that is shown.
+    /// Its long names without dashes, the first of which is shown first.
     pub long: &'static [&'static str],
     /// The name of its value, if it takes one.
     pub value: Option<&'static str>,
-    /// Where it stands.
-    pub place: Place,
+    /// Where it is written.
+    pub position: OptPosition,
     /// The heading under which it is listed.
     pub group: &'static str,
-    /// One line.
+    /// Its line in `--help`.
     pub help: &'static str,
-    /// What the manual adds to that line: sentences.
+    /// Sentences that the manual adds.
     pub manual: &'static str,
 }
 
-/// Where an option stands.
+/// Where an option is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
-    /// Before the first operand, like any option.
-    Ahead,
-    /// Behind the lock file.
-    BehindFile,
+pub enum OptPosition {
+    /// Before the first operand.
+    BeforeOperands,
+    /// After the lock file.
+    AfterFile,
 }
 
-/// The heading of all options of a program that has only a few.
+/// The heading of the options of a program that has only a few.
 pub const OPTIONS_HEADING: &str = "Options";
 
-/// An option: how a user sees it, and what it does to the draft of a request.
+/// An option: its documentation, and what it sets.
 #[derive(Debug)]
-pub struct Opt<D: 'static> {
-    /// Its letters, the first of which is shown.
+pub struct OptionSpec<D: 'static> {
+    /// Its letters, the first of which is shown first.
     pub short: &'static str,
     /// Its long names without dashes, the first of which is shown.
     pub long: &'static [&'static str],
     /// Whether the long names may be abbreviated.
-    pub length: Length,
-    /// What it does to the draft.
-    pub effect: Effect<D>,
+    pub abbrev: Abbrev,
+    /// What it does.
+    pub action: Action<D>,
     /// The heading of its group in `--help` and in the manual.
     pub group: &'static str,
     /// Its line in `--help`.
@@ -115,44 +115,70 @@ pub struct Opt<D: 'static> {
     pub manual: &'static str,
 }
 
-/// How long names may be written.
+/// Whether long names can be abbreviated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Length {
-    /// By any beginning that no other option has, as getopt_long(3) has it.
-    Short,
-    /// In full only: options that the original does not have make none of its abbreviations ambiguous.
-    Full,
+pub enum Abbrev {
+    /// To any prefix that no other option has, as with getopt_long(3).
+    Allowed,
+    /// No: options that the original does not have must not make its abbreviations ambiguous.
+    Forbidden,
 }
 
 /// What an option does.
 #[derive(Clone, Copy, Debug)]
-pub enum Effect<D: 'static> {
-    /// Without a value.
+pub enum Action<D: 'static> {
+    /// Sets a flag.
     Flag(fn(&mut D)),
-    /// With a value of this name.
-    Value(&'static str, fn(&mut D, &OsStr) -> Result<(), Usage>),
-    /// Not an option where options are read, but a word behind the lock file, with a value of this name; and how it is
-    /// to be written.
-    BehindFile(&'static str, &'static str),
-    /// `--help`
+    /// Sets a value, which has this name in the documentation.
+    Value(&'static str, fn(&mut D, &OsStr) -> Result<(), UsageError>),
+    /// Is not an option, but an argument after the lock file, with a value of this name. The hint is
+    /// printed if it is used as an option.
+    AfterFile(&'static str, &'static str),
+    /// Prints the help.
     Help,
-    /// `--version`
+    /// Prints the version.
     Version,
 }
 
-impl<D> Opt<D> {
-    /// Returns the option as a user sees it.
-    pub fn shown(&self) -> Shown {
-        let (value, place) = match self.effect {
-            Effect::Value(name, _) => (Some(name), Place::Ahead),
-            Effect::BehindFile(name, _) => (Some(name), Place::BehindFile),
-            Effect::Flag(_) | Effect::Help | Effect::Version => (None, Place::Ahead),
+impl<D> OptionSpec<D> {
+    /// Describes `-h` and `--help`.
+    pub const fn help(group: &'static str) -> Self {
+        Self {
+            short: "h",
+            long: &["help"],
+            abbrev: Abbrev::Allowed,
+            action: Action::Help,
+            group,
+            help: "print help and exit",
+            manual: "",
+        }
+    }
+
+    /// Describes `-V` and `--version`.
+    pub const fn version(group: &'static str) -> Self {
+        Self {
+            short: "V",
+            long: &["version"],
+            abbrev: Abbrev::Allowed,
+            action: Action::Version,
+            group,
+            help: "print version and exit",
+            manual: "",
+        }
+    }
+
+    /// Returns the documentation.
+    pub fn doc(&self) -> OptionDoc {
+        let (value, position) = match self.action {
+            Action::Value(name, _) => (Some(name), OptPosition::BeforeOperands),
+            Action::AfterFile(name, _) => (Some(name), OptPosition::AfterFile),
+            Action::Flag(_) | Action::Help | Action::Version => (None, OptPosition::BeforeOperands),
         };
-        Shown {
+        OptionDoc {
             short: self.short,
             long: self.long,
             value,
-            place,
+            position,
             group: self.group,
             help: self.help,
             manual: self.manual,
@@ -162,21 +188,21 @@ impl<D> Opt<D> {
 
 /// What a command line asks for.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Asked<R> {
+pub enum ParseResult<R> {
     /// `--help`
     Help,
     /// `--version`
     Version,
-    /// The program's work.
+    /// A request to the program.
     Request(R),
 }
 
-/// Words that make no request: what is wrong with them, and what would be right.
+/// An invalid command line, and what would be right.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Usage(OsString);
+pub struct UsageError(OsString);
 
-impl Usage {
-    /// The message, in bytes, as words are.
+impl UsageError {
+    /// Returns the message, in bytes, because arguments are bytes.
     pub fn message(&self) -> &OsStr {
         &self.0
     }
@@ -186,13 +212,13 @@ impl Usage {
         Self(message.into())
     }
 
-    /// Creates the message `what: 'word' (right)`.
-    pub fn of_word(what: &str, word: &OsStr, right: &str) -> Self {
+    /// Creates an error with the message `what: 'arg' (expected)`.
+    pub fn invalid(what: &str, arg: &OsStr, expected: &str) -> Self {
         let mut message = OsString::from(what);
         message.push(": '");
-        message.push(word);
+        message.push(arg);
         message.push("' (");
-        message.push(right);
+        message.push(expected);
         message.push(")");
         Self(message)
     }

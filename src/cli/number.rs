@@ -1,11 +1,12 @@
-//! Numbers as `flock` has always read them.
+//! Numbers in arguments.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// A decimal number: leading blanks, a sign and zeros are accepted (`" 8"`, `+8`, `08`); nothing may follow.
-pub fn decimal(word: &OsStr) -> Option<i64> {
-    let (negative, digits) = signed(word.as_bytes());
+/// Parses a decimal number. Leading blanks, a sign and zeros are accepted (`" 8"`, `+8`, `08`), as in
+/// util-linux; trailing characters are not.
+pub fn decimal(arg: &OsStr) -> Option<i64> {
+    let (negative, digits) = signed(arg.as_bytes());
     if digits.is_empty() {
         return None;
     }
@@ -20,10 +21,10 @@ pub fn decimal(word: &OsStr) -> Option<i64> {
     })
 }
 
-/// A count of bytes: decimal, octal (`0…`) or hexadecimal (`0x…`), with a suffix or none: K, M, G, T, P, E, also
-/// written KiB and so on, are powers of 1024; KB and so on are powers of 1000.
-pub fn size(word: &OsStr) -> Option<i64> {
-    let (negative, rest) = signed(word.as_bytes());
+/// Parses a number of bytes: decimal, octal (`0…`) or hexadecimal (`0x…`), with an optional suffix. K,
+/// M, G, T, P and E, or KiB and so on, are powers of 1024; KB and so on are powers of 1000.
+pub fn size(arg: &OsStr) -> Option<i64> {
+    let (negative, rest) = signed(arg.as_bytes());
     let (radix, rest) = match rest {
         [b'0', b'x' | b'X', rest @ ..] => (16, rest),
         [b'0', ..] => (8, rest),
@@ -51,14 +52,14 @@ pub fn size(word: &OsStr) -> Option<i64> {
     number.checked_mul(base.checked_pow(power as u32)?)
 }
 
-/// Leading blanks as isspace(3) knows them, then a sign.
-pub fn signed(word: &[u8]) -> (bool, &[u8]) {
-    let blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
-    let start = word
+/// Strips leading blanks, as defined by isspace(3), and a sign. Returns whether the sign is a minus.
+pub fn signed(arg: &[u8]) -> (bool, &[u8]) {
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
+    let start = arg
         .iter()
-        .position(|byte| !blank(byte))
-        .unwrap_or(word.len());
-    match &word[start..] {
+        .position(|byte| !is_blank(byte))
+        .unwrap_or(arg.len());
+    match &arg[start..] {
         [b'-', rest @ ..] => (true, rest),
         [b'+', rest @ ..] => (false, rest),
         rest => (false, rest),
@@ -71,16 +72,16 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn blanks_signs_and_zeros_may_lead_and_nothing_may_follow() {
-        for (word, number) in [
+    fn leading_blanks_signs_and_zeros_are_accepted() {
+        for (arg, number) in [
             (" 8", Some(8)),
             ("+8", Some(8)),
             ("08", Some(8)),
             ("\t-1", Some(-1)),
         ] {
-            assert_eq!(decimal(OsStr::new(word)), number, "{word:?}");
+            assert_eq!(decimal(OsStr::new(arg)), number, "{arg:?}");
         }
-        for word in [
+        for arg in [
             "",
             " ",
             "8x",
@@ -90,13 +91,13 @@ mod tests {
             "9223372036854775808",
             "é",
         ] {
-            assert_eq!(decimal(OsStr::new(word)), None, "{word:?}");
+            assert_eq!(decimal(OsStr::new(arg)), None, "{arg:?}");
         }
         assert_eq!(decimal(OsStr::new("-9223372036854775808")), Some(i64::MIN));
     }
 
     #[test]
-    fn sizes_have_three_radices_and_two_families_of_suffixes() {
+    fn sizes_have_radices_and_suffixes() {
         let good = [
             ("10", 10),
             ("010", 8),
@@ -106,37 +107,37 @@ mod tests {
             ("2KB", 2000),
             ("1m", 1 << 20),
         ];
-        for (word, number) in
+        for (arg, number) in
             good.into_iter()
                 .chain([("0", 0), ("7E", 7 << 60), ("0x1FK", 31 * 1024)])
         {
-            assert_eq!(size(OsStr::new(word)), Some(number), "{word:?}");
+            assert_eq!(size(OsStr::new(arg)), Some(number), "{arg:?}");
         }
-        for word in [
+        for arg in [
             "", "K", "-1", "1.5K", "1Kb", "1KiBs", "8E", "0x", "09", "1B", "1i", "1 K",
         ] {
-            assert_eq!(size(OsStr::new(word)), None, "{word:?}");
+            assert_eq!(size(OsStr::new(arg)), None, "{arg:?}");
         }
     }
 
     proptest! {
         #[test]
-        fn every_number_is_read_as_it_is_written(number: i64) {
+        fn every_number_is_parsed(number: i64) {
             prop_assert_eq!(decimal(OsStr::new(&number.to_string())), Some(number));
         }
 
         #[test]
-        fn every_size_is_read_in_every_radix(number in 0..=i64::MAX) {
-            for word in [format!("{number}"), format!("0{number:o}"), format!("0x{number:x}")] {
-                prop_assert_eq!(size(OsStr::new(&word)), Some(number));
+        fn every_size_is_parsed_in_every_radix(number in 0..=i64::MAX) {
+            for arg in [format!("{number}"), format!("0{number:o}"), format!("0x{number:x}")] {
+                prop_assert_eq!(size(OsStr::new(&arg)), Some(number));
             }
         }
 
         #[test]
-        fn no_word_is_too_odd(word: Vec<u8>) {
-            let word = OsStr::from_bytes(&word);
-            decimal(word);
-            size(word);
+        fn arbitrary_bytes_do_not_panic(arg: Vec<u8>) {
+            let arg = OsStr::from_bytes(&arg);
+            decimal(arg);
+            size(arg);
         }
     }
 }

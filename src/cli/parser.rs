@@ -1,251 +1,260 @@
-//! The scanner: options among the first operands, as getopt_long(3) reads them.
+//! Scans the options among the operands, as getopt_long(3) does.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use lexopt::{Arg, Parser};
 
-use super::{Effect, Length, Opt, Usage};
+use super::{Abbrev, Action, OptionSpec, UsageError};
 
-/// What stands on a command line besides options.
+/// What a command line contains besides options.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Scanned {
-    /// `--help` came before anything that is wrong.
+pub enum ScanResult {
+    /// `--help` came before any error.
     Help,
-    /// `--version` came before anything that is wrong.
+    /// `--version` came before any error.
     Version,
-    /// The operands, and everything after the last one before which options may stand, untouched.
+    /// The operands, and everything after the last one before which options are recognized.
     Operands(Vec<OsString>),
 }
 
-/// Reads the options of the table into the draft. They may stand anywhere before the operand of this number (1 for the
-/// first), which is where the words of a command begin that has options of its own.
+/// Scans the options of the table into `raw`. Options are recognized before each of the first
+/// `max_operands` operands; the last of these is where a command with options of its own begins.
+///
+/// # Errors
+///
+/// An option is unknown, ambiguous, or lacks a value.
 pub fn scan<D>(
-    table: &'static [Opt<D>],
-    words: Vec<OsString>,
-    before: usize,
-    draft: &mut D,
-) -> Result<Scanned, Usage> {
-    // Tokens are text. What is none is kept for messages; mostly there is nothing to keep.
-    let odd = words
+    table: &'static [OptionSpec<D>],
+    args: Vec<OsString>,
+    max_operands: usize,
+    raw: &mut D,
+) -> Result<ScanResult, UsageError> {
+    // lexopt yields lossy text; keep non-UTF-8 arguments verbatim for error messages.
+    let non_utf8 = args
         .iter()
-        .filter(|word| word.to_str().is_none())
+        .filter(|arg| arg.to_str().is_none())
         .cloned()
         .collect::<Vec<_>>();
-    let mut parser = Parser::from_args(words);
+    let mut parser = Parser::from_args(args);
     let mut operands = Vec::new();
     loop {
         let (option, spelling) = match parser.next() {
-            Ok(None) => return Ok(Scanned::Operands(operands)),
+            Ok(None) => return Ok(ScanResult::Operands(operands)),
             Ok(Some(Arg::Value(operand))) => {
                 operands.push(operand);
-                if operands.len() == before {
+                if operands.len() == max_operands {
                     operands.extend(parser.raw_args().into_iter().flatten());
-                    return Ok(Scanned::Operands(operands));
+                    return Ok(ScanResult::Operands(operands));
                 }
                 continue;
             }
             Ok(Some(Arg::Short(letter))) => {
-                let option =
-                    by_letter(table, letter).ok_or_else(|| unknown_letter(&odd, letter))?;
+                let option = find_by_letter(table, letter)
+                    .ok_or_else(|| unknown_letter(&non_utf8, letter))?;
                 (option, Spelling::Short(letter))
             }
             Ok(Some(Arg::Long(name))) => {
-                let Some((option, long)) = by_name(table, name)? else {
+                let Some((option, long)) = find_by_name(table, name)? else {
                     let name = name.to_owned();
-                    return Err(unknown_name(&odd, &name, parser.optional_value()));
+                    return Err(unknown_name(&non_utf8, &name, parser.optional_value()));
                 };
                 (option, Spelling::Long(long))
             }
-            // The one thing that is left: a value behind a letter that takes none.
-            Err(_) => return Err(unknown_letter(&odd, '=')),
+            // The only other error: a value after a letter that takes none.
+            Err(_) => return Err(unknown_letter(&non_utf8, '=')),
         };
-        if let (Effect::Flag(_) | Effect::Help | Effect::Version, Spelling::Long(name)) =
-            (&option.effect, &spelling)
+        if let (Action::Flag(_) | Action::Help | Action::Version, Spelling::Long(name)) =
+            (&option.action, &spelling)
             && parser.optional_value().is_some()
         {
-            return Err(Usage::new(format!(
+            return Err(UsageError::new(format!(
                 "option '--{name}' doesn't allow an argument"
             )));
         }
-        match option.effect {
-            Effect::Flag(set) => set(draft),
-            Effect::Value(_, set) => {
+        match option.action {
+            Action::Flag(set) => set(raw),
+            Action::Value(_, set) => {
                 let value = parser.value().map_err(|_| {
-                    Usage::new(match spelling {
+                    UsageError::new(match spelling {
                         Spelling::Short(letter) => {
                             format!("option requires an argument -- '{letter}'")
                         }
                         Spelling::Long(name) => format!("option '--{name}' requires an argument"),
                     })
                 })?;
-                set(draft, &value)?;
+                set(raw, &value)?;
             }
-            Effect::BehindFile(_, place) => {
-                return Err(Usage::new(match spelling {
-                    Spelling::Short(letter) => format!("invalid option -- '{letter}' ({place})"),
-                    Spelling::Long(name) => format!("unrecognized option '--{name}' ({place})"),
+            Action::AfterFile(_, hint) => {
+                return Err(UsageError::new(match spelling {
+                    Spelling::Short(letter) => format!("invalid option -- '{letter}' ({hint})"),
+                    Spelling::Long(name) => format!("unrecognized option '--{name}' ({hint})"),
                 }));
             }
-            Effect::Help => return Ok(Scanned::Help),
-            Effect::Version => return Ok(Scanned::Version),
+            Action::Help => return Ok(ScanResult::Help),
+            Action::Version => return Ok(ScanResult::Version),
         }
     }
 }
 
-/// How an option was written, for messages.
+/// How an option was written, for error messages.
 #[derive(Clone, Copy)]
 enum Spelling {
     Short(char),
-    /// The whole name, of which perhaps only the beginning was written.
+    /// The full name, even if it was abbreviated.
     Long(&'static str),
 }
 
-fn by_letter<D>(table: &'static [Opt<D>], letter: char) -> Option<&'static Opt<D>> {
+fn find_by_letter<D>(
+    table: &'static [OptionSpec<D>],
+    letter: char,
+) -> Option<&'static OptionSpec<D>> {
     table.iter().find(|option| option.short.contains(letter))
 }
 
-/// An option and that of its names which was written, or whose beginning was, if no other option has one that begins
-/// so: names of the same option do not compete.
-type Named<D> = (&'static Opt<D>, &'static str);
+/// An option, and the name by which it was found.
+type NamedOption<D> = (&'static OptionSpec<D>, &'static str);
 
-fn by_name<D>(table: &'static [Opt<D>], name: &str) -> Result<Option<Named<D>>, Usage> {
+/// Finds an option by its name, or by a prefix that no other option has. Several names of one option
+/// do not make a prefix ambiguous.
+fn find_by_name<D>(
+    table: &'static [OptionSpec<D>],
+    name: &str,
+) -> Result<Option<NamedOption<D>>, UsageError> {
     let names = || {
         table
             .iter()
             .flat_map(|option| option.long.iter().map(move |long| (option, *long)))
     };
-    if let Some(whole) = names().find(|(_, long)| *long == name) {
-        return Ok(Some(whole));
+    if let Some(exact) = names().find(|(_, long)| *long == name) {
+        return Ok(Some(exact));
     }
-    let begins = |(option, long): &Named<D>| {
+    let has_prefix = |(option, long): &NamedOption<D>| {
         long.starts_with(name)
-            && option.length == Length::Short
-            && !matches!(option.effect, Effect::BehindFile(..))
+            && option.abbrev == Abbrev::Allowed
+            && !matches!(option.action, Action::AfterFile(..))
     };
-    let candidates = || names().filter(begins);
+    let candidates = || names().filter(has_prefix);
     let first = candidates().next();
     if first.is_some_and(|(first, _)| candidates().any(|(other, _)| !std::ptr::eq(first, other))) {
         let possible = candidates()
             .map(|(_, long)| format!(" '--{long}'"))
             .collect::<String>();
-        return Err(Usage::new(format!(
+        return Err(UsageError::new(format!(
             "option '--{name}' is ambiguous; possibilities:{possible}"
         )));
     }
     Ok(first)
 }
 
-/// Says a byte that is no text as it was written.
-fn unknown_letter(odd: &[OsString], letter: char) -> Usage {
-    let first_odd = |word: &OsString| match str::from_utf8(word.as_bytes()) {
-        Err(error) if word.as_bytes().starts_with(b"-") => {
-            Some(word.as_bytes()[error.valid_up_to()])
-        }
+/// Quotes a byte that is not UTF-8 as it was written.
+fn unknown_letter(non_utf8: &[OsString], letter: char) -> UsageError {
+    let first_invalid = |arg: &OsString| match str::from_utf8(arg.as_bytes()) {
+        Err(error) if arg.as_bytes().starts_with(b"-") => Some(arg.as_bytes()[error.valid_up_to()]),
         _ => None,
     };
-    let written = match odd.iter().find_map(first_odd) {
+    let written = match non_utf8.iter().find_map(first_invalid) {
         Some(byte) if letter == char::REPLACEMENT_CHARACTER => vec![byte],
         _ => letter.to_string().into_bytes(),
     };
     let mut message = OsString::from("invalid option -- '");
     message.push(OsStr::from_bytes(&written));
     message.push("'");
-    Usage::new(message)
+    UsageError::new(message)
 }
 
-/// The whole word, with its value, as it was written.
-fn unknown_name(odd: &[OsString], name: &str, value: Option<OsString>) -> Usage {
-    let mut word = OsString::from(format!("--{name}"));
+/// Quotes the argument with its value as it was written.
+fn unknown_name(non_utf8: &[OsString], name: &str, value: Option<OsString>) -> UsageError {
+    let mut arg = OsString::from(format!("--{name}"));
     if let Some(value) = value {
-        word.push("=");
-        word.push(value);
+        arg.push("=");
+        arg.push(value);
     }
-    let is_it = |odd: &&OsString| odd.to_string_lossy() == word.to_string_lossy();
+    let is_lossy_form = |verbatim: &&OsString| verbatim.to_string_lossy() == arg.to_string_lossy();
     let mut message = OsString::from("unrecognized option '");
-    message.push(odd.iter().find(is_it).unwrap_or(&word));
+    message.push(non_utf8.iter().find(is_lossy_form).unwrap_or(&arg));
     message.push("'");
-    Usage::new(message)
+    UsageError::new(message)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    /// What was set, in order.
-    type Seen = Vec<String>;
+    /// The values that were set, in order.
+    type Recorded = Vec<String>;
 
-    static TABLE: &[Opt<Seen>] = &[
-        Opt {
+    static TABLE: &[OptionSpec<Recorded>] = &[
+        OptionSpec {
             short: "ab",
             long: &["alpha"],
-            length: Length::Short,
-            effect: Effect::Flag(|seen| seen.push("alpha".into())),
+            abbrev: Abbrev::Allowed,
+            action: Action::Flag(|recorded| recorded.push("alpha".into())),
             group: "",
             help: "",
             manual: "",
         },
-        Opt {
+        OptionSpec {
             short: "v",
             long: &["value", "val"],
-            length: Length::Short,
-            effect: Effect::Value("V", |seen, word| {
-                seen.push(word.to_string_lossy().into_owned());
+            abbrev: Abbrev::Allowed,
+            action: Action::Value("V", |recorded, arg| {
+                recorded.push(arg.to_string_lossy().into_owned());
                 Ok(())
             }),
             group: "",
             help: "",
             manual: "",
         },
-        Opt {
+        OptionSpec {
             short: "",
             long: &["version"],
-            length: Length::Short,
-            effect: Effect::Version,
+            abbrev: Abbrev::Allowed,
+            action: Action::Version,
             group: "",
             help: "",
             manual: "",
         },
-        Opt {
+        OptionSpec {
             short: "h",
             long: &["help"],
-            length: Length::Short,
-            effect: Effect::Help,
+            abbrev: Abbrev::Allowed,
+            action: Action::Help,
             group: "",
             help: "",
             manual: "",
         },
-        Opt {
+        OptionSpec {
             short: "c",
             long: &["command"],
-            length: Length::Short,
-            effect: Effect::BehindFile("C", "behind FILE"),
+            abbrev: Abbrev::Allowed,
+            action: Action::AfterFile("C", "after FILE"),
             group: "",
             help: "",
             manual: "",
         },
     ];
 
-    fn read(line: &str) -> (Result<Scanned, String>, Seen) {
-        read_before(1, line)
+    fn scan_line(line: &str) -> (Result<ScanResult, String>, Recorded) {
+        scan_up_to(1, line)
     }
 
-    fn read_before(operand: usize, line: &str) -> (Result<Scanned, String>, Seen) {
-        let mut seen = Seen::new();
-        let words = line.split_whitespace().map(OsString::from).collect();
-        let scanned = scan(TABLE, words, operand, &mut seen)
-            .map_err(|usage| usage.message().to_string_lossy().into_owned());
-        (scanned, seen)
+    fn scan_up_to(max_operands: usize, line: &str) -> (Result<ScanResult, String>, Recorded) {
+        let mut recorded = Recorded::new();
+        let args = line.split_whitespace().map(OsString::from).collect();
+        let result = scan(TABLE, args, max_operands, &mut recorded)
+            .map_err(|error| error.message().to_string_lossy().into_owned());
+        (result, recorded)
     }
 
-    fn operands(words: &[&str]) -> Result<Scanned, String> {
-        Ok(Scanned::Operands(
-            words.iter().map(OsString::from).collect(),
+    fn operands(args: &[&str]) -> Result<ScanResult, String> {
+        Ok(ScanResult::Operands(
+            args.iter().map(OsString::from).collect(),
         ))
     }
 
     #[test]
-    fn a_value_may_be_attached_or_the_next_word_whatever_it_looks_like() {
+    fn a_value_is_attached_or_the_next_argument() {
         for line in [
             "-v-5 x",
             "-v -5 x",
@@ -254,14 +263,18 @@ mod tests {
             "--val=-5 x",
             "--valu -5 x",
         ] {
-            assert_eq!(read(line), (operands(&["x"]), vec!["-5".into()]), "{line}");
+            assert_eq!(
+                scan_line(line),
+                (operands(&["x"]), vec!["-5".into()]),
+                "{line}"
+            );
         }
     }
 
     #[test]
-    fn letters_may_be_run_together() {
+    fn letters_can_be_combined() {
         assert_eq!(
-            read("-abv5 x"),
+            scan_line("-abv5 x"),
             (
                 operands(&["x"]),
                 vec!["alpha".into(), "alpha".into(), "5".into()]
@@ -270,40 +283,46 @@ mod tests {
     }
 
     #[test]
-    fn options_end_at_the_first_operand_or_at_two_dashes() {
-        assert_eq!(read("x -a"), (operands(&["x", "-a"]), vec![]));
+    fn options_end_at_an_operand_or_two_dashes() {
+        assert_eq!(scan_line("x -a"), (operands(&["x", "-a"]), vec![]));
         assert_eq!(
-            read("-a -- -a --"),
+            scan_line("-a -- -a --"),
             (operands(&["-a", "--"]), vec!["alpha".into()])
         );
-        assert_eq!(read("x -- y"), (operands(&["x", "--", "y"]), vec![]));
-        assert_eq!(read("- -a"), (operands(&["-", "-a"]), vec![]));
+        assert_eq!(scan_line("x -- y"), (operands(&["x", "--", "y"]), vec![]));
+        assert_eq!(scan_line("- -a"), (operands(&["-", "-a"]), vec![]));
     }
 
     #[test]
-    fn options_may_stand_among_the_operands_that_come_before_a_command() {
+    fn options_may_follow_operands_before_the_command() {
         let alpha = || vec!["alpha".to_owned()];
         assert_eq!(
-            read_before(2, "x -a y -a"),
+            scan_up_to(2, "x -a y -a"),
             (operands(&["x", "y", "-a"]), alpha())
         );
-        assert_eq!(read_before(3, "x y -a"), (operands(&["x", "y"]), alpha()));
+        assert_eq!(scan_up_to(3, "x y -a"), (operands(&["x", "y"]), alpha()));
         assert_eq!(
-            read_before(3, "x -- -a y -a"),
+            scan_up_to(3, "x -- -a y -a"),
             (operands(&["x", "-a", "y", "-a"]), vec![])
         );
     }
 
     #[test]
-    fn a_beginning_that_only_one_option_has_is_enough() {
-        assert_eq!(read("--al x"), (operands(&["x"]), vec!["alpha".into()]));
+    fn an_unambiguous_prefix_is_enough() {
+        assert_eq!(
+            scan_line("--al x"),
+            (operands(&["x"]), vec!["alpha".into()])
+        );
         let ambiguous = "option '--v' is ambiguous; possibilities: '--value' '--val' '--version'";
-        assert_eq!(read("--v x").0, Err(ambiguous.into()));
-        assert_eq!(read("--co x").0, Err("unrecognized option '--co'".into()));
+        assert_eq!(scan_line("--v x").0, Err(ambiguous.into()));
+        assert_eq!(
+            scan_line("--co x").0,
+            Err("unrecognized option '--co'".into())
+        );
     }
 
     #[test]
-    fn what_is_wrong_is_said_as_getopt_says_it() {
+    fn errors_are_worded_as_by_getopt() {
         for (line, message) in [
             ("-z x", "invalid option -- 'z'"),
             ("--zeta x", "unrecognized option '--zeta'"),
@@ -314,16 +333,16 @@ mod tests {
             ("--val", "option '--val' requires an argument"),
             ("-a=1", "invalid option -- '='"),
             ("--zeta=1", "unrecognized option '--zeta=1'"),
-            ("-c x", "invalid option -- 'c' (behind FILE)"),
+            ("-c x", "invalid option -- 'c' (after FILE)"),
         ] {
-            assert_eq!(read(line).0, Err(message.into()), "{line}");
+            assert_eq!(scan_line(line).0, Err(message.into()), "{line}");
         }
     }
 
     #[test]
-    fn help_and_version_count_where_they_stand() {
-        assert_eq!(read("--help --zeta").0, Ok(Scanned::Help));
-        assert_eq!(read("--version").0, Ok(Scanned::Version));
-        assert!(read("--zeta --help").0.is_err());
+    fn help_and_version_take_effect_in_order() {
+        assert_eq!(scan_line("--help --zeta").0, Ok(ScanResult::Help));
+        assert_eq!(scan_line("--version").0, Ok(ScanResult::Version));
+        assert!(scan_line("--zeta --help").0.is_err());
     }
 }

@@ -1,114 +1,122 @@
-//! What `flock` is asked for.
+//! `flock`: its requests.
+//!
+//! * [`args`] – from arguments to a request.
+//! * [`run`] – carries out a request.
+//! * [`verbose`] – the output of `--verbose`.
+//! * [`who`] – carries out `--who`.
+//! * [`failure`] – what can fail.
 
 pub mod args;
 pub mod failure;
 pub mod run;
+pub mod verbose;
 pub mod who;
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 
-use crate::lock::{Kind, Mode, Wait};
+use crate::lock::advisory::LockApi;
+use crate::lock::{Mode, Timeout};
 use crate::run::Command;
 
-/// One of the two things that `flock` does.
+/// What a command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
-    /// To take a lock, or to drop it.
-    Lock(Lock),
-    /// To say who has it.
-    Who(Who),
+    /// Acquire or release a lock.
+    Lock(LockRequest),
+    /// List the holders and waiters of locks.
+    Who(WhoRequest),
 }
 
-/// A lock to take or to drop, and what to do under it.
+/// A lock to acquire or release, and the command to run under it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Lock {
-    /// What is locked.
+pub struct LockRequest {
+    /// What to lock.
     pub target: Target,
-    /// The files that are locked too.
+    /// More files to lock.
     pub also: Vec<OsString>,
-    /// What becomes of lock files.
-    pub afterwards: Afterwards,
-    /// By which system call.
-    pub kind: Kind,
-    /// Who is served first.
-    pub order: Order,
-    /// What it is to hold.
+    /// What to do with the lock files after the lock has been released.
+    pub on_release: OnRelease,
+    /// The system call.
+    pub api: LockApi,
+    /// The order in which waiters acquire the lock.
+    pub fairness: Fairness,
+    /// The lock that is to be held.
     pub mode: Mode,
-    /// How long the lock may keep us waiting.
-    pub wait: Wait,
-    /// What is run under it; nothing, for a descriptor whose lock the caller keeps.
+    /// How long to wait for the lock.
+    pub timeout: Timeout,
+    /// The command to run; `None` for a descriptor whose lock the caller keeps.
     pub job: Option<Job>,
-    /// The status on a conflict or a timeout.
-    pub on_conflict: u8,
-    /// Whether the story is told.
+    /// The exit status on a conflict or a timeout.
+    pub conflict_status: u8,
+    /// Whether to report progress.
     pub verbosity: Verbosity,
 }
 
-/// Whose locks are looked at, and how the answer is written.
+/// The files to list, and the output format.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Who {
-    /// One descriptor, or files, at least one, none of which is made.
+pub struct WhoRequest {
+    /// A descriptor, or at least one file; missing files are not created.
     pub targets: Vec<Target>,
-    /// For whom the answer is.
-    pub form: Form,
+    /// The output format.
+    pub format: OutputFormat,
 }
 
-/// For whom an answer is.
+/// The output format of `--who`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Form {
-    /// A table for people.
+pub enum OutputFormat {
+    /// A table.
     #[default]
     Table,
-    /// An array of objects for programs.
+    /// A JSON array of objects.
     Json,
-    /// The numbers of the processes that hold a lock, for `kill`.
+    /// The PIDs of the holders, for kill(1).
     Pids,
 }
 
-/// What is locked.
+/// What to lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// A descriptor that the caller has open.
+    /// A descriptor that the caller has opened.
     Descriptor(RawFd),
-    /// A file, which is made if it is missing.
+    /// A file, which is created if it is missing.
     Path(OsString),
 }
 
-/// A command and how it is run.
+/// A command, and how to run it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
-    /// What is run.
+    /// The command.
     pub command: Command,
-    /// How.
-    pub manner: Manner,
+    /// How to run it.
+    pub exec_mode: ExecMode,
 }
 
 /// How a command is run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Manner {
-    /// In a child that inherits the lock.
+pub enum ExecMode {
+    /// In a child process that inherits the lock.
     #[default]
-    Child,
-    /// In a child that does not inherit the lock.
-    ChildWithoutLock,
+    Fork,
+    /// In a child process that does not inherit the lock.
+    ForkAndClose,
     /// In place of this process.
-    InPlace,
+    Exec,
 }
 
-/// Whether the story is told.
+/// Whether progress is reported.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Verbosity {
-    /// Only what went wrong.
+    /// Report errors only.
     #[default]
     Quiet,
-    /// How long the lock took, why there is none, and what is run.
+    /// Report the holder, the wait time and the command, too.
     Verbose,
 }
 
-/// What becomes of a lock file when nobody holds it any more.
+/// What happens to a lock file after its last holder has exited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Afterwards {
+pub enum OnRelease {
     /// It stays.
     #[default]
     Keep,
@@ -116,14 +124,14 @@ pub enum Afterwards {
     Unlink,
 }
 
-/// Who of several that wait is served first.
+/// The order in which waiters acquire the lock.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Order {
-    /// Whom the kernel chooses.
+pub enum Fairness {
+    /// The kernel decides.
     #[default]
-    Kernel,
-    /// Who came first, of those who ask for it so.
-    Arrival,
-    /// The same, and so many have the lock at the same time.
+    None,
+    /// In arrival order among all processes that ask for it.
+    Fifo,
+    /// In arrival order, with this many holders at once.
     Slots(u32),
 }

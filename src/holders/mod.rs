@@ -1,18 +1,15 @@
-//! Who holds a lock, and who waits for it, as far as `/proc` tells. It only looks: no lock is taken to find out.
+//! The holders and the waiters of a lock, as far as `/proc` shows them. No lock is taken to find out.
 //!
-//! `/proc/locks` has all locks, but of each only the process that *took* it: a script that says `flock 8` has its lock by a
-//! process that is gone, and locks of open file descriptions bear no number at all. Who *has* it is whoever has the open
-//! file, one or many, and that is told by the processes' own folders. So [`look`] reads both, and puts them together.
+//! `/proc/locks` lists all locks, but for each only the process that *acquired* it: a script that calls
+//! `flock 8` has its lock from a process that has exited, and locks of open file descriptions have no PID
+//! at all. The *holders* are the processes that have the open file description open, one or several, and
+//! `/proc/PID/fdinfo` shows those. [`snapshot`] reads both and combines them.
 //!
-//! * `line` – locks as the kernel writes them, one a line.
-//! * `file` – which file, in the kernel's eyes.
-//! * `scan` – what the processes have open.
-//! * `answer` – what has been seen, put together.
-//! * [`process`] – what a process is.
+//! * `file` – identifies the file as the kernel does.
+//! * `scan` – finds the descriptors of all processes.
+//! * `resolve` – combines the observations.
 
 mod file;
-mod line;
-pub mod process;
 mod resolve;
 mod scan;
 
@@ -21,136 +18,144 @@ use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 
-use rustix::fs::{Mode as Permissions, OFlags};
-use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
-use crate::lock;
-use crate::lock::Mode;
-use crate::lock::fair::marker;
-use crate::lock::fair::marker::Moment;
+use crate::lock::fair::marker::{ArrivalTime, SLOT_RANGE};
+use crate::lock::{self, Mode};
 use crate::sys;
 use crate::sys::errno;
 use crate::sys::filesystem::Locality;
-use crate::sys::procfs::liveness::{Process, look as look_for, proc_is_ours};
+use crate::sys::procfs::liveness::{self, Liveness};
+use crate::sys::procfs::locks::{self, LockRecord, LockState, LockType, TableRead};
 use crate::sys::procfs::stat::Stat;
+use crate::sys::procfs::{own_pid, shows_own_pids};
 
-use crate::holders::line::{Line, State};
 pub use file::File;
-use resolve::Evidence;
-use scan::Waiters;
+use resolve::Observations;
+use scan::WaiterSearch;
 
-/// What somebody has to do with a lock.
+/// The role of a process in a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Role {
-    /// He has it.
+    /// It holds the lock.
     Holder,
-    /// He waits for it.
+    /// It waits for the lock.
     Waiter,
 }
 
-/// The kinds of locks that there are on files.
+/// The kinds of lock that are listed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ListedKind {
     /// flock(2).
     Flock,
-    /// fcntl(2), of an open file description.
+    /// fcntl(2), for an open file description.
     Ofd,
-    /// fcntl(2), of a process.
+    /// fcntl(2), for a process.
     Posix,
     /// A slot of `flock --slots`.
     Slot,
 }
 
-/// Bytes of a file, by their numbers.
+impl From<LockType> for ListedKind {
+    fn from(lock_type: LockType) -> Self {
+        match lock_type {
+            LockType::Flock => Self::Flock,
+            LockType::Ofd => Self::Ofd,
+            LockType::Posix => Self::Posix,
+        }
+    }
+}
+
+/// A range of bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Range {
-    /// The first one.
+    /// The first byte.
     pub first: i64,
-    /// The last one; `None`: to the end of the file and beyond.
+    /// The last byte; `None` means to the end of the file and beyond.
     pub last: Option<i64>,
 }
 
-/// Whether it is sure that somebody has a lock.
+/// How certain it is that a process has its role.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Certainty {
+pub enum Confidence {
     /// The kernel shows it.
     Verified,
-    /// He has taken it, and nobody is seen to have it; but it may not be seen what he has.
+    /// The process acquired the lock, and no process is seen to hold it; but the descriptors of the
+    /// process are hidden.
     Unverified,
 }
 
-/// Somebody who holds a lock or waits for one.
+/// A process that holds or waits for a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Party {
-    /// Which of the two.
+pub struct LockUser {
+    /// Its role.
     pub role: Role,
-    /// What kind of lock it is.
-    pub kind: Kind,
-    /// [`Mode::Shared`] or [`Mode::Exclusive`]; `None` if that makes no difference or cannot be told.
+    /// The kind of lock.
+    pub kind: ListedKind,
+    /// [`Mode::Shared`] or [`Mode::Exclusive`]; `None` if there is no difference, or it is unknown.
     pub mode: Option<Mode>,
-    /// What is locked; `None`: the whole file.
+    /// The locked bytes; `None` means the whole file.
     pub range: Option<Range>,
-    /// The process, by its number in `/proc`, which is ours unless that is [`Namespace::Foreign`]; `None` if it cannot be
-    /// told.
+    /// The PID in `/proc`, which is the PID here unless the namespace is [`Namespace::Foreign`]; `None`
+    /// if it is unknown.
     pub pid: Option<Pid>,
-    /// Whether it is sure that it is that one.
-    pub certainty: Certainty,
-    /// When he came or got it, where he has left a mark that says so.
-    pub since: Option<Moment>,
+    /// How certain it is.
+    pub confidence: Confidence,
+    /// When it arrived or acquired the lock, if a marker says so.
+    pub since: Option<ArrivalTime>,
 }
 
-/// Who asks.
+/// The process that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Asker {
-    /// A process that is there to ask: though it has inherited a lock, it is none of those who are looked for.
+pub enum Caller {
+    /// A process that exists only to ask: even if it has inherited a lock, it is not listed.
     Process,
-    /// A shell in whose process it is done, and which may be one of them.
+    /// A shell that asks in its own process, and may hold or wait for the lock itself.
     Shell,
-    /// A process that a shell was copied into for an answer, `$(flock --who ...)`: it has whatever the shell has.
+    /// A subshell, forked for `$(flock --who ...)`: it holds whatever the shell holds.
     Subshell,
 }
 
-/// What there is to be seen, and what may be hidden.
+/// The holders and waiters at one moment.
 #[derive(Debug)]
-pub struct Look {
-    /// All of whom something is known, holders first.
-    pub parties: Vec<Party>,
-    /// Who else there may be.
-    pub horizon: Horizon,
+pub struct Snapshot {
+    /// All processes that are known to use the lock, holders first.
+    pub users: Vec<LockUser>,
+    /// What may be missing.
+    pub visibility: Visibility,
 }
 
-/// Where the view ends.
+/// The limits of what could be seen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Horizon {
-    /// How many processes could not be looked into.
-    pub closed: usize,
-    /// Whether all processes of the machine are seen.
+pub struct Visibility {
+    /// How many processes have hidden descriptors.
+    pub hidden: usize,
+    /// Whether all processes of the machine are visible.
     pub namespace: Namespace,
-    /// Whether other machines can have locks on the file.
+    /// Whether other machines can lock the file.
     pub locality: Locality,
 }
 
-/// Which processes `/proc` shows.
+/// The processes that `/proc` shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Namespace {
-    /// All of the machine's.
+    /// All processes of the machine.
     Whole,
-    /// Those of a pid namespace, ours.
+    /// The processes of this process's PID namespace.
     Part,
-    /// Those of another pid namespace, so that their numbers mean others here.
+    /// The processes of another PID namespace, whose PIDs mean other processes here.
     Foreign,
 }
 
 impl Namespace {
-    /// The inode of the first pid namespace, `PROC_PID_INIT_INO`.
-    const FIRST: &str = "pid:[4026531836]";
+    /// The link of the initial PID namespace, whose inode is `PROC_PID_INIT_INO`.
+    const INITIAL: &str = "pid:[4026531836]";
 
-    fn here() -> Self {
-        let first = fs::read_link("/proc/self/ns/pid");
-        if !proc_is_ours() {
+    fn current() -> Self {
+        let link = fs::read_link("/proc/self/ns/pid");
+        if !shows_own_pids() {
             Self::Foreign
-        } else if first.is_ok_and(|link| link.as_os_str() == Self::FIRST) {
+        } else if link.is_ok_and(|link| link.as_os_str() == Self::INITIAL) {
             Self::Whole
         } else {
             Self::Part
@@ -158,22 +163,22 @@ impl Namespace {
     }
 }
 
-/// Why nothing can be told.
+/// Why no snapshot could be taken.
 #[derive(Debug)]
 pub enum Error {
-    /// There is no such file or descriptor.
+    /// The file or descriptor does not exist.
     Lock(lock::Error),
-    /// `/proc` does not say what is needed.
+    /// A file in `/proc` cannot be read.
     Proc {
-        /// A file of it.
+        /// Its path.
         path: String,
-        /// What the system says.
+        /// The error of the system.
         error: io::Error,
     },
 }
 
 impl Error {
-    /// The message, in bytes, as paths are.
+    /// Returns the message, in bytes, because paths are bytes.
     pub fn message(&self) -> OsString {
         match self {
             Self::Lock(error) => error.message(),
@@ -190,19 +195,21 @@ fn proc_error(path: &str, error: io::Error) -> Error {
     Error::Proc { path, error }
 }
 
-/// How often is looked when the picture has changed in the meantime.
-const LOOKS: u32 = 4;
+/// How often a snapshot is retaken if the table has changed in the meantime.
+const MAX_ATTEMPTS: u32 = 4;
 
-/// How often a table that came in pieces is read until the file is in it.
-const READINGS: u32 = 4;
+/// How often a table that was read in pieces is read until the file is in it.
+const MAX_TABLE_READS: u32 = 4;
 
-/// Who holds locks on a file, and who waits for one.
+/// Returns the holders and waiters of the locks on a file.
 ///
-/// *The race:* locks come, go and change hands while we look. Whoever is listed was seen to have the lock, or to wait for
-/// it, at some moment. But it could happen that nobody is seen to have a lock that is there all the time. A long table comes
-/// in pieces, and if a lock of an earlier one goes in between, the next begins one line too late: so that a file is not in it
-/// says nothing, it is read again, and the processes are looked at all the same. And a lock that is handed on may be missed
-/// at both hands; so when fewer are found than there are locks, and the table has changed, we look again.
+/// *Race:* locks are acquired, released and passed on while we look. A process that is listed was seen to
+/// hold the lock, or to wait for it, at some moment. But a lock that is held all the time could be missed.
+/// A long table is read in pieces, and if a lock in an earlier piece is released in between, the next piece
+/// starts one line too late. Therefore a file that is missing from such a table proves nothing: the table
+/// is read again, and the processes are examined in any case. A lock that is passed on may be missed at
+/// both processes; therefore, if fewer holders are found than locks, and the table has changed, we look
+/// again.
 ///
 /// # Errors
 ///
@@ -211,145 +218,97 @@ const READINGS: u32 = 4;
 /// # References
 ///
 /// proc_locks(5), proc_pid_fdinfo(5).
-pub fn look(file: &File, asker: Asker) -> Result<Look, Error> {
-    let namespace = Namespace::here();
-    let locality = file.locality();
-    let mut looks = 0;
+pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
+    let mut visibility = Visibility {
+        hidden: 0,
+        namespace: Namespace::current(),
+        locality: file.locality(),
+    };
+    let namespace = visibility.namespace;
+    let mut attempts = 0;
     loop {
-        looks += 1;
-        let (table, shape) = locks_on(file)?;
-        if table.is_empty() && namespace == Namespace::Whole && shape == Shape::Whole {
-            return Ok(nobody(file, namespace, locality));
+        attempts += 1;
+        let (table, read) = records_for(file)?;
+        if table.is_empty() && namespace == Namespace::Whole && read == TableRead::Atomic {
+            let users = match visibility.locality {
+                Locality::Local => Vec::new(),
+                Locality::Remote => remote_holder(file).into_iter().collect(),
+            };
+            return Ok(Snapshot { users, visibility });
         }
-        let sought = namespace != Namespace::Whole
-            || table
-                .iter()
-                .any(|line| line.state == State::Blocked && line.kind == Kind::Ofd);
-        let waiters = if sought {
-            Waiters::Sought
+        let has_anonymous_waiters = table
+            .iter()
+            .any(|record| record.state == LockState::Blocked && record.lock_type == LockType::Ofd);
+        let search = if namespace != Namespace::Whole || has_anonymous_waiters {
+            WaiterSearch::AllThreads
         } else {
-            Waiters::Known
+            WaiterSearch::TableOnly
         };
-        let scan = scan::scan(file, waiters);
-        let evidence = Evidence {
+        let scan = scan::scan(file, search);
+        let observations = Observations {
             table: &table,
             scan: &scan,
-            asker: (asker, own_number()),
+            caller: (caller, own_pid().unwrap_or_else(getpid)),
             parent: &parent,
-            lives: &|pid| match namespace {
+            is_alive: &|pid| match namespace {
                 Namespace::Foreign => parent(pid).is_some(),
-                Namespace::Whole | Namespace::Part => look_for(pid) != Process::Gone,
+                Namespace::Whole | Namespace::Part => liveness::check(pid) != Liveness::Dead,
             },
         };
-        let mut parties = resolve::parties(&evidence);
-        let somebody_is_missing = parties
+        let mut users = observations.users();
+        let is_incomplete = users
             .iter()
-            .any(|party| party.certainty == Certainty::Unverified);
-        if somebody_is_missing && looks < LOOKS && locks_on(file)?.0 != table {
+            .any(|user| user.confidence == Confidence::Unverified);
+        if is_incomplete && attempts < MAX_ATTEMPTS && records_for(file)?.0 != table {
             continue;
         }
-        if parties.iter().all(|party| party.role == Role::Waiter) && locality != Locality::Local {
-            parties.extend(elsewhere(file));
+        let has_holder = users.iter().any(|user| user.role == Role::Holder);
+        if !has_holder && visibility.locality == Locality::Remote {
+            users.extend(remote_holder(file));
         }
-        // The sorting of the standard library is 9 kB.
-        let (mut in_order, waiters): (Vec<Party>, Vec<Party>) = parties
+        // The sort of the standard library takes 9 kB.
+        let (mut ordered, waiters): (Vec<LockUser>, Vec<LockUser>) = users
             .into_iter()
-            .partition(|party| party.role == Role::Holder);
-        in_order.extend(waiters);
-        return Ok(Look {
-            parties: in_order,
-            horizon: Horizon {
-                closed: scan.closed,
-                namespace,
-                locality,
-            },
+            .partition(|user| user.role == Role::Holder);
+        ordered.extend(waiters);
+        visibility.hidden = scan.hidden;
+        return Ok(Snapshot {
+            users: ordered,
+            visibility,
         });
     }
 }
 
-fn nobody(file: &File, namespace: Namespace, locality: Locality) -> Look {
-    Look {
-        parties: match locality {
-            Locality::Local => Vec::new(),
-            Locality::Remote => elsewhere(file).into_iter().collect(),
-        },
-        horizon: Horizon {
-            closed: 0,
-            namespace,
-            locality,
-        },
-    }
-}
-
-/// How the table of locks was read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Shape {
-    /// As it was at one moment.
-    Whole,
-    /// As it was at several.
-    Pieces,
-}
-
-/// The locks on the file.
-fn locks_on(file: &File) -> Result<(Vec<Line>, Shape), Error> {
-    for _ in 0..READINGS {
-        let (table, shape) = read_table().map_err(|errno| proc_error(TABLE, errno.into()))?;
-        let lines = crate::holders::line::on(file.number, &table);
-        if shape == Shape::Whole || !lines.is_empty() {
-            return Ok((lines, shape));
+/// Returns the locks on the file.
+fn records_for(file: &File) -> Result<(Vec<LockRecord>, TableRead), Error> {
+    for _ in 0..MAX_TABLE_READS {
+        let read = locks::read_table();
+        let (table, read) = read.map_err(|errno| proc_error(locks::PATH, errno.into()))?;
+        let records = locks::records_for(file.key, &table);
+        if read == TableRead::Atomic || !records.is_empty() {
+            return Ok((records, read));
         }
     }
-    Ok((Vec::new(), Shape::Pieces))
+    Ok((Vec::new(), TableRead::Torn))
 }
 
-const TABLE: &str = "/proc/locks";
-
-/// The smallest page, less the longest line.
-const PIECE: usize = 4096 - 256;
-
-/// The table of all locks. The kernel writes no more than a page at once, and less if less is asked for.
-fn read_table() -> Result<(Vec<u8>, Shape), Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let source = rustix::fs::open(TABLE, flags, Permissions::empty())?;
-    let mut table = Vec::new();
-    let mut pieces = 0;
-    loop {
-        table.reserve(1 << 16);
-        let room = rustix::buffer::spare_capacity(&mut table);
-        match rustix::io::read(&source, room) {
-            // One piece that is nearly a page may be the first of two, the second of which has gone in between.
-            Ok(0) if pieces > 1 || table.len() > PIECE => return Ok((table, Shape::Pieces)),
-            Ok(0) => return Ok((table, Shape::Whole)),
-            Ok(_) => pieces += 1,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-}
-
-/// A lock of fcntl(2) that the file's server knows of. One of flock(2) is one of those there, too (NFS, CIFS).
-fn elsewhere(file: &File) -> Option<Party> {
-    let opened = file.opened()?;
-    let last = *marker::SLOTS.start() - 1;
+/// Returns a lock of fcntl(2) that the file's server knows. On NFS and CIFS, locks of flock(2) are locks
+/// of fcntl(2) on the server.
+fn remote_holder(file: &File) -> Option<LockUser> {
+    let opened = file.open()?;
+    let last = *SLOT_RANGE.start() - 1;
     sys::ofd::conflict(opened.as_fd(), 0, last).ok()??;
-    Some(Party {
+    Some(LockUser {
         role: Role::Holder,
-        kind: Kind::Posix,
+        kind: ListedKind::Posix,
         mode: None,
         range: None,
         pid: None,
-        certainty: Certainty::Unverified,
+        confidence: Confidence::Unverified,
         since: None,
     })
 }
 
 fn parent(pid: Pid) -> Option<Pid> {
-    Pid::from_raw(Stat::of(pid)?.parent)
-}
-
-/// Our own number in the eyes of `/proc`.
-fn own_number() -> Pid {
-    let link = fs::read_link("/proc/self").ok();
-    let number = link.and_then(|link| link.to_str()?.parse().ok());
-    number.and_then(Pid::from_raw).unwrap_or_else(getpid)
+    Pid::from_raw(Stat::read(pid)?.parent)
 }

@@ -1,270 +1,293 @@
-//! What has been seen, put together.
+//! Combines the observations into a list of holders and waiters.
 
 use rustix::process::Pid;
 
-use super::scan::{Scan, Waiting};
-use super::{Asker, Certainty, Kind, Party, Range, Role};
-use crate::holders::line::{Line, State};
+use super::scan::{BlockedThread, Scan};
+use super::{Caller, Confidence, ListedKind, LockUser, Range, Role};
 use crate::lock::Mode;
-use crate::lock::fair::marker::{Mark, SLOTS, TURNS};
-use crate::sys::procfs::syscall::Blocked;
+use crate::lock::fair::marker::{Marker, SLOT_RANGE, TICKET_RANGE};
+use crate::sys::procfs::locks::{Access, LockRecord, LockState, LockType};
+use crate::sys::procfs::syscall::BlockedCall;
 
-/// All that is known of the locks on a file.
-pub(super) struct Evidence<'e> {
+/// Everything that was observed about the locks on a file.
+pub(super) struct Observations<'o> {
     /// Its lines in `/proc/locks`.
-    pub table: &'e [Line],
-    pub scan: &'e Scan,
-    /// Who asks, and what its own number is.
-    pub asker: (Asker, Pid),
-    /// The parent of a process.
-    pub parent: &'e dyn Fn(Pid) -> Option<Pid>,
-    /// Whether there is such a process.
-    pub lives: &'e dyn Fn(Pid) -> bool,
+    pub table: &'o [LockRecord],
+    pub scan: &'o Scan,
+    /// The process that asks, and its PID in `/proc`.
+    pub caller: (Caller, Pid),
+    /// Returns the parent of a process.
+    pub parent: &'o dyn Fn(Pid) -> Option<Pid>,
+    /// Returns whether a process exists.
+    pub is_alive: &'o dyn Fn(Pid) -> bool,
 }
 
-/// Who holds the locks and who waits for them: each process once for each of its locks.
-pub(super) fn parties(evidence: &Evidence<'_>) -> Vec<Party> {
-    let mut parties = Vec::new();
-    evidence.turns(&mut parties);
-    evidence.seen_holders(&mut parties);
-    evidence.unseen_holders(&mut parties);
-    evidence.waiters(&mut parties);
-    parties
+fn mode_of(access: Access) -> Mode {
+    match access {
+        Access::Read => Mode::Shared,
+        Access::Write => Mode::Exclusive,
+    }
 }
 
-fn mark_of(line: &Line) -> Option<Mark> {
-    (line.kind == Kind::Ofd && line.first == line.last).then(|| Mark::of(line.first))?
+fn marker_of(record: &LockRecord) -> Option<Marker> {
+    let is_byte = record.lock_type == LockType::Ofd && record.first == record.last;
+    is_byte.then(|| Marker::from_offset(record.first))?
 }
 
-/// Whether it is a lock only in the kernel's eyes: a place in a queue.
-fn is_turn(line: &Line) -> bool {
-    line.kind == Kind::Ofd && TURNS.contains(&line.first)
+/// Whether the record is a place in a queue, which is a lock only for the kernel.
+fn is_ticket(record: &LockRecord) -> bool {
+    record.lock_type == LockType::Ofd && TICKET_RANGE.contains(&record.first)
 }
 
-/// As users see it: a slot is a lock of a kind of its own.
-fn party(line: &Line, pid: Option<Pid>, certainty: Certainty) -> Party {
-    let is_slot =
-        line.kind == Kind::Ofd && SLOTS.contains(&line.first) && line.last <= *SLOTS.end();
-    if let (true, Some(Mark::Slot { since, .. })) = (is_slot, mark_of(line)) {
-        return Party {
+/// Returns the record as users see it: a slot is a kind of lock of its own.
+fn lock_user(record: &LockRecord, pid: Option<Pid>, confidence: Confidence) -> LockUser {
+    let is_slot = record.lock_type == LockType::Ofd
+        && SLOT_RANGE.contains(&record.first)
+        && record.last <= *SLOT_RANGE.end();
+    if let (true, Some(Marker::Slot { arrived, .. })) = (is_slot, marker_of(record)) {
+        return LockUser {
             role: Role::Holder,
-            kind: Kind::Slot,
+            kind: ListedKind::Slot,
             mode: None,
             range: None,
             pid,
-            certainty,
-            since: Some(since),
+            confidence,
+            since: Some(arrived),
         };
     }
-    let range = (!line.is_whole()).then_some(Range {
-        first: line.first,
-        last: (line.last < i64::MAX).then_some(line.last),
+    let range = (!record.is_whole()).then_some(Range {
+        first: record.first,
+        last: (record.last < i64::MAX).then_some(record.last),
     });
-    Party {
-        role: match line.state {
-            State::Granted => Role::Holder,
-            State::Blocked => Role::Waiter,
+    LockUser {
+        role: match record.state {
+            LockState::Granted => Role::Holder,
+            LockState::Blocked => Role::Waiter,
         },
-        kind: line.kind,
-        mode: Some(line.mode),
+        kind: record.lock_type.into(),
+        mode: Some(mode_of(record.access)),
         range,
         pid,
-        certainty,
+        confidence,
         since: None,
     }
 }
 
-/// Adds it unless it is there. Of those who are not known there may be several alike.
-fn add(parties: &mut Vec<Party>, party: Party) {
-    if party.pid.is_none() || !parties.contains(&party) {
-        parties.push(party);
+/// Adds a user unless it is listed already. Unknown processes may look alike and are all listed.
+fn add(users: &mut Vec<LockUser>, user: LockUser) {
+    if user.pid.is_none() || !users.contains(&user) {
+        users.push(user);
     }
 }
 
-impl Evidence<'_> {
-    /// Whoever waits for his turn: the owner of a process that stands for him.
-    fn turns(&self, parties: &mut Vec<Party>) {
-        let seen = self.scan.seen.iter().map(|seen| &seen.line);
-        let mut lines: Vec<&Line> = Vec::new();
-        for line in seen.chain(self.table).filter(|line| is_turn(line)) {
-            if !lines.iter().any(|other| other.first == line.first) {
-                lines.push(line);
+impl Observations<'_> {
+    /// Returns the holders and waiters: each process once for each of its locks.
+    pub(super) fn users(&self) -> Vec<LockUser> {
+        let mut users = Vec::new();
+        self.add_queue(&mut users);
+        self.add_seen_holders(&mut users);
+        self.add_unseen_holders(&mut users);
+        self.add_waiters(&mut users);
+        users
+    }
+
+    /// All records, those of the descriptors first.
+    fn records(&self) -> impl Iterator<Item = &LockRecord> {
+        let seen = self.scan.fd_locks.iter().map(|lock| &lock.record);
+        seen.chain(self.table)
+    }
+
+    /// Adds the owners of tickets.
+    fn add_queue(&self, users: &mut Vec<LockUser>) {
+        let mut tickets: Vec<&LockRecord> = Vec::new();
+        for record in self.records().filter(|record| is_ticket(record)) {
+            if !tickets.iter().any(|other| other.first == record.first) {
+                tickets.push(record);
             }
         }
-        for line in lines {
-            let Some(Mark::Turn { since, mode, pid }) = mark_of(line) else {
+        for record in tickets {
+            let Some(Marker::Ticket { arrived, mode, pid }) = marker_of(record) else {
                 continue;
             };
-            let (pid, certainty) = self.owner(line, pid);
+            let (pid, confidence) = self.ticket_owner(record, pid);
             add(
-                parties,
-                Party {
+                users,
+                LockUser {
                     role: Role::Waiter,
-                    kind: Kind::Flock,
+                    kind: ListedKind::Flock,
                     mode: Some(mode),
                     range: None,
                     pid,
-                    certainty,
-                    since: Some(since),
+                    confidence,
+                    since: Some(arrived),
                 },
             );
         }
     }
 
-    /// Whom the process of this number stands for. In another pid namespace it may have another number.
-    fn owner(&self, line: &Line, token: Pid) -> (Option<Pid>, Certainty) {
-        let with_mark = || self.scan.seen.iter().filter(|seen| seen.line == *line);
-        let is_token = |pid: Pid, inner: Option<Pid>| pid == token || inner == Some(token);
-        if let Some(seen) = with_mark().find(|seen| !is_token(seen.pid, seen.inner)) {
-            return (Some(seen.pid), Certainty::Verified);
-        }
-        if let Some(seen) = with_mark().next() {
-            return ((self.parent)(seen.pid), Certainty::Verified);
-        }
-        match (self.parent)(token) {
-            Some(owner) if (self.lives)(token) && !self.scan.open.contains(&owner) => {
-                (Some(owner), Certainty::Unverified)
-            }
-            _ => (None, Certainty::Unverified),
-        }
-    }
-
-    /// Whether a process only stands for another one.
-    fn is_token(&self, pid: Pid, inner: Option<Pid>) -> bool {
-        let seen = self.scan.seen.iter().map(|seen| &seen.line);
-        seen.chain(self.table).filter(|line| is_turn(line)).any(|line| {
-            matches!(mark_of(line), Some(Mark::Turn { pid: token, .. }) if token == pid || Some(token) == inner)
-        })
-    }
-
-    /// Whoever has a descriptor of an open file that has a lock.
-    fn seen_holders(&self, parties: &mut Vec<Party>) {
-        for seen in &self.scan.seen {
-            let line = &seen.line;
-            let listed = !is_turn(line)
-                && !self.is_token(seen.pid, seen.inner)
-                && !self.is_asker(seen.pid, line);
-            if listed {
-                add(parties, party(line, Some(seen.pid), Certainty::Verified));
-            }
-        }
-    }
-
-    fn is_asker(&self, pid: Pid, line: &Line) -> bool {
-        let (asker, own) = self.asker;
-        let parent_has_it = || {
-            let parent = (self.parent)(own);
-            let mut seen = self.scan.seen.iter();
-            seen.any(|seen| Some(seen.pid) == parent && seen.line == *line)
+    /// Returns the owner of a ticket. Its sentinel may have another PID in another PID namespace.
+    fn ticket_owner(&self, record: &LockRecord, sentinel: Pid) -> (Option<Pid>, Confidence) {
+        let holders = || {
+            let locks = self.scan.fd_locks.iter();
+            locks.filter(|lock| lock.record == *record)
         };
-        pid == own
-            && match asker {
-                Asker::Process => true,
-                Asker::Shell => false,
-                Asker::Subshell => parent_has_it(),
+        let is_sentinel = |pid, ns_pid| pid == sentinel || ns_pid == Some(sentinel);
+        if let Some(owner) = holders().find(|lock| !is_sentinel(lock.pid, lock.ns_pid)) {
+            return (Some(owner.pid), Confidence::Verified);
+        }
+        if let Some(sentinel) = holders().next() {
+            return ((self.parent)(sentinel.pid), Confidence::Verified);
+        }
+        match (self.parent)(sentinel) {
+            Some(owner) if (self.is_alive)(sentinel) && !self.scan.visible.contains(&owner) => {
+                (Some(owner), Confidence::Unverified)
+            }
+            _ => (None, Confidence::Unverified),
+        }
+    }
+
+    /// Whether a process is only a sentinel.
+    fn is_sentinel(&self, pid: Pid, ns_pid: Option<Pid>) -> bool {
+        self.records()
+            .filter(|record| is_ticket(record))
+            .any(|record| {
+                matches!(
+                    marker_of(record),
+                    Some(Marker::Ticket { pid: sentinel, .. })
+                        if sentinel == pid || Some(sentinel) == ns_pid
+                )
+            })
+    }
+
+    /// Adds the processes with a descriptor whose open file description holds a lock.
+    fn add_seen_holders(&self, users: &mut Vec<LockUser>) {
+        for lock in &self.scan.fd_locks {
+            let record = &lock.record;
+            let is_listed = !is_ticket(record)
+                && !self.is_sentinel(lock.pid, lock.ns_pid)
+                && !self.is_caller(lock.pid, record);
+            if is_listed {
+                add(
+                    users,
+                    lock_user(record, Some(lock.pid), Confidence::Verified),
+                );
+            }
+        }
+    }
+
+    /// Whether the process is the one that asks, and is not to be listed.
+    fn is_caller(&self, pid: Pid, record: &LockRecord) -> bool {
+        let (caller, own_pid) = self.caller;
+        let parent_holds_it = || {
+            let parent = (self.parent)(own_pid);
+            let mut locks = self.scan.fd_locks.iter();
+            locks.any(|lock| Some(lock.pid) == parent && lock.record == *record)
+        };
+        pid == own_pid
+            && match caller {
+                Caller::Process => true,
+                Caller::Shell => false,
+                Caller::Subshell => parent_holds_it(),
             }
     }
 
-    /// Locks that are there and that nobody was seen to have. Of several that look alike, as many as there are more than
-    /// descriptors were seen.
-    fn unseen_holders(&self, parties: &mut Vec<Party>) {
-        for (place, line) in self.table.iter().enumerate() {
-            if line.state == State::Blocked || is_turn(line) {
+    /// Adds the locks that no process was seen to hold. If several locks look alike, adds as many as there
+    /// are more of them than descriptors.
+    fn add_unseen_holders(&self, users: &mut Vec<LockUser>) {
+        for (index, record) in self.table.iter().enumerate() {
+            if record.state == LockState::Blocked || is_ticket(record) {
                 continue;
             }
-            let alike = self.table[..place]
-                .iter()
-                .filter(|other| *other == line)
-                .count();
-            let seen = self
-                .scan
-                .seen
-                .iter()
-                .filter(|seen| seen.line == *line)
-                .count();
+            let earlier = self.table[..index].iter();
+            let alike = earlier.filter(|other| *other == record).count();
+            let locks = self.scan.fd_locks.iter();
+            let seen = locks.filter(|lock| lock.record == *record).count();
             if alike < seen {
                 continue;
             }
-            let taker = match mark_of(line) {
-                Some(Mark::Slot { pid, .. }) => Some(pid),
-                _ => line.taker,
+            let acquired_by = match marker_of(record) {
+                Some(Marker::Slot { pid, .. }) => Some(pid),
+                _ => record.pid,
             };
-            // One that we have looked into has it no more: it has handed it on.
-            let taker = taker.filter(|pid| (self.lives)(*pid) && !self.scan.open.contains(pid));
-            add(parties, party(line, taker, Certainty::Unverified));
+            // A process with visible descriptors does not hold it any more: it has passed it on.
+            let pid =
+                acquired_by.filter(|pid| (self.is_alive)(*pid) && !self.scan.visible.contains(pid));
+            add(users, lock_user(record, pid, Confidence::Unverified));
         }
     }
 
-    /// Whoever waits in the kernel. Whoever waits for his turn too is one and the same.
-    fn waiters(&self, parties: &mut Vec<Party>) {
+    /// Adds the processes that are blocked in the kernel. The owner of a ticket is listed already.
+    fn add_waiters(&self, users: &mut Vec<LockUser>) {
         let blocked = || {
-            self.table
-                .iter()
-                .filter(|line| line.state == State::Blocked)
+            let records = self.table.iter();
+            records.filter(|record| record.state == LockState::Blocked)
         };
-        for line in blocked().filter(|line| line.kind != Kind::Ofd) {
-            match line.taker {
-                Some(pid) => self.add_waiter(parties, party(line, Some(pid), Certainty::Verified)),
-                None => add(parties, party(line, None, Certainty::Unverified)),
+        for record in blocked().filter(|record| record.lock_type != LockType::Ofd) {
+            match record.pid {
+                Some(pid) => {
+                    self.add_waiter(users, lock_user(record, Some(pid), Confidence::Verified));
+                }
+                None => add(users, lock_user(record, None, Confidence::Unverified)),
             }
         }
-        let ofd: Vec<&Line> = blocked().filter(|line| line.kind == Kind::Ofd).collect();
+        let ofd: Vec<&LockRecord> = blocked()
+            .filter(|record| record.lock_type == LockType::Ofd)
+            .collect();
         let mut found = 0;
-        for Waiting { pid, call } in &self.scan.waiting {
-            match call {
-                Blocked::Flock { shared, .. } => {
+        for BlockedThread { pid, call } in &self.scan.blocked {
+            let waiter = match call {
+                BlockedCall::Flock { shared, .. } => {
                     let mode = if *shared {
                         Mode::Shared
                     } else {
                         Mode::Exclusive
                     };
-                    self.add_waiter(parties, waiter(Kind::Flock, Some(mode), *pid));
+                    waiter(ListedKind::Flock, Some(mode), *pid)
                 }
-                // The call does not tell what it waits for, but there may be only one thing.
-                Blocked::Ofd { .. } => {
+                // The arguments do not show the range, but there may be only one possibility.
+                BlockedCall::Ofd { .. } => {
                     found += 1;
-                    let same = ofd.iter().all(|line| same_wish(line, ofd[0]));
-                    let known = ofd.first().filter(|_| same);
-                    let waiter = known.map_or(waiter(Kind::Ofd, None, *pid), |line| {
-                        party(line, Some(*pid), Certainty::Verified)
-                    });
-                    self.add_waiter(parties, waiter);
+                    let all_alike = ofd.iter().all(|record| is_same_request(record, ofd[0]));
+                    ofd.first()
+                        .filter(|_| all_alike)
+                        .map_or(waiter(ListedKind::Ofd, None, *pid), |record| {
+                            lock_user(record, Some(*pid), Confidence::Verified)
+                        })
                 }
-                Blocked::Posix { .. } => {
-                    self.add_waiter(parties, waiter(Kind::Posix, None, *pid));
-                }
-            }
+                BlockedCall::Posix { .. } => waiter(ListedKind::Posix, None, *pid),
+            };
+            self.add_waiter(users, waiter);
         }
-        for line in ofd.iter().skip(found) {
-            add(parties, party(line, None, Certainty::Unverified));
+        for record in ofd.iter().skip(found) {
+            add(users, lock_user(record, None, Confidence::Unverified));
         }
     }
 
-    fn add_waiter(&self, parties: &mut Vec<Party>, waiter: Party) {
-        let is_known = |other: &Party| {
+    fn add_waiter(&self, users: &mut Vec<LockUser>, waiter: LockUser) {
+        let is_known = |other: &LockUser| {
             other.role == Role::Waiter && other.kind == waiter.kind && other.pid == waiter.pid
         };
-        let is_token = waiter.pid.is_some_and(|pid| self.is_token(pid, None));
-        if !is_token && !parties.iter().any(is_known) {
-            parties.push(waiter);
+        let is_sentinel = waiter.pid.is_some_and(|pid| self.is_sentinel(pid, None));
+        if !is_sentinel && !users.iter().any(is_known) {
+            users.push(waiter);
         }
     }
 }
 
-fn waiter(kind: Kind, mode: Option<Mode>, pid: Pid) -> Party {
-    Party {
+fn waiter(kind: ListedKind, mode: Option<Mode>, pid: Pid) -> LockUser {
+    LockUser {
         role: Role::Waiter,
         kind,
         mode,
         range: None,
         pid: Some(pid),
-        certainty: Certainty::Verified,
+        confidence: Confidence::Verified,
         since: None,
     }
 }
 
-fn same_wish(one: &Line, other: &Line) -> bool {
-    (one.mode, one.first, one.last) == (other.mode, other.first, other.last)
+fn is_same_request(one: &LockRecord, other: &LockRecord) -> bool {
+    (one.access, one.first, one.last) == (other.access, other.first, other.last)
 }
 
 #[cfg(test)]

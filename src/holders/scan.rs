@@ -1,187 +1,142 @@
-//! What the processes of this machine have open, as far as it may be seen.
+//! Finds the descriptors of all processes, as far as they are visible.
 
 use std::fs;
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, OwnedFd, RawFd};
+use std::os::fd::RawFd;
 
-use rustix::fs::{Mode as Permissions, OFlags, RawDir};
+use rustix::fs::RawDir;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::file::File;
-use crate::holders::line::{Info, Line, decimal};
-use crate::sys::procfs::syscall::Blocked;
+use crate::sys::procfs::fdinfo::FdInfo;
+use crate::sys::procfs::locks::LockRecord;
+use crate::sys::procfs::status::Status;
+use crate::sys::procfs::syscall::BlockedCall;
+use crate::sys::procfs::{decimal, numeric_entries, open_dir, pids};
 
-/// A descriptor whose open file has a lock.
+/// A descriptor whose open file description holds a lock on the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
+pub(super) struct FdLock {
     pub pid: Pid,
-    /// The process's number in its own pid namespace, which may be another than ours.
-    pub inner: Option<Pid>,
-    pub line: Line,
+    /// The PID in the process's own PID namespace.
+    pub ns_pid: Option<Pid>,
+    pub record: LockRecord,
 }
 
-/// A thread that waits for a lock in the kernel.
+/// A thread that is blocked in a lock call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Waiting {
+pub(super) struct BlockedThread {
     pub pid: Pid,
-    pub call: Blocked,
+    pub call: BlockedCall,
 }
 
-/// What there is to be seen.
+/// Everything that was found.
 #[derive(Debug, Default)]
 pub(super) struct Scan {
-    pub seen: Vec<Seen>,
-    pub waiting: Vec<Waiting>,
-    /// The processes that could be looked into.
-    pub open: Vec<Pid>,
-    /// How many could not.
-    pub closed: usize,
+    pub fd_locks: Vec<FdLock>,
+    pub blocked: Vec<BlockedThread>,
+    /// The processes whose descriptors are visible.
+    pub visible: Vec<Pid>,
+    /// The number of processes whose descriptors are hidden.
+    pub hidden: usize,
 }
 
-/// Which threads that wait are looked for, besides those that have the file locked.
+/// Where waiters are searched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Waiters {
-    /// None: `/proc/locks` names them all.
-    Known,
-    /// All: it does not.
-    Sought,
+pub(super) enum WaiterSearch {
+    /// Nowhere: `/proc/locks` lists them all.
+    TableOnly,
+    /// In all threads that have the file open.
+    AllThreads,
 }
 
-/// Looks into all processes.
+/// Examines all processes.
 ///
-/// Nothing is asked of a file itself, not even what it is: a server that it is on may be dead, and whoever asks would hang.
-/// The kernel's own records (`fdinfo`) have all that is needed.
+/// No file is queried, not even for its type: its server may be unreachable, and the call would hang. The
+/// kernel's own records (`fdinfo`) contain everything that is needed.
 ///
-/// *The race:* processes start, end, and hand descriptors on while we look. The kernel lists them by their numbers: a process that is started later than one that
-/// we have looked at has a higher number and is seen, unless the numbers come round; a lock that has changed hands leaves
-/// another picture in `/proc/locks` than the one that we came with, and then the caller looks again.
-pub(super) fn scan(file: &File, waiters: Waiters) -> Scan {
+/// *Race:* processes start, exit and pass descriptors on during the scan. The kernel lists them by PID: a
+/// process that is started by one that has already been examined has a higher PID and is seen, unless the
+/// PIDs wrap around. A lock that has been passed on changes `/proc/locks`, and then the caller scans
+/// again.
+pub(super) fn scan(file: &File, search: WaiterSearch) -> Scan {
     let mut scan = Scan::default();
-    for process in numbers("/proc").unwrap_or_default() {
-        let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) else {
-            continue;
-        };
-        match look_into(file, &format!("/proc/{process}"), pid, waiters, &mut scan) {
-            Ok(0) => look_into_threads(file, pid, waiters, &mut scan),
+    for pid in pids().unwrap_or_default() {
+        let dir = format!("/proc/{}", pid.as_raw_nonzero());
+        match examine(file, &dir, pid, search, &mut scan) {
+            Ok(0) => examine_threads(file, &dir, pid, search, &mut scan),
             Ok(_) => {}
             Err(Errno::ACCESS | Errno::PERM) => {
-                scan.closed += 1;
+                scan.hidden += 1;
                 continue;
             }
             Err(_) => continue,
         }
-        scan.open.push(pid);
+        scan.visible.push(pid);
     }
     scan
 }
 
-/// A process whose first thread has ended has its descriptors with the others.
-fn look_into_threads(file: &File, pid: Pid, waiters: Waiters, scan: &mut Scan) {
-    let process = pid.as_raw_nonzero();
-    for thread in numbers(&format!("/proc/{process}/task")).unwrap_or_default() {
-        if thread != process.get() as u32 {
-            let folder = format!("/proc/{process}/task/{thread}");
-            if look_into(file, &folder, pid, waiters, scan).is_ok_and(|count| count > 0) {
+/// If the main thread of a process has exited, only its other threads show the descriptors.
+fn examine_threads(file: &File, dir: &str, pid: Pid, search: WaiterSearch, scan: &mut Scan) {
+    for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
+        if thread != pid.as_raw_nonzero().get() as u32 {
+            let dir = format!("{dir}/task/{thread}");
+            if examine(file, &dir, pid, search, scan).is_ok_and(|count| count > 0) {
                 return;
             }
         }
     }
 }
 
-/// Looks at the descriptors of a process or a thread, and says how many it has.
-fn look_into(
+/// Examines the descriptors of a process or thread, and returns how many it has.
+fn examine(
     file: &File,
-    folder: &str,
+    dir: &str,
     pid: Pid,
-    waiters: Waiters,
+    search: WaiterSearch,
     scan: &mut Scan,
 ) -> Result<usize, Errno> {
-    let infos = open_folder(&format!("{folder}/fdinfo"))?;
+    let fdinfo = open_dir(&format!("{dir}/fdinfo"))?;
     let mut count = 0;
-    let mut on_file = Vec::new();
+    let mut fds = Vec::new();
     let mut buffer = [MaybeUninit::uninit(); 2048];
-    let mut entries = RawDir::new(&infos, &mut buffer);
+    let mut entries = RawDir::new(&fdinfo, &mut buffer);
     while let Some(entry) = entries.next() {
         let entry = entry?;
-        let Some(number) = decimal(entry.file_name().to_bytes()) else {
+        let Some(fd) = decimal(entry.file_name().to_bytes()) else {
             continue;
         };
         count += 1;
-        let Ok(info) = read_info(&infos, entry.file_name()) else {
+        let Ok(info) = FdInfo::read_at(&fdinfo, entry.file_name()) else {
             continue;
         };
-        let has_lock = info.locks.iter().any(|line| line.file == file.number);
-        let may_wait =
-            waiters == Waiters::Sought && info.inode.is_none_or(|inode| inode == file.number.inode);
-        if (has_lock || may_wait) && file.is_open_at(&format!("{folder}/fd/{number}")) {
-            let own = info
-                .locks
-                .into_iter()
-                .filter(|line| line.file == file.number);
-            scan.seen.extend(own.map(|line| Seen {
+        let has_lock = info.locks.iter().any(|record| record.file == file.key);
+        let may_wait = search == WaiterSearch::AllThreads
+            && info.inode.is_none_or(|inode| inode == file.key.inode);
+        if (has_lock || may_wait) && file.is_open_at(&format!("{dir}/fd/{fd}")) {
+            let records = info.locks.into_iter();
+            let on_file = records.filter(|record| record.file == file.key);
+            scan.fd_locks.extend(on_file.map(|record| FdLock {
                 pid,
-                inner: inner(folder),
-                line,
+                ns_pid: Status::read_in(dir).and_then(|status| status.ns_pid()),
+                record,
             }));
-            on_file.push(number as RawFd);
+            fds.push(fd as RawFd);
         }
     }
-    if waiters == Waiters::Sought && !on_file.is_empty() {
-        look_for_waiting(folder, pid, &on_file, scan);
+    if search == WaiterSearch::AllThreads && !fds.is_empty() {
+        find_blocked_threads(dir, pid, &fds, scan);
     }
     Ok(count)
 }
 
-fn look_for_waiting(folder: &str, pid: Pid, descriptors: &[RawFd], scan: &mut Scan) {
-    for thread in numbers(&format!("{folder}/task")).unwrap_or_default() {
-        let call = fs::read(format!("{folder}/task/{thread}/syscall")).unwrap_or_default();
-        if let Some(call) = Blocked::parse(&call).filter(|call| descriptors.contains(&call.fd())) {
-            scan.waiting.push(Waiting { pid, call });
+fn find_blocked_threads(dir: &str, pid: Pid, fds: &[RawFd], scan: &mut Scan) {
+    for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
+        let call = fs::read(format!("{dir}/task/{thread}/syscall")).unwrap_or_default();
+        if let Some(call) = BlockedCall::parse(&call).filter(|call| fds.contains(&call.fd())) {
+            scan.blocked.push(BlockedThread { pid, call });
         }
-    }
-}
-
-/// The number of a process where it lives itself.
-fn inner(folder: &str) -> Option<Pid> {
-    let status = fs::read(format!("{folder}/status")).ok()?;
-    let line = status
-        .split(|byte| *byte == b'\n')
-        .find_map(|line| line.strip_prefix(b"NSpid:"))?;
-    let last = line.rsplit(|byte| *byte == b'\t').next()?;
-    Pid::from_raw(i32::try_from(decimal(last)?).ok()?)
-}
-
-fn open_folder(path: &str) -> Result<OwnedFd, Errno> {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(path, flags, Permissions::empty())
-}
-
-/// The names in a folder that are numbers.
-fn numbers(path: &str) -> Result<Vec<u32>, Errno> {
-    let folder = open_folder(path)?;
-    let mut buffer = [MaybeUninit::uninit(); 4096];
-    let mut entries = RawDir::new(&folder, &mut buffer);
-    let mut numbers = Vec::new();
-    while let Some(entry) = entries.next() {
-        let number = decimal(entry?.file_name().to_bytes());
-        numbers.extend(number.and_then(|number| u32::try_from(number).ok()));
-    }
-    Ok(numbers)
-}
-
-/// Locks come before what a file of a special kind has to say, which may be long.
-fn read_info(folder: impl AsFd, name: &std::ffi::CStr) -> Result<Info, Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let info = rustix::fs::openat(folder, name, flags, Permissions::empty())?;
-    let mut text = Vec::with_capacity(1024);
-    loop {
-        let room = text.capacity() - text.len();
-        let read = rustix::io::read(&info, rustix::buffer::spare_capacity(&mut text))?;
-        // The kernel writes all that there is, or as much as there is room for.
-        if read < room {
-            return Ok(Info::parse(&text));
-        }
-        text.reserve(1024);
     }
 }

@@ -2,80 +2,77 @@
 
 use std::time::{Duration, Instant};
 
-/// How long a request may wait for a lock that somebody else holds.
+/// How long a request may wait for a lock that another process holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// Not at all.
-    Now,
-    /// Until it is free.
-    Forever,
-    /// At most this long; a time of zero is the same as `Now`.
-    For(Duration),
+pub enum Timeout {
+    /// Do not wait.
+    NonBlocking,
+    /// Wait until the lock is free.
+    Infinite,
+    /// Wait at most this long. Zero is the same as `NonBlocking`.
+    After(Duration),
 }
 
-impl Wait {
-    /// The deadline of a wait that begins at this moment. A time beyond the end of the clock is no deadline.
-    pub fn begin(self) -> Deadline {
+impl Timeout {
+    /// Returns the deadline of a wait that starts now. A timeout beyond the end of the clock is
+    /// infinite.
+    pub fn start(self) -> Deadline {
         match self {
-            Self::Now | Self::For(Duration::ZERO) => Deadline::Now,
-            Self::Forever => Deadline::Never,
-            Self::For(time) => match Instant::now().checked_add(time) {
-                Some(until) => Deadline::At(Until(until)),
+            Self::NonBlocking | Self::After(Duration::ZERO) => Deadline::Immediate,
+            Self::Infinite => Deadline::Never,
+            Self::After(timeout) => match Instant::now().checked_add(timeout) {
+                Some(instant) => Deadline::At(instant),
                 None => Deadline::Never,
             },
         }
     }
 }
 
-/// When a wait that has begun is over, however many attempts it is made of.
+/// When a wait ends, however many attempts it consists of.
 #[derive(Clone, Copy, Debug)]
 pub enum Deadline {
-    /// Before it has begun.
-    Now,
+    /// Before it starts.
+    Immediate,
     /// Never.
     Never,
-    /// At a moment of the monotonic clock.
-    At(Until),
-    /// At such a moment, if there is one, or as soon as a signal is handled: for a process that is not ours, whose
+    /// At this instant.
+    At(Instant),
+    /// At this instant, if there is one, or as soon as a signal is handled: for a host process, whose
     /// signals must not wait.
-    Attentive(Option<Until>, Called),
+    Interruptible(Option<Instant>, InterruptCheck),
 }
 
-/// Says whether the host has something to do that a signal has asked for: it is asked with all signals blocked.
-pub type Called = fn() -> bool;
+/// Returns whether a signal has arrived that the host process must handle. Called with all signals
+/// blocked.
+pub type InterruptCheck = fn() -> bool;
 
 impl Deadline {
-    /// The same in a host process: whenever it has something to do, the answer is [`Interrupted`](super::Answer).
+    /// Returns the same deadline for a host process: the wait also ends when the host has a signal to
+    /// handle ([`Refusal::Interrupted`](super::Refusal::Interrupted)).
     #[must_use]
-    pub fn in_host(self, called: Called) -> Self {
+    pub fn interruptible(self, check: InterruptCheck) -> Self {
         match self {
-            Self::Now => Self::Now,
-            Self::Never => Self::Attentive(None, called),
-            Self::At(until) => Self::Attentive(Some(until), called),
-            Self::Attentive(until, _) => Self::Attentive(until, called),
+            Self::Immediate => Self::Immediate,
+            Self::Never => Self::Interruptible(None, check),
+            Self::At(instant) => Self::Interruptible(Some(instant), check),
+            Self::Interruptible(instant, _) => Self::Interruptible(instant, check),
         }
     }
 
-    /// The moment, for a wait that has begun and ends at one.
-    pub fn until(self) -> Option<Until> {
+    /// Returns the instant at which a wait that has started ends, if there is one.
+    pub fn instant(self) -> Option<Instant> {
         match self {
-            Self::Now | Self::Never => None,
-            Self::At(until) => Some(until),
-            Self::Attentive(until, _) => until,
+            Self::Immediate | Self::Never => None,
+            Self::At(instant) => Some(instant),
+            Self::Interruptible(instant, _) => instant,
         }
     }
 }
 
-/// A moment to come, or past.
-#[derive(Clone, Copy, Debug)]
-pub struct Until(Instant);
-
-impl Until {
-    /// What is left until then; `None` when it is past.
-    pub fn left(self) -> Option<Duration> {
-        let left = self.0.saturating_duration_since(Instant::now());
-        (!left.is_zero()).then_some(left)
-    }
+/// Returns the time that is left until the instant, or `None` if it has passed.
+pub fn remaining(instant: Instant) -> Option<Duration> {
+    let left = instant.saturating_duration_since(Instant::now());
+    (!left.is_zero()).then_some(left)
 }
 
 #[cfg(test)]
@@ -83,18 +80,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn zero_is_now_and_a_time_beyond_the_clock_is_for_ever() {
-        assert!(matches!(Wait::For(Duration::ZERO).begin(), Deadline::Now));
-        assert!(matches!(Wait::For(Duration::MAX).begin(), Deadline::Never));
+    fn timeouts_of_zero_and_beyond_the_clock_have_no_instant() {
+        let start = |timeout| Timeout::After(timeout).start();
+        assert!(matches!(start(Duration::ZERO), Deadline::Immediate));
+        assert!(matches!(start(Duration::MAX), Deadline::Never));
     }
 
     #[test]
-    fn the_time_left_runs_out() {
-        assert!(Until(Instant::now()).left().is_none());
-        assert!(
-            Until(Instant::now() + Duration::from_secs(60))
-                .left()
-                .is_some()
-        );
+    fn the_remaining_time_runs_out() {
+        assert!(remaining(Instant::now()).is_none());
+        assert!(remaining(Instant::now() + Duration::from_secs(60)).is_some());
     }
 }

@@ -6,79 +6,85 @@ use std::os::fd::{BorrowedFd, RawFd};
 use rustix::fs::{Access, OFlags};
 use rustix::io::Errno;
 
-use super::{Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode};
+use super::acquire::{self, LockKind};
+use super::advisory::{self, LockApi};
+use super::{AcquireError, Acquired, Deadline, Error, Guard, Mode};
 use crate::sys;
 
-/// Brings the caller's descriptor of this number into the mode.
+/// Acquires or releases a lock on the caller's descriptor. Calls `on_wait` before it waits.
 ///
 /// # Errors
 ///
-/// The lock call failed: the descriptor is not open, or not for what the lock needs; no locks or timers left.
+/// The lock call failed: the descriptor is not open, or not open as the lock requires; no locks or
+/// timers are left.
 ///
 /// # References
 ///
 /// flock(2), fcntl_locking(2).
-pub fn acquire(number: RawFd, kind: Kind, mode: Mode, deadline: &Deadline) -> Result<Grant, Error> {
+pub fn acquire(
+    number: RawFd,
+    kind: LockKind,
+    mode: Mode,
+    deadline: &Deadline,
+    on_wait: &mut dyn FnMut(),
+) -> Result<Acquired<Guard>, Error> {
     let failed = |error: io::Error, hint| Error::Lock {
-        what: number.to_string().into(),
+        target: number.to_string().into(),
         error,
         hint,
     };
     let Some(fd) = sys::fd::inherited(number) else {
         return Err(failed(Errno::BADF.into(), None));
     };
-    match super::acquire(fd, kind, mode, deadline) {
-        Ok(Answer::Granted) => Ok(Ok(Guard::Theirs(fd))),
-        Ok(refused) => Ok(Err(refused)),
-        Err(Failure::Lock(error)) => {
-            let hint = if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) {
-                why_bad(fd, kind, mode)
-            } else {
-                None
-            };
-            Err(failed(error, hint))
+    match acquire::acquire(fd, kind, mode, deadline, on_wait) {
+        Ok(outcome) => Ok(outcome.map(|()| Guard::Borrowed(fd))),
+        Err(AcquireError::Lock(error)) => {
+            let is_bad = error.raw_os_error() == Some(Errno::BADF.raw_os_error());
+            let hint = is_bad.then(|| bad_descriptor_hint(fd, kind, mode));
+            Err(failed(error, hint.flatten()))
         }
-        Err(failure) => Err(failure.of(number.to_string())),
+        Err(error) => Err(error.for_target(number.to_string())),
     }
 }
 
-/// Drops the lock on the caller's descriptor.
-pub fn release(fd: BorrowedFd<'_>, kind: Kind) {
-    // Unlocking what is open and lockable does not fail, and there is nobody who could do better.
-    let _ = super::acquire(fd, kind, Mode::Unlocked, &Deadline::Now);
+/// Releases the lock on the caller's descriptor.
+pub fn release(fd: BorrowedFd<'_>, api: LockApi) {
+    // Unlocking an open descriptor does not fail, and there would be nothing to do about it.
+    let _ = advisory::try_acquire(fd, api, Mode::Unlocked);
 }
 
-/// Why the kernel calls a descriptor bad that the caller believes to be good.
-fn why_bad(fd: BorrowedFd<'_>, kind: Kind, mode: Mode) -> Option<String> {
+/// Explains why the kernel rejects a descriptor that is open.
+fn bad_descriptor_hint(fd: BorrowedFd<'_>, kind: LockKind, mode: Mode) -> Option<String> {
     let flags = rustix::fs::fcntl_getfl(fd).ok()?;
     let (lock, access) = match mode {
         Mode::Shared => ("a shared", "reading"),
         Mode::Exclusive | Mode::Unlocked => ("an exclusive", "writing"),
     };
-    Some(match kind {
+    Some(match kind.api() {
         _ if flags.contains(OFlags::PATH) => "it was opened with O_PATH".to_owned(),
-        Kind::Ofd { .. } => {
+        LockApi::Ofd { .. } => {
             format!("it is not open for {access}, which {lock} --fcntl lock requires")
         }
-        Kind::Flock | Kind::Fair(_) | Kind::Slot { .. } => {
+        LockApi::Flock => {
             format!("it is not open for {access}, which {lock} lock over NFS requires")
         }
     })
 }
 
-/// The error of [`acquire`] in a program that a shell has started: it may know why the descriptor is not open here. ksh
-/// and its kin open descriptors above 2 close-on-exec, so that the shell has them and its commands have not.
+/// Adds a hint to the error of [`acquire`] if the descriptor is closed here but open in the calling
+/// shell: ksh and its relatives open descriptors above 2 with close-on-exec, so that their commands
+/// do not inherit them.
 #[must_use]
-pub fn kept_by_the_shell(error: Error, number: RawFd) -> Error {
+pub fn hint_if_closed_by_shell(error: Error, number: RawFd) -> Error {
     match error {
         Error::Lock {
-            what,
+            target,
             error,
             hint: None,
         } if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => Error::Lock {
-            what,
+            target,
             error,
-            hint: parent_has(number).then(|| format!(
+            hint: is_open_in_parent(number).then(|| format!(
                 "the shell does not pass this descriptor to commands (ksh closes those above 2); use: flock {number} {number}>&{number}"
             )),
         },
@@ -86,7 +92,7 @@ pub fn kept_by_the_shell(error: Error, number: RawFd) -> Error {
     }
 }
 
-fn parent_has(number: RawFd) -> bool {
+fn is_open_in_parent(number: RawFd) -> bool {
     rustix::process::getppid().is_some_and(|parent| {
         let path = format!("/proc/{}/fd/{number}", parent.as_raw_nonzero());
         rustix::fs::access(path, Access::EXISTS).is_ok()

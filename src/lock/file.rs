@@ -1,4 +1,5 @@
-//! Locks on a path: opening or making the lock file, and making sure that what was locked is still what the path means.
+//! Locks on a path: opening or creating the lock file, and making sure that the locked file is still
+//! the one that the path leads to.
 
 use std::ffi::OsStr;
 use std::io;
@@ -7,279 +8,272 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{Access, FileType, Mode as Permissions, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::acquire::{self, LockKind};
+use super::advisory::{self, LockApi};
 use super::fair::{slots, ticket};
-use super::{Answer, Deadline, Error, Failure, Grant, Guard, Kind, Mode};
-use crate::sys::fd::above_stderr;
+use super::file_id::{Comparison, FileId, ReplacementCheck};
+use super::{AcquireError, Acquired, Deadline, Error, Guard, Mode, Refusal};
+use crate::sys::fd::dup_above_stderr;
 
-/// Opens the lock file at the path, making it if it is missing, and locks it.
+/// Opens the lock file at the path, creates it if it is missing, and locks it. Calls `on_wait` before
+/// each wait.
 ///
 /// The descriptor is the lowest free one above 2, and a command that is executed inherits it.
 ///
-/// *The race:* whoever deletes or replaces the file races us between our open(2) and the moment the lock is granted.
-/// Then we hold a lock on a file that the path no longer means, while the next to come locks the new one: two holders.
-/// So once the lock is granted, descriptor and path are compared (device and inode). If they differ, we drop what we
-/// have and begin again, within the same deadline. If they are the same, then whoever opened the path until then opened
-/// this very file and waits behind our lock, and whoever replaces the file later breaks a lock that was rightly held,
-/// which no locking tool can prevent. An inode number cannot be used again while we compare: our descriptor keeps it.
+/// *Race:* another process deletes or replaces the file between our open(2) and the moment at which
+/// the lock is granted. We would then hold a lock on a file that the path no longer leads to, while
+/// the next process locks the new one: two holders. Therefore, once the lock is granted, descriptor
+/// and path are compared (device and inode). If they differ, we release the lock and start again,
+/// within the same deadline. If they are equal, every process that opened the path until then opened
+/// this very file and waits for our lock; a process that replaces the file later breaks a lock that
+/// was rightfully held, which no locking tool can prevent. The inode number cannot be reused during
+/// the comparison, because our descriptor keeps the inode alive.
 ///
 /// # Errors
 ///
-/// The file can be neither opened nor made, is no place for a lock, or the lock call failed.
+/// The file can be neither opened nor created, is not suitable for a lock, or the lock call failed.
 ///
 /// # References
 ///
 /// open(2), flock(2), fcntl_locking(2).
-pub fn acquire(path: &OsStr, kind: Kind, mode: Mode, deadline: &Deadline) -> Result<Grant, Error> {
-    acquire_by(path, kind, mode, |fd| {
-        super::acquire(fd, kind, mode, deadline)
+pub fn acquire(
+    path: &OsStr,
+    kind: LockKind,
+    mode: Mode,
+    deadline: &Deadline,
+    on_wait: &mut dyn FnMut(),
+) -> Result<Acquired<Guard>, Error> {
+    acquire_with(path, kind, mode, |fd| {
+        acquire::acquire(fd, kind, mode, deadline, on_wait)
     })
 }
 
-/// The same for one file only, which is known: `None` as soon as another one is opened at the path. That one is never
-/// waited for.
-///
-/// # Errors
-///
-/// As for [`acquire`].
-pub(super) fn acquire_if(
+fn acquire_with(
     path: &OsStr,
-    wanted: Id,
-    kind: Kind,
+    kind: LockKind,
     mode: Mode,
-    deadline: &Deadline,
-) -> Result<Option<Grant>, Error> {
-    let mut is_another = false;
-    let grant = acquire_by(path, kind, mode, |fd| {
-        is_another = id_of(fd) != Some(wanted);
-        if is_another {
-            return Ok(Answer::Conflict);
-        }
-        super::acquire(fd, kind, mode, deadline)
-    })?;
-    Ok((!is_another).then_some(grant))
-}
-
-fn acquire_by(
-    path: &OsStr,
-    kind: Kind,
-    mode: Mode,
-    mut lock: impl FnMut(BorrowedFd<'_>) -> Result<Answer, Failure>,
-) -> Result<Grant, Error> {
-    let mut access = access_for(kind, mode);
-    let mut identity = Identity::default();
+    mut lock: impl FnMut(BorrowedFd<'_>) -> Result<Acquired<()>, AcquireError>,
+) -> Result<Acquired<Guard>, Error> {
+    let mut check = ReplacementCheck::default();
     loop {
-        let (fd, opened) = open(path, access).map_err(|why| why.at(path, access))?;
-        match lock(fd.as_fd()) {
-            Ok(Answer::Granted) if mode == Mode::Unlocked => return Ok(Ok(Guard::Ours(fd))),
-            Ok(Answer::Granted) => {
-                let at_path = match rustix::fs::stat(path) {
-                    Ok(stat) => Some(stat),
-                    Err(Errno::NOENT | Errno::NOTDIR | Errno::STALE) => None,
-                    Err(error) => return Err(NotOpened::System(error).at(path, access)),
-                };
-                match identity.compare(id(&opened), at_path.as_ref().map(id)) {
-                    Verdict::Same => return Ok(Ok(Guard::Ours(fd))),
-                    Verdict::Replaced => {}
-                    Verdict::Unknowable => {
-                        return Err(Error::Unsteady {
-                            path: path.to_owned(),
-                        });
-                    }
-                }
+        let mut file = LockFile::open(path, kind.api(), mode)?;
+        let at_path = match file.lock_with(mode, &mut lock)? {
+            Locked::Yes if mode == Mode::Unlocked => return Ok(Acquired::Held(file.into_guard())),
+            Locked::Yes => file.id_at_path()?,
+            Locked::No(refusal) => return Ok(Acquired::NotHeld(refusal)),
+            Locked::Replaced(by) => Some(by),
+        };
+        match check.compare(file.id, at_path) {
+            Comparison::Same => return Ok(Acquired::Held(file.into_guard())),
+            Comparison::Replaced => {}
+            Comparison::Unreliable => {
+                return Err(Error::UnstableInode {
+                    path: path.to_owned(),
+                });
             }
-            Ok(refused) => return Ok(Err(refused)),
-            Err(Failure::Lock(error))
-                if access == OFlags::RDONLY && wants_writing(&error, mode, path) =>
-            {
-                access = OFlags::RDWR;
-            }
-            Err(failure) => return Err(failure.of(path)),
         }
     }
 }
 
-/// Removes a lock file, unless somebody has the lock: he will remove it.
+/// An open lock file, perhaps locked.
+pub(super) struct LockFile<'p> {
+    path: &'p OsStr,
+    fd: OwnedFd,
+    id: FileId,
+    access: OFlags,
+}
+
+/// The result of locking an open file.
+pub(super) enum Locked {
+    /// It is locked.
+    Yes,
+    /// It is not locked, for this reason.
+    No(Refusal),
+    /// It is not locked, because the path leads to this other file now.
+    Replaced(FileId),
+}
+
+impl<'p> LockFile<'p> {
+    /// Opens the file as the lock requires, and creates it if it is missing.
+    pub(super) fn open(path: &'p OsStr, api: LockApi, mode: Mode) -> Result<Self, Error> {
+        Self::open_with(path, access_for(api, mode))
+    }
+
+    fn open_with(path: &'p OsStr, access: OFlags) -> Result<Self, Error> {
+        let (fd, stat) = open(path, access).map_err(|error| error.for_path(path, access))?;
+        Ok(Self {
+            path,
+            fd,
+            id: FileId::from_stat(&stat),
+            access,
+        })
+    }
+
+    pub(super) fn id(&self) -> FileId {
+        self.id
+    }
+
+    pub(super) fn path(&self) -> &'p OsStr {
+        self.path
+    }
+
+    /// stat(2) – returns the identity of the file that the path leads to, if there is one.
+    pub(super) fn id_at_path(&self) -> Result<Option<FileId>, Error> {
+        match rustix::fs::stat(self.path) {
+            Ok(stat) => Ok(Some(FileId::from_stat(&stat))),
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::STALE) => Ok(None),
+            Err(errno) => Err(OpenError::System(errno).for_path(self.path, self.access)),
+        }
+    }
+
+    /// Locks the open file. If the lock needs a descriptor that is open for writing (NFS), opens the
+    /// file again.
+    pub(super) fn lock_with(
+        &mut self,
+        mode: Mode,
+        mut lock: impl FnMut(BorrowedFd<'_>) -> Result<Acquired<()>, AcquireError>,
+    ) -> Result<Locked, Error> {
+        loop {
+            return Ok(match lock(self.fd.as_fd()) {
+                Ok(Acquired::Held(())) => Locked::Yes,
+                Ok(Acquired::NotHeld(refusal)) => Locked::No(refusal),
+                Err(AcquireError::Lock(error))
+                    if self.access == OFlags::RDONLY
+                        && requires_writing(&error, mode, self.path) =>
+                {
+                    let writable = Self::open_with(self.path, OFlags::RDWR)?;
+                    if writable.id == self.id {
+                        *self = writable;
+                        continue;
+                    }
+                    Locked::Replaced(writable.id)
+                }
+                Err(error) => return Err(error.for_target(self.path)),
+            });
+        }
+    }
+
+    pub(super) fn into_guard(self) -> Guard {
+        Guard::Owned(self.fd)
+    }
+}
+
+/// Removes a lock file, unless another process holds or waits for the lock: that process removes it.
 ///
-/// For one who has given the lock up. A command that is over may have left something behind that has inherited the
-/// descriptor, and with it the lock; if the lock can be had anew, exclusively and at once, nobody has it any more.
+/// The caller must have released the lock. The command may have left a process behind that inherited
+/// the descriptor, and with it the lock; if the exclusive lock can be acquired again without waiting,
+/// no process holds it any more.
 ///
-/// *The race:* somebody who opened the file before it went may lock it when it has gone, while the next to come makes a
-/// new one: two holders. He looks at the path once he has the lock ([`acquire`]), finds another file there or none, and
-/// begins again. And nobody removes another's file: only who has the exclusive lock on what is at the path removes it,
-/// while he has it, so the one that he has looked at is the one that goes.
+/// *Race:* a process that opened the file before it was removed may lock it afterwards, while the
+/// next process creates a new one: two holders. The first compares its file with the path once it has
+/// the lock ([`acquire`]), finds another file or none, and starts again. And no process removes
+/// the file of another: only a process that holds the exclusive lock on the file at the path removes
+/// it, while it holds that lock, so the file that it checked is the one that it removes.
 ///
-/// What is no regular file stays, and so does one that a symbolic link leads to, with the link.
+/// Anything but a regular file is left alone, and so is a symbolic link with its target.
 ///
 /// # Errors
 ///
-/// It cannot be removed.
+/// The file cannot be removed.
 ///
 /// # References
 ///
 /// unlink(2).
-pub fn remove(path: &OsStr, kind: Kind) -> Result<(), Error> {
-    let access = access_for(kind, Mode::Exclusive) | OFlags::NOFOLLOW;
+pub fn remove(path: &OsStr, api: LockApi) -> Result<(), Error> {
+    let access = access_for(api, Mode::Exclusive) | OFlags::NOFOLLOW;
     let Ok((fd, opened)) = open_as(path, access) else {
         return Ok(());
     };
     if FileType::from_raw_mode(opened.st_mode) != FileType::RegularFile {
         return Ok(());
     }
-    let answer = super::acquire(fd.as_fd(), kind, Mode::Exclusive, &Deadline::Now);
-    let is_at_path = || rustix::fs::lstat(path).as_ref().map(id) == Ok(id(&opened));
-    // Those who queue, or have slots, are not all seen by that lock.
-    let is_used = || ticket::somebody_queues(fd.as_fd()) || slots::somebody_is_in(fd.as_fd());
-    if !matches!(answer, Ok(Answer::Granted)) || !is_at_path() || is_used() {
+    let fd = fd.as_fd();
+    let is_free = advisory::try_acquire(fd, api, Mode::Exclusive)
+        .is_ok_and(|outcome| outcome == Acquired::Held(()));
+    let is_at_path = || {
+        let at_path = rustix::fs::lstat(path);
+        at_path.is_ok_and(|stat| FileId::from_stat(&stat) == FileId::from_stat(&opened))
+    };
+    // The lock does not exclude all waiters of the queue, nor the holders of slots.
+    let is_in_use = || ticket::has_waiters(fd) || slots::any_slot_held(fd);
+    if !is_free || !is_at_path() || is_in_use() {
         return Ok(());
     }
     match rustix::fs::unlink(path) {
         Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(error) => Err(Error::File {
-            deed: "remove lock file",
+        Err(errno) => Err(Error::Remove {
             path: path.to_owned(),
-            error: error.into(),
-            hint: None,
+            error: errno.into(),
         }),
     }
 }
 
-/// What makes the file at the path itself, which is made if it is missing.
-///
-/// # Errors
-///
-/// It can be neither opened nor made, or is no place for a lock.
-pub(super) fn identify(path: &OsStr) -> Result<Id, Error> {
-    let (_, stat) = open(path, OFlags::RDONLY).map_err(|why| why.at(path, OFlags::RDONLY))?;
-    Ok(id(&stat))
-}
-
-/// Whether the path leads to anything that could be opened, as far as can be seen.
+/// Returns whether the path leads to anything that could be opened, as far as can be seen.
 pub fn exists(path: &OsStr) -> bool {
-    rustix::fs::stat(path).map_or_else(|error| error != Errno::NOENT, |_| true)
+    rustix::fs::stat(path).map_or_else(|errno| errno != Errno::NOENT, |_| true)
 }
 
-/// flock(2) asks for nothing; a write lock of fcntl(2) wants a descriptor that can write.
-fn access_for(kind: Kind, mode: Mode) -> OFlags {
-    match (kind, mode) {
-        (Kind::Ofd { .. }, Mode::Exclusive) => OFlags::WRONLY,
+/// flock(2) accepts any descriptor; a write lock of fcntl(2) requires one that is open for writing.
+fn access_for(api: LockApi, mode: Mode) -> OFlags {
+    match (api, mode) {
+        (LockApi::Ofd { .. }, Mode::Exclusive) => OFlags::WRONLY,
         _ => OFlags::RDONLY,
     }
 }
 
-/// NFS turns flock(2) into a lock of fcntl(2), and then an exclusive one wants a descriptor that can write: the client
-/// says `EBADF`, older ones `EIO`.
-fn wants_writing(error: &io::Error, mode: Mode, path: &OsStr) -> bool {
-    let code = error.raw_os_error().map(Errno::from_raw_os_error);
+/// NFS clients turn flock(2) into a lock of fcntl(2), for which an exclusive lock requires a
+/// descriptor that is open for writing: they report `EBADF`, older ones `EIO`.
+fn requires_writing(error: &io::Error, mode: Mode, path: &OsStr) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
     mode == Mode::Exclusive
-        && matches!(code, Some(Errno::BADF | Errno::IO))
+        && matches!(errno, Some(Errno::BADF | Errno::IO))
         && rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK).is_ok()
 }
 
-/// Device and inode: what makes a file itself.
-pub type Id = (u64, u64);
-
-/// What makes the file of a descriptor itself; `None` if it is not open.
-pub fn id_of(fd: impl AsFd) -> Option<Id> {
-    rustix::fs::fstat(fd).as_ref().map(id).ok()
-}
-
-/// Returns the device and the inode of a file.
-#[allow(clippy::unnecessary_cast)] // Their widths differ between processors.
-pub fn id(stat: &Stat) -> Id {
-    (stat.st_dev as u64, stat.st_ino as u64)
-}
-
-/// How often in a row the same two files may be mistaken for each other.
-const MISTAKEN: u32 = 16;
-
-/// Compares what was opened with what the path means. A file that was replaced is a new one when it is opened next; a
-/// file system on which the same two stay different, time after time, cannot say which file is which, and going on
-/// would mean to go on for ever.
-#[derive(Default)]
-pub struct Identity {
-    before: Option<(Id, Id)>,
-    mistaken: u32,
-}
-
-/// The result of comparing an opened file with the file at its path.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// It is one file.
-    Same,
-    /// It is another one by now, or gone.
-    Replaced,
-    /// It seems to be another one, again and again.
-    Unknowable,
-}
-
-impl Identity {
-    /// Compares the opened file with the file at the path, if there is one.
-    pub fn compare(&mut self, opened: Id, at_path: Option<Id>) -> Verdict {
-        let Some(at_path) = at_path else {
-            return Verdict::Replaced;
-        };
-        if opened == at_path {
-            return Verdict::Same;
-        }
-        let now = Some((opened, at_path));
-        self.mistaken = if self.before == now {
-            self.mistaken + 1
-        } else {
-            0
-        };
-        self.before = now;
-        if self.mistaken < MISTAKEN {
-            Verdict::Replaced
-        } else {
-            Verdict::Unknowable
-        }
-    }
-}
-
-/// Why there is no lock file.
-enum NotOpened {
+/// Why a lock file was not opened.
+enum OpenError {
     System(Errno),
     Unsuitable(&'static str),
 }
 
-impl NotOpened {
-    fn at(self, path: &OsStr, access: OFlags) -> Error {
+impl OpenError {
+    fn for_path(self, path: &OsStr, access: OFlags) -> Error {
         let path = path.to_owned();
         match self {
-            Self::Unsuitable(what) => Error::Unsuitable {
+            Self::Unsuitable(what) => Error::UnsuitableFile {
                 path,
                 what,
-                wanted: "a regular file or directory",
+                expected: "a regular file or directory",
             },
-            Self::System(error) => {
-                let for_writing = access == OFlags::WRONLY
+            Self::System(errno) => {
+                let is_not_writable = access == OFlags::WRONLY
                     && matches!(
-                        error,
+                        errno,
                         Errno::ACCESS | Errno::ISDIR | Errno::ROFS | Errno::PERM
                     );
-                let needed =
-                    for_writing.then_some("an exclusive --fcntl lock requires a writable file");
                 Error::Open {
                     path,
-                    error: error.into(),
-                    needed,
+                    error: errno.into(),
+                    hint: is_not_writable
+                        .then_some("an exclusive --fcntl lock requires a writable file"),
                 }
             }
         }
     }
 }
 
-/// Opens the file, and makes it only when it is missing: `O_CREAT` would refuse a directory, a file on a read-only
-/// file system, and (`fs.protected_regular`) somebody else's file in a sticky directory, all of which can be locked.
+/// Opens the file, and creates it only if it is missing: with `O_CREAT` the kernel refuses a
+/// directory, a file on a read-only file system, and (`fs.protected_regular`) another user's file in
+/// a sticky directory, all of which can be locked.
 ///
-/// *The race:* the file may appear or vanish between the two calls. If it appears, `O_CREAT` opens it, unless it is one
-/// of those; so a refusal is followed by one more look.
-fn open(path: &OsStr, access: OFlags) -> Result<(OwnedFd, Stat), NotOpened> {
+/// *Race:* the file may appear or disappear between the two calls. If it appears, `O_CREAT` opens it,
+/// unless it is one of those; therefore a refusal is followed by one more attempt without it.
+fn open(path: &OsStr, access: OFlags) -> Result<(OwnedFd, Stat), OpenError> {
     match open_as(path, access) {
-        Err(NotOpened::System(Errno::NOENT)) => {
+        Err(OpenError::System(Errno::NOENT)) => {
             open_as(path, access | OFlags::CREATE).or_else(|refused| match refused {
-                NotOpened::System(Errno::ISDIR) => open_as(path, access),
-                NotOpened::System(Errno::ACCESS) => open_as(path, access).map_err(|_| refused),
+                OpenError::System(Errno::ISDIR) => open_as(path, access),
+                OpenError::System(Errno::ACCESS) => open_as(path, access).map_err(|_| refused),
                 _ => Err(refused),
             })
         }
@@ -287,31 +281,31 @@ fn open(path: &OsStr, access: OFlags) -> Result<(OwnedFd, Stat), NotOpened> {
     }
 }
 
-/// `O_NONBLOCK` only while opening, so that a FIFO or a terminal line cannot hold us there; with it, a file under a
-/// lease is refused instead of waited for, and opened again without.
-fn open_as(path: &OsStr, flags: OFlags) -> Result<(OwnedFd, Stat), NotOpened> {
+/// `O_NONBLOCK` is set only while opening, so that a FIFO or a terminal line does not block open(2).
+/// With it, a file under a lease is refused, and then opened again without.
+fn open_as(path: &OsStr, flags: OFlags) -> Result<(OwnedFd, Stat), OpenError> {
     let flags = flags | OFlags::NOCTTY;
     let permissions = Permissions::from_raw_mode(0o666);
     let fd = match rustix::fs::open(path, flags | OFlags::NONBLOCK, permissions) {
         Err(Errno::WOULDBLOCK) => rustix::fs::open(path, flags, permissions),
-        // What a socket says, and a FIFO that nobody reads.
+        // A socket, or a FIFO without a reader.
         Err(Errno::NXIO) => Err(match rustix::fs::stat(path) {
             Ok(stat) => {
                 return Err(
-                    unsuitable(&stat).map_or(NotOpened::System(Errno::NXIO), NotOpened::Unsuitable)
+                    unsuitable(&stat).map_or(OpenError::System(Errno::NXIO), OpenError::Unsuitable)
                 );
             }
             Err(_) => Errno::NXIO,
         }),
         other => other,
     }
-    .map_err(NotOpened::System)?;
-    let stat = rustix::fs::fstat(&fd).map_err(NotOpened::System)?;
+    .map_err(OpenError::System)?;
+    let stat = rustix::fs::fstat(&fd).map_err(OpenError::System)?;
     if let Some(what) = unsuitable(&stat) {
-        return Err(NotOpened::Unsuitable(what));
+        return Err(OpenError::Unsuitable(what));
     }
-    rustix::fs::fcntl_setfl(&fd, flags).map_err(NotOpened::System)?;
-    Ok((above_stderr(fd).map_err(NotOpened::System)?, stat))
+    rustix::fs::fcntl_setfl(&fd, flags).map_err(OpenError::System)?;
+    Ok((dup_above_stderr(fd).map_err(OpenError::System)?, stat))
 }
 
 fn unsuitable(stat: &Stat) -> Option<&'static str> {
@@ -329,105 +323,78 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn a_file_that_is_replaced_again_and_again_is_never_given_up() {
-        let mut identity = Identity::default();
-        for inode in 0..100 {
-            assert_eq!(
-                identity.compare((1, inode), Some((1, inode + 1))),
-                Verdict::Replaced
-            );
-        }
-        for _ in 0..100 {
-            assert_eq!(identity.compare((1, 5), None), Verdict::Replaced);
-        }
-        assert_eq!(identity.compare((1, 5), Some((1, 5))), Verdict::Same);
+    const FLOCK: LockKind = LockKind::Advisory(LockApi::Flock);
+
+    /// A path in a temporary directory.
+    fn temporary_path() -> (tempfile::TempDir, OsString) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("lock").into_os_string();
+        (dir, path)
+    }
+
+    fn fail(errno: Errno) -> Result<Acquired<()>, AcquireError> {
+        Err(AcquireError::Lock(errno.into()))
     }
 
     #[test]
-    fn a_file_system_that_cannot_tell_files_apart_is_given_up() {
-        let mut identity = Identity::default();
-        let mut compare = || identity.compare((1, 5), Some((2, 5)));
-        assert_eq!(compare(), Verdict::Replaced);
-        assert!(
-            (0..MISTAKEN)
-                .map(|_| compare())
-                .any(|verdict| verdict == Verdict::Unknowable)
-        );
-    }
-
-    /// A file name in a scratch folder.
-    fn scratch() -> (tempfile::TempDir, OsString) {
-        let folder = tempfile::tempdir().expect("a scratch folder");
-        let path = folder.path().join("lock").into_os_string();
-        (folder, path)
-    }
-
-    fn refuse(errno: Errno) -> Result<Answer, Failure> {
-        Err(Failure::Lock(errno.into()))
-    }
-
-    #[test]
-    fn a_file_that_is_deleted_or_replaced_before_the_lock_is_granted_is_opened_again() {
-        let (_folder, path) = scratch();
-        let mut meddling = vec!["replace", "delete"];
-        let grant = acquire_by(&path, Kind::Flock, Mode::Exclusive, |_| {
-            let meddle = meddling.pop();
-            if meddle.is_some() {
-                fs::remove_file(&path).expect("it is there");
+    fn a_file_replaced_before_the_lock_is_granted_is_reopened() {
+        let (_dir, path) = temporary_path();
+        let mut changes = vec!["replace", "delete"];
+        let outcome = acquire_with(&path, FLOCK, Mode::Exclusive, |_| {
+            let change = changes.pop();
+            if change.is_some() {
+                fs::remove_file(&path).expect("the file exists");
             }
-            if meddle == Some("replace") {
-                fs::write(&path, "new").expect("it can be written");
+            if change == Some("replace") {
+                fs::write(&path, "new").expect("a new file");
             }
-            Ok(Answer::Granted)
+            Ok(Acquired::Held(()))
         });
-        let Ok(Ok(guard)) = grant else {
-            panic!("{grant:?}")
+        let Ok(Acquired::Held(guard)) = outcome else {
+            panic!("{outcome:?}")
         };
-        assert!(meddling.is_empty());
-        let held = rustix::fs::fstat(guard.as_fd()).expect("it is open");
+        assert!(changes.is_empty());
+        let at_path = rustix::fs::stat(&path).expect("the file exists");
         assert_eq!(
-            id(&held),
-            id(&rustix::fs::stat(&path).expect("it is there"))
+            FileId::from_fd(guard.as_fd()),
+            Some(FileId::from_stat(&at_path))
         );
     }
 
     #[test]
-    fn a_lock_that_wants_a_writable_descriptor_gets_one_as_on_nfs() {
+    fn a_lock_that_requires_writing_reopens_the_file() {
         for errno in [Errno::BADF, Errno::IO] {
-            let (_folder, path) = scratch();
-            let grant = acquire_by(&path, Kind::Flock, Mode::Exclusive, |fd| {
-                let flags = rustix::fs::fcntl_getfl(fd).expect("it is open");
+            let (_dir, path) = temporary_path();
+            let outcome = acquire_with(&path, FLOCK, Mode::Exclusive, |fd| {
+                let flags = rustix::fs::fcntl_getfl(fd).expect("an open descriptor");
                 if flags.contains(OFlags::RDWR) {
-                    Ok(Answer::Granted)
+                    Ok(Acquired::Held(()))
                 } else {
-                    refuse(errno)
+                    fail(errno)
                 }
             });
-            assert!(matches!(grant, Ok(Ok(_))), "{grant:?}");
+            assert!(matches!(outcome, Ok(Acquired::Held(_))), "{outcome:?}");
         }
     }
 
     #[test]
-    fn a_lock_call_that_fails_for_good_is_reported_and_not_tried_for_ever() {
-        let (_folder, path) = scratch();
+    fn a_persistent_error_of_the_lock_call_is_reported() {
+        let (_dir, path) = temporary_path();
         for (mode, errno) in [
             (Mode::Exclusive, Errno::BADF),
             (Mode::Shared, Errno::BADF),
             (Mode::Exclusive, Errno::NOLCK),
         ] {
-            let grant = acquire_by(&path, Kind::Flock, mode, |_| refuse(errno));
-            assert!(matches!(grant, Err(Error::Lock { .. })), "{grant:?}");
+            let outcome = acquire_with(&path, FLOCK, mode, |_| fail(errno));
+            assert!(matches!(outcome, Err(Error::Lock { .. })), "{outcome:?}");
         }
     }
 
     #[test]
-    fn the_flag_that_keeps_open_from_blocking_is_gone_afterwards() {
-        let (_folder, path) = scratch();
-        let Ok((fd, _)) = open(&path, OFlags::RDONLY) else {
-            panic!("it can be made")
-        };
-        let flags = rustix::fs::fcntl_getfl(&fd).expect("it is open");
+    fn the_descriptor_is_not_left_in_nonblocking_mode() {
+        let (_dir, path) = temporary_path();
+        let file = LockFile::open(&path, LockApi::Flock, Mode::Exclusive).expect("a new file");
+        let flags = rustix::fs::fcntl_getfl(&file.fd).expect("an open descriptor");
         assert!(!flags.contains(OFlags::NONBLOCK));
     }
 }

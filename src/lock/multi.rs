@@ -1,84 +1,98 @@
-//! Several locks at once.
+//! Locks on several files at once.
 
 use std::ffi::{OsStr, OsString};
 
-use super::{Answer, Deadline, Error, Grant, Guard, Kind, Mode, file};
+use super::acquire::{self, LockKind};
+use super::file::{LockFile, Locked};
+use super::{Acquired, Deadline, Error, Guard, Mode, Refusal};
 
-/// The path of a lock file, and what kind of lock it is wanted for.
-pub type Wanted = (OsString, Kind);
+/// A lock file and the kind of lock that is wanted on it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LockTarget {
+    /// The path of the file.
+    pub path: OsString,
+    /// The kind of lock.
+    pub kind: LockKind,
+}
 
-/// Locks that are held, or the one that is not to be had, with the reason.
-pub type Grants<'a> = Result<Vec<Guard>, (Answer, &'a OsStr)>;
+/// The lock that could not be acquired.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Contended<'a> {
+    /// The path of its file.
+    pub path: &'a OsStr,
+    /// Why it is not held.
+    pub reason: Refusal,
+}
 
-/// How often in a row another file may be at a path when it is opened again. Nobody replaces files that fast; a file system
-/// that numbers its files anew each time seems to.
-const MOST: u32 = 1000;
+/// How often in a row a file may be replaced between opening and locking it. Files are not replaced
+/// that fast; a file system that reports a new identity each time looks as if they were.
+const MAX_RETRIES: u32 = 1000;
 
-/// Opens the lock files at the paths, at least one, making what is missing, and locks them all. Several names of one file are
-/// one lock, of the first one's kind.
+/// Opens the lock files, at least one, creates the missing ones, and locks them all. Several names of
+/// one file are one lock, of the kind that is wanted for the first name.
 ///
-/// `waits` is told before each wait for whom it is.
+/// Calls `on_wait` with the path before each wait.
 ///
-/// *The race:* two who want the same locks, each in an order of his own, could each get one and wait for ever for the
-/// other. So they are taken in the order of device and inode, which is the same for everybody whatever the paths. That of
-/// a path is known only once it is open, and another file may be there by the time that it is locked, one that comes
-/// before those that we hold, or is one of them. So it is asked for only if it is still the one that we know; if not, we
-/// drop all that we hold and begin again, within the same deadline. Whoever waits holds only what comes before what he
-/// waits for; so there is no circle.
+/// *Race:* two processes that want the same locks in different orders could each acquire one and wait
+/// forever for the other. Therefore all files are opened first and locked in the order of device and
+/// inode, which is the same for every process, whatever the paths. A process that waits holds only
+/// locks that come before the one it waits for, so there is no cycle. An open file keeps its identity
+/// and its place in the order, but its path may be given to another file in the meantime. We look
+/// before we wait, so as not to wait for a file that no longer matters, and again once the lock is
+/// held ([`file::acquire`](super::file::acquire) says why). If a file was replaced, we release
+/// all locks and start again, within the same deadline.
 ///
 /// # Errors
 ///
-/// As for [`file::acquire`].
+/// As for [`file::acquire`](super::file::acquire).
 pub fn acquire<'a>(
-    wanted: &'a [Wanted],
+    targets: &'a [LockTarget],
     mode: Mode,
     deadline: &Deadline,
-    waits: &mut dyn FnMut(&OsStr),
-) -> Result<Grants<'a>, Error> {
-    let mut another = &wanted[0].0;
-    'again: for _ in 0..MOST {
-        let mut files: Vec<(file::Id, &Wanted)> = Vec::with_capacity(wanted.len());
-        for one in wanted {
-            let id = file::identify(&one.0)?;
-            // They are few, and the sorting of the standard library is 9 kB.
-            if let Err(place) = files.binary_search_by_key(&id, |(id, _)| *id) {
-                files.insert(place, (id, one));
+    on_wait: &mut dyn FnMut(&OsStr),
+) -> Result<Acquired<Vec<Guard>, Contended<'a>>, Error> {
+    let mut replaced = targets[0].path.as_os_str();
+    'retry: for _ in 0..MAX_RETRIES {
+        let mut files = open_in_order(targets, mode)?;
+        for (file, kind) in &mut files {
+            let path = file.path();
+            replaced = path;
+            if file.id_at_path()? != Some(file.id()) {
+                continue 'retry;
             }
-        }
-        let mut guards = Vec::with_capacity(files.len());
-        for (id, (path, kind)) in files {
-            match one(path, id, *kind, mode, deadline, waits)? {
-                Some(Ok(guard)) => guards.push(guard),
-                Some(Err(answer)) => return Ok(Err((answer, path))),
-                None => {
-                    another = path;
-                    continue 'again;
+            let locked = file.lock_with(mode, |fd| {
+                acquire::acquire(fd, *kind, mode, deadline, &mut || on_wait(path))
+            })?;
+            match locked {
+                Locked::Yes if file.id_at_path()? == Some(file.id()) => {}
+                Locked::Yes | Locked::Replaced(_) => continue 'retry,
+                Locked::No(reason) => {
+                    return Ok(Acquired::NotHeld(Contended { path, reason }));
                 }
             }
         }
-        return Ok(Ok(guards));
+        let guards = files.into_iter().map(|(file, _)| file.into_guard());
+        return Ok(Acquired::Held(guards.collect()));
     }
-    Err(Error::Unsteady {
-        path: another.to_owned(),
+    Err(Error::UnstableInode {
+        path: replaced.to_owned(),
     })
 }
 
-/// `None` when another file than `id` is at the path by now.
-fn one(
-    path: &OsStr,
-    id: file::Id,
-    kind: Kind,
+/// Opens the files in the order in which they are locked, each one once.
+fn open_in_order(
+    targets: &[LockTarget],
     mode: Mode,
-    deadline: &Deadline,
-    waits: &mut dyn FnMut(&OsStr),
-) -> Result<Option<Grant>, Error> {
-    match file::acquire_if(path, id, kind, mode, &Deadline::Now)? {
-        Some(Err(_)) if !matches!(deadline, Deadline::Now) => {
-            waits(path);
-            file::acquire_if(path, id, kind, mode, deadline)
+) -> Result<Vec<(LockFile<'_>, LockKind)>, Error> {
+    let mut files: Vec<(LockFile<'_>, LockKind)> = Vec::with_capacity(targets.len());
+    for target in targets {
+        let file = LockFile::open(&target.path, target.kind.api(), mode)?;
+        // The lists are short, and the sort of the standard library takes 9 kB.
+        if let Err(index) = files.binary_search_by_key(&file.id(), |(file, _)| file.id()) {
+            files.insert(index, (file, target.kind));
         }
-        answer => Ok(answer),
     }
+    Ok(files)
 }
 
 #[cfg(test)]
@@ -88,63 +102,95 @@ mod tests {
     use std::sync::Barrier;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use super::super::Wait;
+    use super::super::Timeout;
+    use super::super::advisory::LockApi;
     use super::*;
 
-    fn take<'a>(wanted: &'a [Wanted], deadline: &Deadline) -> Grants<'a> {
-        acquire(wanted, Mode::Exclusive, deadline, &mut |_| {}).expect("no error")
+    type Outcome<'a> = Acquired<Vec<Guard>, Contended<'a>>;
+
+    fn lock<'a>(targets: &'a [LockTarget], deadline: &Deadline) -> Outcome<'a> {
+        acquire(targets, Mode::Exclusive, deadline, &mut |_| {}).expect("no error")
     }
 
-    fn scratch() -> (tempfile::TempDir, impl Fn(&str) -> Wanted) {
-        let folder = tempfile::tempdir().expect("a scratch folder");
-        let path = folder.path().to_owned();
-        (folder, move |name: &str| {
-            (path.join(name).into_os_string(), Kind::Flock)
+    fn try_lock(targets: &[LockTarget]) -> Outcome<'_> {
+        lock(targets, &Deadline::Immediate)
+    }
+
+    fn is_free(target: &LockTarget) -> bool {
+        matches!(try_lock(std::slice::from_ref(target)), Acquired::Held(_))
+    }
+
+    impl Outcome<'_> {
+        #[track_caller]
+        fn expect_held(self) -> Vec<Guard> {
+            match self {
+                Acquired::Held(guards) => guards,
+                Acquired::NotHeld(contended) => panic!("{contended:?}"),
+            }
+        }
+    }
+
+    /// A function that returns lock files in a temporary directory.
+    fn temporary_files() -> (tempfile::TempDir, impl Fn(&str) -> LockTarget) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().to_owned();
+        (dir, move |name: &str| LockTarget {
+            path: path.join(name).into_os_string(),
+            kind: LockKind::Advisory(LockApi::Flock),
         })
     }
 
     #[test]
-    fn one_file_by_several_names_is_one_lock() {
-        let (_folder, path) = scratch();
-        fs::write(path("a").0, "").expect("a file");
-        fs::hard_link(path("a").0, path("b").0).expect("a link");
-        std::os::unix::fs::symlink("a", path("c").0).expect("a link");
-        let paths = [path("a"), path("b"), path("c"), path("a")];
-        assert_eq!(take(&paths, &Deadline::Now).expect("free").len(), 1);
+    fn several_names_of_one_file_are_one_lock() {
+        let (_dir, file) = temporary_files();
+        fs::write(file("a").path, "").expect("a file");
+        fs::hard_link(file("a").path, file("b").path).expect("a link");
+        std::os::unix::fs::symlink("a", file("c").path).expect("a link");
+        let targets = [file("a"), file("b"), file("c"), file("a")];
+        assert_eq!(try_lock(&targets).expect_held().len(), 1);
     }
 
     #[test]
-    fn who_is_refused_one_keeps_none_and_knows_which() {
-        let (_folder, path) = scratch();
-        let held = [path("b")];
-        let holder = take(&held, &Deadline::Now).expect("free");
-        let all = [path("a"), path("b"), path("c")];
-        let refused = take(&all, &Deadline::Now).expect_err("b is held");
-        assert_eq!(refused, (Answer::Conflict, path("b").0.as_os_str()));
-        let others = [path("a"), path("c")];
-        assert_eq!(take(&others, &Deadline::Now).expect("free").len(), 2);
+    fn a_refusal_releases_all_locks_and_names_the_file() {
+        let (_dir, file) = temporary_files();
+        let held = [file("b")];
+        let holder = try_lock(&held).expect_held();
+        let all = [file("a"), file("b"), file("c")];
+        let path = file("b").path;
+        match try_lock(&all) {
+            Acquired::NotHeld(contended) => assert_eq!(
+                contended,
+                Contended {
+                    path: &path,
+                    reason: Refusal::WouldBlock
+                }
+            ),
+            Acquired::Held(_) => panic!("b is held"),
+        }
+        let others = [file("a"), file("c")];
+        assert_eq!(try_lock(&others).expect_held().len(), 2);
         drop(holder);
-        assert_eq!(take(&all, &Deadline::Now).expect("free").len(), 3);
+        assert_eq!(try_lock(&all).expect_held().len(), 3);
     }
 
     #[test]
-    fn opposite_orders_do_not_lock_each_other_out() {
-        let (_folder, path) = scratch();
-        let names = ["a", "b", "c"].map(&path);
+    fn opposite_orders_do_not_deadlock() {
+        let (_dir, file) = temporary_files();
+        let targets = ["a", "b", "c"].map(&file);
         let inside = AtomicU32::new(0);
         let start = Barrier::new(4);
         std::thread::scope(|scope| {
-            for turn in 0..4 {
-                let mut names = names.to_vec();
-                names.rotate_left(turn % 3);
-                if turn % 2 == 0 {
-                    names.reverse();
+            for thread in 0..4 {
+                let mut targets = targets.to_vec();
+                targets.rotate_left(thread % 3);
+                if thread % 2 == 0 {
+                    targets.reverse();
                 }
                 let (inside, start) = (&inside, &start);
                 scope.spawn(move || {
                     start.wait();
                     for _ in 0..500 {
-                        let guards = take(&names, &Wait::Forever.begin()).expect("its turn");
+                        let guards = lock(&targets, &Timeout::Infinite.start()).expect_held();
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                         inside.fetch_sub(1, Ordering::SeqCst);
                         drop(guards);
@@ -154,78 +200,66 @@ mod tests {
         });
     }
 
-    #[test]
-    fn nobody_waits_out_of_order_when_a_file_is_replaced_by_a_later_one() {
-        let (_folder, path) = scratch();
-        let mut names = ["x", "y", "z"].map(&path);
-        for (name, _) in &names {
-            fs::write(name, "").expect("a file");
+    /// Creates files and returns them in the order in which they are locked.
+    fn files_in_order<const N: usize>(file: impl Fn(&str) -> LockTarget) -> [LockTarget; N] {
+        let mut targets = std::array::from_fn(|index| file(&index.to_string()));
+        for target in &targets {
+            fs::write(&target.path, "").expect("a file");
         }
-        names.sort_by_key(|(name, _)| fs::metadata(name).expect("it is there").ino());
-        let [first, second, new] = names;
-        let one = |name| take(std::slice::from_ref(name), &Deadline::Now).is_ok();
-        let hold = |name: &Wanted| {
-            let guards = take(std::slice::from_ref(name), &Deadline::Now).expect("free");
-            Some(guards)
+        targets.sort_by_key(|target| fs::metadata(&target.path).expect("it exists").ino());
+        targets
+    }
+
+    /// Waits for the first of two files, which is held. Then `change` changes the second one, and
+    /// `on_next_wait` is called for further waits. Returns the number of locks.
+    fn change_second_while_waiting_for_first(
+        targets: &[LockTarget; 2],
+        change: impl Fn(),
+        mut on_next_wait: impl FnMut(&OsStr),
+    ) -> usize {
+        let mut holder = Some(try_lock(&targets[..1]).expect_held());
+        let mut on_wait = |path: &OsStr| match holder.take() {
+            Some(_) => change(),
+            None => on_next_wait(path),
         };
+        let deadline = Timeout::Infinite.start();
+        let outcome = acquire(targets, Mode::Exclusive, &deadline, &mut on_wait);
+        outcome.expect("no error").expect_held().len()
+    }
+
+    #[test]
+    fn a_later_file_at_the_path_keeps_the_order() {
+        let (_dir, file) = temporary_files();
+        let [first, second, new] = files_in_order(file);
+        let hold = |target: &LockTarget| Some(try_lock(std::slice::from_ref(target)).expect_held());
         let (mut holder, mut other) = (hold(&first), hold(&second));
-        let paths = [first.clone(), second.clone()];
-        let mut waits = |name: &OsStr| {
-            if name == first.0 {
-                fs::rename(&new.0, &first.0).expect("it is there");
+        let targets = [first.clone(), second.clone()];
+        let mut on_wait = |path: &OsStr| {
+            if path == first.path {
+                fs::rename(&new.path, &first.path).expect("it exists");
                 holder.take();
             } else {
-                assert!(
-                    one(&first),
-                    "the first is held while the second is waited for"
-                );
+                assert!(is_free(&first), "held while waiting for the second");
                 other.take();
             }
         };
-        let deadline = Wait::Forever.begin();
-        let grants = acquire(&paths, Mode::Exclusive, &deadline, &mut waits);
-        assert_eq!(grants.expect("no error").expect("its turn").len(), 2);
+        let deadline = Timeout::Infinite.start();
+        let outcome = acquire(&targets, Mode::Exclusive, &deadline, &mut on_wait);
+        assert_eq!(outcome.expect("no error").expect_held().len(), 2);
         assert!(holder.is_none() && other.is_none());
-    }
-    /// Files, the one with the lowest number first.
-    fn in_order<const N: usize>(path: impl Fn(&str) -> Wanted) -> [Wanted; N] {
-        let mut names = std::array::from_fn(|number| path(&number.to_string()));
-        for (name, _) in &names {
-            fs::write(name, "").expect("a file");
-        }
-        names.sort_by_key(|(name, _)| fs::metadata(name).expect("it is there").ino());
-        names
-    }
-
-    /// Waits for the first of two files, which is held; in the meantime `change` does something to the second.
-    fn change_second_while_waiting_for_first(
-        paths: &[Wanted; 2],
-        change: impl Fn(),
-        mut waits_again: impl FnMut(&OsStr),
-    ) -> usize {
-        let holder = take(&paths[..1], &Deadline::Now).expect("free");
-        let mut holder = Some(holder);
-        let mut waits = |name: &OsStr| match holder.take() {
-            Some(_) => change(),
-            None => waits_again(name),
-        };
-        let deadline = Wait::Forever.begin();
-        let grants = acquire(paths, Mode::Exclusive, &deadline, &mut waits);
-        grants.expect("no error").expect("its turn").len()
     }
 
     #[test]
-    fn nobody_waits_out_of_order_when_a_file_is_replaced_by_an_earlier_one() {
-        let (_folder, path) = scratch();
-        let [new, first, second] = in_order(path);
-        let mut other = Some(take(std::slice::from_ref(&new), &Deadline::Now).expect("free"));
+    fn an_earlier_file_at_the_path_keeps_the_order() {
+        let (_dir, file) = temporary_files();
+        let [new, first, second] = files_in_order(file);
+        let mut other = Some(try_lock(std::slice::from_ref(&new)).expect_held());
         let locks = change_second_while_waiting_for_first(
             &[first.clone(), second.clone()],
-            || fs::rename(&new.0, &second.0).expect("it is there"),
-            |name| {
-                assert_eq!(name, second.0);
-                let one = take(std::slice::from_ref(&first), &Deadline::Now);
-                assert!(one.is_ok(), "the later one is held");
+            || fs::rename(&new.path, &second.path).expect("it exists"),
+            |path| {
+                assert_eq!(path, second.path);
+                assert!(is_free(&first), "held while waiting for an earlier file");
                 other.take();
             },
         );
@@ -233,16 +267,16 @@ mod tests {
     }
 
     #[test]
-    fn nobody_waits_for_himself_when_two_files_become_one() {
-        let (_folder, path) = scratch();
-        let [first, second] = in_order(path);
+    fn two_files_that_become_one_are_one_lock() {
+        let (_dir, file) = temporary_files();
+        let [first, second] = files_in_order(file);
         let become_one = || {
-            fs::remove_file(&second.0).expect("it is there");
-            fs::hard_link(&first.0, &second.0).expect("a link");
+            fs::remove_file(&second.path).expect("it exists");
+            fs::hard_link(&first.path, &second.path).expect("a link");
         };
-        let paths = [first.clone(), second.clone()];
-        let locks = change_second_while_waiting_for_first(&paths, become_one, |_| {
-            panic!("everything is free")
+        let targets = [first.clone(), second.clone()];
+        let locks = change_second_while_waiting_for_first(&targets, become_one, |_| {
+            panic!("all locks are free")
         });
         assert_eq!(locks, 1);
     }

@@ -9,47 +9,38 @@ use std::io;
 use rustix::process::{Pid, Resource, WaitId, WaitIdOptions, WaitIdStatus};
 
 use super::terminal::Foreground;
-use super::{Ended, Error};
-use crate::sys::continue_on_exit::Watcher;
+use super::{Error, ExitReason};
+use crate::sys::continue_on_exit::ContinueOnExit;
 use crate::sys::process;
-use crate::sys::signal::{self, Arrival, Origin, Set, number};
+use crate::sys::signal::{self, Arrival, Origin, SignalSet, number};
 
 /// Looks after a command until it ends.
-pub(super) struct Relay {
+pub(super) struct SignalForwarder {
     command: Pid,
     /// What may have come before there was a command that could get its own.
-    early: Set,
+    pending_at_fork: SignalSet,
     /// What has been sent to us.
-    sent: Set,
+    sent: SignalSet,
     /// What of that was last sent to the command by the same hand: by the terminal, to our whole group.
-    shared: Set,
+    sent_to_group: SignalSet,
     state: State,
     /// Who would continue us: when it is gone, we do not stop.
-    master: Option<Pid>,
-}
-
-/// How a process ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
-    /// By itself, with this status.
-    Exited(u8),
-    /// By this signal.
-    Killed(i32),
+    parent: Option<Pid>,
 }
 
 /// What came of something that was sent to us.
-pub(super) enum News {
+pub(super) enum Event {
     /// The command has ended.
-    Ended(End),
+    Exited(ExitReason),
     /// It has not.
-    Goes,
+    Running,
 }
 
 /// What is known of the command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
     /// It runs, and whatever `SIGCONT` may come is its own.
-    Runs,
+    Running,
     /// It is stopped.
     Stopped,
     /// It was stopped, and goes on because somebody continued it, most likely by the whole group: there is a
@@ -57,82 +48,84 @@ enum State {
     Continued,
 }
 
-impl Relay {
-    /// For a command that has just been forked. `early` is what is pending since.
-    pub(super) fn new(command: Pid, early: Set) -> Self {
+impl SignalForwarder {
+    /// For a command that has just been forked. `pending_at_fork` is what is pending since.
+    pub(super) fn new(command: Pid, pending_at_fork: SignalSet) -> Self {
         Self {
             command,
-            early,
-            sent: Set::EMPTY,
-            shared: Set::EMPTY,
-            state: State::Runs,
-            master: None,
+            pending_at_fork,
+            sent: SignalSet::EMPTY,
+            sent_to_group: SignalSet::EMPTY,
+            state: State::Running,
+            parent: None,
         }
     }
 
     /// For a process that is of no use without this parent of its, and gets `SIGCONT` when it ends.
-    pub(super) fn under(self, master: Pid) -> Self {
+    pub(super) fn with_parent(self, parent: Pid) -> Self {
         Self {
-            master: Some(master),
+            parent: Some(parent),
             ..self
         }
     }
 
     /// Waits for the command's end.
-    pub(super) fn until_end(&mut self, warn: &mut dyn FnMut(Error)) -> io::Result<End> {
+    pub(super) fn wait_for_exit(&mut self, warn: &mut dyn FnMut(Error)) -> io::Result<ExitReason> {
         loop {
-            let arrival = signal::wait(Set::ALL)?;
-            if let News::Ended(end) = self.take(arrival, warn)? {
+            let arrival = signal::wait(SignalSet::ALL)?;
+            if let Event::Exited(end) = self.handle(arrival, warn)? {
                 return Ok(end);
             }
         }
     }
 
     /// Does what there is to do about a signal.
-    pub(super) fn take(
+    pub(super) fn handle(
         &mut self,
         arrival: Arrival,
         warn: &mut dyn FnMut(Error),
-    ) -> io::Result<News> {
+    ) -> io::Result<Event> {
         if arrival.signal == number::CHLD
-            && let Some(end) = self.look_after_command()?
+            && let Some(end) = self.reap_changes()?
         {
-            return Ok(News::Ended(end));
+            return Ok(Event::Exited(end));
         }
-        if let Err(error) = self.pass_on(arrival) {
+        if let Err(error) = self.forward(arrival) {
             warn(Error::Signal {
                 signal: arrival.signal,
                 pid: self.command.as_raw_nonzero().get(),
                 error,
             });
         }
-        Ok(News::Goes)
+        Ok(Event::Running)
     }
 
-    /// Whether the command was killed by what was sent to us as well.
-    pub(super) fn judge(&self, end: End) -> Ended {
-        match end {
-            End::Exited(status) => Ended::Exited(status),
-            End::Killed(signal) if self.was_sent(signal) => Ended::KilledWithUs(signal),
-            End::Killed(signal) => Ended::KilledAlone(signal),
+    /// Returns the reason why the command exited, where a signal that was sent to this process as well
+    /// is told apart from one that was sent to the command alone.
+    pub(super) fn classify(&self, reason: ExitReason) -> ExitReason {
+        match reason {
+            ExitReason::Signaled(signal) if self.was_sent(signal) => {
+                ExitReason::SignaledToo(signal)
+            }
+            other => other,
         }
     }
 
     /// One `SIGCHLD` may stand for several changes, or for another child's (the caller may have had some before it
     /// executed us), so everything that is new is fetched.
-    fn look_after_command(&mut self) -> io::Result<Option<End>> {
+    fn reap_changes(&mut self) -> io::Result<Option<ExitReason>> {
         while let Some(change) = self.change(WaitIdOptions::empty())? {
             if let Some(status) = change.exit_status() {
-                return Ok(Some(End::Exited(status as u8)));
+                return Ok(Some(ExitReason::Exited(status as u8)));
             }
             if let Some(signal) = change.terminating_signal() {
-                return Ok(Some(End::Killed(signal)));
+                return Ok(Some(ExitReason::Signaled(signal)));
             }
             if let Some(signal) = change.stopping_signal() {
                 self.state = State::Stopped;
-                self.stop_like(signal)?;
+                self.stop_with_command(signal)?;
             } else {
-                self.goes_on();
+                self.mark_continued();
             }
         }
         Ok(None)
@@ -148,8 +141,8 @@ impl Relay {
     }
 
     /// Whether the signal came last to our whole group, from the terminal.
-    pub(super) fn was_shared(&self, signal: i32) -> bool {
-        self.shared.has(signal)
+    pub(super) fn was_sent_to_group(&self, signal: i32) -> bool {
+        self.sent_to_group.has(signal)
     }
 
     fn change(&self, more: WaitIdOptions) -> io::Result<Option<WaitIdStatus>> {
@@ -169,17 +162,17 @@ impl Relay {
     ///
     /// By `SIGTSTP` where the command was stopped by `SIGSTOP`: the kernel discards it in an orphaned process group
     /// (under cron, say), where there is no shell that could ever continue us.
-    fn stop_like(&mut self, signal: i32) -> io::Result<()> {
+    fn stop_with_command(&mut self, signal: i32) -> io::Result<()> {
         let signal = match signal {
             number::STOP => number::TSTP,
             other => other,
         };
         let foreground = Foreground::of(self.command);
         let stopped = stop(signal, self.command, || {
-            let orphan = self.master.is_some_and(process::is_orphan_of);
+            let orphan = self.parent.is_some_and(process::is_orphaned_by);
             Ok(orphan || self.change(WaitIdOptions::NOWAIT)?.is_some())
         })?;
-        if let (Stop::Over, Some(foreground)) = (stopped, foreground) {
+        if let (Stop::Continued, Some(foreground)) = (stopped, foreground) {
             foreground.restore();
         }
         Ok(())
@@ -190,35 +183,35 @@ impl Relay {
     /// *The race:* Ctrl-C against the fork. One that came before it has not reached the command, and one that came
     /// after has. So what is pending right after the fork is passed on in any case: to a command that has not executed
     /// anything yet, two of a kind are one.
-    fn pass_on(&mut self, Arrival { signal, origin }: Arrival) -> io::Result<()> {
+    fn forward(&mut self, Arrival { signal, origin }: Arrival) -> io::Result<()> {
         self.sent = self.sent.with(signal);
-        let early = self.early.has(signal);
-        self.early = self.early.without(signal);
-        self.shared = self.shared.without(signal);
+        let pending_at_fork = self.pending_at_fork.has(signal);
+        self.pending_at_fork = self.pending_at_fork.without(signal);
+        self.sent_to_group = self.sent_to_group.without(signal);
         match origin {
             Origin::Kernel if signal == number::CHLD => Ok(()),
-            Origin::Kernel if !early && self.went_to_the_whole_group(signal) => {
-                self.shared = self.shared.with(signal);
+            Origin::Kernel if !pending_at_fork && self.was_sent_to_whole_group(signal) => {
+                self.sent_to_group = self.sent_to_group.with(signal);
                 Ok(())
             }
-            _ if signal == number::CONT && self.has_its_own_cont()? => Ok(()),
+            _ if signal == number::CONT && self.was_continued_too()? => Ok(()),
             Origin::Queued(value) => signal::queue(self.command, signal, value),
             Origin::Kernel | Origin::Process => signal::send(self.command, signal),
         }
     }
 
     /// Whether the command has been continued by the very hand that continued us, as `fg` does it.
-    fn has_its_own_cont(&mut self) -> io::Result<bool> {
+    fn was_continued_too(&mut self) -> io::Result<bool> {
         // The kernel may know already what its SIGCHLD has yet to tell us.
         if let Some(change) = self.change(WaitIdOptions::NOWAIT)?
             && change.continued()
         {
-            self.goes_on();
+            self.mark_continued();
         }
-        Ok(std::mem::replace(&mut self.state, State::Runs) == State::Continued)
+        Ok(std::mem::replace(&mut self.state, State::Running) == State::Continued)
     }
 
-    fn goes_on(&mut self) {
+    fn mark_continued(&mut self) {
         if self.state == State::Stopped {
             self.state = State::Continued;
         }
@@ -227,7 +220,7 @@ impl Relay {
     /// What the terminal sends, it sends to every process of the foreground group; so if the command is in our group,
     /// it has got its own. A hang-up, and the `SIGCONT` that comes with it, go to the leader of the session, and that may be
     /// we alone.
-    fn went_to_the_whole_group(&self, signal: i32) -> bool {
+    fn was_sent_to_whole_group(&self, signal: i32) -> bool {
         let from_terminal = matches!(
             signal,
             number::HUP
@@ -242,7 +235,7 @@ impl Relay {
         let us = || rustix::process::getpid().as_raw_nonzero().get();
         let led_by_us = || process::session_of(None) == Some(us());
         from_terminal
-            && process::group_of(Some(self.command)) == process::group_of(None)
+            && process::process_group_of(Some(self.command)) == process::process_group_of(None)
             && !(matches!(signal, number::HUP | number::CONT) && led_by_us())
     }
 }
@@ -251,9 +244,9 @@ impl Relay {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     /// There was none.
-    CalledOff,
+    Cancelled,
     /// We were continued, or the signal is ignored.
-    Over,
+    Continued,
 }
 
 /// Stops this process until it is continued, or until the one that is watched, a child of ours, ends. Every signal must
@@ -262,7 +255,7 @@ pub(super) enum Stop {
 /// *The race:* our stop against whoever continues the two of us. A `SIGCONT` that came first must not be answered
 /// by a stop, for there may be no second. So while the stop signal is still blocked: a `SIGCONT` that is pending
 /// calls it off; one that comes once the stop is pending removes it (the kernel does, signal(7)); and one that
-/// came between the two and was itself removed is known by what it came with, for which `called_off` looks: if it was
+/// came between the two and was itself removed is known by what it came with, for which `is_cancelled` looks: if it was
 /// for the whole group, it has reached the command as well, and then the command is no longer stopped; if it told of our
 /// parent's end, that is no longer our parent. What is left is one to us alone between two system calls in a row, from
 /// somebody who did not wait to see us stopped; no shell does that.
@@ -273,30 +266,30 @@ pub(super) enum Stop {
 pub(super) fn stop(
     signal: i32,
     watched: Pid,
-    called_off: impl FnOnce() -> io::Result<bool>,
+    is_cancelled: impl FnOnce() -> io::Result<bool>,
 ) -> io::Result<Stop> {
     // Where there can be no watcher, the stop is still what the shell has to see.
-    let _watcher = Watcher::over(watched);
+    let _watcher = ContinueOnExit::watch(watched);
     if signal::pending().has(number::CONT) {
-        return Ok(Stop::CalledOff);
+        return Ok(Stop::Cancelled);
     }
     signal::send(rustix::process::getpid(), signal)?;
-    if called_off()? {
-        signal::take_pending(Set::of(signal));
-        return Ok(Stop::CalledOff);
+    if is_cancelled()? {
+        signal::take_pending(SignalSet::single(signal));
+        return Ok(Stop::Cancelled);
     }
     // We stop inside the first call, if at all, and go on from there.
-    signal::set_mask(Set::ALL.without(signal));
-    signal::set_mask(Set::ALL);
-    Ok(Stop::Over)
+    signal::set_mask(SignalSet::ALL.without(signal));
+    signal::set_mask(SignalSet::ALL);
+    Ok(Stop::Continued)
 }
 
-/// Ends this process by the signal that ended the command, when it had been sent to both: so whoever waits for us sees
+/// Terminates this process by the signal that ended the command, when it had been sent to both: so whoever waits for us sees
 /// what he would see without us in between. A shell goes on with its script after Ctrl-C unless its child died of it,
 /// and systemd takes a death by `SIGTERM` for a clean stop.
 ///
 /// Returns when the signal does not end us: it is ignored, or we are process 1.
-pub fn end_like(signal: i32) {
+pub fn terminate_by(signal: i32) {
     // The command has left the core dump that there is to leave.
     let none = rustix::process::Rlimit {
         current: Some(0),
@@ -304,6 +297,6 @@ pub fn end_like(signal: i32) {
     };
     let _ = rustix::process::setrlimit(Resource::Core, none);
     if signal::send(rustix::process::getpid(), signal).is_ok() {
-        signal::unblock(Set::of(signal));
+        signal::unblock(SignalSet::single(signal));
     }
 }

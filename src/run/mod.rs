@@ -1,4 +1,4 @@
-//! Running a command under a lock: it sees the world as the caller left it, gets the signals that are sent to us, and
+//! Running a command under a lock: it sees the spawn_options as the caller left it, gets the signals that are sent to us, and
 //! we end as it does.
 
 mod descendants;
@@ -11,74 +11,74 @@ use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::sys::deferred_signals::{HeldBack, REQUESTS};
+use crate::sys::deferred_signals::{DeferredSignals, STOP_SIGNALS};
 use crate::sys::errno;
-use crate::sys::process::{self, Ends, Image, World};
-use crate::sys::signal::{self, Disposition, Set};
+use crate::sys::process::{self, ExecImage, ParentDeath, SpawnOptions};
+use crate::sys::signal::{self, Disposition, SignalSet};
 
-use forward::Relay;
+use forward::SignalForwarder;
 
-pub use forward::end_like;
+pub use forward::terminate_by;
 
 /// A command to run: its words, name first.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
-    words: Vec<OsString>,
-    place: Place,
+    args: Vec<OsString>,
+    lookup: Lookup,
 }
 
 /// Where a program is that is named without a slash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+enum Lookup {
     /// In `PATH`, as execvp(3) has it.
     Path,
     /// In the working directory, as execv(2) has it; and if not there, in `PATH`.
-    Here,
+    WorkingDirectory,
 }
 
 /// Under what terms a command runs.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Terms<'a> {
+pub struct RunOptions<'a> {
     /// Descriptors that it does not inherit.
-    pub without: &'a [BorrowedFd<'a>],
+    pub close_fds: &'a [BorrowedFd<'a>],
     /// What becomes of it when this process is killed.
-    pub leash: Leash,
+    pub supervision: Supervision,
     /// The signals that the caller holds back until he has tidied up after the command. If one has come before the
     /// command is started, it is not started; what comes after its end waits.
-    pub held: Option<&'a HeldBack>,
+    pub deferred: Option<&'a DeferredSignals>,
 }
 
-/// What becomes of a command when this process is killed.
+/// What happens to a command when this process is killed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Leash {
-    /// A signal that can be caught is passed on to it; after `SIGKILL` it goes on alone.
+pub enum Supervision {
+    /// Signals that can be caught are forwarded to it. After `SIGKILL` it continues to run.
     #[default]
-    Loose,
-    /// It is stopped, with all that it has left behind in our session, before the descriptors that it does not inherit are
-    /// closed: so a lock that they hold outlasts the command.
-    Tight,
+    Direct,
+    /// It is stopped, together with all processes that it has left behind in our session, before the
+    /// descriptors that it does not inherit are closed. A lock that they hold outlasts the command.
+    Supervised,
 }
 
 impl Command {
     /// A program and its arguments, untouched. `None` when there is not even a name.
-    pub fn new(words: Vec<OsString>) -> Option<Self> {
-        Self::at(Place::Path, words)
+    pub fn new(args: Vec<OsString>) -> Option<Self> {
+        Self::with_lookup(Lookup::Path, args)
     }
 
     /// The same for a program that may be named by a path of the working directory without a slash.
-    pub fn here(words: Vec<OsString>) -> Option<Self> {
-        Self::at(Place::Here, words)
+    pub fn in_working_directory(args: Vec<OsString>) -> Option<Self> {
+        Self::with_lookup(Lookup::WorkingDirectory, args)
     }
 
-    fn at(place: Place, words: Vec<OsString>) -> Option<Self> {
-        (!words.is_empty()).then_some(Self { words, place })
+    fn with_lookup(lookup: Lookup, args: Vec<OsString>) -> Option<Self> {
+        (!args.is_empty()).then_some(Self { args, lookup })
     }
 
     /// A line for `/bin/sh -c`, as system(3) runs it.
     pub fn system(line: OsString) -> Self {
         Self {
-            words: vec!["/bin/sh".into(), "-c".into(), line],
-            place: Place::Path,
+            args: vec!["/bin/sh".into(), "-c".into(), line],
+            lookup: Lookup::Path,
         }
     }
 
@@ -88,19 +88,19 @@ impl Command {
             .filter(|shell| !shell.is_empty())
             .unwrap_or_else(|| "/bin/sh".into());
         Self {
-            words: vec![shell, "-c".into(), line],
-            place: Place::Path,
+            args: vec![shell, "-c".into(), line],
+            lookup: Lookup::Path,
         }
     }
 
     /// The program's name, as given.
     pub fn name(&self) -> &OsStr {
-        &self.words[0]
+        &self.args[0]
     }
 
     /// Its words, name first, as they will be executed.
-    pub fn words(&self) -> &[OsString] {
-        &self.words
+    pub fn args(&self) -> &[OsString] {
+        &self.args
     }
 
     /// Looks for the program in `PATH`, as execvp(3) would, without executing anything.
@@ -120,47 +120,51 @@ impl Command {
     /// # Errors
     ///
     /// It could not be started or executed.
-    pub fn run(&self, terms: Terms<'_>, warn: &mut dyn FnMut(Error)) -> Result<Ended, Error> {
+    pub fn run(
+        &self,
+        options: RunOptions<'_>,
+        warn: &mut dyn FnMut(Error),
+    ) -> Result<ExitReason, Error> {
         let mut image = self.image();
         // With SIGCHLD ignored the kernel would keep the command's status to itself.
         let sigchld = signal::set_disposition(signal::number::CHLD, Disposition::Default);
-        // From here on nothing can end us between the command's start and its end: whatever is sent waits for `relay`.
-        let mask = signal::set_mask(Set::ALL);
+        // From here on nothing can end us between the command's start and its end: whatever is sent waits for `forwarder`.
+        let mask = signal::set_mask(SignalSet::ALL);
         // What came while we were at it is for us alone: there is no command yet. It ends us here or never, or when the
         // caller lets it.
-        match terms.held {
-            Some(held) if held.came() => return Err(Error::Interrupted),
-            None if signal::pending().minus(mask) != Set::EMPTY => {
+        match options.deferred {
+            Some(deferred) if deferred.is_pending() => return Err(Error::Interrupted),
+            None if signal::pending().minus(mask) != SignalSet::EMPTY => {
                 signal::set_mask(mask);
-                signal::set_mask(Set::ALL);
+                signal::set_mask(SignalSet::ALL);
             }
             _ => {}
         }
-        let world = World {
-            mask: terms.held.map_or(mask, HeldBack::mask),
+        let spawn_options = SpawnOptions {
+            mask: options.deferred.map_or(mask, DeferredSignals::mask),
             sigchld,
-            without: terms.without,
-            number: None,
-            ends: match terms.leash {
-                Leash::Loose => Ends::ByItself,
-                Leash::Tight => Ends::WithItsParent,
+            close_fds: options.close_fds,
+            report_pid: None,
+            parent_death: match options.supervision {
+                Supervision::Direct => ParentDeath::Survive,
+                Supervision::Supervised => ParentDeath::Kill,
             },
         };
-        let ended = match terms.leash {
-            Leash::Loose => loose(&mut image, &world, warn),
-            Leash::Tight => supervisor::run(&mut image, &world, warn),
+        let outcome = match options.supervision {
+            Supervision::Direct => run_directly(&mut image, &spawn_options, warn),
+            Supervision::Supervised => supervisor::run(&mut image, &spawn_options, warn),
         };
         // What came after the command's end is for us alone again: Ctrl-C between two rounds of a loop ends the loop.
-        match terms.held {
-            Some(held) => held.only_requests(),
+        match options.deferred {
+            Some(deferred) => deferred.keep_stop_signals(),
             None => {
-                signal::unblock(Set::of_all(&REQUESTS).minus(mask));
+                signal::unblock(SignalSet::from_signals(&STOP_SIGNALS).minus(mask));
             }
         }
-        ended.map_err(|problem| match problem {
-            Problem::Fork(error) => Error::Fork(error),
-            Problem::Exec(error) => self.not_executed(error),
-            Problem::Wait(error) => Error::Wait(error),
+        outcome.map_err(|error| match error {
+            SpawnError::Fork(error) => Error::Fork(error),
+            SpawnError::Exec(error) => self.not_executed(error),
+            SpawnError::Wait(error) => Error::Wait(error),
         })
     }
 
@@ -169,8 +173,8 @@ impl Command {
         self.not_executed(self.image().exec())
     }
 
-    fn image(&self) -> Image {
-        path_lookup::image(&self.words, self.place)
+    fn image(&self) -> ExecImage {
+        path_lookup::image(&self.args, self.lookup)
     }
 
     fn not_executed(&self, error: io::Error) -> Error {
@@ -182,37 +186,37 @@ impl Command {
 }
 
 /// Runs it as our own child.
-fn loose(
-    image: &mut Image,
-    world: &World<'_>,
+fn run_directly(
+    image: &mut ExecImage,
+    spawn_options: &SpawnOptions<'_>,
     warn: &mut dyn FnMut(Error),
-) -> Result<Ended, Problem> {
-    let child = process::start(image, world).map_err(Problem::Fork)?;
-    let mut relay = Relay::new(child.pid, signal::pending());
-    let end = relay.until_end(warn).map_err(Problem::Wait)?;
+) -> Result<ExitReason, SpawnError> {
+    let child = process::spawn(image, spawn_options).map_err(SpawnError::Fork)?;
+    let mut forwarder = SignalForwarder::new(child.pid, signal::pending());
+    let end = forwarder.wait_for_exit(warn).map_err(SpawnError::Wait)?;
     match child.exec_error() {
-        Some(error) => Err(Problem::Exec(error)),
-        None => Ok(relay.judge(end)),
+        Some(error) => Err(SpawnError::Exec(error)),
+        None => Ok(forwarder.classify(end)),
     }
 }
 
 /// Why a command did not run, before its name is known.
 #[derive(Debug)]
-enum Problem {
+enum SpawnError {
     Fork(io::Error),
     Exec(io::Error),
     Wait(io::Error),
 }
 
-/// How a command ended.
+/// Why a command exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
-    /// By itself, with this status.
+pub enum ExitReason {
+    /// It exited with this status.
     Exited(u8),
-    /// Killed by a signal that had been sent to us as well.
-    KilledWithUs(i32),
-    /// Killed by a signal that had been sent to it alone.
-    KilledAlone(i32),
+    /// It was killed by a signal that was sent to it alone.
+    Signaled(i32),
+    /// It was killed by a signal that was sent to this process, too.
+    SignaledToo(i32),
 }
 
 /// Why a command did not run as it should.

@@ -7,24 +7,24 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 
-use super::Place;
-use crate::sys::process::Image;
+use super::Lookup;
+use crate::sys::process::ExecImage;
 
 /// Where programs are looked for when `PATH` is unset, as confstr(3) has it.
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
 /// Everything that is needed to execute these words, name first.
-pub(super) fn image(words: &[OsString], place: Place) -> Image {
+pub(super) fn image(words: &[OsString], lookup: Lookup) -> ExecImage {
     let name = &words[0];
     let mut paths = match std::env::var_os("PATH") {
         _ if name.as_bytes().contains(&b'/') => vec![name.clone()],
         Some(path) => candidates(name, &path),
         None => candidates(name, OsStr::new(DEFAULT_PATH)),
     };
-    if place == Place::Here && rustix::fs::access(name, Access::EXISTS).is_ok() {
+    if lookup == Lookup::WorkingDirectory && rustix::fs::access(name, Access::EXISTS).is_ok() {
         paths = vec![name.clone()];
     }
-    Image::new(
+    ExecImage::new(
         paths.into_iter().map(c_string).collect(),
         words.iter().cloned().map(c_string).collect(),
     )
@@ -62,7 +62,7 @@ fn c_string(word: OsString) -> CString {
 }
 
 /// Whether one of the places holds a file that may be executed; the error is the one that executing would meet.
-pub(super) fn find(image: &Image) -> io::Result<()> {
+pub(super) fn find(image: &ExecImage) -> io::Result<()> {
     let mut worst = Errno::NOENT;
     for path in image.paths() {
         let is_file = rustix::fs::stat(path)
@@ -104,7 +104,7 @@ mod tests {
 
     #[test]
     fn a_name_with_a_slash_is_not_looked_for() {
-        let image = image(&["./no/such".into()], Place::Path);
+        let image = image(&["./no/such".into()], Lookup::Path);
         assert_eq!(image.paths(), [c"./no/such".to_owned()]);
         assert_eq!(
             find(&image).unwrap_err().raw_os_error(),

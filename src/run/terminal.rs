@@ -5,7 +5,7 @@ use rustix::fs::{Mode, OFlags};
 use rustix::process::Pid;
 use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
-use crate::sys::process::group_of;
+use crate::sys::process::process_group_of;
 
 /// A command in a process group of its own that had the terminal when it stopped: a shell that was told to `suspend`.
 ///
@@ -20,8 +20,8 @@ pub(super) struct Foreground {
 impl Foreground {
     /// What is to be restored when the command is continued, if anything.
     pub(super) fn of(command: Pid) -> Option<Self> {
-        let group = group_of(Some(command));
-        if group == group_of(None) {
+        let group = process_group_of(Some(command));
+        if group == process_group_of(None) {
             return None;
         }
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
@@ -36,7 +36,7 @@ impl Foreground {
     /// Gives the terminal to the command, if it has been given to us: not after `bg`. `SIGTTOU` must be blocked.
     pub(super) fn restore(self) {
         let front = tcgetpgrp(&self.terminal).ok();
-        if front.map(|front| front.as_raw_nonzero().get()) == group_of(None) {
+        if front.map(|front| front.as_raw_nonzero().get()) == process_group_of(None) {
             // If the group is gone by now, so is its need.
             let _ = tcsetpgrp(&self.terminal, self.group);
         }

@@ -16,16 +16,16 @@ use super::signal;
 ///
 /// pidfd_open(2), `PR_SET_PDEATHSIG(2const)`.
 #[derive(Debug)]
-pub struct Watcher(Pid);
+pub struct ContinueOnExit(Pid);
 
-impl Watcher {
+impl ContinueOnExit {
     /// Watches over a child of this process's, which must not be waited for before the watcher is dropped. Every signal
     /// must be blocked. Before Linux 5.3, which has no pidfd, it ends at once and nobody watches.
     ///
     /// # Errors
     ///
     /// `EAGAIN`, `ENOMEM`: no process can be had.
-    pub fn over(watched: Pid) -> io::Result<Self> {
+    pub fn watch(watched: Pid) -> io::Result<Self> {
         let us = rustix::process::getpid();
         // SAFETY: the child makes system calls only, and exits.
         let pid = super::check(unsafe { libc::fork() })?;
@@ -54,7 +54,7 @@ impl Watcher {
     }
 }
 
-impl Drop for Watcher {
+impl Drop for ContinueOnExit {
     fn drop(&mut self) {
         // It is our child until it is waited for here, so the number is its own.
         let _ = signal::send(self.0, libc::SIGKILL);

@@ -4,10 +4,10 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use super::signal::{self, Disposition, Set};
+use super::signal::{self, Disposition, SignalSet};
 
 /// The signals that end a process which does nothing about them, and that no fault of its own raises.
-const ENDINGS: Set = Set::of(libc::SIGHUP)
+const TERMINATING: SignalSet = SignalSet::single(libc::SIGHUP)
     .with(libc::SIGINT)
     .with(libc::SIGQUIT)
     .with(libc::SIGTERM)
@@ -24,20 +24,20 @@ const ENDINGS: Set = Set::of(libc::SIGHUP)
     .with(16);
 
 /// Those of them that tell a program to stop; the first means nothing else.
-pub const REQUESTS: [i32; 4] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT];
+pub const STOP_SIGNALS: [i32; 4] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT];
 
 /// All signals that would end this process, held back: they take effect when this is dropped. So what is declared after
 /// it is tidied up before the process dies, and dies of the signal as it should.
 #[derive(Debug)]
-pub struct HeldBack {
-    held: Cell<Set>,
-    mask: Set,
+pub struct DeferredSignals {
+    held: Cell<SignalSet>,
+    mask: SignalSet,
 }
 
-impl HeldBack {
-    /// Holds back the endings, those of them that the caller had not blocked already.
-    pub fn endings() -> Self {
-        let real_time = (34..=64).fold(ENDINGS, Set::with);
+impl DeferredSignals {
+    /// Holds back the terminating, those of them that the caller had not blocked already.
+    pub fn terminating() -> Self {
+        let real_time = (34..=64).fold(TERMINATING, SignalSet::with);
         let mask = signal::block(real_time);
         Self {
             held: Cell::new(real_time.minus(mask)),
@@ -46,19 +46,19 @@ impl HeldBack {
     }
 
     /// The mask that there was before.
-    pub fn mask(&self) -> Set {
+    pub fn mask(&self) -> SignalSet {
         self.mask
     }
 
     /// Whether one has come that will end this process. One that is ignored will not: a blocked signal becomes pending
     /// even so, and is forgotten here.
-    pub fn came(&self) -> bool {
+    pub fn is_pending(&self) -> bool {
         let pending = signal::pending();
         let here = |signal: &i32| self.held.get().has(*signal) && pending.has(*signal);
         (1..=64).filter(here).any(|signal| {
             let deadly = signal::disposition(signal) != Disposition::Ignore;
             if !deadly {
-                signal::take_pending(Set::of(signal));
+                signal::take_pending(SignalSet::single(signal));
             }
             deadly
         })
@@ -74,17 +74,18 @@ impl HeldBack {
     }
 
     /// From here on only requests to stop can end this process: there is a result that the others must not take away.
-    pub fn only_requests(&self) {
-        self.held.set(Set::of_all(&REQUESTS).minus(self.mask));
+    pub fn keep_stop_signals(&self) {
+        self.held
+            .set(SignalSet::from_signals(&STOP_SIGNALS).minus(self.mask));
     }
 
     /// They wait until the process has exited: whatever comes from here on comes too late.
-    pub fn for_good(self) {
+    pub fn until_exit(self) {
         std::mem::forget(self);
     }
 }
 
-impl Drop for HeldBack {
+impl Drop for DeferredSignals {
     fn drop(&mut self) {
         signal::unblock(self.held.get());
     }
@@ -102,22 +103,22 @@ mod tests {
 
     #[test]
     fn what_comes_waits_and_an_ignored_one_is_no_ending() {
-        let held = HeldBack::endings();
-        assert!(!held.came());
+        let held = DeferredSignals::terminating();
+        assert!(!held.is_pending());
         let before = signal::set_disposition(libc::SIGVTALRM, Disposition::Ignore);
         raise(libc::SIGVTALRM);
-        assert!(!held.came());
+        assert!(!held.is_pending());
         assert!(!signal::pending().has(libc::SIGVTALRM), "it is forgotten");
         signal::set_disposition(libc::SIGVTALRM, before);
         raise(libc::SIGPROF);
-        assert!(held.came());
-        assert!(signal::take_pending(Set::of(libc::SIGPROF)).is_some());
+        assert!(held.is_pending());
+        assert!(signal::take_pending(SignalSet::single(libc::SIGPROF)).is_some());
     }
 
     #[test]
     fn what_the_caller_has_blocked_is_not_ours_to_let_through() {
-        let before = signal::block(Set::of(libc::SIGPWR));
-        drop(HeldBack::endings());
+        let before = signal::block(SignalSet::single(libc::SIGPWR));
+        drop(DeferredSignals::terminating());
         let now = signal::set_mask(before);
         assert!(now.has(libc::SIGPWR) && !now.has(libc::SIGUSR1));
     }

@@ -25,7 +25,7 @@ pub fn close(number: RawFd) {
 /// # Errors
 ///
 /// `EMFILE`: no descriptor is left.
-pub fn above_stderr(fd: OwnedFd) -> Result<OwnedFd, Errno> {
+pub fn dup_above_stderr(fd: OwnedFd) -> Result<OwnedFd, Errno> {
     if fd.as_raw_fd() > 2 {
         return Ok(fd);
     }

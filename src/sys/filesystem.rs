@@ -18,18 +18,18 @@ pub enum Locality {
 
 impl Locality {
     /// fstatfs(2) – of the file system that this file is on.
-    pub fn of(file: impl AsFd) -> Self {
-        rustix::fs::fstatfs(file).map_or(Self::Remote, |stat| Self::of_magic(stat.f_type as u32))
+    pub fn from_fd(file: impl AsFd) -> Self {
+        rustix::fs::fstatfs(file).map_or(Self::Remote, |stat| Self::from_magic(stat.f_type as u32))
     }
 
     /// statfs(2) – of the file system that this path leads to.
-    pub fn at(path: &OsStr) -> Self {
-        rustix::fs::statfs(path).map_or(Self::Remote, |stat| Self::of_magic(stat.f_type as u32))
+    pub fn from_path(path: &OsStr) -> Self {
+        rustix::fs::statfs(path).map_or(Self::Remote, |stat| Self::from_magic(stat.f_type as u32))
     }
 
     /// Of the file system with this magic number. All of them have 32 bits; the field has more or less, with a sign or
     /// without, depending on the processor.
-    fn of_magic(magic: u32) -> Self {
+    fn from_magic(magic: u32) -> Self {
         if LOCAL.contains(&magic) {
             Self::Local
         } else {
@@ -76,7 +76,7 @@ mod tests {
             (0x0116_1970, Locality::Remote), // gfs2
             (0, Locality::Remote),
         ] {
-            assert_eq!(Locality::of_magic(magic), wanted, "{magic:#x}");
+            assert_eq!(Locality::from_magic(magic), wanted, "{magic:#x}");
         }
     }
 
@@ -86,7 +86,7 @@ mod tests {
             let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
             rustix::fs::open(path, flags, rustix::fs::Mode::empty()).expect("it is there")
         };
-        assert_eq!(Locality::of(file("/dev/shm")), Locality::Local);
-        assert_eq!(Locality::of(file("/proc")), Locality::Remote);
+        assert_eq!(Locality::from_fd(file("/dev/shm")), Locality::Local);
+        assert_eq!(Locality::from_fd(file("/proc")), Locality::Remote);
     }
 }

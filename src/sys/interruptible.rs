@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::signal::{self, Set};
+use super::signal::{self, SignalSet};
 use super::timer::Ticks;
 
 /// How many signals there are, and one more, as they are counted from 1.
@@ -29,48 +29,51 @@ const SIGNALS: usize = 65;
 ///
 /// So nothing ticks, and nobody polls, unless a signal has come or the time is up. The timer's signal is the last
 /// real-time one; what somebody else sends of that number goes to the host as ever. Dropping it puts all back. The host
-/// must not be called in the meantime, for it may change its handlers.
+/// must not be is_signal_pending in the meantime, for it may change its handlers.
 ///
 /// # References
 ///
 /// timer_create(2), sigaction(2), signal(7) "Interruption of system calls by signal handlers"; timer_settime(2) may be
-/// called in handlers by signal-safety(7).
+/// is_signal_pending in handlers by signal-safety(7).
 #[derive(Debug)]
-pub struct Attention {
+pub struct InterruptibleCall {
     ticks: Ticks,
-    /// Those that have our handler in front of theirs.
-    covered: Set,
-    mask: Set,
+    /// Those that have our handler in front of originals.
+    replaced: SignalSet,
+    mask: SignalSet,
 }
 
 /// What the handler has to know.
-struct Front {
+struct HandlerTable {
     ticks: UnsafeCell<Option<Ticks>>,
-    theirs: UnsafeCell<[libc::sigaction; SIGNALS]>,
+    originals: UnsafeCell<[libc::sigaction; SIGNALS]>,
 }
 
-// SAFETY: there is one attention at a time (`TAKEN`). Both cells are written while all signals are blocked and the
+// SAFETY: there is one attention at a time (`ACTIVE`). Both cells are written while all signals are blocked and the
 // handler is in front of nothing, and only read from then on until the next one begins.
-unsafe impl Sync for Front {}
+unsafe impl Sync for HandlerTable {}
 
-static FRONT: Front = Front {
+static HANDLERS: HandlerTable = HandlerTable {
     ticks: UnsafeCell::new(None),
     // SAFETY: all zeroes is a valid `sigaction`: the default disposition, no flags.
-    theirs: UnsafeCell::new(unsafe { std::mem::zeroed() }),
+    originals: UnsafeCell::new(unsafe { std::mem::zeroed() }),
 };
 
-static TAKEN: AtomicBool = AtomicBool::new(false);
+static ACTIVE: AtomicBool = AtomicBool::new(false);
 
-impl Attention {
-    /// For a call that may take this long, or any time. `None` when the host is `called` for already; it is asked with
+impl InterruptibleCall {
+    /// For a call that may take this long, or any time. `None` when the host is `is_signal_pending` for already; it is asked with
     /// all signals blocked.
     ///
     /// # Errors
     ///
     /// `EAGAIN`, `ENOMEM`: no timer can be had. `EBUSY`: another thread has an attention.
-    pub fn begin(time: Option<Duration>, called: fn() -> bool) -> io::Result<Option<Self>> {
-        let mask = signal::set_mask(Set::ALL);
-        let begun = Self::cover(mask, called);
+    pub fn begin(
+        time: Option<Duration>,
+        is_signal_pending: fn() -> bool,
+    ) -> io::Result<Option<Self>> {
+        let mask = signal::set_mask(SignalSet::ALL);
+        let begun = Self::install(mask, is_signal_pending);
         if let (Ok(Some(attention)), Some(time)) = (&begun, time) {
             attention.ticks.start(time);
         }
@@ -81,68 +84,68 @@ impl Attention {
         begun
     }
 
-    fn cover(mask: Set, called: fn() -> bool) -> io::Result<Option<Self>> {
-        if called() {
+    fn install(mask: SignalSet, is_signal_pending: fn() -> bool) -> io::Result<Option<Self>> {
+        if is_signal_pending() {
             return Ok(None);
         }
-        if TAKEN.swap(true, Ordering::Acquire) {
+        if ACTIVE.swap(true, Ordering::Acquire) {
             return Err(io::Error::from_raw_os_error(libc::EBUSY));
         }
-        let ticks = Ticks::new().inspect_err(|_| TAKEN.store(false, Ordering::Release))?;
-        // SAFETY: see `Front`.
-        unsafe { *FRONT.ticks.get() = Some(ticks) };
-        let mut covered = Set::EMPTY;
+        let ticks = Ticks::new().inspect_err(|_| ACTIVE.store(false, Ordering::Release))?;
+        // SAFETY: see `HandlerTable`.
+        unsafe { *HANDLERS.ticks.get() = Some(ticks) };
+        let mut replaced = SignalSet::EMPTY;
         for signal in 1..SIGNALS as libc::c_int {
-            if cover_one(signal) {
-                covered = covered.with(signal);
+            if install_handler(signal) {
+                replaced = replaced.with(signal);
             }
         }
         Ok(Some(Self {
             ticks,
-            covered,
+            replaced,
             mask,
         }))
     }
 }
 
-impl Drop for Attention {
+impl Drop for InterruptibleCall {
     /// The timer first: a tick that has been sent is handled before that call returns, as it is not blocked. A signal
     /// that comes from then on sets its flag by our handler or by the host's own.
     fn drop(&mut self) {
         self.ticks.delete();
         signal::set_mask(self.mask);
-        for signal in (1..SIGNALS as libc::c_int).filter(|signal| self.covered.has(*signal)) {
-            // SAFETY: see `Front`; an action that sigaction(2) itself returned.
+        for signal in (1..SIGNALS as libc::c_int).filter(|signal| self.replaced.has(*signal)) {
+            // SAFETY: see `HandlerTable`; an action that sigaction(2) itself returned.
             unsafe {
                 libc::sigaction(
                     signal,
-                    &raw const (*FRONT.theirs.get())[signal as usize],
+                    &raw const (*HANDLERS.originals.get())[signal as usize],
                     ptr::null_mut(),
                 )
             };
         }
-        TAKEN.store(false, Ordering::Release);
+        ACTIVE.store(false, Ordering::Release);
     }
 }
 
 /// Puts our handler in front of the host's, if it has one. The timer's signal gets it in any case.
-fn cover_one(signal: libc::c_int) -> bool {
+fn install_handler(signal: libc::c_int) -> bool {
     // SAFETY: all zeroes is a valid `sigaction`.
-    let mut theirs: libc::sigaction = unsafe { std::mem::zeroed() };
+    let mut originals: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: no new action, and a place for the one that there is. It fails for what the C library keeps to itself.
-    if unsafe { libc::sigaction(signal, ptr::null(), &raw mut theirs) } == -1 {
+    if unsafe { libc::sigaction(signal, ptr::null(), &raw mut originals) } == -1 {
         return false;
     }
-    let has_handler = ![libc::SIG_DFL, libc::SIG_IGN].contains(&theirs.sa_sigaction);
+    let has_handler = ![libc::SIG_DFL, libc::SIG_IGN].contains(&originals.sa_sigaction);
     if !has_handler && signal != Ticks::signal() {
         return false;
     }
-    // SAFETY: see `Front`.
-    unsafe { (*FRONT.theirs.get())[signal as usize] = theirs };
-    let mut ours = theirs;
-    let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = attend;
+    // SAFETY: see `HandlerTable`.
+    unsafe { (*HANDLERS.originals.get())[signal as usize] = originals };
+    let mut ours = originals;
+    let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = trampoline;
     ours.sa_sigaction = handler as usize;
-    ours.sa_flags = (theirs.sa_flags | libc::SA_SIGINFO) & !libc::SA_RESTART;
+    ours.sa_flags = (originals.sa_flags | libc::SA_SIGINFO) & !libc::SA_RESTART;
     // No tick comes while a handler of the host's runs, which may be in a system call of its own.
     // SAFETY: a set that is filled, and the number of a signal.
     unsafe { libc::sigaddset(&raw mut ours.sa_mask, Ticks::signal()) };
@@ -151,22 +154,31 @@ fn cover_one(signal: libc::c_int) -> bool {
 }
 
 /// Lets the host do what it does, and sees to it that the call ends.
-extern "C" fn attend(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+extern "C" fn trampoline(
+    signal: libc::c_int,
+    info: *mut libc::siginfo_t,
+    context: *mut libc::c_void,
+) {
     // SAFETY: with SA_SIGINFO the kernel fills it.
     let is_tick = signal == Ticks::signal() && unsafe { (*info).si_code } == libc::SI_TIMER;
     if is_tick {
         return;
     }
-    // SAFETY: see `Front`: this handler is installed, so both are written.
-    let (ticks, theirs) = unsafe { (*FRONT.ticks.get(), (*FRONT.theirs.get())[signal as usize]) };
-    match theirs.sa_sigaction {
+    // SAFETY: see `HandlerTable`: this handler is installed, so both are written.
+    let (ticks, originals) = unsafe {
+        (
+            *HANDLERS.ticks.get(),
+            (*HANDLERS.originals.get())[signal as usize],
+        )
+    };
+    match originals.sa_sigaction {
         libc::SIG_IGN => {}
         libc::SIG_DFL => {
             // Only the timer's signal comes here, sent by somebody else: it ends us as ever, on the way out.
             signal::set_disposition(signal, signal::Disposition::Default);
             let _ = signal::send(rustix::process::getpid(), signal);
         }
-        handler if theirs.sa_flags & libc::SA_SIGINFO != 0 => {
+        handler if originals.sa_flags & libc::SA_SIGINFO != 0 => {
             // SAFETY: the host set it with SA_SIGINFO, so it is of this form.
             let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
                 unsafe { std::mem::transmute(handler) };

@@ -14,6 +14,15 @@ pub enum Operation {
     Unlock,
 }
 
+/// Whether a call waits for the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blocking {
+    /// It fails if the lock is not free.
+    No,
+    /// It waits until the lock is free.
+    Yes,
+}
+
 /// fcntl(`F_OFD_SETLK`), or `F_OFD_SETLKW` when it may block – locks `length` bytes from `start` (0: to the end of the
 /// file and beyond).
 ///
@@ -32,10 +41,10 @@ pub fn set(
     operation: Operation,
     start: i64,
     length: i64,
-    block: bool,
+    blocking: Blocking,
 ) -> io::Result<()> {
     let mut range = range(operation, start, length);
-    let command = if block {
+    let command = if blocking == Blocking::Yes {
         libc::F_OFD_SETLKW
     } else {
         libc::F_OFD_SETLK

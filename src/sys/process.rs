@@ -10,18 +10,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::process::Pid;
 
-use super::signal::{self, Disposition, Set};
+use super::signal::{self, Disposition, SignalSet};
 
 unsafe extern "C" {
     static environ: *const *const c_char;
 }
 
-/// The shell that runs a program without `#!`, as execvp(3) has it.
+/// The shell that runs a program close_fds `#!`, as execvp(3) has it.
 const SHELL: &std::ffi::CStr = c"/bin/sh";
 
 /// A program that is ready to be executed: everything that needs memory is done, so that a child need not allocate.
 #[derive(Debug)]
-pub struct Image {
+pub struct ExecImage {
     /// Where it may be, in order of preference.
     paths: Vec<CString>,
     /// Owns what `argv` points to.
@@ -31,7 +31,7 @@ pub struct Image {
     argv: Vec<*const c_char>,
 }
 
-impl Image {
+impl ExecImage {
     /// A program that is at the first of these paths where it can be executed, with its words, name first.
     pub fn new(paths: Vec<CString>, words: Vec<CString>) -> Self {
         let argv = [SHELL.as_ptr()]
@@ -87,29 +87,29 @@ impl Image {
     }
 }
 
-/// The world that a child is to see, where it differs from this process's.
+/// The options that a child is to see, where it differs from this process's.
 #[derive(Debug)]
-pub struct World<'a> {
+pub struct SpawnOptions<'a> {
     /// Its signal mask.
-    pub mask: Set,
+    pub mask: SignalSet,
     /// Its disposition of `SIGCHLD`.
     pub sigchld: Disposition,
     /// Descriptors that it does not get.
-    pub without: &'a [BorrowedFd<'a>],
+    pub close_fds: &'a [BorrowedFd<'a>],
     /// Where it leaves its process number before anything else.
-    pub number: Option<&'a Shared>,
+    pub report_pid: Option<&'a SharedWord>,
     /// Whether it can outlive its parent.
-    pub ends: Ends,
+    pub parent_death: ParentDeath,
 }
 
 /// When a child ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ends {
+pub enum ParentDeath {
     /// By itself.
-    ByItself,
+    Survive,
     /// At the latest when its parent ends, by `SIGKILL`. The kernel forgets that when it executes a program that runs with
     /// other rights (set-user-ID).
-    WithItsParent,
+    Kill,
 }
 
 /// A child that has been started, perhaps only to find that it cannot execute its program.
@@ -117,7 +117,7 @@ pub enum Ends {
 pub struct Child {
     /// Its process.
     pub pid: Pid,
-    failure: Shared,
+    failure: SharedWord,
 }
 
 impl Child {
@@ -138,26 +138,26 @@ impl Child {
 /// # Errors
 ///
 /// `EAGAIN`, `ENOMEM`: no process or no memory can be had.
-pub fn start(image: &mut Image, world: &World<'_>) -> io::Result<Child> {
-    let failure = Shared::new()?;
+pub fn spawn(image: &mut ExecImage, options: &SpawnOptions<'_>) -> io::Result<Child> {
+    let failure = SharedWord::new()?;
     let parent = rustix::process::getpid();
     // SAFETY: the child calls only async-signal-safe functions until it execs or exits.
     let pid = super::check(unsafe { libc::fork() })?;
     if let Some(pid) = Pid::from_raw(pid) {
         return Ok(Child { pid, failure });
     }
-    if let Some(number) = world.number {
+    if let Some(number) = options.report_pid {
         number.set(rustix::process::getpid().as_raw_nonzero().get() as u64);
     }
-    for fd in world.without {
+    for fd in options.close_fds {
         // SAFETY: in the child, which never returns to whoever lent the descriptor.
         unsafe { libc::close(fd.as_raw_fd()) };
     }
-    if world.sigchld == Disposition::Ignore {
+    if options.sigchld == Disposition::Ignore {
         signal::set_disposition(libc::SIGCHLD, Disposition::Ignore);
     }
-    signal::set_mask(world.mask);
-    if world.ends == Ends::WithItsParent {
+    signal::set_mask(options.mask);
+    if options.parent_death == ParentDeath::Kill {
         // A parent that died before that sends nothing, but is no longer the parent.
         // SAFETY: takes numbers.
         unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
@@ -172,7 +172,7 @@ pub fn start(image: &mut Image, world: &World<'_>) -> io::Result<Child> {
     unsafe { libc::_exit(c_int::from(u8::MAX)) }
 }
 
-/// fork(2) – does the deed in a child, which then ends with the status that the deed returns, and with 70 if it panics.
+/// fork(2) – does the run in a child, which then ends with the status that the run returns, and with 70 if it panics.
 ///
 /// This process must have no other thread: what another one held in the moment of the fork (the lock of the allocator, for
 /// one) would be held in the child for ever.
@@ -180,20 +180,20 @@ pub fn start(image: &mut Image, world: &World<'_>) -> io::Result<Child> {
 /// # Errors
 ///
 /// `EAGAIN`, `ENOMEM`: no process or no memory can be had.
-pub fn branch(deed: impl FnOnce() -> u8) -> io::Result<Pid> {
+pub fn fork_with(run: impl FnOnce() -> u8) -> io::Result<Pid> {
     // SAFETY: in a process with one thread, the child is as good as the parent.
     let pid = super::check(unsafe { libc::fork() })?;
     if let Some(pid) = Pid::from_raw(pid) {
         return Ok(pid);
     }
-    let status = panic::catch_unwind(AssertUnwindSafe(deed)).unwrap_or(70);
+    let status = panic::catch_unwind(AssertUnwindSafe(run)).unwrap_or(70);
     // SAFETY: ends the child, running nothing of the parent's.
     unsafe { libc::_exit(c_int::from(status)) }
 }
 
 /// `PR_SET_PDEATHSIG(2const)` – sends this process the signal when its parent ends. Before the call that was missed; ask
 /// getppid(2) afterwards.
-pub fn signal_at_parents_end(signal: i32) {
+pub fn set_parent_death_signal(signal: i32) {
     // SAFETY: takes numbers.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, signal) };
 }
@@ -209,7 +209,7 @@ pub fn set_name(name: &str) {
 
 /// `PR_SET_CHILD_SUBREAPER(2const)` – makes this process the parent of whatever its descendants leave behind. Says whether
 /// it is.
-pub fn adopt_orphans() -> bool {
+pub fn become_subreaper() -> bool {
     // SAFETY: takes numbers.
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0 }
 }
@@ -219,8 +219,8 @@ pub fn adopt_orphans() -> bool {
 /// *The race:* the parent's end against our asking for a signal at that moment. It is asked for first, and then who our
 /// parent is: one that ended before is no longer that.
 ///
-/// One in another pid namespace (`unshare -p` without `-f`) has no number here, and its end goes unnoticed.
-pub fn is_orphan_of(parent: Pid) -> bool {
+/// One in another pid namespace (`unshare -p` close_fds `-f`) has no number here, and its end goes unnoticed.
+pub fn is_orphaned_by(parent: Pid) -> bool {
     rustix::process::getppid().is_some_and(|now| now != parent)
 }
 
@@ -234,7 +234,7 @@ pub fn session_of(pid: Option<Pid>) -> Option<i32> {
 
 /// getpgid(2) – the process group of a process, or of this one; 0 if it was made outside of this pid namespace, for which
 /// rustix has no place. `None` where there is no such process.
-pub fn group_of(pid: Option<Pid>) -> Option<i32> {
+pub fn process_group_of(pid: Option<Pid>) -> Option<i32> {
     let pid = pid.map_or(0, |pid| pid.as_raw_nonzero().get());
     // SAFETY: takes a number.
     super::check(unsafe { libc::getpgid(pid) }).ok()
@@ -243,20 +243,20 @@ pub fn group_of(pid: Option<Pid>) -> Option<i32> {
 /// waitid(2) – whether a process is a child of this one, be it that it has ended and was not waited for.
 pub fn is_child(pid: Pid) -> bool {
     let id = pid.as_raw_nonzero().get() as libc::id_t;
-    look_at_children(libc::P_PID, id).is_ok()
+    peek_child(libc::P_PID, id).is_ok()
 }
 
 /// waitid(2) – whether this process has no children at all.
 pub fn has_no_children() -> bool {
-    look_at_children(libc::P_ALL, 0).is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD))
+    peek_child(libc::P_ALL, 0).is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD))
 }
 
 /// waitid(2) – a child that has ended and has not been waited for yet; it stays so. `None` when there is none.
-pub fn ended_child() -> Option<Pid> {
-    look_at_children(libc::P_ALL, 0).ok().flatten()
+pub fn exited_child() -> Option<Pid> {
+    peek_child(libc::P_ALL, 0).ok().flatten()
 }
 
-fn look_at_children(which: libc::idtype_t, id: libc::id_t) -> io::Result<Option<Pid>> {
+fn peek_child(which: libc::idtype_t, id: libc::id_t) -> io::Result<Option<Pid>> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
     // SAFETY: a place for one siginfo.
@@ -267,9 +267,9 @@ fn look_at_children(which: libc::idtype_t, id: libc::id_t) -> io::Result<Option<
 
 /// A number that a process shares with its children, zero at first.
 #[derive(Debug)]
-pub struct Shared(ptr::NonNull<AtomicU64>);
+pub struct SharedWord(ptr::NonNull<AtomicU64>);
 
-impl Shared {
+impl SharedWord {
     /// In a page of memory of its own.
     ///
     /// # Errors
@@ -311,7 +311,7 @@ impl Shared {
     }
 }
 
-impl Drop for Shared {
+impl Drop for SharedWord {
     fn drop(&mut self) {
         // SAFETY: mapped by `new`, unmapped once.
         unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<AtomicU64>()) };

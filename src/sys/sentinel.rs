@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 
 use rustix::process::Pid;
 
-use super::signal::{self, Set};
+use super::signal::{self, SignalSet};
 
 /// The name of such processes, for ps(1).
 pub const NAME: &CStr = c"lock-turn";
@@ -32,26 +32,28 @@ const STACK: usize = 32 * 1024;
 ///
 /// clone(2), `PR_SET_PDEATHSIG(2const)`, futex(2).
 #[derive(Debug)]
-pub struct Token {
+pub struct Sentinel {
     pid: Pid,
     _stack: Stack,
 }
 
-impl Token {
+impl Sentinel {
     /// # Errors
     ///
     /// `EAGAIN`, `ENOMEM`, `EPERM`: no process can be had.
     pub fn new() -> io::Result<Self> {
         let stack = Stack::new()?;
         let word = stack.word();
-        word.store(word_of_birth(), Release);
+        word.store(parent_pid_word(), Release);
         // With a mask of its own from its first moment, it misses the signals that are sent to our whole group.
-        let mask = signal::set_mask(Set::ALL);
-        // SAFETY: the child runs `stand` on a stack that nobody else uses and that outlasts it, as the word does.
-        let pid = super::check(unsafe { libc::clone(stand, stack.top(), libc::CLONE_VM, stack.0) });
+        let mask = signal::set_mask(SignalSet::ALL);
+        // SAFETY: the child runs `sentinel_main` on a stack that nobody else uses and that outlasts it, as the word does.
+        let pid = super::check(unsafe {
+            libc::clone(sentinel_main, stack.top(), libc::CLONE_VM, stack.0)
+        });
         signal::set_mask(mask);
         let pid = Pid::from_raw(pid?).ok_or(io::ErrorKind::Other)?;
-        wait_while(word, word_of_birth());
+        wait_while_equal(word, parent_pid_word());
         Ok(Self { pid, _stack: stack })
     }
 
@@ -61,7 +63,7 @@ impl Token {
     }
 }
 
-impl Drop for Token {
+impl Drop for Sentinel {
     /// It is our child until it is waited for here, so the number is its own. Then there is nobody on the stack.
     fn drop(&mut self) {
         let _ = signal::send(self.pid, libc::SIGKILL);
@@ -74,7 +76,7 @@ impl Drop for Token {
 }
 
 /// What the word says while the child is not ready yet: who is its parent.
-fn word_of_birth() -> u32 {
+fn parent_pid_word() -> u32 {
     rustix::process::getpid().as_raw_nonzero().get() as u32
 }
 
@@ -82,7 +84,7 @@ fn word_of_birth() -> u32 {
 const READY: u32 = u32::MAX;
 
 /// futex(2) – sleeps until the word has another value; but not for ever, should somebody stop or kill the child just now.
-fn wait_while(word: &AtomicU32, value: u32) {
+fn wait_while_equal(word: &AtomicU32, value: u32) {
     let time = libc::timespec {
         tv_sec: 0,
         tv_nsec: 100_000_000,
@@ -105,7 +107,7 @@ fn wait_while(word: &AtomicU32, value: u32) {
 }
 
 /// The child's life.
-extern "C" fn stand(word: *mut c_void) -> c_int {
+extern "C" fn sentinel_main(word: *mut c_void) -> c_int {
     // SAFETY: at the beginning of the stack, which is mapped as long as the child is there.
     let word = unsafe { &*word.cast::<AtomicU32>() };
     let parent = word.load(Acquire);
@@ -182,7 +184,7 @@ mod tests {
 
     #[test]
     fn its_end_tells_that_it_was_dropped() {
-        let token = Token::new().expect("a process");
+        let token = Sentinel::new().expect("a process");
         let pid = token.pid();
         let end = pidfd_open(pid, PidfdFlags::empty()).expect("it is there");
         let ready = || {
@@ -203,14 +205,14 @@ mod tests {
 
     #[test]
     fn it_keeps_no_descriptor_and_no_signal_but_two_reaches_it() {
-        let token = Token::new().expect("a process");
+        let token = Sentinel::new().expect("a process");
         let of = |file: &str| format!("/proc/{}/{file}", token.pid().as_raw_nonzero());
         assert_eq!(std::fs::read_dir(of("fd")).expect("ours").count(), 0);
         let status = std::fs::read_to_string(of("status")).expect("it is there");
         assert!(status.contains("SigBlk:\tfffffffffffbfeff\n"), "{status}");
         assert!(status.starts_with("Name:\tlock-turn\n"), "{status}");
-        let own = Stat::own().expect("it is there");
-        let its = Stat::of(token.pid()).expect("it is there");
+        let own = Stat::read_own().expect("it is there");
+        let its = Stat::read(token.pid()).expect("it is there");
         assert_ne!(its.start, 0);
         assert!(its.start >= own.start);
     }

@@ -32,9 +32,9 @@ const SET_SIZE: usize = size_of::<u64>();
 
 /// A set of signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Set(u64);
+pub struct SignalSet(u64);
 
-impl Set {
+impl SignalSet {
     /// No signal.
     pub const EMPTY: Self = Self(0);
     /// Every signal there is, the real-time ones included.
@@ -46,25 +46,25 @@ impl Set {
     }
 
     /// The set of one signal.
-    pub const fn of(signal: i32) -> Self {
+    pub const fn single(signal: i32) -> Self {
         Self(1 << (signal - 1))
     }
 
     /// The set of several signals.
-    pub fn of_all(signals: &[i32]) -> Self {
+    pub fn from_signals(signals: &[i32]) -> Self {
         signals.iter().copied().fold(Self::EMPTY, Self::with)
     }
 
     /// This set with one signal more.
     #[must_use]
     pub const fn with(self, signal: i32) -> Self {
-        Self(self.0 | Self::of(signal).0)
+        Self(self.0 | Self::single(signal).0)
     }
 
     /// This set with one signal less.
     #[must_use]
     pub const fn without(self, signal: i32) -> Self {
-        Self(self.0 & !Self::of(signal).0)
+        Self(self.0 & !Self::single(signal).0)
     }
 
     /// What is in this set and not in the other.
@@ -73,29 +73,35 @@ impl Set {
         Self(self.0 & !other.0)
     }
 
+    /// Returns the signals of both sets.
+    #[must_use]
+    pub const fn union(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
     /// Whether the signal is in the set.
     pub const fn has(self, signal: i32) -> bool {
-        self.0 & Self::of(signal).0 != 0
+        self.0 & Self::single(signal).0 != 0
     }
 }
 
 /// rt_sigprocmask(2) – replaces the thread's mask and returns the one before.
-pub fn set_mask(mask: Set) -> Set {
+pub fn set_mask(mask: SignalSet) -> SignalSet {
     change_mask(libc::SIG_SETMASK, mask)
 }
 
 /// rt_sigprocmask(2) – blocks these signals too, and returns the mask before.
-pub fn block(more: Set) -> Set {
+pub fn block(more: SignalSet) -> SignalSet {
     change_mask(libc::SIG_BLOCK, more)
 }
 
 /// rt_sigprocmask(2) – lets these signals through, and returns the mask before.
-pub fn unblock(fewer: Set) -> Set {
+pub fn unblock(fewer: SignalSet) -> SignalSet {
     change_mask(libc::SIG_UNBLOCK, fewer)
 }
 
-fn change_mask(how: libc::c_int, set: Set) -> Set {
-    let mut before = Set::EMPTY;
+fn change_mask(how: libc::c_int, set: SignalSet) -> SignalSet {
+    let mut before = SignalSet::EMPTY;
     // SAFETY: two sets of the size said. It cannot fail: `how` is one of the three, the pointers are good.
     unsafe {
         libc::syscall(
@@ -110,8 +116,8 @@ fn change_mask(how: libc::c_int, set: Set) -> Set {
 }
 
 /// rt_sigpending(2) – what has been sent to this thread or process and waits behind the mask.
-pub fn pending() -> Set {
-    let mut set = Set::EMPTY;
+pub fn pending() -> SignalSet {
+    let mut set = SignalSet::EMPTY;
     // SAFETY: a set of the size said.
     unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set.0, SET_SIZE) };
     set
@@ -142,7 +148,7 @@ pub struct Arrival {
 /// # Errors
 ///
 /// `ENOSYS`, `EPERM`: a sandbox does not allow it.
-pub fn wait(set: Set) -> io::Result<Arrival> {
+pub fn wait(set: SignalSet) -> io::Result<Arrival> {
     loop {
         match take(set, ptr::null()) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -152,7 +158,7 @@ pub fn wait(set: Set) -> io::Result<Arrival> {
 }
 
 /// sigtimedwait(2) with no time – takes a pending signal of the set, if there is one. All must be blocked.
-pub fn take_pending(set: Set) -> Option<Arrival> {
+pub fn take_pending(set: SignalSet) -> Option<Arrival> {
     let now = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
@@ -161,7 +167,7 @@ pub fn take_pending(set: Set) -> Option<Arrival> {
 }
 
 /// `EAGAIN` when the time is up, `EINTR` when a handler for another signal ran.
-fn take(set: Set, time: *const libc::timespec) -> io::Result<Arrival> {
+fn take(set: SignalSet, time: *const libc::timespec) -> io::Result<Arrival> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: a set of the size said, a place for one siginfo, and a timespec or null.
     let signal = unsafe {
@@ -196,7 +202,7 @@ fn take(set: Set, time: *const libc::timespec) -> io::Result<Arrival> {
 /// # Errors
 ///
 /// `EMFILE`, `ENFILE`, `ENOMEM`, `ENODEV`.
-pub fn descriptor(set: Set) -> io::Result<OwnedFd> {
+pub fn descriptor(set: SignalSet) -> io::Result<OwnedFd> {
     // SAFETY: a set of the size said; −1 asks for a new descriptor.
     let fd = unsafe {
         libc::syscall(
@@ -289,21 +295,21 @@ mod tests {
 
     #[test]
     fn a_set_holds_what_was_put_in() {
-        let set = Set::EMPTY.with(libc::SIGHUP).with(64);
+        let set = SignalSet::EMPTY.with(libc::SIGHUP).with(64);
         assert!(set.has(libc::SIGHUP) && set.has(64) && !set.has(libc::SIGINT));
-        assert_eq!(set.without(64), Set::of(libc::SIGHUP));
+        assert_eq!(set.without(64), SignalSet::single(libc::SIGHUP));
     }
 
     #[test]
     fn the_signals_that_c_libraries_keep_to_themselves_can_be_blocked_and_are_seen_blocked() {
-        let before = block(Set::of(32).with(33).with(34));
+        let before = block(SignalSet::single(32).with(33).with(34));
         let now = set_mask(before);
         assert!(now.has(32) && now.has(33) && now.has(34));
     }
 
     #[test]
     fn a_pending_signal_is_taken_once() {
-        let set = Set::of(libc::SIGURG);
+        let set = SignalSet::single(libc::SIGURG);
         let before = block(set);
         // To this thread, the only one that blocks it.
         // SAFETY: takes three numbers.

@@ -4,7 +4,7 @@ use std::io;
 
 use rustix::fd::BorrowedFd;
 
-use super::signal::{self, Set};
+use super::signal::{self, SignalSet};
 
 /// Where text for the user goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +32,7 @@ pub fn write_all(stream: Stream, mut bytes: &[u8]) -> io::Result<()> {
             Stream::Error => libc::STDERR_FILENO,
         })
     };
-    let pipe = Set::of(libc::SIGPIPE);
+    let pipe = SignalSet::single(libc::SIGPIPE);
     let mask = signal::block(pipe);
     let was_pending = signal::pending().has(libc::SIGPIPE);
     let mut result = Ok(());

@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::signal::{self, Disposition, Set};
+use super::signal::{self, Disposition, SignalSet};
 
 /// How often the interruption is repeated once the time is up.
 const AGAIN: libc::timespec = libc::timespec {
@@ -31,7 +31,7 @@ const AGAIN: libc::timespec = libc::timespec {
 pub struct Interrupter {
     ticks: Ticks,
     action: libc::sigaction,
-    mask: Set,
+    mask: SignalSet,
 }
 
 /// Whether the signal would end this process if nobody had a timer.
@@ -72,7 +72,7 @@ impl Interrupter {
         let armed = Self {
             ticks,
             action: before,
-            mask: signal::unblock(Set::of(signal)),
+            mask: signal::unblock(SignalSet::single(signal)),
         };
         armed.ticks.start(time);
         Ok(armed)

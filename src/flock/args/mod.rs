@@ -1,51 +1,57 @@
-//! `flock`: its table of options, and what its words ask for.
+//! The option table of `flock`, and from arguments to a request.
 
+mod conflicts;
 mod who;
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
+use std::time::Duration;
 
-use crate::cli::parser::{Scanned, scan};
-use crate::cli::{Asked, Effect, Form, Length, OnMisuse, Opt, Page, Usage, duration, number};
+use crate::cli::parser::{ScanResult, scan};
+use crate::cli::{
+    Abbrev, Action, OptionSpec, ParseResult, ProgramSpec, Synopsis, UsageError, UsageHint,
+    duration, number,
+};
 use crate::exit;
-use crate::flock::{Afterwards, Job, Lock, Manner, Order, Request, Target, Verbosity};
-use crate::lock::{Kind, Mode, Wait};
+use crate::flock::{ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, Verbosity};
+use crate::lock::advisory::LockApi;
+use crate::lock::{Mode, Timeout};
 use crate::run::Command;
 
-use who::Asking;
+use who::WhoArgs;
 
-/// What a user may read about `flock`.
-pub static PAGE: Page = Page {
+/// The description of `flock`.
+pub static SPEC: ProgramSpec = ProgramSpec {
     name: "flock",
     about: "Lock files from shell scripts, or run a command under a lock.",
-    forms: &[
-        Form {
-            words: "[OPTION]... NUMBER",
+    synopses: &[
+        Synopsis {
+            args: "[OPTION]... NUMBER",
             help: "lock a descriptor that the script has opened",
         },
-        Form {
-            words: "[OPTION]... FILE COMMAND [ARGUMENT]...",
+        Synopsis {
+            args: "[OPTION]... FILE COMMAND [ARGUMENT]...",
             help: "lock FILE, then run COMMAND",
         },
-        Form {
-            words: "[OPTION]... FILE -c LINE",
+        Synopsis {
+            args: "[OPTION]... FILE -c LINE",
             help: "lock FILE, then run a shell command line",
         },
-        Form {
-            words: "[OPTION]... --fd NUMBER COMMAND [ARGUMENT]...",
+        Synopsis {
+            args: "[OPTION]... --fd NUMBER COMMAND [ARGUMENT]...",
             help: "lock descriptor NUMBER, then run COMMAND",
         },
-        Form {
-            words: "--who [OPTION]... FILE...",
+        Synopsis {
+            args: "--who [OPTION]... FILE...",
             help: "list the holders and waiters of the lock on FILE",
         },
-        Form {
-            words: "--who [OPTION]... --fd NUMBER",
+        Synopsis {
+            args: "--who [OPTION]... --fd NUMBER",
             help: "list the holders of the file open on NUMBER",
         },
     ],
-    options: || OPTIONS.iter().map(Opt::shown).collect(),
-    closing: "\
+    options: || OPTIONS.iter().map(OptionSpec::doc).collect(),
+    after_help: "\
 Exit status: COMMAND's own; 1 (or -E STATUS) if the lock is held elsewhere; 64 on
 usage errors; 65-73 on other errors, see flock(1).
 
@@ -55,26 +61,27 @@ Examples:
   flock -n /run/lock/backup backup.sh     skip this run if the previous one is still active
   flock -w 5m /run/lock/deploy ./deploy   wait at most five minutes",
     help: include_str!("../help.txt"),
-    on_misuse: OnMisuse::ReferToHelp,
+    usage_hint: UsageHint::TryHelp,
 };
 
-/// What the options have said so far.
-#[derive(Debug)]
-struct Draft {
+/// The options as they were given.
+#[derive(Debug, Default)]
+struct RawArgs {
     mode: Option<Mode>,
     nonblock: bool,
-    limit: Option<Wait>,
-    on_conflict: Option<u8>,
+    timeout: Option<Duration>,
+    conflict_status: Option<u8>,
     close: bool,
     no_fork: bool,
-    fcntl: Option<(i64, i64)>,
+    /// The start and the length of the byte range, if `--fcntl` was given or implied.
+    range: Option<(i64, i64)>,
     descriptor: Option<RawFd>,
     fair: bool,
     slots: Option<u32>,
     also: Vec<OsString>,
-    afterwards: Afterwards,
+    on_release: OnRelease,
     verbosity: Verbosity,
-    asking: Asking,
+    who: WhoArgs,
 }
 
 // The headings of `--help`.
@@ -86,56 +93,56 @@ const LOCK_FILES: &str = "Lock files";
 const INSPECTION: &str = "Inspection";
 const GENERAL: &str = "General options";
 
-static OPTIONS: &[Opt<Draft>] = &[
-    Opt {
+static OPTIONS: &[OptionSpec<RawArgs>] = &[
+    OptionSpec {
         short: "s",
         long: &["shared"],
-        length: Length::Short,
-        effect: Effect::Flag(|draft| draft.mode = Some(Mode::Shared)),
+        abbrev: Abbrev::Allowed,
+        action: Action::Flag(|raw| raw.mode = Some(Mode::Shared)),
         group: LOCK_MODE,
         help: "get a shared lock (read lock)",
         manual: "Other processes can hold a shared lock at the same time, but not an exclusive \
                  one.",
     },
-    Opt {
+    OptionSpec {
         short: "xe",
         long: &["exclusive"],
-        length: Length::Short,
-        effect: Effect::Flag(|draft| draft.mode = Some(Mode::Exclusive)),
+        abbrev: Abbrev::Allowed,
+        action: Action::Flag(|raw| raw.mode = Some(Mode::Exclusive)),
         group: LOCK_MODE,
         help: "get an exclusive lock (write lock), the default",
         manual: "No other process can hold a lock at the same time. The last of -s, -x and -u \
                  takes effect.",
     },
-    Opt {
+    OptionSpec {
         short: "u",
         long: &["unlock"],
-        length: Length::Short,
-        effect: Effect::Flag(|draft| draft.mode = Some(Mode::Unlocked)),
+        abbrev: Abbrev::Allowed,
+        action: Action::Flag(|raw| raw.mode = Some(Mode::Unlocked)),
         group: LOCK_MODE,
         help: "release the lock",
         manual: "Rarely needed, because a lock is released when its descriptor is closed, at the \
                  latest when the script exits. It is needed if a background process still has the \
                  descriptor open.",
     },
-    Opt {
+    OptionSpec {
         short: "n",
         long: &["nonblock", "nonblocking", "nb"],
-        length: Length::Short,
-        effect: Effect::Flag(|draft| draft.nonblock = true),
+        abbrev: Abbrev::Allowed,
+        action: Action::Flag(|raw| raw.nonblock = true),
         group: WAITING,
         help: "fail rather than wait",
         manual: "The status is 1, or the one given with -E, and nothing is printed. Overrides -w.",
     },
-    Opt {
+    OptionSpec {
         short: "w",
         long: &["timeout", "wait"],
-        length: Length::Short,
-        effect: Effect::Value("TIME", |draft, word| {
-            let right = "expected seconds, e.g. 5 or 0.5, or a duration, e.g. 150ms or 1m30s";
-            let time = duration::parse(word)
-                .ok_or_else(|| Usage::of_word("invalid timeout value", word, right))?;
-            draft.limit = Some(Wait::For(time));
+        abbrev: Abbrev::Allowed,
+        action: Action::Value("TIME", |raw, arg| {
+            let expected = "expected seconds, e.g. 5 or 0.5, or a duration, e.g. 150ms or 1m30s";
+            let time = duration::parse(arg)
+                .ok_or_else(|| UsageError::invalid("invalid timeout value", arg, expected))?;
+            raw.timeout = Some(time);
             Ok(())
         }),
         group: WAITING,
@@ -144,16 +151,16 @@ static OPTIONS: &[Opt<Draft>] = &[
                  every locale, or a duration with units, such as 150ms, 1m30s or 2h. When it has \
                  elapsed, the status is 1, or the one given with -E. 0 is the same as -n.",
     },
-    Opt {
+    OptionSpec {
         short: "E",
         long: &["conflict-exit-code"],
-        length: Length::Short,
-        effect: Effect::Value("STATUS", |draft, word| {
-            let right = "expected a number from 0 to 255";
-            let status = number::decimal(word)
-                .ok_or_else(|| Usage::of_word("invalid exit code", word, right))?;
-            let range = |_| Usage::of_word("exit code out of range", word, right);
-            draft.on_conflict = Some(u8::try_from(status).map_err(range)?);
+        abbrev: Abbrev::Allowed,
+        action: Action::Value("STATUS", |raw, arg| {
+            let expected = "expected a number from 0 to 255";
+            let status = number::decimal(arg)
+                .ok_or_else(|| UsageError::invalid("invalid exit code", arg, expected))?;
+            let range = |_| UsageError::invalid("exit code out of range", arg, expected);
+            raw.conflict_status = Some(u8::try_from(status).map_err(range)?);
             Ok(())
         }),
         group: WAITING,
@@ -161,42 +168,42 @@ static OPTIONS: &[Opt<Draft>] = &[
         manual: "A number from 0 to 255, used when -n finds the lock held or when the timeout of \
                  -w expires. It distinguishes a lock that is held from a command that failed.",
     },
-    Opt {
+    OptionSpec {
         short: "o",
         long: &["close"],
-        length: Length::Short,
-        effect: Effect::Flag(|draft| draft.close = true),
+        abbrev: Abbrev::Allowed,
+        action: Action::Flag(|raw| raw.close = true),
         group: COMMAND,
         help: "do not pass the lock's descriptor to COMMAND",
         manual: "The lock is then released when flock exits. Use it for a command that leaves \
                  behind a process that must not keep the lock. If flock itself is killed with \
                  SIGKILL, the command continues without the lock.",
     },
-    Opt {
+    OptionSpec {
         short: "F",
         long: &["no-fork"],
-        length: Length::Short,
-        effect: Effect::Flag(|draft| draft.no_fork = true),
+        abbrev: Abbrev::Allowed,
+        action: Action::Flag(|raw| raw.no_fork = true),
         group: COMMAND,
         help: "exec COMMAND instead of forking",
         manual: "The command replaces the flock process and holds the lock itself. Cannot be \
                  combined with -o or --unlink.",
     },
-    Opt {
+    OptionSpec {
         short: "c",
         long: &["command"],
-        length: Length::Short,
-        effect: Effect::BehindFile("LINE", "it must follow the lock file: flock FILE -c LINE"),
+        abbrev: Abbrev::Allowed,
+        action: Action::AfterFile("LINE", "it must follow the lock file: flock FILE -c LINE"),
         group: COMMAND,
         help: "after FILE: run LINE with $SHELL -c",
         manual: "Must directly follow FILE and take exactly one argument. /bin/sh is used if SHELL \
                  is unset or empty.",
     },
-    Opt {
+    OptionSpec {
         short: "",
         long: &["fcntl"],
-        length: Length::Short,
-        effect: Effect::Flag(|draft| draft.fcntl = Some(draft.fcntl.unwrap_or_default())),
+        abbrev: Abbrev::Allowed,
+        action: Action::Flag(|raw| raw.range = Some(raw.range.unwrap_or_default())),
         group: BYTE_RANGES,
         help: "use open file description locks of fcntl(2)",
         manual: "They replace the locks of flock(2); neither kind conflicts with the other. They \
@@ -204,13 +211,13 @@ static OPTIONS: &[Opt<Draft>] = &[
                  lockf(3) themselves. An exclusive lock requires a writable file, a shared lock a \
                  readable one.",
     },
-    Opt {
+    OptionSpec {
         short: "",
         long: &["start"],
-        length: Length::Short,
-        effect: Effect::Value("OFFSET", |draft, word| {
-            let length = draft.fcntl.unwrap_or_default().1;
-            draft.fcntl = Some((bytes("invalid start offset", word)?, length));
+        abbrev: Abbrev::Allowed,
+        action: Action::Value("OFFSET", |raw, arg| {
+            let length = raw.range.unwrap_or_default().1;
+            raw.range = Some((parse_bytes("invalid start offset", arg)?, length));
             Ok(())
         }),
         group: BYTE_RANGES,
@@ -219,25 +226,25 @@ static OPTIONS: &[Opt<Draft>] = &[
                  P and E, or KiB, MiB and so on, multiply by powers of 1024; KB, MB and so on \
                  multiply by powers of 1000.",
     },
-    Opt {
+    OptionSpec {
         short: "",
         long: &["length"],
-        length: Length::Short,
-        effect: Effect::Value("BYTES", |draft, word| {
-            let start = draft.fcntl.unwrap_or_default().0;
-            draft.fcntl = Some((start, bytes("invalid length", word)?));
+        abbrev: Abbrev::Allowed,
+        action: Action::Value("BYTES", |raw, arg| {
+            let start = raw.range.unwrap_or_default().0;
+            raw.range = Some((start, parse_bytes("invalid length", arg)?));
             Ok(())
         }),
         group: BYTE_RANGES,
         help: "bytes to lock [default: 0, all]; implies --fcntl",
         manual: "Written like OFFSET. 0 locks up to the end of the file and beyond.",
     },
-    Opt {
+    OptionSpec {
         short: "",
         long: &["fd"],
-        length: Length::Short,
-        effect: Effect::Value("NUMBER", |draft, word| {
-            draft.descriptor = Some(descriptor(word)?);
+        abbrev: Abbrev::Allowed,
+        action: Action::Value("NUMBER", |raw, arg| {
+            raw.descriptor = Some(parse_descriptor(arg)?);
             Ok(())
         }),
         group: COMMAND,
@@ -245,28 +252,30 @@ static OPTIONS: &[Opt<Draft>] = &[
         manual: "All operands are the command and its arguments, and there is no FILE. The lock \
                  stays with the descriptor after the command has exited.",
     },
-    Opt {
+    OptionSpec {
         short: "",
         long: &["fair"],
-        length: Length::Full,
-        effect: Effect::Flag(|draft| draft.fair = true),
+        abbrev: Abbrev::Forbidden,
+        action: Action::Flag(|raw| raw.fair = true),
         group: WAITING,
         help: "queue in arrival order with other --fair users",
         manual: "Without it, the next holder is arbitrary, and readers can starve a writer. A \
                  place in the queue survives signals, stopping and continuing. Processes that lock \
                  the file without --fair are excluded by the lock, but do not queue. See FAIRNESS.",
     },
-    Opt {
+    OptionSpec {
         short: "",
         long: &["slots"],
-        length: Length::Full,
-        effect: Effect::Value("N", |draft, word| {
-            let right = "expected a positive number";
-            let slots = number::decimal(word)
+        abbrev: Abbrev::Forbidden,
+        action: Action::Value("N", |raw, arg| {
+            let expected = "expected a positive number";
+            let slots = number::decimal(arg)
                 .and_then(|number| u32::try_from(number).ok())
                 .filter(|slots| *slots > 0);
-            draft.slots =
-                Some(slots.ok_or_else(|| Usage::of_word("invalid number of slots", word, right))?);
+            raw.slots =
+                Some(slots.ok_or_else(|| {
+                    UsageError::invalid("invalid number of slots", arg, expected)
+                })?);
             Ok(())
         }),
         group: LOCK_MODE,
@@ -275,12 +284,12 @@ static OPTIONS: &[Opt<Draft>] = &[
                  exits, for whatever reason. All users of the file should give the same N; see \
                  SLOTS.",
     },
-    Opt {
+    OptionSpec {
         short: "",
         long: &["also"],
-        length: Length::Full,
-        effect: Effect::Value("FILE", |draft, word| {
-            draft.also.push(word.to_owned());
+        abbrev: Abbrev::Forbidden,
+        action: Action::Value("FILE", |raw, arg| {
+            raw.also.push(arg.to_owned());
             Ok(())
         }),
         group: LOCK_FILES,
@@ -290,11 +299,11 @@ static OPTIONS: &[Opt<Draft>] = &[
                  them. While flock waits, it already holds the locks that come first in that \
                  order.",
     },
-    Opt {
+    OptionSpec {
         short: "",
         long: &["unlink"],
-        length: Length::Full,
-        effect: Effect::Flag(|draft| draft.afterwards = Afterwards::Unlink),
+        abbrev: Abbrev::Forbidden,
+        action: Action::Flag(|raw| raw.on_release = OnRelease::Unlink),
         group: LOCK_FILES,
         help: "remove the lock file after the last holder exits",
         manual: "After the command has exited, the file is removed unless another process holds \
@@ -302,204 +311,146 @@ static OPTIONS: &[Opt<Draft>] = &[
                  locks the file: others, such as util-linux's, do not check that the file they \
                  lock still exists. Directories, symbolic links and their targets are not removed.",
     },
-    Opt {
+    OptionSpec {
         short: "",
         long: &["verbose"],
-        length: Length::Short,
-        effect: Effect::Flag(|draft| draft.verbosity = Verbosity::Verbose),
+        abbrev: Abbrev::Allowed,
+        action: Action::Flag(|raw| raw.verbosity = Verbosity::Verbose),
         group: INSPECTION,
         help: "report the current holder, the wait time and the command",
         manual: "The current holder is reported on standard error, once before flock starts to \
                  wait, and again, with the reason, if the lock was not acquired. The wait time and \
                  the command are reported on standard output.",
     },
-    Opt {
+    OptionSpec {
         short: "",
         long: &["who"],
-        length: Length::Full,
-        effect: Effect::Flag(|draft| draft.asking.who = true),
+        abbrev: Abbrev::Forbidden,
+        action: Action::Flag(|raw| raw.who.who = true),
         group: INSPECTION,
         help: "list the lock's holders and waiters",
         manual: "Prints a table on standard output. The status is 0 if the lock is held and 1 if \
                  it is not. No lock is acquired and no file is created. See LISTING HOLDERS.",
     },
-    Opt {
+    OptionSpec {
         short: "",
         long: &["json"],
-        length: Length::Full,
-        effect: Effect::Flag(|draft| draft.asking.json = true),
+        abbrev: Abbrev::Forbidden,
+        action: Action::Flag(|raw| raw.who.json = true),
         group: INSPECTION,
         help: "with --who: print JSON",
         manual: "An array with one object for each holder and each waiter.",
     },
-    Opt {
+    OptionSpec {
         short: "",
         long: &["pids"],
-        length: Length::Full,
-        effect: Effect::Flag(|draft| draft.asking.pids = true),
+        abbrev: Abbrev::Forbidden,
+        action: Action::Flag(|raw| raw.who.pids = true),
         group: INSPECTION,
         help: "with --who: print only holder PIDs",
         manual: "One per line, for kill(1). Unverified holders are omitted.",
     },
-    Opt {
-        short: "h",
-        long: &["help"],
-        length: Length::Short,
-        effect: Effect::Help,
-        group: GENERAL,
-        help: "print help and exit",
-        manual: "",
-    },
-    Opt {
-        short: "V",
-        long: &["version"],
-        length: Length::Short,
-        effect: Effect::Version,
-        group: GENERAL,
-        help: "print version and exit",
-        manual: "",
-    },
+    OptionSpec::help(GENERAL),
+    OptionSpec::version(GENERAL),
 ];
 
-/// What the words after the name ask for.
+/// Parses the arguments after the program's name.
 ///
 /// # Errors
 ///
-/// They ask for nothing that can be done; nothing has been opened, made or locked.
-pub fn parse(words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
-    if words.is_empty() {
-        return Err(Usage::new("not enough arguments"));
+/// The arguments are invalid. Nothing has been opened, created or locked.
+pub fn parse(args: Vec<OsString>) -> Result<ParseResult<Request>, UsageError> {
+    if args.is_empty() {
+        return Err(UsageError::new("not enough arguments"));
     }
-    let mut draft = Draft {
-        mode: None,
-        nonblock: false,
-        limit: None,
-        on_conflict: None,
-        close: false,
-        no_fork: false,
-        fcntl: None,
-        descriptor: None,
-        fair: false,
-        slots: None,
-        also: Vec::new(),
-        afterwards: Afterwards::Keep,
-        verbosity: Verbosity::Quiet,
-        asking: Asking::default(),
-    };
-    match scan(OPTIONS, words, 1, &mut draft)? {
-        Scanned::Help => Ok(Asked::Help),
-        Scanned::Version => Ok(Asked::Version),
-        Scanned::Operands(operands) => draft.request(operands).map(Asked::Request),
+    let mut raw = RawArgs::default();
+    match scan(OPTIONS, args, 1, &mut raw)? {
+        ScanResult::Help => Ok(ParseResult::Help),
+        ScanResult::Version => Ok(ParseResult::Version),
+        ScanResult::Operands(operands) => raw.into_request(operands).map(ParseResult::Request),
     }
 }
 
-impl Draft {
-    fn request(self, operands: Vec<OsString>) -> Result<Request, Usage> {
-        if self.asking.is_anything()
-            && let Some(question) = self.question(&operands)?
+impl RawArgs {
+    fn into_request(self, operands: Vec<OsString>) -> Result<Request, UsageError> {
+        conflicts::check(&self)?;
+        if self.who.is_given()
+            && let Some(request) = self.who_request(&operands)?
         {
-            return Ok(question);
+            return Ok(request);
         }
-        let manner = match (self.close, self.no_fork) {
-            (true, true) => {
-                return Err(Usage::new(
-                    "the --no-fork and --close options are incompatible",
-                ));
-            }
-            (true, false) => Manner::ChildWithoutLock,
-            (false, true) => Manner::InPlace,
-            (false, false) => Manner::Child,
-        };
-        let kind = match self.fcntl {
-            None => Kind::Flock,
-            // The last byte that a file can have is number i64::MAX.
-            Some((start, length)) if length > 0 && start.checked_add(length - 1).is_none() => {
-                return Err(Usage::new(format!(
-                    "--start {start} with --length {length} exceeds the largest file offset"
-                )));
-            }
-            Some((start, length)) => Kind::Ofd { start, length },
-        };
-        let order = match (self.slots, self.fair) {
-            (Some(slots), _) => Order::Slots(slots),
-            (None, true) => Order::Arrival,
-            (None, false) => Order::Kernel,
-        };
-        if order != Order::Kernel && kind != Kind::Flock {
-            let option = if self.fair { "--fair" } else { "--slots" };
-            return Err(Usage::new(format!(
-                "{option} cannot be used with --fcntl, --start or --length"
-            )));
-        }
-        if self.slots.is_some() && self.mode.is_some_and(|mode| mode != Mode::Exclusive) {
-            return Err(Usage::new(
-                "--slots cannot be used with --shared or --unlock",
-            ));
-        }
-        let wait = if self.nonblock {
-            Wait::Now
-        } else {
-            self.limit.unwrap_or(Wait::Forever)
-        };
         let (target, command) = self.operands(operands)?;
-        if manner == Manner::InPlace && self.afterwards == Afterwards::Unlink {
-            return Err(Usage::new(
-                "the --no-fork and --unlink options are incompatible",
-            ));
-        }
-        if self.slots.is_some() && (!self.also.is_empty() || self.afterwards != Afterwards::Keep) {
-            return Err(Usage::new("--slots cannot be used with --also or --unlink"));
-        }
         if let Target::Descriptor(_) = target {
-            let option = match self.afterwards {
-                _ if self.slots.is_some() => "--slots",
-                _ if !self.also.is_empty() => "--also",
-                Afterwards::Unlink => "--unlink",
-                Afterwards::Keep => "",
-            };
-            if !option.is_empty() {
-                return Err(Usage::new(format!(
-                    "{option} requires a lock file and a command: flock {option} ... FILE COMMAND"
-                )));
-            }
+            conflicts::check_for_descriptor(&self)?;
         }
-        Ok(Request::Lock(Lock {
+        let exec_mode = match (self.close, self.no_fork) {
+            (true, _) => ExecMode::ForkAndClose,
+            (false, true) => ExecMode::Exec,
+            (false, false) => ExecMode::Fork,
+        };
+        Ok(Request::Lock(LockRequest {
+            api: self.api()?,
             target,
             also: self.also,
-            afterwards: self.afterwards,
-            kind,
-            order,
+            on_release: self.on_release,
+            fairness: match (self.slots, self.fair) {
+                (Some(limit), _) => Fairness::Slots(limit),
+                (None, true) => Fairness::Fifo,
+                (None, false) => Fairness::None,
+            },
             mode: self.mode.unwrap_or(Mode::Exclusive),
-            wait,
-            job: command.map(|command| Job { command, manner }),
-            on_conflict: self.on_conflict.unwrap_or(exit::FLOCK.conflict),
+            timeout: match self.timeout {
+                _ if self.nonblock => Timeout::NonBlocking,
+                None => Timeout::Infinite,
+                Some(timeout) => Timeout::After(timeout),
+            },
+            job: command.map(|command| Job { command, exec_mode }),
+            conflict_status: self.conflict_status.unwrap_or(exit::FLOCK.conflict),
             verbosity: self.verbosity,
         }))
     }
 
-    fn operands(&self, mut operands: Vec<OsString>) -> Result<(Target, Option<Command>), Usage> {
+    fn api(&self) -> Result<LockApi, UsageError> {
+        match self.range {
+            None => Ok(LockApi::Flock),
+            // The largest offset of a byte is i64::MAX.
+            Some((start, length)) if length > 0 && start.checked_add(length - 1).is_none() => {
+                Err(UsageError::new(format!(
+                    "--start {start} with --length {length} exceeds the largest file offset"
+                )))
+            }
+            Some((start, length)) => Ok(LockApi::Ofd { start, length }),
+        }
+    }
+
+    fn operands(
+        &self,
+        mut operands: Vec<OsString>,
+    ) -> Result<(Target, Option<Command>), UsageError> {
         if let Some(number) = self.descriptor {
             let command = Command::new(operands)
-                .ok_or_else(|| Usage::new("--fd requires a command to run"))?;
+                .ok_or_else(|| UsageError::new("--fd requires a command to run"))?;
             return Ok((Target::Descriptor(number), Some(command)));
         }
         match operands.len() {
-            0 => Err(Usage::new("requires file descriptor, file or directory")),
-            1 => Ok((Target::Descriptor(descriptor(&operands[0])?), None)),
+            0 => Err(UsageError::new(
+                "requires file descriptor, file or directory",
+            )),
+            1 => Ok((Target::Descriptor(parse_descriptor(&operands[0])?), None)),
             _ => {
-                let words = operands.split_off(1);
+                let args = operands.split_off(1);
                 let path = operands.remove(0);
-                let command = if words[0] == "-c" || words[0] == "--command" {
-                    match <[OsString; 2]>::try_from(words) {
+                let command = if args[0] == "-c" || args[0] == "--command" {
+                    match <[OsString; 2]>::try_from(args) {
                         Ok([_, line]) => Some(Command::shell(line)),
-                        Err(mut words) => {
-                            let mut message = words.swap_remove(0);
+                        Err(mut args) => {
+                            let mut message = args.swap_remove(0);
                             message.push(" requires exactly one command argument");
-                            return Err(Usage::new(message));
+                            return Err(UsageError::new(message));
                         }
                     }
                 } else {
-                    Command::new(words)
+                    Command::new(args)
                 };
                 Ok((Target::Path(path), command))
             }
@@ -507,19 +458,20 @@ impl Draft {
     }
 }
 
-fn descriptor(word: &OsStr) -> Result<RawFd, Usage> {
-    let number = number::decimal(word)
+fn parse_descriptor(arg: &OsStr) -> Result<RawFd, UsageError> {
+    let number = number::decimal(arg)
         .and_then(|number| RawFd::try_from(number).ok())
         .filter(|number| *number >= 0);
-    let right = "expected a descriptor number; to lock a file, add a command: flock FILE COMMAND";
-    number.ok_or_else(|| Usage::of_word("bad file descriptor", word, right))
+    let expected =
+        "expected a descriptor number; to lock a file, add a command: flock FILE COMMAND";
+    number.ok_or_else(|| UsageError::invalid("bad file descriptor", arg, expected))
 }
 
-fn bytes(what: &str, word: &OsStr) -> Result<i64, Usage> {
-    number::size(word).ok_or_else(|| {
-        Usage::of_word(
+fn parse_bytes(what: &str, arg: &OsStr) -> Result<i64, UsageError> {
+    number::size(arg).ok_or_else(|| {
+        UsageError::invalid(
             what,
-            word,
+            arg,
             "expected a number of bytes, e.g. 4096, 0x1000 or 4K",
         )
     })

@@ -1,35 +1,35 @@
 use super::*;
-use crate::cli::{Place, Shown};
-use crate::flock::{Form as Answer, Who};
+use crate::cli::{OptPosition, OptionDoc};
+use crate::flock::{OutputFormat, WhoRequest};
 use proptest::prelude::*;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
 
-fn asked(line: &str) -> Lock {
-    match parse(words(line)) {
-        Ok(Asked::Request(Request::Lock(request))) => request,
+fn lock_request(line: &str) -> LockRequest {
+    match parse(split(line)) {
+        Ok(ParseResult::Request(Request::Lock(request))) => request,
         other => panic!("{line}: {other:?}"),
     }
 }
 
-fn refused(line: &str) -> String {
-    parse(words(line))
+fn usage_error(line: &str) -> String {
+    parse(split(line))
         .expect_err(line)
         .message()
         .to_string_lossy()
         .into_owned()
 }
 
-fn words(line: &str) -> Vec<OsString> {
+fn split(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
 }
 
 fn command(line: &str) -> Option<Command> {
-    Command::new(words(line))
+    Command::new(split(line))
 }
 
 #[test]
-fn the_last_of_the_three_modes_counts() {
+fn the_last_mode_takes_effect() {
     for (line, mode) in [
         ("8", Mode::Exclusive),
         ("-s 8", Mode::Shared),
@@ -37,75 +37,78 @@ fn the_last_of_the_three_modes_counts() {
         ("-x --unlock 8", Mode::Unlocked),
         ("-us 8", Mode::Shared),
     ] {
-        assert_eq!(asked(line).mode, mode, "{line}");
+        assert_eq!(lock_request(line).mode, mode, "{line}");
     }
 }
 
 #[test]
-fn nonblock_beats_a_time_limit_wherever_it_stands() {
-    let limit = Wait::For(Duration::from_millis(1500));
-    for (line, wait) in [
-        ("8", Wait::Forever),
+fn nonblock_overrides_a_timeout_in_any_order() {
+    let limit = Timeout::After(Duration::from_millis(1500));
+    for (line, timeout) in [
+        ("8", Timeout::Infinite),
         ("-w1.5 8", limit),
         ("--wait=1500ms 8", limit),
-        ("-n -w 1.5 8", Wait::Now),
-        ("-w 1.5 --nb 8", Wait::Now),
+        ("-n -w 1.5 8", Timeout::NonBlocking),
+        ("-w 1.5 --nb 8", Timeout::NonBlocking),
     ] {
-        assert_eq!(asked(line).wait, wait, "{line}");
+        assert_eq!(lock_request(line).timeout, timeout, "{line}");
     }
 }
 
 #[test]
 fn start_and_length_imply_fcntl() {
-    for (line, kind) in [
-        ("8", Kind::Flock),
+    for (line, api) in [
+        ("8", LockApi::Flock),
         (
             "--fcntl 8",
-            Kind::Ofd {
+            LockApi::Ofd {
                 start: 0,
                 length: 0,
             },
         ),
         (
             "--start 1K --fcntl 8",
-            Kind::Ofd {
+            LockApi::Ofd {
                 start: 1024,
                 length: 0,
             },
         ),
         (
             "--length 0x10 --start 5 8",
-            Kind::Ofd {
+            LockApi::Ofd {
                 start: 5,
                 length: 16,
             },
         ),
     ] {
-        assert_eq!(asked(line).kind, kind, "{line}");
+        assert_eq!(lock_request(line).api, api, "{line}");
     }
 }
 
 #[test]
-fn the_order_is_the_kernels_unless_another_is_asked_for() {
-    for (line, order) in [
-        ("8", Order::Kernel),
-        ("--fair 8", Order::Arrival),
-        ("--slots 3 lock job", Order::Slots(3)),
-        ("--slots=+07 --fair lock job", Order::Slots(7)),
+fn fairness_is_off_unless_requested() {
+    for (line, fairness) in [
+        ("8", Fairness::None),
+        ("--fair 8", Fairness::Fifo),
+        ("--slots 3 lock job", Fairness::Slots(3)),
+        ("--slots=+07 --fair lock job", Fairness::Slots(7)),
     ] {
-        assert_eq!(asked(line).order, order, "{line}");
+        assert_eq!(lock_request(line).fairness, fairness, "{line}");
     }
 }
 
 #[test]
-fn slots_are_for_lock_files_and_are_counted_from_one() {
+fn slots_require_a_lock_file_and_a_positive_number() {
     for slots in ["0", "-1", "x", "1.5", "", "4294967296"] {
         let line = format!("--slots={slots} lock job");
-        assert!(refused(&line).contains("invalid number of slots"), "{line}");
+        assert!(
+            usage_error(&line).contains("invalid number of slots"),
+            "{line}"
+        );
     }
     for line in ["--slots 1 8", "--slots 1 --fd 8 job"] {
         assert!(
-            refused(line).contains("--slots requires a lock file"),
+            usage_error(line).contains("--slots requires a lock file"),
             "{line}"
         );
     }
@@ -120,85 +123,89 @@ fn slots_are_for_lock_files_and_are_counted_from_one() {
     ] {
         let line = format!("{with} --slots 1 lock job");
         assert!(
-            refused(&line).contains("--slots cannot be used with"),
+            usage_error(&line).contains("--slots cannot be used with"),
             "{line}"
         );
     }
 }
 
 #[test]
-fn a_queue_is_for_locks_of_flock_only() {
+fn fair_cannot_be_used_with_fcntl() {
     for with in ["--fcntl", "--start 1", "--length 1"] {
         let line = format!("--fair {with} 8");
         assert!(
-            refused(&line).contains("--fair cannot be used with"),
+            usage_error(&line).contains("--fair cannot be used with"),
             "{line}"
         );
     }
 }
 
 #[test]
-fn a_range_that_no_file_can_have_is_refused() {
+fn a_range_beyond_the_largest_offset_is_rejected() {
     let last = i64::MAX;
     assert_eq!(
-        asked(&format!("--start {last} --length 1 8")).kind,
-        Kind::Ofd {
+        lock_request(&format!("--start {last} --length 1 8")).api,
+        LockApi::Ofd {
             start: last,
             length: 1
         }
     );
-    assert!(refused(&format!("--start {last} --length 2 8")).contains("largest file"));
+    assert!(usage_error(&format!("--start {last} --length 2 8")).contains("largest file"));
 }
 
 #[test]
-fn the_forms_are_told_apart_by_the_number_of_operands() {
-    assert_eq!(asked("8").target, Target::Descriptor(8));
-    assert_eq!(asked("8 job").target, Target::Path("8".into()));
-    let request = asked("--fd 8 job -n");
+fn the_number_of_operands_selects_the_form() {
+    assert_eq!(lock_request("8").target, Target::Descriptor(8));
+    assert_eq!(lock_request("8 job").target, Target::Path("8".into()));
+    let request = lock_request("--fd 8 job -n");
     assert_eq!(request.target, Target::Descriptor(8));
     assert_eq!(request.job.map(|job| job.command), command("job -n"));
-    assert!(refused("lock").contains("bad file descriptor: 'lock'"));
-    assert!(refused("-n").contains("requires file descriptor"));
-    assert!(refused("--fd 8").contains("requires a command"));
+    assert!(usage_error("lock").contains("bad file descriptor: 'lock'"));
+    assert!(usage_error("-n").contains("requires file descriptor"));
+    assert!(usage_error("--fd 8").contains("requires a command"));
 }
 
 #[test]
-fn what_follows_the_lock_file_is_the_command_untouched() {
+fn the_command_after_the_lock_file_is_untouched() {
     for (line, words) in [
         ("lock -n cmd", "-n cmd"),
         ("lock -- cmd", "-- cmd"),
         ("-- lock cmd -- -x", "cmd -- -x"),
     ] {
         assert_eq!(
-            asked(line).job.map(|job| job.command),
+            lock_request(line).job.map(|job| job.command),
             command(words),
             "{line}"
         );
     }
     assert_eq!(
-        asked("lock -c true").job.expect("a job").command,
+        lock_request("lock -c true").job.expect("a job").command,
         Command::shell("true".into())
     );
-    assert!(refused("lock -c").contains("-c requires exactly one"));
-    assert!(refused("lock --command a b").contains("--command requires exactly one"));
+    assert!(usage_error("lock -c").contains("-c requires exactly one"));
+    assert!(usage_error("lock --command a b").contains("--command requires exactly one"));
 }
 
 #[test]
-fn the_command_is_run_in_one_of_three_manners() {
-    for (line, manner) in [
-        ("l j", Manner::Child),
-        ("-o l j", Manner::ChildWithoutLock),
-        ("--no-fork l j", Manner::InPlace),
+fn close_and_no_fork_select_the_exec_mode() {
+    for (line, exec_mode) in [
+        ("l j", ExecMode::Fork),
+        ("-o l j", ExecMode::ForkAndClose),
+        ("--no-fork l j", ExecMode::Exec),
     ] {
-        assert_eq!(asked(line).job.expect("a job").manner, manner, "{line}");
+        assert_eq!(
+            lock_request(line).job.expect("a job").exec_mode,
+            exec_mode,
+            "{line}"
+        );
     }
-    assert!(refused("-oF l j").contains("incompatible"));
+    assert!(usage_error("-oF l j").contains("incompatible"));
 }
 
 #[test]
-fn every_option_has_help_and_a_name_of_its_own() {
+fn every_option_has_help_and_a_unique_name() {
     let mut names = Vec::new();
-    for option in (PAGE.options)() {
+    for option in (SPEC.options)() {
         assert!(
             !option.help.is_empty() && !option.help.ends_with('.'),
             "{option:?}"
@@ -212,47 +219,52 @@ fn every_option_has_help_and_a_name_of_its_own() {
     assert_eq!(names.len(), all);
 }
 
-fn question(line: &str) -> Who {
-    match parse(words(line)) {
-        Ok(Asked::Request(Request::Who(who))) => who,
+fn who_request(line: &str) -> WhoRequest {
+    match parse(split(line)) {
+        Ok(ParseResult::Request(Request::Who(who))) => who,
         other => panic!("{line}: {other:?}"),
     }
 }
 
 #[test]
-fn it_may_be_asked_who_has_files_or_a_descriptor() {
+fn who_takes_files_or_a_descriptor() {
     let files = |names: &[&str]| {
         let path = |name: &&str| Target::Path(name.into());
         names.iter().map(path).collect::<Vec<_>>()
     };
-    for (line, targets, form) in [
-        ("--who f", files(&["f"]), Answer::Table),
-        ("--who 8 g", files(&["8", "g"]), Answer::Table),
-        ("--json --who -- -f", files(&["-f"]), Answer::Json),
+    for (line, targets, format) in [
+        ("--who f", files(&["f"]), OutputFormat::Table),
+        ("--who 8 g", files(&["8", "g"]), OutputFormat::Table),
+        ("--json --who -- -f", files(&["-f"]), OutputFormat::Json),
         (
             "--who --pids f --json",
             files(&["f", "--json"]),
-            Answer::Pids,
+            OutputFormat::Pids,
         ),
-        ("--fd 8 --who", vec![Target::Descriptor(8)], Answer::Table),
-        ("--verbose --who f", files(&["f"]), Answer::Table),
+        (
+            "--fd 8 --who",
+            vec![Target::Descriptor(8)],
+            OutputFormat::Table,
+        ),
+        ("--verbose --who f", files(&["f"]), OutputFormat::Table),
     ] {
-        assert_eq!(question(line), Who { targets, form }, "{line}");
+        assert_eq!(who_request(line), WhoRequest { targets, format }, "{line}");
     }
 }
 
-/// Whoever adds an option decides whether it goes with --who.
+/// A new option must be classified: either it works with --who, or it is in the list of conflicts.
 #[test]
-fn options_that_say_how_a_lock_is_taken_do_not_go_with_who() {
+fn lock_options_cannot_be_used_with_who() {
     let others = ["fd", "verbose", "who", "json", "pids", "help", "version"];
-    let is_of_locks =
-        |option: &&Shown| option.place == Place::Ahead && !others.contains(&option.long[0]);
-    let options = (PAGE.options)();
-    assert!(options.iter().filter(is_of_locks).count() > 10);
-    for option in options.iter().filter(is_of_locks) {
+    let is_lock_option = |option: &&OptionDoc| {
+        option.position == OptPosition::BeforeOperands && !others.contains(&option.long[0])
+    };
+    let options = (SPEC.options)();
+    assert!(options.iter().filter(is_lock_option).count() > 10);
+    for option in options.iter().filter(is_lock_option) {
         let value = if option.value.is_some() { "=1" } else { "" };
         let line = format!("--{}{value} --who f", option.long[0]);
-        let message = refused(&line);
+        let message = usage_error(&line);
         assert!(
             message.contains("cannot be used with --who"),
             "{line}: {message}"
@@ -263,13 +275,13 @@ fn options_that_say_how_a_lock_is_taken_do_not_go_with_who() {
 
 proptest! {
     #[test]
-    fn no_command_line_is_too_odd(words: Vec<Vec<u8>>) {
+    fn arbitrary_arguments_do_not_panic(words: Vec<Vec<u8>>) {
         let words = words.into_iter().map(OsString::from_vec).collect();
         let _ = parse(words);
     }
 
     #[test]
-    fn no_mix_of_real_options_and_odd_values_is_too_odd(
+    fn options_with_odd_values_do_not_panic(
         words in prop::collection::vec(prop_oneof![
             prop::sample::select(vec!["-w", "-E", "-n", "-s", "--who", "--json", "--pids", "--fd", "--start=", "--length", "--", "-c", "8", "f"])
                 .prop_map(OsString::from),

@@ -1,25 +1,26 @@
-//! Who is in the way of a lock, in a few words.
+//! The processes that hold a lock which a request waits for, in one line for each file.
 
 use std::ffi::OsString;
 use std::panic::{self, AssertUnwindSafe};
 
 use super::{label, raw, text};
-use crate::flock::{Lock, Order, Target};
-use crate::holders::process::Profile;
-use crate::holders::{Asker, Certainty, Kind, Namespace, Party, Role};
-use crate::lock::{self, Mode};
+use crate::flock::{Fairness, LockRequest, Target};
+use crate::holders::{Caller, Confidence, ListedKind, LockUser, Namespace, Role};
+use crate::lock::Mode;
+use crate::lock::advisory::LockApi;
+use crate::sys::procfs::status::ProcessInfo;
 
-/// A line for each lock of the request that somebody else holds: `FILE: held by 1234 rsync, 3m 12s, and 2 others`. One that
-/// says so if nobody is seen.
+/// Returns a line for each lock of the request that another process holds: `FILE: held by 1234 rsync,
+/// 3m 12s, and 2 others`. If no holder is found, returns one line that says so.
 ///
-/// It is only talk: whatever goes wrong, a defect of ours included, there is less of it, and the lock is not touched.
+/// Best effort: on any error, including a panic, it reports less and leaves the lock alone.
 #[cold]
 #[inline(never)]
-pub(in crate::flock) fn lines(request: &Lock, asker: Asker) -> Vec<OsString> {
-    panic::catch_unwind(AssertUnwindSafe(|| all(request, asker))).unwrap_or_default()
+pub(in crate::flock) fn blocker_lines(request: &LockRequest, caller: Caller) -> Vec<OsString> {
+    panic::catch_unwind(AssertUnwindSafe(|| lines(request, caller))).unwrap_or_default()
 }
 
-fn all(request: &Lock, asker: Asker) -> Vec<OsString> {
+fn lines(request: &LockRequest, caller: Caller) -> Vec<OsString> {
     let also = request.also.iter().cloned().map(Target::Path);
     let targets: Vec<Target> = [request.target.clone()].into_iter().chain(also).collect();
     let line = |target: &Target, text: String| {
@@ -28,88 +29,83 @@ fn all(request: &Lock, asker: Asker) -> Vec<OsString> {
         line.push(text);
         line
     };
-    let told = targets
+    let held = targets
         .iter()
-        .filter_map(|target| Some(line(target, held(target, request, asker)?)));
-    let told: Vec<OsString> = told.collect();
-    if told.is_empty() {
+        .filter_map(|target| Some(line(target, describe_holders(target, request, caller)?)));
+    let held: Vec<OsString> = held.collect();
+    if held.is_empty() {
         return vec![line(&targets[0], "no holder found".to_owned())];
     }
-    told
+    held
 }
 
-/// Who holds a lock that is in the way; `None` if nobody is seen.
-fn held(target: &Target, request: &Lock, asker: Asker) -> Option<String> {
-    let look = super::look(target, asker).ok()?;
-    let in_the_way = look
-        .parties
-        .iter()
-        .filter(|party| is_in_the_way(party, request));
-    let known = in_the_way.clone().filter_map(|party| {
-        let profile = Profile::of(party.pid?)?;
-        Some((*party, profile))
+/// Describes the holders that block the request, or returns `None` if none is found.
+fn describe_holders(target: &Target, request: &LockRequest, caller: Caller) -> Option<String> {
+    let snapshot = super::snapshot(target, caller).ok()?;
+    let blockers = snapshot.users.iter().filter(|user| blocks(user, request));
+    let known = blockers.clone().filter_map(|user| {
+        let info = ProcessInfo::read(user.pid?)?;
+        Some((*user, info))
     });
-    let mut known: Vec<(Party, Profile)> = known.collect();
-    let unknown = in_the_way.filter(|party| party.pid.is_none()).count();
-    // A flock that runs a command is there for the command.
-    if known.iter().any(|(_, profile)| profile.name != "flock") {
-        known.retain(|(_, profile)| profile.name != "flock");
+    let mut known: Vec<(LockUser, ProcessInfo)> = known.collect();
+    let unknown = blockers.filter(|user| user.pid.is_none()).count();
+    // A flock that runs a command is less interesting than the command.
+    if known.iter().any(|(_, info)| info.name != "flock") {
+        known.retain(|(_, info)| info.name != "flock");
     }
     let mut pids: Vec<i32> = Vec::new();
-    for pid in known.iter().filter_map(|(party, _)| party.pid.map(raw)) {
+    for pid in known.iter().filter_map(|(user, _)| user.pid.map(raw)) {
         if !pids.contains(&pid) {
             pids.push(pid);
         }
     }
-    let Some((party, first)) = known
+    let Some((user, info)) = known
         .iter()
-        .min_by_key(|(party, profile)| (profile.start, party.pid.map(raw)))
+        .min_by_key(|(user, info)| (info.start, user.pid.map(raw)))
     else {
         return (unknown > 0).then(|| "held, but the holder is not visible".to_owned());
     };
-    let mut words = String::from("held by ");
-    if let Some(pid) = party
-        .pid
-        .filter(|_| look.horizon.namespace != Namespace::Foreign)
-    {
-        words += &format!("{} ", raw(pid));
+    let mut text = String::from("held by ");
+    let is_foreign = snapshot.visibility.namespace == Namespace::Foreign;
+    if let Some(pid) = user.pid.filter(|_| !is_foreign) {
+        text += &format!("{} ", raw(pid));
     }
-    words += &text::shown(first.name.as_encoded_bytes());
-    let time = party
-        .since
-        .map_or(first.age(), |since| Some(since.elapsed()));
+    text += &text::escape(info.name.as_encoded_bytes());
+    let time = user.since.map_or(info.age(), |since| Some(since.elapsed()));
     if let Some(time) = time {
-        words += &format!(", {}", text::elapsed(time));
+        text += &format!(", {}", text::elapsed(time));
     }
-    if party.certainty == Certainty::Unverified {
-        words += ", unverified";
+    if user.confidence == Confidence::Unverified {
+        text += ", unverified";
     }
     match pids.len() - 1 + unknown {
         0 => {}
-        1 => words += ", and 1 other",
-        others => words += &format!(", and {others} others"),
+        1 => text += ", and 1 other",
+        others => text += &format!(", and {others} others"),
     }
-    Some(words)
+    Some(text)
 }
 
-fn is_in_the_way(party: &Party, request: &Lock) -> bool {
-    let same = match (request.kind, party.kind) {
-        (lock::Kind::Ofd { .. }, Kind::Flock | Kind::Slot) => false,
-        (_, Kind::Flock) => true,
-        // Slots are counted with the lock of flock(2), and are nothing to anybody else.
-        (_, Kind::Slot) => matches!(request.order, Order::Slots(_)),
-        (lock::Kind::Ofd { start, length }, Kind::Ofd | Kind::Posix) => {
+/// Whether the user holds a lock that conflicts with the request.
+fn blocks(user: &LockUser, request: &LockRequest) -> bool {
+    let same_kind = match (request.api, user.kind) {
+        (LockApi::Ofd { .. }, ListedKind::Flock | ListedKind::Slot) => false,
+        (LockApi::Flock, ListedKind::Flock) => true,
+        // Slots conflict only with requests for slots.
+        (LockApi::Flock, ListedKind::Slot) => matches!(request.fairness, Fairness::Slots(_)),
+        (LockApi::Ofd { start, length }, ListedKind::Ofd | ListedKind::Posix) => {
             let last = match length {
                 0 => i64::MAX,
                 _ => start.saturating_add(length - 1),
             };
-            party.range.is_none_or(|range| {
-                range.first <= last && range.last.is_none_or(|theirs| theirs >= start)
+            user.range.is_none_or(|range| {
+                range.first <= last && range.last.is_none_or(|range_last| range_last >= start)
             })
         }
-        // Somebody on another machine, of whom no more is known.
-        _ => party.kind == Kind::Posix && party.pid.is_none(),
+        // A process on another machine.
+        (LockApi::Flock, ListedKind::Posix) => user.pid.is_none(),
+        (LockApi::Flock, ListedKind::Ofd) => false,
     };
-    let excludes = request.mode == Mode::Exclusive || party.mode != Some(Mode::Shared);
-    party.role == Role::Holder && same && excludes
+    let excludes = request.mode == Mode::Exclusive || user.mode != Some(Mode::Shared);
+    user.role == Role::Holder && same_kind && excludes
 }

@@ -1,4 +1,4 @@
-//! The answer as JSON, for programs.
+//! JSON output.
 
 use std::ffi::OsStr;
 use std::fmt::Write;
@@ -7,15 +7,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::raw;
 use super::row::{Row, Time};
 use crate::flock::Target;
-use crate::holders::{Certainty, Role};
+use crate::holders::{Confidence, Role};
 use crate::lock::Mode;
 
-/// An array of objects, one a line. Bytes that are no text become U+FFFD.
+/// Returns an array of objects, one per line. Bytes that are not UTF-8 become U+FFFD.
 ///
 /// # References
 ///
 /// RFC 8259.
-pub(super) fn text(rows: &[Row]) -> Vec<u8> {
+pub(super) fn format(rows: &[Row]) -> Vec<u8> {
     let objects: Vec<String> = rows.iter().map(object).collect();
     let array = match objects.is_empty() {
         true => "[]\n".to_owned(),
@@ -25,16 +25,16 @@ pub(super) fn text(rows: &[Row]) -> Vec<u8> {
 }
 
 fn object(row: &Row) -> String {
-    let party = &row.party;
+    let lock = &row.lock;
     let (file, descriptor) = match &row.target {
         Target::Path(path) => (string(path), None),
         Target::Descriptor(number) => (NULL.to_owned(), Some(number)),
     };
-    let role = match party.role {
+    let role = match lock.role {
         Role::Holder => "holder",
         Role::Waiter => "waiter",
     };
-    let mode = party.mode.map(|mode| match mode {
+    let mode = lock.mode.map(|mode| match mode {
         Mode::Shared => "\"shared\"",
         _ => "\"exclusive\"",
     });
@@ -47,7 +47,7 @@ fn object(row: &Row) -> String {
         Time::Process(_) => "\"process\"",
         Time::Lock(_) => "\"lock\"",
     });
-    let words: Vec<String> = row.words.iter().map(|word| string(word)).collect();
+    let args: Vec<String> = row.args.iter().map(|arg| string(arg)).collect();
     let fields = [
         ("file", file),
         ("descriptor", number(descriptor)),
@@ -56,13 +56,13 @@ fn object(row: &Row) -> String {
         ("mode", number(mode)),
         (
             "first",
-            party.range.map_or(0, |range| range.first).to_string(),
+            lock.range.map_or(0, |range| range.first).to_string(),
         ),
-        ("last", number(party.range.and_then(|range| range.last))),
-        ("pid", number(row.number.map(raw))),
+        ("last", number(lock.range.and_then(|range| range.last))),
+        ("pid", number(row.pid.map(raw))),
         (
             "verified",
-            (party.certainty == Certainty::Verified).to_string(),
+            (lock.confidence == Confidence::Verified).to_string(),
         ),
         ("uid", number(row.uid)),
         (
@@ -75,7 +75,7 @@ fn object(row: &Row) -> String {
         ("seconds", number(elapsed.map(|elapsed| elapsed.as_secs()))),
         ("since_of", number(of)),
         ("name", string(&row.name)),
-        ("command", format!("[{}]", words.join(","))),
+        ("command", format!("[{}]", args.join(","))),
     ];
     let fields = fields.map(|(name, value)| format!("\"{name}\":{value}"));
     format!("{{{}}}", fields.join(","))
@@ -92,7 +92,7 @@ fn string(text: &OsStr) -> String {
     for letter in text.to_string_lossy().chars() {
         match letter {
             '"' | '\\' => quoted.extend(['\\', letter]),
-            // Not all of these must be, but a terminal is spared.
+            // Escaped for the sake of terminals, although RFC 8259 does not require all of them.
             _ if letter.is_control() => {
                 let _ = write!(quoted, "\\u{:04x}", letter as u32);
             }
@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_an_empty_array() {
-        assert_eq!(text(&[]), b"[]\n");
+    fn no_rows_are_an_empty_array() {
+        assert_eq!(format(&[]), b"[]\n");
     }
 }

@@ -1,4 +1,4 @@
-//! `--who`: who holds a lock, and who waits for it.
+//! `--who`: lists the holders and waiters of locks.
 
 mod blockers;
 mod json;
@@ -10,69 +10,73 @@ use std::ffi::OsString;
 
 use rustix::process::{Pid, geteuid};
 
+use super::{OutputFormat, Target, WhoRequest};
 use crate::exit::{self, Exit};
-use crate::flock::{Form, Target, Who};
-use crate::holders::{self, Asker, Certainty, Error, File, Horizon, Look, Namespace, Role};
+use crate::holders::{
+    self, Caller, Confidence, Error, File, Namespace, Role, Snapshot, Visibility,
+};
 use crate::lock;
 use crate::report::{Output, Report};
 use crate::sys::filesystem::Locality;
 
-pub(super) use blockers::lines as in_the_way;
+pub(super) use blockers::blocker_lines;
 use row::Row;
 
-/// Looks, and says who it is. A target that cannot be looked at does not keep us from the others; its status is the one to
-/// end with.
+/// Lists the holders and waiters, and returns how to exit. A target that cannot be examined does not
+/// prevent the others from being listed; its status is the exit status.
 #[cold]
 #[inline(never)]
-pub fn perform(request: &Who, asker: Asker, report: &mut Report) -> Exit {
+pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
     let mut failed = None;
     let mut rows = Vec::new();
     for target in &request.targets {
-        match look(target, asker) {
-            Ok(look) => {
-                let found = Row::of_all(target, &look);
-                for note in notes(&found, look.horizon) {
+        match snapshot(target, caller) {
+            Ok(snapshot) => {
+                let found = Row::from_snapshot(target, &snapshot);
+                for note in notes(&found, snapshot.visibility) {
                     let mut message = label(target);
                     message.push(": ");
                     message.push(note);
-                    report.complain(message);
+                    report.error(message);
                 }
                 rows.extend(found);
             }
             Err(error) => {
-                report.complain(error.message());
-                failed.get_or_insert(exit::FLOCK.of_holders(&error));
+                report.error(error.message());
+                failed.get_or_insert(exit::FLOCK.for_holders(&error));
             }
         }
     }
-    report.print(&match request.form {
-        Form::Table => table::text(&rows, request.targets.len()),
-        Form::Json => json::text(&rows),
-        Form::Pids => pids(&rows),
+    report.print(&match request.format {
+        OutputFormat::Table => table::format(&rows, request.targets.len()),
+        OutputFormat::Json => json::format(&rows),
+        OutputFormat::Pids => pids(&rows),
     });
-    let held = rows.iter().any(|row| row.party.role == Role::Holder);
-    Exit::Status(match (failed, held, report.output()) {
+    let is_held = rows.iter().any(|row| row.lock.role == Role::Holder);
+    Exit::Status(match (failed, is_held, report.output()) {
         (Some(status), _, _) => status,
         (None, true, Output::Good) => exit::SUCCESS,
         (None, true, Output::Failed) => exit::FLOCK.no_output,
-        (None, false, _) => exit::NOBODY,
+        (None, false, _) => exit::NOT_HELD,
     })
 }
 
-fn look(target: &Target, asker: Asker) -> Result<Look, Error> {
+fn snapshot(target: &Target, caller: Caller) -> Result<Snapshot, Error> {
     let file = match target {
-        Target::Path(path) => File::at(path)?,
-        Target::Descriptor(number) => File::inherited(*number).map_err(|error| match error {
-            Error::Lock(error) if asker == Asker::Process => {
-                Error::Lock(lock::descriptor::kept_by_the_shell(error, *number))
-            }
-            other => other,
-        })?,
+        Target::Path(path) => File::from_path(path)?,
+        Target::Descriptor(number) => {
+            File::from_inherited(*number).map_err(|error| match error {
+                Error::Lock(error) if caller == Caller::Process => {
+                    Error::Lock(lock::descriptor::hint_if_closed_by_shell(error, *number))
+                }
+                other => other,
+            })?
+        }
     };
-    holders::look(&file, asker)
+    holders::snapshot(&file, caller)
 }
 
-/// What a target is called.
+/// Returns the name of a target in messages.
 fn label(target: &Target) -> OsString {
     match target {
         Target::Path(path) => path.clone(),
@@ -80,15 +84,15 @@ fn label(target: &Target) -> OsString {
     }
 }
 
-/// Those who hold a lock for sure: what is killed must not be somebody else.
+/// Returns the PIDs of the verified holders: the user may kill them.
 fn pids(rows: &[Row]) -> Vec<u8> {
-    let sure = rows
+    let verified = rows
         .iter()
-        .filter(|row| row.party.role == Role::Holder && row.party.certainty == Certainty::Verified);
+        .filter(|row| row.lock.role == Role::Holder && row.lock.confidence == Confidence::Verified);
     let mut pids: Vec<i32> = Vec::new();
-    for pid in sure.filter_map(|row| row.number.map(raw)) {
-        if let Err(place) = pids.binary_search(&pid) {
-            pids.insert(place, pid);
+    for pid in verified.filter_map(|row| row.pid.map(raw)) {
+        if let Err(index) = pids.binary_search(&pid) {
+            pids.insert(index, pid);
         }
     }
     let lines = pids.iter().map(|pid| format!("{pid}\n"));
@@ -99,27 +103,27 @@ fn raw(pid: Pid) -> i32 {
     pid.as_raw_nonzero().get()
 }
 
-/// What the rows cannot say: that there may be others, or that it is not sure.
-fn notes(rows: &[Row], horizon: Horizon) -> Vec<String> {
+/// Returns what the rows cannot show: that there may be other holders, or that a holder is uncertain.
+fn notes(rows: &[Row], visibility: Visibility) -> Vec<String> {
     let mut notes = Vec::new();
-    let holders = || rows.iter().filter(|row| row.party.role == Role::Holder);
-    let is_blind = horizon.closed > 0 || !geteuid().is_root();
-    if holders().any(|row| row.party.pid.is_none()) {
-        notes.push(match horizon {
-            _ if is_blind => "held by a process that only root can see".to_owned(),
-            Horizon {
+    let holders = || rows.iter().filter(|row| row.lock.role == Role::Holder);
+    let needs_root = visibility.hidden > 0 || !geteuid().is_root();
+    if holders().any(|row| row.lock.pid.is_none()) {
+        notes.push(match visibility {
+            _ if needs_root => "held by a process that only root can see".to_owned(),
+            Visibility {
                 locality: Locality::Remote,
                 ..
             } => "held, but the holder is not visible; it may be on another machine".to_owned(),
-            Horizon {
+            Visibility {
                 namespace: Namespace::Whole,
                 ..
             } => "held, but no process has it open".to_owned(),
             _ => "held by a process outside this PID namespace".to_owned(),
         });
     }
-    for row in holders().filter(|row| row.party.certainty == Certainty::Unverified) {
-        if let Some(pid) = row.number {
+    for row in holders().filter(|row| row.lock.confidence == Confidence::Unverified) {
+        if let Some(pid) = row.pid {
             let pid = raw(pid);
             notes.push(format!(
                 "PID {pid} acquired the lock; root privileges are needed to check that it still holds it"
@@ -127,19 +131,19 @@ fn notes(rows: &[Row], horizon: Horizon) -> Vec<String> {
         }
     }
     if holders().next().is_none() {
-        if horizon.namespace != Namespace::Whole {
+        if visibility.namespace != Namespace::Whole {
             notes.push(
                 "no holder found; processes outside this PID namespace are not visible".to_owned(),
             );
         }
-        if horizon.locality == Locality::Remote {
+        if visibility.locality == Locality::Remote {
             notes.push(
                 "no holder found on this machine; holders on other machines are not visible"
                     .to_owned(),
             );
         }
     }
-    if horizon.namespace == Namespace::Foreign && rows.iter().any(|row| row.party.pid.is_some()) {
+    if visibility.namespace == Namespace::Foreign && rows.iter().any(|row| row.lock.pid.is_some()) {
         notes.push("PIDs are not shown, because /proc belongs to another PID namespace".to_owned());
     }
     notes

@@ -1,4 +1,4 @@
-//! One who has to do with a lock, with all that is told about him.
+//! One row of `--who`: a holder or waiter, with process details.
 
 use std::ffi::OsString;
 use std::time::Duration;
@@ -6,31 +6,31 @@ use std::time::Duration;
 use rustix::process::Pid;
 
 use crate::flock::Target;
-use crate::holders::process::{Profile, words};
-use crate::holders::{Kind, Look, Namespace, Party};
+use crate::holders::{ListedKind, LockUser, Namespace, Snapshot};
 use crate::sys;
-use crate::sys::procfs::liveness::{Process, look as look_for};
+use crate::sys::procfs::liveness::{self, Liveness};
+use crate::sys::procfs::status::{ProcessInfo, command_line};
 
-/// A row of the table.
+/// A row.
 #[derive(Debug)]
 pub(super) struct Row {
     pub target: Target,
-    pub party: Party,
-    /// The process's number, if it means that process here too.
-    pub number: Option<Pid>,
+    pub lock: LockUser,
+    /// The PID, if it means the same process here as in `/proc`.
+    pub pid: Option<Pid>,
     pub uid: Option<u32>,
     pub user: Option<OsString>,
     pub time: Option<Time>,
     pub name: OsString,
-    pub words: Vec<OsString>,
+    pub args: Vec<OsString>,
 }
 
-/// How long, and since what.
+/// A duration, and what it is measured from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Time {
-    /// The process was started: the kernel does not tell when it got the lock.
+    /// Since the process was started: the kernel does not record when it acquired the lock.
     Process(Duration),
-    /// The lock was taken, or the wait began, as a mark on the file tells.
+    /// Since the lock was acquired, or the wait started, according to a marker.
     Lock(Duration),
 }
 
@@ -43,43 +43,44 @@ impl Time {
 }
 
 impl Row {
-    /// A row for each, but for those who have ended in the meantime.
-    pub fn of_all(target: &Target, look: &Look) -> Vec<Self> {
-        let row = |party: &Party| Self::of(target, *party, look.horizon.namespace);
-        look.parties.iter().filter_map(row).collect()
+    /// Returns a row for each process that has not exited in the meantime.
+    pub fn from_snapshot(target: &Target, snapshot: &Snapshot) -> Vec<Self> {
+        let namespace = snapshot.visibility.namespace;
+        let row = |user: &LockUser| Self::new(target, *user, namespace);
+        snapshot.users.iter().filter_map(row).collect()
     }
 
-    fn of(target: &Target, party: Party, namespace: Namespace) -> Option<Self> {
-        let number = party.pid.filter(|_| namespace != Namespace::Foreign);
-        let profile = party.pid.and_then(Profile::of);
-        let is_gone = |pid| namespace == Namespace::Foreign || look_for(pid) == Process::Gone;
-        if profile.is_none() && party.pid.is_some_and(is_gone) {
+    fn new(target: &Target, lock: LockUser, namespace: Namespace) -> Option<Self> {
+        let info = lock.pid.and_then(ProcessInfo::read);
+        let has_exited =
+            |pid| namespace == Namespace::Foreign || liveness::check(pid) == Liveness::Dead;
+        if info.is_none() && lock.pid.is_some_and(has_exited) {
             return None;
         }
-        let age = profile.as_ref().and_then(Profile::age);
-        let uid = profile.as_ref().and_then(|profile| profile.uid);
+        let age = info.as_ref().and_then(ProcessInfo::age);
+        let uid = info.as_ref().and_then(|info| info.uid);
         Some(Self {
             target: target.clone(),
-            party,
-            number,
+            lock,
+            pid: lock.pid.filter(|_| namespace != Namespace::Foreign),
             uid,
             user: uid.and_then(sys::user::name_of),
-            time: match party.since {
+            time: match lock.since {
                 Some(since) => Some(Time::Lock(since.elapsed())),
                 None => age.map(Time::Process),
             },
-            name: profile.map(|profile| profile.name).unwrap_or_default(),
-            words: party.pid.map(words).unwrap_or_default(),
+            name: info.map(|info| info.name).unwrap_or_default(),
+            args: lock.pid.map(command_line).unwrap_or_default(),
         })
     }
 
-    /// As lslocks(8) calls it.
+    /// Returns the kind of lock, in the terms of lslocks(8).
     pub fn kind(&self) -> &'static str {
-        match self.party.kind {
-            Kind::Flock => "FLOCK",
-            Kind::Ofd => "OFDLCK",
-            Kind::Posix => "POSIX",
-            Kind::Slot => "SLOT",
+        match self.lock.kind {
+            ListedKind::Flock => "FLOCK",
+            ListedKind::Ofd => "OFDLCK",
+            ListedKind::Posix => "POSIX",
+            ListedKind::Slot => "SLOT",
         }
     }
 }

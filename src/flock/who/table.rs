@@ -1,32 +1,32 @@
-//! The answer as a table, for people.
+//! Table output.
 
 use std::os::unix::ffi::OsStrExt;
 
 use super::row::Row;
 use super::{label, raw, text};
-use crate::holders::{Certainty, Role};
+use crate::holders::{Confidence, Role};
 use crate::lock::Mode;
 
-/// What is not known.
+/// Shown for unknown values.
 const UNKNOWN: &str = "-";
 
 const HEAD: [&str; 8] = [
     "FILE", "ROLE", "LOCK", "MODE", "PID", "USER", "TIME", "COMMAND",
 ];
 
-/// A line for each, below a line of headings; nothing if there is nobody. If only one file was asked about, nobody needs to
-/// be told which.
-pub(super) fn text(rows: &[Row], targets: usize) -> Vec<u8> {
+/// Returns a line per row, below a line of headings, or nothing if there are no rows. The FILE column is
+/// omitted if there is only one target.
+pub(super) fn format(rows: &[Row], targets: usize) -> Vec<u8> {
     if rows.is_empty() {
         return Vec::new();
     }
-    let from = if targets == 1 { 1 } else { 0 };
+    let skipped = if targets == 1 { 1 } else { 0 };
     let head = HEAD.map(str::to_owned);
     let lines: Vec<[String; 8]> = [head].into_iter().chain(rows.iter().map(cells)).collect();
     let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
     let mut table = String::new();
     for line in &lines {
-        for (column, cell) in line.iter().enumerate().skip(from) {
+        for (column, cell) in line.iter().enumerate().skip(skipped) {
             table += cell;
             if column + 1 < line.len() {
                 let blanks = width(column).unwrap_or(0) - cell.chars().count() + 2;
@@ -40,18 +40,18 @@ pub(super) fn text(rows: &[Row], targets: usize) -> Vec<u8> {
 
 fn cells(row: &Row) -> [String; 8] {
     let unknown = || UNKNOWN.to_owned();
-    let party = &row.party;
-    let role = match (party.role, party.certainty, party.pid) {
-        (Role::Holder, Certainty::Unverified, Some(_)) => "holder, unverified",
+    let lock = &row.lock;
+    let role = match (lock.role, lock.confidence, lock.pid) {
+        (Role::Holder, Confidence::Unverified, Some(_)) => "holder, unverified",
         (Role::Holder, ..) => "holder",
         (Role::Waiter, ..) => "waiter",
     };
-    let mode = match party.mode {
+    let mode = match lock.mode {
         Some(Mode::Shared) => "shared",
         Some(_) => "exclusive",
         None => UNKNOWN,
     };
-    let kind = match party.range {
+    let kind = match lock.range {
         None => row.kind().to_owned(),
         Some(range) => {
             let last = range.last.map_or_else(String::new, |last| last.to_string());
@@ -59,26 +59,26 @@ fn cells(row: &Row) -> [String; 8] {
         }
     };
     let user = match (&row.user, row.uid) {
-        (Some(user), _) => text::shown(user.as_bytes()),
+        (Some(user), _) => text::escape(user.as_bytes()),
         (None, Some(uid)) => uid.to_string(),
         (None, None) => unknown(),
     };
-    let words: Vec<String> = row
-        .words
+    let args: Vec<String> = row
+        .args
         .iter()
-        .map(|word| text::shown(word.as_bytes()))
+        .map(|arg| text::escape(arg.as_bytes()))
         .collect();
-    let command = match (words.is_empty(), row.name.is_empty()) {
-        (false, _) => words.join(" "),
-        (true, false) => format!("[{}]", text::shown(row.name.as_bytes())),
+    let command = match (args.is_empty(), row.name.is_empty()) {
+        (false, _) => args.join(" "),
+        (true, false) => format!("[{}]", text::escape(row.name.as_bytes())),
         (true, true) => unknown(),
     };
     [
-        text::shown(label(&row.target).as_bytes()),
+        text::escape(label(&row.target).as_bytes()),
         role.to_owned(),
         kind,
         mode.to_owned(),
-        row.number.map_or_else(unknown, |pid| raw(pid).to_string()),
+        row.pid.map_or_else(unknown, |pid| raw(pid).to_string()),
         user,
         row.time
             .map_or_else(unknown, |time| text::elapsed(time.elapsed())),

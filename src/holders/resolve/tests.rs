@@ -1,145 +1,149 @@
 use super::*;
-use crate::lock::fair::marker::Moment;
+use crate::lock::fair::marker::ArrivalTime;
 
 const OWN: i32 = 1;
 
-fn pid(number: i32) -> Pid {
-    Pid::from_raw(number).expect("a number")
+fn pid(id: i32) -> Pid {
+    Pid::from_raw(id).expect("not zero")
 }
 
-fn lines(text: &[&str]) -> Vec<Line> {
+fn lines(text: &[&str]) -> Vec<LockRecord> {
     let with_file = |line: &&str| {
-        let (ahead, range) = line.split_once(" @ ").expect("a range");
-        format!("1: {ahead} fe:00:99 {range}")
+        let (prefix, range) = line.split_once(" @ ").expect("a range");
+        format!("1: {prefix} fe:00:99 {range}")
     };
-    let line = |line: &&str| Line::parse(with_file(line).as_bytes()).expect("a lock");
+    let line = |line: &&str| LockRecord::parse(with_file(line).as_bytes()).expect("a lock");
     text.iter().map(line).collect()
 }
 
-fn line(text: &str) -> Line {
+fn line(text: &str) -> LockRecord {
     lines(&[text])[0]
 }
 
-/// A lock of flock(2) that this process has taken, or asks for.
-fn flock(ahead: &str, mode: &str, taker: i32) -> Line {
-    line(&format!("{ahead}FLOCK ADVISORY {mode} {taker} @ 0 EOF"))
+/// A lock of flock(2) that this process has acquired, or waits for.
+fn flock(prefix: &str, mode: &str, acquired_by: i32) -> LockRecord {
+    line(&format!(
+        "{prefix}FLOCK ADVISORY {mode} {acquired_by} @ 0 EOF"
+    ))
 }
 
-/// A process that can be looked into, and its locks.
-fn scan(processes: &[(i32, &[Line])]) -> Scan {
+/// Visible processes and their locks.
+fn scan(processes: &[(i32, &[LockRecord])]) -> Scan {
     let mut scan = Scan::default();
-    for (number, lines) in processes {
-        scan.open.push(pid(*number));
-        scan.seen
-            .extend(lines.iter().map(|line| super::super::scan::Seen {
-                pid: pid(*number),
-                inner: Some(pid(*number)),
-                line: *line,
+    for (id, lines) in processes {
+        scan.visible.push(pid(*id));
+        scan.fd_locks
+            .extend(lines.iter().map(|line| super::super::scan::FdLock {
+                pid: pid(*id),
+                ns_pid: Some(pid(*id)),
+                record: *line,
             }));
     }
     scan
 }
 
-/// Every process is the child of the one whose number is ten less; those below 100 live.
-fn asked_by(asker: Asker, table: &[Line], scan: &Scan) -> Vec<Party> {
-    parties(&Evidence {
+/// The parent of each process has a PID that is ten less. Processes below 100 are alive.
+fn users_for(caller: Caller, table: &[LockRecord], scan: &Scan) -> Vec<LockUser> {
+    Observations {
         table,
         scan,
-        asker: (asker, pid(OWN)),
+        caller: (caller, pid(OWN)),
         parent: &|child| Pid::from_raw((child.as_raw_nonzero().get() - 10).max(0)),
-        lives: &|pid| pid.as_raw_nonzero().get() < 100,
-    })
+        is_alive: &|pid| pid.as_raw_nonzero().get() < 100,
+    }
+    .users()
 }
 
-/// Role, number, and whether that is sure.
-type Told = (Role, Option<i32>, Certainty);
+/// Role, PID and confidence.
+type Entry = (Role, Option<i32>, Confidence);
 
-fn told(table: &[Line], scan: &Scan) -> Vec<Told> {
-    let parties = asked_by(Asker::Process, table, scan);
-    let number = |party: &Party| party.pid.map(|pid| pid.as_raw_nonzero().get());
-    parties
+fn resolved(table: &[LockRecord], scan: &Scan) -> Vec<Entry> {
+    let users = users_for(Caller::Process, table, scan);
+    let id = |user: &LockUser| user.pid.map(|pid| pid.as_raw_nonzero().get());
+    users
         .iter()
-        .map(|party| (party.role, number(party), party.certainty))
+        .map(|user| (user.role, id(user), user.confidence))
         .collect()
 }
 
-fn holder(number: i32) -> Told {
-    (Role::Holder, Some(number), Certainty::Verified)
+fn holder(id: i32) -> Entry {
+    (Role::Holder, Some(id), Confidence::Verified)
 }
 
-fn waiter(number: i32) -> Told {
-    (Role::Waiter, Some(number), Certainty::Verified)
+fn waiter(id: i32) -> Entry {
+    (Role::Waiter, Some(id), Confidence::Verified)
 }
 
-const UNKNOWN: Told = (Role::Holder, None, Certainty::Unverified);
+const UNKNOWN: Entry = (Role::Holder, None, Confidence::Unverified);
 
 #[test]
-fn who_has_it_open_holds_it_whoever_took_it() {
+fn every_process_with_the_file_open_is_a_holder() {
     let lock = flock("", "WRITE", 200);
     let scan = scan(&[(2, &[lock]), (3, &[lock, lock]), (4, &[])]);
-    assert_eq!(told(&[lock], &scan), [holder(2), holder(3)]);
+    assert_eq!(resolved(&[lock], &scan), [holder(2), holder(3)]);
 }
 
 #[test]
-fn a_taker_who_cannot_be_looked_into_is_named_but_not_sworn_to() {
+fn a_hidden_acquirer_is_listed_as_unverified() {
     let lock = flock("", "WRITE", 50);
-    let unverified = (Role::Holder, Some(50), Certainty::Unverified);
-    assert_eq!(told(&[lock], &scan(&[(4, &[])])), [unverified]);
+    let unverified = (Role::Holder, Some(50), Confidence::Unverified);
+    assert_eq!(resolved(&[lock], &scan(&[(4, &[])])), [unverified]);
 }
 
 #[test]
-fn a_taker_who_is_dead_or_has_it_no_more_is_not_named() {
+fn an_acquirer_that_no_longer_holds_is_not_listed() {
     let scan = scan(&[(50, &[])]);
-    assert_eq!(told(&[flock("", "WRITE", 200)], &scan), [UNKNOWN]);
-    assert_eq!(told(&[flock("", "WRITE", 50)], &scan), [UNKNOWN]);
+    assert_eq!(resolved(&[flock("", "WRITE", 200)], &scan), [UNKNOWN]);
+    assert_eq!(resolved(&[flock("", "WRITE", 50)], &scan), [UNKNOWN]);
 }
 
 #[test]
-fn of_locks_that_look_alike_none_is_lost() {
+fn identical_locks_are_all_listed() {
     let lock = line("OFDLCK ADVISORY READ -1 @ 0 EOF");
     let scan = scan(&[(2, &[lock])]);
-    assert_eq!(told(&[lock], &scan), [holder(2)]);
+    assert_eq!(resolved(&[lock], &scan), [holder(2)]);
     assert_eq!(
-        told(&[lock, lock, lock], &scan),
+        resolved(&[lock, lock, lock], &scan),
         [holder(2), UNKNOWN, UNKNOWN]
     );
 }
 
 #[test]
-fn a_lock_that_the_table_does_not_show_is_there_all_the_same() {
+fn a_lock_missing_from_the_table_is_listed() {
     assert_eq!(
-        told(&[], &scan(&[(2, &[flock("", "READ", 0)])])),
+        resolved(&[], &scan(&[(2, &[flock("", "READ", 0)])])),
         [holder(2)]
     );
 }
 
 #[test]
-fn the_one_who_asks_is_not_listed_but_a_shell_is() {
+fn the_caller_is_listed_only_if_it_is_a_shell() {
     let lock = flock("", "WRITE", 200);
     let scan = scan(&[(OWN, &[lock]), (12, &[lock])]);
-    let askers = |asker| asked_by(asker, &[lock], &scan).len();
-    assert_eq!(askers(Asker::Process), 1);
-    assert_eq!(askers(Asker::Shell), 2);
-    assert_eq!(askers(Asker::Subshell), 2, "its shell has it not");
+    let listed = |caller| users_for(caller, &[lock], &scan).len();
+    assert_eq!(listed(Caller::Process), 1);
+    assert_eq!(listed(Caller::Shell), 2);
+    assert_eq!(listed(Caller::Subshell), 2, "its shell does not hold it");
 }
 
 #[test]
-fn a_subshell_is_not_listed_beside_its_shell() {
+fn a_subshell_is_not_listed_with_its_shell() {
     let lock = flock("", "WRITE", 200);
     let shell = scan(&[(OWN, &[lock]), (60, &[lock])]);
-    let parties = parties(&Evidence {
+    let users = Observations {
         table: &[lock],
         scan: &shell,
-        asker: (Asker::Subshell, pid(OWN)),
+        caller: (Caller::Subshell, pid(OWN)),
         parent: &|_| Some(pid(60)),
-        lives: &|_| true,
-    });
-    assert_eq!(parties.len(), 1);
-    assert_eq!(parties[0].pid, Some(pid(60)));
+        is_alive: &|_| true,
+    }
+    .users();
+    assert_eq!(users.len(), 1);
+    assert_eq!(users[0].pid, Some(pid(60)));
 }
 
 #[test]
-fn those_who_wait_are_named_by_the_kernel() {
+fn waiters_are_taken_from_the_table() {
     let table = [
         flock("", "WRITE", 2),
         flock("-> ", "WRITE", 3),
@@ -148,127 +152,128 @@ fn those_who_wait_are_named_by_the_kernel() {
         flock("-> ", "WRITE", 0),
     ];
     let scan = scan(&[(2, &table[..1])]);
-    let somebody = (Role::Waiter, None, Certainty::Unverified);
+    let unknown = (Role::Waiter, None, Confidence::Unverified);
     assert_eq!(
-        told(&table, &scan),
-        [holder(2), waiter(3), waiter(4), waiter(5), somebody]
+        resolved(&table, &scan),
+        [holder(2), waiter(3), waiter(4), waiter(5), unknown]
     );
 }
 
 #[test]
-fn those_who_wait_for_an_open_file_description_lock_are_named_by_their_calls() {
+fn ofd_waiters_are_found_by_their_calls() {
     let held = line("OFDLCK ADVISORY WRITE -1 @ 0 EOF");
-    let wish = |mode: &str, range: &str| line(&format!("-> OFDLCK ADVISORY {mode} -1 @ {range}"));
+    let request =
+        |mode: &str, range: &str| line(&format!("-> OFDLCK ADVISORY {mode} -1 @ {range}"));
     let mut scan = scan(&[(2, &[held])]);
-    let call = Blocked::Ofd { fd: 3 };
-    scan.waiting.push(Waiting { pid: pid(7), call });
-    let somebody = (Role::Waiter, None, Certainty::Unverified);
-    let one = wish("READ", "5 9");
-    assert_eq!(told(&[held, one], &scan), [holder(2), waiter(7)]);
+    let call = BlockedCall::Ofd { fd: 3 };
+    scan.blocked.push(BlockedThread { pid: pid(7), call });
+    let unknown = (Role::Waiter, None, Confidence::Unverified);
+    let one = request("READ", "5 9");
+    assert_eq!(resolved(&[held, one], &scan), [holder(2), waiter(7)]);
     assert_eq!(
-        told(&[held, one, one], &scan),
-        [holder(2), waiter(7), somebody]
+        resolved(&[held, one, one], &scan),
+        [holder(2), waiter(7), unknown]
     );
-    let range = |table: &[Line]| asked_by(Asker::Process, table, &scan)[1].range;
+    let range = |table: &[LockRecord]| users_for(Caller::Process, table, &scan)[1].range;
     let known = Range {
         first: 5,
         last: Some(9),
     };
     assert_eq!(range(&[held, one, one]), Some(known));
     assert_eq!(
-        range(&[held, wish("READ", "6 9"), one]),
+        range(&[held, request("READ", "6 9"), one]),
         None,
-        "it may be either"
+        "it is ambiguous"
     );
 }
 
 #[test]
-fn calls_tell_where_the_table_does_not() {
+fn waiters_missing_from_the_table_are_found() {
     let lock = flock("", "WRITE", 0);
     let mut scan = scan(&[(2, &[lock])]);
-    for (number, call) in [
+    for (id, call) in [
         (
             7,
-            Blocked::Flock {
+            BlockedCall::Flock {
                 fd: 3,
                 shared: true,
             },
         ),
-        (8, Blocked::Posix { fd: 3 }),
+        (8, BlockedCall::Posix { fd: 3 }),
     ] {
-        scan.waiting.push(Waiting {
-            pid: pid(number),
-            call,
-        });
+        scan.blocked.push(BlockedThread { pid: pid(id), call });
     }
     let table = [flock("-> ", "READ", 7)];
-    assert_eq!(told(&table, &scan), [holder(2), waiter(7), waiter(8)]);
+    assert_eq!(resolved(&table, &scan), [holder(2), waiter(7), waiter(8)]);
 }
 
-/// A turn of a process that another one stands for.
-fn turn(token: i32) -> Line {
-    let mark = Mark::Turn {
-        since: Moment::now(),
+/// A ticket with this sentinel.
+fn ticket(sentinel: i32) -> LockRecord {
+    let marker = Marker::Ticket {
+        arrived: ArrivalTime::now(),
         mode: Mode::Shared,
-        pid: pid(token),
+        pid: pid(sentinel),
     };
-    let byte = mark.byte();
-    line(&format!("OFDLCK ADVISORY READ -1 @ {byte} {byte}"))
+    let offset = marker.offset();
+    line(&format!("OFDLCK ADVISORY READ -1 @ {offset} {offset}"))
 }
 
 #[test]
-fn who_waits_for_his_turn_is_a_waiter_and_no_holder() {
-    let turn = turn(30);
-    let scan = scan(&[(20, &[turn])]);
-    assert_eq!(told(&[turn], &scan), [waiter(20)]);
-    let party = asked_by(Asker::Process, &[turn], &scan)[0];
-    assert_eq!((party.kind, party.mode), (Kind::Flock, Some(Mode::Shared)));
-    assert!(party.since.is_some() && party.range.is_none());
+fn the_owner_of_a_ticket_is_a_waiter() {
+    let ticket = ticket(30);
+    let scan = scan(&[(20, &[ticket])]);
+    assert_eq!(resolved(&[ticket], &scan), [waiter(20)]);
+    let user = users_for(Caller::Process, &[ticket], &scan)[0];
+    assert_eq!(
+        (user.kind, user.mode),
+        (ListedKind::Flock, Some(Mode::Shared))
+    );
+    assert!(user.since.is_some() && user.range.is_none());
 }
 
 #[test]
-fn who_only_stands_for_another_is_never_listed() {
-    let turn = turn(30);
+fn a_sentinel_is_never_listed() {
+    let ticket = ticket(30);
     let lock = flock("", "WRITE", 200);
-    let scan = scan(&[(30, &[turn, lock])]);
-    let table = [turn, lock, flock("-> ", "WRITE", 30)];
-    assert_eq!(told(&table, &scan), [waiter(20)]);
+    let scan = scan(&[(30, &[ticket, lock])]);
+    let table = [ticket, lock, flock("-> ", "WRITE", 30)];
+    assert_eq!(resolved(&table, &scan), [waiter(20)]);
 }
 
 #[test]
-fn who_waits_for_his_turn_and_in_the_kernel_is_one() {
-    let turn = turn(30);
-    let table = [turn, flock("", "WRITE", 5), flock("-> ", "READ", 20)];
-    let scan = scan(&[(5, &table[1..2]), (20, &[turn])]);
-    assert_eq!(told(&table, &scan), [waiter(20), holder(5)]);
+fn a_waiter_with_a_ticket_is_listed_once() {
+    let ticket = ticket(30);
+    let table = [ticket, flock("", "WRITE", 5), flock("-> ", "READ", 20)];
+    let scan = scan(&[(5, &table[1..2]), (20, &[ticket])]);
+    assert_eq!(resolved(&table, &scan), [waiter(20), holder(5)]);
 }
 
 #[test]
-fn a_turn_that_may_not_be_looked_at_is_that_of_the_parent_of_who_stands_for_it() {
-    let unverified = (Role::Waiter, Some(20), Certainty::Unverified);
-    let nobody = (Role::Waiter, None, Certainty::Unverified);
-    assert_eq!(told(&[turn(30)], &scan(&[])), [unverified]);
-    assert_eq!(told(&[turn(300)], &scan(&[])), [nobody]);
+fn a_hidden_ticket_belongs_to_the_sentinels_parent() {
+    let unverified = (Role::Waiter, Some(20), Confidence::Unverified);
+    let unknown = (Role::Waiter, None, Confidence::Unverified);
+    assert_eq!(resolved(&[ticket(30)], &scan(&[])), [unverified]);
+    assert_eq!(resolved(&[ticket(300)], &scan(&[])), [unknown]);
 }
 
 #[test]
-fn a_slot_is_held_by_all_who_have_it_open() {
-    let slot = |taker: i32| {
-        let mark = Mark::Slot {
-            since: Moment::now(),
-            pid: pid(taker),
+fn a_slot_is_held_by_every_process_with_it_open() {
+    let slot = |acquired_by: i32| {
+        let marker = Marker::Slot {
+            arrived: ArrivalTime::now(),
+            pid: pid(acquired_by),
         };
-        let byte = mark.byte();
-        line(&format!("OFDLCK ADVISORY READ -1 @ {byte} {byte}"))
+        let offset = marker.offset();
+        line(&format!("OFDLCK ADVISORY READ -1 @ {offset} {offset}"))
     };
     let (one, two, three) = (slot(2), slot(50), slot(300));
     let scan = scan(&[(2, &[one]), (3, &[one])]);
-    let unverified = (Role::Holder, Some(50), Certainty::Unverified);
+    let unverified = (Role::Holder, Some(50), Confidence::Unverified);
     assert_eq!(
-        told(&[one, two, three], &scan),
+        resolved(&[one, two, three], &scan),
         [holder(2), holder(3), unverified, UNKNOWN]
     );
-    let parties = asked_by(Asker::Process, &[one, two, three], &scan);
-    let is_slot = |party: &Party| party.kind == Kind::Slot && party.since.is_some();
-    assert!(parties.iter().all(is_slot));
+    let users = users_for(Caller::Process, &[one, two, three], &scan);
+    let is_slot = |user: &LockUser| user.kind == ListedKind::Slot && user.since.is_some();
+    assert!(users.iter().all(is_slot));
 }

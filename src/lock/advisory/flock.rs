@@ -1,19 +1,20 @@
-//! flock(2): the whole file, for this open file description.
+//! flock(2): a lock on the whole file that belongs to the open file description.
 
-use std::io;
 use std::os::fd::BorrowedFd;
 
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
-use crate::lock::{Block, Mode};
+use crate::lock::Mode;
+use crate::sys::ofd::Blocking;
 
-pub(in crate::lock) fn lock(fd: BorrowedFd<'_>, mode: Mode, block: Block) -> io::Result<()> {
-    let operation = match (mode, block) {
-        (Mode::Shared, Block::Yes) => FlockOperation::LockShared,
-        (Mode::Shared, Block::No) => FlockOperation::NonBlockingLockShared,
-        (Mode::Exclusive, Block::Yes) => FlockOperation::LockExclusive,
-        (Mode::Exclusive, Block::No) => FlockOperation::NonBlockingLockExclusive,
+pub(super) fn lock(fd: BorrowedFd<'_>, mode: Mode, blocking: Blocking) -> Result<(), Errno> {
+    let operation = match (mode, blocking) {
+        (Mode::Shared, Blocking::Yes) => FlockOperation::LockShared,
+        (Mode::Shared, Blocking::No) => FlockOperation::NonBlockingLockShared,
+        (Mode::Exclusive, Blocking::Yes) => FlockOperation::LockExclusive,
+        (Mode::Exclusive, Blocking::No) => FlockOperation::NonBlockingLockExclusive,
         (Mode::Unlocked, _) => FlockOperation::Unlock,
     };
-    Ok(rustix::fs::flock(fd, operation)?)
+    rustix::fs::flock(fd, operation)
 }

@@ -1,4 +1,140 @@
-//! The kernel's advisory locks, one file for each system call.
+//! The kernel's advisory locks, and blocking until a deadline.
 
-pub(super) mod flock;
-pub(super) mod ofd;
+mod flock;
+mod ofd;
+
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use rustix::io::Errno;
+
+use super::{AcquireError, Acquired, Deadline, InterruptCheck, Mode, Refusal, remaining};
+use crate::sys::interruptible::InterruptibleCall;
+use crate::sys::ofd::Blocking;
+use crate::sys::timer::Interrupter;
+
+/// The system call of a lock, and the part of the file that it covers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockApi {
+    /// flock(2): the whole file.
+    Flock,
+    /// An open file description lock of fcntl(2) on `length` bytes from `start`. Length 0 means to the
+    /// end of the file and beyond.
+    Ofd {
+        /// The first byte.
+        start: i64,
+        /// The number of bytes.
+        length: i64,
+    },
+}
+
+/// Acquires or releases a lock on an open file description, and waits no longer than the deadline.
+///
+/// A wait blocks in the kernel and keeps its place in the kernel's queue: even with a deadline, it is
+/// interrupted only once the deadline has passed. A lock that is granted at the very moment of the
+/// deadline counts as held. Calls `on_wait` before it blocks.
+///
+/// # Errors
+///
+/// The lock call failed, or there is no timer for the deadline.
+///
+/// # References
+///
+/// flock(2), fcntl_locking(2).
+pub fn acquire(
+    fd: BorrowedFd<'_>,
+    api: LockApi,
+    mode: Mode,
+    deadline: &Deadline,
+    on_wait: &mut dyn FnMut(),
+) -> Result<Acquired<()>, AcquireError> {
+    // Most locks are free, and a free lock needs no timer.
+    let outcome = try_acquire(fd, api, mode)?;
+    if outcome == Acquired::Held(()) || matches!(deadline, Deadline::Immediate) {
+        return Ok(outcome);
+    }
+    on_wait();
+    let instant = deadline.instant();
+    if let Deadline::Interruptible(_, is_signal_pending) = deadline {
+        return block_interruptibly(fd, api, mode, instant, *is_signal_pending);
+    }
+    let _interrupter = match instant.map(remaining) {
+        None => None,
+        Some(None) => return Ok(Acquired::NotHeld(Refusal::TimedOut)),
+        Some(Some(left)) => Some(Interrupter::after(left).map_err(AcquireError::Timer)?),
+    };
+    loop {
+        match lock(fd, api, mode, Blocking::Yes) {
+            Err(Errno::INTR) if instant.is_some_and(|instant| remaining(instant).is_none()) => {
+                return Ok(Acquired::NotHeld(Refusal::TimedOut));
+            }
+            Err(Errno::INTR) => {}
+            result => return interpret(result, Blocking::Yes),
+        }
+    }
+}
+
+/// Acquires or releases a lock without waiting.
+///
+/// # Errors
+///
+/// The lock call failed.
+pub fn try_acquire(
+    fd: BorrowedFd<'_>,
+    api: LockApi,
+    mode: Mode,
+) -> Result<Acquired<()>, AcquireError> {
+    interpret(lock(fd, api, mode, Blocking::No), Blocking::No)
+}
+
+/// Blocks until the lock is held, the deadline has passed, or a signal handler of the host has run.
+fn block_interruptibly(
+    fd: BorrowedFd<'_>,
+    api: LockApi,
+    mode: Mode,
+    instant: Option<Instant>,
+    is_signal_pending: InterruptCheck,
+) -> Result<Acquired<()>, AcquireError> {
+    let left = instant.map(remaining);
+    if left == Some(None) {
+        return Ok(Acquired::NotHeld(Refusal::TimedOut));
+    }
+    let call = InterruptibleCall::begin(left.flatten(), is_signal_pending);
+    let Some(_call) = call.map_err(AcquireError::Timer)? else {
+        return Ok(Acquired::NotHeld(Refusal::Interrupted));
+    };
+    match lock(fd, api, mode, Blocking::Yes) {
+        Err(Errno::INTR) => Ok(Acquired::NotHeld(match instant.map(remaining) {
+            Some(None) => Refusal::TimedOut,
+            _ => Refusal::Interrupted,
+        })),
+        result => interpret(result, Blocking::Yes),
+    }
+}
+
+fn lock(fd: BorrowedFd<'_>, api: LockApi, mode: Mode, blocking: Blocking) -> Result<(), Errno> {
+    match api {
+        LockApi::Flock => flock::lock(fd, mode, blocking),
+        LockApi::Ofd { start, length } => ofd::lock(fd, mode, blocking, start, length),
+    }
+}
+
+fn interpret(result: Result<(), Errno>, blocking: Blocking) -> Result<Acquired<()>, AcquireError> {
+    match result {
+        Ok(()) => Ok(Acquired::Held(())),
+        Err(errno) if is_conflict(errno, blocking) => Ok(Acquired::NotHeld(Refusal::WouldBlock)),
+        Err(errno) => Err(AcquireError::Lock(errno.into())),
+    }
+}
+
+/// Whether the error of a lock call means that another process holds the lock.
+///
+/// CIFS servers, and fcntl(2) of other systems, report a conflict as `EACCES`. From a call that may
+/// block, `EACCES` is not a conflict: a security module has refused the lock.
+fn is_conflict(errno: Errno, blocking: Blocking) -> bool {
+    match errno {
+        Errno::WOULDBLOCK => true,
+        Errno::ACCESS | Errno::PERM => blocking == Blocking::No,
+        _ => false,
+    }
+}

@@ -1,22 +1,24 @@
-//! Open file description locks: a range of bytes, for this open file description, and over NFS too.
+//! Open file description locks of fcntl(2): a range of bytes, also over NFS.
 
-use std::io;
 use std::os::fd::BorrowedFd;
 
-use crate::lock::{Block, Mode};
-use crate::sys::ofd::{self, Operation};
+use rustix::io::Errno;
 
-pub(in crate::lock) fn lock(
+use crate::lock::Mode;
+use crate::sys::ofd::{self, Blocking, Operation};
+
+pub(super) fn lock(
     fd: BorrowedFd<'_>,
     mode: Mode,
-    block: Block,
+    blocking: Blocking,
     start: i64,
     length: i64,
-) -> io::Result<()> {
+) -> Result<(), Errno> {
     let operation = match mode {
         Mode::Shared => Operation::Read,
         Mode::Exclusive => Operation::Write,
         Mode::Unlocked => Operation::Unlock,
     };
-    ofd::set(fd, operation, start, length, block == Block::Yes)
+    ofd::set(fd, operation, start, length, blocking)
+        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))
 }

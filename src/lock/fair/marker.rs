@@ -1,14 +1,15 @@
-//! Marks: single bytes of a lock file, far beyond any data, that a process has locked for reading (an open file description
-//! lock) and that tell by their number who that is and since when.
+//! Markers: single bytes of a lock file, far beyond any data, that a process has locked for reading with
+//! an open file description lock. The offset of the byte says who the process is and when it arrived.
 //!
-//! A read lock needs no permission to write, so a lock file may be anybody's, a directory or a running script, and its
-//! contents are never touched. The kernel drops it when the last descriptor is closed, so no mark outlives its process. It
-//! excludes nobody: what excludes is the lock of flock(2) on the same file, as ever.
+//! A read lock requires no permission to write, so any file can carry markers: another user's file, a
+//! directory, or a script that is being executed. The contents of the file are never touched. The kernel
+//! removes the marker when the last descriptor is closed, so no marker outlives its process. A marker
+//! excludes nothing; the flock(2) lock on the same file does.
 //!
 //! ```text
-//! bit   62  61 … 23                        22     21 … 0
-//! turn   1  time                           mode   pid
-//! slot   0   1 time (60 … 22)                     pid
+//! bit     62  61 … 23                         22     21 … 0
+//! ticket   1  arrival time                    mode   pid
+//! slot     0   1 arrival time (60 … 22)              pid
 //! ```
 
 use std::ops::RangeInclusive;
@@ -19,109 +20,108 @@ use rustix::process::Pid;
 use crate::lock::Mode;
 use crate::sys::clock;
 
-/// What a byte beyond all data says when it is locked.
+/// The meaning of a locked byte beyond all data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mark {
-    /// A process of this number stands for somebody who waits for his turn.
-    Turn {
-        /// Since when.
-        since: Moment,
-        /// [`Mode::Shared`] or [`Mode::Exclusive`]: what he waits for.
+pub enum Marker {
+    /// A place in the queue.
+    Ticket {
+        /// When the waiter arrived.
+        arrived: ArrivalTime,
+        /// [`Mode::Shared`] or [`Mode::Exclusive`]: the lock that it waits for.
         mode: Mode,
-        /// The number of the process that stands for him: a child of his.
+        /// The sentinel, a child of the waiter.
         pid: Pid,
     },
-    /// A process of this number has taken a slot, and whoever has inherited its descriptor has it too.
+    /// A slot that is held.
     Slot {
-        /// Since when.
-        since: Moment,
-        /// The number of the process that took it.
+        /// When the slot was acquired.
+        arrived: ArrivalTime,
+        /// The process that acquired it. Processes that inherited its descriptor hold it too.
         pid: Pid,
     },
 }
 
-/// The bits of a process number: the kernel's `PID_MAX_LIMIT`.
+/// The number of bits of a PID: the kernel's `PID_MAX_LIMIT`.
 const PID_BITS: u32 = 22;
 const PID_MASK: u64 = (1 << PID_BITS) - 1;
 
-const MODE: u64 = 1 << PID_BITS;
-const TURN: u64 = 1 << 62;
-const SLOT: u64 = 1 << 61;
+const SHARED_BIT: u64 = 1 << PID_BITS;
+const TICKET_BIT: u64 = 1 << 62;
+const SLOT_BIT: u64 = 1 << 61;
 
-/// The bytes whose locks are turns.
-pub const TURNS: RangeInclusive<i64> = TURN as i64..=i64::MAX;
+/// The offsets of tickets.
+pub const TICKET_RANGE: RangeInclusive<i64> = TICKET_BIT as i64..=i64::MAX;
 
-/// The bytes whose locks are slots.
-pub const SLOTS: RangeInclusive<i64> = SLOT as i64..=TURN as i64 - 1;
+/// The offsets of slots.
+pub const SLOT_RANGE: RangeInclusive<i64> = SLOT_BIT as i64..=TICKET_BIT as i64 - 1;
 
-impl Mark {
-    /// The byte that says this.
-    pub fn byte(self) -> i64 {
-        let number = |pid: Pid| u64::from(pid.as_raw_nonzero().get() as u32) & PID_MASK;
-        let byte = match self {
-            Self::Turn { since, mode, pid } => {
-                let mode = if mode == Mode::Shared { MODE } else { 0 };
-                TURN | since.0 << (PID_BITS + 1) | mode | number(pid)
+impl Marker {
+    /// Returns the offset of the byte.
+    pub fn offset(self) -> i64 {
+        let pid_bits = |pid: Pid| u64::from(pid.as_raw_nonzero().get() as u32) & PID_MASK;
+        let offset = match self {
+            Self::Ticket { arrived, mode, pid } => {
+                let mode = if mode == Mode::Shared { SHARED_BIT } else { 0 };
+                TICKET_BIT | arrived.0 << (PID_BITS + 1) | mode | pid_bits(pid)
             }
-            Self::Slot { since, pid } => SLOT | since.0 << PID_BITS | number(pid),
+            Self::Slot { arrived, pid } => SLOT_BIT | arrived.0 << PID_BITS | pid_bits(pid),
         };
-        byte as i64
+        offset as i64
     }
 
-    /// What a byte says; `None` if it is none of these.
-    pub fn of(byte: i64) -> Option<Self> {
-        let byte = u64::try_from(byte).ok()?;
-        let pid = Pid::from_raw((byte & PID_MASK) as i32)?;
-        if byte & TURN != 0 {
-            let mode = if byte & MODE != 0 {
+    /// Returns the meaning of an offset, or `None` if it is not that of a marker.
+    pub fn from_offset(offset: i64) -> Option<Self> {
+        let offset = u64::try_from(offset).ok()?;
+        let pid = Pid::from_raw((offset & PID_MASK) as i32)?;
+        if offset & TICKET_BIT != 0 {
+            let mode = if offset & SHARED_BIT != 0 {
                 Mode::Shared
             } else {
                 Mode::Exclusive
             };
-            let since = Moment((byte & !TURN) >> (PID_BITS + 1));
-            return Some(Self::Turn { since, mode, pid });
+            let arrived = ArrivalTime((offset & !TICKET_BIT) >> (PID_BITS + 1));
+            return Some(Self::Ticket { arrived, mode, pid });
         }
-        (byte & SLOT != 0).then_some(Self::Slot {
-            since: Moment((byte & !SLOT) >> PID_BITS),
+        (offset & SLOT_BIT != 0).then_some(Self::Slot {
+            arrived: ArrivalTime((offset & !SLOT_BIT) >> PID_BITS),
             pid,
         })
     }
 }
 
-/// A moment of the clock that counts from the machine's start (`CLOCK_BOOTTIME`), in steps of 16 µs. It is the same for all
-/// processes of the machine, and comes round after 101 days.
+/// A time on the clock that counts from the machine's boot (`CLOCK_BOOTTIME`), in ticks of 16 µs. All
+/// processes of the machine share the clock. It wraps around after 101 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Moment(u64);
+pub struct ArrivalTime(u64);
 
-const STEP_NANOS: u128 = 16_000;
+const TICK_NANOS: u128 = 16_000;
 const TIME_BITS: u32 = 39;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 
-impl Moment {
-    /// This one.
+impl ArrivalTime {
+    /// Returns the current time.
     pub fn now() -> Self {
-        Self::at(clock::since_boot())
+        Self::from_uptime(clock::since_boot())
     }
 
-    /// So long after the machine's start.
-    fn at(time: Duration) -> Self {
-        Self((time.as_nanos() / STEP_NANOS) as u64 & TIME_MASK)
+    fn from_uptime(uptime: Duration) -> Self {
+        Self((uptime.as_nanos() / TICK_NANOS) as u64 & TIME_MASK)
     }
 
-    /// The one that comes after it.
+    /// Returns the next tick.
     #[must_use]
     pub fn next(self) -> Self {
         Self((self.0 + 1) & TIME_MASK)
     }
 
-    /// How long ago it was, given that it is past, and less than 101 days so.
+    /// Returns how long ago it was, if it was less than 101 days ago.
     pub fn elapsed(self) -> Duration {
         Self::now().since(self)
     }
 
     fn since(self, earlier: Self) -> Duration {
-        let steps = self.0.wrapping_sub(earlier.0) & TIME_MASK;
-        Duration::from_nanos(steps * STEP_NANOS as u64)
+        let ticks = self.0.wrapping_sub(earlier.0) & TIME_MASK;
+        Duration::from_nanos(ticks * TICK_NANOS as u64)
     }
 }
 
@@ -129,52 +129,54 @@ impl Moment {
 mod tests {
     use super::*;
 
-    fn pid(number: i32) -> Pid {
-        Pid::from_raw(number).expect("a number")
+    fn pid(pid: i32) -> Pid {
+        Pid::from_raw(pid).expect("not zero")
     }
 
     #[test]
-    fn a_byte_says_what_it_was_made_of() {
-        for number in [1, 4711, (1 << 22) - 1] {
+    fn an_offset_decodes_to_its_marker() {
+        for id in [1, 4711, (1 << 22) - 1] {
             for time in [0, 1, TIME_MASK - 1] {
-                let (since, pid) = (Moment(time), pid(number));
-                let turn = |mode| Mark::Turn { since, mode, pid };
-                let slot = Mark::Slot { since, pid };
-                for mark in [turn(Mode::Shared), turn(Mode::Exclusive), slot] {
-                    assert_eq!(Mark::of(mark.byte()), Some(mark));
-                    assert_eq!(SLOTS.contains(&mark.byte()), mark == slot);
-                    assert_eq!(TURNS.contains(&mark.byte()), mark != slot);
+                let (arrived, pid) = (ArrivalTime(time), pid(id));
+                let ticket = |mode| Marker::Ticket { arrived, mode, pid };
+                let slot = Marker::Slot { arrived, pid };
+                for marker in [ticket(Mode::Shared), ticket(Mode::Exclusive), slot] {
+                    let offset = marker.offset();
+                    assert_eq!(Marker::from_offset(offset), Some(marker));
+                    assert_eq!(SLOT_RANGE.contains(&offset), marker == slot);
+                    assert_eq!(TICKET_RANGE.contains(&offset), marker != slot);
                 }
             }
         }
     }
 
     #[test]
-    fn what_is_within_the_reach_of_data_says_nothing() {
-        for byte in [i64::MIN, -1, 0, 4711, 1 << 40, (1 << 61) - 1] {
-            assert_eq!(Mark::of(byte), None, "{byte}");
+    fn offsets_within_data_are_not_markers() {
+        for offset in [i64::MIN, -1, 0, 4711, 1 << 40, (1 << 61) - 1] {
+            assert_eq!(Marker::from_offset(offset), None, "{offset}");
         }
-        assert_eq!(Mark::of(1 << 62), None, "nobody is number 0");
+        assert_eq!(Marker::from_offset(1 << 62), None, "no process has PID 0");
     }
 
     #[test]
-    fn who_came_later_has_the_higher_byte_whoever_he_is() {
-        let mark = |time, mode, number| Mark::Turn {
-            since: Moment(time),
+    fn a_later_arrival_has_a_higher_offset() {
+        let ticket = |time, mode, id| Marker::Ticket {
+            arrived: ArrivalTime(time),
             mode,
-            pid: pid(number),
+            pid: pid(id),
         };
-        let early = mark(5, Mode::Shared, 4_000_000).byte();
-        assert!(early < mark(6, Mode::Exclusive, 1).byte());
+        let early = ticket(5, Mode::Shared, 4_000_000).offset();
+        assert!(early < ticket(6, Mode::Exclusive, 1).offset());
     }
 
     #[test]
-    fn the_clock_comes_round() {
+    fn the_clock_wraps_around() {
         let second = Duration::from_secs(1);
-        let late = Moment(TIME_MASK);
-        assert_eq!(Moment(62_499).since(late), second);
-        assert_eq!(late.next(), Moment(0));
-        assert_eq!(Moment::at(second).since(Moment::at(Duration::ZERO)), second);
-        assert!(Moment::now().elapsed() < Duration::from_secs(60));
+        let late = ArrivalTime(TIME_MASK);
+        assert_eq!(ArrivalTime(62_499).since(late), second);
+        assert_eq!(late.next(), ArrivalTime(0));
+        let boot = ArrivalTime::from_uptime(Duration::ZERO);
+        assert_eq!(ArrivalTime::from_uptime(second).since(boot), second);
+        assert!(ArrivalTime::now().elapsed() < Duration::from_secs(60));
     }
 }

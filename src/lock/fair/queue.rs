@@ -1,380 +1,379 @@
-//! Locks of flock(2) in the order of arrival, among all who ask for them so.
+//! Locks of flock(2) in arrival order, among all processes that ask for them that way.
 //!
-//! The kernel serves waiters in order only as long as nobody disturbs them: a newcomer overtakes whoever is just being
-//! woken, readers pass a waiting writer for ever, and whoever is interrupted, stopped or times out loses his place, and
-//! with it all behind him. So those who ask here queue by [`Turn`]s, and only the first of them waits in the kernel.
+//! The kernel serves waiters in order only as long as nothing disturbs them: a newcomer can overtake a
+//! waiter that is just being woken, readers pass a waiting writer forever, and a waiter that is
+//! interrupted, stopped or times out loses its place. Therefore the processes that ask for a fair lock
+//! queue with [`Ticket`]s, and only the first of them waits in the kernel.
 //!
-//! *What excludes* is the lock of flock(2) alone, taken as ever: no error in the order can let two in. So the order may
-//! look at what others do, at moments that are past by the time that it acts:
+//! *What excludes* is the flock(2) lock alone: no error in the order can let two holders in. The order
+//! may therefore rely on what it observed a moment ago:
 //!
-//! 1. Nobody queues, and the lock is free: it is taken.
-//! 2. Otherwise we take our turn, and wait for the end of the nearest turn before it. When there is none, we block in
-//!    flock(2), by the turn's own opening of the file.
-//! 3. Once granted, we look again. A turn before ours may have come up in between: one that was stopped goes on, one of
-//!    a shell that has seen to a trap is back. Then the lock is his: we give it back and wait for him.
-//! 4. The lock goes from the turn's opening to the one that it is wanted for, the turn ends, and the next one wakes. He blocks
-//!    in flock(2) while we hold the lock, or shares it if both are readers.
+//! 1. If there is no queue and the lock is free, it is taken.
+//! 2. Otherwise we issue a ticket and wait until the nearest earlier ticket is over. When there is none,
+//!    we block in flock(2), on the ticket's own open file description.
+//! 3. Once the lock is granted, we look again. An earlier ticket may have become ready in between: its
+//!    owner was stopped and has been continued, or is a shell that has finished running a trap. Then we
+//!    are not first: we release the lock and wait for that ticket.
+//! 4. The lock is transferred from the ticket's open file description to the one it is wanted for, the
+//!    ticket is over, and the next waiter wakes. It blocks in flock(2) while we hold the lock, or shares
+//!    it if both are readers.
 //!
-//! *Why not by the opening that it is wanted for?* That is the caller's: other processes may have it and ask for the lock
-//! too. What one of them is granted, all of them have, and if another one gave it back, two would have the lock.
+//! *Why not lock the wanted open file description directly?* It belongs to the caller: other processes
+//! may share it and ask for the lock too. A lock that is granted to one of them is held by all of them,
+//! and if one of them released it, two processes would believe that they hold it.
 //!
-//! *The race of the first step:* somebody may take a turn between our look and our taking the lock. He found the lock
-//! held, and it was released after that; we take it as one who came in the same moment. And the other way round: the lock may
-//! be released while we take our turn, and the next to come sees nobody queue yet. That order does not go so deep.
+//! *Race in step 1:* another process may issue a ticket between our look and our acquiring the lock. It
+//! found the lock held, and the lock was released after that; we acquire it as if we had arrived at the
+//! same moment. Conversely, the lock may be released while we issue our ticket, and the next process
+//! does not see a queue yet. Order is not guaranteed at that granularity.
 //!
-//! *The race of the second:* a turn before ours may appear after our look, as its moment is read before its mark is set. If
-//! we have the lock by then, we look again (3). A turn may end, and the number of its token be given to another process,
-//! before we can wait for its end. So we look whether the turn is there once we have the token's pidfd: if it is, the
-//! pidfd is the token's.
+//! *Race in step 2:* an earlier ticket may appear after our look, because its arrival time is read
+//! before its marker is set. If we have been granted the lock by then, step 3 looks again. A ticket may
+//! end, and the PID of its sentinel may be reused, before we wait for its exit. Therefore we check that
+//! the marker exists after we have opened the pidfd: if it does, the pidfd refers to the sentinel.
 //!
-//! *Who does not take his turn:* a stopped process is not waited for, and nobody waits for one for ever. Whoever waits
-//! looks from time to time (`LOOK`) whether the lock is free, which it cannot be as long as the first in the queue waits
-//! for it in the kernel. If it stays free, that one is frozen, or in a place that we cannot see, and is passed.
+//! *Waiters that do not take their turn:* a stopped process is not waited for, and no process is waited
+//! for forever. Every waiter checks from time to time ([`STALL_CHECK_INTERVAL`]) whether the lock is
+//! free, which it cannot be as long as the first in the queue waits for it in the kernel. If it stays
+//! free, the first waiter is frozen, or invisible from here, and is passed.
 
-use std::fs;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::marker::{Mark, Moment};
-use super::ticket::{self, Turn};
-use crate::lock::{self, Answer, Block, Deadline, Failure, Kind, Mode, attempt};
-use crate::sys::interruptible::Attention;
+use super::marker::{ArrivalTime, Marker};
+use super::ticket::{self, Ticket};
+use crate::lock::advisory::{self, LockApi};
+use crate::lock::{AcquireError, Acquired, Deadline, Mode, Refusal, remaining};
+use crate::sys::interruptible::InterruptibleCall;
+use crate::sys::procfs::fdinfo::FdInfo;
+use crate::sys::procfs::locks::Access;
 
-/// How often a waiter looks whether the queue stands still.
-pub(in crate::lock) const LOOK: Duration = Duration::from_secs(2);
+/// How often a waiter checks whether the queue has stalled.
+pub(super) const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long a lock must be free before the first in the queue, who does not take it, is passed: he may just be being woken.
-const GRACE: Duration = Duration::from_millis(50);
+/// How long the lock must stay free before the first waiter is passed: it may just be waking up.
+const HANDOFF_GRACE: Duration = Duration::from_millis(50);
 
-/// How often one looks whose predecessor's end cannot be waited for, as it is in another pid namespace.
-pub(in crate::lock) const BLIND: Duration = Duration::from_millis(100);
+/// How often a waiter looks again if the exit of its predecessor cannot be observed, because it is in
+/// another PID namespace.
+pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// How many that are before us are counted when the queue stands still.
-const MOST: u32 = 16;
+/// How many earlier tickets are counted when the queue has stalled.
+const MAX_TICKETS_COUNTED: u32 = 16;
 
-/// Brings an open file description into the mode, in the order of arrival.
+const HELD: Acquired<()> = Acquired::Held(());
+
+/// Acquires or releases a lock on an open file description, in arrival order. Calls `on_wait` before it
+/// joins the queue.
 ///
 /// # Errors
 ///
-/// Those of flock(2); out of what a turn needs.
+/// The errors of flock(2); no resources are left for a ticket.
 pub(in crate::lock) fn acquire(
     fd: BorrowedFd<'_>,
     mode: Mode,
-    since: Moment,
+    arrived: ArrivalTime,
     deadline: &Deadline,
-) -> Result<Answer, Failure> {
+    on_wait: &mut dyn FnMut(),
+) -> Result<Acquired<()>, AcquireError> {
     if mode == Mode::Unlocked {
-        return lock::acquire(fd, Kind::Flock, mode, deadline);
+        return try_flock(fd, mode);
     }
-    let now = matches!(deadline, Deadline::Now);
-    if !ticket::somebody_queues(fd) {
-        let answer = attempt(fd, Kind::Flock, mode, Block::No)?;
-        if answer == Answer::Granted || now {
-            return Ok(answer);
+    let is_immediate = matches!(deadline, Deadline::Immediate);
+    let has_waiters = ticket::has_waiters(fd);
+    let held = if has_waiters { held_mode(fd) } else { None };
+    if !has_waiters {
+        let outcome = try_flock(fd, mode)?;
+        if outcome == HELD || is_immediate {
+            return Ok(outcome);
         }
-    } else {
-        let held = held(fd);
-        if held == Some(mode) || held == Some(Mode::Exclusive) {
-            // A reader who asks again while a writer queues would wait for the writer, and he for the reader.
-            return attempt(fd, Kind::Flock, mode, Block::No);
-        }
-        if now {
-            return match ticket::ahead(fd, first_byte(since)) {
-                Some(_) => Ok(Answer::Conflict),
-                None => attempt(fd, Kind::Flock, mode, Block::No),
-            };
-        }
-        if held.is_some() {
-            // Two readers who both want to write would wait for each other. The kernel drops it too.
-            attempt(fd, Kind::Flock, Mode::Unlocked, Block::No)?;
-        }
+    } else if held == Some(mode) || held == Some(Mode::Exclusive) {
+        // A reader that asks again would wait for a queued writer, which waits for the reader.
+        return try_flock(fd, mode);
+    } else if is_immediate {
+        return match ticket::runnable_predecessor(fd, first_offset(arrived)) {
+            Some(_) => Ok(Acquired::NotHeld(Refusal::WouldBlock)),
+            None => try_flock(fd, mode),
+        };
     }
-    let Some(turn) = Turn::take(fd, since, mode)? else {
-        return lock::acquire(fd, Kind::Flock, mode, deadline);
+    on_wait();
+    if held.is_some() {
+        // Two readers that both want to write would wait for each other. The kernel releases the read
+        // lock in this case, too.
+        try_flock(fd, Mode::Unlocked)?;
+    }
+    let Some(ticket) = Ticket::issue(fd, arrived, mode)? else {
+        return advisory::acquire(fd, LockApi::Flock, mode, deadline, &mut || {});
     };
-    let mut waiter = Waiter::new(fd, mode, turn, is_free_at_once);
+    let mut waiter = QueueWaiter::new(fd, mode, ticket, always_free);
     loop {
         match waiter.wait(deadline)? {
-            Answer::Granted if waiter.hand_over()? => return Ok(Answer::Granted),
-            Answer::Granted => {}
+            Acquired::Held(()) if waiter.transfer()? => return Ok(HELD),
+            Acquired::Held(()) => {}
             refused => return Ok(refused),
         }
     }
 }
 
-/// Who has the lock of flock(2) to himself has all there is to have.
-fn is_free_at_once(_: BorrowedFd<'_>) -> bool {
+fn try_flock(fd: BorrowedFd<'_>, mode: Mode) -> Result<Acquired<()>, AcquireError> {
+    advisory::try_acquire(fd, LockApi::Flock, mode)
+}
+
+/// A waiter that holds the flock(2) lock exclusively has nothing else to wait for.
+fn always_free(_: BorrowedFd<'_>) -> bool {
     true
 }
 
-/// The first byte of turns that came at this moment.
-pub(in crate::lock) fn first_byte(since: Moment) -> i64 {
+/// Returns the first offset of tickets with this arrival time.
+pub(super) fn first_offset(arrived: ArrivalTime) -> i64 {
     let (mode, pid) = (Mode::Exclusive, Pid::INIT);
-    Mark::Turn { since, mode, pid }.byte()
+    Marker::Ticket { arrived, mode, pid }.offset()
 }
 
-/// What the open file description has already.
-fn held(fd: BorrowedFd<'_>) -> Option<Mode> {
-    let info = fs::read_to_string(format!("/proc/self/fdinfo/{}", fd.as_raw_fd()));
-    held_by(&info.ok()?)
+/// Returns the flock(2) lock that the open file description holds already.
+fn held_mode(fd: BorrowedFd<'_>) -> Option<Mode> {
+    FdInfo::read_own(fd)
+        .ok()?
+        .flock_access()
+        .map(|access| match access {
+            Access::Read => Mode::Shared,
+            Access::Write => Mode::Exclusive,
+        })
 }
 
-/// The lock of flock(2) that a file in `/proc/PID/fdinfo` tells of.
-///
-/// # References
-///
-/// proc_pid_fdinfo(5).
-fn held_by(text: &str) -> Option<Mode> {
-    let mut lines = text.lines().filter(|line| line.starts_with("lock:"));
-    lines.find_map(|line| {
-        let mut words = line.split_ascii_whitespace().skip(2);
-        match (words.next(), words.next(), words.next()) {
-            (Some("FLOCK"), _, Some("READ")) => Some(Mode::Shared),
-            (Some("FLOCK"), _, Some("WRITE")) => Some(Mode::Exclusive),
-            _ => None,
-        }
-    })
-}
-
-/// One who has taken his turn.
-pub(in crate::lock) struct Waiter<'f> {
+/// A waiter with a ticket.
+pub(super) struct QueueWaiter<'f> {
     fd: BorrowedFd<'f>,
     mode: Mode,
-    turn: Turn,
-    /// Whether there is nothing else that the first in the queue may rightly be waiting for. We have the lock then.
+    ticket: Ticket,
+    /// Whether the first in the queue has no other reason to wait. Called while we hold the lock.
     is_free: fn(BorrowedFd<'_>) -> bool,
-    /// Since when the lock has been free whenever we looked, while we waited for one and the same turn.
-    free: Option<Instant>,
+    /// Since when the lock has been free at every check, while we waited for the same ticket.
+    free_since: Option<Instant>,
 }
 
-/// The end of a process, for poll(2). `None` where it cannot be seen, or has come: of one that nobody has waited for yet it
-/// would be told again and again.
-pub(in crate::lock) fn end_of(pid: Pid) -> Option<OwnedFd> {
-    let end = pidfd_open(pid, PidfdFlags::empty()).ok()?;
-    let now = Timespec::default();
-    let has_come = poll(&mut [PollFd::new(&end, PollFlags::IN)], Some(&now)) != Ok(0);
-    (!has_come).then_some(end)
+/// Opens a pidfd, for poll(2). Returns `None` if the process cannot be observed, or has exited: poll(2)
+/// would report a zombie again and again.
+pub(super) fn pidfd_if_running(pid: Pid) -> Option<OwnedFd> {
+    let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
+    let no_wait = Timespec::default();
+    let is_running = poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], Some(&no_wait)) == Ok(0);
+    is_running.then_some(pidfd)
 }
 
-/// How a wait for another's end ended.
-pub(in crate::lock) enum Woken {
-    /// Something has happened: it is time to look.
-    News,
-    /// Nothing has, for as long as we were ready to wait.
-    Nothing,
-    /// The answer is known.
-    Over(Answer),
+/// How a sleep ended.
+pub(super) enum Wakeup {
+    /// Something has happened: the queue must be checked again.
+    Recheck,
+    /// Nothing has happened within the time.
+    TimedOut,
+    /// The outcome is known.
+    Done(Acquired<()>),
 }
 
-impl<'f> Waiter<'f> {
-    pub(in crate::lock) fn new(
+impl<'f> QueueWaiter<'f> {
+    pub(super) fn new(
         fd: BorrowedFd<'f>,
         mode: Mode,
-        turn: Turn,
+        ticket: Ticket,
         is_free: fn(BorrowedFd<'_>) -> bool,
     ) -> Self {
         Self {
             fd,
             mode,
-            turn,
+            ticket,
             is_free,
-            free: None,
+            free_since: None,
         }
     }
 
-    /// Waits until it is our turn, and the turn's own opening of the file has the lock. The turn lasts as long as we do.
-    pub(in crate::lock) fn wait(&mut self, deadline: &Deadline) -> Result<Answer, Failure> {
+    /// Waits until it is our turn and the ticket's open file description holds the lock. The ticket
+    /// lasts as long as the waiter.
+    pub(super) fn wait(&mut self, deadline: &Deadline) -> Result<Acquired<()>, AcquireError> {
         loop {
-            if let Some(before) = ticket::ahead(self.fd, self.turn.byte()) {
-                match self.wait_for(before, deadline)? {
+            if let Some(before) = ticket::runnable_predecessor(self.fd, self.ticket.offset()) {
+                match self.wait_for_predecessor(before, deadline)? {
                     None => continue,
-                    Some(answer) => return Ok(answer),
+                    Some(outcome) => return Ok(outcome),
                 }
             }
-            let answer = lock::acquire(self.turn.file(), Kind::Flock, self.mode, deadline)?;
-            if answer != Answer::Granted || self.is_next() {
-                return Ok(answer);
+            let file = self.ticket.file();
+            let outcome = advisory::acquire(file, LockApi::Flock, self.mode, deadline, &mut || {})?;
+            if outcome != HELD || self.is_first() {
+                return Ok(outcome);
             }
-            self.give_back()?;
+            self.release()?;
         }
     }
 
-    /// Waits until the turn of this byte is over, or there is another reason to look who is before us; or we pass him, and
-    /// have the lock; or the time is up.
-    fn wait_for(&mut self, before: i64, deadline: &Deadline) -> Result<Option<Answer>, Failure> {
-        self.free = None;
-        // Ours has a number that in another pid namespace another one has.
-        let token = ticket::token_of(before).filter(|token| *token != self.turn.token());
-        let end = token.and_then(end_of);
-        if !ticket::is_there(self.fd, before) {
+    /// Waits until the ticket at this offset is over, or there is another reason to look for the
+    /// predecessor again (`None`); or until we pass it and hold the lock, or the deadline has passed.
+    fn wait_for_predecessor(
+        &mut self,
+        before: i64,
+        deadline: &Deadline,
+    ) -> Result<Option<Acquired<()>>, AcquireError> {
+        self.free_since = None;
+        // Our sentinel's PID may belong to another sentinel in another PID namespace.
+        let sentinel = ticket::sentinel_of(before).filter(|pid| *pid != self.ticket.sentinel_pid());
+        let pidfd = sentinel.and_then(pidfd_if_running);
+        if !ticket::marker_exists(self.fd, before) {
             return Ok(None);
         }
         loop {
-            let most = match (self.free, &end) {
-                (Some(_), _) => GRACE,
-                (None, Some(_)) => LOOK,
-                (None, None) => BLIND,
+            let max_sleep = match (self.free_since, &pidfd) {
+                (Some(_), _) => HANDOFF_GRACE,
+                (None, Some(_)) => STALL_CHECK_INTERVAL,
+                (None, None) => POLL_INTERVAL,
             };
-            match self.doze(end.as_slice(), most, deadline)? {
-                Woken::News => return Ok(None),
-                Woken::Over(answer) => return Ok(Some(answer)),
-                Woken::Nothing if end.is_none() && !ticket::is_there(self.fd, before) => {
+            match self.sleep(pidfd.as_slice(), max_sleep, deadline)? {
+                Wakeup::Recheck => return Ok(None),
+                Wakeup::Done(outcome) => return Ok(Some(outcome)),
+                Wakeup::TimedOut if pidfd.is_none() && !ticket::marker_exists(self.fd, before) => {
                     return Ok(None);
                 }
-                Woken::Nothing => {}
+                Wakeup::TimedOut => {}
             }
-            match self.look(before)? {
-                Woken::News => return Ok(None),
-                Woken::Over(answer) => return Ok(Some(answer)),
-                Woken::Nothing => {}
+            match self.probe_stalled_queue(before)? {
+                Wakeup::Recheck => return Ok(None),
+                Wakeup::Done(outcome) => return Ok(Some(outcome)),
+                Wakeup::TimedOut => {}
             }
         }
     }
 
-    fn is_next(&self) -> bool {
-        ticket::ahead(self.fd, self.turn.byte()).is_none()
+    fn is_first(&self) -> bool {
+        ticket::runnable_predecessor(self.fd, self.ticket.offset()).is_none()
     }
 
-    /// Drops the lock that the turn's opening has.
-    pub(in crate::lock) fn give_back(&self) -> Result<(), Failure> {
-        attempt(self.turn.file(), Kind::Flock, Mode::Unlocked, Block::No).map(drop)
+    /// Releases the lock of the ticket's open file description.
+    pub(super) fn release(&self) -> Result<(), AcquireError> {
+        try_flock(self.ticket.file(), Mode::Unlocked).map(drop)
     }
 
-    /// From the turn's opening, which has the lock, to the one that it is wanted for. Readers share it for a moment. From one
-    /// writer to the other it is free for a moment, and somebody who does not queue may come in between: then we have
-    /// nothing, and are still first in the queue.
-    fn hand_over(&self) -> Result<bool, Failure> {
+    /// Transfers the lock from the ticket's open file description to the one it is wanted for, and
+    /// returns whether that succeeded. Readers hold it twice for a moment. A writer must release it
+    /// first, and a process that does not queue may acquire it in between: then we hold nothing, and
+    /// are still first in the queue.
+    fn transfer(&self) -> Result<bool, AcquireError> {
         if self.mode == Mode::Exclusive {
-            self.give_back()?;
+            self.release()?;
         }
-        let answer = attempt(self.fd, Kind::Flock, self.mode, Block::No)?;
+        let outcome = try_flock(self.fd, self.mode)?;
         if self.mode == Mode::Shared {
-            self.give_back()?;
+            self.release()?;
         }
-        Ok(answer == Answer::Granted)
+        Ok(outcome == HELD)
     }
 
-    /// Sleeps until one of these processes, or our token, has ended, but at most for this long.
-    pub(in crate::lock) fn doze(
+    /// Sleeps until one of these processes, or our sentinel, exits, but at most for this long.
+    pub(super) fn sleep(
         &mut self,
-        ends: &[OwnedFd],
-        most: Duration,
+        pidfds: &[OwnedFd],
+        max_sleep: Duration,
         deadline: &Deadline,
-    ) -> Result<Woken, Failure> {
-        let left = match deadline.until().map(|until| until.left()) {
-            None => most,
-            Some(None) => return Ok(Woken::Over(Answer::TimedOut)),
-            Some(Some(left)) => left.min(most),
+    ) -> Result<Wakeup, AcquireError> {
+        let refused = |reason| Ok(Wakeup::Done(Acquired::NotHeld(reason)));
+        let left = match deadline.instant().map(remaining) {
+            None => max_sleep,
+            Some(None) => return refused(Refusal::TimedOut),
+            Some(Some(left)) => left.min(max_sleep),
         };
-        // In a host its signals end the call. Otherwise there is none that does.
-        let attention = match deadline {
-            Deadline::Attentive(_, called) => {
-                match Attention::begin(None, *called).map_err(Failure::Timer)? {
-                    None => return Ok(Woken::Over(Answer::Interrupted)),
-                    attention => attention,
+        // Only in a host process is there a signal handler that ends the wait.
+        let interruptible = match deadline {
+            Deadline::Interruptible(_, is_signal_pending) => {
+                let call = InterruptibleCall::begin(None, *is_signal_pending);
+                match call.map_err(AcquireError::Timer)? {
+                    None => return refused(Refusal::Interrupted),
+                    call => call,
                 }
             }
             _ => None,
         };
-        let all = [self.turn.end()]
+        let all = [self.ticket.sentinel_pidfd()]
             .into_iter()
-            .chain(ends.iter().map(AsFd::as_fd));
-        let mut all: Vec<_> = all
-            .map(|end| PollFd::from_borrowed_fd(end, PollFlags::IN))
+            .chain(pidfds.iter().map(AsFd::as_fd));
+        let mut polled: Vec<_> = all
+            .map(|pidfd| PollFd::from_borrowed_fd(pidfd, PollFlags::IN))
             .collect();
-        // A short time: it fits.
-        let time = Timespec::try_from(left).unwrap_or_default();
-        let woken = poll(&mut all, Some(&time));
-        let token_is_gone = !all[0].revents().is_empty();
-        drop(attention);
-        match woken {
-            Ok(0) if left < most => Ok(Woken::Over(Answer::TimedOut)),
-            Ok(0) => Ok(Woken::Nothing),
+        // At most STALL_CHECK_INTERVAL, which fits.
+        let timeout = Timespec::try_from(left).unwrap_or_default();
+        let result = poll(&mut polled, Some(&timeout));
+        let sentinel_exited = !polled[0].revents().is_empty();
+        drop(interruptible);
+        match result {
+            Ok(0) if left < max_sleep => refused(Refusal::TimedOut),
+            Ok(0) => Ok(Wakeup::TimedOut),
             Ok(_) => {
-                if token_is_gone {
-                    self.turn.renew()?;
+                if sentinel_exited {
+                    self.ticket.respawn_sentinel()?;
                 }
-                Ok(Woken::News)
+                Ok(Wakeup::Recheck)
             }
-            Err(Errno::INTR) if matches!(deadline, Deadline::Attentive(..)) => {
-                Ok(Woken::Over(Answer::Interrupted))
+            Err(Errno::INTR) if matches!(deadline, Deadline::Interruptible(..)) => {
+                refused(Refusal::Interrupted)
             }
-            Err(Errno::INTR) => Ok(Woken::News),
-            Err(error) => Err(Failure::Turn(error.into())),
+            Err(Errno::INTR) => Ok(Wakeup::Recheck),
+            Err(errno) => Err(AcquireError::Queue(errno.into())),
         }
     }
 
-    /// Looks whether the queue stands still: whether the one before us, whose turn is this byte, does not take the lock though
-    /// he could. Then we pass him, and have it.
+    /// Checks whether the queue has stalled: whether the predecessor with the ticket at this offset does
+    /// not take the lock although it could. Then we pass it, and hold the lock.
     ///
-    /// A lock that nobody has he could take, unless there is something else that he may wait for. Readers who have it rightly
-    /// keep a writer waiting who is before us; but if he is stopped, we join them.
+    /// The predecessor could take a lock that is free, unless it has something else to wait for. If it
+    /// is a writer and the lock is held by readers, it rightly waits; but if it is stopped, a reader
+    /// joins them.
     ///
-    /// The first in the queue is woken by the kernel; everybody else needs as long to notice as we do. So we leave it to those
-    /// before us first, for as long as each of them may need.
-    fn look(&mut self, before: i64) -> Result<Woken, Failure> {
-        let file = self.turn.file();
-        if attempt(file, Kind::Flock, Mode::Exclusive, Block::No)? != Answer::Granted {
-            self.free = None;
-            let joins = self.mode == Mode::Shared && ticket::is_stopped(before);
-            return Ok(if joins { Woken::News } else { Woken::Nothing });
+    /// The first in the queue is woken by the kernel; all others need as long to notice as we do.
+    /// Therefore earlier waiters get the time that each of them may need before we pass them.
+    fn probe_stalled_queue(&mut self, before: i64) -> Result<Wakeup, AcquireError> {
+        let file = self.ticket.file();
+        if try_flock(file, Mode::Exclusive)? != HELD {
+            self.free_since = None;
+            let joins = self.mode == Mode::Shared && ticket::is_owner_stopped(before);
+            return Ok(if joins {
+                Wakeup::Recheck
+            } else {
+                Wakeup::TimedOut
+            });
         }
-        if let Some(looks) = self.looks_of_others() {
+        if let Some(waiters) = self.live_waiters_ahead() {
             if !(self.is_free)(self.fd) {
-                self.free = None;
-                self.give_back()?;
-                return Ok(Woken::Nothing);
+                self.free_since = None;
+                self.release()?;
+                return Ok(Wakeup::TimedOut);
             }
-            let since = *self.free.get_or_insert_with(Instant::now);
-            if since.elapsed() < GRACE * 9 / 10 + (LOOK + GRACE) * looks {
-                self.give_back()?;
-                return Ok(Woken::Nothing);
+            let since = *self.free_since.get_or_insert_with(Instant::now);
+            let grace = HANDOFF_GRACE * 9 / 10 + (STALL_CHECK_INTERVAL + HANDOFF_GRACE) * waiters;
+            if since.elapsed() < grace {
+                self.release()?;
+                return Ok(Wakeup::TimedOut);
             }
         }
-        // From exclusive to shared there is nothing to wait for.
-        let answer = attempt(file, Kind::Flock, self.mode, Block::No)?;
-        Ok(match answer {
-            Answer::Granted => Woken::Over(Answer::Granted),
-            _ => Woken::News,
+        // Converting an exclusive lock to a shared one does not wait.
+        Ok(match try_flock(file, self.mode)? {
+            Acquired::Held(()) => Wakeup::Done(HELD),
+            Acquired::NotHeld(_) => Wakeup::Recheck,
         })
     }
 
-    /// How many of those before us have yet to notice by themselves that the lock is free; `None` when there is nobody before
-    /// us but stopped ones.
-    fn looks_of_others(&self) -> Option<u32> {
-        let (mut byte, mut goers, mut first_goes) = (self.turn.byte(), 0, false);
-        for _ in 0..MOST {
-            let Some(before) = ticket::nearest(self.fd, byte) else {
+    /// Returns how many earlier waiters have yet to notice by themselves that the lock is free, or
+    /// `None` if all earlier waiters are stopped.
+    fn live_waiters_ahead(&self) -> Option<u32> {
+        let (mut offset, mut live, mut is_first_live) = (self.ticket.offset(), 0, false);
+        for _ in 0..MAX_TICKETS_COUNTED {
+            let Some(before) = ticket::predecessor(self.fd, offset) else {
                 break;
             };
-            byte = before;
-            first_goes = !ticket::is_stopped(before);
-            goers += u32::from(first_goes);
+            offset = before;
+            is_first_live = !ticket::is_owner_stopped(before);
+            live += u32::from(is_first_live);
         }
-        (goers > 0).then(|| goers - u32::from(first_goes))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_a_description_holds_is_told_by_its_lock_lines() {
-        let text = |lines: &str| format!("pos:\t0\nflags:\t0100001\nmnt_id:\t29\n{lines}");
-        let flock = |mode| format!("lock:\t1: FLOCK  ADVISORY  {mode} 4711 fe:00:99 0 EOF\n");
-        assert_eq!(held_by(&text("")), None);
-        assert_eq!(held_by(&text(&flock("READ"))), Some(Mode::Shared));
-        assert_eq!(held_by(&text(&flock("WRITE"))), Some(Mode::Exclusive));
-        let other = "lock:\t1: OFDLCK ADVISORY  READ -1 fe:00:99 0 EOF\n";
-        assert_eq!(held_by(&text(other)), None);
-        assert_eq!(
-            held_by(&text(&format!("{other}{}", flock("READ")))),
-            Some(Mode::Shared)
-        );
+        (live > 0).then(|| live - u32::from(is_first_live))
     }
 }

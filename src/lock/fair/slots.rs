@@ -1,140 +1,163 @@
-//! Slots: at most so many holders at a time, served in the order of their arrival.
+//! Slots: at most N holders at a time, in arrival order.
 //!
-//! A slot is a [mark](super::marker) on the lock file: a byte that the holder's own opening of the file has locked for reading.
-//! The command inherits that opening, so the kernel frees the slot when the last process that has it ends.
+//! A slot is a [marker](super::marker) on the lock file: a byte that the holder's own open file description
+//! has locked for reading. The command inherits it, so the kernel releases the slot when the last process
+//! that holds it exits.
 //!
-//! *The race:* two who count the slots and find one free would both take it. So slots are counted and taken with the lock
-//! of flock(2) on the same file, which is held for just that long. Slots are freed without it, at any time: whoever counts
-//! one that is just being freed waits for the end of its process and counts again.
+//! *Race:* two processes that count the slots and find one free would both take it. Therefore slots are
+//! counted and taken under the flock(2) lock on the same file, which is held for just that long. Slots are
+//! released without it, at any time: a process that counts a slot which is just being released waits for
+//! the exit of its holder and counts again.
 //!
-//! *The other race:* a holder against the one who waits for his end. He may have ended, and his number may be another's, by
-//! the time that we can wait for it. So we look once more at the slots when we have the pidfds of all: if they are the same
-//! ones, so are the processes. One that left its slot to others, who have inherited it, cannot be waited for: then we
-//! look again from time to time ([`BLIND`]).
+//! *Race:* a holder against a process that waits for its exit. The holder may have exited, and its PID may
+//! have been reused, before we wait for it. Therefore we look at the slots again after we have opened all
+//! pidfds: if they are the same, so are the processes. If a holder has passed its slot to processes that
+//! inherited it, their exit cannot be waited for, and we look again from time to time ([`POLL_INTERVAL`]).
 //!
-//! Those who say different numbers each count all slots against their own. The queue is one: who is first keeps those
-//! behind him waiting until there are few enough for him.
+//! Processes with different limits each count all slots against their own limit. There is one queue: the
+//! first waiter holds up those behind it until there are few enough holders for its limit.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use rustix::process::{Pid, getpid};
 
-use super::marker::{Mark, Moment, SLOTS};
-use super::queue::{self, BLIND, LOOK, Waiter, Woken, end_of};
-use super::ticket::{self, Turn};
-use crate::lock::{self, Answer, Block, Deadline, Failure, Kind, Mode, Wait, attempt};
-use crate::sys::ofd::{self, Operation};
+use super::marker::{ArrivalTime, Marker, SLOT_RANGE};
+use super::queue::{self, POLL_INTERVAL, QueueWaiter, STALL_CHECK_INTERVAL, Wakeup};
+use super::ticket::{self, Ticket};
+use crate::lock::advisory::{self, LockApi};
+use crate::lock::{AcquireError, Acquired, Deadline, Mode, Refusal, Timeout, remaining};
+use crate::sys::ofd::{self, Blocking, Operation};
 use crate::sys::procfs::stat::{Stat, age};
 
-/// How long we wait for those who are just counting, even if we are not to wait: less than a blink. Who queued for them would
-/// keep away others who are not to wait.
-const COUNTING: Duration = Duration::from_millis(50);
+/// How long we wait for processes that are just counting, even without a timeout. If they made us queue,
+/// non-blocking requests would fail.
+const COUNT_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// No clock of a kernel that tells when a process was started has longer steps.
-const TICK: Duration = Duration::from_millis(20);
+/// The longest clock tick of any kernel, in which the start of a process is measured.
+const MAX_CLOCK_TICK: Duration = Duration::from_millis(20);
 
-/// How many ends are waited for at once.
-const MOST: usize = 64;
+/// How many holders are waited for at once.
+const MAX_PIDFDS: usize = 64;
 
-/// Takes one of so many slots of the file, for this open file description. A slot is for whoever came at this moment.
+/// Acquires one of `limit` slots of the file for this open file description. Calls `on_wait` before it
+/// joins the queue.
 ///
 /// # Errors
 ///
-/// Those of flock(2) and fcntl(2); out of what a turn needs; [`Failure::NoSlots`].
+/// The errors of flock(2) and fcntl(2); no resources are left for a ticket;
+/// [`AcquireError::SlotsUnsupported`].
 pub(in crate::lock) fn acquire(
     fd: BorrowedFd<'_>,
-    most: u32,
-    since: Moment,
+    limit: u32,
+    arrived: ArrivalTime,
     deadline: &Deadline,
-) -> Result<Answer, Failure> {
-    if let Some(obstacle) = ticket::obstacle_of(fd) {
-        return Err(Failure::NoSlots(obstacle));
+    on_wait: &mut dyn FnMut(),
+) -> Result<Acquired<()>, AcquireError> {
+    if let Some(reason) = ticket::unsupported_file_reason(fd) {
+        return Err(AcquireError::SlotsUnsupported(reason));
     }
-    let now = matches!(deadline, Deadline::Now);
-    let nobody_queues = !ticket::somebody_queues(fd);
-    if nobody_queues || now && ticket::ahead(fd, queue::first_byte(since)).is_none() {
-        let limit = match deadline {
-            Deadline::At(until) if until.left().is_none_or(|left| left < COUNTING) => *deadline,
-            _ => Wait::For(COUNTING).begin(),
+    let is_immediate = matches!(deadline, Deadline::Immediate);
+    let may_overtake = || ticket::runnable_predecessor(fd, queue::first_offset(arrived)).is_none();
+    if !ticket::has_waiters(fd) || is_immediate && may_overtake() {
+        let count_deadline = match deadline {
+            Deadline::At(instant)
+                if remaining(*instant).is_none_or(|left| left < COUNT_TIMEOUT) =>
+            {
+                *deadline
+            }
+            _ => Timeout::After(COUNT_TIMEOUT).start(),
         };
-        let answer = lock::acquire(fd, Kind::Flock, Mode::Exclusive, &limit)?;
-        if answer == Answer::Granted {
-            let entered = enter(fd, most)?;
-            attempt(fd, Kind::Flock, Mode::Unlocked, Block::No)?;
-            if entered.is_ok() {
-                return Ok(Answer::Granted);
+        let mode = Mode::Exclusive;
+        let counted = advisory::acquire(fd, LockApi::Flock, mode, &count_deadline, &mut || {})?;
+        if counted == Acquired::Held(()) {
+            let outcome = try_take(fd, limit)?;
+            advisory::try_acquire(fd, LockApi::Flock, Mode::Unlocked)?;
+            if outcome == Attempt::Taken {
+                return Ok(Acquired::Held(()));
             }
         }
     }
-    if now {
-        return Ok(Answer::Conflict);
+    if is_immediate {
+        return Ok(Acquired::NotHeld(Refusal::WouldBlock));
     }
-    let Some(turn) = Turn::take(fd, since, Mode::Exclusive)? else {
-        return Err(Failure::NoSlots(
-            ticket::obstacle(fd).unwrap_or("the file cannot have a queue"),
+    on_wait();
+    let Some(ticket) = Ticket::issue(fd, arrived, Mode::Exclusive)? else {
+        return Err(AcquireError::SlotsUnsupported(
+            ticket::unsupported_reason(fd).unwrap_or("the file cannot have a queue"),
         ));
     };
-    let mut waiter = Waiter::new(fd, Mode::Exclusive, turn, nobody_is_in);
+    let mut waiter = QueueWaiter::new(fd, Mode::Exclusive, ticket, no_slot_held);
     loop {
         match waiter.wait(deadline)? {
-            Answer::Granted => {}
+            Acquired::Held(()) => {}
             refused => return Ok(refused),
         }
-        let entered = enter(fd, most)?;
-        waiter.give_back()?;
-        let Err(taken) = entered else {
-            return Ok(Answer::Granted);
+        let outcome = try_take(fd, limit)?;
+        waiter.release()?;
+        let Attempt::AllHeld(slots) = outcome else {
+            return Ok(Acquired::Held(()));
         };
-        if let Some(answer) = wait_for_any(&mut waiter, fd, &taken, deadline)? {
-            return Ok(answer);
+        if let Some(outcome) = wait_for_any(&mut waiter, fd, &slots, deadline)? {
+            return Ok(outcome);
         }
     }
 }
 
-/// Whether somebody has a slot of this file.
-pub(in crate::lock) fn somebody_is_in(fd: BorrowedFd<'_>) -> bool {
-    !matches!(ofd::conflict(fd, *SLOTS.start(), *SLOTS.end()), Ok(None))
+/// Whether any process holds a slot of this file.
+pub(in crate::lock) fn any_slot_held(fd: BorrowedFd<'_>) -> bool {
+    !matches!(
+        ofd::conflict(fd, *SLOT_RANGE.start(), *SLOT_RANGE.end()),
+        Ok(None)
+    )
 }
 
-/// The first in the queue can wait for nothing then, whatever his number is.
-fn nobody_is_in(fd: BorrowedFd<'_>) -> bool {
-    !somebody_is_in(fd)
+/// The first in the queue then has nothing to wait for, whatever its limit is.
+fn no_slot_held(fd: BorrowedFd<'_>) -> bool {
+    !any_slot_held(fd)
 }
 
-/// Takes a slot if there are fewer than so many, or tells which there are. We have the lock.
-fn enter(fd: BorrowedFd<'_>, most: u32) -> Result<Result<(), Vec<i64>>, Failure> {
-    let taken = taken(fd)?;
-    if taken.len() >= most as usize {
-        return Ok(Err(taken));
+/// The result of an attempt to take a slot.
+#[derive(PartialEq, Eq)]
+enum Attempt {
+    Taken,
+    /// The limit is reached by the slots at these offsets.
+    AllHeld(Vec<i64>),
+}
+
+/// Takes a slot if fewer than `limit` are held. The caller holds the flock(2) lock.
+fn try_take(fd: BorrowedFd<'_>, limit: u32) -> Result<Attempt, AcquireError> {
+    let held = held_slots(fd)?;
+    if held.len() >= limit as usize {
+        return Ok(Attempt::AllHeld(held));
     }
-    let (mut since, pid) = (Moment::now(), getpid());
-    let mut byte = Mark::Slot { since, pid }.byte();
-    // A process of the same number in another pid namespace may have come in the same moment. Two on one byte would count as
-    // one.
-    while taken.contains(&byte) {
-        since = since.next();
-        byte = Mark::Slot { since, pid }.byte();
+    let (mut arrived, pid) = (ArrivalTime::now(), getpid());
+    let mut offset = Marker::Slot { arrived, pid }.offset();
+    // A process with the same PID in another PID namespace may have arrived at the same time. Two
+    // slots at one offset would count as one.
+    while held.contains(&offset) {
+        arrived = arrived.next();
+        offset = Marker::Slot { arrived, pid }.offset();
     }
-    ofd::set(fd, Operation::Read, byte, 1, false).map_err(Failure::Lock)?;
-    Ok(Ok(()))
+    ofd::set(fd, Operation::Read, offset, 1, Blocking::No).map_err(AcquireError::Lock)?;
+    Ok(Attempt::Taken)
 }
 
-/// The slots that others have, in no order.
-fn taken(fd: BorrowedFd<'_>) -> Result<Vec<i64>, Failure> {
+/// Returns the offsets of the slots that other open file descriptions hold, in no order.
+fn held_slots(fd: BorrowedFd<'_>) -> Result<Vec<i64>, AcquireError> {
     let mut found = Vec::new();
-    let mut ranges = vec![SLOTS.into_inner()];
+    let mut ranges = vec![SLOT_RANGE.into_inner()];
     while let Some((first, last)) = ranges.pop() {
         if first > last {
             continue;
         }
-        match ofd::conflict(fd, first, last).map_err(Failure::Lock)? {
+        match ofd::conflict(fd, first, last).map_err(AcquireError::Lock)? {
             None => {}
-            Some((byte, 1)) if (first..=last).contains(&byte) => {
-                found.push(byte);
-                ranges.extend([(first, byte - 1), (byte + 1, last)]);
+            Some((offset, 1)) if (first..=last).contains(&offset) => {
+                found.push(offset);
+                ranges.extend([(first, offset - 1), (offset + 1, last)]);
             }
-            Some(_) => return Err(Failure::NoSlots(ticket::FOREIGN)),
+            Some(_) => return Err(AcquireError::SlotsUnsupported(ticket::FOREIGN_LOCK)),
         }
     }
     Ok(found)
@@ -142,37 +165,37 @@ fn taken(fd: BorrowedFd<'_>) -> Result<Vec<i64>, Failure> {
 
 /// Waits until one of these slots may be free.
 fn wait_for_any(
-    waiter: &mut Waiter<'_>,
+    waiter: &mut QueueWaiter<'_>,
     fd: BorrowedFd<'_>,
     slots: &[i64],
     deadline: &Deadline,
-) -> Result<Option<Answer>, Failure> {
-    let ends: Vec<_> = slots
+) -> Result<Option<Acquired<()>>, AcquireError> {
+    let pidfds: Vec<_> = slots
         .iter()
-        .take(MOST)
-        .filter_map(|slot| end_of(holder(*slot)?))
+        .take(MAX_PIDFDS)
+        .filter_map(|slot| queue::pidfd_if_running(holder_of(*slot)?))
         .collect();
-    let now = taken(fd)?;
-    if slots.iter().any(|slot| !now.contains(slot)) {
+    let held = held_slots(fd)?;
+    if slots.iter().any(|slot| !held.contains(slot)) {
         return Ok(None);
     }
-    let most = if ends.len() == slots.len() {
-        LOOK
+    let max_sleep = if pidfds.len() == slots.len() {
+        STALL_CHECK_INTERVAL
     } else {
-        BLIND
+        POLL_INTERVAL
     };
-    match waiter.doze(&ends, most, deadline)? {
-        Woken::Over(answer) => Ok(Some(answer)),
-        Woken::News | Woken::Nothing => Ok(None),
+    match waiter.sleep(&pidfds, max_sleep, deadline)? {
+        Wakeup::Done(outcome) => Ok(Some(outcome)),
+        Wakeup::Recheck | Wakeup::TimedOut => Ok(None),
     }
 }
 
-/// The process that took a slot. `None` if the number is somebody else's by now, or was given in another pid namespace: that
-/// of one who is younger than the slot, or ours, who have none.
-fn holder(slot: i64) -> Option<Pid> {
-    let Some(Mark::Slot { pid, since }) = Mark::of(slot) else {
+/// Returns the process that acquired a slot, or `None` if its PID belongs to another process here: one
+/// that is younger than the slot, or this one, which holds none.
+fn holder_of(slot: i64) -> Option<Pid> {
+    let Some(Marker::Slot { pid, arrived }) = Marker::from_offset(slot) else {
         return None;
     };
-    let is_younger = |stat: Stat| age(stat.start) + TICK < since.elapsed();
-    (pid != getpid() && !Stat::of(pid).is_some_and(is_younger)).then_some(pid)
+    let is_younger = |stat: Stat| age(stat.start) + MAX_CLOCK_TICK < arrived.elapsed();
+    (pid != getpid() && !Stat::read(pid).is_some_and(is_younger)).then_some(pid)
 }

@@ -1,10 +1,10 @@
-//! Turns: who has come before whom, for those who lock a file in the order of their arrival.
+//! Tickets: places in the queue of the processes that lock a file in arrival order.
 //!
-//! A turn is a [mark](super::marker) on the lock file: a byte that is locked for reading by a private opening of the file, and
-//! that says when its owner came and which process stands for him. That is a [`Token`], whose end others can wait for:
-//! the owner himself may go on for long after he has got the lock.
+//! A ticket is published by a [marker](super::marker) on the lock file: a byte that a private open file
+//! description has locked for reading, whose offset says when the waiter arrived and which process is its
+//! sentinel. Other waiters wait for the exit of the [`Sentinel`], because the waiter itself may run for a
+//! long time after it has acquired the lock.
 
-use std::fs;
 use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -13,212 +13,224 @@ use rustix::fs::{FileType, Mode as Permissions, OFlags};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::marker::{Mark, Moment, TURNS};
-use crate::lock::{Failure, Mode};
+use super::marker::{ArrivalTime, Marker, TICKET_RANGE};
+use crate::lock::{AcquireError, Mode};
 use crate::sys::filesystem::Locality;
-use crate::sys::ofd::{self, Operation};
+use crate::sys::ofd::{self, Blocking, Operation};
 use crate::sys::procfs::stat::Stat;
-use crate::sys::sentinel::{self, Token};
+use crate::sys::procfs::status::comm;
+use crate::sys::sentinel::{self, Sentinel};
 
-/// A place in the queue, until it is dropped.
+/// A place in the queue, which is given up when the ticket is dropped.
 #[derive(Debug)]
-pub(in crate::lock) struct Turn {
-    since: Moment,
+pub(super) struct Ticket {
+    arrived: ArrivalTime,
     mode: Mode,
     operation: Operation,
-    byte: i64,
-    /// Before the token: whoever is woken by the end of that finds the mark gone.
+    offset: i64,
+    /// Declared before the sentinel, so that its exit wakes waiters only after the marker is gone.
     file: OwnedFd,
-    end: OwnedFd,
-    token: Token,
+    sentinel_pidfd: OwnedFd,
+    sentinel: Sentinel,
 }
 
-impl Turn {
-    /// Takes the place of somebody who came at this moment. `None` where there can be no queue: see [`obstacle`].
+impl Ticket {
+    /// Issues a ticket to a waiter that arrived at this time. Returns `None` if the file cannot have a
+    /// queue: see [`unsupported_reason`].
     ///
-    /// The mark needs an opening of its own, as that of the lock is shared with the caller, who goes on having it, and with
-    /// the command. It is opened for reading, or where that is not allowed for writing: a lock of fcntl(2) wants the
-    /// descriptor opened for what the lock is called, and what it is called does not matter on a byte of one's own.
+    /// The marker requires an open file description of its own, because that of the lock is shared with
+    /// the caller, which keeps it, and with the command. The file is opened for reading or, where that
+    /// is not permitted, for writing: a lock of fcntl(2) requires a descriptor that is open for the
+    /// access that it grants, and which access a marker grants does not matter.
     ///
     /// # Errors
     ///
-    /// Out of descriptors, locks, memory or processes.
-    pub(in crate::lock) fn take(
+    /// No descriptors, locks, memory or processes are left.
+    pub(super) fn issue(
         fd: BorrowedFd<'_>,
-        since: Moment,
+        arrived: ArrivalTime,
         mode: Mode,
-    ) -> Result<Option<Self>, Failure> {
+    ) -> Result<Option<Self>, AcquireError> {
         let Some((file, operation)) = reopen(fd)? else {
             return Ok(None);
         };
-        if children_are_elsewhere() {
+        if children_in_other_pid_namespace() {
             return Ok(None);
         }
-        let token = Token::new().map_err(Failure::Turn)?;
-        // Not before Linux 5.3, and not in every sandbox.
-        let Some(end) = had(pidfd_open(token.pid(), PidfdFlags::empty()))? else {
+        let sentinel = Sentinel::new().map_err(AcquireError::Queue)?;
+        // Unavailable before Linux 5.3, and in some sandboxes.
+        let pidfd = ok_unless_exhausted(pidfd_open(sentinel.pid(), PidfdFlags::empty()))?;
+        let Some(sentinel_pidfd) = pidfd else {
             return Ok(None);
         };
-        let pid = token.pid();
-        let byte = Mark::Turn { since, mode, pid }.byte();
-        match ofd::set(file.as_fd(), operation, byte, 1, false) {
+        let pid = sentinel.pid();
+        let offset = Marker::Ticket { arrived, mode, pid }.offset();
+        match ofd::set(file.as_fd(), operation, offset, 1, Blocking::No) {
             Ok(()) => {}
-            // Another program has locked all bytes that there may ever be.
+            // Another program has locked all bytes that the file can ever have.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(Failure::Turn(error)),
+            Err(error) => return Err(AcquireError::Queue(error)),
         }
         Ok(Some(Self {
-            since,
+            arrived,
             mode,
             operation,
-            byte,
+            offset,
             file,
-            end,
-            token,
+            sentinel_pidfd,
+            sentinel,
         }))
     }
 
-    /// The byte that is the place.
-    pub(in crate::lock) fn byte(&self) -> i64 {
-        self.byte
+    /// Returns the offset of the marker.
+    pub(super) fn offset(&self) -> i64 {
+        self.offset
     }
 
-    /// The opening of the file that is ours alone.
-    pub(in crate::lock) fn file(&self) -> BorrowedFd<'_> {
+    /// Returns the open file description that belongs to the ticket alone.
+    pub(super) fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 
-    /// The process that stands for us.
-    pub(in crate::lock) fn token(&self) -> Pid {
-        self.token.pid()
+    /// Returns the PID of the sentinel.
+    pub(super) fn sentinel_pid(&self) -> Pid {
+        self.sentinel.pid()
     }
 
-    /// Readable, in the eyes of poll(2), once somebody has killed the token.
-    pub(in crate::lock) fn end(&self) -> BorrowedFd<'_> {
-        self.end.as_fd()
+    /// Returns a descriptor that poll(2) reports as readable if the sentinel has been killed.
+    pub(super) fn sentinel_pidfd(&self) -> BorrowedFd<'_> {
+        self.sentinel_pidfd.as_fd()
     }
 
-    /// The same place with another token. The old mark goes when the new one is there, so that there is one all the time.
-    /// (The two may be one lock for a moment, if they are neighbours. Who looks just then sees no mark, and sees it when he
-    /// looks again, with the lock.)
-    pub(in crate::lock) fn renew(&mut self) -> Result<(), Failure> {
-        let token = Token::new().map_err(Failure::Turn)?;
-        let end = pidfd_open(token.pid(), PidfdFlags::empty());
-        let end = end.map_err(|errno| Failure::Turn(errno.into()))?;
-        let (since, mode, pid) = (self.since, self.mode, token.pid());
-        let byte = Mark::Turn { since, mode, pid }.byte();
-        let set = |operation, byte| ofd::set(self.file.as_fd(), operation, byte, 1, false);
-        set(self.operation, byte).map_err(Failure::Turn)?;
-        if byte != self.byte {
-            set(Operation::Unlock, self.byte).map_err(Failure::Turn)?;
+    /// Replaces a killed sentinel, and keeps the place in the queue. The new marker is set before the
+    /// old one is removed, so that there always is one. (Adjacent markers may form one lock for a
+    /// moment. A waiter that looks just then sees no marker, and sees it when it looks again after it
+    /// has been granted the lock.)
+    pub(super) fn respawn_sentinel(&mut self) -> Result<(), AcquireError> {
+        let sentinel = Sentinel::new().map_err(AcquireError::Queue)?;
+        let pidfd = pidfd_open(sentinel.pid(), PidfdFlags::empty());
+        let sentinel_pidfd = pidfd.map_err(|errno| AcquireError::Queue(errno.into()))?;
+        let (arrived, mode, pid) = (self.arrived, self.mode, sentinel.pid());
+        let offset = Marker::Ticket { arrived, mode, pid }.offset();
+        let set = |operation, offset| {
+            ofd::set(self.file.as_fd(), operation, offset, 1, Blocking::No)
+                .map_err(AcquireError::Queue)
+        };
+        set(self.operation, offset)?;
+        if offset != self.offset {
+            set(Operation::Unlock, self.offset)?;
         }
-        self.byte = byte;
-        self.end = end;
-        self.token = token;
+        self.offset = offset;
+        self.sentinel_pidfd = sentinel_pidfd;
+        self.sentinel = sentinel;
         Ok(())
     }
 }
 
-/// What cannot be had is `None`; that there is nothing left to have it with is an error.
-fn had<T>(result: Result<T, Errno>) -> Result<Option<T>, Failure> {
+/// Turns an error into `None`, unless it means that resources are exhausted.
+fn ok_unless_exhausted<T>(result: Result<T, Errno>) -> Result<Option<T>, AcquireError> {
     match result {
-        Ok(thing) => Ok(Some(thing)),
-        Err(error @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
-            Err(Failure::Turn(error.into()))
+        Ok(value) => Ok(Some(value)),
+        Err(errno @ (Errno::MFILE | Errno::NFILE | Errno::NOMEM)) => {
+            Err(AcquireError::Queue(errno.into()))
         }
         Err(_) => Ok(None),
     }
 }
 
-/// Opens the file of a descriptor anew, and says which locks of fcntl(2) it may have then. `None` where that cannot be, or
-/// must not be.
-fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, Failure> {
-    if obstacle_of(fd).is_some() {
+/// Opens the file of a descriptor again, and returns the fcntl(2) locks that the new descriptor
+/// permits. Returns `None` if the file cannot, or must not, be opened.
+fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, AcquireError> {
+    if unsupported_file_reason(fd).is_some() {
         return Ok(None);
     }
     let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
-    // O_NONBLOCK so that a lease does not hold us there.
+    // With O_NONBLOCK, a lease does not block open(2).
     let flags = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let open = |access| rustix::fs::open(&path, flags | access, Permissions::empty());
-    had(match open(OFlags::RDONLY) {
+    ok_unless_exhausted(match open(OFlags::RDONLY) {
         Err(Errno::ACCESS) => open(OFlags::WRONLY).map(|file| (file, Operation::Write)),
         other => other.map(|file| (file, Operation::Read)),
     })
 }
 
-/// One reason.
-pub(in crate::lock) const FOREIGN: &str = "another program has locked the whole file with fcntl(2)";
+/// The reason if a foreign lock covers the markers.
+pub(super) const FOREIGN_LOCK: &str = "another program has locked the whole file with fcntl(2)";
 
-/// Why there can be no queue for this file, if there is a reason that a user may want to know.
-pub fn obstacle(fd: BorrowedFd<'_>) -> Option<&'static str> {
-    if let Some(obstacle) = obstacle_of(fd) {
-        return Some(obstacle);
+/// Returns why the file cannot have a queue, if there is a reason that the user may want to know.
+pub fn unsupported_reason(fd: BorrowedFd<'_>) -> Option<&'static str> {
+    if let Some(reason) = unsupported_file_reason(fd) {
+        return Some(reason);
     }
-    match ofd::conflict(fd, *TURNS.start(), *TURNS.end()) {
+    match ofd::conflict(fd, *TICKET_RANGE.start(), *TICKET_RANGE.end()) {
         Ok(None) => {}
-        Ok(Some((byte, 1))) if Mark::of(byte).is_some() => {}
-        _ => return Some(FOREIGN),
+        Ok(Some((offset, 1))) if Marker::from_offset(offset).is_some() => {}
+        _ => return Some(FOREIGN_LOCK),
     }
     match reopen(fd) {
-        _ if children_are_elsewhere() => Some("new processes would start in another PID namespace"),
+        _ if children_in_other_pid_namespace() => {
+            Some("new processes would start in another PID namespace")
+        }
         Ok(None) => Some("the file cannot be reopened through /proc"),
         _ => None,
     }
 }
 
-/// Whether a child would be in another pid namespace than we (`unshare -p` without `-f`). The first one there is its process
-/// 1, and when that ends, there can be no other: no token, but the command, may be the first.
-fn children_are_elsewhere() -> bool {
+/// Whether a child would be in another PID namespace (`unshare -p` without `-f`). The first child is
+/// process 1 of that namespace, and no process can be created there after it has exited. The first
+/// child may therefore be the command, but not a sentinel.
+fn children_in_other_pid_namespace() -> bool {
     let namespace = |name| rustix::fs::stat(name).map(|stat| stat.st_ino);
     namespace("/proc/self/ns/pid_for_children") != namespace("/proc/self/ns/pid")
 }
 
-/// The same as far as it has to do with what file it is.
-pub(in crate::lock) fn obstacle_of(fd: BorrowedFd<'_>) -> Option<&'static str> {
-    // On others flock(2) becomes a lock of fcntl(2) over the whole file, with which a mark would be in conflict.
-    if Locality::of(fd) != Locality::Local {
+/// Returns why this file cannot have a queue, as far as that depends on the file.
+pub(super) fn unsupported_file_reason(fd: BorrowedFd<'_>) -> Option<&'static str> {
+    // On a network file system flock(2) may become a lock of fcntl(2) on the whole file, with which
+    // a marker would conflict.
+    if Locality::from_fd(fd) != Locality::Local {
         return Some("the file system may be shared with other machines");
     }
-    // To open a device can mean to do something.
-    let kind = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
-    match kind {
+    // Opening a device may have side effects.
+    let file_type = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
+    match file_type {
         Ok(FileType::RegularFile | FileType::Directory) => None,
         _ => Some("not a regular file or directory"),
     }
 }
 
-/// Whether anybody at all queues for the file.
-pub(in crate::lock) fn somebody_queues(fd: BorrowedFd<'_>) -> bool {
-    any(fd, &TURNS).is_some()
+/// Whether the queue of the file has any ticket.
+pub(in crate::lock) fn has_waiters(fd: BorrowedFd<'_>) -> bool {
+    find_marker(fd, &TICKET_RANGE).is_some()
 }
 
-/// The nearest turn before this byte, of one who is able to take it: not of a process that is stopped, which does not
-/// hold up those behind it while the lock is free.
-pub(in crate::lock) fn ahead(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
-    let mut byte = byte;
+/// Returns the nearest earlier ticket whose owner can take its turn. A stopped owner does not hold up
+/// the waiters behind it while the lock is free.
+pub(super) fn runnable_predecessor(fd: BorrowedFd<'_>, offset: i64) -> Option<i64> {
+    let mut offset = offset;
     loop {
-        byte = nearest(fd, byte)?;
-        if !is_stopped(byte) {
-            return Some(byte);
+        offset = predecessor(fd, offset)?;
+        if !is_owner_stopped(offset) {
+            return Some(offset);
         }
     }
 }
 
-/// Whether the turn is still there.
-pub(in crate::lock) fn is_there(fd: BorrowedFd<'_>, byte: i64) -> bool {
-    any(fd, &(byte..=byte)).is_some()
+/// Whether the marker of a ticket still exists.
+pub(super) fn marker_exists(fd: BorrowedFd<'_>, offset: i64) -> bool {
+    find_marker(fd, &(offset..=offset)).is_some()
 }
 
-/// The nearest turn before this byte. The kernel tells of any, not of the nearest, so the range is halved until there is
-/// nothing above the one that is known.
-pub(in crate::lock) fn nearest(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
-    earlier(byte).find_map(|range| {
+/// Returns the nearest earlier ticket. The kernel reports any marker in a range, not the nearest, so
+/// the range is halved until there is nothing between the nearest known one and ours.
+pub(super) fn predecessor(fd: BorrowedFd<'_>, offset: i64) -> Option<i64> {
+    predecessor_ranges(offset).find_map(|range| {
         let mut high = *range.end();
-        let mut best = any(fd, &range)?;
-        while let Some(found) = any(fd, &(best + 1..=high)) {
+        let mut best = find_marker(fd, &range)?;
+        while let Some(found) = find_marker(fd, &(best + 1..=high)) {
             best = found;
             let middle = best + (high - best) / 2 + 1;
-            match any(fd, &(middle..=high)) {
+            match find_marker(fd, &(middle..=high)) {
                 Some(found) => best = found,
                 None => high = middle - 1,
             }
@@ -227,53 +239,51 @@ pub(in crate::lock) fn nearest(fd: BorrowedFd<'_>, byte: i64) -> Option<i64> {
     })
 }
 
-/// The bytes of turns that came before that of this byte, the nearer ones first. Moments come round, so half of the circle
-/// is before any of them, and the other half behind it.
-fn earlier(byte: i64) -> impl Iterator<Item = RangeInclusive<i64>> {
+/// Returns the offsets of the tickets that arrived before this one, the nearest range first. Arrival
+/// times wrap around, so one half of them counts as earlier than any of them, the other half as later.
+fn predecessor_ranges(offset: i64) -> impl Iterator<Item = RangeInclusive<i64>> {
     const HALF: i64 = 1 << 61;
-    let (first, last) = TURNS.into_inner();
-    let ranges = if byte - first >= HALF {
-        [Some(byte - HALF..=byte - 1), None]
+    let (first, last) = TICKET_RANGE.into_inner();
+    let ranges = if offset - first >= HALF {
+        [Some(offset - HALF..=offset - 1), None]
     } else {
-        [Some(first..=byte - 1), Some(byte + HALF..=last)]
+        [Some(first..=offset - 1), Some(offset + HALF..=last)]
     };
     ranges.into_iter().flatten()
 }
 
-/// A turn in this range, if there is one. What else may be locked there is none.
-fn any(fd: BorrowedFd<'_>, range: &RangeInclusive<i64>) -> Option<i64> {
+/// Returns the offset of any ticket in the range. Other locks in the range do not count.
+fn find_marker(fd: BorrowedFd<'_>, range: &RangeInclusive<i64>) -> Option<i64> {
     if range.is_empty() {
         return None;
     }
     match ofd::conflict(fd, *range.start(), *range.end()) {
-        Ok(Some((byte, 1))) if range.contains(&byte) => Some(byte),
+        Ok(Some((offset, 1))) if range.contains(&offset) => Some(offset),
         _ => None,
     }
 }
 
-/// The process that stands for a turn; `None` if that is in another pid namespace, and the number that of somebody else here.
-pub(in crate::lock) fn token_of(byte: i64) -> Option<Pid> {
-    match Mark::of(byte) {
-        Some(Mark::Turn { pid, .. }) if may_be_token(pid) => Some(pid),
+/// Returns the sentinel of a ticket, or `None` if it is in another PID namespace and its PID belongs to
+/// an unrelated process here.
+pub(super) fn sentinel_of(offset: i64) -> Option<Pid> {
+    match Marker::from_offset(offset) {
+        Some(Marker::Ticket { pid, .. }) if may_be_sentinel(pid) => Some(pid),
         _ => None,
     }
 }
 
-/// Whether the owner of a turn is stopped, by a signal or a debugger. One who cannot be seen is not.
-pub(in crate::lock) fn is_stopped(byte: i64) -> bool {
-    let stat = |pid: Pid| Stat::of(pid);
-    token_of(byte)
-        .and_then(stat)
-        .and_then(|token| Pid::from_raw(token.parent))
-        .and_then(stat)
+/// Whether the owner of a ticket is stopped, by a signal or a debugger. A hidden owner is not.
+pub(super) fn is_owner_stopped(offset: i64) -> bool {
+    sentinel_of(offset)
+        .and_then(Stat::read)
+        .and_then(|sentinel| Pid::from_raw(sentinel.parent))
+        .and_then(Stat::read)
         .is_some_and(|owner| matches!(owner.state, b'T' | b't'))
 }
 
-/// Whether a process has the name of a token. One who cannot be seen may be one.
-fn may_be_token(pid: Pid) -> bool {
-    fs::read(format!("/proc/{}/comm", pid.as_raw_nonzero())).map_or(true, |name| {
-        name.strip_suffix(b"\n") == Some(sentinel::NAME.to_bytes())
-    })
+/// Whether a process has the name of a sentinel. A hidden process may be one.
+fn may_be_sentinel(pid: Pid) -> bool {
+    comm(pid).map_or(true, |name| name == sentinel::NAME.to_bytes())
 }
 
 #[cfg(test)]
@@ -281,57 +291,58 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_of_the_circle_is_earlier() {
-        let (first, last) = TURNS.into_inner();
-        let is_earlier = |byte, than| earlier(than).any(|range| range.contains(&byte));
+    fn half_of_the_offsets_are_earlier() {
+        let (first, last) = TICKET_RANGE.into_inner();
+        let is_earlier =
+            |offset, than| predecessor_ranges(than).any(|range| range.contains(&offset));
         let quarter = 1_i64 << 60;
-        for byte in [
+        for offset in [
             first,
             first + quarter,
             first + 2 * quarter,
             first + 3 * quarter,
             last,
         ] {
-            assert!(!is_earlier(byte, byte));
-            let ahead =
-                |distance: i64| first + ((byte - first) - distance).rem_euclid(last - first);
-            assert!(is_earlier(ahead(quarter), byte), "{byte:#x}");
-            assert!(!is_earlier(ahead(3 * quarter), byte), "{byte:#x}");
+            assert!(!is_earlier(offset, offset));
+            let before =
+                |distance: i64| first + ((offset - first) - distance).rem_euclid(last - first);
+            assert!(is_earlier(before(quarter), offset), "{offset:#x}");
+            assert!(!is_earlier(before(3 * quarter), offset), "{offset:#x}");
         }
     }
 
     #[test]
-    fn the_nearest_is_found_among_many() {
-        let file = tempfile::tempfile().expect("a scratch file");
+    fn the_predecessor_is_found_among_many() {
+        let file = tempfile::tempfile().expect("a temporary file");
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
         let other = std::fs::File::options()
             .read(true)
             .open(path)
-            .expect("open");
-        let first = *TURNS.start();
-        let taken = [
+            .expect("a second open file description");
+        let first = *TICKET_RANGE.start();
+        let offsets = [
             first + 1,
             first + 3,
             first + (1 << 40),
             first + (1 << 50),
             i64::MAX - 1,
         ];
-        // Neighbours would become one lock, as they have one owner.
-        for byte in taken {
-            ofd::set(other.as_fd(), Operation::Read, byte, 1, false).expect("free");
+        // Adjacent bytes would become one lock, because they have the same owner.
+        for offset in offsets {
+            ofd::set(other.as_fd(), Operation::Read, offset, 1, Blocking::No).expect("no conflict");
         }
-        assert_eq!(nearest(file.as_fd(), first + 1), Some(i64::MAX - 1));
-        assert_eq!(nearest(file.as_fd(), first + 3), Some(first + 1));
-        assert_eq!(nearest(file.as_fd(), first + 4), Some(first + 3));
+        assert_eq!(predecessor(file.as_fd(), first + 1), Some(i64::MAX - 1));
+        assert_eq!(predecessor(file.as_fd(), first + 3), Some(first + 1));
+        assert_eq!(predecessor(file.as_fd(), first + 4), Some(first + 3));
         assert_eq!(
-            nearest(file.as_fd(), first + (1 << 50)),
+            predecessor(file.as_fd(), first + (1 << 50)),
             Some(first + (1 << 40))
         );
         assert_eq!(
-            nearest(file.as_fd(), first + (1 << 60)),
+            predecessor(file.as_fd(), first + (1 << 60)),
             Some(first + (1 << 50))
         );
-        assert!(somebody_queues(file.as_fd()) && is_there(file.as_fd(), first + 3));
-        assert!(!is_there(file.as_fd(), first + 4));
+        assert!(has_waiters(file.as_fd()) && marker_exists(file.as_fd(), first + 3));
+        assert!(!marker_exists(file.as_fd(), first + 4));
     }
 }

@@ -1,5 +1,74 @@
-//! Everything that is read from `/proc`.
+//! Everything that is read from `/proc`, a file for each of its files.
 
+pub mod fdinfo;
 pub mod liveness;
+pub mod locks;
+pub mod mountinfo;
+pub mod net_unix;
 pub mod stat;
+pub mod status;
 pub mod syscall;
+
+use std::fs;
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{Mode as Permissions, OFlags, RawDir};
+use rustix::io::Errno;
+use rustix::process::{Pid, getpid};
+
+/// Returns the PIDs of all processes that `/proc` shows.
+///
+/// # Errors
+///
+/// `/proc` cannot be read.
+pub fn pids() -> Result<Vec<Pid>, Errno> {
+    let ids = numeric_entries("/proc")?.into_iter();
+    Ok(ids
+        .filter_map(|id| Pid::from_raw(i32::try_from(id).ok()?))
+        .collect())
+}
+
+/// Returns the entries of a directory whose names are numbers.
+///
+/// # Errors
+///
+/// The directory cannot be read.
+pub fn numeric_entries(path: &str) -> Result<Vec<u32>, Errno> {
+    let dir = open_dir(path)?;
+    let mut buffer = [MaybeUninit::uninit(); 4096];
+    let mut entries = RawDir::new(&dir, &mut buffer);
+    let mut numbers = Vec::new();
+    while let Some(entry) = entries.next() {
+        let number = decimal(entry?.file_name().to_bytes());
+        numbers.extend(number.and_then(|number| u32::try_from(number).ok()));
+    }
+    Ok(numbers)
+}
+
+/// Opens a directory to read its entries.
+///
+/// # Errors
+///
+/// The directory cannot be opened.
+pub fn open_dir(path: &str) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    rustix::fs::open(path, flags, Permissions::empty())
+}
+
+/// Returns whether `/proc` shows the PIDs of this process's own namespace. After `unshare --pid` it
+/// may still show those of the outer one.
+pub fn shows_own_pids() -> bool {
+    own_pid() == Some(getpid())
+}
+
+/// Returns the PID that this process has in `/proc`, or `None` if `/proc` is not mounted.
+pub fn own_pid() -> Option<Pid> {
+    let link = fs::read_link("/proc/self").ok()?;
+    Pid::from_raw(link.to_str()?.parse().ok()?)
+}
+
+/// Parses a decimal number, which may be surrounded by blanks.
+pub fn decimal(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
+}

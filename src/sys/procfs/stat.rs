@@ -28,13 +28,13 @@ pub struct Stat {
 
 impl Stat {
     /// Of a process; `None` when there is none, or it cannot be seen.
-    pub fn of(pid: Pid) -> Option<Self> {
+    pub fn read(pid: Pid) -> Option<Self> {
         let line = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
         Self::parse(&line)
     }
 
     /// Of this process.
-    pub fn own() -> Option<Self> {
+    pub fn read_own() -> Option<Self> {
         Self::parse(&fs::read("/proc/self/stat").ok()?)
     }
 
@@ -96,8 +96,8 @@ mod tests {
 
     #[test]
     fn this_process_can_be_seen() {
-        let own = Stat::own().expect("it is there");
-        let seen = Stat::of(rustix::process::getpid()).expect("it is there");
+        let own = Stat::read_own().expect("it is there");
+        let seen = Stat::read(rustix::process::getpid()).expect("it is there");
         assert_eq!(seen.start, own.start);
     }
 }

@@ -4,7 +4,7 @@ use std::os::fd::RawFd;
 
 /// A system call that waits for a lock, or is about to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Blocked {
+pub enum BlockedCall {
     /// flock(2).
     Flock {
         /// On this descriptor.
@@ -24,7 +24,7 @@ pub enum Blocked {
     },
 }
 
-impl Blocked {
+impl BlockedCall {
     /// Of a line of `/proc/PID/syscall`: the number of the call and its arguments. `None` for other calls, and for a thread
     /// that runs.
     ///
@@ -48,7 +48,7 @@ impl Blocked {
             });
         }
         match second {
-            _ if !FCNTL.contains(&call) => None,
+            _ if !FCNTL_CALLS.contains(&call) => None,
             libc::F_OFD_SETLKW => Some(Self::Ofd { fd }),
             libc::F_SETLKW => Some(Self::Posix { fd }),
             _ => None,
@@ -64,9 +64,9 @@ impl Blocked {
 }
 
 #[cfg(target_pointer_width = "64")]
-const FCNTL: &[libc::c_long] = &[libc::SYS_fcntl];
+const FCNTL_CALLS: &[libc::c_long] = &[libc::SYS_fcntl];
 #[cfg(not(target_pointer_width = "64"))]
-const FCNTL: &[libc::c_long] = &[libc::SYS_fcntl, libc::SYS_fcntl64];
+const FCNTL_CALLS: &[libc::c_long] = &[libc::SYS_fcntl, libc::SYS_fcntl64];
 
 #[cfg(test)]
 mod tests {
@@ -80,14 +80,14 @@ mod tests {
 
     #[test]
     fn calls_that_wait_for_locks_are_known() {
-        let parse = |call, second| Blocked::parse(line(call, 3, second).as_bytes());
-        let flock = |shared| Some(Blocked::Flock { fd: 3, shared });
+        let parse = |call, second| BlockedCall::parse(line(call, 3, second).as_bytes());
+        let flock = |shared| Some(BlockedCall::Flock { fd: 3, shared });
         assert_eq!(parse(libc::SYS_flock, libc::LOCK_EX), flock(false));
         assert_eq!(parse(libc::SYS_flock, libc::LOCK_SH), flock(true));
         let ofd = parse(libc::SYS_fcntl, libc::F_OFD_SETLKW);
-        assert_eq!(ofd, Some(Blocked::Ofd { fd: 3 }));
+        assert_eq!(ofd, Some(BlockedCall::Ofd { fd: 3 }));
         let posix = parse(libc::SYS_fcntl, libc::F_SETLKW);
-        assert_eq!(posix, Some(Blocked::Posix { fd: 3 }));
+        assert_eq!(posix, Some(BlockedCall::Posix { fd: 3 }));
     }
 
     #[test]
@@ -106,7 +106,7 @@ mod tests {
             "73 3 2",
         ];
         for line in lines {
-            assert_eq!(Blocked::parse(line.as_bytes()), None, "{line}");
+            assert_eq!(BlockedCall::parse(line.as_bytes()), None, "{line}");
         }
     }
 }

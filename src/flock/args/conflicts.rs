@@ -1,0 +1,101 @@
+//! The options that cannot be combined.
+
+use super::RawArgs;
+use crate::cli::UsageError;
+use crate::flock::OnRelease;
+use crate::lock::Mode;
+
+/// One option, or several that stand for the same thing, and whether any of them was given.
+#[derive(Clone, Copy)]
+struct Given {
+    names: &'static str,
+    by: fn(&RawArgs) -> bool,
+}
+
+const fn given(names: &'static str, by: fn(&RawArgs) -> bool) -> Given {
+    Given { names, by }
+}
+
+const MODE: Given = given("--shared, --exclusive or --unlock", |raw| {
+    raw.mode.is_some()
+});
+const SHARED: Given = given("--shared or --unlock", |raw| {
+    raw.mode.is_some_and(|mode| mode != Mode::Exclusive)
+});
+const NONBLOCK: Given = given("--nonblock", |raw| raw.nonblock);
+const TIMEOUT: Given = given("--timeout", |raw| raw.timeout.is_some());
+const STATUS: Given = given("--conflict-exit-code", |raw| raw.conflict_status.is_some());
+const CLOSE: Given = given("--close", |raw| raw.close);
+const NO_FORK: Given = given("--no-fork", |raw| raw.no_fork);
+const FCNTL: Given = given("--fcntl, --start or --length", |raw| raw.range.is_some());
+const FAIR: Given = given("--fair", |raw| raw.fair);
+const SLOTS: Given = given("--slots", |raw| raw.slots.is_some());
+const ALSO: Given = given("--also", |raw| !raw.also.is_empty());
+const UNLINK: Given = given("--unlink", |raw| raw.on_release == OnRelease::Unlink);
+const ALSO_OR_UNLINK: Given = given("--also or --unlink", |raw| {
+    (ALSO.by)(raw) || (UNLINK.by)(raw)
+});
+const WHO: Given = given("--who", |raw| raw.who.who);
+const JSON: Given = given("--json", |raw| raw.who.json);
+const PIDS: Given = given("--pids", |raw| raw.who.pids);
+
+/// How a conflict is reported.
+#[derive(Clone, Copy)]
+enum Wording {
+    /// As in util-linux: `the A and B options are incompatible`.
+    Incompatible,
+    /// `A cannot be used with B`.
+    NotWith,
+}
+
+use Wording::{Incompatible, NotWith};
+
+/// All combinations that are rejected. The first one that was given is reported.
+static CONFLICTS: &[(Given, Given, Wording)] = &[
+    (JSON, PIDS, Incompatible),
+    (MODE, WHO, NotWith),
+    (NONBLOCK, WHO, NotWith),
+    (TIMEOUT, WHO, NotWith),
+    (STATUS, WHO, NotWith),
+    (CLOSE, WHO, NotWith),
+    (NO_FORK, WHO, NotWith),
+    (FCNTL, WHO, NotWith),
+    (FAIR, WHO, NotWith),
+    (SLOTS, WHO, NotWith),
+    (ALSO, WHO, NotWith),
+    (UNLINK, WHO, NotWith),
+    (NO_FORK, CLOSE, Incompatible),
+    (NO_FORK, UNLINK, Incompatible),
+    (FAIR, FCNTL, NotWith),
+    (SLOTS, FCNTL, NotWith),
+    (SLOTS, SHARED, NotWith),
+    (SLOTS, ALSO_OR_UNLINK, NotWith),
+];
+
+/// The options that require a lock file and a command.
+static FILE_ONLY: &[Given] = &[SLOTS, ALSO, UNLINK];
+
+/// Checks that no two options conflict.
+pub(super) fn check(raw: &RawArgs) -> Result<(), UsageError> {
+    let mut conflicts = CONFLICTS.iter();
+    let found = conflicts.find(|(first, second, _)| (first.by)(raw) && (second.by)(raw));
+    let Some((first, second, wording)) = found else {
+        return Ok(());
+    };
+    let (first, second) = (first.names, second.names);
+    Err(UsageError::new(match wording {
+        Incompatible => format!("the {first} and {second} options are incompatible"),
+        NotWith => format!("{first} cannot be used with {second}"),
+    }))
+}
+
+/// Checks that no option was given that does not apply to a descriptor.
+pub(super) fn check_for_descriptor(raw: &RawArgs) -> Result<(), UsageError> {
+    let Some(option) = FILE_ONLY.iter().find(|option| (option.by)(raw)) else {
+        return Ok(());
+    };
+    let option = option.names;
+    Err(UsageError::new(format!(
+        "{option} requires a lock file and a command: flock {option} ... FILE COMMAND"
+    )))
+}

@@ -1,0 +1,97 @@
+//! The output of `--verbose`.
+
+use std::ffi::OsString;
+use std::os::fd::BorrowedFd;
+use std::time::Instant;
+
+use super::{Fairness, Job, LockRequest, Verbosity, who};
+use crate::holders::Caller;
+use crate::lock::Refusal;
+use crate::lock::fair::ticket;
+use crate::report::Report;
+
+/// Reports the progress of a request, if `--verbose` was given. Without it, not even the clock is
+/// read.
+#[derive(Clone, Copy, Debug)]
+pub struct VerboseLog {
+    /// When the wait started; `None` without `--verbose`.
+    started: Option<Instant>,
+    caller: Caller,
+    /// Whether the holder has been reported: an interrupted wait consists of several attempts.
+    holder: HolderReport,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum HolderReport {
+    Pending,
+    Done,
+}
+
+impl VerboseLog {
+    /// Starts the clock of the wait.
+    pub fn start(verbosity: Verbosity, caller: Caller) -> Self {
+        Self {
+            started: (verbosity == Verbosity::Verbose).then(Instant::now),
+            caller,
+            holder: HolderReport::Pending,
+        }
+    }
+
+    /// Reports the holder before the wait, once.
+    pub fn report_wait(&mut self, request: &LockRequest, report: &Report) {
+        if self.started.is_none() || self.holder == HolderReport::Done {
+            return;
+        }
+        self.holder = HolderReport::Done;
+        for line in who::blocker_lines(request, self.caller) {
+            let mut message = OsString::from("waiting for ");
+            message.push(line);
+            report.error(message);
+        }
+    }
+
+    /// Reports how long it took to acquire the lock.
+    pub fn report_acquired(self, report: &mut Report) {
+        if let Some(started) = self.started {
+            let took = started.elapsed();
+            let (seconds, micros) = (took.as_secs(), took.subsec_micros());
+            report.info(format!("getting lock took {seconds}.{micros:06} seconds"));
+        }
+    }
+
+    /// Warns if `--fair` was given for a file that cannot have a queue.
+    pub fn report_missing_queue<'f>(
+        self,
+        request: &LockRequest,
+        fds: impl Iterator<Item = BorrowedFd<'f>>,
+        report: &Report,
+    ) {
+        if self.started.is_some() && request.fairness == Fairness::Fifo {
+            for reason in fds.filter_map(ticket::unsupported_reason) {
+                report.error(format!("warning: --fair has no effect: {reason}"));
+            }
+        }
+    }
+
+    /// Reports why the lock was not acquired, and the holder.
+    pub fn report_refusal(self, request: &LockRequest, reason: Refusal, report: &Report) {
+        if self.started.is_some() {
+            report.error(match reason {
+                Refusal::TimedOut => "timeout while waiting to get lock",
+                Refusal::WouldBlock | Refusal::Interrupted => "failed to get lock",
+            });
+            for line in who::blocker_lines(request, self.caller) {
+                report.error(line);
+            }
+        }
+    }
+
+    /// Reports the command that is about to run.
+    pub fn report_command(self, job: &Job, report: &mut Report) {
+        if self.started.is_some() {
+            let mut line = OsString::from("executing ");
+            line.push(job.command.name());
+            report.info(line);
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! The kinds of lock, and how one is acquired on an open file description.
+
+use std::os::fd::BorrowedFd;
+
+use super::advisory::{self, LockApi};
+use super::fair::marker::ArrivalTime;
+use super::fair::{queue, slots};
+use super::{AcquireError, Acquired, Deadline, Mode};
+
+/// A kind of lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockKind {
+    /// A lock of the kernel.
+    Advisory(LockApi),
+    /// A lock of flock(2), acquired in arrival order among all processes that ask for this kind.
+    Fair(ArrivalTime),
+    /// One of a limited number of slots of the file, acquired in arrival order.
+    Slot {
+        /// The number of slots.
+        limit: u32,
+        /// When the caller arrived.
+        arrived: ArrivalTime,
+    },
+}
+
+impl LockKind {
+    /// Returns the kernel's lock that it is built on.
+    pub fn api(self) -> LockApi {
+        match self {
+            Self::Advisory(api) => api,
+            Self::Fair(_) | Self::Slot { .. } => LockApi::Flock,
+        }
+    }
+}
+
+/// Acquires or releases a lock on an open file description, and waits no longer than the deadline.
+///
+/// Calls `on_wait` before it starts to wait.
+///
+/// # Errors
+///
+/// The lock call failed, or there are no resources for the wait.
+pub fn acquire(
+    fd: BorrowedFd<'_>,
+    kind: LockKind,
+    mode: Mode,
+    deadline: &Deadline,
+    on_wait: &mut dyn FnMut(),
+) -> Result<Acquired<()>, AcquireError> {
+    match kind {
+        LockKind::Advisory(api) => advisory::acquire(fd, api, mode, deadline, on_wait),
+        LockKind::Fair(arrived) => queue::acquire(fd, mode, arrived, deadline, on_wait),
+        LockKind::Slot { limit, arrived } => slots::acquire(fd, limit, arrived, deadline, on_wait),
+    }
+}

@@ -1,0 +1,140 @@
+//! `/proc/PID/fdinfo/N`: what the kernel knows about a descriptor.
+
+use std::ffi::CStr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+
+use rustix::fs::{Mode as Permissions, OFlags};
+use rustix::io::Errno;
+
+use super::decimal;
+use super::locks::{Access, LockRecord, LockType};
+
+/// The inode that a descriptor is open on (since Linux 5.14), the mount through which it was opened,
+/// and the locks of its open file description.
+///
+/// # References
+///
+/// proc_pid_fdinfo(5).
+#[derive(Debug, PartialEq, Eq)]
+pub struct FdInfo {
+    /// The inode.
+    pub inode: Option<u64>,
+    /// The ID of the mount.
+    pub mount: Option<u64>,
+    /// The locks.
+    pub locks: Vec<LockRecord>,
+}
+
+impl FdInfo {
+    /// Parses the text of such a file.
+    pub fn parse(text: &[u8]) -> Self {
+        let mut info = Self {
+            inode: None,
+            mount: None,
+            locks: Vec::new(),
+        };
+        for line in text.split(|byte| *byte == b'\n') {
+            if let Some(lock) = line.strip_prefix(b"lock:") {
+                info.locks.extend(LockRecord::parse(lock));
+            } else if let Some(number) = line.strip_prefix(b"ino:") {
+                info.inode = info.inode.or(decimal(number));
+            } else if let Some(number) = line.strip_prefix(b"mnt_id:") {
+                info.mount = info.mount.or(decimal(number));
+            }
+        }
+        info
+    }
+
+    /// Reads the file of this name in an `fdinfo` directory.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2) and read(2).
+    pub fn read_at(dir: impl AsFd, name: &CStr) -> Result<Self, Errno> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = rustix::fs::openat(dir, name, flags, Permissions::empty())?;
+        // The locks come before the lines of special files, which may be long.
+        let mut text = Vec::with_capacity(1024);
+        loop {
+            let room = text.capacity() - text.len();
+            let read = rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text))?;
+            // The kernel fills the buffer if there is more.
+            if read < room {
+                return Ok(Self::parse(&text));
+            }
+            text.reserve(1024);
+        }
+    }
+
+    /// Reads the information about a descriptor of this process.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read.
+    pub fn read_own(fd: BorrowedFd<'_>) -> std::io::Result<Self> {
+        std::fs::read(own_path(fd)).map(|text| Self::parse(&text))
+    }
+
+    /// Returns the access of the flock(2) lock that the open file description holds.
+    pub fn flock_access(&self) -> Option<Access> {
+        let mut locks = self.locks.iter();
+        let lock = locks.find(|lock| lock.lock_type == LockType::Flock)?;
+        Some(lock.access)
+    }
+}
+
+/// Returns the path of the file about a descriptor of this process.
+pub fn own_path(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fdinfo/{}", fd.as_raw_fd())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::locks::FileKey;
+    use super::super::locks::records_for;
+    use super::*;
+    use proptest::prelude::*;
+
+    const FILE: FileKey = FileKey {
+        device: (0xfe, 0),
+        inode: 99,
+    };
+
+    #[test]
+    fn inode_mount_and_locks_are_parsed() {
+        let text = "pos:\t0\nflags:\t02100002\nmnt_id:\t27\nino:\t99\n\
+                    lock:\t1: FLOCK  ADVISORY  WRITE 1 fe:00:99 0 EOF\n\
+                    lock:\t2: LEASE  ACTIVE    READ 1 fe:00:99 0 EOF\n";
+        let info = FdInfo::parse(text.as_bytes());
+        assert_eq!((info.inode, info.mount), (Some(99), Some(27)));
+        assert_eq!(
+            info.locks,
+            records_for(FILE, b"1: FLOCK  ADVISORY  WRITE 1 fe:00:99 0 EOF")
+        );
+        // Before Linux 5.14.
+        assert_eq!(FdInfo::parse(b"pos:\t0\nmnt_id:\t27\n").inode, None);
+    }
+
+    #[test]
+    fn only_a_lock_of_flock_counts_as_flock_access() {
+        let access =
+            |locks: &str| FdInfo::parse(format!("pos:\t0\n{locks}").as_bytes()).flock_access();
+        let flock = |access| format!("lock:\t1: FLOCK  ADVISORY  {access} 4711 fe:00:99 0 EOF\n");
+        let other = "lock:\t1: OFDLCK ADVISORY  READ -1 fe:00:99 0 EOF\n";
+        assert_eq!(access(""), None);
+        assert_eq!(access(&flock("READ")), Some(Access::Read));
+        assert_eq!(access(&flock("WRITE")), Some(Access::Write));
+        assert_eq!(access(other), None);
+        assert_eq!(
+            access(&format!("{other}{}", flock("READ"))),
+            Some(Access::Read)
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>) {
+            FdInfo::parse(&bytes);
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! `/proc/self/net/unix`: the Unix sockets of the network namespace.
+
+use std::fs;
+use std::io;
+
+/// Returns the stream sockets that are bound to one of these abstract addresses, in the form in which
+/// `/proc/PID/fd` shows them.
+///
+/// The table shows a NUL as `@`, so names that differ in nothing else look the same, and a newline in
+/// a name as a line break. Use the result for messages only.
+///
+/// # Errors
+///
+/// The table cannot be read.
+///
+/// # References
+///
+/// proc_net_unix(5), proc_pid_fd(5).
+pub fn sockets_bound_to(addresses: &[Vec<u8>]) -> io::Result<Vec<Vec<u8>>> {
+    let table = fs::read("/proc/self/net/unix")?;
+    Ok(parse(&table, addresses))
+}
+
+fn parse(table: &[u8], addresses: &[Vec<u8>]) -> Vec<Vec<u8>> {
+    let shown: Vec<Vec<u8>> = addresses.iter().map(|address| show(address)).collect();
+    table
+        .split(|byte| *byte == b'\n')
+        .filter_map(|line| bound_inode(line, &shown))
+        .map(|inode| [b"socket:[", inode, b"]"].concat())
+        .collect()
+}
+
+/// Returns an abstract address as the table shows it.
+fn show(address: &[u8]) -> Vec<u8> {
+    let bytes = address.iter().map(|byte| match byte {
+        0 => b'@',
+        other => *other,
+    });
+    [b'@'].into_iter().chain(bytes).collect()
+}
+
+/// Returns the inode of the socket in this line, if it is a stream socket bound to one of these
+/// addresses, and not an accepted connection, which has the same name.
+fn bound_inode<'t>(line: &'t [u8], shown: &[Vec<u8>]) -> Option<&'t [u8]> {
+    let name = line.windows(2).position(|bytes| bytes == b" @")?;
+    let mut fields = line[..name]
+        .split(|byte| *byte == b' ')
+        .filter(|field| !field.is_empty());
+    // Number, references, protocol, flags, type, state, inode.
+    let is_stream = fields.nth(4)? == b"0001";
+    let is_unconnected = fields.next()? == b"01";
+    let inode = fields.next()?;
+    let is_listed = shown.iter().any(|shown| shown[..] == line[name + 1..]);
+    (is_stream && is_unconnected && is_listed).then_some(inode)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEAD: &str = "Num       RefCount Protocol Flags    Type St Inode Path\n";
+
+    fn found(lines: &[&str]) -> Vec<String> {
+        let table = format!("{HEAD}{}\n", lines.join("\n"));
+        let addresses = [b"/tmp/a\0\0".to_vec(), b"/tmp/a".to_vec()];
+        parse(table.as_bytes(), &addresses)
+            .into_iter()
+            .map(|socket| String::from_utf8(socket).expect("text"))
+            .collect()
+    }
+
+    #[test]
+    fn either_address_finds_a_socket() {
+        let padded = "00000000a1b2c3d4: 00000002 00000000 00000000 0001 01 12345 @/tmp/a@@";
+        let exact = "00000000a1b2c3d5: 00000002 00000000 00010000 0001 01     7 @/tmp/a";
+        assert_eq!(found(&[padded, exact]), ["socket:[12345]", "socket:[7]"]);
+    }
+
+    #[test]
+    fn similar_lines_are_not_found() {
+        for other in [
+            // A file, other names, another type, a connection, an unnamed socket, and malformed lines.
+            "0000000000000001: 00000002 00000000 00000000 0001 01 12345 /tmp/a",
+            "0000000000000001: 00000002 00000000 00000000 0001 01 12345 @/tmp/a@",
+            "0000000000000001: 00000002 00000000 00000000 0001 01 12345 @/tmp/ab",
+            "0000000000000001: 00000002 00000000 00000000 0001 01 12345 @/tmp/",
+            "0000000000000001: 00000002 00000000 00000000 0002 01 12345 @/tmp/a",
+            "0000000000000001: 00000003 00000000 00000000 0001 03 12345 @/tmp/a",
+            "0000000000000001: 00000002 00000000 00000000 0001 01 12345",
+            "0001 01 12345 @/tmp/a",
+            " @/tmp/a",
+            "",
+        ] {
+            assert!(found(&[other]).is_empty(), "{other}");
+        }
+    }
+}
