@@ -5,11 +5,11 @@ use std::os::unix::ffi::OsStrExt;
 
 use fdlock::exit;
 use fdlock::flock::failure::Failure;
-use fdlock::flock::run::{self as flock, Begun, Story};
-use fdlock::flock::{Job, Lock, Order, Request};
+use fdlock::flock::run::{self as flock, AcquireParams, VerboseLog};
+use fdlock::flock::{Fairness, Job, LockRequest, Request};
 use fdlock::flock::{args, who};
 use fdlock::holders::Asker;
-use fdlock::lock::{Answer, Called, Deadline, Guard};
+use fdlock::lock::{Answer, Deadline, Guard, InterruptCheck};
 use fdlock::program::Program;
 use fdlock::report::{Output, Report};
 
@@ -21,7 +21,7 @@ use crate::function::{Errand, Files, Held};
 const NAME: &str = "flock";
 
 static PROGRAM: Program<Request> = Program {
-    page: &args::PAGE,
+    spec: &args::SPEC,
     statuses: &exit::FLOCK,
     parse: args::parse,
     perform: flock::perform,
@@ -40,13 +40,18 @@ pub enum Step {
     Elsewhere,
 }
 
-/// What a call remembers from one attempt to the next: it has one beginning and one story, however often it is
+/// What a call remembers from one attempt to the next: it has one beginning and one log, however often it is
 /// interrupted.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Progress(Option<(Begun, Story)>);
+pub struct Progress(Option<(AcquireParams, VerboseLog)>);
 
 /// Does what the words ask for, until it is done or bash is needed.
-pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called: Called) -> Step {
+pub fn attempt(
+    bash: &Bash,
+    list: *mut WordList,
+    progress: &mut Progress,
+    called: InterruptCheck,
+) -> Step {
     let mut report = Report::new(OsStr::new(NAME));
     let request = match PROGRAM.read(Words(list).copied(), &mut report) {
         Ok(Request::Lock(request)) => request,
@@ -55,14 +60,14 @@ pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called
                 true => Asker::Subshell,
                 false => Asker::Shell,
             };
-            return Step::Over(who::perform(&request, asker, &mut report).take());
+            return Step::Over(who::perform(&request, asker, &mut report).into_code());
         }
         Err(status) => return Step::Over(status),
     };
     let job = match &request.job {
         None => None,
         // A slot is waited for by its process's end, and a shell goes on when its function has ended.
-        Some(_) if matches!(request.order, Order::Slots(_)) => return Step::Elsewhere,
+        Some(_) if matches!(request.fairness, Fairness::Slots(_)) => return Step::Elsewhere,
         Some(job) => match function_words(bash, list, job) {
             Some(words) => Some((job, words)),
             None => return Step::Elsewhere,
@@ -70,28 +75,27 @@ pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called
     };
     let begin = || {
         (
-            Begun::now(&request),
-            Story::begin(request.verbosity, Asker::Shell),
+            AcquireParams::now(&request),
+            VerboseLog::begin(request.verbosity, Asker::Shell),
         )
     };
-    let (begun, story) = progress.0.get_or_insert_with(begin);
-    let begun = *begun;
-    let at = |deadline| Begun { deadline, ..begun };
-    let wait = match begun.deadline {
+    let (params, log) = progress.0.get_or_insert_with(begin);
+    let params = *params;
+    let at = |deadline| AcquireParams { deadline, ..params };
+    let wait = match params.deadline {
         // With job control there is somebody who may want to stop the wait and go on with it later (Ctrl-Z, fg), which
         // bash cannot do with a builtin. There the program waits; it locks the same open file.
         Deadline::Never | Deadline::At(_)
             if job.is_none() && bash.has_job_control() && external::program().is_some() =>
         {
-            Wait::Elsewhere(at(Deadline::Now))
+            Wait::Elsewhere(at(Deadline::Immediate))
         }
-        deadline => Wait::Here(at(deadline.in_host(called))),
+        deadline => Wait::Here(at(deadline.interruptible(called))),
     };
-    let step =
-        under_lock(bash, &request, job, wait, story, &mut report).unwrap_or_else(|failure| {
-            report.complain(failure.message());
-            Step::Over(failure.status(&exit::FLOCK))
-        });
+    let step = under_lock(bash, &request, job, wait, log, &mut report).unwrap_or_else(|failure| {
+        report.error(failure.message());
+        Step::Over(failure.status(&exit::FLOCK))
+    });
     match (step, report.output()) {
         (Step::Over(exit::SUCCESS), Output::Failed) => Step::Over(exit::FLOCK.no_output),
         _ => step,
@@ -100,43 +104,43 @@ pub fn attempt(bash: &Bash, list: *mut WordList, progress: &mut Progress, called
 
 /// Who waits.
 enum Wait {
-    Here(Begun),
-    Elsewhere(Begun),
+    Here(AcquireParams),
+    Elsewhere(AcquireParams),
 }
 
 fn under_lock(
     bash: &Bash,
-    request: &Lock,
+    request: &LockRequest,
     job: Option<(&Job, *mut WordList)>,
     wait: Wait,
-    story: &mut Story,
+    log: &mut VerboseLog,
     report: &mut Report,
 ) -> Result<Step, Failure> {
     let grant = match wait {
-        Wait::Here(begun) => flock::take(request, &begun, story, report)?,
-        Wait::Elsewhere(begun) => match flock::take(request, &begun, story, report)? {
+        Wait::Here(params) => flock::take(request, &params, log, report)?,
+        Wait::Elsewhere(params) => match flock::take(request, &params, log, report)? {
             Err(_) => return Ok(Step::Elsewhere),
             granted => granted,
         },
     };
     let locks = match grant {
         Ok(locks) => locks,
-        Err(Answer::Interrupted) => return Ok(Step::Signal),
+        Err(Refusal::Interrupted) => return Ok(Step::Signal),
         Err(answer) => {
-            story.refused(request, answer, report);
-            return Ok(Step::Over(request.on_conflict));
+            log.refused(request, answer, report);
+            return Ok(Step::Over(request.conflict_status));
         }
     };
-    story.granted(report);
-    story.queued(request, &locks, report);
+    log.granted(report);
+    log.queued(request, &locks, report);
     let Some((job, words)) = job else {
         flock::keep(request, &locks, report);
         return Ok(Step::Over(exit::SUCCESS));
     };
-    story.executing(job, report);
+    log.executing(job, report);
     let held = locks.into_guards().filter_map(|guard| match guard {
-        Guard::Theirs(_) => None,
-        Guard::Ours(fd) => Some(Held::new(fd, request.kind, job.manner)),
+        Guard::Borrowed(_) => None,
+        Guard::Owned(fd) => Some(Held::new(fd, request.kind, job.exec_mode)),
     });
     let errand = Errand::begin(held.collect(), Files::of(request));
     bash.protect(Errand::end, errand);
@@ -146,7 +150,7 @@ fn under_lock(
 /// The words of the command, if it is a shell function.
 fn function_words(bash: &Bash, list: *mut WordList, job: &Job) -> Option<*mut WordList> {
     // The command is what the line ends with, unless it was made of `-c LINE`.
-    let words = job.command.words();
+    let words = job.command.args();
     let ahead = Words(list).count().checked_sub(words.len())?;
     let first = Words(list).nth(ahead)?;
     let name = ffi::word(first);

@@ -40,7 +40,7 @@ static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
 /// It owns nothing, so that bash may jump away from it.
 pub extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
     let Some(bash) = ffi::bash() else {
-        return exit::DEFECT.into();
+        return exit::SOFTWARE.into();
     };
     let mut progress = Progress::default();
     let mut declined = 0;
@@ -50,7 +50,7 @@ pub extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
         } else {
             never
         };
-        let step = guarded(Step::Over(exit::DEFECT), || {
+        let step = guarded(Step::Over(exit::SOFTWARE), || {
             call::attempt(bash, list, &mut progress, called)
         });
         match step {
@@ -121,10 +121,10 @@ fn tell_of_defect(defect: &PanicHookInfo<'_>) {
         Some(place) => format!(" ({}:{})", place.file(), place.line()),
         None => String::new(),
     };
-    Report::new(OsStr::new("flock")).complain(format!("internal error: {what}{place}"));
+    Report::new(OsStr::new("flock")).error(format!("internal error: {what}{place}"));
 }
 
-/// Called when the builtin is loaded; 0 says that it cannot be.
+/// InterruptCheck when the builtin is loaded; 0 says that it cannot be.
 #[unsafe(no_mangle)]
 pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
     let load = || {
@@ -140,7 +140,7 @@ pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
             ffi::at_exit(Errand::end_all);
         }
         free_help();
-        let mut lines: Vec<_> = args::PAGE
+        let mut lines: Vec<_> = args::SPEC
             .help
             .lines()
             .filter_map(|line| CString::new(line).ok())
@@ -154,7 +154,7 @@ pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
     guarded(0, load)
 }
 
-/// Called when the builtin is unloaded, before its code goes.
+/// InterruptCheck when the builtin is unloaded, before its code goes.
 #[unsafe(no_mangle)]
 pub extern "C" fn flock_builtin_unload(_name: *const c_char) {
     guarded((), || {
@@ -208,7 +208,7 @@ mod tests {
         );
         panic::set_hook(Box::new(tell_of_defect));
         rustix::stdio::dup2_stderr(&file).expect("descriptor 2");
-        let ended = guarded(exit::DEFECT, || panic!("two\nlines"));
+        let ended = guarded(exit::SOFTWARE, || panic!("two\nlines"));
         rustix::stdio::dup2_stderr(&terminal).expect("descriptor 2");
         let _ = panic::take_hook();
 

@@ -319,7 +319,7 @@ impl Bash {
 
     /// Undoes what was protected last.
     pub fn unwind(&self) {
-        // SAFETY: the tag of a frame that has been begun; those that were begun within it are gone.
+        // SAFETY: the tag of a frame that has been params; those that were params within it are gone.
         unsafe { (self.run_unwind_frame)(FRAME.as_ptr()) }
     }
 

@@ -30,7 +30,7 @@ const INTERRUPTS: [i32; 2] = [number::INT, number::QUIT];
 
 static AT_FORK: Mutex<Option<AtFork>> = Mutex::new(None);
 
-/// Called in every child, which has one thread, as bash has: nobody holds the mutex.
+/// InterruptCheck in every child, which has one thread, as bash has: nobody holds the mutex.
 pub extern "C" fn in_child() {
     if let (Some(bash), Ok(mut at_fork)) = (ffi::bash(), AT_FORK.try_lock()) {
         *at_fork = Some(AtFork {

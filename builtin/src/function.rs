@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use fdlock::flock::{Afterwards, Lock, Manner, Target};
+use fdlock::flock::{ExecMode, LockRequest, OnRelease, Target};
 use fdlock::lock::file::{Id, id_of};
 use fdlock::lock::{self, Kind};
 use fdlock::report::Report;
@@ -40,11 +40,11 @@ pub struct Files {
 
 impl Files {
     /// Those of a request, if it wants that. A function may change the working directory, so the paths are made absolute.
-    pub fn of(request: &Lock) -> Self {
+    pub fn of(request: &LockRequest) -> Self {
         let Target::Path(path) = &request.target else {
             return Self::default();
         };
-        if request.afterwards == Afterwards::Keep {
+        if request.on_release == OnRelease::Keep {
             return Self::default();
         }
         let absolute = |path: &OsString| {
@@ -63,7 +63,7 @@ impl Files {
     fn remove(self) {
         for path in &self.paths {
             if let Some(Err(error)) = self.kind.map(|kind| lock::file::remove(path, kind)) {
-                Report::new(OsStr::new("flock")).complain(error.message());
+                Report::new(OsStr::new("flock")).error(error.message());
             }
         }
     }
@@ -131,22 +131,22 @@ fn list() -> MutexGuard<'static, Vec<Afterwork>> {
 }
 
 impl Held {
-    /// Takes charge of the lock that the descriptor has. What the function starts inherits it, unless the manner says
+    /// Takes charge of the lock that the descriptor has. What the function starts inherits it, unless the exec_mode says
     /// otherwise, so that the lock outlasts a shell that is killed, for as long as its commands run.
-    pub fn new(fd: OwnedFd, kind: Kind, manner: Manner) -> Self {
+    pub fn new(fd: OwnedFd, kind: Kind, exec_mode: ExecMode) -> Self {
         let raised = OUT_OF_THE_WAY
             .into_iter()
             .find_map(|least| io::fcntl_dupfd_cloexec(&fd, least).ok());
         // Where there is no number above, it stays where it is: a lock in the way is better than none.
         let fd = raised.unwrap_or(fd);
-        let flags = match manner {
-            Manner::ChildWithoutLock => FdFlags::CLOEXEC,
-            Manner::Child | Manner::InPlace => FdFlags::empty(),
+        let flags = match exec_mode {
+            ExecMode::ForkAndClose => FdFlags::CLOEXEC,
+            ExecMode::Fork | ExecMode::Exec => FdFlags::empty(),
         };
         // It is open, so this does not fail.
         let _ = io::fcntl_setfd(&fd, flags);
         Self {
-            file: id_of(&fd),
+            file: FileId::from_fd(&fd),
             number: fd.into_raw_fd(),
             kind,
             owner: process::getpid(),
@@ -165,7 +165,8 @@ impl Held {
     /// descriptor, but the lock is not its own. And a function may close descriptors that are not its own: what is at
     /// that number then is somebody else's.
     fn release(self) {
-        let Some(fd) = fd::inherited(self.number).filter(|fd| id_of(fd) == self.file) else {
+        let Some(fd) = fd::inherited(self.number).filter(|fd| FileId::from_fd(fd) == self.file)
+        else {
             return;
         };
         let is_over = !ffi::bash().is_some_and(Bash::has_stopped_job);
