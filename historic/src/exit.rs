@@ -1,10 +1,10 @@
 //! Exit statuses of the older tools.
 
-use fdlock::exit::{Exit, SUCCESS, Table};
+use fdlock::exit::{Exit, SUCCESS, Statuses};
 use fdlock::run;
 
 /// `loto`: `EXIT_FAILURE`, and for the command what POSIX has for programs that run others.
-pub static LOTO: Table = Table {
+pub static LOTO: Statuses = Statuses {
     no_output: 1,
     conflict: 1,
     usage: 1,
@@ -18,7 +18,7 @@ pub static LOTO: Table = Table {
 };
 
 /// `me-only`: as its page has them; what that does not foresee is above them.
-pub static ME_ONLY: Table = Table {
+pub static ME_ONLY: Statuses = Statuses {
     no_output: 1,
     conflict: 4,
     usage: 2,
@@ -32,7 +32,7 @@ pub static ME_ONLY: Table = Table {
 };
 
 /// `runlock`: a lock that is taken is no failure, 127 is usage, and the rest is as in `flock`.
-pub static RUNLOCK: Table = Table {
+pub static RUNLOCK: Statuses = Statuses {
     no_output: 1,
     conflict: SUCCESS,
     usage: 127,
@@ -46,7 +46,7 @@ pub static RUNLOCK: Table = Table {
 };
 
 /// `ulock`: one status for everything; its command is a line of shell, which has its own.
-pub static ULOCK: Table = Table {
+pub static ULOCK: Statuses = Statuses {
     no_output: 1,
     conflict: 1,
     usage: 1,
@@ -64,9 +64,9 @@ const SCRIPTS: u8 = 200;
 
 /// As a script ended, for `me-only`, whose page gives 1 to 4 a meaning of their own. A script that exits with one
 /// of those must not look as if it had never run, so it becomes 201 to 204; all others are as they were.
-pub fn of_script(ended: run::Ended) -> Exit {
+pub fn of_script(ended: run::ExitReason) -> Exit {
     match ended {
-        run::Ended::Exited(status @ 1..=4) => Exit::Status(SCRIPTS + status),
+        run::ExitReason::Exited(status @ 1..=4) => Exit::Status(SCRIPTS + status),
         other => other.into(),
     }
 }
@@ -89,14 +89,17 @@ mod tests {
             } else {
                 status
             };
-            let exit = of_script(run::Ended::Exited(status));
+            let exit = of_script(run::ExitReason::Exited(status));
             assert_eq!(exit, Exit::Status(wanted));
         }
     }
 
     #[test]
     fn a_script_that_is_killed_ends_as_any_command_does() {
-        for ended in [run::Ended::KilledAlone(1), run::Ended::KilledWithUs(1)] {
+        for ended in [
+            run::ExitReason::Signaled(1),
+            run::ExitReason::SignaledToo(1),
+        ] {
             assert_eq!(of_script(ended), Exit::from(ended));
         }
     }

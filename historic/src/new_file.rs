@@ -7,7 +7,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use fdlock::sys::fd::above_stderr;
+use fdlock::sys::fd::dup_above_stderr;
 
 /// A file that has no name yet, or none that matters.
 ///
@@ -50,7 +50,7 @@ impl Draft {
         let (place, file) = first_free(folder, |place| rustix::fs::open(place, flags, SHARED))?;
         let place = Place(place);
         Ok(Self {
-            file: above_stderr(file)?,
+            file: dup_above_stderr(file)?,
             place: Some(place),
         })
     }
@@ -135,7 +135,7 @@ fn unnamed(folder: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
     let file = rustix::fs::open(folder, flags, SHARED)?;
     rustix::fs::lstat(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
-    above_stderr(file)
+    dup_above_stderr(file)
 }
 
 /// The first name in the folder that is free, of those that are ours: no other machine and no other process of this one

@@ -13,7 +13,7 @@ use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketType};
 
 use fdlock::lock::Error;
-use fdlock::sys::fd::above_stderr;
+use fdlock::sys::fd::dup_above_stderr;
 
 pub use owner::holder;
 
@@ -114,7 +114,7 @@ fn acquire_by(name: &Name, mut between: impl FnMut()) -> Result<Option<Held>, Er
 /// that connection, and each would stay in the kernel for as long as the name is held, until the queue is full and
 /// there are no more answers.
 fn socket() -> Result<OwnedFd, Errno> {
-    above_stderr(rustix::net::socket(
+    dup_above_stderr(rustix::net::socket(
         AddressFamily::UNIX,
         SocketType::STREAM,
         None,

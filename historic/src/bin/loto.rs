@@ -8,7 +8,7 @@ use historic::exit;
 use historic::loto::{args, run};
 
 fdlock::c_main!(Program {
-    page: &args::PAGE,
+    spec: &args::SPEC,
     statuses: &exit::LOTO,
     parse: args::parse,
     perform: run::perform,

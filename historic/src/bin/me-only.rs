@@ -8,7 +8,7 @@ use historic::exit;
 use historic::me_only::{args, run};
 
 fdlock::c_main!(Program {
-    page: &args::PAGE,
+    spec: &args::SPEC,
     statuses: &exit::ME_ONLY,
     parse: args::parse,
     perform: run::perform,

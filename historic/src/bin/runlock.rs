@@ -8,7 +8,7 @@ use historic::exit;
 use historic::runlock::{args, run};
 
 fdlock::c_main!(Program {
-    page: &args::PAGE,
+    spec: &args::SPEC,
     statuses: &exit::RUNLOCK,
     parse: args::parse,
     perform: run::perform,

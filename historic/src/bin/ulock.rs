@@ -8,7 +8,7 @@ use historic::exit;
 use historic::ulock::{args, run};
 
 fdlock::c_main!(Program {
-    page: &args::PAGE,
+    spec: &args::SPEC,
     statuses: &exit::ULOCK,
     parse: args::parse,
     perform: run::perform,

@@ -24,7 +24,7 @@ use takeover::Way;
 use watch::{Symlink, Waiter, Watched, Woken};
 
 use fdlock::lock::{Deadline, Error};
-use fdlock::sys::deferred_signals::HeldBack;
+use fdlock::sys::deferred_signals::DeferredSignals;
 use fdlock::sys::filesystem::Locality;
 
 /// The most often that a holder who waits says that he is alive.
@@ -36,7 +36,7 @@ pub struct Contender<'a> {
     lock: &'a OsStr,
     deadline: Deadline,
     invalid: Duration,
-    held: &'a HeldBack,
+    held: &'a DeferredSignals,
     steal: Way,
     /// Kept to the end: closing an inotify descriptor can take the kernel some milliseconds, during which nobody shall
     /// wait for us.
@@ -63,7 +63,12 @@ impl From<Error> for NotTaken {
 impl<'a> Contender<'a> {
     /// Wants `lock`, and waits until the deadline for it and for readers together. A lock that is older than `invalid`
     /// counts as forgotten. The signals that are held back end every wait.
-    pub fn new(lock: &'a OsStr, deadline: Deadline, invalid: Duration, held: &'a HeldBack) -> Self {
+    pub fn new(
+        lock: &'a OsStr,
+        deadline: Deadline,
+        invalid: Duration,
+        held: &'a DeferredSignals,
+    ) -> Self {
         Self {
             lock,
             deadline,
@@ -126,7 +131,7 @@ impl<'a> Contender<'a> {
 
     /// What was got, unless a signal came meanwhile: then it is given up.
     fn unless_interrupted<T>(&self, got: T) -> Result<T, NotTaken> {
-        if self.held.came() {
+        if self.held.is_pending() {
             return Err(NotTaken::Interrupted);
         }
         Ok(got)
@@ -191,7 +196,7 @@ impl<'a> Contender<'a> {
 
     /// Waits for a change of what is watched, until the deadline, or for so long.
     fn wait(&mut self, watched: Watched, limit: Option<Duration>) -> Result<(), NotTaken> {
-        if matches!(self.deadline, Deadline::Now) {
+        if matches!(self.deadline, Deadline::Immediate) {
             return Err(NotTaken::TimedOut);
         }
         let left = match self.deadline.until() {

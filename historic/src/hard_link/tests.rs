@@ -10,7 +10,7 @@ fn scratch(wait: Wait, invalid: Duration, test: impl Fn(&OsStr, &OsStr, Contende
     let folder = tempfile::tempdir().expect("a scratch folder");
     let name = |name| folder.path().join(name).into_os_string();
     let (lock, counter): (OsString, OsString) = (name("lock"), name("counter"));
-    let held = HeldBack::endings();
+    let held = DeferredSignals::terminating();
     let contender = Contender::new(&lock, wait.begin(), invalid, &held);
     test(&lock, &counter, contender);
 }
@@ -23,7 +23,7 @@ fn taken<'a>(contender: &mut Contender<'a>) -> Taken<'a> {
 
 #[test]
 fn a_lock_that_is_dropped_is_removed_and_one_that_is_left_is_not() {
-    scratch(Wait::Now, LONG, |lock, _, mut contender| {
+    scratch(Timeout::NonBlocking, LONG, |lock, _, mut contender| {
         drop(taken(&mut contender));
         assert!(!fs::exists(lock).expect("a folder"));
         taken(&mut contender).leave();
@@ -35,7 +35,7 @@ fn a_lock_that_is_dropped_is_removed_and_one_that_is_left_is_not() {
 
 #[test]
 fn a_young_lock_is_ours_whatever_file_it_is_and_only_while_it_is_there() {
-    scratch(Wait::Now, LONG, |lock, _, mut contender| {
+    scratch(Timeout::NonBlocking, LONG, |lock, _, mut contender| {
         let mut taken = taken(&mut contender);
         assert_eq!(taken.confirm().expect("it is there"), Hold::Firm);
         // As a thief leaves it who came too late.
@@ -51,19 +51,23 @@ fn a_young_lock_is_ours_whatever_file_it_is_and_only_while_it_is_there() {
 
 #[test]
 fn an_old_lock_is_ours_only_if_it_is_the_same_file() {
-    scratch(Wait::Now, Duration::ZERO, |lock, _, mut contender| {
-        let mut taken = taken(&mut contender);
-        assert_eq!(taken.confirm().expect("it is there"), Hold::Firm);
-        let other = Draft::named(lock).expect("it can be made");
-        fs::rename(other.place().expect("its name"), lock).expect("it can be renamed");
-        // Any age is too old; by a clock that ticks now and then, some time may have to pass.
-        while taken.confirm().expect("it is there") == Hold::Firm {}
-        drop(taken);
-        assert!(
-            fs::exists(lock).expect("a folder"),
-            "it is a thief's by now"
-        );
-    });
+    scratch(
+        Timeout::NonBlocking,
+        Duration::ZERO,
+        |lock, _, mut contender| {
+            let mut taken = taken(&mut contender);
+            assert_eq!(taken.confirm().expect("it is there"), Hold::Firm);
+            let other = Draft::named(lock).expect("it can be made");
+            fs::rename(other.place().expect("its name"), lock).expect("it can be renamed");
+            // Any age is too old; by a clock that ticks now and then, some time may have to pass.
+            while taken.confirm().expect("it is there") == Hold::Firm {}
+            drop(taken);
+            assert!(
+                fs::exists(lock).expect("a folder"),
+                "it is a thief's by now"
+            );
+        },
+    );
 }
 
 #[test]
@@ -74,7 +78,7 @@ fn both_ways_of_taking_over_lead_to_the_lock() {
         takeover::by_rename,
     ] {
         scratch(
-            Wait::Forever,
+            Timeout::Infinite,
             Duration::ZERO,
             |lock, counter, mut contender| {
                 contender.steal = steal;

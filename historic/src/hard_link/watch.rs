@@ -17,7 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
-use fdlock::sys::deferred_signals::HeldBack;
+use fdlock::sys::deferred_signals::DeferredSignals;
 use fdlock::sys::filesystem::Locality;
 
 /// How often to look where nobody wakes us: at first, and at the least.
@@ -26,7 +26,7 @@ const NAPS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_mi
 /// Somebody who waits.
 #[derive(Debug)]
 pub(super) struct Waiter<'a> {
-    held: &'a HeldBack,
+    held: &'a DeferredSignals,
     /// inotify, and a descriptor for the signals that are held back.
     eyes: Option<(OwnedFd, OwnedFd)>,
     nap: Duration,
@@ -62,7 +62,7 @@ pub(super) enum Woken {
 }
 
 impl<'a> Waiter<'a> {
-    pub(super) fn new(held: &'a HeldBack) -> Self {
+    pub(super) fn new(held: &'a DeferredSignals) -> Self {
         let eyes = || {
             let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
             let signals = held.descriptor().ok()?;
@@ -117,7 +117,7 @@ impl<'a> Waiter<'a> {
             .collect::<Vec<_>>();
         // If it fails or is interrupted, there is nothing better than to look.
         let _ = poll(&mut fds, limit.as_ref());
-        if self.held.came() {
+        if self.held.is_pending() {
             return Woken::Interrupted;
         }
         self.forget();
@@ -143,7 +143,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a scratch folder");
         let path = folder.path().join("file").into_os_string();
         std::fs::write(&path, "").expect("it can be written");
-        let held = HeldBack::endings();
+        let held = DeferredSignals::terminating();
         let mut waiter = Waiter::new(&held);
         let watched = waiter.watch(&path, Symlink::Itself, locality);
         test(&path, &mut waiter, watched);

@@ -2,24 +2,25 @@
 
 use std::ffi::OsString;
 
-use crate::loto::{Loudness, Request};
-use fdlock::cli::parser::{Scanned, scan};
+use crate::loto::{Request, Verbosity};
+use fdlock::cli::parser::{ScanResult, scan};
 use fdlock::cli::{
-    Asked, Effect, Form, Length, OPTIONS_HEADING, OnMisuse, Opt, Page, Usage, duration,
+    Abbrev, Action, OPTIONS_HEADING, OptionSpec, ParseResult, ProgramSpec, Synopsis, UsageError,
+    UsageHint, duration,
 };
 use fdlock::lock::Wait;
 use fdlock::run::Command;
 
 /// What a user may read about `loto`.
-pub static PAGE: Page = Page {
+pub static SPEC: ProgramSpec = ProgramSpec {
     name: "loto",
     about: "Lock-out, tag-out: run a command under a lock on a file or a resource.",
-    forms: &[Form {
-        words: "-L FILE|RESOURCE [OPTION]... -- COMMAND [ARGUMENT]...",
+    synopses: &[Synopsis {
+        args: "-L FILE|RESOURCE [OPTION]... -- COMMAND [ARGUMENT]...",
         help: "run COMMAND under the lock",
     }],
-    options: || OPTIONS.iter().map(Opt::shown).collect(),
-    closing: "\
+    options: || OPTIONS.iter().map(OptionSpec::doc).collect(),
+    after_help: "\
 Exit status: COMMAND's own; 1 if the lock is held elsewhere (0 with -q) and on other
 errors; 127 if there is no such command; 126 if it cannot be executed.
 
@@ -27,27 +28,29 @@ Examples:
   */5 * * * *  loto -L net -q -- rsync ...
   loto -w -L cpu -- gzip archive.tar &",
     help: include_str!("help.txt"),
-    on_misuse: OnMisuse::ShowForms,
+    usage_hint: UsageHint::ShowSynopses,
 };
 
 /// What the options have said so far.
 #[derive(Debug)]
-struct Draft {
+struct RawArgs {
     files: Vec<OsString>,
     wait: Wait,
-    loudness: Loudness,
+    verbosity: Verbosity,
 }
 
-static OPTIONS: &[Opt<Draft>] = &[
-    Opt {
+static OPTIONS: &[OptionSpec<RawArgs>] = &[
+    OptionSpec {
         short: "L",
         long: &[],
-        length: Length::Short,
-        effect: Effect::Value("FILE", |draft, word| {
+        abbrev: Abbrev::Allowed,
+        action: Action::Value("FILE", |raw, word| {
             if word.is_empty() {
-                return Err(Usage::new("-L requires the name of a file or resource"));
+                return Err(UsageError::new(
+                    "-L requires the name of a file or resource",
+                ));
             }
-            draft.files.push(word.to_owned());
+            raw.files.push(word.to_owned());
             Ok(())
         }),
         group: OPTIONS_HEADING,
@@ -56,75 +59,59 @@ static OPTIONS: &[Opt<Draft>] = &[
                  administrator has defined. Several locks are acquired in a fixed global order, \
                  and all are held until the command has exited.",
     },
-    Opt {
+    OptionSpec {
         short: "w",
         long: &[],
-        length: Length::Short,
-        effect: Effect::Flag(|draft| {
-            if draft.wait == Wait::Now {
-                draft.wait = Wait::Forever;
+        abbrev: Abbrev::Allowed,
+        action: Action::Flag(|raw| {
+            if raw.wait == Timeout::NonBlocking {
+                raw.wait = Timeout::Infinite;
             }
         }),
         group: OPTIONS_HEADING,
         help: "wait for the lock",
         manual: "Without it, loto gives up at once if the lock is held.",
     },
-    Opt {
+    OptionSpec {
         short: "t",
         long: &[],
-        length: Length::Short,
-        effect: Effect::Value("TIME", |draft, word| {
+        abbrev: Abbrev::Allowed,
+        action: Action::Value("TIME", |raw, word| {
             let right = "expected seconds, e.g. 5 or 0.5, or a duration, e.g. 150ms or 1m30s";
-            let time =
-                duration::parse(word).ok_or_else(|| Usage::of_word("invalid time", word, right))?;
-            draft.wait = Wait::For(time);
+            let time = duration::parse(word)
+                .ok_or_else(|| UsageError::invalid("invalid time", word, right))?;
+            raw.wait = Timeout::After(time);
             Ok(())
         }),
         group: OPTIONS_HEADING,
         help: "wait at most TIME, e.g. 5, 0.5, 1m30s",
         manual: "Implies -w. With several locks, the timeout covers all of them together.",
     },
-    Opt {
+    OptionSpec {
         short: "q",
         long: &[],
-        length: Length::Short,
-        effect: Effect::Flag(|draft| draft.loudness = Loudness::Quiet),
+        abbrev: Abbrev::Allowed,
+        action: Action::Flag(|raw| raw.verbosity = Verbosity::Quiet),
         group: OPTIONS_HEADING,
         help: "if the lock is held, print nothing and return 0",
         manual: "All other failures are still reported, with a non-zero status.",
     },
-    Opt {
+    OptionSpec {
         short: "v",
         long: &[],
-        length: Length::Short,
-        effect: Effect::Flag(|draft| {
-            draft.loudness = match draft.loudness {
-                Loudness::Quiet => Loudness::Normal,
-                Loudness::Normal | Loudness::Verbose => Loudness::Verbose,
+        abbrev: Abbrev::Allowed,
+        action: Action::Flag(|raw| {
+            raw.verbosity = match raw.verbosity {
+                Verbosity::Quiet => Verbosity::Normal,
+                Verbosity::Normal | Verbosity::Verbose => Verbosity::Verbose,
             }
         }),
         group: OPTIONS_HEADING,
         help: "report what is done",
         manual: "Messages are printed on standard output.",
     },
-    Opt {
-        short: "h",
-        long: &["help"],
-        length: Length::Short,
-        effect: Effect::Help,
-        group: OPTIONS_HEADING,
-        help: "print help and exit",
-        manual: "",
-    },
-    Opt {
-        short: "V",
-        long: &["version"],
-        length: Length::Short,
-        effect: Effect::Version,
-        group: OPTIONS_HEADING,
-        help: "print version and exit",
-        manual: "",
-    },
+    OptionSpec::help(OPTIONS_HEADING),
+    OptionSpec::version(OPTIONS_HEADING),
 ];
 
 /// What the words after the name ask for.
@@ -135,35 +122,35 @@ static OPTIONS: &[Opt<Draft>] = &[
 /// # Errors
 ///
 /// They ask for nothing that can be done; nothing has been opened, made or locked.
-pub fn parse(mut words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
+pub fn parse(mut words: Vec<OsString>) -> Result<ParseResult<Request>, UsageError> {
     let dashes = words.iter().position(|word| word == "--");
     let command = dashes.map(|dashes| words.split_off(dashes).split_off(1));
-    let mut draft = Draft {
+    let mut raw = RawArgs {
         files: Vec::new(),
-        wait: Wait::Now,
-        loudness: Loudness::Normal,
+        wait: Timeout::NonBlocking,
+        verbosity: Verbosity::Normal,
     };
-    match scan(OPTIONS, words, 1, &mut draft)? {
-        Scanned::Help => return Ok(Asked::Help),
-        Scanned::Version => return Ok(Asked::Version),
-        Scanned::Operands(operands) => {
+    match scan(OPTIONS, words, 1, &mut raw)? {
+        ScanResult::Help => return Ok(ParseResult::Help),
+        ScanResult::Version => return Ok(ParseResult::Version),
+        ScanResult::Operands(operands) => {
             if let Some(word) = operands.first() {
                 let right = "the command must follow --";
-                return Err(Usage::of_word("not an option", word, right));
+                return Err(UsageError::invalid("not an option", word, right));
             }
         }
     }
-    if draft.files.is_empty() {
-        return Err(Usage::new("missing -L FILE"));
+    if raw.files.is_empty() {
+        return Err(UsageError::new("missing -L FILE"));
     }
     let command = command
         .and_then(Command::new)
-        .ok_or_else(|| Usage::new("missing command after --"))?;
-    Ok(Asked::Request(Request {
-        files: draft.files,
-        wait: draft.wait,
+        .ok_or_else(|| UsageError::new("missing command after --"))?;
+    Ok(ParseResult::Request(Request {
+        files: raw.files,
+        wait: raw.wait,
         command,
-        loudness: draft.loudness,
+        verbosity: raw.verbosity,
     }))
 }
 

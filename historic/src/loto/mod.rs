@@ -19,12 +19,12 @@ pub struct Request {
     /// What is run under them.
     pub command: Command,
     /// What is told.
-    pub loudness: Loudness,
+    pub verbosity: Verbosity,
 }
 
 /// What is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Loudness {
+pub enum Verbosity {
     /// Only failures; a lock that is taken is none.
     Quiet,
     /// That a lock is taken, too.

@@ -5,29 +5,29 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use fdlock::exit::Exit;
-use fdlock::flock::failure::{Failure, conclude};
+use fdlock::flock::failure::{Failure, finish};
 
 use crate::exit;
 use crate::loto::resource::Resources;
-use crate::loto::{Loudness, Request};
-use fdlock::lock::fair::marker::Moment;
+use crate::loto::{Request, Verbosity};
+use fdlock::lock::fair::marker::ArrivalTime;
 use fdlock::lock::multi::{self, Wanted};
 use fdlock::lock::{self, Answer, Guard, Kind, Mode};
 use fdlock::report::Report;
-use fdlock::run::{Ended, Leash, Terms};
+use fdlock::run::{ExitReason, RunOptions, Supervision};
 
 /// Carries out a request and says how to end.
 pub fn perform(request: &Request, report: &mut Report) -> Exit {
-    conclude(&exit::LOTO, report, |report| attempt(request, report))
+    finish(&exit::LOTO, report, |report| attempt(request, report))
 }
 
 fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
-    let mut story = Story {
-        loudness: request.loudness,
+    let mut log = VerboseLog {
+        verbosity: request.verbosity,
         began: Instant::now(),
         report,
     };
-    let files = lock_files(request, &mut story)?;
+    let files = lock_files(request, &mut log)?;
     // As in `flock`: a misspelt line in a crontab leaves nothing behind.
     if files.iter().any(|(file, _)| !lock::file::exists(file)) {
         request.command.find()?;
@@ -36,38 +36,38 @@ fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
         &files,
         Mode::Exclusive,
         &request.wait.begin(),
-        &mut |file| story.waiting(file),
+        &mut |file| log.waiting(file),
     )?;
     let guards = match grants {
         Ok(guards) => guards,
-        Err((answer, file)) => return Ok(story.refused(answer, file)),
+        Err((answer, file)) => return Ok(log.refused(answer, file)),
     };
-    let waited = story.began.elapsed();
-    story.executing(request.command.name());
+    let waited = log.began.elapsed();
+    log.executing(request.command.name());
     let without = guards.iter().map(Guard::as_fd).collect::<Vec<_>>();
-    let terms = Terms {
-        without: &without,
-        leash: Leash::Tight,
-        ..Terms::default()
+    let terms = RunOptions {
+        close_fds: &without,
+        supervision: Supervision::Supervised,
+        ..RunOptions::default()
     };
     let ended = request.command.run(terms, &mut |error| {
-        story.report.complain(error.message());
+        log.report.error(error.message());
     })?;
-    story.ended(ended, waited);
+    log.ended(ended, waited);
     Ok(ended.into())
 }
 
 /// The lock files that the words mean, and how they are locked.
-fn lock_files(request: &Request, story: &mut Story<'_>) -> Result<Vec<Wanted>, Failure> {
+fn lock_files(request: &Request, log: &mut VerboseLog<'_>) -> Result<Vec<Wanted>, Failure> {
     let resources = Resources::for_words(&request.files)?;
     let file = |word: &OsString| {
         let Some(resource) = resources.named(word) else {
             return (word.to_owned(), Kind::Flock);
         };
-        story.resource(&resource.file);
+        log.resource(&resource.file);
         let kind = resource.slots.map_or(Kind::Flock, |of| Kind::Slot {
             of,
-            since: Moment::now(),
+            arrived: ArrivalTime::now(),
         });
         (resource.file.clone(), kind)
     };
@@ -75,16 +75,16 @@ fn lock_files(request: &Request, story: &mut Story<'_>) -> Result<Vec<Wanted>, F
 }
 
 /// What is told, on standard output, of what goes well.
-struct Story<'a> {
-    loudness: Loudness,
+struct VerboseLog<'a> {
+    verbosity: Verbosity,
     began: Instant,
     report: &'a mut Report,
 }
 
-impl Story<'_> {
+impl VerboseLog<'_> {
     fn tell(&mut self, parts: &[&OsStr]) {
-        if self.loudness == Loudness::Verbose {
-            self.report.tell(parts.join(OsStr::new("")));
+        if self.verbosity == Verbosity::Verbose {
+            self.report.info(parts.join(OsStr::new("")));
         }
     }
 
@@ -100,10 +100,10 @@ impl Story<'_> {
         self.tell(&["executing ".as_ref(), command]);
     }
 
-    fn ended(&mut self, ended: Ended, waited: Duration) {
+    fn ended(&mut self, ended: ExitReason, waited: Duration) {
         let how = match ended {
-            Ended::Exited(status) => format!("exited with {status}"),
-            Ended::KilledWithUs(signal) | Ended::KilledAlone(signal) => {
+            ExitReason::Exited(status) => format!("exited with {status}"),
+            ExitReason::SignaledToo(signal) | ExitReason::Signaled(signal) => {
                 format!("was killed by signal {signal}")
             }
         };
@@ -115,15 +115,15 @@ impl Story<'_> {
 
     /// That a lock is taken is a failure only if somebody wants to hear of it.
     fn refused(&mut self, answer: Answer, file: &OsStr) -> Exit {
-        if self.loudness == Loudness::Quiet {
+        if self.verbosity == Verbosity::Quiet {
             return Exit::Status(fdlock::exit::SUCCESS);
         }
         let mut message = OsString::from(match answer {
-            Answer::TimedOut => "Timeout to gain lock on ",
+            Refusal::TimedOut => "Timeout to gain lock on ",
             _ => "Failed to gain lock on ",
         });
         message.push(file);
-        self.report.complain(message);
+        self.report.error(message);
         Exit::Status(exit::LOTO.conflict)
     }
 }

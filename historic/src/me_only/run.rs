@@ -3,27 +3,27 @@
 use std::ffi::OsString;
 
 use fdlock::exit::Exit;
-use fdlock::flock::failure::{Failure, conclude};
+use fdlock::flock::failure::{Failure, finish};
 
 use crate::abstract_socket::{self, Name};
 use crate::exit;
 use crate::me_only::Request;
 use fdlock::report::Report;
-use fdlock::run::Terms;
+use fdlock::run::RunOptions;
 
 /// Carries out a request and says how to end.
 pub fn perform(request: &Request, report: &mut Report) -> Exit {
-    conclude(&exit::ME_ONLY, report, |report| attempt(request, report))
+    finish(&exit::ME_ONLY, report, |report| attempt(request, report))
 }
 
 /// The name comes first: that a script is missing is no news to anybody while another instance runs.
 fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
     let Some(_held) = abstract_socket::acquire(&request.name)? else {
-        report.complain(refused(&request.name));
+        report.error(refused(&request.name));
         return Ok(Exit::Status(exit::ME_ONLY.conflict));
     };
-    let ended = request.command.run(Terms::default(), &mut |error| {
-        report.complain(error.message());
+    let ended = request.command.run(RunOptions::default(), &mut |error| {
+        report.error(error.message());
     })?;
     Ok(exit::of_script(ended))
 }

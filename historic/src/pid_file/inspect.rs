@@ -11,9 +11,9 @@ use rustix::process::Pid;
 
 use super::owner::{Finding, Here};
 use super::{READ_ONLY, Taken, read, remove};
-use fdlock::lock::file::{self, Identity, Verdict};
+use fdlock::lock::file::{self, Comparison, ReplacementCheck};
 use fdlock::lock::{self, Answer, Deadline, Error, Failure, Kind, Mode, Wait};
-use fdlock::sys::fd::above_stderr;
+use fdlock::sys::fd::dup_above_stderr;
 use fdlock::sys::filesystem::Locality;
 use fdlock::sys::procfs::liveness;
 
@@ -27,7 +27,7 @@ pub(super) struct Challenge<'a> {
     here: &'a Here,
     /// When the patience with a dead one's lock is over.
     deadline: Deadline,
-    identity: Identity,
+    identity: ReplacementCheck,
 }
 
 /// What he found.
@@ -47,8 +47,8 @@ impl<'a> Challenge<'a> {
         Self {
             path,
             here,
-            deadline: Wait::For(PATIENCE).begin(),
-            identity: Identity::default(),
+            deadline: Timeout::After(PATIENCE).begin(),
+            identity: ReplacementCheck::default(),
         }
     }
 
@@ -59,12 +59,12 @@ impl<'a> Challenge<'a> {
         let (file, held) = self.lock_for_good(file)?;
         let text = read(file.as_fd()).map_err(|error| self.not_opened(error))?;
         let locality = Locality::of(&file);
-        let finding = self.here.judge(&text, locality, liveness::look);
+        let finding = self.here.judge(&text, locality, liveness::check);
         match (held, finding) {
             (Answer::Granted, finding) => match self.at_path(&opened)? {
-                Verdict::Same => self.conclude(finding, &opened),
-                Verdict::Replaced => Ok(Found::Changing),
-                Verdict::Unknowable => Err(Error::Unsteady {
+                Comparison::Same => self.finish(finding, &opened),
+                Comparison::Replaced => Ok(Found::Changing),
+                Comparison::Unreliable => Err(Error::Unsteady {
                     path: self.path.to_owned(),
                 }),
             },
@@ -83,14 +83,14 @@ impl<'a> Challenge<'a> {
     }
 
     /// With the lock of the file that the path means.
-    fn conclude(&self, finding: Finding, opened: &Stat) -> Result<Found, Error> {
+    fn finish(&self, finding: Finding, opened: &Stat) -> Result<Found, Error> {
         let perhaps = |maker| Taken::Perhaps {
             path: self.path.to_owned(),
             maker,
         };
         Ok(match finding {
             Finding::Dead(pid) | Finding::AskTheLock(pid) => {
-                match remove::remove(self.path, file::id(opened)) {
+                match remove::remove(self.path, FileId::from_stat(opened)) {
                     Ok(true) => Found::Dead(pid),
                     // The original was faster.
                     Ok(false) => Found::Changing,
@@ -122,7 +122,7 @@ impl<'a> Challenge<'a> {
             OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match rustix::fs::open(self.path, flags, Permissions::empty()) {
             Err(Errno::NOENT) => return Ok(None),
-            other => other.and_then(above_stderr),
+            other => other.and_then(dup_above_stderr),
         }
         .map_err(|error| self.not_opened(error))?;
         let stat = rustix::fs::fstat(&file).map_err(|error| self.not_opened(error))?;
@@ -152,12 +152,13 @@ impl<'a> Challenge<'a> {
     /// had for a file that nobody may write. A shared one shows whether somebody holds it; only if nobody does, its owner may
     /// write for the moment in which it is opened again.
     fn lock_for_good(&self, file: OwnedFd) -> Result<(OwnedFd, Answer), Error> {
-        let ask =
-            |file: &OwnedFd, mode| lock::acquire(file.as_fd(), Kind::Flock, mode, &Deadline::Now);
+        let ask = |file: &OwnedFd, mode| {
+            lock::acquire(file.as_fd(), Kind::Flock, mode, &Deadline::Immediate)
+        };
         match ask(&file, Mode::Exclusive) {
             Err(Failure::Lock(error)) if wants_writing(&error) => {
-                if let Ok(Answer::Conflict) = ask(&file, Mode::Shared) {
-                    return Ok((file, Answer::Conflict));
+                if let Ok(Refusal::WouldBlock) = ask(&file, Mode::Shared) {
+                    return Ok((file, Refusal::WouldBlock));
                 }
                 let _ = rustix::fs::fchmod(&file, READ_ONLY | Permissions::WUSR);
                 let again = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -167,7 +168,7 @@ impl<'a> Challenge<'a> {
                 // And with it our shared lock, which would be in our way.
                 drop(file);
                 let file = writable.map_err(|error| self.not_opened(error))?;
-                let answer = self.lock(file.as_fd(), &Deadline::Now)?;
+                let answer = self.lock(file.as_fd(), &Deadline::Immediate)?;
                 Ok((file, answer))
             }
             answer => {
@@ -183,13 +184,13 @@ impl<'a> Challenge<'a> {
     }
 
     /// Whether the path still means what was opened.
-    fn at_path(&mut self, opened: &Stat) -> Result<Verdict, Error> {
+    fn at_path(&mut self, opened: &Stat) -> Result<Comparison, Error> {
         let at_path = match rustix::fs::lstat(self.path) {
-            Ok(stat) => Some(file::id(&stat)),
+            Ok(stat) => Some(FileId::from_stat(&stat)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::STALE) => None,
             Err(error) => return Err(self.not_opened(error)),
         };
-        Ok(self.identity.compare(file::id(opened), at_path))
+        Ok(self.identity.compare(FileId::from_stat(opened), at_path))
     }
 
     fn not_opened(&self, error: Errno) -> Error {
@@ -210,7 +211,7 @@ fn wants_writing(error: &io::Error) -> bool {
 fn who_is_over(finding: &Finding) -> Option<Pid> {
     match finding {
         Finding::Dead(pid) => Some(*pid),
-        Finding::Lives(pid) => liveness::is_doomed(*pid).then_some(*pid),
+        Finding::Lives(pid) => liveness::is_exiting(*pid).then_some(*pid),
         _ => None,
     }
 }

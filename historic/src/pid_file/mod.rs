@@ -38,7 +38,7 @@ use rustix::process::Pid;
 
 use crate::new_file::Draft;
 use fdlock::lock::{self, Deadline, Error, Kind, Mode, file};
-use fdlock::sys::deferred_signals::HeldBack;
+use fdlock::sys::deferred_signals::DeferredSignals;
 use inspect::{Challenge, Found};
 use owner::Here;
 
@@ -55,7 +55,7 @@ pub struct PidFile {
     file: OwnedFd,
     text: Vec<u8>,
     /// Let go last of all.
-    held: HeldBack,
+    held: DeferredSignals,
 }
 
 /// Why a lock is not to be had.
@@ -143,7 +143,7 @@ pub fn acquire(path: &OsStr, breaks: &mut dyn FnMut(Pid)) -> Result<Result<PidFi
 
 impl PidFile {
     /// The signals that wait until this is dropped.
-    pub fn held(&self) -> &HeldBack {
+    pub fn held(&self) -> &DeferredSignals {
         &self.held
     }
 
@@ -163,7 +163,7 @@ impl PidFile {
 
     /// `None` when somebody else has it: for the name was taken, or what we made is no longer as we made it.
     fn make(path: &OsStr, here: &Here) -> Result<Option<Self>, Error> {
-        let held = HeldBack::endings();
+        let held = DeferredSignals::terminating();
         let text = here.claim();
         let lock = publish(path, &text)?.map(|file| Self {
             path: path.to_owned(),
@@ -178,7 +178,8 @@ impl PidFile {
     fn is_ours(&self) -> bool {
         let opened = rustix::fs::fstat(&self.file);
         let at_path = rustix::fs::lstat(&self.path);
-        let same = |opened: Stat, at_path: Stat| file::id(&opened) == file::id(&at_path);
+        let same =
+            |opened: Stat, at_path: Stat| FileId::from_stat(&opened) == FileId::from_stat(&at_path);
         matches!((opened, at_path), (Ok(opened), Ok(at_path)) if same(opened, at_path))
             && read(self.file.as_fd()).is_ok_and(|text| text == self.text)
     }
@@ -213,8 +214,13 @@ fn publish(path: &OsStr, text: &[u8]) -> Result<Option<OwnedFd>, Error> {
     };
     let draft = Draft::beside(path, text).map_err(create)?;
     rustix::fs::fchmod(&draft, READ_ONLY).map_err(create)?;
-    lock::acquire(draft.as_fd(), Kind::Flock, Mode::Exclusive, &Deadline::Now)
-        .map_err(|failure| failure.of(path))?;
+    lock::acquire(
+        draft.as_fd(),
+        Kind::Flock,
+        Mode::Exclusive,
+        &Deadline::Immediate,
+    )
+    .map_err(|failure| failure.of(path))?;
     // A name may outlive a power failure by which the text behind it is lost, and then nobody could tell any more who is
     // dead. Where that cannot happen it fails, or costs nothing.
     let _ = rustix::fs::fdatasync(&draft);

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStringExt;
 use rustix::process::{Pid, getpid};
 
 use fdlock::sys::filesystem::Locality;
-use fdlock::sys::procfs::liveness::{self, Process};
+use fdlock::sys::procfs::liveness::{self, Liveness};
 
 /// Who looks at a lock file, or makes one.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,8 +110,8 @@ impl Here {
                     return Finding::AskTheLock(pid);
                 }
                 match look(pid) {
-                    Process::Lives { start: None } => Finding::AskTheLock(pid),
-                    Process::Lives { start } if start == Some(life.start) => Finding::Lives(pid),
+                    Liveness::Alive { start: None } => Finding::AskTheLock(pid),
+                    Liveness::Alive { start } if start == Some(life.start) => Finding::Lives(pid),
                     _ => Finding::Dead(pid),
                 }
             }
@@ -127,8 +127,8 @@ impl Here {
             // Our own id was somebody else's before us.
             _ if pid == self.pid => Finding::Dead(pid),
             _ => match look(pid) {
-                Process::Lives { .. } => Finding::Lives(pid),
-                Process::Gone => Finding::Dead(pid),
+                Liveness::Alive { .. } => Finding::Lives(pid),
+                Liveness::Dead => Finding::Dead(pid),
             },
         }
     }

@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::new_file;
 use fdlock::lock::file::{self, Id};
-use fdlock::sys::deferred_signals::HeldBack;
+use fdlock::sys::deferred_signals::DeferredSignals;
 
 /// Removes what the path means, if it is the file of this identity; says whether it was. flock(2) of that file must be ours,
 /// and the path must have meant it since.
@@ -24,7 +24,7 @@ use fdlock::sys::deferred_signals::HeldBack;
 /// Those of renameat2(2) and unlink(2): it cannot be removed.
 pub(super) fn remove(path: &OsStr, dead: Id) -> Result<bool, Errno> {
     // No name of ours shall be left behind.
-    let _held = HeldBack::endings();
+    let _held = DeferredSignals::terminating();
     let rename = |from: &OsStr, to: &OsStr| {
         rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
     };
@@ -35,7 +35,7 @@ pub(super) fn remove(path: &OsStr, dead: Id) -> Result<bool, Errno> {
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return unlink(path),
         Err(error) => return Err(error),
     };
-    let is_another = rustix::fs::lstat(&place).is_ok_and(|stat| file::id(&stat) != dead);
+    let is_another = rustix::fs::lstat(&place).is_ok_and(|stat| FileId::from_stat(&stat) != dead);
     if is_another && rename(&place, path).is_ok() {
         return Ok(false);
     }
@@ -67,7 +67,7 @@ mod tests {
     }
 
     fn id(path: &OsStr) -> Id {
-        file::id(&rustix::fs::lstat(path).expect("it is there"))
+        FileId::from_stat(&rustix::fs::lstat(path).expect("it is there"))
     }
 
     #[test]

@@ -3,33 +3,34 @@
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
-use crate::ulock::{Deed, Request};
-use fdlock::cli::parser::{Scanned, scan};
+use crate::ulock::{Request, UlockOp};
+use fdlock::cli::parser::{ScanResult, scan};
 use fdlock::cli::{
-    Asked, Effect, Form, Length, OPTIONS_HEADING, OnMisuse, Opt, Page, Usage, duration,
+    Abbrev, Action, OPTIONS_HEADING, OptionSpec, ParseResult, ProgramSpec, Synopsis, UsageError,
+    UsageHint, duration,
 };
 use fdlock::lock::Wait;
 
 /// What a user may read about `ulock`.
-pub static PAGE: Page = Page {
+pub static SPEC: ProgramSpec = ProgramSpec {
     name: "ulock",
     about: "Lock with hard links, which also works over NFS.",
-    forms: &[
-        Form {
-            words: "[OPTION]... LOCK",
+    synopses: &[
+        Synopsis {
+            args: "[OPTION]... LOCK",
             help: "create LOCK; remove it to release the lock",
         },
-        Form {
-            words: "-w [OPTION]... LOCK [COUNTER]",
+        Synopsis {
+            args: "-w [OPTION]... LOCK [COUNTER]",
             help: "the same, and wait until there are no readers",
         },
-        Form {
-            words: "-r [OPTION]... LOCK COUNTER COMMAND [ARGUMENT]...",
+        Synopsis {
+            args: "-r [OPTION]... LOCK COUNTER COMMAND [ARGUMENT]...",
             help: "run a shell command line as a reader",
         },
     ],
-    options: || OPTIONS.iter().map(Opt::shown).collect(),
-    closing: "\
+    options: || OPTIONS.iter().map(OptionSpec::doc).collect(),
+    after_help: "\
 Exit status: 0 if the lock was acquired; 1 on timeout, on usage errors and on other
 errors; with -r, COMMAND's own.
 
@@ -38,49 +39,49 @@ Examples:
   if ulock -w lock counter; then mv new master; rm -f lock; fi
   ulock -r lock counter cat master",
     help: include_str!("help.txt"),
-    on_misuse: OnMisuse::ShowForms,
+    usage_hint: UsageHint::ShowSynopses,
 };
 
 /// What the options have said so far.
 #[derive(Debug)]
-struct Draft {
+struct RawArgs {
     read: bool,
     write: bool,
     wait: Wait,
     invalid: Duration,
 }
 
-static OPTIONS: &[Opt<Draft>] = &[
-    Opt {
+static OPTIONS: &[OptionSpec<RawArgs>] = &[
+    OptionSpec {
         short: "w",
         long: &[],
-        length: Length::Short,
-        effect: Effect::Flag(|draft| draft.write = true),
+        abbrev: Abbrev::Allowed,
+        action: Action::Flag(|raw| raw.write = true),
         group: OPTIONS_HEADING,
         help: "create LOCK as a writer, and wait until there are no readers",
         manual: "Readers are the links of COUNTER beyond its own name. Without COUNTER there are \
                  no readers.",
     },
-    Opt {
+    OptionSpec {
         short: "r",
         long: &[],
-        length: Length::Short,
-        effect: Effect::Flag(|draft| draft.read = true),
+        abbrev: Abbrev::Allowed,
+        action: Action::Flag(|raw| raw.read = true),
         group: OPTIONS_HEADING,
         help: "run a command as a reader, once there is no writer",
         manual: "COUNTER has one more link while the command runs. The command's arguments are \
                  joined with spaces and run by /bin/sh. If the command fails, the link remains, \
                  and blocks writers until it is removed.",
     },
-    Opt {
+    OptionSpec {
         short: "",
         long: &["timeout"],
-        length: Length::Short,
-        effect: Effect::Value("SECONDS", |draft, word| {
-            draft.wait = if word == "-1" {
-                Wait::Forever
+        abbrev: Abbrev::Allowed,
+        action: Action::Value("SECONDS", |raw, word| {
+            raw.wait = if word == "-1" {
+                Timeout::Infinite
             } else {
-                Wait::For(time("invalid timeout", word, "or -1 for no limit")?)
+                Timeout::After(time("invalid timeout", word, "or -1 for no limit")?)
             };
             Ok(())
         }),
@@ -89,12 +90,12 @@ static OPTIONS: &[Opt<Draft>] = &[
         manual: "SECONDS may be fractional, or a duration such as 150ms, 1m30s or 2h. 0 tries \
                  once. When the time has elapsed, the status is 1 and nothing is printed.",
     },
-    Opt {
+    OptionSpec {
         short: "",
         long: &["invalid"],
-        length: Length::Short,
-        effect: Effect::Value("SECONDS", |draft, word| {
-            draft.invalid = time("invalid age", word, "e.g. 60")?;
+        abbrev: Abbrev::Allowed,
+        action: Action::Value("SECONDS", |raw, word| {
+            raw.invalid = time("invalid age", word, "e.g. 60")?;
             Ok(())
         }),
         group: OPTIONS_HEADING,
@@ -102,29 +103,13 @@ static OPTIONS: &[Opt<Draft>] = &[
         manual: "Its creator is assumed to be dead. SECONDS must exceed the longest time for which \
                  any script holds the lock legitimately, and must be the same in all scripts.",
     },
-    Opt {
-        short: "h",
-        long: &["help"],
-        length: Length::Short,
-        effect: Effect::Help,
-        group: OPTIONS_HEADING,
-        help: "print help and exit",
-        manual: "",
-    },
-    Opt {
-        short: "V",
-        long: &["version"],
-        length: Length::Short,
-        effect: Effect::Version,
-        group: OPTIONS_HEADING,
-        help: "print version and exit",
-        manual: "",
-    },
+    OptionSpec::help(OPTIONS_HEADING),
+    OptionSpec::version(OPTIONS_HEADING),
 ];
 
-fn time(what: &str, word: &OsStr, more: &str) -> Result<Duration, Usage> {
+fn time(what: &str, word: &OsStr, more: &str) -> Result<Duration, UsageError> {
     let right = format!("expected seconds, {more}");
-    duration::parse(word).ok_or_else(|| Usage::of_word(what, word, &right))
+    duration::parse(word).ok_or_else(|| UsageError::invalid(what, word, &right))
 }
 
 /// What the words after the name ask for. Options may stand anywhere before the command, whose own they are not.
@@ -132,55 +117,55 @@ fn time(what: &str, word: &OsStr, more: &str) -> Result<Duration, Usage> {
 /// # Errors
 ///
 /// They ask for nothing that can be done; nothing has been made or locked.
-pub fn parse(words: Vec<OsString>) -> Result<Asked<Request>, Usage> {
-    let mut draft = Draft {
+pub fn parse(words: Vec<OsString>) -> Result<ParseResult<Request>, UsageError> {
+    let mut raw = RawArgs {
         read: false,
         write: false,
-        wait: Wait::Forever,
+        wait: Timeout::Infinite,
         invalid: Duration::from_secs(60),
     };
-    match scan(OPTIONS, words, 3, &mut draft)? {
-        Scanned::Help => Ok(Asked::Help),
-        Scanned::Version => Ok(Asked::Version),
-        Scanned::Operands(operands) => draft.request(operands).map(Asked::Request),
+    match scan(OPTIONS, words, 3, &mut raw)? {
+        ScanResult::Help => Ok(ParseResult::Help),
+        ScanResult::Version => Ok(ParseResult::Version),
+        ScanResult::Operands(operands) => raw.request(operands).map(ParseResult::Request),
     }
 }
 
-impl Draft {
-    fn request(self, operands: Vec<OsString>) -> Result<Request, Usage> {
+impl RawArgs {
+    fn request(self, operands: Vec<OsString>) -> Result<Request, UsageError> {
         let mut operands = operands.into_iter();
         let mut named = |what: &str| match operands.next() {
-            Some(name) if name.is_empty() => Err(Usage::new(format!("{what} is empty"))),
+            Some(name) if name.is_empty() => Err(UsageError::new(format!("{what} is empty"))),
             name => Ok(name),
         };
-        let lock = named("LOCK")?.ok_or_else(|| Usage::new("missing LOCK"))?;
+        let lock = named("LOCK")?.ok_or_else(|| UsageError::new("missing LOCK"))?;
         let counter = named("COUNTER")?;
         if counter.as_ref() == Some(&lock) {
-            return Err(Usage::new("LOCK and COUNTER are the same file"));
+            return Err(UsageError::new("LOCK and COUNTER are the same file"));
         }
         let words = operands.collect::<Vec<_>>();
-        let deed = match (self.read, self.write) {
-            (true, true) => return Err(Usage::new("-r and -w are incompatible")),
+        let op = match (self.read, self.write) {
+            (true, true) => return Err(UsageError::new("-r and -w are incompatible")),
             (true, false) => {
-                let counter = counter.ok_or_else(|| Usage::new("-r requires COUNTER"))?;
+                let counter = counter.ok_or_else(|| UsageError::new("-r requires COUNTER"))?;
                 if words.is_empty() {
-                    return Err(Usage::new("-r requires a command to run"));
+                    return Err(UsageError::new("-r requires a command to run"));
                 }
                 let line = words.join(OsStr::new(" "));
-                Deed::Read { counter, line }
+                UlockOp::Read { counter, line }
             }
             (false, _) if !words.is_empty() => {
-                return Err(Usage::new("a command requires -r"));
+                return Err(UsageError::new("a command requires -r"));
             }
-            (false, true) => Deed::Write { counter },
+            (false, true) => UlockOp::Write { counter },
             (false, false) if counter.is_some() => {
-                return Err(Usage::new("COUNTER requires -w or -r"));
+                return Err(UsageError::new("COUNTER requires -w or -r"));
             }
-            (false, false) => Deed::Exclusive,
+            (false, false) => UlockOp::Exclusive,
         };
         Ok(Request {
             lock,
-            deed,
+            op,
             wait: self.wait,
             invalid: self.invalid,
         })

@@ -14,7 +14,7 @@ pub struct Request {
     /// The file whose being there is the lock.
     pub lock: OsString,
     /// What is done with it.
-    pub deed: Deed,
+    pub op: UlockOp,
     /// How long others may keep us waiting.
     pub wait: Wait,
     /// The age from which a lock counts as forgotten.
@@ -23,7 +23,7 @@ pub struct Request {
 
 /// What is done with the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Deed {
+pub enum UlockOp {
     /// It is left for the caller, who removes it.
     Exclusive,
     /// It is left for the caller once nobody reads any more: once the counter has a single link.

@@ -3,45 +3,45 @@
 use std::ffi::{OsStr, OsString};
 
 use fdlock::exit::Exit;
-use fdlock::flock::failure::{Failure, conclude};
+use fdlock::flock::failure::{Failure, finish};
 
 use crate::exit;
 use crate::hard_link::{Contender, NotTaken, Reader, Taken};
-use crate::ulock::{Deed, Request};
+use crate::ulock::{Request, UlockOp};
 use fdlock::report::Report;
-use fdlock::run::{self, Command, Ended, Terms};
-use fdlock::sys::deferred_signals::HeldBack;
+use fdlock::run::{self, Command, ExitReason, RunOptions};
+use fdlock::sys::deferred_signals::DeferredSignals;
 
 /// Carries out a request and says how to end.
 ///
 /// A signal that would end us takes effect when all is tidied up, when `held` is dropped: no LOCK is left that nobody
 /// holds, and no link that nobody reads by.
 pub fn perform(request: &Request, report: &mut Report) -> Exit {
-    conclude(&exit::ULOCK, report, |report| {
-        attempt(request, HeldBack::endings(), report)
+    finish(&exit::ULOCK, report, |report| {
+        attempt(request, DeferredSignals::terminating(), report)
     })
 }
 
-fn attempt(request: &Request, held: HeldBack, report: &mut Report) -> Result<Exit, Failure> {
+fn attempt(request: &Request, held: DeferredSignals, report: &mut Report) -> Result<Exit, Failure> {
     let deadline = request.wait.begin();
     let mut contender = Contender::new(&request.lock, deadline, request.invalid, &held);
-    let taken = match &request.deed {
-        Deed::Read { counter, line } => {
+    let taken = match &request.op {
+        UlockOp::Read { counter, line } => {
             return match contender.read(counter) {
                 Ok(reader) => run_as(reader, line, &held, report),
                 Err(not) => refused(not),
             };
         }
-        Deed::Write {
+        UlockOp::Write {
             counter: Some(counter),
         } => contender.write(counter),
-        Deed::Write { counter: None } | Deed::Exclusive => contender.exclusive(),
+        UlockOp::Write { counter: None } | UlockOp::Exclusive => contender.exclusive(),
     };
     match taken.map(Taken::leave) {
         Ok(()) => {
             drop(contender);
             // The caller is about to hear that he has LOCK; he must not hear otherwise.
-            held.for_good();
+            held.until_exit();
             Ok(Exit::Status(fdlock::exit::SUCCESS))
         }
         Err(not) => refused(not),
@@ -61,18 +61,18 @@ fn refused(not: NotTaken) -> Result<Exit, Failure> {
 fn run_as(
     reader: Reader,
     line: &OsStr,
-    held: &HeldBack,
+    held: &DeferredSignals,
     report: &mut Report,
 ) -> Result<Exit, Failure> {
-    let terms = Terms {
-        held: Some(held),
-        ..Terms::default()
+    let terms = RunOptions {
+        deferred: Some(held),
+        ..RunOptions::default()
     };
     let ended = Command::system(line.to_owned()).run(terms, &mut |error| {
-        report.complain(error.message());
+        report.error(error.message());
     });
     match ended {
-        Ok(Ended::Exited(fdlock::exit::SUCCESS)) => {
+        Ok(ExitReason::Exited(fdlock::exit::SUCCESS)) => {
             reader.leave()?;
             Ok(Exit::Status(fdlock::exit::SUCCESS))
         }
@@ -97,6 +97,6 @@ fn leave_behind(reader: Reader, line: &OsStr, report: &Report) {
     message.push("' failed, file '");
     message.push(reader.link());
     message.push("' is left.\n");
-    report.complain_in_full(message);
+    report.error_raw(message);
     reader.stay();
 }

@@ -7,7 +7,7 @@ fn words(line: &str) -> Vec<OsString> {
 
 fn asked(line: &str) -> Request {
     match parse(words(line)) {
-        Ok(Asked::Request(request)) => request,
+        Ok(ParseResult::Request(request)) => request,
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -22,17 +22,21 @@ fn values_follow_an_equals_sign_or_a_blank() {
     for line in ["-L=f -t=5 -- c", "-L f -t 5 -- c", "-Lf -t5 -- c"] {
         let request = asked(line);
         assert_eq!(request.files, ["f"], "{line}");
-        assert_eq!(request.wait, Wait::For(Duration::from_secs(5)), "{line}");
+        assert_eq!(
+            request.wait,
+            Timeout::After(Duration::from_secs(5)),
+            "{line}"
+        );
     }
     assert_eq!(asked("-L==f -- c").files, ["=f"]);
 }
 
 #[test]
 fn without_w_or_t_nobody_waits_and_t_limits_w() {
-    let limit = Wait::For(Duration::from_secs(2));
+    let limit = Timeout::After(Duration::from_secs(2));
     for (line, wait) in [
-        ("-L f -- c", Wait::Now),
-        ("-w -L f -- c", Wait::Forever),
+        ("-L f -- c", Timeout::NonBlocking),
+        ("-w -L f -- c", Timeout::Infinite),
         ("-t 2 -L f -- c", limit),
         ("-w -t 2 -L f -- c", limit),
         ("-t 2 -w -L f -- c", limit),
@@ -43,14 +47,14 @@ fn without_w_or_t_nobody_waits_and_t_limits_w() {
 
 #[test]
 fn quiet_and_verbose_meet_in_the_middle() {
-    for (line, loudness) in [
-        ("-L f -- c", Loudness::Normal),
-        ("-q -L f -- c", Loudness::Quiet),
-        ("-v -L f -- c", Loudness::Verbose),
-        ("-v -q -L f -- c", Loudness::Quiet),
-        ("-q -v -L f -- c", Loudness::Normal),
+    for (line, verbosity) in [
+        ("-L f -- c", Verbosity::Normal),
+        ("-q -L f -- c", Verbosity::Quiet),
+        ("-v -L f -- c", Verbosity::Verbose),
+        ("-v -q -L f -- c", Verbosity::Quiet),
+        ("-q -v -L f -- c", Verbosity::Normal),
     ] {
-        assert_eq!(asked(line).loudness, loudness, "{line}");
+        assert_eq!(asked(line).verbosity, verbosity, "{line}");
     }
 }
 

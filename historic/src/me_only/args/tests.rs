@@ -13,10 +13,10 @@ fn refused(words: Vec<OsString>) -> String {
 fn everything_behind_the_script_is_its_own() {
     let wanted = Request {
         name: Name::new("/tmp/a".as_ref()).expect("a name"),
-        command: Command::here(words("./script -h --")).expect("words"),
+        command: Command::in_working_directory(words("./script -h --")).expect("words"),
     };
     let asked = parse(words("/tmp/a ./script -h --"));
-    assert_eq!(asked, Ok(Asked::Request(wanted)));
+    assert_eq!(asked, Ok(ParseResult::Request(wanted)));
 }
 
 #[test]
@@ -31,6 +31,6 @@ fn what_is_wrong_is_said() {
 #[test]
 fn a_path_that_would_have_to_be_cut_off_is_refused() {
     let of = |length: usize| vec!["x".repeat(length).into(), "b".into()];
-    assert!(matches!(parse(of(107)), Ok(Asked::Request(_))));
+    assert!(matches!(parse(of(107)), Ok(ParseResult::Request(_))));
     assert!(refused(of(108)).ends_with("(expected 1 to 107 bytes)"));
 }

@@ -1,6 +1,6 @@
 use super::*;
 
-const LIVES: Process = Process::Lives { start: Some(500) };
+const LIVES: Process = Liveness::Alive { start: Some(500) };
 
 fn pid(number: i32) -> Pid {
     Pid::from_raw(number).expect("a number")
@@ -68,7 +68,7 @@ fn without_proc_there_is_the_pid_alone() {
         ..here()
     };
     assert_eq!(blind.claim(), b"100\n");
-    let judged = |text: &[u8]| blind.judge(text, Locality::Local, |_| Process::Gone);
+    let judged = |text: &[u8]| blind.judge(text, Locality::Local, |_| Liveness::Dead);
     assert_eq!(judged(&other("")), DEAD());
     assert_eq!(judged(&other("host=web2")), elsewhere("web2"));
 }
@@ -80,7 +80,7 @@ fn a_process_lives_if_it_was_started_when_the_file_says() {
         // Whatever the machine is called by now.
         let renamed = judge(other("host=web2"), locality, LIVES);
         assert_eq!(renamed, Finding::Lives(pid(42)));
-        assert_eq!(judge(other(""), locality, Process::Gone), DEAD());
+        assert_eq!(judge(other(""), locality, Liveness::Dead), DEAD());
     }
 }
 
@@ -88,7 +88,7 @@ fn a_process_lives_if_it_was_started_when_the_file_says() {
 fn another_process_with_the_same_pid_is_not_the_one() {
     for start in [0, 499, 501, u64::MAX] {
         let start = Some(start);
-        let found = judge(other(""), Locality::Local, Process::Lives { start });
+        let found = judge(other(""), Locality::Local, Liveness::Alive { start });
         assert_eq!(found, DEAD());
     }
 }
@@ -96,7 +96,7 @@ fn another_process_with_the_same_pid_is_not_the_one() {
 #[test]
 fn who_cannot_be_seen_is_known_by_his_lock() {
     let ask = Finding::AskTheLock(pid(42));
-    let unseen = Process::Lives { start: None };
+    let unseen = Liveness::Alive { start: None };
     assert_eq!(judge(other(""), Locality::Local, unseen), ask);
     for locality in BOTH {
         let found = here().judge(&other("pidns=8"), locality, nobody_is_asked);
@@ -126,7 +126,7 @@ fn what_another_machine_made_cannot_be_judged() {
         let found = here().judge(b"42:web2\n", locality, nobody_is_asked);
         assert_eq!(found, elsewhere("web2"));
         assert_eq!(judge("42:web1\n", locality, LIVES), Finding::Lives(pid(42)));
-        assert_eq!(judge("42:web1\n", locality, Process::Gone), DEAD());
+        assert_eq!(judge("42:web1\n", locality, Liveness::Dead), DEAD());
     }
 }
 
@@ -141,12 +141,12 @@ fn the_originals_file_is_judged_by_the_pid() {
         "42\nstart=x pidns=7 boot=b-1 host=web1\n",
     ] {
         assert_eq!(judge(text, Locality::Local, LIVES), Finding::Lives(pid(42)));
-        let unseen = Process::Lives { start: None };
+        let unseen = Liveness::Alive { start: None };
         assert_eq!(
             judge(text, Locality::Remote, unseen),
             Finding::Lives(pid(42))
         );
-        assert_eq!(judge(text, Locality::Local, Process::Gone), DEAD());
+        assert_eq!(judge(text, Locality::Local, Liveness::Dead), DEAD());
     }
 }
 

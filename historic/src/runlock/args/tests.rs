@@ -15,7 +15,10 @@ fn everything_behind_the_file_is_the_commands_own() {
         file: "job".into(),
         command: Command::new(words("c -h -- x")).expect("words"),
     };
-    assert_eq!(parse(words("job c -h -- x")), Ok(Asked::Request(wanted)));
+    assert_eq!(
+        parse(words("job c -h -- x")),
+        Ok(ParseResult::Request(wanted))
+    );
 }
 
 #[test]

@@ -6,7 +6,7 @@ fn words(line: &str) -> Vec<OsString> {
 
 fn asked(line: &str) -> Request {
     match parse(words(line)) {
-        Ok(Asked::Request(request)) => request,
+        Ok(ParseResult::Request(request)) => request,
         other => panic!("{line}: {other:?}"),
     }
 }
@@ -16,8 +16,8 @@ fn refused(line: &str) -> String {
     usage.message().to_string_lossy().into_owned()
 }
 
-fn read(line: &str) -> Deed {
-    Deed::Read {
+fn read(line: &str) -> UlockOp {
+    UlockOp::Read {
         counter: "c".into(),
         line: line.into(),
     }
@@ -25,17 +25,17 @@ fn read(line: &str) -> Deed {
 
 #[test]
 fn there_are_three_forms() {
-    let counter = |name: Option<&str>| Deed::Write {
+    let counter = |name: Option<&str>| UlockOp::Write {
         counter: name.map(OsString::from),
     };
-    for (line, deed) in [
-        ("l", Deed::Exclusive),
+    for (line, op) in [
+        ("l", UlockOp::Exclusive),
         ("-w l", counter(None)),
         ("-w l c", counter(Some("c"))),
         ("-r l c cat master", read("cat master")),
     ] {
         let request = asked(line);
-        assert_eq!((request.lock, request.deed), ("l".into(), deed), "{line}");
+        assert_eq!((request.lock, request.op), ("l".into(), op), "{line}");
     }
 }
 
@@ -47,19 +47,23 @@ fn options_stand_anywhere_before_the_command_and_its_own_stay_its_own() {
         "l c --timeout 5 -r grep -r -w x --timeout=9",
     ] {
         let request = asked(line);
-        assert_eq!(request.deed, read("grep -r -w x --timeout=9"), "{line}");
-        assert_eq!(request.wait, Wait::For(Duration::from_secs(5)), "{line}");
+        assert_eq!(request.op, read("grep -r -w x --timeout=9"), "{line}");
+        assert_eq!(
+            request.wait,
+            Timeout::After(Duration::from_secs(5)),
+            "{line}"
+        );
     }
-    assert_eq!(asked("l --timeout=0").wait, Wait::For(Duration::ZERO));
-    assert_eq!(asked("l -w").deed, Deed::Write { counter: None });
+    assert_eq!(asked("l --timeout=0").wait, Timeout::After(Duration::ZERO));
+    assert_eq!(asked("l -w").op, UlockOp::Write { counter: None });
 }
 
 #[test]
 fn the_times_have_the_defaults_of_the_page() {
     let request = asked("l");
-    assert_eq!(request.wait, Wait::Forever);
+    assert_eq!(request.wait, Timeout::Infinite);
     assert_eq!(request.invalid, Duration::from_secs(60));
-    assert_eq!(asked("--timeout=-1 l").wait, Wait::Forever);
+    assert_eq!(asked("--timeout=-1 l").wait, Timeout::Infinite);
     assert_eq!(asked("--invalid=5 l").invalid, Duration::from_secs(5));
 }
 
