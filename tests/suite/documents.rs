@@ -11,8 +11,8 @@ mod page;
 mod shells;
 mod wording;
 
-use fdlock::cli::Page;
-use fdlock::exit::{self, Table};
+use fdlock::cli::ProgramSpec;
+use fdlock::exit::{self, Statuses};
 
 use blocks::spellings;
 use document::{ALL, PAGES, manual};
@@ -26,7 +26,7 @@ fn our_help() -> Outcome {
     env.run_command(command).assert_status(0)
 }
 
-fn statuses(page: &Page) -> &'static Table {
+fn statuses(page: &ProgramSpec) -> &'static Statuses {
     match page.name {
         "flock" => &exit::FLOCK,
         "loto" => &historic::exit::LOTO,
@@ -38,7 +38,7 @@ fn statuses(page: &Page) -> &'static Table {
 }
 
 /// The lines of a section of a page's manual, as they are written.
-fn section(page: &Page, heading: &str) -> String {
+fn section(page: &ProgramSpec, heading: &str) -> String {
     let text = manual(page).text();
     let (_, from) = text
         .split_once(&format!("\n.SH {heading}\n"))
@@ -124,10 +124,10 @@ fn help_and_the_manual_list_every_option_under_its_heading() {
 #[test]
 fn help_shows_every_form() {
     for page in PAGES {
-        for form in page.forms {
+        for form in page.synopses {
             assert!(
                 page.help
-                    .contains(&format!(" {} {} ", page.name, form.words))
+                    .contains(&format!(" {} {} ", page.name, form.args))
                     && page.help.contains(form.help),
                 "not in the help: {form:?}\n{}",
                 page.help
@@ -156,9 +156,9 @@ fn the_manual_shows_the_forms_that_the_help_shows() {
                 parts.collect::<Vec<_>>().join(" ")
             })
             .collect::<Vec<_>>();
-        assert_eq!(forms.len(), page.forms.len(), "{forms:?}");
-        for (form, shown) in forms.iter().zip(page.forms) {
-            assert_eq!(*form, format!("{} {}", page.name, shown.words));
+        assert_eq!(forms.len(), page.synopses.len(), "{forms:?}");
+        for (form, shown) in forms.iter().zip(page.synopses) {
+            assert_eq!(*form, format!("{} {}", page.name, shown.args));
         }
     }
 }
@@ -167,7 +167,7 @@ fn the_manual_shows_the_forms_that_the_help_shows() {
 fn the_manual_explains_every_status() {
     for page in PAGES {
         let explained = section(page, "EXIT STATUS");
-        let others = [exit::SUCCESS, exit::DEFECT];
+        let others = [exit::SUCCESS, exit::SOFTWARE];
         for status in statuses(page).statuses().into_iter().chain(others) {
             assert!(
                 explained.contains(&format!(".TP\n.B {status}\n")),

@@ -1,25 +1,25 @@
 //! Option lists, made from the table of options: of the manual, and of the completions.
 
-use fdlock::cli::{Page, Place, Shown};
+use fdlock::cli::{OptPosition, OptionDoc, ProgramSpec};
 
 use super::page;
 use super::shells::Shell;
 
 /// Every way to write an option, letters first.
-pub fn spellings(option: &Shown) -> Vec<String> {
+pub fn spellings(option: &OptionDoc) -> Vec<String> {
     let letters = option.short.chars().map(|letter| format!("-{letter}"));
     let names = option.long.iter().map(|name| format!("--{name}"));
     letters.chain(names).collect()
 }
 
 /// Whether it stands behind the lock file.
-pub fn is_behind(option: &Shown) -> bool {
-    option.place == Place::BehindFile
+pub fn is_behind(option: &OptionDoc) -> bool {
+    option.position == OptPosition::AfterFile
 }
 
 /// The option list by `clap_mangen`, which does not list aliases, puts `<>` around values, and makes a section of each
 /// group. A single group needs no heading.
-pub fn manual(page: &Page) -> String {
+pub fn manual(page: &ProgramSpec) -> String {
     let mut command = page::command(page);
     let options = (page.options)();
     for option in &options {
@@ -67,7 +67,7 @@ pub fn manual(page: &Page) -> String {
 }
 
 /// The list in the completion of `flock`, whose options stand in two places.
-pub fn options(page: &Page, shell: Shell) -> String {
+pub fn options(page: &ProgramSpec, shell: Shell) -> String {
     match shell {
         Shell::Bash => bash(page),
         Shell::Zsh => zsh(page),
@@ -75,7 +75,7 @@ pub fn options(page: &Page, shell: Shell) -> String {
     }
 }
 
-fn both_places(page: &Page) -> (Vec<Shown>, Vec<Shown>) {
+fn both_places(page: &ProgramSpec) -> (Vec<OptionDoc>, Vec<OptionDoc>) {
     (page.options)()
         .into_iter()
         .partition(|option| !is_behind(option))
@@ -87,9 +87,9 @@ fn quoted(word: &str) -> String {
 }
 
 /// Two arrays of rows.
-fn bash(page: &Page) -> String {
+fn bash(page: &ProgramSpec) -> String {
     let (first, behind) = both_places(page);
-    let rows = |options: &[Shown]| options.iter().map(bash_row).collect::<String>();
+    let rows = |options: &[OptionDoc]| options.iter().map(bash_row).collect::<String>();
     format!(
         "_flock_options() {{\n    \
              # shellcheck disable=SC2016 # the help is not to be expanded\n    \
@@ -103,7 +103,7 @@ fn bash(page: &Page) -> String {
 }
 
 /// Spellings, the name of the value, help.
-pub fn bash_row(option: &Shown) -> String {
+pub fn bash_row(option: &OptionDoc) -> String {
     assert!(!option.help.contains('|'), "it parts the columns");
     let names = spellings(option).join(" ");
     let value = option.value.unwrap_or_default();
@@ -112,7 +112,7 @@ pub fn bash_row(option: &Shown) -> String {
 }
 
 /// Two arrays: for `_arguments`, and for `_describe`.
-fn zsh(page: &Page) -> String {
+fn zsh(page: &ProgramSpec) -> String {
     let (first, behind) = both_places(page);
     let specs = first.iter().map(|option| zsh_spec("_flock", option));
     let words = behind.iter().flat_map(|option| {
@@ -128,7 +128,7 @@ fn zsh(page: &Page) -> String {
 }
 
 /// For `_arguments`; what a value can be is told by a function `NAME_value`.
-pub fn zsh_spec(function: &str, option: &Shown) -> String {
+pub fn zsh_spec(function: &str, option: &OptionDoc) -> String {
     let names = spellings(option);
     let help = format!("[{}]", zsh_escaped(option.help, &['[', ']', ':']));
     let value = option.value.map_or(String::new(), |name| {
@@ -165,7 +165,7 @@ fn zsh_escaped(text: &str, special: &[char]) -> String {
 }
 
 /// Those, and a function for what stands behind the file.
-fn fish(page: &Page) -> String {
+fn fish(page: &ProgramSpec) -> String {
     let (first, behind) = both_places(page);
     let words = behind.iter().flat_map(|option| {
         let help = fish_quoted(option.help);
@@ -181,8 +181,8 @@ fn fish(page: &Page) -> String {
 }
 
 /// A `complete` for each option; what a value can be is told by a function `NAME_value`.
-pub fn fish_completes(name: &str, function: &str, options: &[Shown]) -> String {
-    let complete = |option: &Shown| {
+pub fn fish_completes(name: &str, function: &str, options: &[OptionDoc]) -> String {
+    let complete = |option: &OptionDoc| {
         let letters = option.short.chars().map(|letter| format!(" -s {letter}"));
         let names = option.long.iter().map(|name| format!(" -l {name}"));
         let value = option.value.map_or(String::new(), |name| {
@@ -198,7 +198,7 @@ pub fn fish_completes(name: &str, function: &str, options: &[Shown]) -> String {
 }
 
 /// Two functions that tell how to read options.
-pub fn fish_lists(function: &str, options: &[Shown]) -> String {
+pub fn fish_lists(function: &str, options: &[OptionDoc]) -> String {
     let valued = options.iter().filter(|option| option.value.is_some());
     let list = |spellings: Vec<String>| fish_quoted(&spellings.join(" "));
     format!(

@@ -2,8 +2,8 @@
 
 use std::fmt::Debug;
 
-use fdlock::cli::Shown;
-use fdlock::flock::args::PAGE;
+use fdlock::cli::OptionDoc;
+use fdlock::flock::args::SPEC;
 
 use super::blocks::{is_behind, spellings};
 use super::document::{PAGES, completion};
@@ -23,8 +23,8 @@ pub fn expect_all<S: AsRef<str>>(offered: &[String], words: &[S], wanted: bool, 
     }
 }
 
-fn options() -> Vec<Shown> {
-    (PAGE.options)()
+fn options() -> Vec<OptionDoc> {
+    (SPEC.options)()
 }
 
 /// Every spelling of the options that stand before the first operand.

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{LazyLock, OnceLock};
 
-use fdlock::cli::Page;
+use fdlock::cli::ProgramSpec;
 use fdlock::flock;
 use historic::{loto, me_only, runlock, ulock};
 
@@ -11,18 +11,18 @@ use super::shells::Shell;
 use super::{blocks, frames, page};
 
 /// Of all programs; the first is the one whose completions have frames of their own.
-pub static PAGES: [&Page; 5] = [
-    &flock::args::PAGE,
-    &loto::args::PAGE,
-    &me_only::args::PAGE,
-    &runlock::args::PAGE,
-    &ulock::args::PAGE,
+pub static PAGES: [&ProgramSpec; 5] = [
+    &flock::args::SPEC,
+    &loto::args::SPEC,
+    &me_only::args::SPEC,
+    &runlock::args::SPEC,
+    &ulock::args::SPEC,
 ];
 
 /// A file, whose it is, and how it is made.
 pub struct Document {
     pub path: String,
-    pub page: &'static Page,
+    pub page: &'static ProgramSpec,
     made: Made,
 }
 
@@ -35,7 +35,7 @@ enum Made {
 
 /// All of them.
 pub static ALL: LazyLock<Vec<Document>> = LazyLock::new(|| {
-    let of_page = |page: &'static Page| {
+    let of_page = |page: &'static ProgramSpec| {
         let rest = Shell::ALL.map(|shell| {
             let made = match page.name {
                 "flock" => Made::Part("#", blocks::options(page, shell)),
@@ -59,21 +59,21 @@ pub static ALL: LazyLock<Vec<Document>> = LazyLock::new(|| {
 });
 
 /// The program's name where a dash cannot be.
-pub fn identifier(page: &Page) -> String {
+pub fn identifier(page: &ProgramSpec) -> String {
     page.name.replace('-', "_")
 }
 
 /// The page's manual.
-pub fn manual(page: &Page) -> &'static Document {
+pub fn manual(page: &ProgramSpec) -> &'static Document {
     at(&format!("man/{}.1", page.name))
 }
 
 /// The page's completion for a shell.
-pub fn completion(page: &Page, shell: Shell) -> &'static Document {
+pub fn completion(page: &ProgramSpec, shell: Shell) -> &'static Document {
     at(&completion_path(page, shell))
 }
 
-fn completion_path(page: &Page, shell: Shell) -> String {
+fn completion_path(page: &ProgramSpec, shell: Shell) -> String {
     match shell {
         Shell::Bash => format!("completions/{}.bash", page.name),
         Shell::Zsh => format!("completions/_{}", page.name),

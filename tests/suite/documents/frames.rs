@@ -1,7 +1,7 @@
 //! The completions of the four older tools, made whole: frames, into which the options are put, and how words are read,
 //! which is copied from the completions of `flock`.
 
-use fdlock::cli::{Page, Shown};
+use fdlock::cli::{OptionDoc, ProgramSpec};
 
 use super::blocks::{bash_row, fish_completes, fish_lists, zsh_spec};
 use super::document::identifier;
@@ -35,7 +35,7 @@ static JOB: Frames = [
 ];
 
 /// The completion of a page for a shell.
-pub fn completion(page: &Page, shell: Shell) -> String {
+pub fn completion(page: &ProgramSpec, shell: Shell) -> String {
     let (frames, more_for_the_first_word) = match page.name {
         "loto" => (&LOTO, ""),
         "ulock" => (&ULOCK, ""),
@@ -69,8 +69,8 @@ fn script_here(shell: Shell) -> &'static str {
 }
 
 /// Those with a value may be given again.
-fn zsh_specs(options: &[Shown]) -> String {
-    let spec = |option: &Shown| {
+fn zsh_specs(options: &[OptionDoc]) -> String {
+    let spec = |option: &OptionDoc| {
         let spec = zsh_spec("_@function@", option);
         match option.value {
             Some(_) => spec.replacen("    ", "    \\*", 1),

@@ -1,24 +1,24 @@
 //! A program's page as `clap` knows it, which draws `--help` and the manual's option list.
 
 use clap::{Arg, ArgAction, Command};
-use fdlock::cli::{Form, Page, Shown};
+use fdlock::cli::{OptionDoc, ProgramSpec, Synopsis};
 
 /// The text of `--help`.
-pub fn help(page: &Page) -> String {
+pub fn help(page: &ProgramSpec) -> String {
     command(page).render_help().to_string()
 }
 
 /// The program's page as a `clap` command.
-pub fn command(page: &Page) -> Command {
+pub fn command(page: &ProgramSpec) -> Command {
     let width = page
-        .forms
+        .synopses
         .iter()
-        .map(|form| form.words.len())
+        .map(|form| form.args.len())
         .max()
         .unwrap_or_default();
-    let form = |form: &Form| format!("{} {:width$}  {}", page.name, form.words, form.help);
+    let form = |form: &Synopsis| format!("{} {:width$}  {}", page.name, form.args, form.help);
     let usage = page
-        .forms
+        .synopses
         .iter()
         .map(form)
         .collect::<Vec<_>>()
@@ -27,18 +27,18 @@ pub fn command(page: &Page) -> Command {
         .version(env!("CARGO_PKG_VERSION"))
         .about(page.about)
         .override_usage(usage)
-        .after_help(page.closing)
+        .after_help(page.after_help)
         .disable_help_flag(true)
         .disable_version_flag(true)
         .args((page.options)().iter().map(argument))
 }
 
 /// What `clap` knows the option by.
-pub fn id(option: &Shown) -> &'static str {
+pub fn id(option: &OptionDoc) -> &'static str {
     option.long.first().copied().unwrap_or(option.short)
 }
 
-fn argument(option: &Shown) -> Arg {
+fn argument(option: &OptionDoc) -> Arg {
     let mut arg = Arg::new(id(option))
         .help(option.help)
         .help_heading(option.group);

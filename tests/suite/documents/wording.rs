@@ -221,10 +221,10 @@ fn rust_prose(source: &str) -> Vec<String> {
     let mut prose = String::new();
     let mut rest = source;
     while let Some(first) = rest.chars().next() {
-        let (length, opening, closing) = token(rest);
+        let (length, opening, after_help) = token(rest);
         let token = &rest[..length];
         if opening > 0 {
-            let inner = token[opening..length - closing].trim_start_matches(['/', '!']);
+            let inner = token[opening..length - after_help].trim_start_matches(['/', '!']);
             prose.push_str(&inner.replace("\\\n", "\n"));
             prose.push(' ');
         } else {

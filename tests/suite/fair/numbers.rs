@@ -4,7 +4,7 @@
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 
-use fdlock::lock::fair::marker::{Mark, Moment};
+use fdlock::lock::fair::marker::{ArrivalTime, Marker};
 use fdlock::sys::ofd::{self, Operation};
 use rustix::process::Pid;
 
@@ -16,8 +16,8 @@ const STEP: i64 = 1 << 22;
 
 /// A slot that a process of number 1 takes now.
 fn slot_now() -> i64 {
-    let (since, pid) = (Moment::now(), Pid::INIT);
-    Mark::Slot { since, pid }.byte()
+    let (since, pid) = (ArrivalTime::now(), Pid::INIT);
+    Marker::Slot { arrived, pid }.byte()
 }
 
 /// The one slot that a process has.

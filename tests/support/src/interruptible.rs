@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use fdlock::sys::interruptible::Attention as InterruptibleCall;
+use fdlock::sys::interruptible::InterruptibleCall;
 
 use crate::process::{poll_readable, send_signal};
 

@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsRawFd;
 
-use fdlock::lock::fair::marker::{Mark as Marker, Moment as ArrivalTime};
+use fdlock::lock::fair::marker::{ArrivalTime, Marker};
 
 use crate::TestEnv;
 use crate::process::Process;
@@ -21,7 +21,7 @@ pub(crate) fn hold_lock(kind: &str, start: i64, length: i64, file: &str) -> i32 
     let (command, start, length) = match kind {
         "posix" => (libc::F_SETLKW, start, length),
         "ofd" | "leader-exited" => (libc::F_OFD_SETLKW, start, length),
-        "slot" => (libc::F_OFD_SETLKW, slot_marker().byte(), 1),
+        "slot" => (libc::F_OFD_SETLKW, slot_marker().offset(), 1),
         _ => return 2,
     };
     // SAFETY: all zeroes is a valid `flock`.
@@ -55,7 +55,7 @@ fn wait_for_stdin() -> i32 {
 
 fn slot_marker() -> Marker {
     Marker::Slot {
-        since: ArrivalTime::now(),
+        arrived: ArrivalTime::now(),
         pid: rustix::process::getpid(),
     }
 }

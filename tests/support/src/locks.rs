@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use fdlock::lock::Mode;
-use fdlock::lock::fair::marker::{Mark as Marker, Moment as ArrivalTime, SLOTS};
+use fdlock::lock::fair::marker::{ArrivalTime, Marker, SLOT_RANGE};
 
 /// One line of `/proc/locks`.
 #[derive(Debug, PartialEq, Eq)]
@@ -87,8 +87,8 @@ pub fn tickets(file: impl AsRef<Path>) -> Vec<Ticket> {
     let markers = markers_on(file).into_iter();
     markers
         .filter_map(|marker| match marker {
-            Marker::Turn { since, mode, pid } => Some(Ticket {
-                arrived: since,
+            Marker::Ticket { arrived, mode, pid } => Some(Ticket {
+                arrived,
                 mode,
                 sentinel: pid.as_raw_nonzero().get(),
             }),
@@ -111,11 +111,11 @@ pub fn slots(file: impl AsRef<Path>) -> Vec<Slot> {
     let markers = markers_on(file).into_iter();
     markers
         .filter_map(|marker| match marker {
-            Marker::Slot { since, pid } => Some(Slot {
-                arrived: since,
+            Marker::Slot { arrived, pid } => Some(Slot {
+                arrived,
                 pid: pid.as_raw_nonzero().get(),
             }),
-            Marker::Turn { .. } => None,
+            Marker::Ticket { .. } => None,
         })
         .collect()
 }
@@ -129,7 +129,7 @@ fn markers_on(file: impl AsRef<Path>) -> Vec<Marker> {
         return Vec::new();
     };
     let mut offsets = Vec::new();
-    let mut ranges = vec![(*SLOTS.start(), i64::MAX)];
+    let mut ranges = vec![(*SLOT_RANGE.start(), i64::MAX)];
     while let Some((first, last)) = ranges.pop() {
         let lock = (first <= last).then(|| find_lock(&file, first, last));
         // A longer lock is not a marker.
@@ -142,7 +142,10 @@ fn markers_on(file: impl AsRef<Path>) -> Vec<Marker> {
         }
     }
     offsets.sort_unstable();
-    offsets.into_iter().filter_map(Marker::of).collect()
+    offsets
+        .into_iter()
+        .filter_map(Marker::from_offset)
+        .collect()
 }
 
 /// Returns the first byte and the length of an fcntl(2) lock that another open file description has
