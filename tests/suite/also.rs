@@ -1,139 +1,141 @@
-//! `--also`: several lock files, all or none.
+//! `--also`: several lock files, of which either all or none are locked.
 
-use test_support::{TestEnv, differs_from_util_linux};
+use std::fs;
+use std::os::unix::fs::MetadataExt;
 
-/// Why all of these are departures.
-const WHY: &str = "the reference locks one file only";
+use test_support::builtin::for_each_bash;
+use test_support::locks::waiter_count;
+use test_support::{TestEnv, wait_until};
+
+/// Prints for each file 0 if it can be locked, 1 if not.
+const PROBE: &str = "for f in a b c; do flock -n $f true; echo $?; done";
 
 #[test]
-fn all_files_are_locked_while_the_command_runs_and_none_afterwards() {
-    differs_from_util_linux(WHY, |env| {
-        env.run([
-            "--also",
-            "b",
-            "--also=c",
-            "a",
-            "sh",
-            "-c",
-            "for f in a b c; do flock -n $f true; echo $?; done",
-        ])
+fn all_files_are_locked_while_the_command_runs() {
+    let env = TestEnv::new();
+    env.run(["--also", "b", "--also=c", "a", "sh", "-c", PROBE])
         .assert_stdout("1\n1\n1\n")
         .assert_status(0);
-        env.sh("for f in a b c; do flock -n $f true; echo $?; done")
-            .assert_stdout("0\n0\n0\n");
-    });
+    env.sh(PROBE).assert_stdout("0\n0\n0\n");
 }
 
 #[test]
-fn if_one_is_taken_none_is_kept() {
-    differs_from_util_linux(WHY, |env| {
-        let _holder = env.hold(&[], "b");
-        for wait in ["-n", "-w0.01"] {
-            env.run([wait, "-E", "9", "--also", "a", "--also", "b", "c", "true"])
-                .assert_status(9)
-                .assert_stderr("");
-        }
-        env.sh("flock -n a true && flock -n c true")
-            .assert_status(0);
-    });
+fn no_lock_is_kept_if_one_file_is_locked() {
+    let env = TestEnv::new();
+    let _holder = env.hold(&[], "b");
+    for wait in ["-n", "-w0.01"] {
+        env.run([wait, "-E", "9", "--also", "a", "--also", "b", "c", "true"])
+            .assert_status(9)
+            .assert_stderr("");
+    }
+    env.sh(PROBE).assert_stdout("0\n1\n0\n");
 }
 
 #[test]
-fn a_file_that_is_named_twice_is_locked_once() {
-    differs_from_util_linux(WHY, |env| {
-        env.sh("ln -s a b; : >a; ln a c; flock -n --also a --also b --also c a echo once")
-            .assert_stdout("once\n");
-    });
+fn a_file_with_several_names_is_locked_once() {
+    TestEnv::new()
+        .sh("ln -s a b; : >a; ln a c; flock -n --also a --also b --also c a echo once")
+        .assert_stdout("once\n");
 }
 
 #[test]
-fn the_mode_is_that_of_all() {
-    differs_from_util_linux(WHY, |env| {
-        let _readers = [env.hold(&["-s"], "a"), env.hold(&["-s"], "b")];
-        env.run(["-n", "-s", "--also", "b", "a", "true"])
-            .assert_status(0);
-        env.run(["-n", "--also", "b", "a", "true"]).assert_status(1);
-        env.run(["-n", "--fcntl", "--also", "b", "a", "true"])
-            .assert_status(0);
-    });
+fn the_mode_and_the_kind_of_lock_apply_to_all_files() {
+    let env = TestEnv::new();
+    let _readers = [env.hold(&["-s"], "a"), env.hold(&["-s"], "b")];
+    for (option, status) in [("-s", 0), ("-x", 1), ("--fcntl", 0)] {
+        env.run(["-n", option, "--also", "b", "a", "true"])
+            .assert_status(status);
+    }
 }
 
 #[test]
-fn the_command_inherits_all_of_them_or_with_o_none() {
-    differs_from_util_linux(WHY, |env| {
-        let count = "ls -l /proc/self/fd | grep -c -e '/[ab]$'";
-        env.run(["--also", "b", "a", "sh", "-c", count])
-            .assert_stdout("2\n");
-        env.run(["-F", "--also", "b", "a", "sh", "-c", count])
-            .assert_stdout("2\n");
-        env.run(["-o", "--also", "b", "a", "sh", "-c", count])
-            .assert_stdout("0\n");
-    });
+fn the_command_inherits_all_locks_or_none() {
+    let env = TestEnv::new();
+    let count = "ls -l /proc/self/fd | grep -c -e '/[ab]$'";
+    for (option, inherited) in [("-x", "2\n"), ("-F", "2\n"), ("-o", "0\n")] {
+        env.run([option, "--also", "b", "a", "sh", "-c", count])
+            .assert_stdout(inherited);
+    }
 }
 
 #[test]
-fn those_who_name_them_in_another_order_never_wait_in_a_circle() {
-    differs_from_util_linux(WHY, |env| {
-        let orders = [
+fn the_lock_order_does_not_depend_on_the_order_of_names() {
+    let env = TestEnv::new();
+    let mut names = ["a", "b"];
+    env.sh(": >a; : >b").assert_status(0);
+    names.sort_by_key(|name| fs::metadata(env.file(name)).expect("a file").ino());
+    let [first, second] = names;
+    for [file, also] in [[first, second], [second, first]] {
+        let holder = env.hold(&[], first);
+        let mut waiter = env.start_flock(["--also", also, file, "echo", "locked"]);
+        wait_until("it waits for the first file", || {
+            waiter_count(env.file(first)) == 1
+        });
+        env.run(["-n", second, "true"]).assert_status(0);
+        holder.release();
+        waiter.expect_line("locked");
+    }
+}
+
+#[test]
+fn opposite_orders_of_names_do_not_deadlock() {
+    let env = &TestEnv::new();
+    fs::write(env.file("counter"), "0\n").expect("a counter");
+    let step = "read n <counter; echo $((n + 1)) >counter";
+    std::thread::scope(|scope| {
+        for [one, two, three] in [
             ["a", "b", "c"],
             ["c", "b", "a"],
             ["b", "c", "a"],
             ["b", "a", "c"],
-        ];
-        std::fs::write(env.file("counter"), "0\n").expect("a counter");
-        let step = "read n <counter; echo $((n + 1)) >counter";
-        std::thread::scope(|scope| {
-            for [one, two, three] in orders {
-                scope.spawn(move || {
-                    for _ in 0..15 {
-                        env.run(["--also", one, "--also", two, three, "sh", "-c", step])
-                            .assert_status(0);
-                    }
-                });
-            }
-        });
-        let counter = std::fs::read_to_string(env.file("counter")).expect("a counter");
-        assert_eq!(counter, "60\n");
-    });
-}
-
-#[test]
-fn it_is_for_lock_files_and_takes_no_abbreviation() {
-    differs_from_util_linux(WHY, |env| {
-        for words in [
-            &["--also", "a", "8"][..],
-            &["--also", "a", "--fd", "8", "true"],
         ] {
-            env.run(words).assert_status(64).assert_stderr(
-                "flock: --also requires a lock file and a command: flock --also ... FILE COMMAND\n\
-                     Try 'flock --help' for more information.\n",
-            );
+            scope.spawn(move || {
+                for _ in 0..15 {
+                    env.run(["--also", one, "--also", two, three, "sh", "-c", step])
+                        .assert_status(0);
+                }
+            });
         }
-        env.run(["--als", "a", "b", "true"])
-            .assert_status(64)
-            .assert_stderr(
-                "flock: unrecognized option '--als'\nTry 'flock --help' for more information.\n",
-            );
-        assert!(env.file_names().is_empty());
     });
+    let counter = fs::read_to_string(env.file("counter")).expect("a counter");
+    assert_eq!(counter, "60\n");
 }
 
 #[test]
-fn a_missing_command_makes_no_file() {
-    differs_from_util_linux(WHY, |env| {
-        env.run(["--also", "b", "a", "no-such-command"])
-            .assert_status(69);
-        assert!(env.file_names().is_empty());
-    });
+fn also_requires_a_file_and_a_command() {
+    let env = TestEnv::new();
+    for args in [
+        &["--also", "a", "8"][..],
+        &["--also", "a", "--fd", "8", "true"],
+    ] {
+        env.run(args).assert_status(64).assert_stderr(
+            "flock: --also requires a lock file and a command: flock --also ... FILE COMMAND\n\
+             Try 'flock --help' for more information.\n",
+        );
+    }
+    env.run(["--also", "b", "a", "no-such-command"])
+        .assert_status(69);
+    assert!(env.file_names().is_empty());
 }
 
 #[test]
-fn the_builtin_does_it_for_functions() {
-    test_support::builtin::for_each_bash(|env: &TestEnv| {
-        env.run_with_builtin(
-            "f() { for l in a b; do bin/flock -n $l true; echo $?; done; }
-             flock --also b a f; for l in a b; do bin/flock -n $l true; echo $?; done",
-        )
-        .assert_stdout("1\n1\n0\n0\n");
+fn also_cannot_be_abbreviated() {
+    let env = TestEnv::new();
+    env.run(["--als", "a", "b", "true"])
+        .assert_status(64)
+        .assert_stderr(
+            "flock: unrecognized option '--als'\nTry 'flock --help' for more information.\n",
+        );
+    assert!(env.file_names().is_empty());
+}
+
+#[test]
+fn the_builtin_locks_all_files_for_functions() {
+    for_each_bash(|env| {
+        let probe = PROBE.replace("flock", "bin/flock");
+        env.run_with_builtin(format!(
+            "f() {{ {probe}; }}; flock --also b a f; f; flock --also b --also c a f"
+        ))
+        .assert_stdout("1\n1\n0\n0\n0\n0\n1\n1\n1\n");
     });
 }
