@@ -1,11 +1,13 @@
-//! What the operands mean: a path and a command, a path and `-c`, or a descriptor.
+//! The forms of a call: a path and a command, a path and `-c`, or a descriptor.
 
 use test_support::TestEnv;
 
+use crate::usage_errors::assert_usage_error;
+
 #[test]
-fn the_first_of_two_operands_is_a_path_even_if_it_is_a_number() {
+fn the_first_of_two_operands_is_a_path_even_if_a_number() {
     let env = TestEnv::new();
-    // Were it the descriptor, `l` would be locked and `8` would not be made.
+    // If it were the descriptor, `l` would be locked and `8` would not be created.
     env.sh("exec 7<>l 8<>l; flock 8 flock -n 7; echo $?; flock 8 flock -n 8 true; echo $?")
         .assert_stdout("0\n1\n")
         .assert_stderr("");
@@ -13,7 +15,7 @@ fn the_first_of_two_operands_is_a_path_even_if_it_is_a_number() {
 }
 
 #[test]
-fn a_command_runs_under_the_lock_and_the_lock_ends_with_it() {
+fn the_lock_is_held_until_the_command_exits() {
     let env = TestEnv::new();
     env.sh("flock l flock -n l echo two; echo $?; flock -n l echo one; echo $?")
         .assert_stdout("1\none\n0\n")
@@ -21,70 +23,59 @@ fn a_command_runs_under_the_lock_and_the_lock_ends_with_it() {
 }
 
 #[test]
-fn shared_locks_go_together_and_with_no_exclusive_one() {
+fn a_single_operand_is_a_descriptor_that_stays_locked() {
     let env = TestEnv::new();
-    for (held, wanted, status) in [
-        ("-s", "-s", 0),
-        ("-s", "-x", 1),
-        ("-x", "-s", 1),
-        ("-x", "-x", 1),
-    ] {
-        env.run([held, "l", "flock", "-n", wanted, "l", "true"])
-            .assert_status(status)
-            .assert_stderr("");
-    }
-}
-
-#[test]
-fn unlocking_a_path_waits_for_nobody_and_frees_nobody_elses_lock() {
-    let env = TestEnv::new();
-    env.sh("flock l flock -u l sh -c 'echo ran; flock -n l true; echo $?'")
-        .assert_status(0)
-        .assert_stdout("ran\n1\n")
-        .assert_stderr("");
-}
-
-#[test]
-fn one_operand_is_a_descriptor_whose_lock_outlives_flock() {
-    let env = TestEnv::new();
-    env.sh("exec 8<>l; flock 8; echo $?; flock -n l true; echo $?; flock -u 8; flock -n l true; echo $?")
+    env.sh("exec 8<>l; flock 8; echo $?; flock -n l true; echo $?
+            flock -u 8; flock -n l true; echo $?")
         .assert_stdout("0\n1\n0\n")
         .assert_stderr("");
 }
 
 #[test]
-fn one_operand_is_never_a_path() {
+fn a_single_operand_is_never_a_path() {
     let env = TestEnv::new();
-    env.sh(
-        ": >l; : >d; flock l; echo $?; flock ./l; echo $?; flock new; echo $?; flock .; echo $?",
-    )
-    .assert_stdout("64\n64\n64\n64\n");
-    assert_eq!(env.file_names(), ["d", "l"]);
+    env.sh(": >l");
+    for operand in ["l", "./l", "new", "."] {
+        assert_usage_error(env.run([operand]), operand);
+    }
+    assert_eq!(env.file_names(), ["l"]);
 }
 
 #[test]
-fn no_operand_is_a_usage_error() {
+fn a_closed_descriptor_cannot_be_locked() {
     let env = TestEnv::new();
-    for args in [&[][..], &["-n"], &["-x", "--"], &["-u"], &["--verbose"]] {
-        let outcome = env.run(args).assert_status(64).assert_stdout("");
-        assert!(outcome.stderr_text().starts_with("flock: "), "{outcome:?}");
+    for args in [
+        &["99"][..],
+        &["-u", "99"],
+        &["-n", "-s", "99"],
+        &["-w", "1", "99"],
+        &["2147483647"],
+    ] {
+        let descriptor = args.last().expect("a descriptor");
+        env.run(args)
+            .assert_status(65)
+            .assert_stdout("")
+            .assert_stderr(&format!("flock: {descriptor}: Bad file descriptor\n"));
     }
 }
 
 #[test]
-fn the_command_gets_its_arguments_untouched() {
+fn a_missing_operand_is_a_usage_error() {
     let env = TestEnv::new();
-    let args = [
-        "l", "printf", "[%s]", "", "a b", "*", "$HOME", "--", "-n", "l", "\\", "'", "\n",
-    ];
-    env.run(args)
-        .assert_status(0)
-        .assert_stdout("[][a b][*][$HOME][--][-n][l][\\]['][\n]")
-        .assert_stderr("");
+    for args in [&["-n"][..], &["-x", "--"], &["-u"], &["--verbose"]] {
+        assert_usage_error(env.run(args), "");
+    }
+    let without_arguments = env.run([""; 0]);
+    let stderr = without_arguments.stderr_text();
+    assert_usage_error(without_arguments, "");
+    assert!(
+        stderr.ends_with("\nTry 'flock --help' for more information.\n"),
+        "{stderr}"
+    );
 }
 
 #[test]
-fn an_option_behind_the_file_is_a_command_to_execute() {
+fn an_option_after_the_file_is_the_command() {
     let env = TestEnv::new();
     for option in [
         "-n",
@@ -105,11 +96,6 @@ fn an_option_behind_the_file_is_a_command_to_execute() {
                 "flock: failed to execute {option}: No such file or directory\n"
             ));
     }
-}
-
-#[test]
-fn a_command_that_is_called_like_an_option_runs() {
-    let env = TestEnv::new();
     env.install_script("bin/-n", "#!/bin/sh\necho dash n: \"$@\"\n");
     env.run(["l", "-n", "-c", "x"])
         .assert_status(0)
@@ -117,20 +103,19 @@ fn a_command_that_is_called_like_an_option_runs() {
 }
 
 #[test]
-fn dash_c_in_second_place_runs_its_one_argument_by_the_shell() {
+fn dash_c_after_the_file_runs_a_shell_command_line() {
     let env = TestEnv::new();
-    for word in ["-c", "--command"] {
-        env.run([
-            "l",
-            word,
-            "echo a  'b  c' | tr a-c d-f; flock -n l true; echo $? $#",
-        ])
-        .assert_status(0)
-        .assert_stdout("d e  f\n1 0\n")
-        .assert_stderr("");
-        env.run(["l", word, "exit 42"]).assert_status(42);
-        env.run(["l", word, ""]).assert_status(0).assert_stdout("");
-        env.run(["-n", "--", "l", word, "echo ran"])
+    for option in ["-c", "--command"] {
+        let line = "echo a  'b  c' | tr a-c d-f; flock -n l true; echo $? $#";
+        env.run(["l", option, line])
+            .assert_status(0)
+            .assert_stdout("d e  f\n1 0\n")
+            .assert_stderr("");
+        env.run(["l", option, "exit 42"]).assert_status(42);
+        env.run(["l", option, ""])
+            .assert_status(0)
+            .assert_stdout("");
+        env.run(["-n", "--", "l", option, "echo ran"])
             .assert_status(0)
             .assert_stdout("ran\n");
     }
@@ -147,102 +132,44 @@ fn dash_c_takes_exactly_one_argument() {
         &["l", "-c", "-c", "echo ran"],
         &["l", "-c", "--", "echo ran"],
     ] {
-        let outcome = env.run(args).assert_status(64).assert_stdout("");
-        assert!(outcome.stderr_text().starts_with("flock: "), "{outcome:?}");
-        assert!(outcome.stderr_text().contains(args[1]), "{outcome:?}");
+        assert_usage_error(env.run(args), args[1]);
     }
     assert!(env.file_names().is_empty(), "{:?}", env.file_names());
 }
 
 #[test]
-fn dash_c_in_first_place_is_an_unknown_option() {
-    let env = TestEnv::new();
-    for args in [
-        &["-c", "echo ran"][..],
-        &["-c", "echo ran", "l"],
-        &["-c", "l", "echo", "ran"],
-        &["-nc", "echo ran"],
-    ] {
-        let outcome = env.run(args).assert_status(64).assert_stdout("");
-        assert!(outcome.stderr_text().starts_with("flock: "), "{outcome:?}");
-        assert!(
-            outcome.stderr_text().contains("'c'") || outcome.stderr_text().contains("-c"),
-            "{outcome:?}"
-        );
-    }
-    assert!(env.file_names().is_empty(), "{:?}", env.file_names());
-}
-
-#[test]
-fn dash_c_further_back_is_an_argument_of_the_command() {
-    let env = TestEnv::new();
-    env.run(["l", "sh", "-c", "echo \"$0\"", "ran"])
-        .assert_status(0)
-        .assert_stdout("ran\n");
-    env.run(["l", "echo", "-c", "--command"])
-        .assert_status(0)
-        .assert_stdout("-c --command\n");
-}
-
-#[test]
-fn dash_c_uses_the_shell_of_the_environment() {
+fn dash_c_runs_the_shell_of_the_environment() {
     let env = TestEnv::new();
     env.install_script("mine", "#!/bin/sh\nprintf '<%s>' mine \"$@\"\n");
-    for shell in [
-        env.file("mine").into_os_string(),
-        "./mine".into(),
-        "mine".into(),
-    ] {
-        let mut command = env.flock(["l", "-c", "echo ran"]);
-        // The last one is looked for in PATH.
-        command.env("SHELL", &shell).env(
-            "PATH",
-            format!("{}:{}", env.path().display(), env.file("bin").display()),
-        );
-        env.run_command(command)
-            .assert_status(0)
-            .assert_stdout("<mine><-c><echo ran>")
-            .assert_stderr("");
+    let absolute = env.file("mine").display().to_string();
+    // The last one is found in PATH.
+    for shell in [&absolute, "./mine", "mine"] {
+        env.sh(format!(
+            "PATH=$PWD:$PATH; SHELL={shell} flock l -c 'echo ran'"
+        ))
+        .assert_status(0)
+        .assert_stdout("<mine><-c><echo ran>")
+        .assert_stderr("");
     }
-}
-
-#[test]
-fn without_a_shell_in_the_environment_dash_c_uses_bin_sh() {
-    let env = TestEnv::new();
-    let script = "flock l -c 'readlink /proc/$$/exe; echo $0'; readlink -f /bin/sh";
-    for change in ["unset SHELL", "export SHELL="] {
-        let said = env
-            .sh(format!("{change}; {script}"))
-            .assert_status(0)
-            .assert_stderr("")
-            .stdout_text();
-        let lines: Vec<_> = said.lines().collect();
-        assert_eq!(lines.len(), 3, "{change}: {said}");
-        assert_eq!(lines[0], lines[2], "{change}");
-        assert_eq!(lines[1], "/bin/sh", "{change}");
-    }
-}
-
-#[test]
-fn a_shell_that_is_not_there_is_a_failed_execution() {
-    let env = TestEnv::new();
-    env.sh(": >l; SHELL=/no/such/shell flock l -c 'echo ran'")
+    env.sh("SHELL=/no/such/shell flock l -c 'echo ran'")
         .assert_status(69)
         .assert_stdout("")
         .assert_stderr("flock: failed to execute /no/such/shell: No such file or directory\n");
 }
 
 #[test]
-fn an_empty_path_cannot_be_opened_and_an_empty_command_cannot_be_executed() {
+fn dash_c_runs_bin_sh_if_shell_is_unset_or_empty() {
     let env = TestEnv::new();
-    env.run(["", "echo", "ran"])
-        .assert_status(66)
-        .assert_stdout("")
-        .assert_stderr("flock: cannot open lock file : No such file or directory\n");
-    env.run(["l", "", "echo", "ran"])
-        .assert_status(69)
-        .assert_stdout("")
-        .assert_stderr("flock: failed to execute : No such file or directory\n");
+    let script = "flock l -c 'readlink /proc/$$/exe; echo $0'; readlink -f /bin/sh";
+    for change in ["unset SHELL", "export SHELL="] {
+        let stdout = env
+            .sh(format!("{change}; {script}"))
+            .assert_status(0)
+            .assert_stderr("")
+            .stdout_text();
+        let lines: Vec<_> = stdout.lines().collect();
+        assert_eq!(lines, [lines[2], "/bin/sh", lines[2]], "{change}");
+    }
 }
 
 #[test]
@@ -252,5 +179,5 @@ fn a_single_dash_is_an_operand() {
         .assert_status(0)
         .assert_stdout("ran\n");
     assert_eq!(env.file_names(), ["-"]);
-    env.run(["-"]).assert_status(64).assert_stdout("");
+    assert_usage_error(env.run(["-"]), "-");
 }

@@ -1,234 +1,146 @@
-//! Every form of every option, and which of several wins.
+//! The spellings and combinations of options, and their effects.
 
-use crate::refusals::offered;
-use test_support::TestEnv;
+use rstest::rstest;
+use test_support::{TestEnv, differs_from_util_linux};
 
-/// Descriptors 7 and 8 are two open file descriptions of the file `l`; `held` tells by 8 how 7 is locked.
-const TWO: &str = "exec 7<>l 8<>l
-held() {
+use crate::usage_errors::{assert_usage_error, long_options};
+
+/// Descriptors 7 and 8 refer to two open file descriptions of the file `l`. `mode_of_7` uses 8 to
+/// find out how 7 is locked.
+const SETUP: &str = "exec 7<>l 8<>l
+mode_of_7() {
     if flock -n -x 8; then echo free; elif flock -n -s 8; then echo shared; else echo exclusive; fi
-    flock -u 8
 }
 ";
 
-/// Runs the same line for every form (`$1`, split at blanks: a list of words), and expects `wanted` of each.
+/// Tries to lock a descriptor and a path while the file is locked.
+const CONFLICT: &str = "flock 7 || exit; flock FORM 8; echo $?; flock FORM l echo ran; echo $?";
+
+/// Prints whether the command inherits the lock, and the status of another attempt to take it.
+const INHERITED: &str = "flock FORM f sh -c 'for d in /proc/$$/fd/*; do
+    [ $d -ef f ] && echo inherited; done; flock -n f true; echo $?'";
+
+/// Prints the number of processes: one if `flock` has replaced itself with the command.
+const PROCESSES: &str = "sh -c 'echo $$; exec flock FORM f sh -c \"echo \\$\\$\"' | uniq | wc -l";
+
+/// Runs the script with each of the forms in place of `FORM`, and asserts what it prints.
 #[track_caller]
-fn each_form(env: &TestEnv, setup: &str, line: &str, wanted: &str, forms: &[&str]) {
+fn assert_each_form(env: &TestEnv, script: &str, expected: &str, forms: &[&str]) {
     for form in forms {
-        let script = format!("{setup}\n{}", line.replace("FORM", form));
-        let outcome = env.sh(&script);
-        assert_eq!(
-            outcome.stdout_text().trim_end(),
-            wanted,
-            "{form}: {outcome:?}"
-        );
-        assert_eq!(outcome.stderr_text(), "", "{form}");
+        println!("{form}");
+        env.sh(format!("{SETUP}{}", script.replace("FORM", form)))
+            .assert_stdout(&format!("{expected}\n"))
+            .assert_stderr("");
+    }
+}
+
+#[rstest]
+// The lock is shared before, so each mode is a change, except for shared, which is not the default.
+#[case::shared(
+    "flock -s 7; flock FORM 7; mode_of_7", "shared",
+    &["-s", "--shared", "--sh", "-xs", "-us", "-x -u -s", "--unlock --shared"]
+)]
+#[case::exclusive(
+    "flock -s 7; flock FORM 7; mode_of_7", "exclusive",
+    &["", "-x", "-e", "--exclusive", "--excl", "-sx", "-se", "-s -ux", "-su --exclusive"]
+)]
+#[case::unlock(
+    "flock -s 7; flock FORM 7; mode_of_7", "free",
+    &["-u", "--unlock", "--un", "-nu", "-un", "-sxu", "-s --unlock", "-x -u", "-eu"]
+)]
+#[case::exclusive_path(
+    "flock FORM f flock -n -s f true; echo $?", "1",
+    &["", "-s -x", "-u -x"]
+)]
+#[case::shared_or_unlocked_path(
+    "flock FORM f flock -n -s f true; echo $?", "0",
+    &["-x -s", "-s -e -s", "-x -u"]
+)]
+// An ignored option would make these wait forever.
+#[case::nonblock(
+    CONFLICT, "1\n1",
+    &["-n", "--nonblock", "--nonblocking", "--nb", "--non", "-xn", "-ns"]
+)]
+#[case::timeout(
+    CONFLICT, "1\n1",
+    &[
+        "-w.01", "-w .01", "--timeout=.01", "--timeout .01", "--wait=.01", "--wait .01", "--w .01",
+        "--t=.01", "-xw.01", "-sw .01",
+    ]
+)]
+#[case::nonblock_beats_timeout(
+    CONFLICT, "1\n1",
+    &["-n -w 9999", "-w 9999 -n", "-nw9999", "--wait=9999 --nb"]
+)]
+#[case::last_timeout_wins(
+    CONFLICT, "1\n1",
+    &["-w 9999 -w .01", "--timeout 9999 --wait .01", "-w9999 -w0"]
+)]
+#[case::zero_timeout_fails_at_once(
+    CONFLICT, "1\n1",
+    &["-w0", "-w 0", "-w0.0", "-w.0", "--timeout=0"]
+)]
+#[case::zero_timeout_takes_a_free_lock(
+    "flock -s 7; flock -s FORM 8; echo $?; flock -s FORM l echo ran", "0\nran",
+    &["-w0", "-w0.0", "-w.0", "--timeout=0"]
+)]
+#[case::conflict_exit_code(
+    CONFLICT, "5\n5",
+    &[
+        "-nE5", "-nE 5", "-n -E5", "-E 5 -n", "-E5 -w.01", "--nb --conflict-exit-code 5",
+        "--nb --conflict-exit-code=5", "-n --co 5", "-n --co=5", "-nE9 -E5", "-w.01 -E5",
+    ]
+)]
+#[case::conflict_exit_code_0(
+    "flock 7 || exit; flock FORM 8; echo $?; flock FORM l -c 'echo ran'; echo $?", "0\n0",
+    &["-nE0", "-w.01 -E0"]
+)]
+#[case::close(INHERITED, "1", &["-o", "--close", "--cl", "-xo", "-on"])]
+#[case::without_close(INHERITED, "inherited\n1", &["", "-x"])]
+#[case::no_fork(PROCESSES, "1", &["-F", "--no-fork", "--no-", "-xF", "-nF"])]
+#[case::fork(PROCESSES, "2", &["", "-n"])]
+#[case::verbose(
+    "flock FORM f true | grep -c 'getting lock took'", "1",
+    &["--verbose", "--verb"]
+)]
+fn each_form_has_the_effect(#[case] script: &str, #[case] expected: &str, #[case] forms: &[&str]) {
+    assert_each_form(&TestEnv::new(), script, expected, forms);
+}
+
+#[rstest]
+// The two kinds of lock do not conflict, so of the two attempts only the second one fails.
+#[case::fcntl(
+    "flock FORM f sh -c 'flock -n f true; echo $?; flock -n --fcntl f true; echo $?'", "0\n1",
+    &[
+        "--fcntl", "--fc", "--start=0", "--start 0", "--st=0", "--length=0", "--length 1", "--l=1",
+        "-x --fcntl", "--fcntl --start=0 --length=1",
+    ]
+)]
+#[case::fd(
+    "flock FORM sh -c 'flock -n 7; echo $?; echo got \"$@\"' sh -n l", "1\ngot -n l",
+    &["--fd 8", "--fd=8", "-x --fd 8", "--fd=+08 -n"]
+)]
+#[case::conflict_on_fd(
+    "flock 7; flock FORM echo ran; echo $?", "5",
+    &["-nE5 --fd 8", "--fd=8 -E5 -w.01"]
+)]
+#[case::close_fd(
+    "flock FORM sh -c '[ -e /proc/$$/fd/8 ] && echo inherited; echo ran'", "ran",
+    &["-o --fd 8", "--fd=8 --close"]
+)]
+fn each_form_of_newer_options_has_the_effect(
+    #[case] script: &str,
+    #[case] expected: &str,
+    #[case] forms: &[&str],
+) {
+    let env = TestEnv::new();
+    if env.supports_option("--fcntl") && env.supports_option("--fd") {
+        assert_each_form(&env, script, expected, forms);
     }
 }
 
 #[test]
-fn every_spelling_of_a_mode_takes_that_mode() {
-    let env = TestEnv::new();
-    for (mode, forms) in [
-        ("shared", &["-s", "--shared", "--sh"][..]),
-        ("exclusive", &["", "-x", "-e", "--exclusive", "--excl"]),
-        ("free", &["-u", "--unlock", "--un", "-nu", "-un"]),
-    ] {
-        // From a shared lock every mode is a change but shared, which is not the default.
-        let line = "flock -s 7; flock FORM 7; held";
-        each_form(&env, TWO, line, mode, forms);
-    }
-}
-
-#[test]
-fn of_shared_exclusive_and_unlock_the_last_one_wins() {
-    let env = TestEnv::new();
-    for (mode, forms) in [
-        (
-            "shared",
-            &["-xs", "-us", "-x -u -s", "--unlock --shared"][..],
-        ),
-        ("exclusive", &["-sx", "-se", "-s -ux", "-su --exclusive"]),
-        ("free", &["-sxu", "-s --unlock", "-x -u", "-eu"]),
-    ] {
-        each_form(&env, TWO, "flock -s 7; flock FORM 7; held", mode, forms);
-    }
-}
-
-#[test]
-fn every_spelling_of_nonblock_and_of_a_timeout_gives_up() {
-    let env = TestEnv::new();
-    // Any of these that went unheard would wait for ever.
-    let forms = [
-        "-n",
-        "--nonblock",
-        "--nonblocking",
-        "--nb",
-        "--non",
-        "-xn",
-        "-ns",
-        "-w0",
-        "-w 0",
-        "-w.01",
-        "-w .01",
-        "--timeout=.01",
-        "--timeout .01",
-        "--wait=.01",
-        "--wait .01",
-        "--w .01",
-        "--t=.01",
-        "-xw.01",
-        "-sw .01",
-    ];
-    each_form(
-        &env,
-        TWO,
-        "flock 7 || exit; flock FORM 8; echo $?",
-        "1",
-        &forms,
-    );
-}
-
-#[test]
-fn nonblock_beats_a_timeout_in_either_order() {
-    let env = TestEnv::new();
-    let forms = ["-n -w 9999", "-w 9999 -n", "-nw9999", "--wait=9999 --nb"];
-    each_form(
-        &env,
-        TWO,
-        "flock 7 || exit; flock FORM 8; echo $?",
-        "1",
-        &forms,
-    );
-}
-
-#[test]
-fn of_several_timeouts_the_last_one_wins() {
-    let env = TestEnv::new();
-    let forms = ["-w 9999 -w .01", "--timeout 9999 --wait .01", "-w9999 -w0"];
-    each_form(
-        &env,
-        TWO,
-        "flock 7 || exit; flock FORM 8; echo $?",
-        "1",
-        &forms,
-    );
-}
-
-#[test]
-fn every_spelling_of_the_conflict_exit_code_is_the_status_of_a_conflict() {
-    let env = TestEnv::new();
-    let forms = [
-        "-nE5",
-        "-nE 5",
-        "-n -E5",
-        "-E 5 -n",
-        "-E5 -w.01",
-        "--nb --conflict-exit-code 5",
-        "--nb --conflict-exit-code=5",
-        "-n --co 5",
-        "-n --co=5",
-        "-nE9 -E5",
-        "-w.01 -E5",
-    ];
-    each_form(
-        &env,
-        TWO,
-        "flock 7 || exit; flock FORM 8; echo $?",
-        "5",
-        &forms,
-    );
-}
-
-#[test]
-fn every_spelling_of_close_keeps_the_lock_from_the_command() {
-    let env = TestEnv::new();
-    let look = "for f in /proc/$$/fd/*; do [ $f -ef l ] && echo inherited; done; echo looked";
-    let line = format!("flock FORM l sh -c '{look}'");
-    each_form(
-        &env,
-        "",
-        &line,
-        "looked",
-        &["-o", "--close", "--cl", "-xo", "-on"],
-    );
-    each_form(&env, "", &line, "inherited\nlooked", &["", "-x"]);
-}
-
-#[test]
-fn every_spelling_of_no_fork_runs_the_command_in_the_same_process() {
-    let env = TestEnv::new();
-    let line = "sh -c 'echo $$; exec flock FORM l sh -c \"echo \\$\\$\"' | uniq | wc -l";
-    each_form(
-        &env,
-        "",
-        line,
-        "1",
-        &["-F", "--no-fork", "--no-", "-xF", "-nF"],
-    );
-    each_form(&env, "", line, "2", &["", "-n"]);
-}
-
-#[test]
-fn every_spelling_of_verbose_speaks() {
-    let env = TestEnv::new();
-    for form in ["--verbose", "--verb"] {
-        let said = env.run([form, "l", "true"]).assert_status(0).stdout_text();
-        assert!(said.contains("getting lock took"), "{form}: {said}");
-    }
-}
-
-#[test]
-fn fcntl_start_and_length_each_take_the_other_kind_of_lock() {
-    let env = TestEnv::new();
-    if !env.supports_option("--fcntl") {
-        return;
-    }
-    // The two kinds do not see each other, so the plain one inside is granted and the same kind is not.
-    let line = "flock FORM l sh -c 'flock -n l true; echo $?; flock -n --fcntl l true; echo $?'";
-    let forms = [
-        "--fcntl",
-        "--fc",
-        "--start=0",
-        "--start 0",
-        "--st=0",
-        "--length=0",
-        "--length 1",
-        "--l=1",
-        "-x --fcntl",
-        "--fcntl --start=0 --length=1",
-    ];
-    each_form(&env, "", line, "0\n1", &forms);
-}
-
-#[test]
-fn with_fd_all_operands_are_a_command_that_runs_under_the_descriptors_lock() {
-    let env = TestEnv::new();
-    if !env.supports_option("--fd") {
-        return;
-    }
-    let inside = "flock FORM sh -c 'flock -n 7; echo $?; echo got \"$@\"' sh -n l";
-    each_form(
-        &env,
-        TWO,
-        inside,
-        "1\ngot -n l",
-        &["--fd 8", "--fd=8", "-x --fd 8", "--fd=+08 -n"],
-    );
-    let conflict = "flock 7; flock FORM echo ran; echo $?";
-    each_form(
-        &env,
-        TWO,
-        conflict,
-        "5",
-        &["-nE5 --fd 8", "--fd=8 -E5 -w.01"],
-    );
-    let look = "flock FORM sh -c '[ -e /proc/$$/fd/8 ] && echo inherited; echo looked'";
-    each_form(&env, TWO, look, "looked", &["-o --fd 8", "--fd=8 --close"]);
-}
-
-#[test]
-fn with_fd_the_first_operand_is_no_path_even_if_it_is_a_number() {
+fn with_fd_all_operands_are_the_command() {
     let env = TestEnv::new();
     if !env.supports_option("--fd") {
         return;
@@ -241,100 +153,62 @@ fn with_fd_the_first_operand_is_no_path_even_if_it_is_a_number() {
 }
 
 #[test]
-fn a_bad_value_for_fd_is_refused_and_a_closed_descriptor_is_a_failed_lock() {
+fn fd_takes_the_number_of_an_open_descriptor() {
     let env = TestEnv::new();
     if !env.supports_option("--fd") {
         return;
     }
-    let closed = env
-        .run(["--fd", "99", "echo", "ran"])
+    env.run(["--fd", "99", "echo", "ran"])
         .assert_status(65)
-        .assert_stdout("");
-    assert!(
-        closed
-            .stderr_text()
-            .starts_with("flock: 99: Bad file descriptor"),
-        "{closed:?}"
-    );
-    for word in ["x", "8x", "0x8", "4294967304"] {
-        let refused = env
-            .run(["--fd", word, "echo", "ran"])
-            .assert_status(64)
-            .assert_stdout("");
-        assert!(refused.stderr_text().starts_with("flock: "), "{refused:?}");
-        assert!(refused.stderr_text().contains(word), "{refused:?}");
+        .assert_stdout("")
+        .assert_stderr("flock: 99: Bad file descriptor\n");
+    for value in ["x", "8x", "0x8", "4294967304"] {
+        assert_usage_error(env.run(["--fd", value, "echo", "ran"]), value);
     }
 }
 
 #[test]
-fn help_and_version_go_to_stdout_with_status_0() {
+fn help_and_version_are_printed_on_stdout() {
     let env = TestEnv::new();
-    for form in ["-h", "--help", "--h", "-xh", "-nh"] {
-        let help = env
-            .run([form])
+    let print = |form: &str| {
+        env.run([form])
             .assert_status(0)
             .assert_stderr("")
-            .stdout_text();
-        for (name, ..) in offered(&env) {
-            // One spelling of each is enough in the help.
-            let spelling = !["nonblocking", "nb", "wait"].contains(&name);
+            .stdout_text()
+    };
+    for form in ["-h", "--help", "--h", "-xh", "-nh"] {
+        let help = print(form);
+        for (name, ..) in long_options(&env) {
+            // One spelling of each option is enough in the help.
+            let is_alias = ["nonblocking", "nb", "wait"].contains(&name);
             assert!(
-                !spelling || help.contains(&format!("--{name}")),
+                is_alias || help.contains(&format!("--{name}")),
                 "{form}: {name}: {help}"
             );
         }
     }
     for form in ["-V", "--version", "--vers", "-nV"] {
-        let version = env
-            .run([form])
-            .assert_status(0)
-            .assert_stderr("")
-            .stdout_text();
+        let version = print(form);
         assert!(version.starts_with("flock "), "{form}: {version}");
         assert_eq!(version.lines().count(), 1, "{form}: {version}");
     }
 }
 
-#[test]
-fn what_follows_help_or_version_is_not_looked_at() {
+#[rstest]
+#[case(
+    "--help",
+    &["--help --bogus", "-h -w", "-hz l", "--help -V", "-E5 --help", "--help --timeout=x"]
+)]
+#[case("--version", &["--version --bogus", "-V -w", "-Vz l", "-V --help"])]
+fn arguments_after_help_or_version_are_ignored(#[case] option: &str, #[case] calls: &[&str]) {
     let env = TestEnv::new();
-    let help = env.run(["--help"]).stdout_text();
-    let version = env.run(["--version"]).stdout_text();
-    for args in [
-        ["--help", "--bogus"],
-        ["-h", "-w"],
-        ["-hz", "l"],
-        ["--help", "-V"],
-        ["-E5", "--help"],
-        ["--help", "--timeout=x"],
-    ] {
-        env.run(args)
+    let expected = env.run([option]).stdout_text();
+    for call in calls {
+        env.run(call.split(' '))
             .assert_status(0)
-            .assert_stdout(&help)
+            .assert_stdout(&expected)
             .assert_stderr("");
     }
-    for args in [
-        ["--version", "--bogus"],
-        ["-V", "-w"],
-        ["-Vz", "l"],
-        ["-V", "--help"],
-    ] {
-        env.run(args)
-            .assert_status(0)
-            .assert_stdout(&version)
-            .assert_stderr("");
-    }
-}
-
-#[test]
-fn the_scan_for_options_stops_at_the_first_operand() {
-    let env = TestEnv::new();
-    let args = [
-        "l", "printf", "<%s>", "-n", "--help", "--", "-V", "--bogus", "-c", "-w",
-    ];
-    env.run(args)
-        .assert_status(0)
-        .assert_stdout("<-n><--help><--><-V><--bogus><-c><-w>");
 }
 
 #[test]
@@ -353,11 +227,35 @@ fn two_dashes_before_the_file_end_the_options() {
             .assert_stderr("");
         assert!(env.file(file).exists(), "{file}");
     }
-    each_form(
+    assert_each_form(
         &env,
-        TWO,
-        "flock FORM; held() { flock -n 8; echo $?; }; held",
-        "1",
+        "flock FORM; mode_of_7",
+        "exclusive",
         &["-- 7", "-s -x -- 7"],
     );
+}
+
+#[rstest]
+#[case("--fair", "--fair l true")]
+#[case("--slots", "--slots 2 l true")]
+#[case("--also", "--also k l true")]
+#[case("--unlink", "--unlink l true")]
+#[case("--who", "--who l")]
+#[case("--json", "--json --who l")]
+#[case("--pids", "--pids --who l")]
+fn util_linux_rejects_our_own_options(#[case] option: &str, #[case] call: &str) {
+    differs_from_util_linux("it has no such option", |env| {
+        std::fs::write(env.file("l"), "").expect("a file");
+        let outcome = env.run(call.split(' '));
+        let is_rejected = outcome.code() == 64
+            && outcome
+                .stderr_text()
+                .contains(&format!("unrecognized option '{option}'"));
+        assert!(!is_rejected, "{outcome:?}");
+        if !env.is_reference() {
+            // No process holds the lock, so the status of --who is 1.
+            let status = i32::from(call.contains("--who"));
+            outcome.assert_stderr("").assert_status(status);
+        }
+    });
 }
