@@ -1,155 +1,71 @@
-//! Section 1, `--fcntl`: locks of open file descriptions.
+//! `--fcntl`, `--start` and `--length`: locks of open file descriptions, also on a part of a file.
 
-use test_support::TestEnv;
-use test_support::locks::locks_on;
+use test_support::locks::{locks_on, waiter_count};
+use test_support::process::ExitReason;
+use test_support::{TestEnv, wait_until};
 
-/// A test environment, if the program under test has them: an older reference does not.
-pub fn test_env() -> Option<TestEnv> {
+/// Returns a test environment, unless the program under test is a util-linux without `--fcntl`.
+fn test_env() -> Option<TestEnv> {
     let env = TestEnv::new();
     env.supports_option("--fcntl").then_some(env)
 }
 
-#[test]
-fn an_fcntl_lock_on_a_descriptor_outlives_flock_and_every_other_descriptor_of_the_file() {
-    let Some(env) = test_env() else { return };
-    // One that belonged to the process would be gone with flock, or when anybody closes the file.
-    env.sh("exec 8<>l; flock --fcntl 8; : <l; flock -n --fcntl l true; echo $?; flock --fcntl -u 8; flock -n --fcntl l true; echo $?")
-        .assert_stdout("1\n0\n")
-        .assert_stderr("");
-}
-
-#[test]
-fn an_fcntl_lock_conflicts_times_out_and_is_shared_like_any_other() {
-    let Some(env) = test_env() else { return };
-    for (held, wanted, status) in [
-        ("-x", "-n", 1),
-        ("-x", "-n -E 9", 9),
-        ("-x", "-w .01", 1),
-        ("-x", "-s -w .01 -E 9", 9),
-        ("-s", "-n", 1),
-        ("-s", "-s -n", 0),
-        ("-s", "-s", 0),
-    ] {
-        env.sh(format!(
-            "flock --fcntl {held} l flock --fcntl {wanted} l true; echo $?"
-        ))
-        .assert_stdout(&format!("{status}\n"))
-        .assert_stderr("");
+/// Returns an option for each kind of lock: `-x`, the default, for flock(2), and `--fcntl`.
+pub fn lock_kinds(env: &TestEnv) -> &'static [&'static str] {
+    if env.supports_option("--fcntl") {
+        &["-x", "--fcntl"]
+    } else {
+        &["-x"]
     }
 }
 
-#[test]
-fn an_fcntl_lock_needs_a_descriptor_that_is_open_for_it() {
-    let Some(env) = test_env() else { return };
-    for (open, mode) in [("8<l", "-x"), ("8>l", "-s")] {
-        let outcome = env
-            .sh(format!(": >l; exec {open}; flock --fcntl {mode} 8"))
-            .assert_status(65)
-            .assert_stdout("");
-        assert!(
-            outcome
-                .stderr_text()
-                .starts_with("flock: 8: Bad file descriptor"),
-            "{outcome:?}"
-        );
-    }
-    for (open, mode) in [("8<l", "-s"), ("8>l", "-x"), ("8<l", "-u"), ("8>l", "-u")] {
-        env.sh(format!(": >l; exec {open}; flock --fcntl {mode} 8"))
-            .assert_status(0)
-            .assert_stderr("");
-    }
-}
-
-#[test]
-fn an_exclusive_fcntl_lock_needs_a_file_that_may_be_written() {
-    let env = TestEnv::new();
-    if !env.supports_option("--fcntl") {
-        return;
-    }
-    let script = "rm -f l; : >l; chmod 444 l; exec flock --fcntl FORM l echo ran";
-    let Some(exclusive) = env.unprivileged(&script.replace("FORM", "-x")) else {
-        return;
+/// Asserts that the file has a single lock, an exclusive one of its holder's open file description.
+#[track_caller]
+fn assert_range(env: &TestEnv, options: &[&str], first: &str, last: &str) {
+    let holder = env.hold(options, "l");
+    let locks = locks_on(env.file("l"));
+    let [lock] = &locks[..] else {
+        panic!("not a single lock: {locks:?}")
     };
-    let outcome = env
-        .run_command(exclusive)
-        .assert_status(66)
-        .assert_stdout("");
-    let said = outcome.stderr_text();
-    assert!(
-        said.starts_with("flock: cannot open lock file l: Permission denied"),
-        "{said}"
+    assert_eq!((&lock.kind[..], &lock.mode[..]), ("OFDLCK", "WRITE"));
+    assert_eq!(
+        (&lock.range.0[..], &lock.range.1[..]),
+        (first, last),
+        "{options:?}"
     );
-    assert!(
-        said.contains("--fcntl"),
-        "the reason is the kind of lock: {said}"
-    );
-    let shared = env
-        .unprivileged(&script.replace("FORM", "-s"))
-        .expect("as before");
-    env.run_command(shared)
-        .assert_status(0)
-        .assert_stdout("ran\n")
-        .assert_stderr("");
+    holder.release();
 }
 
 #[test]
-fn an_exclusive_fcntl_lock_on_a_directory_is_refused_as_such() {
-    let env = TestEnv::new();
-    if !env.supports_option("--fcntl") {
-        return;
-    }
-    let outcome = env
-        .run(["--fcntl", "bin", "echo", "ran"])
-        .assert_status(66)
-        .assert_stdout("");
-    assert!(
-        outcome
-            .stderr_text()
-            .starts_with("flock: cannot open lock file bin: "),
-        "{outcome:?}"
-    );
-    assert!(outcome.stderr_text().contains("directory"), "{outcome:?}");
-    env.run(["--fcntl", "-s", "bin", "echo", "ran"])
-        .assert_status(0)
-        .assert_stdout("ran\n")
-        .assert_stderr("");
+fn an_fcntl_lock_belongs_to_the_open_file_description() {
+    let Some(env) = test_env() else { return };
+    // A lock of the process would end with flock or when any descriptor of the file is closed, and
+    // a child could not release it.
+    env.sh(
+        "exec 8<>l 9<>l; flock --fcntl 8; : <l; exec 9>&-; flock --fcntl -n l true; echo $?
+            (flock --fcntl -u 8); flock --fcntl -n l true; echo $?",
+    )
+    .assert_stdout("1\n0\n")
+    .assert_stderr("");
 }
 
 #[test]
-fn an_fcntl_lock_makes_a_missing_file_and_leaves_an_existing_one_alone() {
-    let env = TestEnv::new();
-    if !env.supports_option("--fcntl") {
-        return;
-    }
-    for mode in ["-x", "-s"] {
-        env.sh(format!("rm -f l; umask 027; flock --fcntl {mode} l true; stat -c %a l; echo kept >l; flock --fcntl {mode} l cat l"))
-            .assert_stdout("640\nkept\n")
+fn an_fcntl_lock_times_out_and_reports_conflicts() {
+    let Some(env) = test_env() else { return };
+    for (options, status) in [
+        ("-n", 1),
+        ("-n -E 9", 9),
+        ("-w .01", 1),
+        ("-s -w .01 -E 9", 9),
+    ] {
+        env.sh(format!("flock --fcntl l flock --fcntl {options} l true"))
+            .assert_status(status)
             .assert_stderr("");
     }
 }
 
 #[test]
-fn shared_and_exclusive_mean_the_same_for_fcntl_locks() {
-    let Some(env) = test_env() else { return };
-    for (held, asked, status) in [
-        ("-s", "-s", 0),
-        ("-s", "-x", 1),
-        ("-x", "-s", 1),
-        ("-x", "-x", 1),
-    ] {
-        env.run([
-            "--fcntl", held, "l", "flock", "--fcntl", "-n", asked, "l", "true",
-        ])
-        .assert_status(status);
-        env.sh(format!(
-            "exec 8<>l 9<>l; flock --fcntl {held} 8 || exit 9; flock --fcntl -n {asked} 9"
-        ))
-        .assert_status(status);
-    }
-}
-
-#[test]
-fn flock_and_fcntl_locks_do_not_see_each_other() {
+fn flock_and_fcntl_locks_do_not_conflict() {
     let Some(env) = test_env() else { return };
     env.run(["l", "flock", "--fcntl", "-n", "l", "true"])
         .assert_status(0);
@@ -158,41 +74,186 @@ fn flock_and_fcntl_locks_do_not_see_each_other() {
 }
 
 #[test]
-fn an_fcntl_lock_is_one_of_the_open_file_description() {
+fn an_fcntl_lock_needs_a_descriptor_with_that_access() {
     let Some(env) = test_env() else { return };
-    let holder = env.hold(&["--fcntl"], "l");
-    let held = locks_on(env.file("l"));
-    let [lock] = &held[..] else {
-        panic!("one lock: {held:?}")
+    for (open, mode, status) in [
+        ("8<l", "-x", 65),
+        ("8>l", "-s", 65),
+        ("8<l", "-s", 0),
+        ("8>l", "-x", 0),
+        ("8<l", "-u", 0),
+        ("8>l", "-u", 0),
+    ] {
+        let outcome = env
+            .sh(format!(": >l; exec {open}; flock --fcntl {mode} 8"))
+            .assert_status(status)
+            .assert_stdout("");
+        // A hint may follow.
+        let message = if status == 0 {
+            ""
+        } else {
+            "flock: 8: Bad file descriptor"
+        };
+        let stderr = outcome.stderr_text();
+        assert!(stderr.starts_with(message), "{stderr}");
+        assert_eq!(stderr.is_empty(), status == 0, "{stderr}");
+    }
+}
+
+#[test]
+fn an_exclusive_fcntl_lock_needs_a_writable_file() {
+    let Some(env) = test_env() else { return };
+    let script = "rm -f l; : >l; chmod 444 l; exec flock --fcntl FORM l echo ran";
+    let Some(exclusive) = env.unprivileged(&script.replace("FORM", "-x")) else {
+        return;
     };
-    assert_eq!((&lock.kind[..], &lock.mode[..]), ("OFDLCK", "WRITE"));
-    assert_eq!((&lock.range.0[..], &lock.range.1[..]), ("0", "EOF"));
-    holder.release();
+    let stderr = env
+        .run_command(exclusive)
+        .assert_status(66)
+        .assert_stdout("")
+        .stderr_text();
+    let message = "flock: cannot open lock file l: Permission denied";
+    assert!(
+        stderr.starts_with(message) && stderr.contains("--fcntl"),
+        "{stderr}"
+    );
+    let shared = env.unprivileged(&script.replace("FORM", "-s"));
+    env.run_command(shared.expect("as before"))
+        .assert_status(0)
+        .assert_stdout("ran\n")
+        .assert_stderr("");
+}
 
-    // A process's own lock would go with any descriptor of the file, and would not reach a child.
+#[test]
+fn a_directory_cannot_have_an_exclusive_fcntl_lock() {
+    let Some(env) = test_env() else { return };
+    let stderr = env
+        .run(["--fcntl", "bin", "echo", "ran"])
+        .assert_status(66)
+        .assert_stdout("")
+        .stderr_text();
+    let message = "flock: cannot open lock file bin: ";
+    assert!(
+        stderr.starts_with(message) && stderr.contains("directory"),
+        "{stderr}"
+    );
+    env.run(["--fcntl", "-s", "bin", "echo", "ran"])
+        .assert_status(0)
+        .assert_stdout("ran\n")
+        .assert_stderr("");
+}
+
+#[test]
+fn fcntl_creates_files_and_keeps_their_content() {
+    let Some(env) = test_env() else { return };
+    for mode in ["-x", "-s"] {
+        env.sh(format!(
+            "rm -f l; umask 027; flock --fcntl {mode} l true; stat -c %a l
+             echo kept >l; flock --fcntl {mode} l cat l"
+        ))
+        .assert_stdout("640\nkept\n")
+        .assert_stderr("");
+    }
+}
+
+#[test]
+fn offsets_and_lengths_may_have_prefixes_and_units() {
+    let Some(env) = test_env() else { return };
+    for (value, bytes) in [
+        ("10", 10_u64),
+        ("0x10", 16),
+        ("010", 8),
+        ("1K", 1 << 10),
+        ("1KiB", 1 << 10),
+        ("1KB", 1000),
+        ("3M", 3 << 20),
+        ("3MiB", 3 << 20),
+        ("3MB", 3_000_000),
+        ("2G", 2 << 30),
+        ("2GiB", 2 << 30),
+        ("2GB", 2_000_000_000),
+        ("1T", 1 << 40),
+        ("1TB", 1_000_000_000_000),
+        ("0x10K", 16 << 10),
+    ] {
+        assert_range(&env, &["--start", value], &bytes.to_string(), "EOF");
+        assert_range(&env, &["--length", value], "0", &(bytes - 1).to_string());
+        let length = format!("--length={value}");
+        assert_range(&env, &["--start=5", &length], "5", &(bytes + 4).to_string());
+    }
+}
+
+#[test]
+fn the_default_range_and_a_length_of_0_reach_the_end() {
+    let Some(env) = test_env() else { return };
+    for options in [
+        &["--fcntl"][..],
+        &["--length=0"],
+        &["--start=0"],
+        &["--start=0", "--length", "0"],
+    ] {
+        assert_range(&env, options, "0", "EOF");
+    }
+    assert_range(&env, &["--start=7", "--length=0"], "7", "EOF");
+}
+
+#[test]
+fn ranges_conflict_only_if_they_overlap() {
+    let Some(env) = test_env() else { return };
+    // Starts and lengths of the two ranges.
+    for (held, requested, status) in [
+        (["0", "10"], ["10", "10"], 0),
+        (["0", "10"], ["9", "1"], 1),
+        (["10", "10"], ["0", "10"], 0),
+        (["10", "10"], ["0", "11"], 1),
+        (["10", "10"], ["19", "100"], 1),
+        (["10", "10"], ["20", "100"], 0),
+        (["0", "1"], ["1", "1"], 0),
+        // A length of 0 extends beyond the end of the file.
+        (["0", "0"], ["1000000000000", "1"], 1),
+        (["100", "0"], ["99", "1"], 0),
+        (["100", "0"], ["100", "0"], 1),
+        (["0", "1K"], ["0x3ff", "1"], 1),
+        (["0", "1K"], ["0x400", "1"], 0),
+        (["0", "1KB"], ["1000", "1"], 0),
+        (["010", "1"], ["8", "1"], 1),
+    ] {
+        let [held, requested] =
+            [held, requested].map(|[start, length]| format!("--start {start} --length {length}"));
+        // Two shared locks never conflict.
+        env.sh(format!(
+            "flock {held} l flock -n {requested} l true; echo $?
+             flock -s {held} l flock -ns {requested} l true; echo $?"
+        ))
+        .assert_stdout(&format!("{status}\n0\n"))
+        .assert_stderr("");
+    }
+}
+
+#[test]
+fn a_part_of_a_range_can_be_unlocked_or_converted() {
+    let Some(env) = test_env() else { return };
     env.sh(
-        "exec 8<>l 9<>l; flock --fcntl 8; exec 9>&-; flock --fcntl -n l true; echo $?
-            (flock --fcntl -u 8); flock --fcntl -n l true; echo $?",
+        "exec 8<>l; flock --fcntl 8; flock -u --start 10 --length 10 8
+            for range in '0 10' '10 10' '20 10'; do
+                set -- $range; flock -n --start $1 --length $2 l true; echo $?
+            done
+            flock -s --start 0 --length 5 8
+            flock -ns --start 0 --length 5 l true; echo $?
+            flock -ns --start 5 --length 5 l true; echo $?",
     )
-    .assert_stdout("1\n0\n");
+    .assert_stdout("1\n0\n1\n0\n1\n");
 }
 
 #[test]
-fn a_background_child_keeps_an_fcntl_lock() {
+fn a_waiter_for_a_range_blocks_in_the_kernel() {
     let Some(env) = test_env() else { return };
-    env.sh("mkfifo end; exec 8>l; flock --fcntl 8
-            read x <end & exec 8>&-
-            flock --fcntl -n l true; echo $?
-            echo >end; wait; flock --fcntl -n l true; echo $?")
-        .assert_stdout("1\n0\n");
-}
-
-#[test]
-fn the_command_keeps_an_fcntl_lock_when_flock_is_killed() {
-    let Some(env) = test_env() else { return };
-    let mut flock = env.hold(&["--fcntl"], "l");
-    flock.kill();
-    env.run(["--fcntl", "-n", "l", "true"]).assert_status(1);
-    flock.close_stdin();
-    env.run(["--fcntl", "l", "true"]).assert_status(0);
+    for wait in ["-x", "-w1000"] {
+        let holder = env.hold(&["--start=5", "--length=5"], "l");
+        let mut waiter = env.start_flock([wait, "--length=6", "l", "echo", "locked"]);
+        wait_until("it waits", || waiter_count(env.file("l")) == 1);
+        holder.release();
+        waiter.expect_line("locked");
+        assert_eq!(waiter.wait(), ExitReason::Exited(0));
+    }
 }

@@ -1,0 +1,114 @@
+//! How long a lock is held: until it is released, or its open file description is closed.
+
+use test_support::TestEnv;
+use test_support::locks::locks_on;
+use test_support::process::ExitReason;
+
+use crate::fcntl::lock_kinds;
+
+#[test]
+fn unlocking_releases_no_other_descriptor() {
+    let env = TestEnv::new();
+    env.sh("exec 7>k 8>l; flock 7; flock 8; flock -u 8
+            flock -n l true; echo $?; flock -n k true; echo $?")
+        .assert_stdout("0\n1\n");
+    env.sh("exec 8>l 9>l; flock 8; flock -u 9; echo $?; flock -n l true; echo $?")
+        .assert_stdout("0\n1\n");
+}
+
+#[test]
+fn unlocking_a_free_lock_succeeds() {
+    let env = TestEnv::new();
+    env.sh("exec 8>l; flock -u 8").assert_status(0);
+    env.run(["-u", "l", "echo", "ran"]).assert_stdout("ran\n");
+}
+
+#[test]
+fn unlocking_a_path_neither_waits_nor_releases_a_lock() {
+    let env = TestEnv::new();
+    env.sh("flock l flock -u l sh -c 'echo ran; flock -n l true; echo $?'")
+        .assert_status(0)
+        .assert_stdout("ran\n1\n")
+        .assert_stderr("");
+}
+
+#[test]
+fn a_child_can_unlock_an_inherited_descriptor() {
+    let env = TestEnv::new();
+    env.sh("exec 8>l; flock 8; (flock -u 8); flock -n l true")
+        .assert_status(0);
+    let script = "flock -n l true; echo $?; flock -u 3; flock -n l true; echo $?";
+    env.run(["l", "sh", "-c", script]).assert_stdout("1\n0\n");
+}
+
+#[test]
+fn closing_the_open_file_description_releases_the_lock() {
+    let env = TestEnv::new();
+    env.sh("(flock 8; flock -n l true; echo $?) 8>l; flock -n l true; echo $?")
+        .assert_stdout("1\n0\n");
+    env.sh("exec 8>l; flock 8; exec 9>&8 8>&-; flock -n l true; echo $?
+         exec 9>&-; flock -n l true; echo $?")
+        .assert_stdout("1\n0\n");
+    // Another description of the same file.
+    env.sh("exec 8>l 9>l; flock 8; exec 9>&-; flock -n l true; echo $?")
+        .assert_stdout("1\n");
+}
+
+#[test]
+fn a_background_process_keeps_an_inherited_lock() {
+    let env = TestEnv::new();
+    for kind in lock_kinds(&env) {
+        env.sh(format!(
+            "rm -f end; mkfifo end; exec 8<>l; flock {kind} 8
+             read x <end & exec 8>&-
+             flock {kind} -n l true; echo $?
+             echo >end; wait; flock {kind} -n l true; echo $?"
+        ))
+        .assert_stdout("1\n0\n");
+    }
+}
+
+#[test]
+fn background_processes_of_the_command_keep_the_lock() {
+    let env = TestEnv::new();
+    for (option, status) in [("-x", 1), ("-o", 0)] {
+        env.sh(format!(
+            "rm -f end; mkfifo end; flock {option} l sh -c 'read x <end &'
+             flock -n l true; echo $?
+             echo >end; flock l true; echo $?"
+        ))
+        .assert_stdout(&format!("{status}\n0\n"))
+        .assert_stderr("");
+    }
+}
+
+#[test]
+fn the_command_keeps_the_lock_when_flock_is_killed() {
+    let env = TestEnv::new();
+    for kind in lock_kinds(&env) {
+        let mut flock = env.hold(&[kind], "l");
+        flock.kill();
+        env.run([kind, "-n", "l", "true"]).assert_status(1);
+        assert_eq!(locks_on(env.file("l")).len(), 1);
+        flock.close_stdin();
+        env.run([kind, "l", "true"]).assert_status(0);
+    }
+}
+
+#[test]
+fn with_close_killing_flock_releases_the_lock() {
+    let env = TestEnv::new();
+    let mut flock = env.hold(&["-o"], "l");
+    flock.kill();
+    env.run(["-n", "l", "true"]).assert_status(0);
+}
+
+#[test]
+fn with_no_fork_the_command_holds_the_lock() {
+    let env = TestEnv::new();
+    let mut command = env.hold(&["-F"], "l");
+    env.run(["-n", "l", "true"]).assert_status(1);
+    command.close_stdin();
+    assert_eq!(command.wait(), ExitReason::Exited(0));
+    env.run(["-n", "l", "true"]).assert_status(0);
+}
