@@ -20,7 +20,6 @@ mod fuzzing;
 mod installing;
 mod lifetime;
 mod messages;
-mod not_opened;
 mod opening;
 mod operands;
 mod options;
