@@ -1,129 +1,137 @@
-//! What `--verbose` tells, and where.
+//! The output of `--verbose`.
 
 use std::os::unix::fs::symlink;
 use std::time::Instant;
 
+use rstest::rstest;
 use test_support::{TestEnv, differs_from_util_linux, os_string};
 
-/// Whether this line says how long it took, to the microsecond.
-fn shows_time(line: &str) -> bool {
-    let number = line
-        .strip_prefix("flock: getting lock took ")
-        .and_then(|rest| rest.strip_suffix(" seconds"))
-        .and_then(|number| number.split_once('.'));
-    let digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    number.is_some_and(|(whole, parts)| digits(whole) && digits(parts) && parts.len() == 6)
+/// Parses the line that reports how long it took to get the lock, in seconds with six decimals.
+fn parse_time(line: &str) -> Option<f64> {
+    let seconds = line
+        .strip_prefix("flock: getting lock took ")?
+        .strip_suffix(" seconds")?;
+    let (whole, fraction) = seconds.split_once('.')?;
+    let is_decimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    let is_valid = is_decimal(whole) && is_decimal(fraction) && fraction.len() == 6;
+    if is_valid { seconds.parse().ok() } else { None }
 }
 
-/// Whether this line says who is in the way, which the reference does not.
-fn shows_holder(line: &str) -> bool {
+/// Whether the line reports a holder, which util-linux does not do.
+fn is_holder_line(line: &str) -> bool {
     line.contains(": held by ")
 }
 
-/// What a verbose call is to say, line by line.
+/// Asserts the output of a verbose `flock` whose command prints `ran`.
 #[track_caller]
 fn assert_verbose_log(lines: &[&str], command: &str) {
-    assert_eq!(lines.len(), 3, "{lines:?}");
-    assert!(shows_time(lines[0]), "{lines:?}");
-    assert_eq!(lines[1], format!("flock: executing {command}"), "{lines:?}");
-    assert_eq!(lines[2], "ran", "{lines:?}");
+    let [time, executing, output] = lines else {
+        panic!("not three lines: {lines:?}")
+    };
+    assert!(parse_time(time).is_some(), "{lines:?}");
+    assert_eq!(*executing, format!("flock: executing {command}"));
+    assert_eq!(*output, "ran");
 }
 
-/// Calls, and the command that each will name.
-const CALLS: &[(&str, &str)] = &[
-    ("--verbose l echo ran", "echo"),
-    ("--verbose -o l echo ran", "echo"),
-    ("--verbose -w 9 l -c 'echo ran'", "/bin/sh"),
-];
+#[rstest]
+#[case("--verbose l echo ran", "echo")]
+#[case("--verbose -o l echo ran", "echo")]
+#[case("--verbose -w 9 l -c 'echo ran'", "/bin/sh")]
+fn the_time_and_the_command_are_printed_on_stdout(#[case] args: &str, #[case] command: &str) {
+    let stdout = TestEnv::new()
+        .sh(format!("flock {args}"))
+        .assert_status(0)
+        .assert_stderr("")
+        .stdout_text();
+    // In any order: util-linux's lines are buffered when stdout is a pipe.
+    let mut lines: Vec<_> = stdout.lines().collect();
+    lines.sort_by_key(|line| (*line == "ran", line.contains("executing")));
+    assert_verbose_log(&lines, command);
+}
 
-#[test]
-fn verbose_tells_on_stdout_how_long_it_took_and_what_is_run() {
-    let env = TestEnv::new();
-    for (args, command) in CALLS {
-        let said = env
-            .sh(format!("exec flock {args}"))
+#[rstest]
+fn both_lines_precede_the_output_of_the_command(
+    #[values("-x", "-o", "-F", "--no-fork", "-w 9")] option: &str,
+    #[values(("echo ran", "echo"), ("-c 'echo ran'", "/bin/sh"))] (form, command): (&str, &str),
+) {
+    differs_from_util_linux("its lines are buffered, and lost with -F", |env| {
+        let stdout = env
+            .sh(format!("flock --verbose {option} l {form}"))
             .assert_status(0)
             .assert_stderr("")
             .stdout_text();
-        // In whatever order: the reference buffers its own lines when they go into a pipe.
-        let mut lines: Vec<_> = said.lines().collect();
-        lines.sort_by_key(|line| (*line == "ran", line.contains("executing")));
-        assert_verbose_log(&lines, command);
-    }
+        assert_verbose_log(&stdout.lines().collect::<Vec<_>>(), command);
+    });
 }
 
 #[test]
-fn verbose_lines_come_before_the_output_of_the_command() {
-    for (args, command) in CALLS.iter().chain(&[("--verbose -F l echo ran", "echo")]) {
-        differs_from_util_linux(
-            "its own lines are in a buffer while the command writes, with -F for ever",
-            |env| {
-                let said = env
-                    .sh(format!("exec flock {args}"))
-                    .assert_status(0)
-                    .assert_stderr("")
-                    .stdout_text();
-                assert_verbose_log(&said.lines().collect::<Vec<_>>(), command);
-            },
-        );
-    }
+fn both_lines_precede_the_output_in_a_file() {
+    differs_from_util_linux("its lines are buffered", |env| {
+        let file = env
+            .sh("flock --verbose l echo ran >all; cat all")
+            .stdout_text();
+        assert_verbose_log(&file.lines().collect::<Vec<_>>(), "echo");
+    });
 }
 
 #[test]
-fn a_verbose_conflict_and_a_verbose_timeout_are_told_apart_on_stderr() {
-    let env = TestEnv::new();
-    for (options, said) in [
-        ("-n", "failed to get lock"),
-        ("-w 0", "failed to get lock"),
-        ("-w .01", "timeout while waiting to get lock"),
-    ] {
-        let outcome = env.sh(format!("exec 8<>l 7<>l; flock 8; flock --verbose {options} l echo ran; flock {options} --verbose 7"))
-            .assert_status(1)
-            .assert_stdout("");
-        let err = outcome.stderr_text();
-        let lines: Vec<&str> = err.lines().filter(|line| !shows_holder(line)).collect();
-        assert_eq!(lines, [&*format!("flock: {said}"); 2]);
-    }
-}
-
-#[test]
-fn verbose_on_a_descriptor_tells_the_time_only() {
-    let said = TestEnv::new()
+fn for_a_descriptor_only_the_time_is_printed() {
+    let stdout = TestEnv::new()
         .sh("exec 8<>l; flock --verbose 8")
         .assert_status(0)
         .assert_stderr("")
         .stdout_text();
-    assert!(shows_time(said.trim_end()), "{said}");
+    assert!(parse_time(stdout.trim_end()).is_some(), "{stdout}");
+}
+
+#[rstest]
+#[case("-n", "failed to get lock")]
+#[case("-w 0", "failed to get lock")]
+#[case("-w .01", "timeout while waiting to get lock")]
+fn a_conflict_or_a_timeout_is_reported_on_stderr(#[case] options: &str, #[case] message: &str) {
+    let stderr = TestEnv::new()
+        .sh(format!(
+            "exec 8<>l 7<>l; flock 8
+             flock --verbose {options} l echo ran; flock {options} --verbose 7"
+        ))
+        .assert_status(1)
+        .assert_stdout("")
+        .stderr_text();
+    let lines: Vec<&str> = stderr
+        .lines()
+        .filter(|line| !is_holder_line(line))
+        .collect();
+    assert_eq!(lines, [&*format!("flock: {message}"); 2]);
 }
 
 #[test]
-fn a_verbose_command_that_is_not_utf_8_is_echoed_as_it_came() {
+fn a_command_that_is_not_utf_8_is_printed_unchanged() {
     let env = TestEnv::new();
     symlink("/bin/true", env.file(os_string(b"bin/t\xff"))).expect("a command");
     let args = ["--verbose".into(), "l".into(), os_string(b"t\xff")];
-    let said = env.run(args).assert_status(0).stdout;
+    let stdout = env.run(args).assert_status(0).stdout;
     assert!(
-        said.ends_with(b"\nflock: executing t\xff\n"),
+        stdout.ends_with(b"\nflock: executing t\xff\n"),
         "{}",
-        String::from_utf8_lossy(&said)
+        stdout.escape_ascii()
     );
 }
 
 #[test]
-fn whoever_is_told_1_for_a_full_stdout_does_not_have_the_lock() {
-    differs_from_util_linux("the status is 1 and the lock is there", |env| {
+fn the_lock_is_released_if_stdout_is_full() {
+    differs_from_util_linux("the status is 1, and the lock is held", |env| {
         env.sh("exec 8<>l; flock --verbose 8 >/dev/full; echo $?; flock -n l true; echo $?")
             .assert_stdout("1\n0\n");
     });
 }
 
 #[test]
-fn the_time_that_is_told_is_the_time_that_was_waited() {
+fn the_printed_time_is_the_time_waited() {
     let env = TestEnv::new();
     env.install_queued_script();
     let start = Instant::now();
-    // The kernel's clock ticks three times, which takes no less than two hundredths of a second.
-    let said = env
+    // The lock is released after three ticks of the kernel's clock, at least 20 ms.
+    let outcome = env
         .sh(
             "exec 9<>l; flock 9; flock --verbose l true 9>&- & queued l 1
             read last idle </proc/uptime; ticks=0
@@ -133,18 +141,13 @@ fn the_time_that_is_told_is_the_time_that_was_waited() {
             flock -u 9; wait",
         )
         .assert_status(0);
-    let err = said.stderr_text();
-    assert!(err.lines().all(shows_holder), "{err}");
-    let said = said.stdout_text();
-    let line = said.lines().next().expect("a line");
-    assert!(shows_time(line), "{said}");
-    let told = line
-        .split(' ')
-        .nth(4)
-        .and_then(|number| number.parse::<f64>().ok());
-    let told = told.expect("seconds");
+    let stderr = outcome.stderr_text();
+    assert!(stderr.lines().all(is_holder_line), "{stderr}");
+    let stdout = outcome.stdout_text();
+    let time = stdout.lines().next().and_then(parse_time);
+    let time = time.expect("a time");
     assert!(
-        told >= 0.02 && told <= start.elapsed().as_secs_f64(),
-        "{said}"
+        time >= 0.02 && time <= start.elapsed().as_secs_f64(),
+        "{stdout}"
     );
 }
