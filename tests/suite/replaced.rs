@@ -1,151 +1,132 @@
-//! A lock file that is deleted or replaced while somebody waits for it must not let two holders in.
+//! A lock file that is deleted or replaced while a process waits for it: there must never be two
+//! holders.
 
+use rstest::rstest;
 use test_support::{TestEnv, differs_from_util_linux};
 
-/// Why all of these are departures.
-const WHY: &str = "the reference is content with a file that nobody can find any more";
+const WHY: &str = "it accepts a lock on a file that is no longer at the path";
 
-/// A command that says whether the file it holds is the one that the path names.
-const SAME: &str =
-    "for f in /proc/$$/fd/*; do [ $f -ef l ] && same=same; done; echo ${same-other} >>log";
-
-/// Descriptor 9 holds `l`, FORM waits for it (`$waiter`), CHANGE happens to `l`, and the waiter is granted the old file.
-const STORY: &str = "
-    exec 9<>l; flock HOW 9
-    flock FORM 9>&- & waiter=$!
+/// A waiter, a change of the file that it waits for, and the release of the old file's lock.
+/// Descriptor 9 is the holder.
+const SCRIPT: &str = "
+    exec 9<>l; flock KIND 9
+    flock WAITER 9>&- & waiter=$!
     queued l 1
     CHANGE
-    flock HOW -u 9
+    flock KIND -u 9
 ";
 
-/// Plays the story to a waiter whose lock nobody else wants after the change: it must end with the path's own file.
+fn script(kind: &str, waiter: &str, change: &str) -> String {
+    let script = SCRIPT.replace("KIND", kind);
+    script.replace("WAITER", waiter).replace("CHANGE", change)
+}
+
+/// Runs the script with `same` as the waiter's command, and asserts that the file that it has
+/// locked is the one at the path.
 #[track_caller]
-fn ends_with_the_right_file(env: &TestEnv, how: &str, form: &str, change: &str) {
+fn assert_locks_file_at_path(env: &TestEnv, script: &str) {
     env.install_queued_script();
-    env.install_script("same", &format!("#!/bin/sh\n{SAME}\n"));
-    let story = STORY
-        .replace("HOW", how)
-        .replace("FORM", form)
-        .replace("CHANGE", change);
-    env.sh(format!(
-        "rm -f log l new; {story} wait $waiter; echo $?; cat log"
-    ))
-    .assert_stdout("0\nsame\n")
-    .assert_stderr("");
-}
-
-#[test]
-fn a_waiter_for_a_deleted_file_makes_it_anew() {
-    for form in [
-        "l ./same",
-        "-s l ./same",
-        "-w 100 l ./same",
-        "-F l ./same",
-        "l -c ./same",
-    ] {
-        differs_from_util_linux(WHY, |env| ends_with_the_right_file(env, "-x", form, "rm l"));
-    }
-}
-
-#[test]
-fn a_waiter_for_a_replaced_file_goes_for_the_new_one() {
-    for change in [
-        ": >new; mv new l",
-        "rm l; : >l",
-        "mv l old; : >l",
-        "rm l; ln -s new l",
-    ] {
-        differs_from_util_linux(WHY, |env| {
-            ends_with_the_right_file(env, "-x", "l ./same", change)
-        });
-    }
-}
-
-#[test]
-fn a_waiter_for_a_link_that_now_leads_elsewhere_follows_it() {
-    differs_from_util_linux(WHY, |env| {
-        let change = ": >new; ln -sf new l";
-        env.install_queued_script();
-        env.install_script("same", &format!("#!/bin/sh\n{SAME}\n"));
-        let story = STORY
-            .replace("HOW", "-x")
-            .replace("FORM", "l ./same")
-            .replace("CHANGE", change);
-        env.sh(format!(
-            ": >old; ln -s old l; {} wait $waiter; cat log",
-            story.replace("queued l", "queued old")
-        ))
-        .assert_stdout("same\n")
+    env.install_script(
+        "same",
+        "#!/bin/sh
+        for f in /proc/$$/fd/*; do [ $f -ef l ] && same=same; done; echo ${same-other} >>log",
+    );
+    env.sh(format!("{script} wait $waiter; echo $?; cat log"))
+        .assert_stdout("0\nsame\n")
         .assert_stderr("");
+}
+
+#[rstest]
+#[case("l ./same")]
+#[case("-s l ./same")]
+#[case("-w 100 l ./same")]
+#[case("-F l ./same")]
+#[case("l -c ./same")]
+fn a_waiter_creates_a_deleted_file_again(#[case] waiter: &str) {
+    differs_from_util_linux(WHY, |env| {
+        assert_locks_file_at_path(env, &script("-x", waiter, "rm l"));
+    });
+}
+
+#[rstest]
+#[case(": >new; mv new l")]
+#[case("rm l; : >l")]
+#[case("mv l old; : >l")]
+#[case("rm l; ln -s new l")]
+fn a_waiter_locks_the_new_file(#[case] change: &str) {
+    differs_from_util_linux(WHY, |env| {
+        assert_locks_file_at_path(env, &script("-x", "l ./same", change));
     });
 }
 
 #[test]
-fn a_waiter_for_an_fcntl_lock_checks_the_file_as_well() {
+fn a_waiter_follows_a_changed_symbolic_link() {
+    differs_from_util_linux(WHY, |env| {
+        let script = script("-x", "l ./same", ": >new; ln -sf new l");
+        let script = script.replace("queued l", "queued old");
+        assert_locks_file_at_path(env, &format!(": >old; ln -s old l; {script}"));
+    });
+}
+
+#[rstest]
+fn a_waiter_for_an_fcntl_lock_locks_the_new_file(
+    #[values("--fcntl l ./same", "--fcntl -s -w 100 l ./same")] waiter: &str,
+    #[values("rm l", ": >new; mv new l")] change: &str,
+) {
     let env = TestEnv::new();
-    if !env.supports_option("--fcntl") {
-        return;
-    }
-    for change in ["rm l", ": >new; mv new l"] {
-        ends_with_the_right_file(&env, "--fcntl", "--fcntl l ./same", change);
-        ends_with_the_right_file(&env, "--fcntl", "--fcntl -s -w 100 l ./same", change);
+    if env.supports_option("--fcntl") {
+        assert_locks_file_at_path(&env, &script("--fcntl", waiter, change));
     }
 }
 
-/// The same with a second holder, who took the new file before the waiter was granted the old one.
-fn meets_another_holder(form: &str, end: &str) -> String {
-    let story = STORY.replace("HOW", "-x").replace("FORM", form);
-    let story = story.replace("CHANGE", "rm l; exec 8<>l; flock 8; exec 7<>l");
-    story.replace("9>&-", "8>&- 9>&-") + end
+/// Returns a script in which another process locks the new file before the waiter is granted the
+/// old one.
+fn script_with_new_holder(waiter: &str, end: &str) -> String {
+    let change = "rm l; exec 8<>l; flock 8; exec 7<>l";
+    script("-x", waiter, change).replace("9>&-", "8>&- 9>&-") + end
 }
 
 #[test]
-fn a_waiter_for_a_replaced_file_waits_again_if_the_new_one_is_held() {
+fn a_waiter_also_waits_for_a_holder_of_the_new_file() {
     differs_from_util_linux(WHY, |env| {
         env.install_queued_script();
-        // Who gets in beside the holder leaves `log`, and ends the wait for the queue to form.
+        // A waiter that does not wait again creates `log`, which ends `queued`.
         let end = "queued l 1 log; echo holder >>log; flock -u 8; wait $waiter; cat log";
-        env.sh(meets_another_holder("l sh -c 'echo waiter >>log'", end))
+        env.sh(script_with_new_holder("l sh -c 'echo waiter >>log'", end))
             .assert_stdout("holder\nwaiter\n")
             .assert_stderr("");
     });
 }
 
 #[test]
-fn a_waiter_for_a_replaced_file_has_no_more_than_its_one_timeout() {
+fn the_timeout_includes_the_wait_for_the_new_file() {
     let env = TestEnv::new();
     if env.is_reference() {
         return;
     }
     env.install_queued_script();
-    // The holder of the new file does not let go: only the timeout can end this.
+    // The new file stays locked until the timeout.
     let end = "wait $waiter; echo $?";
-    env.sh(meets_another_holder("-w 1 -E 7 l echo waiter", end))
+    env.sh(script_with_new_holder("-w 1 -E 7 l echo waiter", end))
         .assert_stdout("7\n")
         .assert_stderr("");
 }
 
 #[test]
-fn a_waiter_whose_directory_is_gone_says_so() {
+fn a_deleted_directory_is_an_error() {
     differs_from_util_linux(WHY, |env| {
         env.install_queued_script();
-        let story = STORY
-            .replace("HOW", "-x")
-            .replace("FORM", "d/l echo ran")
-            .replace("CHANGE", "rm -r d");
-        env.sh(format!(
-            "mkdir d; {} wait $waiter; echo $?",
-            story
-                .replace("<>l", "<>d/l")
-                .replace("queued l", "queued d/l")
-        ))
-        .assert_stdout("66\n")
-        .assert_stderr("flock: cannot open lock file d/l: No such file or directory\n");
+        let script = script("-x", "d/l echo ran", "rm -r d")
+            .replace("<>l", "<>d/l")
+            .replace("queued l", "queued d/l");
+        env.sh(format!("mkdir d; {script} wait $waiter; echo $?"))
+            .assert_stdout("66\n")
+            .assert_stderr("flock: cannot open lock file d/l: No such file or directory\n");
     });
 }
 
 #[test]
-fn a_descriptor_has_no_path_that_could_be_replaced() {
+fn a_descriptor_is_not_compared_with_a_path() {
     let env = TestEnv::new();
     env.sh("exec 7<>l 8<>l; rm l; flock 8; echo $?; flock -n 7; echo $?")
         .assert_stdout("0\n1\n")
@@ -154,14 +135,14 @@ fn a_descriptor_has_no_path_that_could_be_replaced() {
 }
 
 #[test]
-fn holders_that_delete_the_file_when_they_are_done_are_still_alone() {
+fn commands_that_delete_the_file_are_never_two_at_once() {
     let env = TestEnv::new();
     if env.is_reference() {
-        // There two get in, only not every time.
+        // It admits two, but not every time.
         return;
     }
-    let alone = "mkdir held || echo two; rmdir held; rm l";
-    let run = format!("for i in 1 2 3 4 5 6 7 8; do flock l sh -c '{alone}'; done &");
+    let command = "mkdir held || echo two; rmdir held; rm l";
+    let run = format!("for i in 1 2 3 4 5 6 7 8; do flock l sh -c '{command}'; done &");
     env.sh(format!("{} wait", run.repeat(5)))
         .assert_status(0)
         .assert_stdout("")
