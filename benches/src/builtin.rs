@@ -2,10 +2,10 @@
 //! beside zsh's own lock, and beside a program.
 
 use crate::contenders::Contenders;
+use crate::fixture::Stage;
 use crate::interleave::interleaved;
 use crate::measurement::{Measurement, Series, Target, Unit, Who};
 use crate::shell::{Shell, quoted};
-use crate::stage::Stage;
 use anyhow::{Context, Result};
 
 /// Two commands of two words each that do nothing.

@@ -1,8 +1,8 @@
 //! Who is measured, and how each of them is started.
 
+use crate::fixture::Stage;
 use crate::measurement::Who;
 use crate::options::Options;
-use crate::stage::Stage;
 use anyhow::{Result, ensure};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf, absolute};

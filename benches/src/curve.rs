@@ -1,8 +1,8 @@
 //! How long it takes to drain the more waiters the longer, as a picture.
 
+use crate::charts::{FAINT, INK, bold, colour, font, write};
 use crate::drain::COUNTS;
 use crate::measurement::{Measurement, Who};
-use crate::plot::{FAINT, INK, bold, colour, font, write};
 use anyhow::Result;
 use plotters::prelude::*;
 use std::iter::once;

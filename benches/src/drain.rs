@@ -1,9 +1,9 @@
 //! Many waiters on one lock: how long from its release until the last of them has ended.
 
 use crate::contenders::{Contenders, Floor, TRUE};
+use crate::fixture::Stage;
 use crate::interleave::interleaved;
 use crate::measurement::{Measurement, Unit};
-use crate::stage::Stage;
 use anyhow::{Context, Result, ensure};
 use std::process::{Child, Command};
 use std::time::Instant;

@@ -2,9 +2,9 @@
 
 use crate::contenders::{Contenders, TRUE};
 use crate::drain;
+use crate::fixture::Stage;
 use crate::interleave::interleaved;
 use crate::measurement::{Measurement, Unit, Who};
-use crate::stage::Stage;
 use anyhow::{Context, Result};
 use std::fs;
 use std::process::{Child, Command};

@@ -2,28 +2,28 @@
 //! What is measured, how, and how to read it: `README.md` here.
 
 mod builtin;
+mod charts;
+mod contended;
 mod contenders;
 mod curve;
 mod drain;
-mod handover;
-mod holders;
+mod fixture;
 mod idle;
-mod instructions;
 mod interleave;
-mod lean;
 mod machine;
 mod measurement;
 mod memory;
 mod options;
-mod plot;
 mod readers;
+mod report;
+mod resources;
 mod shell;
 mod slots;
-mod stage;
-mod starts;
 mod stats;
-mod table;
 mod turns;
+mod uncontended;
+mod vfork;
+mod who;
 
 use anyhow::{Context, Result};
 use clap::Parser;
@@ -32,32 +32,32 @@ use std::fs;
 fn main() -> Result<()> {
     let options = options::Options::parse();
     let contenders = contenders::Contenders::find(&options)?;
-    let stage = stage::Stage::set()?;
+    let stage = fixture::Stage::set()?;
 
-    let mut measurements = starts::measure(&contenders, &stage, options.runs)?;
+    let mut measurements = uncontended::measure(&contenders, &stage, options.runs)?;
     measurements.push(memory::measure(&contenders, &stage, options.rounds())?);
-    measurements.extend(instructions::measure(&contenders, &stage)?);
+    measurements.extend(resources::measure(&contenders, &stage)?);
     measurements.extend(builtin::measure(&contenders, &stage, options.loops())?);
     let drains = drain::measure(&contenders, &stage, options.rounds())?;
     let turns = turns::measure(&contenders, &stage, &options)?;
-    let holders = holders::measure(&contenders, &stage, options.rounds())?;
+    let holders = who::measure(&contenders, &stage, options.rounds())?;
 
     let out = &options.out;
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     curve::draw(&drains, &out.join("drain.svg")).context("cannot write drain.svg")?;
     let heading = "fdlock's flock beside util-linux's, and beside the floor";
-    plot::draw(&measurements, heading, &out.join("results.svg"))
+    charts::draw(&measurements, heading, &out.join("results.svg"))
         .context("cannot write results.svg")?;
-    plot::draw(
+    charts::draw(
         &turns,
         "fdlock's flock --fair and --slots",
-        &out.join("turns.svg"),
+        &out.join("fairness.svg"),
     )
-    .context("cannot write turns.svg")?;
+    .context("cannot write fairness.svg")?;
     measurements.extend(drains);
     measurements.extend(turns);
     measurements.extend(holders);
-    let table = table::render(&measurements, &machine::describe(&contenders)?);
+    let table = report::render(&measurements, &machine::describe(&contenders)?);
     print!("{table}");
     fs::write(out.join("results.md"), &table).context("cannot write results.md")
 }

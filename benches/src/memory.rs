@@ -1,9 +1,9 @@
 //! The memory of a process that waits for a lock.
 
 use crate::contenders::{Contenders, Floor, TRUE};
+use crate::fixture::Stage;
 use crate::interleave::interleaved;
 use crate::measurement::{Measurement, Target, Unit};
-use crate::stage::Stage;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::process::Command;

@@ -1,9 +1,9 @@
 //! A writer among readers that overlap, so that the lock is never free: how long he waits.
 
 use crate::contenders::{Contenders, TRUE};
+use crate::fixture::Stage;
 use crate::interleave::interleaved;
 use crate::measurement::{Measurement, Unit};
-use crate::stage::Stage;
 use anyhow::{Result, bail, ensure};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};

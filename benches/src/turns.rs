@@ -1,10 +1,10 @@
 //! Those who ask for their turn (`--fair`), and those who take a slot (`--slots`).
 
 use crate::contenders::Contenders;
+use crate::fixture::Stage;
 use crate::measurement::Measurement;
 use crate::options::Options;
-use crate::stage::Stage;
-use crate::{handover, idle, readers, slots, starts};
+use crate::{contended, idle, readers, slots, uncontended};
 use anyhow::Result;
 
 /// How often what takes seconds is done.
@@ -15,11 +15,11 @@ pub fn measure(
     stage: &Stage,
     options: &Options,
 ) -> Result<Vec<Measurement>> {
-    let mut all = starts::in_turn(contenders, stage, options.runs)?;
-    all.extend(handover::measure(contenders, stage, options.rounds())?);
+    let mut all = uncontended::in_turn(contenders, stage, options.runs)?;
+    all.extend(contended::measure(contenders, stage, options.rounds())?);
     all.push(idle::measure(contenders, stage, FEW)?);
     all.push(readers::measure(contenders, stage, FEW)?);
-    all.push(starts::in_a_slot(
+    all.push(uncontended::in_a_slot(
         contenders,
         stage,
         options.runs,

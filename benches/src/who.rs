@@ -1,9 +1,9 @@
 //! Who holds a lock, on a machine with many processes.
 
 use crate::contenders::{Contenders, command};
+use crate::fixture::Stage;
 use crate::interleave::interleaved;
 use crate::measurement::{Measurement, Unit, Who};
-use crate::stage::Stage;
 use anyhow::{Context, Result, ensure};
 use std::fs;
 use std::io::{BufRead, BufReader};

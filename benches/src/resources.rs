@@ -1,9 +1,9 @@
 //! The instructions that a program executes in user mode, as callgrind counts them: a number without noise.
 
 use crate::contenders::{self, Contenders, Floor};
+use crate::fixture::Stage;
 use crate::interleave::interleaved;
 use crate::measurement::{Measurement, Target, Unit};
-use crate::stage::Stage;
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{FlockOperation, flock};
 use std::ffi::{OsStr, OsString};

@@ -1,10 +1,10 @@
 //! Whole processes that lock and go: how long from the start of the program until its end is known.
 
 use crate::contenders::{Contenders, Floor, TRUE, command};
+use crate::fixture::Stage;
 use crate::interleave::interleaved;
-use crate::lean::Prepared;
 use crate::measurement::{Measurement, Target, Unit, Who};
-use crate::stage::Stage;
+use crate::vfork::Prepared;
 use anyhow::{Result, ensure};
 use rustix::fs::{FlockOperation, flock};
 use std::ffi::OsStr;

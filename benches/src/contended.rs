@@ -3,9 +3,9 @@
 
 use crate::contenders::Contenders;
 use crate::drain::{COUNTS, fewer};
+use crate::fixture::Stage;
 use crate::interleave::interleaved;
 use crate::measurement::{Measurement, Target, Unit};
-use crate::stage::Stage;
 use crate::stats::Spread;
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{FlockOperation, flock};
