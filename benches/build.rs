@@ -1,5 +1,5 @@
-//! Builds the floor, the smallest programs that can do the job, out of `floor/`. Where there is no C compiler, or
-//! not for this processor, the bench runs without it.
+//! Builds the floor, the smallest programs that can do the job, from `floor/`. Without a C
+//! compiler, or on an unsupported architecture, the benchmark runs without it.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,15 +11,17 @@ fn main() {
     for (program, source, defines) in [
         ("floor-descriptor", "floor/descriptor.c", &[][..]),
         ("floor-wrapper", "floor/wrapper.c", &[]),
-        ("floor-in-place", "floor/wrapper.c", &["-DIN_PLACE"]),
+        ("floor-exec", "floor/wrapper.c", &["-DEXEC"]),
     ] {
         match compile(program, source, defines) {
             Ok(true) => {}
             Ok(false) => {
-                println!("cargo::warning={program} does not compile: measuring without it")
+                println!("cargo::warning=cannot compile {program}: measuring without it")
             }
             Err(error) => {
-                println!("cargo::warning=no C compiler ({error}): measuring without {program}")
+                println!(
+                    "cargo::warning=cannot run the C compiler ({error}): measuring without {program}"
+                )
             }
         }
     }
@@ -43,7 +45,7 @@ fn compile(program: &str, source: &str, defines: &[&str]) -> io::Result<bool> {
             "-nostdlib",
             "-nostartfiles",
         ])
-        // One segment for everything is one page less to fault in.
+        // A single segment saves a page fault.
         .args([
             "-Wl,--build-id=none",
             "-Wl,-z,noseparate-code",

@@ -1,15 +1,16 @@
-/* A program without a C library: where it starts, and how it asks the kernel. */
+/* A program without a C library: the entry point and system calls. */
 
 #include <sys/syscall.h>
 
-#define ALWAYS static inline __attribute__((always_inline))
+/* Required, not an optimisation: the child of a vfork shares this stack and must not return from a
+   function that was called before it. */
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
-/* Always inlined: the child of a vfork shares this stack and must not return from a call made before it. */
 #if defined(__x86_64__)
 
-__asm__(".globl _start\n_start: mov %rsp, %rdi\nand $-16, %rsp\ncall begin");
+__asm__(".globl _start\n_start: mov %rsp, %rdi\nand $-16, %rsp\ncall start");
 
-ALWAYS long ask(long number, long a, long b, long c, long d)
+ALWAYS_INLINE long syscall4(long number, long a, long b, long c, long d)
 {
 	register long fourth __asm__("r10") = d;
 	register long fifth __asm__("r8") = 0;
@@ -22,14 +23,14 @@ ALWAYS long ask(long number, long a, long b, long c, long d)
 }
 
 #else
-#error "not written for this processor"
+#error "unsupported architecture"
 #endif
 
-ALWAYS __attribute__((noreturn)) void leave(int status)
+ALWAYS_INLINE __attribute__((noreturn)) void exit_with(int status)
 {
 	for (;;)
-		ask(SYS_exit_group, status, 0, 0, 0);
+		syscall4(SYS_exit_group, status, 0, 0, 0);
 }
 
-/* The stack as the kernel hands it over: argc, the arguments, a null, the environment, a null. */
-__attribute__((noreturn)) void begin(long *stack);
+/* The initial stack: argc, the arguments, a null pointer, the environment, a null pointer. */
+__attribute__((noreturn)) void start(long *stack);

@@ -1,10 +1,10 @@
-/* The floor of `flock -n 8`: the one system call, and the end. */
+/* The floor of `flock -n 8`: a single system call and the exit. */
 
 #include "bare.h"
 #include <sys/file.h>
 
-void begin(long *stack)
+void start(long *stack)
 {
 	(void)stack;
-	leave(ask(SYS_flock, 8, LOCK_EX | LOCK_NB, 0, 0) != 0);
+	exit_with(syscall4(SYS_flock, 8, LOCK_EX | LOCK_NB, 0, 0) != 0);
 }

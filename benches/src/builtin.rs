@@ -1,126 +1,236 @@
-//! The bash builtin: what a call costs a script that runs already, beside what bash needs for a builtin that does nothing,
-//! beside zsh's own lock, and beside a program.
+//! Calls of the bash builtin by a shell that is already running, compared with bash's `:`, with
+//! zsh's builtin lock, and with util-linux's program.
 
-use crate::contenders::Contenders;
-use crate::fixture::Stage;
-use crate::interleave::interleaved;
-use crate::measurement::{Measurement, Series, Target, Unit, Who};
-use crate::shell::{Shell, quoted};
-use anyhow::{Context, Result};
+use crate::contenders::{Contender, Programs, command};
+use crate::fixture::Fixture;
+use crate::measurement::{Measurement, Series, Target, Unit, interleave};
+use anyhow::{Context, Result, ensure};
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Stdio};
+use std::time::Instant;
 
-/// Two commands of two words each that do nothing.
+/// Two commands that do nothing, with as many arguments as `flock -x 8; flock -u 8`.
 const COLON: &str = ": -x 8; : -u 8";
 
-/// A line that a shell of its own repeats so often for one sample.
+/// A shell that reads commands from a pipe. Its own start is not part of any time.
+struct Shell {
+    child: Child,
+    stdin: ChildStdin,
+    stdout: BufReader<ChildStdout>,
+}
+
+/// A line that a shell repeats in a loop, and the iterations per sample.
 struct Loop {
     shell: Shell,
     line: String,
-    times: u32,
+    iterations: u32,
 }
 
-/// Nothing where there is no bash.
-pub fn measure(contenders: &Contenders, stage: &Stage, rounds: u32) -> Result<Vec<Measurement>> {
-    let Some(builtin) = contenders.builtin() else {
+/// Returns nothing if there is no builtin to measure, or no bash.
+pub fn measure(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Vec<Measurement>> {
+    let Some(builtin) = &programs.builtin else {
         return Ok(Vec::new());
     };
     if Shell::bash()?.is_none() {
-        eprintln!("fdlock-bench: bash is not installed: the builtin is not measured");
+        eprintln!("fdlock-bench: bash is not installed: not measuring the builtin");
         return Ok(Vec::new());
     }
-    let enable = format!("enable -f {} flock", quoted(builtin));
+    let enable = format!("enable -f {} flock", quote(builtin));
     Ok(vec![
-        pair(contenders, stage, &enable, rounds)?,
-        function(contenders, stage, &enable, rounds)?,
-        loading(&enable, rounds)?,
+        lock_and_unlock(programs, fixture, &enable, rounds)?,
+        run_function(programs, fixture, &enable, rounds)?,
+        load(&enable, rounds)?,
     ])
 }
 
-fn pair(contenders: &Contenders, stage: &Stage, enable: &str, rounds: u32) -> Result<Measurement> {
-    let file = quoted(stage.file());
-    let open = format!("exec 8>>{file}");
-    let program = quoted(contenders.reference());
+fn lock_and_unlock(
+    programs: &Programs,
+    fixture: &Fixture,
+    enable: &str,
+    rounds: u32,
+) -> Result<Measurement> {
+    let (file, program) = (quote(fixture.lock_file()), quote(&programs.reference));
+    let open = &*format!("exec 8>>{file}");
+    let builtin_line = "flock -x 8; flock -u 8";
+    // zsh opens the file each time, because it has no other way.
+    let zsh_line = format!("zsystem flock -f fd {file}; zsystem flock -u $fd");
+    let program_line = format!("{program} -x 8; {program} -u 8");
     let mut loops = vec![
-        (Who::Colon, bash(&[&open], COLON, 5000)?),
+        (Contender::BashColon, Loop::bash(&[open], COLON, 5000)?),
         (
-            Who::Ours,
-            bash(&[&open, enable], "flock -x 8; flock -u 8", 5000)?,
+            Contender::Fdlock,
+            Loop::bash(&[open, enable], builtin_line, 5000)?,
         ),
     ];
-    // It opens the file too: there is no other way.
-    let line = format!("zsystem flock -f fd {file}; zsystem flock -u $fd");
-    loops.extend(zsh(&["zmodload zsh/system"], line, 5000)?.map(|it| (Who::Zsh, it)));
-    let line = format!("{program} -x 8; {program} -u 8");
-    loops.push((Who::Reference, bash(&[&open], line, 5)?));
+    if let Some(zsh) = Shell::zsh()? {
+        let zsh = Loop::new(zsh, &["zmodload zsh/system"], &zsh_line, 5000)?;
+        loops.push((Contender::Zsh, zsh));
+    }
+    loops.push((Contender::Reference, Loop::bash(&[open], &program_line, 5)?));
     Ok(Measurement {
-        title: "Lock and unlock with the builtin",
-        command: "flock -x 8; flock -u 8",
+        title: "Lock and unlock with the builtin".into(),
+        command: builtin_line,
         unit: Unit::Microseconds,
-        series: taking_turns(loops, rounds)?,
+        series: time_loops(loops, rounds)?,
         target: Some(Target::Ratio(1.94)),
     })
 }
 
-fn function(
-    contenders: &Contenders,
-    stage: &Stage,
+fn run_function(
+    programs: &Programs,
+    fixture: &Fixture,
     enable: &str,
     rounds: u32,
 ) -> Result<Measurement> {
-    let file = quoted(stage.file());
-    let (function, program) = ("f() { :; }", quoted(contenders.reference()));
-    let program = format!("{program} {file} bash -c f");
+    let (file, program) = (quote(fixture.lock_file()), quote(&programs.reference));
+    let define = "f() { :; }";
+    let builtin_line = format!("flock {file} f");
+    let program_line = format!("{program} {file} bash -c f");
     let loops = vec![
-        (Who::Colon, bash(&[], COLON, 2000)?),
+        (Contender::BashColon, Loop::bash(&[], COLON, 2000)?),
         (
-            Who::Ours,
-            bash(&[function, enable], format!("flock {file} f"), 2000)?,
+            Contender::Fdlock,
+            Loop::bash(&[define, enable], &builtin_line, 2000)?,
         ),
-        (Who::Bare, bash(&[function], "f", 2000)?),
+        (Contender::NoLock, Loop::bash(&[define], "f", 2000)?),
         (
-            Who::Reference,
-            bash(&[function, "export -f f"], program, 2)?,
+            Contender::Reference,
+            Loop::bash(&[define, "export -f f"], &program_line, 2)?,
         ),
     ];
     Ok(Measurement {
-        title: "Run a function under the lock",
+        title: "Run a function under a lock".into(),
         command: "flock FILE f",
         unit: Unit::Microseconds,
-        series: taking_turns(loops, rounds)?,
+        series: time_loops(loops, rounds)?,
         target: Some(Target::Ratio(4.7)),
     })
 }
 
-fn loading(enable: &str, rounds: u32) -> Result<Measurement> {
+fn load(enable: &str, rounds: u32) -> Result<Measurement> {
     let line = format!("{enable}; enable -d flock");
-    let loops = vec![(Who::Ours, bash(&[], line, 20)?)];
+    let loops = vec![(Contender::Fdlock, Loop::bash(&[], &line, 20)?)];
     Ok(Measurement {
-        title: "Load and unload the builtin",
+        title: "Load and unload the builtin".into(),
         command: "enable -f …/flock flock; enable -d flock",
         unit: Unit::Microseconds,
-        series: taking_turns(loops, rounds)?,
+        series: time_loops(loops, rounds)?,
         target: Some(Target::Amount(250.0)),
     })
 }
 
-fn bash(first: &[&str], line: impl Into<String>, times: u32) -> Result<Loop> {
-    let shell = Shell::bash()?.context("there was a bash, and is no more")?;
-    begin(shell, first, line.into(), times)
+fn time_loops(loops: Vec<(Contender, Loop)>, rounds: u32) -> Result<Vec<Series>> {
+    interleave(loops, rounds, Loop::time)
 }
 
-fn zsh(first: &[&str], line: String, times: u32) -> Result<Option<Loop>> {
-    let shell = Shell::zsh()?;
-    shell
-        .map(|shell| begin(shell, first, line, times))
-        .transpose()
-}
-
-fn begin(mut shell: Shell, first: &[&str], line: String, times: u32) -> Result<Loop> {
-    for step in first.iter().copied().chain([&line[..]]) {
-        shell.run(step)?;
+impl Loop {
+    fn bash(setup: &[&str], line: &str, iterations: u32) -> Result<Self> {
+        let shell = Shell::bash()?.context("bash is not installed any more")?;
+        Self::new(shell, setup, line, iterations)
     }
-    Ok(Loop { shell, line, times })
+
+    /// Runs each line of `setup`, then `line` once, all of which must succeed.
+    fn new(mut shell: Shell, setup: &[&str], line: &str, iterations: u32) -> Result<Self> {
+        for line in setup.iter().copied().chain([line]) {
+            shell.run(line)?;
+        }
+        Ok(Self {
+            shell,
+            line: line.to_owned(),
+            iterations,
+        })
+    }
+
+    /// Returns the time of one iteration, in microseconds.
+    fn time(&mut self) -> Result<f64> {
+        let Self {
+            line, iterations, ..
+        } = self;
+        let line = format!("for ((i = 0; i < {iterations}; i++)); do {line}; done");
+        let start = Instant::now();
+        self.shell.run(&line)?;
+        Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(self.iterations))
+    }
 }
 
-fn taking_turns(loops: Vec<(Who, Loop)>, rounds: u32) -> Result<Vec<Series>> {
-    interleaved(loops, rounds, |one| one.shell.time(&one.line, one.times))
+impl Shell {
+    /// Returns `None` if bash is not installed.
+    fn bash() -> Result<Option<Self>> {
+        Self::start("bash", &["--norc", "-s"])
+    }
+
+    /// Returns `None` if zsh is not installed.
+    fn zsh() -> Result<Option<Self>> {
+        Self::start("zsh", &["-f", "-s"])
+    }
+
+    fn start(name: &str, args: &[&str]) -> Result<Option<Self>> {
+        let args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
+        let spawned = command(Path::new(name), &args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let mut child = match spawned {
+            Ok(child) => child,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error).with_context(|| format!("cannot start {name}")),
+        };
+        let stdin = child.stdin.take().context("no pipe to the shell")?;
+        let stdout = child.stdout.take().context("no pipe from the shell")?;
+        Ok(Some(Self {
+            child,
+            stdin,
+            stdout: BufReader::new(stdout),
+        }))
+    }
+
+    /// Runs a line that must succeed and print nothing.
+    fn run(&mut self, line: &str) -> Result<()> {
+        writeln!(self.stdin, "{line}; echo $?")?;
+        let mut reply = String::new();
+        self.stdout.read_line(&mut reply)?;
+        ensure!(reply == "0\n", "`{line}` failed: {reply:?}");
+        Ok(())
+    }
+}
+
+impl Drop for Shell {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Quotes a path for a shell.
+fn quote(path: &Path) -> String {
+    format!("'{}'", path.display().to_string().replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failing_line_is_an_error_and_the_shell_continues() -> Result<()> {
+        let mut shell = Shell::start("sh", &["-s"])?.context("a shell")?;
+        shell.run("n=7")?;
+        let error = shell.run("false").expect_err("it fails");
+        assert_eq!(error.to_string(), r#"`false` failed: "1\n""#);
+        shell.run("[ $n = 7 ]")
+    }
+
+    #[test]
+    fn quoted_path_is_one_argument() -> Result<()> {
+        let path = quote(Path::new("a b'c$(d)"));
+        let mut shell = Shell::start("sh", &["-s"])?.context("a shell")?;
+        shell.run(&format!(r#"printf %s {path} | grep -qxF "a b'c\$(d)""#))
+    }
+
+    #[test]
+    fn missing_shell_is_not_an_error() -> Result<()> {
+        assert!(Shell::start("no-such-shell", &[])?.is_none());
+        Ok(())
+    }
 }

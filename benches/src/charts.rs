@@ -1,43 +1,53 @@
-//! The results as one picture: a panel for each measurement, each with a scale of its own that starts at zero. A bar that is
-//! far too long for it has a gap.
+//! The results as pictures.
 
-use crate::measurement::{Measurement, Who, times};
+use crate::contended::WAITER_COUNTS;
+use crate::contenders::Contender;
+use crate::measurement::{Measurement, format_ratio};
 use anyhow::Result;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+use std::iter::once;
 use std::path::Path;
 
 const WIDTH: u32 = 960;
-const HEADER: u32 = 76;
-const PANEL: u32 = 176;
-const EDGE: i32 = 24;
-/// Where the bars of a panel begin, from its left and from its top.
-const BARS: (i32, i32) = (EDGE + 80, 50);
-/// The column of the numbers, at the right of the bars.
-const NUMBERS: i32 = 128;
-/// From one bar to the next, and how much of that the bar is.
-const PITCH: i32 = 28;
-const THICKNESS: i32 = 20;
+const HEADER_HEIGHT: u32 = 76;
+const PANEL_HEIGHT: u32 = 176;
+const MARGIN: i32 = 24;
+/// The top left corner of the first bar of a panel.
+const BARS: (i32, i32) = (MARGIN + 80, 50);
+/// The width of the numbers to the right of the bars.
+const NUMBERS_WIDTH: i32 = 128;
+/// The distance from one bar to the next.
+const BAR_PITCH: i32 = 28;
+const BAR_THICKNESS: i32 = 20;
 
-/// A bar that is so many times as long as ours would leave nothing to be seen of the others.
+/// A bar this many times as long as fdlock's is cut off, because it would make the others
+/// invisible.
 const OUT_OF_SCALE: f64 = 50.0;
 
-pub const INK: RGBColor = RGBColor(31, 35, 40);
-pub const FAINT: RGBColor = RGBColor(89, 99, 110);
+const LINE_CHART_SIZE: (u32, u32) = (720, 420);
+const LABEL_HEIGHT: i32 = 18;
+
+const INK: RGBColor = RGBColor(31, 35, 40);
+const FAINT: RGBColor = RGBColor(89, 99, 110);
 const RED: RGBColor = RGBColor(207, 34, 46);
 
-pub type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
+type Area<'a> = DrawingArea<SVGBackend<'a>, Shift>;
 
-/// Draws on white, so that it can be read on a dark page too.
-pub fn draw(measurements: &[Measurement], heading: &str, to: &Path) -> Result<()> {
+/// Draws a panel for each measurement, with a scale of its own that starts at zero.
+///
+/// The background is white, so that the picture is readable on a dark page too.
+pub fn draw_bars(measurements: &[Measurement], heading: &str, path: &Path) -> Result<()> {
     let rows = measurements.len().div_ceil(2);
-    let root = SVGBackend::new(to, (WIDTH, HEADER + PANEL * rows as u32)).into_drawing_area();
+    let height = HEADER_HEIGHT + PANEL_HEIGHT * rows as u32;
+    let root = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
     root.fill(&WHITE)?;
-    let (header, panels) = root.split_vertically(HEADER);
-    write(&header, heading, (EDGE, 26), &bold(22))?;
-    let legend = "less is better · bar: median · line on it: p10 to p90 · × of the first bar · red: the most that fdlock may take";
-    write(&header, legend, (EDGE, 50), &font(16, FAINT))?;
+    let (header, panels) = root.split_vertically(HEADER_HEIGHT);
+    draw_text(&header, heading, (MARGIN, 26), &bold(22))?;
+    let legend =
+        "less is better · bar: median · line: p10 to p90 · ×: ratio to the first bar · red: target";
+    draw_text(&header, legend, (MARGIN, 50), &font(16, FAINT))?;
     for (panel, measurement) in panels.split_evenly((rows, 2)).iter().zip(measurements) {
         draw_panel(panel, measurement)?;
     }
@@ -45,80 +55,146 @@ pub fn draw(measurements: &[Measurement], heading: &str, to: &Path) -> Result<()
 }
 
 fn draw_panel(panel: &Area, measurement: &Measurement) -> Result<()> {
-    write(panel, measurement.title, (EDGE, 14), &bold(17))?;
-    write(
-        panel,
-        measurement.command,
-        (EDGE, 34),
-        &("monospace", 15).into_font().color(&FAINT),
-    )?;
+    draw_text(panel, &measurement.title, (MARGIN, 14), &bold(17))?;
+    let monospace = ("monospace", 15).into_font().color(&FAINT);
+    draw_text(panel, measurement.command, (MARGIN, 34), &monospace)?;
 
     let (left, mut top) = BARS;
-    let right = panel.dim_in_pixel().0 as i32 - NUMBERS;
-    let ours = measurement.spread(measurement.subject()).median;
+    let right = panel.dim_in_pixel().0 as i32 - NUMBERS_WIDTH;
+    let subject = measurement.target_contender();
+    let subject_median = measurement.percentiles(subject).median;
     let longest = measurement
-        .everybody()
-        .map(|who| measurement.spread(who).p90)
-        .filter(|amount| *amount < ours * OUT_OF_SCALE)
+        .contenders()
+        .map(|contender| measurement.percentiles(contender).p90)
+        .filter(|amount| *amount < subject_median * OUT_OF_SCALE)
         .chain(measurement.target.map(|target| target.amount(measurement)))
-        .fold(ours, f64::max);
-    // At least a pixel: the floor may be next to nothing.
+        .fold(subject_median, f64::max);
+    // At least one pixel: the floor may be almost zero.
     let x = |amount: f64| {
-        let part = (amount / longest).min(1.0);
-        left + ((part * f64::from(right - left)) as i32).max(1)
+        let fraction = (amount / longest).min(1.0);
+        left + ((fraction * f64::from(right - left)) as i32).max(1)
     };
 
-    for who in measurement.everybody() {
-        let spread = measurement.spread(who);
-        let (middle, bottom) = (top + THICKNESS / 2, top + THICKNESS);
-        write(panel, who.name(), (EDGE, middle), &font(16, INK))?;
-        let bar = [(left, top), (x(spread.median), bottom)];
-        panel.draw(&Rectangle::new(bar, colour(who).filled()))?;
-        if spread.median > longest {
-            // The bar goes on beyond the panel: a gap says so.
+    for contender in measurement.contenders() {
+        let percentiles = measurement.percentiles(contender);
+        let (middle, bottom) = (top + BAR_THICKNESS / 2, top + BAR_THICKNESS);
+        draw_text(panel, contender.name(), (MARGIN, middle), &font(16, INK))?;
+        let bar = [(left, top), (x(percentiles.median), bottom)];
+        panel.draw(&Rectangle::new(bar, colour(contender).filled()))?;
+        if percentiles.median > longest {
+            // A gap shows that the bar is cut off.
             let gap = [(right - 24, bottom + 2), (right - 16, top - 2)];
             panel.draw(&PathElement::new(gap, WHITE.stroke_width(5)))?;
         } else {
-            let around = [(x(spread.p10), middle), (x(spread.p90), middle)];
-            panel.draw(&PathElement::new(around, INK.stroke_width(1)))?;
+            let range = [(x(percentiles.p10), middle), (x(percentiles.p90), middle)];
+            panel.draw(&PathElement::new(range, INK.stroke_width(1)))?;
         }
         if let Some(target) = measurement.target
-            && who == measurement.subject()
+            && contender == subject
         {
-            let at = x(target.amount(measurement));
-            let mark = [(at, top - 3), (at, bottom + 3)];
+            let x = x(target.amount(measurement));
+            let mark = [(x, top - 3), (x, bottom + 3)];
             panel.draw(&PathElement::new(mark, RED.stroke_width(2)))?;
         }
-        let mut numbers = measurement.unit.show(spread.median);
-        if who != measurement.first() {
-            numbers += &format!(" · ×{}", times(measurement.ratio(who).median));
+        let mut numbers = measurement.unit.format(percentiles.median);
+        if contender != measurement.baseline() {
+            let ratio = measurement.ratio(contender).median;
+            numbers += &format!(" · ×{}", format_ratio(ratio));
         }
-        write(panel, &numbers, (right + 8, middle), &font(16, INK))?;
-        top += PITCH;
+        draw_text(panel, &numbers, (right + 8, middle), &font(16, INK))?;
+        top += BAR_PITCH;
     }
     Ok(())
 }
 
-pub fn colour(who: Who) -> RGBColor {
-    match who {
-        Who::Reference | Who::Zsh | Who::Sem => RGBColor(175, 184, 193),
-        Who::Ours => RGBColor(84, 174, 255),
-        Who::Fair | Who::Slots => RGBColor(31, 111, 235),
-        Who::Floor | Who::Alone | Who::Bare | Who::Colon => RGBColor(218, 223, 229),
+/// The medians of one contender: waiters and milliseconds.
+struct Line {
+    contender: Contender,
+    points: Vec<(f64, f64)>,
+}
+
+impl Line {
+    fn new(contender: Contender, drains: &[Measurement]) -> Self {
+        let medians = drains
+            .iter()
+            .map(|drain| drain.percentiles(contender).median);
+        let counts = WAITER_COUNTS.map(|count| count as f64);
+        Self {
+            contender,
+            points: counts.into_iter().zip(medians).collect(),
+        }
+    }
+
+    fn end(&self) -> (f64, f64) {
+        self.points[self.points.len() - 1]
     }
 }
 
-pub fn font(size: u32, colour: RGBColor) -> TextStyle<'static> {
+/// Draws the time to drain the waiters against their number. `drains` has one measurement for each
+/// of [`WAITER_COUNTS`].
+pub fn draw_drain(drains: &[Measurement], path: &Path) -> Result<()> {
+    let root = SVGBackend::new(path, LINE_CHART_SIZE).into_drawing_area();
+    root.fill(&WHITE)?;
+    let heading = "Time from the release of the lock until the last waiter has exited";
+    draw_text(&root, heading, (MARGIN, 26), &bold(20))?;
+    let mut lines: Vec<Line> = drains[0]
+        .contenders()
+        .map(|contender| Line::new(contender, drains))
+        .collect();
+    lines.sort_by(|a, b| b.end().1.total_cmp(&a.end().1));
+    let (most_waiters, longest) = lines[0].end();
+
+    let mut chart = ChartBuilder::on(&root)
+        .margin_top(52)
+        .margin_right(130)
+        .margin_bottom(12)
+        .x_label_area_size(40)
+        .y_label_area_size(72)
+        .build_cartesian_2d(0.0..most_waiters, 0.0..longest * 1.05)?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(FAINT.mix(0.2))
+        .axis_style(FAINT)
+        .label_style(font(15, INK))
+        .x_label_formatter(&|count| format!("{count:.0}"))
+        .y_label_formatter(&|amount| format!("{amount:.0}"))
+        .x_desc("waiters")
+        .y_desc("ms")
+        .draw()?;
+    let mut label_y = 0;
+    for line in &lines {
+        let style = colour(line.contender).stroke_width(3);
+        chart.draw_series(once(PathElement::new(line.points.clone(), style)))?;
+        let (right, y) = chart.backend_coord(&line.end());
+        // Keeps the labels apart if the lines end close to each other.
+        label_y = y.max(label_y + LABEL_HEIGHT);
+        let name = line.contender.name();
+        draw_text(&root, name, (right + 8, label_y), &font(16, INK))?;
+    }
+    Ok(root.present()?)
+}
+
+fn colour(contender: Contender) -> RGBColor {
+    match contender {
+        Contender::Reference | Contender::Zsh | Contender::GnuSem => RGBColor(175, 184, 193),
+        Contender::Fdlock => RGBColor(84, 174, 255),
+        Contender::Fair | Contender::Slots => RGBColor(31, 111, 235),
+        Contender::Floor | Contender::NoLock | Contender::BashColon => RGBColor(218, 223, 229),
+    }
+}
+
+fn font(size: u32, colour: RGBColor) -> TextStyle<'static> {
     ("sans-serif", size).into_font().color(&colour)
 }
 
-pub fn bold(size: u32) -> TextStyle<'static> {
-    ("sans-serif", size, FontStyle::Bold)
-        .into_font()
-        .color(&INK)
+fn bold(size: u32) -> TextStyle<'static> {
+    let font = ("sans-serif", size, FontStyle::Bold).into_font();
+    font.color(&INK)
 }
 
-/// The text begins at `at`, and its middle is on that height.
-pub fn write(area: &Area, words: &str, at: (i32, i32), style: &TextStyle) -> Result<()> {
-    Ok(area.draw_text(words, &style.pos(Pos::new(HPos::Left, VPos::Center)), at)?)
+/// Draws text that starts at `position` and is centred vertically on it.
+fn draw_text(area: &Area, text: &str, position: (i32, i32), style: &TextStyle) -> Result<()> {
+    let style = style.pos(Pos::new(HPos::Left, VPos::Center));
+    Ok(area.draw_text(text, &style, position)?)
 }

@@ -1,22 +1,46 @@
-//! Who is measured, and how each of them is started.
+//! The contenders, and how each of them is started.
 
-use crate::fixture::Stage;
-use crate::measurement::Who;
-use crate::options::Options;
+use crate::Options;
+use crate::fixture::Fixture;
 use anyhow::{Result, ensure};
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf, absolute};
 use std::process::Command;
 
-/// The command under the lock.
+/// The command to run under a lock.
 pub const TRUE: &str = "/bin/true";
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
-pub struct Contenders {
-    ours: PathBuf,
-    reference: PathBuf,
-    builtin: Option<PathBuf>,
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contender {
+    /// util-linux's `flock`.
+    Reference,
+    Fdlock,
+    /// fdlock with `--fair`.
+    Fair,
+    /// fdlock with `--slots 4`.
+    Slots,
+    /// GNU sem with four jobs at a time.
+    GnuSem,
+    /// The least that can do the job: see `floor/`.
+    Floor,
+    /// The command or function without a lock.
+    NoLock,
+    /// bash's `:` with as many arguments: a builtin that does nothing.
+    BashColon,
+    /// zsh's builtin lock.
+    Zsh,
+}
+
+/// A contender and its command.
+pub type Entry = (Contender, Command);
+
+/// The programs to measure.
+pub struct Programs {
+    pub fdlock: PathBuf,
+    pub reference: PathBuf,
+    pub builtin: Option<PathBuf>,
 }
 
 /// The programs of `floor/`.
@@ -24,97 +48,95 @@ pub struct Contenders {
 pub enum Floor {
     Descriptor,
     Wrapper,
-    InPlace,
+    Exec,
 }
 
-impl Contenders {
-    pub fn find(options: &Options) -> Result<Self> {
+impl Contender {
+    pub fn name(self) -> &'static str {
+        match self {
+            Contender::Reference => "util-linux",
+            Contender::Fdlock => "fdlock",
+            Contender::Fair => "--fair",
+            Contender::Slots => "--slots",
+            Contender::GnuSem => "GNU sem",
+            Contender::Floor => "floor",
+            Contender::NoLock => "no lock",
+            Contender::BashColon => "bash's :",
+            Contender::Zsh => "zsh",
+        }
+    }
+}
+
+impl Programs {
+    pub fn new(options: &Options) -> Result<Self> {
         Ok(Self {
-            ours: program(&options.flock)?,
+            fdlock: program(&options.flock)?,
             reference: program(&options.reference)?,
             builtin: options.builtin.as_deref().map(program).transpose()?,
         })
     }
 
-    /// util-linux's and ours, with the same arguments.
-    pub fn both(&self, arguments: &[&OsStr]) -> Vec<(Who, Command)> {
-        [(Who::Reference, &self.reference), (Who::Ours, &self.ours)]
-            .map(|(who, program)| (who, command(program, arguments)))
-            .into()
+    pub fn reference(&self, args: &[&OsStr]) -> Entry {
+        (Contender::Reference, command(&self.reference, args))
     }
 
-    /// Both, and ours in the order of arrival.
-    pub fn and_fair(&self, arguments: &[&OsStr]) -> Vec<(Who, Command)> {
-        let mut all = self.both(arguments);
-        all.push((
-            Who::Fair,
-            self.ours(&[&["--fair".as_ref()], arguments].concat()),
-        ));
-        all
+    pub fn fdlock(&self, args: &[&OsStr]) -> Entry {
+        (Contender::Fdlock, command(&self.fdlock, args))
     }
 
-    /// Ours, plain and in the order of arrival.
-    pub fn plain_and_fair(&self, arguments: &[&OsStr]) -> Vec<(Who, Command)> {
-        self.and_fair(arguments).split_off(1)
+    pub fn fair(&self, args: &[&OsStr]) -> Entry {
+        let args = [&["--fair".as_ref()], args].concat();
+        (Contender::Fair, command(&self.fdlock, &args))
     }
 
-    /// Ours.
-    pub fn ours(&self, arguments: &[&OsStr]) -> Command {
-        command(&self.ours, arguments)
+    pub fn slots(&self, args: &[&OsStr]) -> Entry {
+        let args = [&["--slots".as_ref(), "4".as_ref()], args].concat();
+        (Contender::Slots, command(&self.fdlock, &args))
     }
+}
 
-    /// Ours, four at a time.
-    pub fn slots(&self, arguments: &[&OsStr]) -> Command {
-        self.ours(&[&["--slots".as_ref(), "4".as_ref()], arguments].concat())
-    }
+/// Returns GNU sem running `job`, if sem is installed. Its state is in a home directory of its own.
+pub fn gnu_sem(fixture: &Fixture, job: &[&OsStr]) -> Option<Entry> {
+    let mut paths = PATH.split(':').map(|dir| Path::new(dir).join("sem"));
+    let program = paths.find(|path| path.is_file())?;
+    let options = ["--fg", "--id", "fdlock-bench", "-j", "4"].map(OsStr::new);
+    let mut command = command(&program, &[&options, job].concat());
+    command.env("HOME", fixture.temp_path("home"));
+    Some((Contender::GnuSem, command))
+}
 
-    /// GNU sem, four at a time, if it is installed. It keeps its state in the home folder.
-    pub fn sem(&self, stage: &Stage, job: &[&OsStr]) -> Option<(Who, Command)> {
-        let programs = PATH.split(':').map(|folder| Path::new(folder).join("sem"));
-        let program = programs.into_iter().find(|program| program.is_file())?;
-        let options = ["--fg", "--id", "fdlock-bench", "-j", "4"].map(OsStr::new);
-        let mut command = command(&program, &[&options, job].concat());
-        command.env("HOME", stage.scratch("home"));
-        Some((Who::Sem, command))
-    }
-
-    /// util-linux's program.
-    pub fn reference(&self) -> &Path {
-        &self.reference
-    }
-
-    /// The bash builtin, if that is to be measured.
-    pub fn builtin(&self) -> Option<&Path> {
-        self.builtin.as_deref()
-    }
+/// Returns `/bin/true` without a lock.
+pub fn no_lock() -> Entry {
+    (Contender::NoLock, command(Path::new(TRUE), &[]))
 }
 
 impl Floor {
-    /// The floor with these arguments, if it could be built here.
-    pub fn command(self, arguments: &[&OsStr]) -> Option<(Who, Command)> {
+    /// Returns this floor with `args`, if `build.rs` was able to build it.
+    pub fn entry(self, args: &[&OsStr]) -> Option<Entry> {
         let program = Path::new(env!("OUT_DIR")).join(match self {
             Floor::Descriptor => "floor-descriptor",
             Floor::Wrapper => "floor-wrapper",
-            Floor::InPlace => "floor-in-place",
+            Floor::Exec => "floor-exec",
         });
         program
             .exists()
-            .then(|| (Who::Floor, command(&program, arguments)))
+            .then(|| (Contender::Floor, command(&program, args)))
     }
 }
 
-/// Absolute, and with its own name: a program may go by that (busybox does).
+/// Makes a path absolute, without resolving symbolic links: the behaviour of a program may depend
+/// on its name (busybox).
 fn program(path: &Path) -> Result<PathBuf> {
-    ensure!(path.is_file(), "there is no file {}", path.display());
+    ensure!(path.is_file(), "not a file: {}", path.display());
     Ok(absolute(path)?)
 }
 
-/// `program` with these arguments and with an environment that is the same on every machine: no messages to
-/// translate, no `LD_PRELOAD` to load.
-pub fn command(program: &Path, arguments: &[&OsStr]) -> Command {
+/// Returns a command whose environment is the same on every machine: no messages to translate, no
+/// `LD_PRELOAD`.
+pub fn command(program: &Path, args: &[&OsStr]) -> Command {
     let mut command = Command::new(program);
     command
-        .args(arguments)
+        .args(args)
         .env_clear()
         .env("LC_ALL", "C")
         .env("PATH", PATH);

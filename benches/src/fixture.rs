@@ -1,4 +1,4 @@
-//! Where everything is measured: one processor, and one file to lock.
+//! The environment of all measurements: one processor and one lock file.
 
 use anyhow::{Context, Result, bail, ensure};
 use rustix::fs::{FlockOperation, flock};
@@ -12,140 +12,142 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
-pub struct Stage {
-    file: PathBuf,
+pub struct Fixture {
+    lock_file: PathBuf,
     inode: u64,
-    folder: TempDir,
+    dir: TempDir,
 }
 
-/// A lock on the stage's file that is held until this is dropped.
-pub struct Held {
+/// A lock on the fixture's lock file, released on drop.
+pub struct HeldLock {
     _file: File,
 }
 
-/// Who waits for the lock on a file.
-struct Waiting {
-    /// How many sleep in the kernel for it.
+/// The waiters for the lock on a file.
+struct Waiters {
+    /// The number of processes that are blocked in the kernel.
     blocked: usize,
-    /// The processes that stand for those who queue for it.
-    tokens: Vec<u32>,
+    /// The sentinels of the tickets in the queue.
+    sentinels: Vec<u32>,
 }
 
-impl Stage {
-    pub fn set() -> Result<Self> {
-        pin().context("cannot stay on one processor")?;
-        let folder = TempDir::with_prefix("fdlock-bench-")
-            .context("cannot make a folder for the lock file")?;
-        let file = folder.path().join("lock");
-        let inode = File::create(&file)
+impl Fixture {
+    /// Pins this process to one processor and creates the lock file.
+    pub fn new() -> Result<Self> {
+        pin_to_last_cpu().context("cannot pin the process to one processor")?;
+        let dir = TempDir::with_prefix("fdlock-bench-")
+            .context("cannot create a directory for the lock file")?;
+        let lock_file = dir.path().join("lock");
+        let metadata = File::create(&lock_file)
             .and_then(|created| created.metadata())
-            .context("cannot make the lock file")?;
+            .context("cannot create the lock file")?;
         Ok(Self {
-            file,
-            inode: inode.ino(),
-            folder,
+            lock_file,
+            inode: metadata.ino(),
+            dir,
         })
     }
 
-    /// The file to lock: it exists.
-    pub fn file(&self) -> &Path {
-        &self.file
+    pub fn lock_file(&self) -> &Path {
+        &self.lock_file
     }
 
-    /// A name for a file that goes away with the stage.
-    pub fn scratch(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+    /// Returns a path in the fixture's temporary directory.
+    pub fn temp_path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
     }
 
-    /// Locks the file. No program that is started inherits this lock.
-    pub fn hold(&self) -> Result<Held> {
-        let file = File::open(&self.file)?;
+    /// Locks the lock file. Commands do not inherit this lock.
+    pub fn lock(&self) -> Result<HeldLock> {
+        let file = File::open(&self.lock_file)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)
-            .context("the lock file is locked already")?;
-        Ok(Held { _file: file })
+            .context("the lock file is already locked")?;
+        Ok(HeldLock { _file: file })
     }
 
-    /// Opens the file at descriptor 8, which every program that is started inherits, as after `exec 8<FILE` in a
+    /// Opens the lock file on descriptor 8, which commands inherit, as after `exec 8<FILE` in a
     /// shell.
-    pub fn descriptor_eight(&self) -> Result<OwnedFd> {
-        let eight = fcntl_dupfd_cloexec(File::open(&self.file)?, 8)?;
+    pub fn open_as_fd_8(&self) -> Result<OwnedFd> {
+        let fd = fcntl_dupfd_cloexec(File::open(&self.lock_file)?, 8)?;
         ensure!(
-            eight.as_raw_fd() == 8,
-            "descriptor 8 is taken: start the bench without it"
+            fd.as_raw_fd() == 8,
+            "descriptor 8 is in use: close it before starting the benchmark"
         );
-        fcntl_setfd(&eight, FdFlags::empty())?;
-        Ok(eight)
+        fcntl_setfd(&fd, FdFlags::empty())?;
+        Ok(fd)
     }
 
-    /// Returns when `count` processes wait for the lock on the file: all sleep in the kernel for it, or all queue and
-    /// the first of them does. (Two may take themselves for the first: the kernel wakes the wrong one, who finds it out.)
-    pub fn until_waiting(&self, count: usize) -> Result<()> {
+    /// Waits until `count` processes wait for the lock: either all of them are blocked in the
+    /// kernel, or all of them are in the queue and the first one is blocked. More than one may be:
+    /// two waiters can both consider themselves first, and if the kernel wakes the wrong one, it
+    /// notices.
+    pub fn wait_for_waiters(&self, count: usize) -> Result<()> {
         let deadline = Instant::now() + Duration::from_secs(60);
-        // The waiters run on the same processor: make room for them, and for the more the more there are, as it takes
-        // long to read of them.
+        // The waiters need this processor to get that far, and reading /proc/locks takes longer the
+        // more of them there are.
         let pause = Duration::from_millis(1 + count as u64 / 50);
         loop {
-            let Waiting { blocked, tokens } = self.waiting()?;
-            let queued = tokens.len();
+            let Waiters { blocked, sentinels } = self.waiters()?;
+            let queued = sentinels.len();
             thread::sleep(pause);
             if blocked == count && queued == 0 || blocked > 0 && queued == count {
                 return Ok(());
             }
             if Instant::now() > deadline {
-                bail!("{count} should wait for the lock; {blocked} are blocked, {queued} queue");
+                bail!("expected {count} waiters, found {blocked} blocked and {queued} queued");
             }
         }
     }
 
-    /// The processes that stand for those who queue for the file.
-    pub fn tokens(&self) -> Result<Vec<u32>> {
-        Ok(self.waiting()?.tokens)
+    /// Returns the sentinels of the tickets in the lock file's queue.
+    pub fn sentinels(&self) -> Result<Vec<u32>> {
+        Ok(self.waiters()?.sentinels)
     }
 
-    fn waiting(&self) -> Result<Waiting> {
+    fn waiters(&self) -> Result<Waiters> {
         let locks = fs::read_to_string("/proc/locks").context("cannot read /proc/locks")?;
-        Ok(Waiting::of(&locks, self.inode))
+        Ok(Waiters::parse(&locks, self.inode))
     }
 }
 
-/// Stays on the last processor that this process may use, and with it all that it starts: the first one has most
-/// of the machine's interrupts.
-fn pin() -> Result<()> {
+/// Pins this process and everything that it starts to the last processor that it may use. The first
+/// processor handles most of the machine's interrupts.
+fn pin_to_last_cpu() -> Result<()> {
     let allowed = sched_getaffinity(None)?;
     let last = (0..CpuSet::MAX_CPU)
         .rev()
         .find(|&cpu| allowed.is_set(cpu))
-        .context("no processor")?;
-    let mut one = CpuSet::new();
-    one.set(last);
-    Ok(sched_setaffinity(None, &one)?)
+        .context("no processor is allowed")?;
+    let mut set = CpuSet::new();
+    set.set(last);
+    Ok(sched_setaffinity(None, &set)?)
 }
 
-impl Waiting {
-    /// As `/proc/locks` tells it. The inode alone has to do: the device there is not always the one that `stat` tells
-    /// (overlayfs, btrfs).
-    fn of(locks: &str, inode: u64) -> Self {
+impl Waiters {
+    /// Parses `/proc/locks`. Compares only the inode, because the device there is not always the
+    /// one that `stat` reports (overlayfs, btrfs).
+    fn parse(locks: &str, inode: u64) -> Self {
         let inode = inode.to_string();
-        let is_on_it = |word: &str| word.rsplit(':').next() == Some(&inode) && word.contains(':');
-        let (mut blocked, mut tokens) = (0, Vec::new());
+        let matches = |id: &str| id.rsplit(':').next() == Some(&inode) && id.contains(':');
+        let (mut blocked, mut sentinels) = (0, Vec::new());
         for line in locks.lines() {
-            let words: Vec<_> = line.split_whitespace().skip(1).collect();
-            match words[..] {
-                ["->", .., file, _, _] if is_on_it(file) => blocked += 1,
-                ["OFDLCK", _, "READ", _, file, byte, _] if is_on_it(file) => {
-                    tokens.extend(token(byte));
+            let fields: Vec<_> = line.split_whitespace().skip(1).collect();
+            match fields[..] {
+                ["->", .., id, _, _] if matches(id) => blocked += 1,
+                ["OFDLCK", _, "READ", _, id, offset, _] if matches(id) => {
+                    sentinels.extend(sentinel_pid(offset));
                 }
                 _ => {}
             }
         }
-        Self { blocked, tokens }
+        Self { blocked, sentinels }
     }
 }
 
-/// The process that a turn's byte tells of: its lowest 22 bits (`src/lock/mark.rs`).
-fn token(byte: &str) -> Option<u32> {
-    let byte: u64 = byte.parse().ok()?;
-    (byte >= 1 << 62).then_some((byte & 0x3f_ffff) as u32)
+/// Returns the PID in the marker of a ticket: its lowest 22 bits (see `src/lock/fair/marker.rs`).
+fn sentinel_pid(offset: &str) -> Option<u32> {
+    let offset: u64 = offset.parse().ok()?;
+    (offset >= 1 << 62).then_some((offset & 0x3f_ffff) as u32)
 }
 
 #[cfg(test)]
@@ -153,7 +155,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_those_who_wait_for_this_file_count() {
+    fn counts_only_the_waiters_for_this_file() {
         let locks = "\
 1: FLOCK  ADVISORY  WRITE 4059 fe:00:1001 0 EOF
 1: -> FLOCK  ADVISORY  WRITE 4060 fe:00:1001 0 EOF
@@ -162,16 +164,16 @@ mod tests {
 2: -> FLOCK  ADVISORY  READ 1001 fe:00:1002 0 EOF
 3: OFDLCK ADVISORY  READ -1 fe:00:1001 0 EOF
 ";
-        let blocked = |inode| Waiting::of(locks, inode).blocked;
+        let blocked = |inode| Waiters::parse(locks, inode).blocked;
         assert_eq!(blocked(1001), 2);
         assert_eq!(blocked(1002), 1);
         assert_eq!(blocked(1), 0);
     }
 
     #[test]
-    fn those_who_queue_are_known_by_their_bytes() {
-        let turn = |pid: u64| (1_u64 << 62) + (4711 << 23) + pid;
-        let (first, second, slot) = (turn(4059), turn(4060), (1_u64 << 61) + 4061);
+    fn finds_the_sentinels_of_queued_tickets() {
+        let ticket = |pid: u64| (1_u64 << 62) + (4711 << 23) + pid;
+        let (first, second, slot) = (ticket(4059), ticket(4060), (1_u64 << 61) + 4061);
         let locks = format!(
             "\
 1: OFDLCK ADVISORY  READ -1 fe:00:1001 {first} {first}
@@ -181,19 +183,19 @@ mod tests {
 5: OFDLCK ADVISORY  READ -1 fe:00:1001 0 EOF
 "
         );
-        assert_eq!(Waiting::of(&locks, 1001).tokens, [4059, 4060]);
+        assert_eq!(Waiters::parse(&locks, 1001).sentinels, [4059, 4060]);
     }
 
     #[test]
-    fn the_waiters_of_a_held_lock_are_seen() -> Result<()> {
-        let stage = Stage::set()?;
-        let held = stage.hold()?;
-        let file = File::open(stage.file())?;
+    fn sees_a_waiter_for_a_held_lock() -> Result<()> {
+        let fixture = Fixture::new()?;
+        let lock = fixture.lock()?;
+        let file = File::open(fixture.lock_file())?;
         thread::scope(|scope| {
             let waiter = scope.spawn(|| flock(&file, FlockOperation::LockExclusive));
-            let seen = stage.until_waiting(1);
-            drop(held);
-            waiter.join().expect("the waiter ends")?;
+            let seen = fixture.wait_for_waiters(1);
+            drop(lock);
+            waiter.join().expect("the waiter does not panic")?;
             seen
         })
     }

@@ -1,63 +1,109 @@
-//! Measures fdlock's `flock` beside util-linux's and beside the floor, the least that the job can cost, and its bash builtin.
-//! What is measured, how, and how to read it: `README.md` here.
+//! Compares fdlock's `flock` with util-linux's and with the floor, the least that can do the job,
+//! and measures its bash builtin. `README.md` explains the measurements, the method and the
+//! results.
 
 mod builtin;
 mod charts;
 mod contended;
 mod contenders;
-mod curve;
-mod drain;
 mod fixture;
-mod idle;
-mod interleave;
-mod machine;
 mod measurement;
-mod memory;
-mod options;
-mod readers;
 mod report;
 mod resources;
-mod shell;
-mod slots;
-mod stats;
-mod turns;
 mod uncontended;
 mod vfork;
 mod who;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use contenders::Programs;
+use fixture::Fixture;
 use std::fs;
+use std::path::PathBuf;
+
+/// The number of rounds for measurements that take seconds each.
+const VERY_SLOW_ROUNDS: u32 = 3;
+
+/// Compare fdlock's flock with util-linux's
+#[derive(Parser)]
+struct Options {
+    /// The flock to measure
+    #[arg(long, value_name = "PROGRAM")]
+    flock: PathBuf,
+
+    /// The bash builtin to measure [default: none]
+    #[arg(long, value_name = "FILE")]
+    builtin: Option<PathBuf>,
+
+    /// The flock to compare with
+    #[arg(long, value_name = "PROGRAM", default_value = "/usr/bin/flock")]
+    reference: PathBuf,
+
+    /// The number of runs of each short command
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..))]
+    runs: u32,
+
+    /// The directory for results.md and the pictures
+    #[arg(long, value_name = "DIRECTORY", default_value = "benches/results")]
+    out: PathBuf,
+}
+
+impl Options {
+    /// Returns the number of rounds for measurements that start many processes, or wait until one
+    /// has blocked.
+    fn slow_rounds(&self) -> u32 {
+        self.runs.div_ceil(100)
+    }
+
+    /// Returns the number of rounds for loops of a shell.
+    fn loop_rounds(&self) -> u32 {
+        self.runs.div_ceil(20)
+    }
+}
 
 fn main() -> Result<()> {
-    let options = options::Options::parse();
-    let contenders = contenders::Contenders::find(&options)?;
-    let stage = fixture::Stage::set()?;
+    let options = Options::parse();
+    let programs = &Programs::new(&options)?;
+    let fixture = &Fixture::new()?;
+    let (runs, slow_rounds) = (options.runs, options.slow_rounds());
 
-    let mut measurements = uncontended::measure(&contenders, &stage, options.runs)?;
-    measurements.push(memory::measure(&contenders, &stage, options.rounds())?);
-    measurements.extend(resources::measure(&contenders, &stage)?);
-    measurements.extend(builtin::measure(&contenders, &stage, options.loops())?);
-    let drains = drain::measure(&contenders, &stage, options.rounds())?;
-    let turns = turns::measure(&contenders, &stage, &options)?;
-    let holders = who::measure(&contenders, &stage, options.rounds())?;
+    let mut short_calls = vec![
+        uncontended::lock_descriptor(programs, fixture, runs)?,
+        uncontended::run_command(programs, fixture, runs)?,
+        uncontended::exec_command(programs, fixture, runs)?,
+        resources::memory(programs, fixture, slow_rounds)?,
+    ];
+    short_calls.extend(resources::instructions(programs, fixture)?);
+    short_calls.extend(builtin::measure(programs, fixture, options.loop_rounds())?);
+
+    let drains = contended::drain(programs, fixture, slow_rounds)?;
+
+    let mut fairness = uncontended::fair(programs, fixture, runs)?;
+    fairness.extend(contended::hand_over(programs, fixture, slow_rounds)?);
+    fairness.extend([
+        resources::idle_queue(programs, fixture, VERY_SLOW_ROUNDS)?,
+        contended::writer(programs, fixture, VERY_SLOW_ROUNDS)?,
+        uncontended::slot(programs, fixture, runs, slow_rounds)?,
+        contended::slots(programs, fixture, VERY_SLOW_ROUNDS)?,
+    ]);
+
+    let who = who::measure(programs, fixture, slow_rounds)?;
 
     let out = &options.out;
-    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    curve::draw(&drains, &out.join("drain.svg")).context("cannot write drain.svg")?;
-    let heading = "fdlock's flock beside util-linux's, and beside the floor";
-    charts::draw(&measurements, heading, &out.join("results.svg"))
+    fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
+    charts::draw_drain(&drains, &out.join("drain.svg")).context("cannot write drain.svg")?;
+    let heading = "fdlock compared with util-linux and with the floor";
+    charts::draw_bars(&short_calls, heading, &out.join("results.svg"))
         .context("cannot write results.svg")?;
-    charts::draw(
-        &turns,
-        "fdlock's flock --fair and --slots",
-        &out.join("fairness.svg"),
-    )
-    .context("cannot write fairness.svg")?;
-    measurements.extend(drains);
-    measurements.extend(turns);
-    measurements.extend(holders);
-    let table = report::render(&measurements, &machine::describe(&contenders)?);
-    print!("{table}");
-    fs::write(out.join("results.md"), &table).context("cannot write results.md")
+    let heading = "fdlock with --fair and with --slots";
+    charts::draw_bars(&fairness, heading, &out.join("fairness.svg"))
+        .context("cannot write fairness.svg")?;
+    let measurements: Vec<_> = [short_calls, drains, fairness, who]
+        .into_iter()
+        .flatten()
+        .collect();
+    let report = report::render(&measurements, &report::environment(programs)?);
+    print!("{report}");
+    fs::write(out.join("results.md"), &report).context("cannot write results.md")
 }

@@ -1,184 +1,180 @@
-//! What every measurement hands to the report.
+//! A measurement, how its samples are taken, and its statistics.
 
-use crate::stats::Spread;
+use crate::contenders::Contender;
+use anyhow::Result;
 
-/// One thing measured, of everybody it can be measured of.
+/// One task, measured for all contenders that can do it.
 pub struct Measurement {
-    /// In words.
-    pub title: &'static str,
-    /// The command line, as one would type it.
+    pub title: String,
+    /// The command line, as a user would type it.
     pub command: &'static str,
     pub unit: Unit,
-    /// The first is the one that ratios are to.
+    /// The first one is the baseline of all ratios.
     pub series: Vec<Series>,
     pub target: Option<Target>,
 }
 
-/// The samples of one contender, in the measurement's unit. Sample `n` of one was taken right beside sample `n` of
-/// the others.
+/// The samples of one contender. Samples of the same index were taken in the same round.
 pub struct Series {
-    pub who: Who,
+    pub contender: Contender,
     pub samples: Vec<f64>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Who {
-    Reference,
-    Ours,
-    /// Ours, in the order of arrival.
-    Fair,
-    /// Ours, four at a time.
-    Slots,
-    /// GNU sem, four at a time.
-    Sem,
-    /// The least that can do this job: see `floor/`.
-    Floor,
-    /// The command without any lock.
-    Alone,
-    /// The shell function without any lock.
-    Bare,
-    /// What bash needs for as many words and a builtin that does nothing.
-    Colon,
-    /// zsh's builtin lock.
-    Zsh,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Unit {
     Microseconds,
     Milliseconds,
-    /// Milliseconds up to these, when it is given up.
-    Within(f64),
+    /// Milliseconds, up to this timeout.
+    MillisecondsUpTo(f64),
     Kilobytes,
     Instructions,
 }
 
-/// The most that fdlock may take.
+/// An upper limit for fdlock.
 #[derive(Clone, Copy)]
 pub enum Target {
-    /// As a part of what the first takes.
+    /// Relative to the baseline.
     Ratio(f64),
     /// In the measurement's unit.
     Amount(f64),
 }
 
-impl Who {
-    pub fn name(self) -> &'static str {
+/// Medians and deciles, because process times have a long tail on one side: a mean would mostly
+/// show how often something else ran.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Percentiles {
+    pub p10: f64,
+    pub median: f64,
+    pub p90: f64,
+}
+
+/// Takes one sample of each contender per round, after some rounds to warm up. Alternating them
+/// spreads other activity of the machine over all of them.
+pub fn interleave<C>(
+    mut contenders: Vec<(Contender, C)>,
+    rounds: u32,
+    mut sample: impl FnMut(&mut C) -> Result<f64>,
+) -> Result<Vec<Series>> {
+    let mut series: Vec<Series> = contenders
+        .iter()
+        .map(|(contender, _)| Series {
+            contender: *contender,
+            samples: Vec::new(),
+        })
+        .collect();
+    let warm_up = rounds / 20;
+    for round in 0..warm_up + rounds {
+        let mut order: Vec<usize> = (0..contenders.len()).collect();
+        if round % 2 == 1 {
+            // So that no contender always finds the caches as the same other one left them.
+            order.reverse();
+        }
+        for index in order {
+            let amount = sample(&mut contenders[index].1)?;
+            if round >= warm_up {
+                series[index].samples.push(amount);
+            }
+        }
+    }
+    Ok(series)
+}
+
+impl Measurement {
+    pub fn contenders(&self) -> impl Iterator<Item = Contender> {
+        self.series.iter().map(|series| series.contender)
+    }
+
+    pub fn baseline(&self) -> Contender {
+        self.series[0].contender
+    }
+
+    /// Returns the contender that the target applies to: fdlock, or fdlock with the option that is
+    /// compared with fdlock without it.
+    pub fn target_contender(&self) -> Contender {
+        self.contenders()
+            .find(|contender| matches!(contender, Contender::Fair | Contender::Slots))
+            .unwrap_or(Contender::Fdlock)
+    }
+
+    pub fn percentiles(&self, contender: Contender) -> Percentiles {
+        Percentiles::new(self.samples(contender).iter().copied())
+    }
+
+    /// Divides each sample by the baseline's sample of the same round, so that whatever else the
+    /// machine did at that time affects both.
+    pub fn ratio(&self, contender: Contender) -> Percentiles {
+        Percentiles::new(
+            self.samples(contender)
+                .iter()
+                .zip(self.samples(self.baseline()))
+                .map(|(sample, baseline)| sample / baseline),
+        )
+    }
+
+    /// Returns the samples of `contender`.
+    ///
+    /// # Panics
+    ///
+    /// If it is not one of [`Self::contenders`].
+    pub fn samples(&self, contender: Contender) -> &[f64] {
+        let mut series = self.series.iter();
+        let series = series.find(|series| series.contender == contender);
+        &series.expect("the contender was measured").samples
+    }
+}
+
+impl Target {
+    pub fn limit(self) -> f64 {
         match self {
-            Who::Reference => "util-linux",
-            Who::Ours => "fdlock",
-            Who::Fair => "--fair",
-            Who::Slots => "--slots",
-            Who::Sem => "GNU sem",
-            Who::Floor => "floor",
-            Who::Alone => "true alone",
-            Who::Bare => "f alone",
-            Who::Colon => "bash's :",
-            Who::Zsh => "zsh",
+            Target::Ratio(limit) | Target::Amount(limit) => limit,
+        }
+    }
+
+    /// Returns the measured value that this limits.
+    pub fn measured(self, measurement: &Measurement) -> f64 {
+        let contender = measurement.target_contender();
+        match self {
+            Target::Ratio(_) => measurement.ratio(contender).median,
+            Target::Amount(_) => measurement.percentiles(contender).median,
+        }
+    }
+
+    /// Returns the limit in the measurement's unit.
+    pub fn amount(self, measurement: &Measurement) -> f64 {
+        match self {
+            Target::Ratio(limit) => limit * measurement.percentiles(measurement.baseline()).median,
+            Target::Amount(limit) => limit,
         }
     }
 }
 
 impl Unit {
-    /// The amount in this unit, with the unit.
-    pub fn show(self, amount: f64) -> String {
-        if let Unit::Within(most) = self
-            && amount >= most
-        {
-            return format!("not in {} s", most / 1e3);
-        }
-        let (number, name) = (self.number(amount), self.name());
-        if name.is_empty() {
-            number
-        } else {
-            format!("{number} {name}")
+    /// Formats an amount with its unit.
+    pub fn format(self, amount: f64) -> String {
+        let number = self.format_number(amount);
+        match self {
+            Unit::MillisecondsUpTo(timeout) if amount >= timeout => {
+                format!("> {} s", timeout / 1e3)
+            }
+            Unit::Microseconds => format!("{number} µs"),
+            Unit::Milliseconds | Unit::MillisecondsUpTo(_) => format!("{number} ms"),
+            Unit::Kilobytes => format!("{number} kB"),
+            Unit::Instructions => number,
         }
     }
 
-    /// The amount in this unit, without it.
-    pub fn number(self, amount: f64) -> String {
+    /// Formats an amount without its unit.
+    pub fn format_number(self, amount: f64) -> String {
         match self {
-            Unit::Milliseconds | Unit::Within(_) => format!("{amount:.1}"),
+            Unit::Milliseconds | Unit::MillisecondsUpTo(_) => format!("{amount:.1}"),
             Unit::Microseconds if amount < 10.0 => format!("{amount:.2}"),
             Unit::Microseconds | Unit::Kilobytes => format!("{amount:.0}"),
-            Unit::Instructions => with_thousands(amount.round() as u64),
-        }
-    }
-
-    fn name(self) -> &'static str {
-        match self {
-            Unit::Microseconds => "µs",
-            Unit::Milliseconds | Unit::Within(_) => "ms",
-            Unit::Kilobytes => "kB",
-            Unit::Instructions => "",
+            Unit::Instructions => with_thousands_separators(amount.round() as u64),
         }
     }
 }
 
-impl Target {
-    pub fn most(self) -> f64 {
-        match self {
-            Target::Ratio(most) | Target::Amount(most) => most,
-        }
-    }
-
-    /// What was measured of what this limits.
-    pub fn of(self, measurement: &Measurement) -> f64 {
-        match self {
-            Target::Ratio(_) => measurement.ratio(measurement.subject()).median,
-            Target::Amount(_) => measurement.spread(measurement.subject()).median,
-        }
-    }
-
-    /// The limit in the measurement's unit.
-    pub fn amount(self, measurement: &Measurement) -> f64 {
-        match self {
-            Target::Ratio(most) => most * measurement.spread(measurement.first()).median,
-            Target::Amount(most) => most,
-        }
-    }
-}
-
-impl Measurement {
-    pub fn everybody(&self) -> impl Iterator<Item = Who> {
-        self.series.iter().map(|series| series.who)
-    }
-
-    /// Whom the others are compared with.
-    pub fn first(&self) -> Who {
-        self.series[0].who
-    }
-
-    /// Whom the target is for: ours, with the option that is measured beside ours without it.
-    pub fn subject(&self) -> Who {
-        let is_option = |who: &Who| matches!(who, Who::Fair | Who::Slots);
-        self.everybody().find(is_option).unwrap_or(Who::Ours)
-    }
-
-    pub fn spread(&self, who: Who) -> Spread {
-        Spread::of(self.samples(who).iter().copied())
-    }
-
-    /// What `who` takes as a part of what the first takes, pair by pair: the machine is the same for the two of a pair,
-    /// whatever else it did during the whole run.
-    pub fn ratio(&self, who: Who) -> Spread {
-        Spread::of(
-            self.samples(who)
-                .iter()
-                .zip(self.samples(self.first()))
-                .map(|(this, first)| this / first),
-        )
-    }
-
-    /// Those of `who`, who was measured: only those of [`Self::everybody`] were.
-    pub fn samples(&self, who: Who) -> &[f64] {
-        let series = self.series.iter().find(|series| series.who == who);
-        &series.expect("who was measured").samples
-    }
-}
-
-/// A ratio.
-pub fn times(ratio: f64) -> String {
+pub fn format_ratio(ratio: f64) -> String {
     if ratio < 100.0 {
         format!("{ratio:.2}")
     } else {
@@ -186,87 +182,123 @@ pub fn times(ratio: f64) -> String {
     }
 }
 
-fn with_thousands(number: u64) -> String {
+fn with_thousands_separators(number: u64) -> String {
     let digits = number.to_string();
-    let mut shown = String::new();
+    let mut formatted = String::new();
     for (index, digit) in digits.chars().enumerate() {
         if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            shown.push(',');
+            formatted.push(',');
         }
-        shown.push(digit);
+        formatted.push(digit);
     }
-    shown
+    formatted
+}
+
+impl Percentiles {
+    /// Returns the percentiles of at least one sample.
+    pub fn new(samples: impl IntoIterator<Item = f64>) -> Self {
+        let mut sorted: Vec<f64> = samples.into_iter().collect();
+        sorted.sort_by(f64::total_cmp);
+        Self {
+            p10: quantile(&sorted, 0.1),
+            median: quantile(&sorted, 0.5),
+            p90: quantile(&sorted, 0.9),
+        }
+    }
+}
+
+/// Interpolates linearly between two samples.
+fn quantile(sorted: &[f64], q: f64) -> f64 {
+    let position = q * (sorted.len() - 1) as f64;
+    let (below, above) = (
+        sorted[position.floor() as usize],
+        sorted[position.ceil() as usize],
+    );
+    below + (above - below) * position.fract()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_ratio_is_taken_pair_by_pair() {
-        // The medians alone would say 40 / 20; each single pair says a half.
-        let measurement = Measurement {
-            title: "",
+    fn measurement(series: &[(Contender, &[f64])]) -> Measurement {
+        Measurement {
+            title: String::new(),
             command: "",
             unit: Unit::Microseconds,
-            series: vec![
-                Series {
-                    who: Who::Reference,
-                    samples: vec![2.0, 80.0, 20.0, 200.0],
-                },
-                Series {
-                    who: Who::Ours,
-                    samples: vec![1.0, 40.0, 10.0, 100.0],
-                },
-            ],
+            series: series
+                .iter()
+                .map(|(contender, samples)| Series {
+                    contender: *contender,
+                    samples: samples.to_vec(),
+                })
+                .collect(),
             target: None,
-        };
+        }
+    }
+
+    fn percentiles(p10: f64, median: f64, p90: f64) -> Percentiles {
+        Percentiles { p10, median, p90 }
+    }
+
+    #[test]
+    fn ratio_is_computed_pair_by_pair() {
+        // The ratio of the medians depends on the rounds; the ratio of each pair is 0.5.
+        let measurement = measurement(&[
+            (Contender::Reference, &[2.0, 80.0, 20.0, 200.0]),
+            (Contender::Fdlock, &[1.0, 40.0, 10.0, 100.0]),
+        ]);
         assert_eq!(
-            measurement.ratio(Who::Ours),
-            Spread {
-                p10: 0.5,
-                median: 0.5,
-                p90: 0.5
-            }
+            measurement.ratio(Contender::Fdlock),
+            percentiles(0.5, 0.5, 0.5)
         );
     }
 
     #[test]
-    fn the_target_is_for_the_option_where_one_is_measured() {
-        let of = |everybody: &[Who]| Measurement {
-            title: "",
-            command: "",
-            unit: Unit::Milliseconds,
-            series: everybody
-                .iter()
-                .map(|who| Series {
-                    who: *who,
-                    samples: vec![1.0],
-                })
-                .collect(),
-            target: None,
-        };
-        assert_eq!(of(&[Who::Colon, Who::Ours]).subject(), Who::Ours);
-        assert_eq!(of(&[Who::Ours, Who::Fair]).subject(), Who::Fair);
-        assert_eq!(of(&[Who::Slots, Who::Sem]).subject(), Who::Slots);
+    fn target_applies_to_the_option_if_one_is_measured() {
+        use Contender::{BashColon, Fair, Fdlock, GnuSem, Slots};
+        for (first, second, expected) in [
+            (BashColon, Fdlock, Fdlock),
+            (Fdlock, Fair, Fair),
+            (Slots, GnuSem, Slots),
+        ] {
+            let measurement = measurement(&[(first, &[1.0]), (second, &[1.0])]);
+            assert_eq!(measurement.target_contender(), expected);
+        }
     }
 
     #[test]
-    fn what_is_given_up_is_no_time() {
-        let unit = Unit::Within(3000.0);
-        assert_eq!(unit.show(2999.0), "2999.0 ms");
-        assert_eq!(unit.show(3000.0), "not in 3 s");
+    fn timeout_is_not_shown_as_a_time() {
+        let unit = Unit::MillisecondsUpTo(3000.0);
+        assert_eq!(unit.format(2999.0), "2999.0 ms");
+        assert_eq!(unit.format(3000.0), "> 3 s");
     }
 
     #[test]
-    fn thousands_are_set_apart() {
-        for (number, shown) in [
+    fn instructions_have_thousands_separators() {
+        for (number, expected) in [
             (0.0, "0"),
             (999.0, "999"),
             (1000.0, "1,000"),
             (1_234_567.0, "1,234,567"),
         ] {
-            assert_eq!(Unit::Instructions.number(number), shown);
+            assert_eq!(Unit::Instructions.format_number(number), expected);
         }
+    }
+
+    #[test]
+    fn percentiles_of_a_single_sample() {
+        assert_eq!(Percentiles::new([7.0]), percentiles(7.0, 7.0, 7.0));
+    }
+
+    #[test]
+    fn percentiles_do_not_depend_on_the_order() {
+        let samples = (0..=10).rev().map(f64::from);
+        assert_eq!(Percentiles::new(samples), percentiles(1.0, 5.0, 9.0));
+    }
+
+    #[test]
+    fn median_of_an_even_number_of_samples_is_interpolated() {
+        assert_eq!(Percentiles::new([1.0, 2.0, 4.0, 8.0]).median, 3.0);
     }
 }

@@ -1,15 +1,65 @@
 //! The results as Markdown.
 
-use crate::measurement::{Measurement, Target, times};
-use crate::stats::Spread;
+use crate::contenders::{Programs, command};
+use crate::measurement::{Measurement, Percentiles, Target, format_ratio};
+use anyhow::{Context, Result};
+use std::fs;
+use std::path::Path;
+use std::time::SystemTime;
 
-pub fn render(measurements: &[Measurement], machine: &str) -> String {
+pub fn render(measurements: &[Measurement], environment: &str) -> String {
     format!(
-        "# Results\n\n{machine}\n\n## Targets\n\n{}\n## Everything\n\n{}\n\
-         What each line is and how it was measured: [README](../README.md).\n",
+        "# Results\n\n{environment}\n\n## Targets\n\n{}\n## Everything\n\n{}\n\
+         [README](../README.md) explains the rows and the method.\n",
         targets(measurements),
-        everything(measurements)
+        all_figures(measurements)
     )
+}
+
+/// Returns one line with the date, the versions, the processor and the kernel. It does not identify
+/// the machine.
+pub fn environment(programs: &Programs) -> Result<String> {
+    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let date = now.split('T').next().unwrap_or(&now);
+    let kernel = rustix::system::uname();
+    let mut parts = vec![date.to_owned()];
+    let args = ["--version".as_ref()];
+    for (_, mut flock) in [programs.reference(&args), programs.fdlock(&args)] {
+        let output = flock.output().context("cannot run flock --version")?;
+        let version = String::from_utf8_lossy(&output.stdout);
+        parts.extend(version.lines().next().map(str::to_owned));
+    }
+    if programs.builtin.is_some() {
+        parts.extend(shell_version("bash", "echo bash $BASH_VERSION"));
+        parts.extend(shell_version("zsh", "echo zsh $ZSH_VERSION"));
+    }
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    parts.push(
+        cpu_model(&cpuinfo)
+            .unwrap_or("unknown processor")
+            .to_owned(),
+    );
+    parts.push(format!(
+        "Linux {} {}",
+        kernel.release().to_string_lossy(),
+        kernel.machine().to_string_lossy()
+    ));
+    Ok(parts.join("; "))
+}
+
+/// Returns `None` if the shell is not installed.
+fn shell_version(shell: &str, line: &str) -> Option<String> {
+    let args = ["-c".as_ref(), line.as_ref()];
+    let output = command(Path::new(shell), &args).output().ok()?;
+    let version = String::from_utf8(output.stdout).ok()?;
+    Some(version.trim_end().to_owned())
+}
+
+fn cpu_model(cpuinfo: &str) -> Option<&str> {
+    let line = cpuinfo
+        .lines()
+        .find(|line| line.starts_with("model name"))?;
+    Some(line.split_once(": ")?.1)
 }
 
 fn targets(measurements: &[Measurement]) -> String {
@@ -18,48 +68,48 @@ fn targets(measurements: &[Measurement]) -> String {
         let Some(target) = measurement.target else {
             continue;
         };
-        let measured = target.of(measurement);
-        let verdict = if measured <= target.most() {
+        let measured = target.measured(measurement);
+        let verdict = if measured <= target.limit() {
             "met"
         } else {
             "not met"
         };
-        let show = |amount| match target {
-            Target::Ratio(_) => format!("{amount:.2} × {}", measurement.first().name()),
-            Target::Amount(_) => measurement.unit.show(amount),
+        let format = |amount| match target {
+            Target::Ratio(_) => format!("{amount:.2} × {}", measurement.baseline().name()),
+            Target::Amount(_) => measurement.unit.format(amount),
         };
-        let (title, command, most, measured) = (
+        table += &format!(
+            "| {}: `{}` | ≤ {} | {} | {verdict} |\n",
             measurement.title,
             measurement.command,
-            show(target.most()),
-            show(measured),
+            format(target.limit()),
+            format(measured),
         );
-        table += &format!("| {title}: `{command}` | ≤ {most} | {measured} | {verdict} |\n");
     }
     table
 }
 
-fn everything(measurements: &[Measurement]) -> String {
+fn all_figures(measurements: &[Measurement]) -> String {
     let mut table = String::from(
-        "| | | samples | median | p10 – p90 | ÷ the first | p10 – p90 |\n|---|---|--:|--:|--:|--:|--:|\n",
+        "| | | samples | median | p10 – p90 | ratio to the first | p10 – p90 |\n\
+         |---|---|--:|--:|--:|--:|--:|\n",
     );
     for measurement in measurements {
         let mut heading = format!("{}: `{}`", measurement.title, measurement.command);
-        for who in measurement.everybody() {
-            let (unit, amount) = (measurement.unit, measurement.spread(who));
-            let (ratio, ratio_around) = if who == measurement.first() {
+        for contender in measurement.contenders() {
+            let (unit, amount) = (measurement.unit, measurement.percentiles(contender));
+            let (ratio, ratio_range) = if contender == measurement.baseline() {
                 ("1".to_owned(), String::new())
             } else {
-                let ratio = measurement.ratio(who);
-                let show = times;
-                (show(ratio.median), around(ratio, show))
+                let ratio = measurement.ratio(contender);
+                (format_ratio(ratio.median), range(ratio, format_ratio))
             };
             table += &format!(
-                "| {heading} | {} | {} | {} | {} | {ratio} | {ratio_around} |\n",
-                who.name(),
-                measurement.samples(who).len(),
-                unit.show(amount.median),
-                around(amount, |amount| unit.number(amount)),
+                "| {heading} | {} | {} | {} | {} | {ratio} | {ratio_range} |\n",
+                contender.name(),
+                measurement.samples(contender).len(),
+                unit.format(amount.median),
+                range(amount, |amount| unit.format_number(amount)),
             );
             heading.clear();
         }
@@ -67,11 +117,11 @@ fn everything(measurements: &[Measurement]) -> String {
     table
 }
 
-/// Nothing where all samples are the same.
-fn around(spread: Spread, show: impl Fn(f64) -> String) -> String {
-    if spread.p10 == spread.p90 {
+/// Returns an empty string if all samples are the same.
+fn range(percentiles: Percentiles, format: impl Fn(f64) -> String) -> String {
+    if percentiles.p10 == percentiles.p90 {
         String::new()
     } else {
-        format!("{} – {}", show(spread.p10), show(spread.p90))
+        format!("{} – {}", format(percentiles.p10), format(percentiles.p90))
     }
 }

@@ -1,36 +1,99 @@
-//! The instructions that a program executes in user mode, as callgrind counts them: a number without noise.
+//! Memory, instructions and processor time.
 
-use crate::contenders::{self, Contenders, Floor};
-use crate::fixture::Stage;
-use crate::interleave::interleaved;
-use crate::measurement::{Measurement, Target, Unit};
+use crate::contended;
+use crate::contenders::{Floor, Programs, TRUE, command};
+use crate::fixture::Fixture;
+use crate::measurement::{Measurement, Target, Unit, interleave};
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{FlockOperation, flock};
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::ErrorKind;
 use std::path::Path;
-use std::process::Command;
+use std::process::{Child, Command};
+use std::thread;
+use std::time::{Duration, Instant};
 
-/// None where valgrind is not installed.
-pub fn measure(contenders: &Contenders, stage: &Stage) -> Result<Option<Measurement>> {
+const IDLE_WAITERS: usize = 1000;
+
+/// How long the idle waiters are observed. Each checks every two seconds whether the queue has
+/// stalled.
+const IDLE_TIME: Duration = Duration::from_secs(4);
+
+/// Measures the peak resident memory of a waiter.
+pub fn memory(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Measurement> {
+    let args = [fixture.lock_file().as_os_str(), TRUE.as_ref()];
+    let mut commands = vec![programs.reference(&args), programs.fdlock(&args)];
+    commands.extend(Floor::Wrapper.entry(&args));
+    Ok(Measurement {
+        title: "Memory of a waiter".into(),
+        command: "flock FILE /bin/true",
+        unit: Unit::Kilobytes,
+        series: interleave(commands, rounds, |command| peak_memory(command, fixture))?,
+        target: Some(Target::Amount(400.0)),
+    })
+}
+
+/// Measures the instructions in user mode, as counted by callgrind: a result without noise. Returns
+/// `None` if valgrind is not installed.
+pub fn instructions(programs: &Programs, fixture: &Fixture) -> Result<Option<Measurement>> {
     if !has_valgrind()? {
-        eprintln!("fdlock-bench: valgrind is not installed: no instructions are counted");
+        eprintln!("fdlock-bench: valgrind is not installed: not counting instructions");
         return Ok(None);
     }
-    let eight = stage.descriptor_eight()?;
-    let profile = stage.scratch("callgrind.out");
-    let mut commands = contenders.both(&["-n".as_ref(), "8".as_ref()]);
-    commands.extend(Floor::Descriptor.command(&[]));
+    let fd = fixture.open_as_fd_8()?;
+    let profile = fixture.temp_path("callgrind.out");
+    let args = ["-n".as_ref(), "8".as_ref()];
+    let mut commands = vec![programs.reference(&args), programs.fdlock(&args)];
+    commands.extend(Floor::Descriptor.entry(&[]));
     Ok(Some(Measurement {
-        title: "Instructions in user mode",
+        title: "Instructions in user mode".into(),
         command: "flock -n 8",
         unit: Unit::Instructions,
-        series: interleaved(commands, 1, |command| {
-            flock(&eight, FlockOperation::Unlock)?;
-            count(command, &profile)
+        series: interleave(commands, 1, |command| {
+            flock(&fd, FlockOperation::Unlock)?;
+            count_instructions(command, &profile)
         })?,
         target: Some(Target::Amount(10_000.0)),
     }))
+}
+
+/// Measures the processor time of a `--fair` queue in which nothing happens. (Waiters that sleep in
+/// the kernel for the lock use none.)
+pub fn idle_queue(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Measurement> {
+    let commands = vec![programs.fair(&[fixture.lock_file().as_os_str(), TRUE.as_ref()])];
+    Ok(Measurement {
+        title: format!("CPU time of {IDLE_WAITERS} idle waiters, per second"),
+        command: "flock --fair FILE /bin/true",
+        unit: Unit::Milliseconds,
+        series: interleave(commands, rounds, |command| idle_cpu_time(command, fixture))?,
+        target: None,
+    })
+}
+
+/// Returns the peak resident memory of a process that has blocked on the lock, in kB.
+///
+/// `/proc` counts only the program itself. `wait4(2)` and `time -v` may report more: they include
+/// the process before it executed the program, and the command that it ran afterwards.
+fn peak_memory(command: &mut Command, fixture: &Fixture) -> Result<f64> {
+    let lock = fixture.lock()?;
+    let mut waiter = command.spawn().context("cannot start a waiter")?;
+    fixture.wait_for_waiters(1)?;
+    let proc_status = fs::read_to_string(format!("/proc/{}/status", waiter.id()))?;
+    drop(lock);
+    let status = waiter.wait()?;
+    ensure!(status.success(), "{command:?}: {status}");
+    parse_peak(&proc_status).context("no VmHWM in /proc/PID/status")
+}
+
+fn parse_peak(proc_status: &str) -> Option<f64> {
+    proc_status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?
+        .trim()
+        .strip_suffix(" kB")?
+        .parse()
+        .ok()
 }
 
 fn has_valgrind() -> Result<bool> {
@@ -41,32 +104,57 @@ fn has_valgrind() -> Result<bool> {
     }
 }
 
-fn count(command: &Command, profile: &Path) -> Result<f64> {
-    let mut profile_to = OsString::from("--callgrind-out-file=");
-    profile_to.push(profile);
-    let output = valgrind(&["--tool=callgrind".as_ref(), &profile_to])
+fn count_instructions(command: &Command, profile: &Path) -> Result<f64> {
+    let mut out_file = OsString::from("--callgrind-out-file=");
+    out_file.push(profile);
+    let output = valgrind(&["--tool=callgrind".as_ref(), &out_file])
         .arg(command.get_program())
         .args(command.get_args())
         .output()?;
-    let report = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     ensure!(
         output.status.success(),
-        "under valgrind {command:?} fails: {report}"
+        "{command:?} failed under valgrind: {stderr}"
     );
-    collected(&report).with_context(|| format!("callgrind tells no count: {report}"))
+    parse_instructions(&stderr).with_context(|| format!("no count from callgrind: {stderr}"))
 }
 
-fn valgrind(arguments: &[&OsStr]) -> Command {
-    contenders::command(Path::new("valgrind"), arguments)
+fn valgrind(args: &[&OsStr]) -> Command {
+    command(Path::new("valgrind"), args)
 }
 
-/// The number in a line like `==42== Collected : 9876`.
-fn collected(report: &str) -> Option<f64> {
-    report
+/// Parses the number in a line like `==42== Collected : 9876`.
+fn parse_instructions(stderr: &str) -> Option<f64> {
+    stderr
         .lines()
         .find_map(|line| line.split_once("Collected :"))?
         .1
         .trim()
         .parse()
         .ok()
+}
+
+/// Returns the processor time of the waiters and their sentinels, in milliseconds per second.
+fn idle_cpu_time(command: &mut Command, fixture: &Fixture) -> Result<f64> {
+    let lock = fixture.lock()?;
+    let mut waiters = contended::spawn(command, IDLE_WAITERS)?;
+    fixture.wait_for_waiters(IDLE_WAITERS)?;
+    let mut pids = fixture.sentinels()?;
+    pids.extend(waiters.iter().map(Child::id));
+    let total = || pids.iter().map(|pid| cpu_time(*pid)).sum::<Result<u64>>();
+
+    let (before, start) = (total()?, Instant::now());
+    thread::sleep(IDLE_TIME);
+    let (nanoseconds, elapsed) = (total()? - before, start.elapsed());
+
+    drop(lock);
+    contended::wait_for_exit(&mut waiters)?;
+    Ok(nanoseconds as f64 / 1e6 / elapsed.as_secs_f64())
+}
+
+/// Returns the processor time that a process has used, in nanoseconds.
+fn cpu_time(pid: u32) -> Result<u64> {
+    let schedstat = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;
+    let field = schedstat.split(' ').next().context("empty schedstat")?;
+    Ok(field.parse()?)
 }

@@ -1,73 +1,100 @@
-//! Whole processes that lock and go: how long from the start of the program until its end is known.
+//! Whole processes without contention: the time from the start of the program until its exit is
+//! reported.
 
-use crate::contenders::{Contenders, Floor, TRUE, command};
-use crate::fixture::Stage;
-use crate::interleave::interleaved;
-use crate::measurement::{Measurement, Target, Unit, Who};
-use crate::vfork::Prepared;
+use crate::contenders::{Contender, Entry, Floor, Programs, TRUE, gnu_sem, no_lock};
+use crate::fixture::Fixture;
+use crate::measurement::{Measurement, Series, Target, Unit, interleave};
+use crate::vfork::PreparedCommand;
 use anyhow::{Result, ensure};
 use rustix::fs::{FlockOperation, flock};
 use std::ffi::OsStr;
-use std::path::Path;
-use std::process::Command;
 
-pub fn measure(contenders: &Contenders, stage: &Stage, runs: u32) -> Result<Vec<Measurement>> {
-    Ok(vec![
-        descriptor(contenders, stage, runs)?,
-        wrapper(contenders, stage, runs)?,
-        in_place(contenders, stage, runs)?,
-    ])
+pub fn lock_descriptor(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Measurement> {
+    let args = ["-n".as_ref(), "8".as_ref()];
+    let mut commands = vec![programs.reference(&args), programs.fdlock(&args)];
+    commands.extend(Floor::Descriptor.entry(&[]));
+    Ok(Measurement {
+        title: "Lock a descriptor".into(),
+        command: "flock -n 8",
+        unit: Unit::Microseconds,
+        series: time_with_fd_8(commands, fixture, rounds)?,
+        target: Some(Target::Ratio(0.30)),
+    })
 }
 
-/// What it costs to ask for one's turn where nobody else does.
-pub fn in_turn(contenders: &Contenders, stage: &Stage, runs: u32) -> Result<Vec<Measurement>> {
-    let eight = stage.descriptor_eight()?;
-    let series = |arguments: &[&OsStr]| {
-        let commands = prepared(contenders.plain_and_fair(arguments))?;
-        interleaved(commands, runs, |program| {
-            flock(&eight, FlockOperation::Unlock)?;
-            start_to_end(program)
+pub fn run_command(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Measurement> {
+    let file = fixture.lock_file().as_os_str();
+    let args = ["-n".as_ref(), file, TRUE.as_ref()];
+    let mut commands = vec![programs.reference(&args), programs.fdlock(&args)];
+    commands.extend(Floor::Wrapper.entry(&[file, TRUE.as_ref()]));
+    commands.push(no_lock());
+    Ok(Measurement {
+        title: "Run a command under a lock".into(),
+        command: "flock -n FILE /bin/true",
+        unit: Unit::Microseconds,
+        series: interleave(prepare(commands)?, rounds, time)?,
+        target: Some(Target::Ratio(0.62)),
+    })
+}
+
+pub fn exec_command(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Measurement> {
+    let file = fixture.lock_file().as_os_str();
+    let args = ["-n".as_ref(), "-F".as_ref(), file, TRUE.as_ref()];
+    let mut commands = vec![programs.reference(&args), programs.fdlock(&args)];
+    commands.extend(Floor::Exec.entry(&[file, TRUE.as_ref()]));
+    commands.push(no_lock());
+    Ok(Measurement {
+        title: "Exec a command under a lock".into(),
+        command: "flock -n -F FILE /bin/true",
+        unit: Unit::Microseconds,
+        series: interleave(prepare(commands)?, rounds, time)?,
+        target: Some(Target::Ratio(0.63)),
+    })
+}
+
+/// Measures the overhead of `--fair` without contention.
+pub fn fair(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Vec<Measurement>> {
+    let measure = |title: &str, command, args: &[&OsStr]| {
+        let commands = vec![programs.fdlock(args), programs.fair(args)];
+        anyhow::Ok(Measurement {
+            title: title.into(),
+            command,
+            unit: Unit::Microseconds,
+            series: time_with_fd_8(commands, fixture, rounds)?,
+            target: Some(Target::Ratio(1.10)),
         })
     };
-    let file = stage.file().as_os_str();
-    let target = Some(Target::Ratio(1.10));
+    let file = fixture.lock_file().as_os_str();
     Ok(vec![
-        Measurement {
-            title: "Lock a descriptor in turn",
-            command: "flock -n --fair 8",
-            unit: Unit::Microseconds,
-            series: series(&["-n".as_ref(), "8".as_ref()])?,
-            target,
-        },
-        Measurement {
-            title: "Run a command in turn",
-            command: "flock -n --fair FILE /bin/true",
-            unit: Unit::Microseconds,
-            series: series(&["-n".as_ref(), file, TRUE.as_ref()])?,
-            target,
-        },
+        measure(
+            "Lock a descriptor with --fair",
+            "flock -n --fair 8",
+            &["-n".as_ref(), "8".as_ref()],
+        )?,
+        measure(
+            "Run a command with --fair",
+            "flock -n --fair FILE /bin/true",
+            &["-n".as_ref(), file, TRUE.as_ref()],
+        )?,
     ])
 }
 
-/// What a free slot costs.
-pub fn in_a_slot(
-    contenders: &Contenders,
-    stage: &Stage,
-    runs: u32,
+/// Measures the overhead of a free slot.
+pub fn slot(
+    programs: &Programs,
+    fixture: &Fixture,
     rounds: u32,
+    slow_rounds: u32,
 ) -> Result<Measurement> {
-    let arguments = [stage.file().as_os_str(), TRUE.as_ref()];
-    let commands = vec![
-        (Who::Ours, contenders.ours(&arguments)),
-        (Who::Slots, contenders.slots(&arguments)),
-    ];
-    let mut series = interleaved(prepared(commands)?, runs, start_to_end)?;
-    // Not in turn with the others: it takes a hundred times as long, and leaves nothing in the caches to whoever is next.
-    let sem = contenders.sem(stage, &[TRUE.as_ref()]);
-    let sem = prepared(sem.into_iter().collect())?;
-    series.extend(interleaved(sem, rounds, start_to_end)?);
+    let args = [fixture.lock_file().as_os_str(), TRUE.as_ref()];
+    let commands = vec![programs.fdlock(&args), programs.slots(&args)];
+    let mut series = interleave(prepare(commands)?, rounds, time)?;
+    // Not interleaved with the others: it takes a hundred times as long, and would leave cold
+    // caches to the next contender.
+    let gnu_sem = gnu_sem(fixture, &[TRUE.as_ref()]).into_iter().collect();
+    series.extend(interleave(prepare(gnu_sem)?, slow_rounds, time)?);
     Ok(Measurement {
-        title: "Run a command in a slot",
+        title: "Run a command in a slot".into(),
         command: "flock --slots 4 FILE /bin/true",
         unit: Unit::Microseconds,
         series,
@@ -75,62 +102,29 @@ pub fn in_a_slot(
     })
 }
 
-fn descriptor(contenders: &Contenders, stage: &Stage, runs: u32) -> Result<Measurement> {
-    let eight = stage.descriptor_eight()?;
-    let mut commands = contenders.both(&["-n".as_ref(), "8".as_ref()]);
-    commands.extend(Floor::Descriptor.command(&[]));
-    Ok(Measurement {
-        title: "Lock a descriptor",
-        command: "flock -n 8",
-        unit: Unit::Microseconds,
-        series: interleaved(prepared(commands)?, runs, |program| {
-            // The lock outlives the program that took it, for descriptor 8 stays open here. Without this only the
-            // first program would take a lock, and the others find that they have it.
-            flock(&eight, FlockOperation::Unlock)?;
-            start_to_end(program)
-        })?,
-        target: Some(Target::Ratio(0.30)),
+/// Times commands that inherit the lock file on descriptor 8.
+///
+/// The descriptor stays open here, so the lock outlives the program that acquires it. It is
+/// released before each run; otherwise only the first one would acquire a lock, and the others
+/// already have it.
+fn time_with_fd_8(commands: Vec<Entry>, fixture: &Fixture, rounds: u32) -> Result<Vec<Series>> {
+    let fd = fixture.open_as_fd_8()?;
+    interleave(prepare(commands)?, rounds, |command| {
+        flock(&fd, FlockOperation::Unlock)?;
+        time(command)
     })
 }
 
-fn wrapper(contenders: &Contenders, stage: &Stage, runs: u32) -> Result<Measurement> {
-    let file = stage.file().as_os_str();
-    let mut commands = contenders.both(&["-n".as_ref(), file, TRUE.as_ref()]);
-    commands.extend(Floor::Wrapper.command(&[file, TRUE.as_ref()]));
-    commands.push((Who::Alone, command(Path::new(TRUE), &[])));
-    Ok(Measurement {
-        title: "Run a command under the lock",
-        command: "flock -n FILE /bin/true",
-        unit: Unit::Microseconds,
-        series: interleaved(prepared(commands)?, runs, start_to_end)?,
-        target: Some(Target::Ratio(0.62)),
-    })
-}
-
-fn in_place(contenders: &Contenders, stage: &Stage, runs: u32) -> Result<Measurement> {
-    let file = stage.file().as_os_str();
-    let mut commands = contenders.both(&["-n".as_ref(), "-F".as_ref(), file, TRUE.as_ref()]);
-    commands.extend(Floor::InPlace.command(&[file, TRUE.as_ref()]));
-    commands.push((Who::Alone, command(Path::new(TRUE), &[])));
-    Ok(Measurement {
-        title: "Become the command, under the lock",
-        command: "flock -n -F FILE /bin/true",
-        unit: Unit::Microseconds,
-        series: interleaved(prepared(commands)?, runs, start_to_end)?,
-        target: Some(Target::Ratio(0.63)),
-    })
-}
-
-fn prepared(commands: Vec<(Who, Command)>) -> Result<Vec<(Who, Prepared)>> {
+fn prepare(commands: Vec<Entry>) -> Result<Vec<(Contender, PreparedCommand)>> {
     commands
         .iter()
-        .map(|(who, command)| Ok((*who, Prepared::new(command)?)))
+        .map(|(contender, command)| Ok((*contender, PreparedCommand::new(command)?)))
         .collect()
 }
 
-/// How long the program takes, in microseconds. One that fails is not worth a time.
-fn start_to_end(program: &mut Prepared) -> Result<f64> {
-    let (status, took) = program.run()?;
-    ensure!(status.success(), "{}: {status}", program.name());
-    Ok(took.as_secs_f64() * 1e6)
+/// Runs a command, which must succeed, and returns the time in microseconds.
+fn time(command: &mut PreparedCommand) -> Result<f64> {
+    let (status, elapsed) = command.run()?;
+    ensure!(status.success(), "{}: {status}", command.name());
+    Ok(elapsed.as_secs_f64() * 1e6)
 }

@@ -1,24 +1,25 @@
-//! Who holds a lock, on a machine with many processes.
+//! `flock --who` on a machine with many processes.
 
-use crate::contenders::{Contenders, command};
-use crate::fixture::Stage;
-use crate::interleave::interleaved;
-use crate::measurement::{Measurement, Unit, Who};
-use anyhow::{Context, Result, ensure};
+use crate::contenders::{Programs, command};
+use crate::fixture::Fixture;
+use crate::measurement::{Measurement, Unit, interleave};
+use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Instant;
 
-/// As many as a large machine has. Where fewer are allowed, there are fewer.
-const MANY: u32 = 10_000;
+/// As many processes as on a large machine. If the limit is lower, there are fewer.
+const MAX_PROCESSES: u32 = 10_000;
 
-/// Each look takes long.
-const ROUNDS: u32 = 8;
+const MIN_PROCESSES: u32 = 100;
 
-/// Children of one shell, which wait until descriptor 3 is closed.
-const CROWD: &str = r#"
+/// Fewer rounds than usual, because each call is slow.
+const MAX_ROUNDS: u32 = 8;
+
+/// Starts `$1` processes, which wait until the end of the pipe on descriptor 3.
+const SPAWN_SCRIPT: &str = r#"
 exec 3<&0
 n=$1
 while [ $n -gt 0 ]; do
@@ -29,106 +30,95 @@ echo ready
 read x
 "#;
 
-pub fn measure(contenders: &Contenders, stage: &Stage, rounds: u32) -> Result<Vec<Measurement>> {
-    let crowd = Crowd::gather()?;
-    let processes = count()?;
-    let measure = |title, held| {
-        let commands = vec![(
-            Who::Ours,
-            contenders.ours(&["--who".as_ref(), stage.file().as_os_str()]),
-        )];
-        Ok::<_, anyhow::Error>(Measurement {
-            title,
+pub fn measure(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Vec<Measurement>> {
+    let _processes = IdleProcesses::spawn()?;
+    let count = count_processes()?;
+    let measure = |state, held| {
+        let commands = vec![programs.fdlock(&["--who".as_ref(), fixture.lock_file().as_os_str()])];
+        anyhow::Ok(Measurement {
+            title: format!("List the holders of a {state} lock, {count} processes"),
             command: "flock --who FILE",
             unit: Unit::Milliseconds,
-            series: interleaved(commands, rounds.min(ROUNDS), |command| {
-                let _lock = if held { Some(stage.hold()?) } else { None };
-                look(command, if held { 0 } else { 1 })
+            series: interleave(commands, rounds.min(MAX_ROUNDS), |command| {
+                let _lock = if held { Some(fixture.lock()?) } else { None };
+                time(command, if held { 0 } else { 1 })
             })?,
             target: None,
         })
     };
-    // Titles are for the whole run.
-    let title = |state: &str| {
-        &*Box::leak(format!("Who holds a {state} lock, {processes} processes").into_boxed_str())
-    };
-    let measurements = vec![
-        measure(title("held"), true)?,
-        measure(title("free"), false)?,
-    ];
-    drop(crowd);
-    Ok(measurements)
+    Ok(vec![measure("held", true)?, measure("free", false)?])
 }
 
-/// How long it takes, in milliseconds.
-fn look(command: &mut Command, status: i32) -> Result<f64> {
+/// Returns the time in milliseconds.
+fn time(command: &mut Command, expected_status: i32) -> Result<f64> {
     command.stdout(Stdio::null());
     let start = Instant::now();
-    let ended = command.status()?;
-    let took = start.elapsed();
-    ensure!(ended.code() == Some(status), "{command:?}: {ended}");
-    Ok(took.as_secs_f64() * 1e3)
+    let status = command.status()?;
+    let elapsed = start.elapsed();
+    ensure!(
+        status.code() == Some(expected_status),
+        "{command:?}: {status}"
+    );
+    Ok(elapsed.as_secs_f64() * 1e3)
 }
 
-/// How many processes there are.
-fn count() -> Result<usize> {
-    let is_process = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
-    let entries = fs::read_dir("/proc").context("no /proc")?;
+fn count_processes() -> Result<usize> {
+    let is_pid = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+    let entries = fs::read_dir("/proc").context("cannot read /proc")?;
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
-    Ok(names.filter(|name| is_process(name)).count())
+    Ok(names.filter(|name| is_pid(name)).count())
 }
 
-/// Processes that do nothing, until this is dropped.
-struct Crowd {
+/// Many processes that do nothing, until this is dropped.
+struct IdleProcesses {
     shell: Child,
-    _end: ChildStdin,
+    _stdin: ChildStdin,
 }
 
-impl Crowd {
-    /// As many as are allowed, up to [`MANY`].
-    fn gather() -> Result<Self> {
-        let mut number = MANY;
-        while number > 100 {
-            if let Some(crowd) = Self::of(number)? {
-                return Ok(crowd);
+impl IdleProcesses {
+    /// Starts as many processes as the limit allows, at most [`MAX_PROCESSES`].
+    fn spawn() -> Result<Self> {
+        let mut count = MAX_PROCESSES;
+        while count > MIN_PROCESSES {
+            if let Some(processes) = Self::try_spawn(count)? {
+                return Ok(processes);
             }
-            number /= 2;
+            count /= 2;
         }
-        Self::of(number)?.context("no processes can be had")
+        Self::try_spawn(count)?.context("cannot start the idle processes")
     }
 
-    /// `None` if so many are not allowed: then the shell gives up, and those that it has started end.
-    fn of(number: u32) -> Result<Option<Self>> {
-        let number = number.to_string();
-        let words = [
-            "-c".as_ref(),
-            CROWD.as_ref(),
-            "sh".as_ref(),
-            number.as_ref(),
-        ];
-        let mut shell = command(Path::new("/bin/sh"), &words);
-        shell
+    /// Returns `None` if the limit is lower: then the shell gives up, and the processes that it has
+    /// started exit.
+    fn try_spawn(count: u32) -> Result<Option<Self>> {
+        let count = count.to_string();
+        let args = ["-c", SPAWN_SCRIPT, "sh", &count].map(AsRef::as_ref);
+        let mut shell = command(Path::new("/bin/sh"), &args)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let mut shell = shell.spawn().context("cannot start a shell")?;
-        let (Some(end), Some(voice)) = (shell.stdin.take(), shell.stdout.take()) else {
-            anyhow::bail!("no pipes");
+            .stderr(Stdio::null())
+            .spawn()
+            .context("cannot start a shell")?;
+        let (Some(stdin), Some(stdout)) = (shell.stdin.take(), shell.stdout.take()) else {
+            bail!("no pipes to the shell");
         };
         let mut line = String::new();
-        BufReader::new(voice).read_line(&mut line)?;
+        BufReader::new(stdout).read_line(&mut line)?;
         if line == "ready\n" {
-            return Ok(Some(Self { shell, _end: end }));
+            return Ok(Some(Self {
+                shell,
+                _stdin: stdin,
+            }));
         }
-        drop(end);
+        drop(stdin);
         shell.wait()?;
         Ok(None)
     }
 }
 
-impl Drop for Crowd {
+impl Drop for IdleProcesses {
     fn drop(&mut self) {
-        // The shell alone; the others end with the pipe, which is closed next.
+        // Only the shell: the others exit when the pipe is closed next.
         let _ = self.shell.kill();
         let _ = self.shell.wait();
     }
