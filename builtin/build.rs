@@ -1,4 +1,4 @@
-//! Compiles what cannot be said in Rust.
+//! Compiles the C part: a call of setjmp(3), which Rust cannot express.
 
 #![allow(clippy::disallowed_macros)]
 

@@ -1,158 +1,168 @@
-//! One attempt to do what a call asks for, up to where bash is needed.
+//! One attempt at a call, up to the point where bash is needed.
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-use fdlock::exit;
+use fdlock::exit::{self, ExitError};
 use fdlock::flock::failure::Failure;
-use fdlock::flock::run::{self as flock, AcquireParams, VerboseLog};
+use fdlock::flock::run::{self, AcquireParams};
+use fdlock::flock::verbose::VerboseLog;
 use fdlock::flock::{Fairness, Job, LockRequest, Request};
 use fdlock::flock::{args, who};
-use fdlock::holders::Asker;
-use fdlock::lock::{Answer, Deadline, Guard, InterruptCheck};
+use fdlock::holders::Caller;
+use fdlock::lock::{Acquired, Deadline, Guard, InterruptCheck, Refusal};
 use fdlock::program::Program;
 use fdlock::report::{Output, Report};
 
 use crate::external;
 use crate::ffi::{self, Bash, WordList, Words};
-use crate::function::{Errand, Files, Held};
+use crate::function::{FilesToUnlink, GuardedCall, HeldLock};
 
-/// The name in front of messages.
+/// The name that messages start with.
 const NAME: &str = "flock";
 
 static PROGRAM: Program<Request> = Program {
     spec: &args::SPEC,
     statuses: &exit::FLOCK,
     parse: args::parse,
-    perform: flock::perform,
+    run: run::run,
 };
 
-/// What comes next. Nothing in it has to be dropped, as bash may jump away from whoever has it.
+/// What the caller has to do next. No value needs to be dropped: bash may jump across the frame
+/// that holds it.
 #[derive(Clone, Copy, Debug)]
-pub enum Step {
-    /// The call is over, with this status.
-    Over(u8),
-    /// A signal has come: bash must see to it before the next attempt.
-    Signal,
-    /// The lock is there, and a shell function is to be called with these words, name first.
-    Function(*mut WordList, Errand),
-    /// It is for the program to do.
-    Elsewhere,
+pub enum Next {
+    /// Return this exit status.
+    Return(u8),
+    /// Let bash handle its pending signals, then make another attempt.
+    HandleSignals,
+    /// The lock is held: call the shell function that is the first of these words.
+    CallFunction(*mut WordList, GuardedCall),
+    /// Run the external program.
+    RunExternal,
 }
 
-/// What a call remembers from one attempt to the next: it has one beginning and one log, however often it is
-/// interrupted.
+/// The state that outlasts an attempt: however often a call is interrupted, it has one start time
+/// and one log.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Progress(Option<(AcquireParams, VerboseLog)>);
 
-/// Does what the words ask for, until it is done or bash is needed.
+/// Carries out a call until it is complete or bash is needed.
 pub fn attempt(
     bash: &Bash,
     list: *mut WordList,
     progress: &mut Progress,
-    called: InterruptCheck,
-) -> Step {
+    check: InterruptCheck,
+) -> Next {
     let mut report = Report::new(OsStr::new(NAME));
-    let request = match PROGRAM.read(Words(list).copied(), &mut report) {
+    let request = match PROGRAM.parse(Words(list).to_os_strings(), &mut report) {
         Ok(Request::Lock(request)) => request,
         Ok(Request::Who(request)) => {
-            let asker = match bash.is_in_substitution() {
-                true => Asker::Subshell,
-                false => Asker::Shell,
+            let caller = match bash.is_in_substitution() {
+                true => Caller::Subshell,
+                false => Caller::Shell,
             };
-            return Step::Over(who::perform(&request, asker, &mut report).into_code());
+            return Next::Return(who::run(&request, caller, &mut report).into_code());
         }
-        Err(status) => return Step::Over(status),
+        Err(status) => return Next::Return(status),
     };
     let job = match &request.job {
         None => None,
-        // A slot is waited for by its process's end, and a shell goes on when its function has ended.
-        Some(_) if matches!(request.fairness, Fairness::Slots(_)) => return Step::Elsewhere,
+        // Waiters for a slot wait until its process exits, but the shell outlives its function.
+        Some(_) if matches!(request.fairness, Fairness::Slots(_)) => return Next::RunExternal,
         Some(job) => match function_words(bash, list, job) {
             Some(words) => Some((job, words)),
-            None => return Step::Elsewhere,
+            None => return Next::RunExternal,
         },
     };
-    let begin = || {
+    let start = || {
         (
-            AcquireParams::now(&request),
-            VerboseLog::begin(request.verbosity, Asker::Shell),
+            AcquireParams::start(&request),
+            VerboseLog::start(request.verbosity, Caller::Shell),
         )
     };
-    let (params, log) = progress.0.get_or_insert_with(begin);
+    let (params, log) = progress.0.get_or_insert_with(start);
     let params = *params;
-    let at = |deadline| AcquireParams { deadline, ..params };
-    let wait = match params.deadline {
-        // With job control there is somebody who may want to stop the wait and go on with it later (Ctrl-Z, fg), which
-        // bash cannot do with a builtin. There the program waits; it locks the same open file.
+    let until = |deadline| AcquireParams { deadline, ..params };
+    let wait_by = match params.deadline {
+        // With job control, the user may want to stop the wait and continue it later (Ctrl-Z, fg),
+        // which bash cannot do with a builtin. Then the program waits; it locks the same open file
+        // description.
         Deadline::Never | Deadline::At(_)
-            if job.is_none() && bash.has_job_control() && external::program().is_some() =>
+            if job.is_none()
+                && bash.has_job_control()
+                && external::installed_program().is_some() =>
         {
-            Wait::Elsewhere(at(Deadline::Immediate))
+            WaitBy::External(until(Deadline::Immediate))
         }
-        deadline => Wait::Here(at(deadline.interruptible(called))),
+        deadline => WaitBy::Builtin(until(deadline.interruptible(check))),
     };
-    let step = under_lock(bash, &request, job, wait, log, &mut report).unwrap_or_else(|failure| {
+    let result = lock(bash, &request, job, wait_by, log, &mut report);
+    let next = result.unwrap_or_else(|failure| {
         report.error(failure.message());
-        Step::Over(failure.status(&exit::FLOCK))
+        Next::Return(failure.exit_status(&exit::FLOCK))
     });
-    match (step, report.output()) {
-        (Step::Over(exit::SUCCESS), Output::Failed) => Step::Over(exit::FLOCK.no_output),
-        _ => step,
+    match (next, report.output()) {
+        (Next::Return(exit::SUCCESS), Output::Failed) => Next::Return(exit::FLOCK.no_output),
+        _ => next,
     }
 }
 
-/// Who waits.
-enum Wait {
-    Here(AcquireParams),
-    Elsewhere(AcquireParams),
+/// What waits if the lock is not free.
+enum WaitBy {
+    /// The builtin, in the shell's own process.
+    Builtin(AcquireParams),
+    /// The external program.
+    External(AcquireParams),
 }
 
-fn under_lock(
+/// Acquires the locks. If a function is to run under them, registers the cleanup.
+fn lock(
     bash: &Bash,
     request: &LockRequest,
     job: Option<(&Job, *mut WordList)>,
-    wait: Wait,
+    wait_by: WaitBy,
     log: &mut VerboseLog,
     report: &mut Report,
-) -> Result<Step, Failure> {
-    let grant = match wait {
-        Wait::Here(params) => flock::take(request, &params, log, report)?,
-        Wait::Elsewhere(params) => match flock::take(request, &params, log, report)? {
-            Err(_) => return Ok(Step::Elsewhere),
-            granted => granted,
+) -> Result<Next, Failure> {
+    let outcome = match wait_by {
+        WaitBy::Builtin(params) => run::acquire(request, &params, log, report)?,
+        WaitBy::External(params) => match run::acquire(request, &params, log, report)? {
+            Acquired::NotHeld(_) => return Ok(Next::RunExternal),
+            held => held,
         },
     };
-    let locks = match grant {
-        Ok(locks) => locks,
-        Err(Refusal::Interrupted) => return Ok(Step::Signal),
-        Err(answer) => {
-            log.refused(request, answer, report);
-            return Ok(Step::Over(request.conflict_status));
+    let locks = match outcome {
+        Acquired::Held(locks) => locks,
+        Acquired::NotHeld(Refusal::Interrupted) => return Ok(Next::HandleSignals),
+        Acquired::NotHeld(reason) => {
+            log.report_refusal(request, reason, report);
+            return Ok(Next::Return(request.conflict_status));
         }
     };
-    log.granted(report);
-    log.queued(request, &locks, report);
+    log.report_acquired(report);
+    log.report_missing_queue(request, locks.fds(), report);
     let Some((job, words)) = job else {
-        flock::keep(request, &locks, report);
-        return Ok(Step::Over(exit::SUCCESS));
+        run::release_if_output_failed(request, &locks, report);
+        return Ok(Next::Return(exit::SUCCESS));
     };
-    log.executing(job, report);
-    let held = locks.into_guards().filter_map(|guard| match guard {
+    log.report_command(job, report);
+    let guards = locks.into_guards().into_iter();
+    let held = guards.filter_map(|guard| match guard {
         Guard::Borrowed(_) => None,
-        Guard::Owned(fd) => Some(Held::new(fd, request.kind, job.exec_mode)),
+        Guard::Owned(fd) => Some(HeldLock::new(fd, request.api, job.exec_mode)),
     });
-    let errand = Errand::begin(held.collect(), Files::of(request));
-    bash.protect(Errand::end, errand);
-    Ok(Step::Function(words, errand))
+    let call = GuardedCall::start(held.collect(), FilesToUnlink::from_request(request));
+    bash.push_unwind(GuardedCall::finish, call);
+    Ok(Next::CallFunction(words, call))
 }
 
-/// The words of the command, if it is a shell function.
+/// Returns the words of the command if it is a shell function.
 fn function_words(bash: &Bash, list: *mut WordList, job: &Job) -> Option<*mut WordList> {
-    // The command is what the line ends with, unless it was made of `-c LINE`.
-    let words = job.command.args();
-    let ahead = Words(list).count().checked_sub(words.len())?;
-    let first = Words(list).nth(ahead)?;
+    // The command is the end of the list, unless it was built from `-c LINE`.
+    let args = job.command.args();
+    let index = Words(list).count().checked_sub(args.len())?;
+    let first = Words(list).nth(index)?;
     let name = ffi::word(first);
-    (name.to_bytes() == words[0].as_bytes() && bash.has_function(name)).then_some(first)
+    (name.to_bytes() == args[0].as_bytes() && bash.has_function(name)).then_some(first)
 }

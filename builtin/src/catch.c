@@ -1,22 +1,24 @@
-/* setjmp(3) returns twice, and Rust has no way to say so: these few lines are C. */
+/* setjmp(3) returns twice, which Rust cannot express: hence these few lines of C. */
 
 #include <setjmp.h>
 #include <string.h>
 
 /*
- * Calls a function with `place`, which bash jumps to when the shell exits or a command is given up (its `top_level`), moved
- * to here, and puts it back. Returns what the function returns, and 0 in `jump`; or, if bash jumped, in `jump` the value
- * that it jumped with.
+ * Calls function(argument) while `target` leads here. `target` is where bash jumps when the shell
+ * exits or a command is abandoned (its `top_level`); it is restored afterwards.
+ *
+ * Returns the function's result and stores 0 in `jump`. If bash jumped, stores the value that it
+ * jumped with.
  */
-int flock_catch(sigjmp_buf *place, int (*function)(void *), void *argument, int *jump)
+int flock_catch(sigjmp_buf *target, int (*function)(void *), void *argument, int *jump)
 {
-    sigjmp_buf before;
+    sigjmp_buf saved;
     volatile int status = 0;
 
-    memcpy(&before, place, sizeof before);
-    *jump = sigsetjmp(*place, 0);
+    memcpy(&saved, target, sizeof saved);
+    *jump = sigsetjmp(*target, 0);
     if (*jump == 0)
         status = function(argument);
-    memcpy(place, &before, sizeof before);
+    memcpy(target, &saved, sizeof saved);
     return status;
 }

@@ -1,4 +1,4 @@
-//! What bash calls: to load the builtin, to run it, to unload it.
+//! The functions that bash calls: to load the builtin, to run it, and to unload it.
 
 #![allow(unsafe_code)]
 
@@ -9,82 +9,90 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use fdlock::exit;
 use fdlock::flock::args;
+use fdlock::lock::InterruptCheck;
 use fdlock::report::Report;
 
-use crate::call::{self, Progress, Step};
+use crate::call::{self, Next, Progress};
 use crate::external::{self, NAME, Plan};
-use crate::ffi::{self, Bash, Builtin, ENABLED, WordList};
+use crate::ffi::{self, BUILTIN_ENABLED, Bash, Builtin, EX_DISKFALLBACK, WordList};
 use crate::fork;
-use crate::function::Errand;
+use crate::function::GuardedCall;
 
-/// How often in a row bash may leave a signal alone that we have told it of. It does so with some that come while their
-/// own trap runs.
-const DECLINED: u32 = 16;
+/// How many times in a row bash may leave a pending signal unhandled before signals no longer
+/// interrupt the wait. bash does not handle some signals that arrive while their own trap runs.
+const MAX_UNHANDLED: u32 = 16;
 
-/// What bash knows of the builtin; it writes to it. `flock_builtin_load` fills in what `help flock` shows.
+/// bash's description of the builtin, to which bash writes. `flock_builtin_load` fills in the text
+/// of `help flock`.
 #[unsafe(no_mangle)]
 static mut flock_struct: Builtin = Builtin {
     name: NAME.as_ptr(),
     function: flock_builtin,
-    flags: ENABLED,
+    flags: BUILTIN_ENABLED,
     long_doc: ptr::null(),
     short_doc: c"flock [OPTION]... NUMBER | FILE COMMAND [ARGUMENT]...".as_ptr(),
     handle: ptr::null_mut(),
 };
 
-/// Whether the C library knows what is to be called in children and at the end.
+/// Whether the fork and exit handlers are registered with the C library.
 static IS_REGISTERED: AtomicBool = AtomicBool::new(false);
 
-/// `flock`, with the words after the name; returns its status.
+/// Runs `flock` with the words after its name, and returns the exit status.
 ///
-/// It owns nothing, so that bash may jump away from it.
-pub extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
+/// This frame owns nothing, so that bash may jump across it.
+extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
     let Some(bash) = ffi::bash() else {
         return exit::SOFTWARE.into();
     };
     let mut progress = Progress::default();
-    let mut declined = 0;
+    let mut unhandled = 0;
     loop {
-        let called = if declined < DECLINED {
-            is_called
+        let check: InterruptCheck = if unhandled < MAX_UNHANDLED {
+            signal_pending
         } else {
-            never
+            || false
         };
-        let step = guarded(Step::Over(exit::SOFTWARE), || {
-            call::attempt(bash, list, &mut progress, called)
+        let next = catch_panic(Next::Return(exit::SOFTWARE), || {
+            call::attempt(bash, list, &mut progress, check)
         });
-        match step {
-            Step::Over(status) => return status.into(),
-            Step::Signal => {
-                // Nothing to undo, but somebody to come back to, should a trap unload us.
-                bash.protect(|()| {}, ());
+        match next {
+            Next::Return(status) => return status.into(),
+            Next::HandleSignals => {
+                // There is nothing to undo, but a pending unwind keeps the library in memory if a
+                // trap unloads it: bash will return to this code.
+                bash.push_unwind(|()| {}, ());
                 bash.check_signals_and_traps();
-                bash.unwind();
-                declined = if bash.is_called() { declined + 1 } else { 0 };
+                bash.run_unwind();
+                unhandled = if bash.signal_pending() {
+                    unhandled + 1
+                } else {
+                    0
+                };
             }
-            Step::Function(words, errand) => {
+            Next::CallFunction(words, call) => {
                 return match bash.execute_function(words) {
                     Ok(status) => {
-                        bash.unwind();
+                        bash.run_unwind();
                         status
                     }
                     Err(jump) => {
-                        // bash does not undo everything when it exits, and next to nothing when a function nests too
-                        // deep. But an EXIT trap may want the lock, and a shell that goes on must not keep it.
-                        errand.end();
-                        bash.jump(jump)
+                        // bash does not run all unwind-protects when it exits, and hardly any when
+                        // functions nest too deep. But an EXIT trap may want the lock, and a shell
+                        // that continues must not keep it.
+                        call.finish();
+                        bash.resume_jump(jump)
                     }
                 };
             }
-            Step::Elsewhere => {
-                return match guarded(Plan::FallBack, || external::plan(bash)) {
-                    Plan::FallBack => ffi::FALL_BACK,
-                    Plan::Start(program) => {
-                        bash.start(program, NAME, list);
+            Next::RunExternal => {
+                return match catch_panic(Plan::DiskFallback, || external::plan(bash)) {
+                    Plan::DiskFallback => EX_DISKFALLBACK,
+                    Plan::Spawn(program) => {
+                        bash.spawn_program(program, NAME, list);
                         exit::SUCCESS.into()
                     }
-                    Plan::Become(program) => {
-                        bash.become_program(program, NAME, list, restore_interrupts)
+                    Plan::Exec(program) => {
+                        bash.exec_program(program, NAME, list, restore_interrupts)
                     }
                 };
             }
@@ -92,8 +100,8 @@ pub extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
     }
 }
 
-fn is_called() -> bool {
-    ffi::bash().is_some_and(Bash::is_called)
+fn signal_pending() -> bool {
+    ffi::bash().is_some_and(Bash::signal_pending)
 }
 
 fn restore_interrupts() {
@@ -102,42 +110,39 @@ fn restore_interrupts() {
     }
 }
 
-fn never() -> bool {
-    false
+/// Calls a function. If it panics, the hook prints a message, and the default is returned: the
+/// shell survives.
+fn catch_panic<T>(default: T, f: impl FnOnce() -> T) -> T {
+    panic::catch_unwind(AssertUnwindSafe(f)).unwrap_or(default)
 }
 
-/// A defect of ours is a line and a status; the shell lives.
-fn guarded<T>(defect: T, deed: impl FnOnce() -> T) -> T {
-    panic::catch_unwind(AssertUnwindSafe(deed)).unwrap_or(defect)
-}
-
-/// One line about a panic.
-fn tell_of_defect(defect: &PanicHookInfo<'_>) {
-    let payload = defect.payload();
+/// Prints one line about a panic.
+fn report_panic(panic: &PanicHookInfo<'_>) {
+    let payload = panic.payload();
     let text = payload.downcast_ref::<&str>().copied();
-    let what = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
-    let what = what.unwrap_or("no message").replace('\n', " ");
-    let place = match defect.location() {
-        Some(place) => format!(" ({}:{})", place.file(), place.line()),
+    let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
+    let text = text.unwrap_or("no message").replace('\n', " ");
+    let location = match panic.location() {
+        Some(location) => format!(" ({}:{})", location.file(), location.line()),
         None => String::new(),
     };
-    Report::new(OsStr::new("flock")).error(format!("internal error: {what}{place}"));
+    Report::new(OsStr::new("flock")).error(format!("internal error: {text}{location}"));
 }
 
-/// InterruptCheck when the builtin is loaded; 0 says that it cannot be.
+/// Called when the builtin is loaded. Returns 0 if it does not work in this bash.
 #[unsafe(no_mangle)]
-pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
+extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
     let load = || {
-        // The standard library's own hook looks for symbols, which takes 35 MB with RUST_BACKTRACE=1.
-        panic::set_hook(Box::new(tell_of_defect));
+        // The standard library's hook looks up symbols, which takes 35 MB with RUST_BACKTRACE=1.
+        panic::set_hook(Box::new(report_panic));
         if ffi::bash().is_none() {
             let _ = panic::take_hook();
             return 0;
         }
-        // It may be loaded again before it is unloaded.
+        // The builtin can be loaded again before it is unloaded.
         if !IS_REGISTERED.swap(true, Ordering::Relaxed) {
-            ffi::in_every_child(fork::in_child);
-            ffi::at_exit(Errand::end_all);
+            ffi::after_fork_in_child(fork::record_fork);
+            ffi::at_exit(GuardedCall::finish_all);
         }
         free_help();
         let mut lines: Vec<_> = args::SPEC
@@ -147,22 +152,20 @@ pub extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
             .map(|line| line.into_raw().cast_const())
             .collect();
         lines.push(ptr::null());
-        // SAFETY: bash has one thread, and looks at it when we have returned.
+        // SAFETY: bash has one thread, and reads this only after we have returned.
         unsafe { flock_struct.long_doc = Box::leak(lines.into_boxed_slice()).as_ptr() };
         1
     };
-    guarded(0, load)
+    catch_panic(0, load)
 }
 
-/// InterruptCheck when the builtin is unloaded, before its code goes.
+/// Called when the builtin is unloaded, before its code is unmapped.
 #[unsafe(no_mangle)]
-pub extern "C" fn flock_builtin_unload(_name: *const c_char) {
-    guarded((), || {
-        if ffi::is_awaited() {
-            // `enable -d flock` in a function under `flock f function`: bash will return to us.
-            if let Some(library) = external::library() {
-                ffi::pin(library);
-            }
+extern "C" fn flock_builtin_unload(_name: *const c_char) {
+    catch_panic((), || {
+        if ffi::has_pending_unwinds() {
+            // `enable -d flock` in a function that `flock f function` runs: bash will return here.
+            ffi::pin_library();
             return;
         }
         let _ = panic::take_hook();
@@ -170,16 +173,16 @@ pub extern "C" fn flock_builtin_unload(_name: *const c_char) {
     });
 }
 
-/// Frees the lines that `flock_builtin_load` has made.
+/// Frees the lines that `flock_builtin_load` has allocated.
 fn free_help() {
-    // SAFETY: bash has one thread, and has done with them.
+    // SAFETY: bash has one thread, and no longer uses the lines.
     unsafe {
         let lines = flock_struct.long_doc;
         flock_struct.long_doc = ptr::null();
         if !lines.is_null() {
-            let count = (0..).take_while(|at| !(*lines.add(*at)).is_null()).count();
-            for at in 0..count {
-                drop(CString::from_raw((*lines.add(at)).cast_mut()));
+            let count = (0..).take_while(|i| !(*lines.add(*i)).is_null()).count();
+            for i in 0..count {
+                drop(CString::from_raw((*lines.add(i)).cast_mut()));
             }
             drop(Box::from_raw(ptr::slice_from_raw_parts_mut(
                 lines.cast_mut(),
@@ -198,28 +201,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_is_one_line_and_the_status_of_a_defect() {
-        let mut file = tempfile::tempfile().expect("a scratch file");
-        let terminal = File::from(
+    fn a_panic_prints_one_line_and_returns_the_default() {
+        let mut file = tempfile::tempfile().expect("a temporary file");
+        let stderr = File::from(
             std::io::stderr()
                 .as_fd()
                 .try_clone_to_owned()
-                .expect("open"),
+                .expect("an open descriptor"),
         );
-        panic::set_hook(Box::new(tell_of_defect));
+        panic::set_hook(Box::new(report_panic));
         rustix::stdio::dup2_stderr(&file).expect("descriptor 2");
-        let ended = guarded(exit::SOFTWARE, || panic!("two\nlines"));
-        rustix::stdio::dup2_stderr(&terminal).expect("descriptor 2");
+        let status = catch_panic(exit::SOFTWARE, || panic!("two\nlines"));
+        rustix::stdio::dup2_stderr(&stderr).expect("descriptor 2");
         let _ = panic::take_hook();
 
-        assert_eq!(ended, 70);
-        let mut told = String::new();
+        assert_eq!(status, 70);
+        let mut output = String::new();
         file.rewind().expect("a file");
-        file.read_to_string(&mut told).expect("text");
+        file.read_to_string(&mut output).expect("text");
         assert!(
-            told.starts_with("flock: internal error: two lines (builtin/src/entry.rs:"),
-            "{told}"
+            output.starts_with("flock: internal error: two lines (builtin/src/entry.rs:"),
+            "{output}"
         );
-        assert_eq!(told.matches('\n').count(), 1, "{told}");
+        assert_eq!(output.matches('\n').count(), 1, "{output}");
     }
 }

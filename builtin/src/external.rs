@@ -1,64 +1,76 @@
-//! What is handed to the program: commands that are no functions, and waits that may be stopped.
+//! Calls that the external program carries out: commands that are not functions, and waits that may
+//! be stopped.
 
-use std::ffi::{CStr, CString, OsStr};
+use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::Path;
 use std::sync::OnceLock;
 
 use rustix::fs::{Access, access};
 
-use crate::entry;
 use crate::ffi::{self, Bash};
 use crate::fork;
 
-/// The name that bash knows us by, and the program's.
+/// The name of the builtin, and of the program.
 pub const NAME: &CStr = c"flock";
 
-/// How the program is started.
+/// How to start the program.
 #[derive(Clone, Copy, Debug)]
 pub enum Plan {
-    /// By bash itself, which takes the call for one of a program now.
-    FallBack,
-    /// From this path, in a child.
-    Start(&'static CStr),
-    /// From this path, in place of this process, which is there for nothing else.
-    Become(&'static CStr),
+    /// Let bash run it, as if there were no builtin.
+    DiskFallback,
+    /// Run the program at this path in a child.
+    Spawn(&'static CStr),
+    /// Execute the program at this path in place of this process, which exists only for this call.
+    Exec(&'static CStr),
 }
 
-/// Decides how.
+/// Chooses how to start the program.
 ///
-/// A process that bash has forked for this very command (`flock f c &`, `flock f c | x`) becomes the program, so that `kill
-/// $!` and the like reach it. Elsewhere bash falls back to the program (`EX_DISKFALLBACK`), as if there had never been a
-/// builtin. But there are three things to that. Redirections have been made for the builtin; bash undoes them and makes
-/// them again, so `<<<"$(next)"` would take two, and a FIFO's reader would see an end. It executes the words as they are,
-/// which are not ours if they begin with `builtin`, and finds the program by its memory, unless that is switched off (`set
-/// +h`) or PATH is set for this command. And 4.4 knows nothing of it. In those cases the program is started from here, as
-/// bash starts programs.
+/// A process that bash forked for this very command (`flock f c &`, `flock f c | x`) executes the
+/// program in its own place, so that `kill $!` and the like reach it. Otherwise bash falls back to
+/// the program (`EX_DISKFALLBACK`), as if there were no builtin. But this has its limits:
+///
+/// * bash has already performed the redirections for the builtin. It undoes and repeats them, so
+///   `<<<"$(next)"` would take two numbers, and the reader of a FIFO would see the end of the
+///   stream.
+/// * bash executes the words as they are; if they start with `builtin`, they do not name the
+///   program.
+/// * bash finds the program through its hash table, unless hashing is disabled (`set +h`) or PATH
+///   is set for this command.
+/// * bash 4.4 does not support it.
+///
+/// In these cases the program is spawned from here, the way bash spawns programs.
 pub fn plan(bash: &Bash) -> Plan {
-    let Some(program) = program().filter(|_| !bash.is_restricted()) else {
-        // Restricted or not, whatever PATH has is what there would be without us.
-        return if bash.can_fall_back() {
-            Plan::FallBack
+    let Some(program) = installed_program().filter(|_| !bash.is_restricted()) else {
+        // In a restricted shell or not: run the program in PATH, as without the builtin.
+        return if bash.supports_disk_fallback() {
+            Plan::DiskFallback
         } else {
-            Plan::Start(bash.search_path(NAME).unwrap_or(NAME))
+            Plan::Spawn(bash.search_path(NAME).unwrap_or(NAME))
         };
     };
     let text = bash.command_text().map_or(&b""[..], CStr::to_bytes);
-    if fork::is_alone(bash, text) {
-        Plan::Become(program)
-    } else if bash.can_fall_back() && bash.has_memory() && names_us(text) && !may_redirect(text) {
-        bash.remember(NAME, program);
-        Plan::FallBack
+    if fork::is_sole_command(bash, text) {
+        Plan::Exec(program)
+    } else if bash.supports_disk_fallback()
+        && bash.hashing_enabled()
+        && starts_with_name(text)
+        && !may_redirect(text)
+    {
+        bash.add_to_hash_table(NAME, program);
+        Plan::DiskFallback
     } else {
-        Plan::Start(program)
+        Plan::Spawn(program)
     }
 }
 
-/// Our own program, at its place beside the library: `PREFIX/bin/flock` and `PREFIX/lib/bash/flock`.
-pub fn program() -> Option<&'static CStr> {
+/// Returns the path of the program that is installed with the library, if it is executable:
+/// `PREFIX/bin/flock` for `PREFIX/lib/bash/flock`.
+pub fn installed_program() -> Option<&'static CStr> {
     static PROGRAM: OnceLock<Option<CString>> = OnceLock::new();
     let find = || {
-        let prefix = Path::new(library()?).ancestors().nth(3)?;
+        let prefix = Path::new(ffi::library_path()?).ancestors().nth(3)?;
         CString::new(prefix.join("bin/flock").into_os_string().into_vec()).ok()
     };
     PROGRAM
@@ -67,16 +79,17 @@ pub fn program() -> Option<&'static CStr> {
         .filter(|path| access(*path, Access::EXEC_OK).is_ok())
 }
 
-/// Whether the command, as it was written, begins with our name: perhaps behind assignments and `command`.
-fn names_us(text: &[u8]) -> bool {
+/// Returns whether the command, as written, starts with our name, possibly after assignments and
+/// `command`.
+fn starts_with_name(text: &[u8]) -> bool {
     let mut words = text.split(|byte| *byte == b' ').peekable();
     while words.next_if(|word| is_assignment(word)).is_some() {}
     let _ = words.next_if_eq(&&b"command"[..]);
     words.next() == Some(NAME.to_bytes())
 }
 
-/// Whether a word is a plain assignment. One with quotes may go on behind the blank, and is not looked into; one to PATH
-/// means another program.
+/// Returns whether a word is a plain assignment. One with quotes may continue after the space, and
+/// is not examined; one to PATH leads to another program.
 fn is_assignment(word: &[u8]) -> bool {
     let name_end = word.iter().position(|byte| *byte == b'=').unwrap_or(0);
     let (name, value) = word.split_at(name_end);
@@ -88,14 +101,9 @@ fn is_assignment(word: &[u8]) -> bool {
         && !value.iter().any(|byte| b"'\"`\\({".contains(byte))
 }
 
-/// Whether a command has redirections, or at least something that looks like one.
+/// Returns whether a command has redirections, or at least a character that may belong to one.
 fn may_redirect(text: &[u8]) -> bool {
     text.iter().any(|byte| b"<>".contains(byte))
-}
-
-/// The library, as bash has loaded it.
-pub fn library() -> Option<&'static OsStr> {
-    ffi::library_of(entry::flock_builtin)
 }
 
 #[cfg(test)]
@@ -103,19 +111,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn our_name_may_stand_behind_assignments_and_command() {
+    fn our_name_may_follow_assignments_and_command() {
         for text in [
             "flock f c",
             "command flock f c",
             "LANG=C A_1= flock f c >out",
             "A=$b command flock f c",
         ] {
-            assert!(names_us(text.as_bytes()), "{text}");
+            assert!(starts_with_name(text.as_bytes()), "{text}");
         }
     }
 
     #[test]
-    fn what_is_not_plainly_our_name_is_not_taken_for_it() {
+    fn anything_else_is_not_our_name() {
         for text in [
             "",
             "builtin flock f c",
@@ -127,7 +135,7 @@ mod tests {
             "=x flock f c",
             "flocks f c",
         ] {
-            assert!(!names_us(text.as_bytes()), "{text}");
+            assert!(!starts_with_name(text.as_bytes()), "{text}");
         }
     }
 }

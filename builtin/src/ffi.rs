@@ -1,7 +1,9 @@
-//! bash, as its loadable builtins see it: the structures they share, and those of its functions that are called here.
+//! bash as loadable builtins see it: its structures, and those of its functions that are called
+//! here.
 //!
-//! The structures have been the same from 4.2 to 5.3 (`builtins.h`, `command.h` of bash). The functions are looked up in
-//! the running bash when the builtin is loaded; a bash that lacks one of them does not get the builtin.
+//! The structures are the same from 4.2 to 5.3 (`builtins.h` and `command.h` of bash). The
+//! functions are looked up in the running bash when the builtin is loaded; loading fails if one is
+//! missing.
 
 #![allow(unsafe_code)]
 
@@ -28,7 +30,7 @@ pub struct WordList {
     word: *mut WordDesc,
 }
 
-/// `SHELL_VAR`, into which nobody looks here.
+/// `SHELL_VAR`, which is opaque here.
 enum ShellVar {}
 
 /// `struct builtin`
@@ -42,41 +44,42 @@ pub struct Builtin {
     pub handle: *mut c_char,
 }
 
-/// `BUILTIN_ENABLED`
-pub const ENABLED: c_int = 0x01;
+/// The flag of a builtin that is enabled.
+pub const BUILTIN_ENABLED: c_int = 0x01;
 
-/// What bash jumps with: why.
+/// The value that bash jumps with: the reason.
 #[derive(Clone, Copy, Debug)]
 pub struct Jump(c_int);
 
 unsafe extern "C" {
     /// catch.c
     fn flock_catch(
-        place: *mut c_void,
+        target: *mut c_void,
         function: extern "C" fn(*mut c_void) -> c_int,
         argument: *mut c_void,
         jump: *mut c_int,
     ) -> c_int;
 }
 
-/// `EX_DISKFALLBACK`, from 5.0 on: what a builtin returns that wants the program of its name to be run in its stead.
-pub const FALL_BACK: c_int = 262;
+/// Since 5.0: the status of a builtin that wants the program of its name to run instead.
+pub const EX_DISKFALLBACK: c_int = 262;
 
-/// `SUBSHELL_ASYNC`: in a child that runs in the background.
-const BACKGROUND: c_int = 0x01;
+/// The flag of a child that runs in the background.
+const SUBSHELL_ASYNC: c_int = 0x01;
 
-/// `SUBSHELL_COMSUB`: in a child for a command or process substitution.
-const SUBSTITUTION: c_int = 0x04;
+/// The flag of a child for a command or process substitution.
+const SUBSHELL_COMSUB: c_int = 0x04;
 
-/// `SUBSHELL_FORK`: in a child that was forked for one simple command.
-const FORKED: c_int = 0x08;
+/// The flag of a child that was forked for one simple command.
+const SUBSHELL_FORK: c_int = 0x08;
 
-/// `JM_PREFIX | JM_STOPPED | JM_FIRSTMATCH`: the last job that is stopped.
-const STOPPED: c_int = 0x01 | 0x08 | 0x10;
+/// `JM_PREFIX | JM_STOPPED | JM_FIRSTMATCH`: the last stopped job whose command line has this
+/// prefix.
+const JM_LAST_STOPPED: c_int = 0x01 | 0x08 | 0x10;
 
 macro_rules! bash {
     ($($name:ident: $kind:ty,)*) => {
-        /// What is used of bash, by the names it has there.
+        /// bash's functions and variables, under the names that they have there.
         pub struct Bash { $($name: $kind,)* }
 
         impl Bash {
@@ -84,12 +87,13 @@ macro_rules! bash {
                 Some(Self { $($name: {
                     let name = concat!(stringify!($name), "\0");
                     // SAFETY: a string that ends in NUL.
-                    let place = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr().cast()) };
-                    if place.is_null() {
+                    let address = unsafe { libc::dlsym(libc::RTLD_DEFAULT, name.as_ptr().cast()) };
+                    if address.is_null() {
                         return None;
                     }
-                    // SAFETY: bash's own thing of that name, of this type from 4.4 to 5.3; both are pointers.
-                    unsafe { mem::transmute_copy::<*mut c_void, $kind>(&place) }
+                    // SAFETY: bash's symbol of that name has this type from 4.4 to 5.3; both types
+                    // are pointers.
+                    unsafe { mem::transmute_copy::<*mut c_void, $kind>(&address) }
                 },)* })
             }
         }
@@ -136,28 +140,29 @@ bash! {
     dist_version: Strings,
 }
 
-// SAFETY: bash has one thread, and that is where all of this is used.
+// SAFETY: bash has one thread, and all of this is used by that thread only.
 unsafe impl Send for Bash {}
 // SAFETY: as above.
 unsafe impl Sync for Bash {}
 
 static BASH: OnceLock<Option<Bash>> = OnceLock::new();
 
-/// The bash that has loaded us; `None` if it lacks something.
+/// Returns the bash that has loaded this library, or `None` if it lacks a symbol.
 pub fn bash() -> Option<&'static Bash> {
     BASH.get_or_init(Bash::look_up).as_ref()
 }
 
-/// The value of one of bash's variables.
+/// Returns the value of one of bash's variables.
 fn value(flag: Flag) -> c_int {
-    // SAFETY: a variable of bash's, which is there as long as bash is. A signal's handler may write to it.
+    // SAFETY: a variable of bash, which exists as long as bash does. A signal handler may write it.
     unsafe { ptr::read_volatile(flag) }
 }
 
-/// What bash is doing.
+/// The state of bash.
 impl Bash {
-    /// Whether a signal has come that bash has not seen to yet. May be asked at any time.
-    pub fn is_called(&self) -> bool {
+    /// Returns whether a signal has arrived that bash has not handled yet. May be called at any
+    /// time.
+    pub fn signal_pending(&self) -> bool {
         [
             self.terminating_signal,
             self.interrupt_state,
@@ -167,42 +172,45 @@ impl Bash {
         .any(|flag| value(flag) != 0)
     }
 
-    /// Whether commands are jobs, which Ctrl-Z can stop and `fg` continue.
+    /// Returns whether commands are jobs, which Ctrl-Z stops and `fg` continues.
     pub fn has_job_control(&self) -> bool {
         value(self.job_control) != 0
     }
 
-    /// Whether a job is stopped, by Ctrl-Z or otherwise.
+    /// Returns whether a job is stopped, by Ctrl-Z or otherwise.
     pub fn has_stopped_job(&self) -> bool {
-        // SAFETY: a string, with which every job's command line begins, and flags.
-        self.has_job_control() && unsafe { (self.get_job_by_name)(c"".as_ptr(), STOPPED) } >= 0
+        // SAFETY: a string, which is a prefix of every job's command line, and flags.
+        self.has_job_control()
+            && unsafe { (self.get_job_by_name)(c"".as_ptr(), JM_LAST_STOPPED) } >= 0
     }
 
-    /// Whether it remembers [where programs are](Self::remember).
-    pub fn has_memory(&self) -> bool {
+    /// Returns whether bash uses its [hash table](Self::add_to_hash_table) of programs.
+    pub fn hashing_enabled(&self) -> bool {
         value(self.hashing_enabled) != 0
     }
 
-    /// Whether it understands [`FALL_BACK`].
-    pub fn can_fall_back(&self) -> bool {
-        // SAFETY: a constant of bash's, a string such as 5.2.
+    /// Returns whether bash supports [`EX_DISKFALLBACK`].
+    pub fn supports_disk_fallback(&self) -> bool {
+        // SAFETY: a constant of bash, a string such as 5.2.
         let version = unsafe { CStr::from_ptr(*self.dist_version) };
         !version.to_bytes().starts_with(b"4.")
     }
 
-    /// Whether it is a restricted shell.
+    /// Returns whether this is a restricted shell.
     pub fn is_restricted(&self) -> bool {
         value(self.restricted) != 0
     }
 
-    /// Whether this process was forked for a simple command, which may be this one or one that this one is part of.
+    /// Returns whether this process was forked for a simple command: the current one, or one that
+    /// contains it.
     pub fn is_forked_for_command(&self) -> bool {
-        value(self.subshell_environment) & FORKED != 0
+        value(self.subshell_environment) & SUBSHELL_FORK != 0
     }
 
-    /// Whether a signal is to be ignored because the shell was started so, or by `trap ''`.
-    pub fn wanted(&self, signal: c_int) -> Disposition {
-        // SAFETY: both take the number of a signal.
+    /// Returns the disposition that commands inherit: a signal is ignored if it was when the shell
+    /// started, or by `trap ''`.
+    pub fn inherited_disposition(&self, signal: c_int) -> Disposition {
+        // SAFETY: both take a signal number.
         let is_ignored = unsafe {
             (self.signal_is_hard_ignored)(signal) != 0 || (self.signal_is_ignored)(signal) != 0
         };
@@ -213,17 +221,18 @@ impl Bash {
         }
     }
 
-    /// Whether this process was forked for a substitution.
+    /// Returns whether this process was forked for a substitution.
     pub fn is_in_substitution(&self) -> bool {
-        value(self.subshell_environment) & SUBSTITUTION != 0
+        value(self.subshell_environment) & SUBSHELL_COMSUB != 0
     }
 
-    /// Whether this process runs in the background.
+    /// Returns whether this process runs in the background.
     pub fn is_in_background(&self) -> bool {
-        value(self.subshell_environment) & BACKGROUND != 0
+        value(self.subshell_environment) & SUBSHELL_ASYNC != 0
     }
 
-    /// How deep in functions, and in `eval`, sourced files, traps and the like.
+    /// Returns the nesting depth of functions, and that of `eval`, sourced files, traps and the
+    /// like.
     pub fn depth(&self) -> (c_int, c_int) {
         (
             value(self.variable_context),
@@ -231,61 +240,61 @@ impl Bash {
         )
     }
 
-    /// The command that is being executed, redirections included, as the user wrote it; `None` in a trap, where bash
-    /// keeps the one before.
+    /// Returns the command that is being executed as the user wrote it, including redirections.
+    /// Returns `None` in a trap, where bash keeps the text of the command before it.
     pub fn command_text(&self) -> Option<&CStr> {
         if value(self.running_trap) != 0 {
             return None;
         }
-        // SAFETY: a variable of bash's.
+        // SAFETY: a variable of bash.
         let text = unsafe { *self.the_printed_command_except_trap };
-        // SAFETY: null or a string, which bash replaces with the next command only.
+        // SAFETY: null or a string, which bash replaces only when it executes the next command.
         (!text.is_null()).then(|| unsafe { CStr::from_ptr(text) })
     }
 
-    /// The command that was written out last. Where bash has just forked, it is what it has forked for, unless that is a
-    /// simple command.
-    pub fn last_written(&self) -> &[u8] {
-        // SAFETY: a variable of bash's: null or a string.
+    /// Returns the command that bash has most recently formatted as text. Just after a fork, this
+    /// is the command that bash forked for, unless that is a simple command.
+    pub fn last_printed_command(&self) -> &[u8] {
+        // SAFETY: a variable of bash: null or a string.
         let text = unsafe { *self.the_printed_command };
         if text.is_null() {
             return &[];
         }
-        // SAFETY: as above; the caller copies what it wants to keep.
+        // SAFETY: as above; the caller copies what it keeps.
         unsafe { CStr::from_ptr(text) }.to_bytes()
     }
 
-    /// Whether there is a shell function of this name.
+    /// Returns whether a shell function has this name.
     pub fn has_function(&self, name: &CStr) -> bool {
         // SAFETY: a string.
         unsafe { !(self.find_function)(name.as_ptr()).is_null() }
     }
 }
 
-/// What bash does for us.
+/// Services of bash.
 impl Bash {
-    /// Lets it see to the signals that have come: it runs their traps, or ends. *May jump.*
+    /// Lets bash handle its pending signals: it runs their traps, or exits. *May jump.*
     pub fn check_signals_and_traps(&self) {
-        // SAFETY: any builtin may call it; the caller owns nothing (see the crate's page).
+        // SAFETY: any builtin may call it; the caller owns nothing (see the crate's documentation).
         unsafe { (self.check_signals_and_traps)() }
     }
 
-    /// Calls a shell function; name first. *May jump.*
+    /// Calls the shell function that is the first of these words. *May jump.*
     ///
     /// # Errors
     ///
-    /// The shell exits, or the command line is given up: what to go on [with](Self::jump).
+    /// The shell exits or abandons the command line: the jump to [resume](Self::resume_jump).
     pub fn execute_function(&self, words: *mut WordList) -> Result<c_int, Jump> {
         extern "C" fn execute(words: *mut c_void) -> c_int {
             let words = words.cast();
-            // SAFETY: words of bash's, and its function of the first one's name; below us are frames that own nothing.
+            // SAFETY: words of bash, and its function of that name; the frames below own nothing.
             bash().map_or(0, |bash| unsafe {
                 let function = (bash.find_function)(word(words).as_ptr());
                 (bash.execute_shell_function)(function, words)
             })
         }
         let mut jump = 0;
-        // SAFETY: bash's place to jump to, and what goes with the function.
+        // SAFETY: the target of bash's jumps, and the argument that the function expects.
         let status = unsafe { flock_catch(self.top_level, execute, words.cast(), &raw mut jump) };
         if jump == 0 {
             Ok(status)
@@ -294,107 +303,111 @@ impl Bash {
         }
     }
 
-    /// Goes on with a jump that was caught. The caller owns nothing.
-    pub fn jump(&self, Jump(value): Jump) -> ! {
-        // SAFETY: where it would have gone if it had not been caught.
+    /// Resumes a jump that was caught. The caller owns nothing.
+    pub fn resume_jump(&self, Jump(value): Jump) -> ! {
+        // SAFETY: the jump continues as if it had not been caught.
         unsafe { (self.jump_to_top_level)(value) }
     }
 
-    /// Sees to it that something is undone at the next [`unwind`](Self::unwind), or when bash jumps before that.
-    pub fn protect<T>(&self, undo: fn(T), what: T) {
-        unsafe extern "C" fn run<T>(kept: *mut c_void) {
-            PROTECTED.fetch_sub(1, Ordering::Relaxed);
-            // SAFETY: bash hands back what it was given, once.
-            let (undo, what) = *unsafe { Box::from_raw(kept.cast::<(fn(T), T)>()) };
-            undo(what);
+    /// Registers a function that bash calls at the next [`run_unwind`](Self::run_unwind), or when
+    /// it jumps before that.
+    pub fn push_unwind<T>(&self, function: fn(T), argument: T) {
+        unsafe extern "C" fn run<T>(entry: *mut c_void) {
+            PENDING_UNWINDS.fetch_sub(1, Ordering::Relaxed);
+            // SAFETY: bash passes the pointer that it was given, once.
+            let (function, argument) = *unsafe { Box::from_raw(entry.cast::<(fn(T), T)>()) };
+            function(argument);
         }
-        PROTECTED.fetch_add(1, Ordering::Relaxed);
-        let kept = Box::into_raw(Box::new((undo, what)));
-        // SAFETY: the tag is a string for ever; the function takes what goes with it. Neither jumps.
+        PENDING_UNWINDS.fetch_add(1, Ordering::Relaxed);
+        let entry = Box::into_raw(Box::new((function, argument)));
+        // SAFETY: the tag is a static string; `run` takes the pointer that is registered with it.
+        // Neither call jumps.
         unsafe {
             (self.begin_unwind_frame)(FRAME.as_ptr());
-            (self.add_unwind_protect)(run::<T>, kept.cast());
+            (self.add_unwind_protect)(run::<T>, entry.cast());
         }
     }
 
-    /// Undoes what was protected last.
-    pub fn unwind(&self) {
-        // SAFETY: the tag of a frame that has been params; those that were params within it are gone.
+    /// Calls the function that was registered last.
+    pub fn run_unwind(&self) {
+        // SAFETY: the tag of a frame that was begun; those that began inside it have ended.
         unsafe { (self.run_unwind_frame)(FRAME.as_ptr()) }
     }
 
-    /// Executes a program as the command that is being executed, in a child, with job control. bash waits for it, and
-    /// takes its status, once the builtin has returned and its redirections are undone, as for any program. *May jump.*
+    /// Runs a program as the current command in a child, with job control. bash waits for it and
+    /// returns its status, as for any program, once the builtin has returned and its redirections
+    /// are undone. *May jump.*
     ///
-    /// Not for a process that was forked for this command: there it would not wait.
-    pub fn start(&self, program: &CStr, name: &CStr, list: *mut WordList) {
+    /// Must not be called in a process that was forked for this command: bash would not wait there.
+    pub fn spawn_program(&self, program: &CStr, name: &CStr, list: *mut WordList) {
         let text = self.command_text().unwrap_or(name).to_bytes_with_nul();
-        // SAFETY: xmalloc ends the shell rather than return null, and the copy, which bash keeps, is as long as said.
-        // The child returns to nobody.
+        // SAFETY: xmalloc exits rather than return null, and the copy, which bash keeps, has this
+        // length. The child does not return.
         unsafe {
             let copy = (self.xmalloc)(text.len()).cast::<c_char>();
             ptr::copy_nonoverlapping(text.as_ptr().cast(), copy, text.len());
             if (self.make_child)(copy, 0) == 0 {
-                libc::_exit(self.become_program(program, name, list, || {}));
+                libc::_exit(self.exec_program(program, name, list, || {}));
             }
         }
     }
 
-    /// Executes a program in place of this process, with the signals that the shell was started with, but for what is done
-    /// about them at the last moment. Returns, with a status, if that cannot be done, which bash has said then.
-    pub fn become_program(
+    /// Executes a program in place of this process, with the signal dispositions that the shell was
+    /// started with, except for the changes that `before_exec` makes at the last moment. Returns a
+    /// status if this fails; bash has printed the error.
+    pub fn exec_program(
         &self,
         program: &CStr,
         name: &CStr,
         list: *mut WordList,
-        before_program: fn(),
+        before_exec: fn(),
     ) -> c_int {
         let words = Words(list).map(|node| word(node).as_ptr());
-        let words: Vec<_> = [name.as_ptr()]
+        let argv: Vec<_> = [name.as_ptr()]
             .into_iter()
             .chain(words)
             .chain([ptr::null()])
             .collect();
-        // SAFETY: this is what bash does for programs; the words are strings, with a null at the end.
+        // SAFETY: bash does the same for programs; the elements are strings, followed by a null.
         unsafe {
             (self.reset_terminating_signals)();
             (self.restore_original_signals)();
-            before_program();
+            before_exec();
             (self.maybe_make_export_env)();
             (self.put_command_name_into_env)(program.as_ptr());
-            (self.shell_execve)(program.as_ptr(), words.as_ptr(), *self.export_env)
+            (self.shell_execve)(program.as_ptr(), argv.as_ptr(), *self.export_env)
         }
     }
 
-    /// The path of a program by `PATH`. It stays in memory.
+    /// Searches `PATH` for a program and returns its path, which stays allocated.
     pub fn search_path(&self, name: &CStr) -> Option<&'static CStr> {
-        // SAFETY: a string; null or a new string.
+        // SAFETY: a string; returns null or a new string.
         unsafe {
             let found = (self.find_user_command)(name.as_ptr());
             (!found.is_null()).then(|| CStr::from_ptr(found))
         }
     }
 
-    /// Tells bash where the program of a name is, as if it had been looked for in PATH.
-    pub fn remember(&self, name: &CStr, program: &CStr) {
-        // SAFETY: two strings, which are copied; not found by `.`; used once.
+    /// Enters the path of a program in bash's hash table, as if it had been found in `PATH`.
+    pub fn add_to_hash_table(&self, name: &CStr, program: &CStr) {
+        // SAFETY: two strings, which are copied; not found through `.`; used once.
         unsafe { (self.phash_insert)(name.as_ptr(), program.as_ptr(), 0, 1) }
     }
 }
 
-/// How much is protected.
-static PROTECTED: AtomicUsize = AtomicUsize::new(0);
+/// The number of registered unwind functions that have not been called.
+static PENDING_UNWINDS: AtomicUsize = AtomicUsize::new(0);
 
-/// Whether bash may still come back to us, to undo something. It may do so long after a jump that it did not undo
-/// everything for.
-pub fn is_awaited() -> bool {
-    PROTECTED.load(Ordering::Relaxed) > 0
+/// Returns whether bash may still call an unwind function of this library. It may do so long after
+/// a jump for which it did not call all of them.
+pub fn has_pending_unwinds() -> bool {
+    PENDING_UNWINDS.load(Ordering::Relaxed) > 0
 }
 
 /// The tag of our frames among bash's unwind-protects.
 const FRAME: &CStr = c"flock_builtin";
 
-/// The words of a list of bash's, one node each. They are there until the builtin returns.
+/// The nodes of a list of bash, which exist until the builtin returns.
 #[derive(Clone, Copy)]
 pub struct Words(pub *mut WordList);
 
@@ -406,55 +419,60 @@ impl Iterator for Words {
         if node.is_null() {
             return None;
         }
-        // SAFETY: a node of bash's.
+        // SAFETY: a node of bash.
         self.0 = unsafe { (*node).next };
         Some(node)
     }
 }
 
 impl Words {
-    /// Copies of all of them.
-    pub fn copied(self) -> Vec<OsString> {
+    /// Returns copies of the words.
+    pub fn to_os_strings(self) -> Vec<OsString> {
         self.map(|node| OsStr::from_bytes(word(node).to_bytes()).to_owned())
             .collect()
     }
 }
 
-/// The word of a node.
+/// Returns the word of a node.
 pub fn word<'a>(node: *mut WordList) -> &'a CStr {
-    // SAFETY: a node of a list that bash made, each of which has a word, which is a string; it is there until the builtin
-    // returns, and whoever asks does not outlive that.
+    // SAFETY: every node of a list of bash has a word, which is a string; it exists until the
+    // builtin returns, and no caller outlives that.
     unsafe { CStr::from_ptr((*(*node).word).word) }
 }
 
-/// The path by which the library that this function is in was loaded.
-pub fn library_of(function: extern "C" fn(*mut WordList) -> c_int) -> Option<&'static OsStr> {
+/// Returns the path from which this library was loaded.
+pub fn library_path() -> Option<&'static OsStr> {
+    let address = library_path as fn() -> _ as *const c_void;
     // SAFETY: all zeroes are null pointers.
     let mut info: libc::Dl_info = unsafe { mem::zeroed() };
-    // SAFETY: any address, and a place for the answer.
-    let found = unsafe { libc::dladdr(function as *const c_void, &raw mut info) } != 0;
-    // SAFETY: a string of the dynamic loader's, which is there as long as the library is.
-    (found && !info.dli_fname.is_null())
+    // SAFETY: an address, and memory for the result.
+    let is_found = unsafe { libc::dladdr(address, &raw mut info) } != 0;
+    // SAFETY: a string of the dynamic loader, which exists as long as the library is loaded.
+    (is_found && !info.dli_fname.is_null())
         .then(|| OsStr::from_bytes(unsafe { CStr::from_ptr(info.dli_fname) }.to_bytes()))
 }
 
-/// Keeps a library in memory for ever, though bash should close it.
-pub fn pin(library: &OsStr) {
-    if let Ok(path) = CString::new(library.as_bytes()) {
+/// Keeps this library in memory forever, even if bash closes it.
+pub fn pin_library() {
+    let path = library_path().and_then(|path| CString::new(path.as_bytes()).ok());
+    if let Some(path) = path {
         let flags = libc::RTLD_LAZY | libc::RTLD_NOLOAD | libc::RTLD_NODELETE;
-        // SAFETY: a string; the library is loaded already, so no code of it runs.
+        // SAFETY: a string; the library is already loaded, so none of its code runs.
         unsafe { libc::dlopen(path.as_ptr(), flags) };
     }
 }
 
-/// Has a function called in every child that is forked from now on, at once. It must be async-signal-safe.
-pub fn in_every_child(function: extern "C" fn()) {
-    // SAFETY: the C library forgets the function when the library is closed. Without memory for it, it is not called.
+/// Registers a function that is called in every child just after the fork. It must be
+/// async-signal-safe.
+pub fn after_fork_in_child(function: extern "C" fn()) {
+    // SAFETY: the C library forgets the function when the library is closed. If memory is
+    // exhausted, the function is not called.
     unsafe { libc::pthread_atfork(None, None, Some(function)) };
 }
 
-/// Has a function called when the shell ends by exit(3), or the library is closed.
+/// Registers a function that is called when the shell exits by exit(3) or the library is closed.
 pub fn at_exit(function: extern "C" fn()) {
-    // SAFETY: the C library ties it to this library. Without memory for it, it is not called.
+    // SAFETY: the C library ties it to this library. If memory is exhausted, the function is not
+    // called.
     unsafe { libc::atexit(function) };
 }

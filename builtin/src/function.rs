@@ -1,15 +1,16 @@
-//! A shell function under a lock, and what is to be done when it is over.
+//! A shell function under a lock, and the cleanup after it.
 
 use std::ffi::{OsStr, OsString};
 use std::mem;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
-use std::path::PathBuf;
+use std::path::{self, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fdlock::flock::{ExecMode, LockRequest, OnRelease, Target};
-use fdlock::lock::file::{Id, id_of};
-use fdlock::lock::{self, Kind};
+use fdlock::lock;
+use fdlock::lock::advisory::LockApi;
+use fdlock::lock::file_id::FileId;
 use fdlock::report::Report;
 use fdlock::sys::fd;
 use rustix::io::{self, FdFlags};
@@ -17,162 +18,160 @@ use rustix::process::{self, Pid};
 
 use crate::ffi::{self, Bash};
 
-/// Where its descriptor is: a function that says `exec 3>log` or `200>file` must not close the lock by that.
-const OUT_OF_THE_WAY: [i32; 2] = [300, 10];
+/// The lowest descriptors for a lock, in order of preference: `exec 3>log` or `200>file` in a
+/// function must not close the lock.
+const MIN_LOCK_FDS: [RawFd; 2] = [300, 10];
 
 /// A lock on a file that was opened for it.
 #[derive(Clone, Copy, Debug)]
-pub struct Held {
-    number: RawFd,
-    /// What is open there: `None` if that cannot be told.
-    file: Option<Id>,
-    kind: Kind,
-    /// The process that took it.
+pub struct HeldLock {
+    fd: RawFd,
+    /// The file that is open there, or `None` if it could not be determined.
+    file: Option<FileId>,
+    api: LockApi,
+    /// The process that acquired the lock.
     owner: Pid,
 }
 
-/// Lock files that are to go when nobody holds them any more.
-#[derive(Debug, Default)]
-pub struct Files {
+/// The lock files to remove once no process holds them.
+#[derive(Debug)]
+pub struct FilesToUnlink {
     paths: Vec<OsString>,
-    kind: Option<Kind>,
+    api: LockApi,
 }
 
-impl Files {
-    /// Those of a request, if it wants that. A function may change the working directory, so the paths are made absolute.
-    pub fn of(request: &LockRequest) -> Self {
-        let Target::Path(path) = &request.target else {
-            return Self::default();
-        };
-        if request.on_release == OnRelease::Keep {
-            return Self::default();
-        }
+impl FilesToUnlink {
+    /// Returns the files that a request wants to be removed. The paths are absolute, because a
+    /// function may change the working directory.
+    pub fn from_request(request: &LockRequest) -> Self {
         let absolute = |path: &OsString| {
-            std::path::absolute(path).map_or_else(|_| path.clone(), PathBuf::into_os_string)
+            path::absolute(path).map_or_else(|_| path.clone(), PathBuf::into_os_string)
+        };
+        let paths = match &request.target {
+            Target::Path(path) if request.on_release == OnRelease::Unlink => {
+                let paths = [path].into_iter().chain(&request.also);
+                paths.map(absolute).collect()
+            }
+            _ => Vec::new(),
         };
         Self {
-            paths: [path]
-                .into_iter()
-                .chain(&request.also)
-                .map(absolute)
-                .collect(),
-            kind: Some(request.kind),
+            paths,
+            api: request.api,
         }
     }
 
     fn remove(self) {
         for path in &self.paths {
-            if let Some(Err(error)) = self.kind.map(|kind| lock::file::remove(path, kind)) {
+            if let Err(error) = lock::file::remove(path, self.api) {
                 Report::new(OsStr::new("flock")).error(error.message());
             }
         }
     }
 }
 
-/// A function that bash runs on our account, perhaps under locks.
+/// A call of a shell function, possibly under locks. It identifies the [`Cleanup`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Errand(u64);
+pub struct GuardedCall(u64);
 
-/// What is to be done when an errand is over.
+/// What remains to be done after a call.
 #[derive(Debug)]
-struct Afterwork {
-    errand: Errand,
-    locks: Vec<Held>,
-    files: Files,
+struct Cleanup {
+    call: GuardedCall,
+    locks: Vec<HeldLock>,
+    files: FilesToUnlink,
 }
 
-impl Afterwork {
-    fn be_done(self) {
-        let is_ours = self.locks.iter().all(Held::is_ours);
-        self.locks.into_iter().for_each(Held::release);
-        if is_ours {
+impl Cleanup {
+    fn run(self) {
+        let is_owner = self.locks.iter().all(HeldLock::is_owner);
+        self.locks.into_iter().for_each(HeldLock::release);
+        if is_owner {
             self.files.remove();
         }
     }
 }
 
-/// For all that are under way, in the order in which they began.
-static UNDER_WAY: Mutex<Vec<Afterwork>> = Mutex::new(Vec::new());
+/// The cleanup of all active calls, outermost first.
+static ACTIVE: Mutex<Vec<Cleanup>> = Mutex::new(Vec::new());
 
-impl Errand {
-    /// It begins.
-    pub fn begin(locks: Vec<Held>, files: Files) -> Self {
-        static LAST: AtomicU64 = AtomicU64::new(0);
-        let errand = Self(LAST.fetch_add(1, Ordering::Relaxed));
-        list().push(Afterwork {
-            errand,
-            locks,
-            files,
-        });
-        errand
+impl GuardedCall {
+    /// Registers the cleanup of a new call.
+    pub fn start(locks: Vec<HeldLock>, files: FilesToUnlink) -> Self {
+        static NEXT_ID: AtomicU64 = AtomicU64::new(0);
+        let call = Self(NEXT_ID.fetch_add(1, Ordering::Relaxed));
+        active().push(Cleanup { call, locks, files });
+        call
     }
 
-    /// It is over, however it ended: its locks are released. To say so again changes nothing.
-    pub fn end(self) {
-        let mut list = list();
-        let place = list.iter().position(|afterwork| afterwork.errand == self);
-        let afterwork = place.map(|place| list.remove(place));
-        drop(list);
-        if let Some(afterwork) = afterwork {
-            afterwork.be_done();
+    /// Releases the locks after the call, however it ended. Finishing it again has no effect.
+    pub fn finish(self) {
+        let mut active = active();
+        let index = active.iter().position(|cleanup| cleanup.call == self);
+        let cleanup = index.map(|index| active.remove(index));
+        drop(active);
+        if let Some(cleanup) = cleanup {
+            cleanup.run();
         }
     }
 
-    /// All are over: the shell ends.
-    pub extern "C" fn end_all() {
-        let all = mem::take(&mut *list());
-        all.into_iter().rev().for_each(Afterwork::be_done);
+    /// Finishes all calls, innermost first, because the shell exits.
+    pub extern "C" fn finish_all() {
+        let all = mem::take(&mut *active());
+        all.into_iter().rev().for_each(Cleanup::run);
     }
 }
 
-/// Nobody can have panicked with it.
-fn list() -> MutexGuard<'static, Vec<Afterwork>> {
-    UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner)
+/// Locks [`ACTIVE`]. Poisoning is impossible: no code panics while it holds the mutex.
+fn active() -> MutexGuard<'static, Vec<Cleanup>> {
+    ACTIVE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Held {
-    /// Takes charge of the lock that the descriptor has. What the function starts inherits it, unless the exec_mode says
-    /// otherwise, so that the lock outlasts a shell that is killed, for as long as its commands run.
-    pub fn new(fd: OwnedFd, kind: Kind, exec_mode: ExecMode) -> Self {
-        let raised = OUT_OF_THE_WAY
+impl HeldLock {
+    /// Takes over the lock of a descriptor. The commands of the function inherit it, unless the
+    /// mode says otherwise, so that the lock outlasts a shell that is killed, for as long as they
+    /// run.
+    pub fn new(fd: OwnedFd, api: LockApi, exec_mode: ExecMode) -> Self {
+        let moved = MIN_LOCK_FDS
             .into_iter()
-            .find_map(|least| io::fcntl_dupfd_cloexec(&fd, least).ok());
-        // Where there is no number above, it stays where it is: a lock in the way is better than none.
-        let fd = raised.unwrap_or(fd);
+            .find_map(|min| io::fcntl_dupfd_cloexec(&fd, min).ok());
+        // If no higher descriptor is available, it stays where it is: a lock that the function may
+        // close by accident is better than none.
+        let fd = moved.unwrap_or(fd);
         let flags = match exec_mode {
             ExecMode::ForkAndClose => FdFlags::CLOEXEC,
             ExecMode::Fork | ExecMode::Exec => FdFlags::empty(),
         };
-        // It is open, so this does not fail.
+        // This does not fail: the descriptor is open.
         let _ = io::fcntl_setfd(&fd, flags);
         Self {
             file: FileId::from_fd(&fd),
-            number: fd.into_raw_fd(),
-            kind,
+            fd: fd.into_raw_fd(),
+            api,
             owner: process::getpid(),
         }
     }
 
-    /// Whether this process took it.
-    fn is_ours(&self) -> bool {
+    /// Returns whether this process acquired the lock.
+    fn is_owner(&self) -> bool {
         process::getpid() == self.owner
     }
 
-    /// Releases the lock, whoever has inherited its descriptor: the function is over. Only when a job is stopped it stays
-    /// with them, as that may be a command of the function, which is not over and will go on.
+    /// Releases the lock even if other processes have inherited its descriptor, because the
+    /// function has returned. If a job is stopped, however, the lock stays with the processes that
+    /// inherited it: the job may be a command of the function, which has not exited and will
+    /// continue.
     ///
-    /// A child that was forked in the meantime may undo what its parent has protected, when it ends; it has a copy of the
-    /// descriptor, but the lock is not its own. And a function may close descriptors that are not its own: what is at
-    /// that number then is somebody else's.
+    /// A child that was forked in the meantime may run its parent's unwind-protects when it exits.
+    /// It has a copy of the descriptor, but the lock is not its own. And the function may have
+    /// closed the descriptor: then its number may belong to another file.
     fn release(self) {
-        let Some(fd) = fd::inherited(self.number).filter(|fd| FileId::from_fd(fd) == self.file)
-        else {
+        let Some(fd) = fd::inherited(self.fd).filter(|fd| FileId::from_fd(fd) == self.file) else {
             return;
         };
-        let is_over = !ffi::bash().is_some_and(Bash::has_stopped_job);
-        if is_over && self.is_ours() {
-            lock::descriptor::release(fd, self.kind);
+        let is_complete = !ffi::bash().is_some_and(Bash::has_stopped_job);
+        if is_complete && self.is_owner() {
+            lock::descriptor::release(fd, self.api);
         }
-        fd::close(self.number);
+        fd::close(self.fd);
     }
 }

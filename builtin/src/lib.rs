@@ -1,18 +1,20 @@
-//! `flock` as a builtin of bash: the same options, the same locks, no process.
+//! `flock` as a loadable bash builtin: the same options and the same locks, without a new process.
 //!
 //!     enable -f flock flock
 //!
 //! * `ffi` – bash's structures and functions.
-//! * `entry` – what bash calls. `unsafe` is in these two only; `catch.c` has the one thing that Rust cannot say.
-//! * `call` – one attempt to do what a call asks for, up to where bash is needed.
+//! * `entry` – the functions that bash calls. `unsafe` occurs in these two modules only; `catch.c`
+//!   contains the one thing that Rust cannot express.
+//! * `call` – one attempt at a call, up to the point where bash is needed.
 //! * `function` – a shell function under a lock.
-//! * `external` – what is handed to the program.
-//! * `fork` – what this process was forked for.
+//! * `external` – calls that the external program carries out.
+//! * `fork` – the purpose for which bash forked this process.
 //!
-//! *bash jumps.* A trap that says `exit` or `return`, Ctrl-C and `set -e` end a builtin by longjmp(3), over its stack
-//! frames. So whatever may jump – bash's signal checks, a shell function, fork – is called by `entry` alone, from a
-//! frame that owns nothing: what a call has to remember is [`Copy`], its words are bash's own and are parsed again when
-//! a wait has been interrupted, and what must be undone whatever happens is in the hands of bash's unwind-protects.
+//! *bash jumps.* `exit` or `return` in a trap, Ctrl-C and `set -e` leave a builtin by longjmp(3),
+//! across its stack frames. Therefore everything that may jump (bash's signal checks, shell
+//! functions, fork) is called by `entry` alone, from a frame that owns nothing: the state of a call
+//! is [`Copy`]; its arguments belong to bash, and are parsed again after an interrupted wait; and
+//! cleanup that has to happen in any case is left to bash's unwind-protects.
 
 #![deny(unsafe_code)]
 
