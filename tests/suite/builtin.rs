@@ -1,7 +1,8 @@
-//! `flock` as a builtin of bash: what a script sees of it, in every bash that there is (see [`in_every_bash`]).
+//! `flock` as a bash builtin, as scripts see it, in every bash that is available (see
+//! [`for_each_bash`]).
 //!
-//! The compliance suite's own cases run through the builtin too, with `FLOCK_THROUGH_BUILTIN=1`; here is what the
-//! program has nothing of.
+//! With `FLOCK_THROUGH_BUILTIN=1` the rest of the suite runs through the builtin, too. These
+//! modules test what is different in a builtin.
 
 mod fair;
 mod function;
@@ -13,17 +14,49 @@ mod terminal;
 mod waiting;
 mod window;
 
+use test_support::TestEnv;
 use test_support::builtin::for_each_bash;
+use test_support::process::{ExitReason, Process};
 
-/// For scripts: `held FILE` says whether somebody holds a lock on it, asked by the program.
+const CTRL_C: &str = "\x03";
+const CTRL_Z: &str = "\x1a";
+
+/// For scripts: `held FILE` prints whether the program finds FILE locked.
 const HELD: &str = "held() { bin/flock -n \"$1\" true && echo free || echo held; }\n";
 
+/// Runs each script after [`HELD`], and asserts its output.
+#[track_caller]
+fn assert_scripts(env: &TestEnv, scripts: &[(&str, &str)]) {
+    for (script, expected) in scripts {
+        println!("{script}");
+        env.run_with_builtin(format!("{HELD}{script}"))
+            .assert_stderr("")
+            .assert_stdout(expected);
+    }
+}
+
+/// Returns a script that opens `l` as descriptor 8, executes `before` and `wait`, prints `over` and
+/// the status, and executes `after`. The function `got`, for which it may wait, prints `got`.
+fn wait_script(before: &str, wait: &str, after: &str) -> String {
+    format!("got() {{ echo got; }}\nexec 8<>l\n{before}\n{wait}\necho over $?\n{after}")
+}
+
+/// Asserts that a shell with a [`wait_script`] acquires the lock, prints nothing else and succeeds.
+#[track_caller]
+fn assert_acquires(waiter: &mut Process) {
+    let output = waiter.expect("over 0\n");
+    assert!(
+        ["over 0\n", "got\nover 0\n"].contains(&&output[..]),
+        "{output}"
+    );
+    assert_eq!(waiter.wait(), ExitReason::Exited(0));
+}
+
 #[test]
-fn a_descriptor_is_locked_without_any_program() {
+fn descriptor_form_needs_no_program() {
     for_each_bash(|env| {
-        // Neither the one in PATH nor the builtin's own.
-        env.install_script("bin/is-held", "#!/bin/sh\nexec ../ours -n \"$1\" true\n");
-        std::fs::rename(env.file("bin/flock"), env.file("ours")).expect("it is there");
+        // Neither the one in PATH nor the one beside the builtin.
+        std::fs::rename(env.file("bin/flock"), env.file("ours")).expect("it exists");
         env.run_with_builtin(
             "PATH=/nowhere; exec 8>l 9>l
              flock 8; echo $?; flock -n 9; echo $?; ./ours -n l /bin/true; echo $?
@@ -35,11 +68,11 @@ fn a_descriptor_is_locked_without_any_program() {
 }
 
 #[test]
-fn every_option_of_the_descriptor_form_does_what_it_does_in_the_program() {
+fn descriptor_options_work_as_in_the_program() {
     for_each_bash(|env| {
-        // What others can do then: lock it exclusively, or shared.
+        // Whether another process can lock it then: exclusively, shared.
         let others = "bin/flock -n l true; echo $?; bin/flock -ns l true; echo $?";
-        for (call, wanted) in [
+        for (call, expected) in [
             ("flock 8", "0\n1\n1\n"),
             ("flock -x 8", "0\n1\n1\n"),
             ("flock -e 8", "0\n1\n1\n"),
@@ -57,26 +90,28 @@ fn every_option_of_the_descriptor_form_does_what_it_does_in_the_program() {
             ("flock -s 9; flock --timeout=10ms 8", "1\n1\n0\n"),
             ("flock -s 9; flock -ns 8", "0\n1\n0\n"),
         ] {
+            println!("{call}");
             env.run_with_builtin(format!("exec 8>l 9>l; {call}; echo $?; {others}"))
-                .assert_stdout(wanted);
+                .assert_stdout(expected);
         }
-        for (call, wanted) in [
+        let others = "bin/flock -n --fcntl l true; echo $?
+            bin/flock -n --start 0 --length 5 l true; echo $?
+            bin/flock -ns --start 10 --length 5 l true; echo $?";
+        for (call, expected) in [
             ("flock --fcntl 8", "0\n1\n1\n1\n"),
             ("flock --fcntl -s 8", "0\n1\n1\n0\n"),
             ("flock --start 10 --length 10 8", "0\n1\n0\n1\n"),
             ("flock --start 0 --length 5 8", "0\n1\n1\n0\n"),
         ] {
-            let others = "bin/flock -n --fcntl l true; echo $?
-                bin/flock -n --start 0 --length 5 l true; echo $?
-                bin/flock -ns --start 10 --length 5 l true; echo $?";
+            println!("{call}");
             env.run_with_builtin(format!("exec 8<>l; {call}; echo $?; {others}"))
-                .assert_stdout(wanted);
+                .assert_stdout(expected);
         }
     });
 }
 
 #[test]
-fn what_it_says_is_what_the_program_says() {
+fn messages_match_the_program() {
     for_each_bash(|env| {
         for call in [
             "flock",
@@ -96,31 +131,28 @@ fn what_it_says_is_what_the_program_says() {
             "flock --version",
             "flock --fcntl --start x 8",
         ] {
-            let said = |flock: &str| {
+            let output = |flock: &str| {
                 let call = call.replacen("flock", flock, 1);
                 let script = format!("exec 8>l 9>l; flock 9; {call}; echo $?");
-                let said = env.run_with_builtin(script);
-                (
-                    said.stdout_text(),
-                    nobody_in_particular(&said.stderr_text()),
-                )
+                let outcome = env.run_with_builtin(script);
+                (outcome.stdout_text(), mask_holder(&outcome.stderr_text()))
             };
-            assert_eq!(said("flock"), said("command -p env flock"), "{call}");
+            assert_eq!(output("flock"), output("command -p env flock"), "{call}");
         }
     });
 }
 
-/// Without the number and the age of whoever is in the way.
-fn nobody_in_particular(said: &str) -> String {
-    let line = |line: &str| match line.split_once("held by ") {
-        Some((ahead, _)) => format!("{ahead}held by somebody\n"),
+/// Replaces the pid and the age of the holder.
+fn mask_holder(messages: &str) -> String {
+    let mask = |line: &str| match line.split_once("held by ") {
+        Some((before, _)) => format!("{before}held by HOLDER\n"),
         None => format!("{line}\n"),
     };
-    said.lines().map(line).collect()
+    messages.lines().map(mask).collect()
 }
 
 #[test]
-fn verbose_tells_its_story_in_the_shells_output() {
+fn verbose_report_goes_to_the_shells_stdout() {
     for_each_bash(|env| {
         let outcome = env.run_with_builtin("exec 8>l; echo before; flock --verbose 8; echo after");
         let out = outcome.assert_status(0).stdout_text();
@@ -131,7 +163,7 @@ fn verbose_tells_its_story_in_the_shells_output() {
 }
 
 #[test]
-fn a_full_disk_under_standard_output_is_a_failure() {
+fn full_disk_under_stdout_is_an_error() {
     for_each_bash(|env| {
         env.run_with_builtin(
             "exec 8>l; flock --verbose 8 >/dev/full; echo $?; flock -V >/dev/full; echo $?",
@@ -142,7 +174,7 @@ fn a_full_disk_under_standard_output_is_a_failure() {
 }
 
 #[test]
-fn its_output_can_be_redirected_and_captured() {
+fn output_can_be_redirected_and_captured() {
     for_each_bash(|env| {
         env.run_with_builtin(
             "v=$(flock -V); [ \"$v\" = \"$(bin/flock -V)\" ]; echo $?
@@ -155,7 +187,7 @@ fn its_output_can_be_redirected_and_captured() {
 }
 
 #[test]
-fn help_shows_what_the_program_shows() {
+fn help_builtin_prints_the_programs_help() {
     for_each_bash(|env| {
         let help = env
             .run_with_builtin("help flock")
@@ -174,7 +206,7 @@ fn help_shows_what_the_program_shows() {
 }
 
 #[test]
-fn it_can_be_taken_away_and_enabled_again() {
+fn builtin_can_be_unloaded_disabled_and_reloaded() {
     for_each_bash(|env| {
         env.run_with_builtin(
             "exec 8>l; type -t flock; flock 8

@@ -1,19 +1,20 @@
-//! A shell function under a lock: in the shell itself, and released whichever way it ends.
+//! Shell functions under a lock: they run in the shell itself, and the lock is released however
+//! they end.
 
-use super::HELD;
+use super::{HELD, assert_scripts};
 use test_support::builtin::for_each_bash;
 use test_support::locks::{locks_on, waiter_count};
 use test_support::process::ExitReason;
 use test_support::{Outcome, TestEnv, wait_until};
 
-/// A script that knows `held`.
+/// Runs a script that can call `held`.
 #[track_caller]
 fn run_script(env: &TestEnv, script: &str) -> Outcome {
     env.run_with_builtin(format!("{HELD}{script}"))
 }
 
 #[test]
-fn a_function_runs_in_the_shell_itself_and_under_the_lock() {
+fn function_runs_in_the_shell_and_under_the_lock() {
     for_each_bash(|env| {
         run_script(
             env,
@@ -26,20 +27,20 @@ fn a_function_runs_in_the_shell_itself_and_under_the_lock() {
 }
 
 #[test]
-fn what_is_local_and_what_is_assigned_for_the_call_stays_with_the_function() {
+fn locals_and_prefix_assignments_end_with_the_function() {
     for_each_bash(|env| {
         run_script(
             env,
             "f() { local x=inside; y=$A; declare -g z=1; set -- other; echo $x $A; }
-             x=outside; A=mine flock l f arg; echo $x $y $z ${A-gone} $#",
+             x=outside; A=mine flock l f arg; echo $x $y $z ${A-unset} $#",
         )
         .assert_stderr("")
-        .assert_stdout("inside mine\noutside mine 1 gone 0\n");
+        .assert_stdout("inside mine\noutside mine 1 unset 0\n");
     });
 }
 
 #[test]
-fn a_function_that_is_named_like_a_program_comes_first() {
+fn function_takes_precedence_over_a_program() {
     for_each_bash(|env| {
         run_script(
             env,
@@ -50,72 +51,64 @@ fn a_function_that_is_named_like_a_program_comes_first() {
     });
 }
 
-/// A shell that is gone and has left behind, from within the function, a child that holds the descriptor: the lock must
-/// be free though.
-#[track_caller]
-fn assert_exit(env: &TestEnv, what: &str, before: &str, function: &str, status: i32) {
-    run_script(
-        env,
-        &format!(
-            "mkfifo end
-             bash -c '{HELD}{before}; f() {{ read x >/dev/null 2>&1 <end & held l; {function}; }}; flock l f; echo returned $?' 2>/dev/null
-             echo status $?; held l; echo >end; rm end"
-        ),
-    )
-    .assert_stdout(&match status {
-        0..1000 => format!("held\nstatus {status}\nfree\n"),
-        _ => format!("held\nreturned {}\nstatus 0\nfree\n", status - 1000),
-    });
-    println!("{what}: well");
-}
-
+/// Although a child that the function has started inherits the descriptor.
 #[test]
-fn the_lock_is_released_whichever_way_the_function_ends_though_a_child_has_inherited_it() {
+fn lock_is_released_however_the_function_ends() {
     for_each_bash(|env| {
-        const RETURNED: i32 = 1000;
-        let check =
-            |what, before, function, status| assert_exit(env, what, before, function, status);
-        check("its end", ":", ":", RETURNED);
-        check("return", ":", "return 5", RETURNED + 5);
-        check("a failure", ":", "false", RETURNED + 1);
-        check("exit", ":", "exit 4", 4);
-        check("set -e", "set -e", "false; echo no", 1);
-        check("set -u", "set -u", "echo $nothing; echo no", 127);
-        check("an error", ":", "echo ${nothing:?}; echo no", 127);
-        check(
-            "TERM",
-            "trap \"exit 12\" TERM",
-            "kill -TERM $$; :; echo no",
-            12,
-        );
-        check(
-            "exit in a trap",
-            "trap \"exit 6\" USR1",
-            "kill -USR1 $$; :; echo no",
-            6,
-        );
-        check(
-            "return in a trap",
-            "trap \"return 8\" USR1",
-            "kill -USR1 $$; :; echo no",
-            RETURNED + 8,
-        );
-        check(
-            "exit in a function of its own",
-            "g() { exit 9; }",
-            "g; echo no",
-            9,
-        );
-        check("exit in an eval", ":", "eval \"exit 3\"; echo no", 3);
-        check("an EXIT trap", "trap \"exit 2\" EXIT", "exit 3", 2);
-        check("ERR", "set -E; trap \"exit 11\" ERR", "false; echo no", 11);
+        for (setup, end, expected) in [
+            (":", ":", "returned 0"),
+            (":", "return 5", "returned 5"),
+            (":", "false", "returned 1"),
+            (":", "exit 4", "exited 4"),
+            ("set -e", "false; echo no", "exited 1"),
+            ("set -u", "echo $nothing; echo no", "exited 127"),
+            (":", "echo ${nothing:?}; echo no", "exited 127"),
+            (
+                "trap \"exit 12\" TERM",
+                "kill -TERM $$; :; echo no",
+                "exited 12",
+            ),
+            (
+                "trap \"exit 6\" USR1",
+                "kill -USR1 $$; :; echo no",
+                "exited 6",
+            ),
+            (
+                "trap \"return 8\" USR1",
+                "kill -USR1 $$; :; echo no",
+                "returned 8",
+            ),
+            ("g() { exit 9; }", "g; echo no", "exited 9"),
+            (":", "eval \"exit 3\"; echo no", "exited 3"),
+            ("trap \"exit 2\" EXIT", "exit 3", "exited 2"),
+            (
+                "set -E; trap \"exit 11\" ERR",
+                "false; echo no",
+                "exited 11",
+            ),
+        ] {
+            println!("{setup}: {end}");
+            let expected_exit = match expected.strip_prefix("exited ") {
+                Some(status) => format!("exited {status}"),
+                None => format!("{expected}\nexited 0"),
+            };
+            run_script(
+                env,
+                &format!(
+                    "mkfifo end
+                     bash -c '{HELD}{setup}; f() {{ read x >/dev/null 2>&1 <end & held l; {end}; }}; flock l f; echo returned $?' 2>/dev/null
+                     echo exited $?; held l; echo >end; rm end"
+                ),
+            )
+            .assert_stdout(&format!("held\n{expected_exit}\nfree\n"));
+        }
     });
 }
 
 #[test]
-fn a_subshell_that_ends_within_the_function_releases_the_lock_too() {
+fn subshell_releases_its_function_lock() {
     for_each_bash(|env| {
-        for (before, ending) in [
+        for (setup, end) in [
             (":", "exit 4"),
             ("set -e", "exit 4"),
             ("trap \"exit 4\" EXIT", "exit 3"),
@@ -124,9 +117,9 @@ fn a_subshell_that_ends_within_the_function_releases_the_lock_too() {
             run_script(
                 env,
                 &format!(
-                    "f() {{ read x >/dev/null 2>&1 <end & held l; {ending}; }}
-                     mkfifo end; ( {before}; flock l f ); echo $?; held l; echo >end
-                     x=$({before}; flock l f); echo $? $x; held l; echo >end; rm end"
+                    "f() {{ read x >/dev/null 2>&1 <end & held l; {end}; }}
+                     mkfifo end; ( {setup}; flock l f ); echo $?; held l; echo >end
+                     x=$({setup}; flock l f); echo $? $x; held l; echo >end; rm end"
                 ),
             )
             .assert_stdout("held\n4\nfree\n4 held\nfree\n");
@@ -135,7 +128,7 @@ fn a_subshell_that_ends_within_the_function_releases_the_lock_too() {
 }
 
 #[test]
-fn a_deadly_signal_leaves_no_lock_behind() {
+fn fatal_signal_releases_the_lock() {
     for_each_bash(|env| {
         for signal in ["TERM", "HUP", "USR1", "ALRM"] {
             run_script(
@@ -148,7 +141,7 @@ fn a_deadly_signal_leaves_no_lock_behind() {
 }
 
 #[test]
-fn an_interrupt_ends_the_function_and_releases_the_lock() {
+fn interrupt_ends_the_function_and_releases_the_lock() {
     for_each_bash(|env| {
         let mut shell =
             env.start_with_builtin("f() { echo in; kill -INT $$; echo no; }; flock l f; echo no");
@@ -159,7 +152,7 @@ fn an_interrupt_ends_the_function_and_releases_the_lock() {
 }
 
 #[test]
-fn a_function_that_executes_a_program_in_place_hands_it_the_lock() {
+fn program_executed_by_a_function_inherits_the_lock() {
     for_each_bash(|env| {
         run_script(
             env,
@@ -170,40 +163,37 @@ fn a_function_that_executes_a_program_in_place_hands_it_the_lock() {
 }
 
 #[test]
-fn functions_under_locks_nest_and_recur() {
+fn functions_under_locks_can_nest_and_recurse() {
     for_each_bash(|env| {
-        run_script(
-            env,
-            "f() { held a; flock b g; echo $?; held a; held b; }
-             g() { held a; held b; return 3; }
-             flock a f; echo $?; held a",
-        )
-        .assert_stdout("held\nheld\nheld\n3\nheld\nfree\n0\nfree\n");
-        run_script(
-            env,
-            "f() { [ $1 = 0 ] || { flock l$1 f $(($1 - 1)); return $(($? + $1)); }; held l1; held l20; }
-             flock l21 f 20; echo $?; for i in {1..21}; do held l$i; done | sort | uniq -c | tr -s ' '",
-        )
-        .assert_stdout("held\nheld\n210\n 21 free\n");
-        run_script(env, "f() { flock -nE 44 l f; }; flock l f; echo $?; held l")
-            .assert_stdout("44\nfree\n");
+        let rows = [
+            (
+                "f() { held a; flock b g; echo $?; held a; held b; }
+                 g() { held a; held b; return 3; }
+                 flock a f; echo $?; held a",
+                "held\nheld\nheld\n3\nheld\nfree\n0\nfree\n",
+            ),
+            (
+                "f() { [ $1 = 0 ] || { flock l$1 f $(($1 - 1)); return $(($? + $1)); }; held l1; held l20; }
+                 flock l21 f 20; echo $?; for i in {1..21}; do held l$i; done | sort | uniq -c | tr -s ' '",
+                "held\nheld\n210\n 21 free\n",
+            ),
+            (
+                "f() { flock -nE 44 l f; }; flock l f; echo $?; held l",
+                "44\nfree\n",
+            ),
+            // In a trap.
+            (
+                "g() { held l; held k; }; trap 'flock k g; echo $?' USR1
+                 f() { kill -USR1 $$; :; held k; held l; return 2; }; flock l f; echo $?; held l",
+                "held\nheld\n0\nfree\nheld\n2\nfree\n",
+            ),
+        ];
+        assert_scripts(env, &rows);
     });
 }
 
 #[test]
-fn a_trap_may_take_locks_while_a_function_has_one() {
-    for_each_bash(|env| {
-        run_script(
-            env,
-            "g() { held l; held k; }; trap 'flock k g; echo $?' USR1
-             f() { kill -USR1 $$; :; held k; held l; return 2; }; flock l f; echo $?; held l",
-        )
-        .assert_stdout("held\nheld\n0\nfree\nheld\n2\nfree\n");
-    });
-}
-
-#[test]
-fn the_descriptor_is_out_of_the_functions_way() {
+fn descriptor_does_not_conflict_with_the_functions_own() {
     for_each_bash(|env| {
         run_script(
             env,
@@ -215,7 +205,7 @@ fn the_descriptor_is_out_of_the_functions_way() {
 }
 
 #[test]
-fn few_descriptors_are_enough() {
+fn few_descriptors_suffice() {
     for_each_bash(|env| {
         for limit in [100, 12, 8] {
             run_script(
@@ -228,7 +218,7 @@ fn few_descriptors_are_enough() {
 }
 
 #[test]
-fn what_the_function_has_put_in_its_descriptors_place_is_left_alone() {
+fn file_opened_in_place_of_the_lock_is_left_alone() {
     for_each_bash(|env| {
         run_script(
             env,
@@ -243,12 +233,12 @@ fn what_the_function_has_put_in_its_descriptors_place_is_left_alone() {
 }
 
 #[test]
-fn no_descriptor_is_left_behind() {
+fn function_calls_leak_no_descriptors() {
     for_each_bash(|env| {
         env.run_with_builtin(
             "f() { :; }; g() { return 1; }; t() { kill -USR1 $$; :; }; trap 'return' USR1
              flock l f; before=(/proc/$$/fd/*)
-             for i in {1..50}; do flock l f; flock l g; flock -o l t; flock --fcntl l f; done
+             for i in {1..50}; do flock l f; flock l g; flock -o l t; flock --fcntl l f; flock --fair l f; done
              after=(/proc/$$/fd/*); [ \"${before[*]}\" = \"${after[*]}\" ]; echo $?",
         )
         .assert_stderr("")
@@ -257,22 +247,18 @@ fn no_descriptor_is_left_behind() {
 }
 
 #[test]
-fn what_the_function_starts_inherits_the_lock_unless_it_is_not_to() {
+fn commands_of_the_function_inherit_the_lock_unless_closed() {
     for_each_bash(|env| {
-        let inherited = "f() { sh -c 'for fd in /proc/self/fd/*; do [ $fd -ef l ] && echo inherited; done'; echo $?; }";
-        for (options, wanted) in [("", "inherited\n"), ("-F", "inherited\n"), ("-o", "")] {
-            let outcome = env.run_with_builtin(format!("{inherited}; flock {options} l f"));
-            assert_eq!(
-                outcome.stdout_text().replace("0\n", "").replace("1\n", ""),
-                wanted,
-                "{outcome:?}"
-            );
+        let function = "f() { sh -c 'for fd in /proc/self/fd/*; do [ $fd -ef l ] && echo inherited; done; :'; }";
+        for (options, expected) in [("", "inherited\n"), ("-F", "inherited\n"), ("-o", "")] {
+            env.run_with_builtin(format!("{function}; flock {options} l f"))
+                .assert_stdout(expected);
         }
     });
 }
 
 #[test]
-fn subshells_of_the_function_release_nothing() {
+fn subshells_of_the_function_do_not_release_its_lock() {
     for_each_bash(|env| {
         run_script(
             env,
@@ -286,7 +272,7 @@ fn subshells_of_the_function_release_nothing() {
 }
 
 #[test]
-fn a_subshell_takes_and_releases_locks_of_its_own() {
+fn subshell_releases_only_locks_of_its_own() {
     for_each_bash(|env| {
         run_script(
             env,
@@ -298,31 +284,23 @@ fn a_subshell_takes_and_releases_locks_of_its_own() {
 }
 
 #[test]
-fn a_shell_that_is_killed_leaves_the_lock_to_what_it_has_started() {
+fn killed_shell_leaves_the_lock_to_its_commands() {
     for_each_bash(|env| {
-        let mut shell = env.start_with_builtin("f() { sh -c 'echo ready; read x'; }; flock l f");
-        shell.expect_line("ready");
-        shell.kill();
-        env.run(["-n", "l", "true"]).assert_status(1);
-        shell.send_line("go");
-        env.run(["l", "true"]).assert_status(0);
+        for (options, status) in [("", 1), ("-o", 0)] {
+            let script = format!("f() {{ sh -c 'echo ready; read x'; }}; flock {options} l f");
+            let mut shell = env.start_with_builtin(script);
+            shell.expect_line("ready");
+            env.run(["-n", "l", "true"]).assert_status(1);
+            shell.kill();
+            env.run(["-n", "l", "true"]).assert_status(status);
+            shell.send_line("end");
+            env.run(["l", "true"]).assert_status(0);
+        }
     });
 }
 
 #[test]
-fn a_shell_that_is_killed_leaves_no_lock_when_its_commands_do_not_inherit_it() {
-    for_each_bash(|env| {
-        let mut shell = env.start_with_builtin("f() { sh -c 'echo ready; read x'; }; flock -o l f");
-        shell.expect_line("ready");
-        env.run(["-n", "l", "true"]).assert_status(1);
-        shell.kill();
-        env.run(["-n", "l", "true"]).assert_status(0);
-        shell.send_line("go");
-    });
-}
-
-#[test]
-fn a_function_is_not_called_without_the_lock() {
+fn function_is_not_called_without_the_lock() {
     for_each_bash(|env| {
         let outcome = run_script(
             env,
@@ -330,11 +308,11 @@ fn a_function_is_not_called_without_the_lock() {
              flock -n l f; echo $?; flock -nE 9 l f; echo $?; flock -w 0.01 l f; echo $?; flock -ns l f; echo $?
              flock --verbose -n l f; flock nowhere/l f; echo $?; flock . f; echo $?; flock -F -o l f; echo $?; flock --fd 77 f; echo $?",
         );
-        let said = outcome.stderr_text();
-        let (in_the_way, others): (Vec<&str>, Vec<&str>) = said
+        let stderr = outcome.stderr_text();
+        let (holders, others): (Vec<&str>, Vec<&str>) = stderr
             .lines()
             .partition(|line| line.starts_with("flock: l: held by "));
-        assert_eq!(in_the_way.len(), 1, "{said}");
+        assert_eq!(holders.len(), 1, "{stderr}");
         assert_eq!(
             others,
             [
@@ -345,12 +323,13 @@ fn a_function_is_not_called_without_the_lock() {
                 "flock: 77: Bad file descriptor",
             ]
         );
+        // The directory `.` can be locked.
         outcome.assert_stdout("1\n9\n1\n1\n66\nnever\n0\n64\n65\n");
     });
 }
 
 #[test]
-fn shared_locks_and_ranges_are_as_for_commands() {
+fn function_may_have_a_shared_lock_a_range_or_none() {
     for_each_bash(|env| {
         run_script(
             env,
@@ -364,7 +343,7 @@ fn shared_locks_and_ranges_are_as_for_commands() {
 }
 
 #[test]
-fn a_function_on_the_callers_descriptor_leaves_the_lock_with_that() {
+fn lock_on_the_callers_descriptor_outlasts_the_function() {
     for_each_bash(|env| {
         run_script(
             env,
@@ -375,7 +354,7 @@ fn a_function_on_the_callers_descriptor_leaves_the_lock_with_that() {
 }
 
 #[test]
-fn verbose_tells_of_the_function() {
+fn verbose_reports_the_function() {
     for_each_bash(|env| {
         let out = env
             .run_with_builtin("f() { echo in f; }; flock --verbose l f")
@@ -388,7 +367,7 @@ fn verbose_tells_of_the_function() {
 }
 
 #[test]
-fn a_function_may_unload_the_builtin_under_itself() {
+fn function_may_unload_the_builtin_that_called_it() {
     for_each_bash(|env| {
         run_script(
             env,
@@ -403,7 +382,7 @@ fn a_function_may_unload_the_builtin_under_itself() {
 }
 
 #[test]
-fn redirections_pipelines_and_the_background_are_those_of_a_function() {
+fn redirections_pipelines_and_background_work() {
     for_each_bash(|env| {
         run_script(
             env,
@@ -411,16 +390,16 @@ fn redirections_pipelines_and_the_background_are_those_of_a_function() {
              flock l f <<<in >out 2>&1; echo $?; cat out
              echo piped | flock l f 2>/dev/null | tr a-z A-Z; echo ${PIPESTATUS[@]}
              x=$(flock l f <<<captured 2>/dev/null); echo $? $x
-             flock l f <<<behind 2>/dev/null & wait $!; echo $?
+             flock l f <<<background 2>/dev/null & wait $!; echo $?
              g() { echo to; } >own; flock l g; cat own
              h() { held l; } 5>&1; flock l h; held l",
         )
-        .assert_stdout("6\nin\nerr\nPIPED\n0 6 0\n6 captured\nbehind\n6\nto\nheld\nfree\n");
+        .assert_stdout("6\nin\nerr\nPIPED\n0 6 0\n6 captured\nbackground\n6\nto\nheld\nfree\n");
     });
 }
 
 #[test]
-fn a_function_stands_in_conditions() {
+fn function_status_works_in_conditions() {
     for_each_bash(|env| {
         run_script(
             env,
@@ -435,13 +414,13 @@ fn a_function_stands_in_conditions() {
 }
 
 #[test]
-fn a_lock_file_that_was_replaced_is_locked_anew() {
+fn replaced_lock_file_is_locked_again() {
     for_each_bash(|env| {
         let holder = env.hold(&[], "l");
         let mut shell = env.start_with_builtin(format!("{HELD}f() {{ held l; }}; flock l f"));
         wait_until("it waits", || waiter_count(env.file("l")) == 1);
-        std::fs::rename(env.file("l"), env.file("old")).expect("it is there");
-        std::fs::write(env.file("l"), "").expect("a new one");
+        std::fs::rename(env.file("l"), env.file("old")).expect("it exists");
+        std::fs::write(env.file("l"), "").expect("a new file");
         holder.release();
         shell.expect_line("held");
         assert_eq!(shell.wait(), ExitReason::Exited(0));
@@ -449,7 +428,7 @@ fn a_lock_file_that_was_replaced_is_locked_anew() {
 }
 
 #[test]
-fn functions_of_many_shells_take_turns() {
+fn functions_of_several_shells_exclude_each_other() {
     for_each_bash(|env| {
         std::fs::write(env.file("count"), "0\n").expect("a file");
         env.run_with_builtin(

@@ -1,4 +1,5 @@
-//! What is no function is the program's, and nobody sees that there was a builtin in between.
+//! Commands other than functions: the builtin delegates them to the program, as if there were no
+//! builtin.
 
 use super::HELD;
 use test_support::builtin::for_each_bash;
@@ -6,7 +7,7 @@ use test_support::helper::ALL_SIGNALS_RECEIVED;
 use test_support::process::{ExitReason, send_signal};
 use test_support::wait_until;
 
-/// The ways to call the builtin in a script. They differ in how it hands over.
+/// The ways to call the builtin in a script. They differ in how it starts the program.
 const CALLS: [&str; 6] = [
     "flock",
     "command flock",
@@ -17,10 +18,10 @@ const CALLS: [&str; 6] = [
 ];
 
 #[test]
-fn statuses_are_the_programs() {
+fn status_is_the_programs() {
     for_each_bash(|env| {
         for call in CALLS {
-            for (words, status) in [
+            for (args, status) in [
                 ("l true", 0),
                 ("l sh -c 'exit 5'", 5),
                 ("l -c 'exit 6'", 6),
@@ -32,16 +33,13 @@ fn statuses_are_the_programs() {
                 ("--fd 8 sh -c 'exit 8'", 8),
                 ("-u l sh -c 'exit 10'", 10),
             ] {
-                let words = words.replace('\'', if call.starts_with("eval") { "\\'" } else { "'" });
-                let words = match call {
-                    "eval flock" => format!(
-                        "eval \"flock {}\"",
-                        words.replace("\\'", "'").replace('$', "\\$")
-                    ),
-                    _ => format!("{call} {words}"),
+                let line = match call {
+                    "eval flock" => format!("eval \"flock {}\"", args.replace('$', "\\$")),
+                    _ => format!("{call} {args}"),
                 };
+                println!("{line}");
                 env.run_with_builtin(format!(
-                    "exec 8>k; {words} 2>/dev/null; echo $?; {words} 2>&-; (exit $?)"
+                    "exec 8>k; {line} 2>/dev/null; echo $?; {line} 2>&-; (exit $?)"
                 ))
                 .assert_status(status)
                 .assert_stdout(&format!("{status}\n"));
@@ -51,7 +49,7 @@ fn statuses_are_the_programs() {
 }
 
 #[test]
-fn the_program_is_the_one_beside_the_builtin_whatever_path_has() {
+fn program_beside_the_builtin_takes_precedence_over_path() {
     for_each_bash(|env| {
         env.install_script("flock", "#!/bin/sh\necho wrong\n");
         for path in ["PATH=$PWD:$PATH", "PATH=/nowhere", "unset PATH", "PATH="] {
@@ -65,12 +63,11 @@ fn the_program_is_the_one_beside_the_builtin_whatever_path_has() {
 }
 
 #[test]
-fn without_the_program_beside_it_the_one_in_path_is_used() {
+fn program_in_path_is_used_if_there_is_none_beside() {
     for_each_bash(|env| {
-        std::fs::remove_file(env.file("bin/flock")).expect("it is there");
-        env.install_script("bin/flock", "#!/bin/sh\necho other \"$@\"\n");
-        std::fs::create_dir(env.file("elsewhere")).expect("a folder");
-        std::fs::rename(env.file("bin/flock"), env.file("elsewhere/flock")).expect("it is there");
+        std::fs::remove_file(env.file("bin/flock")).expect("it exists");
+        std::fs::create_dir(env.file("elsewhere")).expect("a directory");
+        env.install_script("elsewhere/flock", "#!/bin/sh\necho other \"$@\"\n");
         env.run_with_builtin("PATH=$PWD/elsewhere:$PATH; flock l true; flock l true >out; cat out")
             .assert_stderr("")
             .assert_stdout("other l true\nother l true\n");
@@ -78,9 +75,10 @@ fn without_the_program_beside_it_the_one_in_path_is_used() {
 }
 
 #[test]
-fn what_is_killed_is_the_program_and_so_the_command() {
+fn kill_of_a_background_flock_reaches_the_command() {
     for_each_bash(|env| {
-        // In a file, as a command line that looks as if it had redirections is handed over in another way.
+        // In a file, because a command line that looks as if it had redirections is delegated in
+        // another way.
         env.install_script(
             "bin/catcher",
             "#!/bin/sh\nexec test-helper catch-signals 1 >ready\n",
@@ -99,10 +97,12 @@ fn what_is_killed_is_the_program_and_so_the_command() {
             "( flock l CMD ) &",
             "flock k flock l CMD &",
         ] {
-            // There the shell that was forked for `command` stays and is what is killed, without a builtin too.
+            // There, without a builtin too, the shell that was forked for `command` remains and is
+            // killed.
             if call.starts_with("command") && env.bash_is_older_than("5.1") {
                 continue;
             }
+            println!("{call}");
             let call = call.replace("CMD", "catcher");
             env.run_with_builtin(format!(
                 "{HELD}exec 5<>ready; {call}\nread x <&5; held l; kill $!; wait $!; echo $?; held l"
@@ -113,7 +113,7 @@ fn what_is_killed_is_the_program_and_so_the_command() {
 }
 
 #[test]
-fn a_wait_in_the_background_is_ended_by_a_kill() {
+fn kill_ends_a_wait_in_the_background() {
     for_each_bash(|env| {
         env.install_queued_script();
         for call in [
@@ -132,7 +132,7 @@ fn a_wait_in_the_background_is_ended_by_a_kill() {
 }
 
 #[test]
-fn redirections_with_side_effects_are_made_once() {
+fn redirections_take_effect_once() {
     for_each_bash(|env| {
         for call in CALLS.into_iter().filter(|call| *call != "eval flock") {
             env.run_with_builtin(format!(
@@ -150,10 +150,11 @@ fn redirections_with_side_effects_are_made_once() {
 }
 
 #[test]
-fn a_fifo_is_opened_once() {
+fn fifo_is_opened_once() {
     for_each_bash(|env| {
         for call in CALLS {
-            // A reader sees the end of the stream with the first close, so a second open would hang, or find nothing.
+            // The first close is the end of the stream for a reader, so a second open would hang,
+            // or read nothing.
             env.run_with_builtin(format!(
                 "mkfifo in out; (echo through >in) & cat out >got & {call} l cat <in >out; wait; cat got; rm in out"
             ))
@@ -164,7 +165,7 @@ fn a_fifo_is_opened_once() {
 }
 
 #[test]
-fn pipelines_conditions_and_substitutions_are_those_of_a_command() {
+fn pipelines_conditions_and_substitutions_work() {
     for_each_bash(|env| {
         for call in CALLS {
             env.run_with_builtin(format!(
@@ -186,27 +187,28 @@ fn pipelines_conditions_and_substitutions_are_those_of_a_command() {
 }
 
 #[test]
-fn a_pipeline_has_the_programs_status() {
+fn status_in_a_pipeline_is_the_programs() {
     for_each_bash(|env| {
         for call in CALLS.into_iter().chain(["X=$(echo 'a b') flock"]) {
+            // `eval` splits `'exit 3'`, so `sh` executes `exit` alone.
+            let expected = match call {
+                "eval flock" => "1 0 0\n0\n1\n",
+                _ => "1 3 0\n4\n1\n",
+            };
             for redirection in ["", "3>log"] {
                 env.run_with_builtin(format!(
                     "{call} l false {redirection} | {call} k sh -c 'exit 3' {redirection} | {call} j true
                      echo ${{PIPESTATUS[@]}}; {call} l sh -c 'exit 4' {redirection} & wait $!; echo $?
                      set -o pipefail; {call} l false {redirection} | cat; echo $?"
                 ))
-                .assert_stdout(if call.starts_with("eval") {
-                    "1 0 0\n0\n1\n"
-                } else {
-                    "1 3 0\n4\n1\n"
-                });
+                .assert_stdout(expected);
             }
         }
     });
 }
 
 #[test]
-fn a_coprocess_is_the_program() {
+fn coprocess_is_the_program() {
     for_each_bash(|env| {
         env.run_with_builtin(format!(
             "{HELD}coproc flock l cat; echo hi >&${{COPROC[1]}}; read x <&${{COPROC[0]}}; echo $x; held l
@@ -217,41 +219,47 @@ fn a_coprocess_is_the_program() {
 }
 
 #[test]
-fn whatever_takes_a_shells_place_without_the_builtin_does_so_with_it() {
+fn program_replaces_a_forked_shell_as_without_the_builtin() {
     for_each_bash(|env| {
-        for shell in [
-            "( flock l ./who )",
-            "( flock l ./who >>log )",
-            "( :; flock l ./who )",
-            "( cd . && flock l ./who )",
-            "{ :; flock l ./who; }",
-            "coproc flock l ./who >>log",
-            "f=$(flock l ./who); :",
-            "f() { flock l ./who; :; }; f",
-            "flock l ./who",
-            "eval 'flock l ./who; :'",
+        env.install_script("report", "#!/bin/sh\necho $PPID >parent\n");
+        for command in [
+            "( flock l ./report )",
+            "( flock l ./report >>log )",
+            "( :; flock l ./report )",
+            "( cd . && flock l ./report )",
+            "{ :; flock l ./report; }",
+            "coproc flock l ./report >>log",
+            "f=$(flock l ./report); :",
+            "f() { flock l ./report; :; }; f",
+            "flock l ./report",
+            "eval 'flock l ./report; :'",
         ] {
-            env.install_script("who", "#!/bin/sh\necho $PPID >who.is\n");
-            let shell = match shell {
-                coprocess if shell.starts_with("coproc") => format!("{coprocess}; p=$COPROC_PID"),
+            let start = match command {
+                coprocess if coprocess.starts_with("coproc") => {
+                    format!("{coprocess}; p=$COPROC_PID")
+                }
                 other => format!("{other} & p=$!"),
             };
-            let told = |first: &str| {
+            let is_replaced = |first: &str| {
                 env.run_with_builtin(format!(
-                    "{first}; PATH=$PWD/bin/bin:$PATH; {shell}
-                     wait; read q <who.is; [ $q = $p ] && echo its place || echo below"
+                    "{first}; PATH=$PWD/bin/bin:$PATH; {start}
+                     wait; read q <parent; [ $q = $p ] && echo replaced || echo child"
                 ))
                 .assert_stderr("")
                 .assert_status(0)
                 .stdout_text()
             };
-            assert_eq!(told(":"), told("enable -d flock"), "{shell}");
+            assert_eq!(
+                is_replaced(":"),
+                is_replaced("enable -d flock"),
+                "{command}"
+            );
         }
     });
 }
 
 #[test]
-fn what_comes_behind_it_is_done_too_wherever_bash_has_forked() {
+fn commands_after_flock_run_in_every_forked_shell() {
     for_each_bash(|env| {
         for script in [
             "f() { echo $(flock l echo one; echo two); }; f & wait",
@@ -277,7 +285,7 @@ fn what_comes_behind_it_is_done_too_wherever_bash_has_forked() {
 }
 
 #[test]
-fn the_command_gets_what_the_program_gets() {
+fn command_inherits_the_same_as_from_the_program() {
     for_each_bash(|env| {
         for redirection in ["", "3>log", "<&-", "2>&-", "<<<text"] {
             env.run_with_builtin(format!(
@@ -296,7 +304,7 @@ fn the_command_gets_what_the_program_gets() {
 }
 
 #[test]
-fn words_arrive_as_they_are() {
+fn arguments_are_passed_unchanged() {
     for_each_bash(|env| {
         for call in ["flock", "command flock", "builtin flock"] {
             env.run_with_builtin(format!(
@@ -310,12 +318,12 @@ fn words_arrive_as_they_are() {
 }
 
 #[test]
-fn an_execution_in_place_of_the_shell_is_the_programs() {
+fn exec_replaces_the_shell_with_the_program() {
     for_each_bash(|env| {
         env.run_with_builtin("exec flock l sh -c 'echo in; exit 3'; echo no")
             .assert_status(3)
             .assert_stdout("in\n");
-        // The last command of a subshell takes its place, so it has the same parent as that.
+        // The last command of a subshell replaces it, so it has the same parent.
         if !env.bash_is_older_than("5") {
             env.run_with_builtin(
                 "(flock -F l sh -c 'echo $PPID') | { read p; [ $p = $$ ]; echo $?; }",
@@ -326,7 +334,7 @@ fn an_execution_in_place_of_the_shell_is_the_programs() {
 }
 
 #[test]
-fn a_shell_that_waits_for_the_program_runs_its_traps_then() {
+fn traps_run_after_the_program() {
     for_each_bash(|env| {
         env.install_script("bin/signals", "#!/bin/sh\nkill -USR1 $1; echo first\n");
         for call in CALLS {
@@ -339,7 +347,7 @@ fn a_shell_that_waits_for_the_program_runs_its_traps_then() {
 }
 
 #[test]
-fn a_killed_shell_leaves_the_command_its_lock() {
+fn killed_shell_leaves_the_lock_to_the_program() {
     for_each_bash(|env| {
         let mut shell = env.start_with_builtin("flock l sh -c 'echo $PPID; read x'; :");
         let flock: i32 = shell.read_line().parse().expect("a pid");
@@ -352,7 +360,7 @@ fn a_killed_shell_leaves_the_command_its_lock() {
 }
 
 #[test]
-fn many_in_the_background_are_all_waited_for() {
+fn many_background_programs_can_be_waited_for() {
     for_each_bash(|env| {
         let script = "for i in {1..20}; do flock l sh -c \"exit $i\" & pids+=($!); done
             sum=0; for pid in ${pids[@]}; do wait $pid; sum=$((sum + $?)); done; exit $sum";

@@ -1,30 +1,31 @@
-//! Scripts that nobody would write: whatever is handed to the program does there what it does without the builtin.
+//! Random scripts: commands that are delegated to the program do the same as without the builtin.
 //!
-//! `FDLOCK_STORM` and `FDLOCK_STORM_SEED` are as in the storms.
+//! `FDLOCK_STORM` and `FDLOCK_STORM_SEED` work as in the stress tests.
 
 use fastrand::Rng;
 use test_support::builtin::for_each_bash;
 use test_support::stress::StressSettings;
 
-/// Makes scripts of calls in all the places where bash forks, or does not.
-struct Author {
+/// Generates scripts with calls in all places where bash forks, and where it does not.
+struct ScriptGenerator {
     rng: Rng,
-    number: u64,
+    /// The number that replaces `N`.
+    next: u64,
 }
 
-impl Author {
-    fn one_of(&mut self, from: &[&str]) -> String {
+impl ScriptGenerator {
+    fn choose(&mut self, from: &[&str]) -> String {
         let choice = self.rng.usize(..from.len());
-        self.number += 1;
-        from[choice].replace('N', &self.number.to_string())
+        self.next += 1;
+        from[choice].replace('N', &self.next.to_string())
     }
 
-    /// One call, with a lock file of its own.
+    /// Generates a call, with a lock file of its own.
     fn call(&mut self) -> String {
-        let front = ["", "", "", "command ", "PREFIX", "A=N ", "A='x y' "];
-        let front = self.one_of(&front);
-        let options = self.one_of(&["", "", "-n ", "-w 5 "]);
-        let command = self.one_of(&[
+        let prefixes = ["", "", "", "command ", "PREFIX", "A=N ", "A='x y' "];
+        let prefix = self.choose(&prefixes);
+        let options = self.choose(&["", "", "-n ", "-w 5 "]);
+        let command = self.choose(&[
             "echo N",
             "sh -c 'echo N; exit 3'",
             "sh -c 'echo $A'",
@@ -32,8 +33,8 @@ impl Author {
             "false",
             "no-such-N",
         ]);
-        // What a redirection does besides must be done once.
-        let redirection = self.one_of(&[
+        // A side effect of a redirection must happen once.
+        let redirection = self.choose(&[
             "",
             "",
             " >>out",
@@ -46,15 +47,15 @@ impl Author {
         } else {
             ""
         };
-        let file = self.one_of(&["lN"]);
-        format!("{front}flock {options}{file} {command}{redirection}{input}")
+        let file = self.choose(&["lN"]);
+        format!("{prefix}flock {options}{file} {command}{redirection}{input}")
     }
 
     fn list(&mut self, depth: u32) -> String {
         let mut list = self.statement(depth);
         for _ in 0..self.rng.u64(..3) {
             let more = self.statement(depth);
-            let status = self.one_of(&["", "; echo status $?"]);
+            let status = self.choose(&["", "; echo status $?"]);
             list = format!("{list}{status}; {more}");
         }
         list
@@ -64,7 +65,7 @@ impl Author {
         if depth == 0 || self.rng.u64(..4) == 0 {
             return self.call();
         }
-        let form = self.one_of(&[
+        let form = self.choose(&[
             "( LIST )",
             "{ LIST; }",
             "CALL && CALL",
@@ -104,15 +105,15 @@ impl Author {
 }
 
 #[test]
-fn any_script_does_what_it_does_without_the_builtin() {
+fn random_scripts_work_as_without_the_builtin() {
     let StressSettings { size, seed } = StressSettings::from_env();
     for_each_bash(|env| {
-        for one in 0..12 * size {
-            let mut author = Author {
-                rng: Rng::with_seed(seed ^ (one << 40)),
-                number: 0,
+        for round in 0..12 * size {
+            let mut generator = ScriptGenerator {
+                rng: Rng::with_seed(seed ^ (round << 40)),
+                next: 0,
             };
-            let mode = author.one_of(&[
+            let mode = generator.choose(&[
                 "",
                 "",
                 "set -e",
@@ -124,13 +125,17 @@ fn any_script_does_what_it_does_without_the_builtin() {
                 "set -o posix",
                 "set +h",
             ]);
-            let script = format!("{mode}\n{}\n{}\necho end", author.list(3), author.list(3));
-            // Up to 5.0 `command` in the background ends with 1 then, whatever the program ends with.
+            let script = format!(
+                "{mode}\n{}\n{}\necho end",
+                generator.list(3),
+                generator.list(3)
+            );
+            // Up to 5.0, `command` in the background then returns 1, whatever the program returns.
             let script = match &mode[..] {
                 "set -e" => script.replace("command ", ""),
                 _ => script,
             };
-            let how = author.one_of(&[
+            let invocation = generator.choose(&[
                 "./script",
                 "-c \"$(cat script)\"",
                 "-c '. ./script'",
@@ -140,13 +145,13 @@ fn any_script_does_what_it_does_without_the_builtin() {
                 let script = format!("{first}\n{}\n", script.replace("PREFIX", prefix));
                 std::fs::write(env.file("script"), script).expect("a script");
                 let outcome = env.run_with_builtin(format!(
-                    "rm -f out ticks; PATH=$PWD/bin/bin:$PATH bash {how} </dev/null
+                    "rm -f out ticks; PATH=$PWD/bin/bin:$PATH bash {invocation} </dev/null
                      echo $?; sort out 2>/dev/null; wc -l 2>/dev/null <ticks"
                 ));
                 outcome.stdout_text()
             };
             let (with, without) = (run(":", "builtin "), run("enable -d flock", ""));
-            assert_eq!(with, without, "seed {seed}: {how}: {script}");
+            assert_eq!(with, without, "seed {seed}: {invocation}: {script}");
         }
     });
 }

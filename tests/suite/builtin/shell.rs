@@ -1,52 +1,48 @@
 //! The shell around the builtin: its modes, its descriptors, its memory.
 
-use super::HELD;
+use super::{HELD, assert_scripts};
 use test_support::builtin::{LIBRARY, for_each_bash};
-use test_support::process::ExitReason;
 
 #[test]
-fn it_works_in_posix_mode() {
+fn works_in_posix_mode() {
     for_each_bash(|env| {
-        for shell in ["bash --posix", "bash"] {
-            let set = if shell == "bash" { "set -o posix" } else { ":" };
+        for (shell, set) in [("bash --posix", ":"), ("bash", "set -o posix")] {
             env.shell(
                 shell,
                 format!(
                     "enable -f {LIBRARY} flock; {set}; {HELD}
                      exec 8>l; flock 8; held l; flock -u 8; held l; f() {{ held l; return 3; }}; flock l f; echo $?
-                     flock l echo handed; flock l echo over >out; cat out; flock zz 2>/dev/null || echo $?; type -t flock"
+                     flock l echo external; flock l echo over >out; cat out; flock zz 2>/dev/null || echo $?; type -t flock"
                 ),
             )
             .assert_stderr("")
-            .assert_stdout("held\nfree\nheld\n3\nhanded\nover\n64\nbuiltin\n");
+            .assert_stdout("held\nfree\nheld\n3\nexternal\nover\n64\nbuiltin\n");
         }
     });
 }
 
 #[test]
-fn it_works_in_a_restricted_shell() {
+fn works_in_restricted_shell() {
     for_each_bash(|env| {
-        // In such a shell nobody can redirect, so the descriptor is inherited.
+        // A restricted shell cannot redirect, so it inherits the descriptor.
         let script = "type -t flock; flock 8; echo $?; f() { echo in; return 3; }; flock k f; echo $?
-            flock k echo handed; flock k sh -c 'exit 4'; echo $?; flock -n l true; echo $?; enable -d flock 2>&- || echo restricted";
-        env.run_with_builtin(format!("exec 8>l; set -r; {script}"))
-            .assert_stderr("")
-            .assert_stdout("builtin\n0\nin\n3\nhanded\n4\n1\nrestricted\n");
-        // It has the builtin from its start-up file, which is read before it is restricted.
-        env.run_with_builtin(format!(
-            "exec 8>l; bash -r -c \"{}\"",
-            script.replace('$', r"\$")
-        ))
-        .assert_stderr("")
-        .assert_stdout("builtin\n0\nin\n3\nhanded\n4\n1\nrestricted\n");
+            flock k echo external; flock k sh -c 'exit 4'; echo $?; flock -n l true; echo $?; enable -d flock 2>&- || echo restricted";
+        let expected = "builtin\n0\nin\n3\nexternal\n4\n1\nrestricted\n";
+        // `bash -r` loads the builtin from its start-up file, which it reads before it is
+        // restricted.
+        let nested = format!("bash -r -c \"{}\"", script.replace('$', r"\$"));
+        for script in [format!("set -r; {script}"), nested] {
+            env.run_with_builtin(format!("exec 8>l; {script}"))
+                .assert_stderr("")
+                .assert_stdout(expected);
+        }
     });
 }
 
 #[test]
-fn a_restricted_shell_runs_no_other_program_than_without_it() {
+fn restricted_shell_runs_only_programs_in_its_path() {
     for_each_bash(|env| {
-        // Its PATH is all that it may use.
-        std::fs::create_dir(env.file("allowed")).expect("a folder");
+        std::fs::create_dir(env.file("allowed")).expect("a directory");
         env.install_script("allowed/flock", "#!/bin/sh\necho allowed\n");
         env.run_with_builtin("PATH=$PWD/allowed; set -r; flock l /bin/echo not; flock l nothing")
             .assert_stderr("")
@@ -55,7 +51,7 @@ fn a_restricted_shell_runs_no_other_program_than_without_it() {
 }
 
 #[test]
-fn unset_variables_and_failures_end_the_shell_as_ever() {
+fn errexit_nounset_and_pipefail_work_as_usual() {
     for_each_bash(|env| {
         env.run_with_builtin("set -eu; exec 8>l; flock 8; flock k true; f() { :; }; flock k f; flock -u 8; echo well")
             .assert_stdout("well\n");
@@ -72,9 +68,9 @@ fn unset_variables_and_failures_end_the_shell_as_ever() {
 }
 
 #[test]
-fn a_lock_lives_as_long_as_its_descriptor_is_open_somewhere() {
+fn lock_is_held_while_its_descriptor_is_open_somewhere() {
     for_each_bash(|env| {
-        for (script, wanted) in [
+        let rows = [
             (
                 "exec {fd}>l; flock $fd; held l; exec {fd}>&-; held l",
                 "held\nfree\n",
@@ -142,19 +138,16 @@ fn a_lock_lives_as_long_as_its_descriptor_is_open_somewhere() {
                 "exec 8>l; fd=8; flock $fd; held l; flock -u \"$fd\"; builtin flock 8; command flock -u 8; held l",
                 "held\nfree\n",
             ),
-        ] {
-            println!("{script}");
-            env.run_with_builtin(format!("{HELD}{script}"))
-                .assert_stderr("")
-                .assert_stdout(wanted);
-        }
+        ];
+        assert_scripts(env, &rows);
     });
 }
 
 #[test]
-fn a_descriptor_that_is_not_open_is_said_to_be_bad_and_no_more() {
+fn closed_descriptor_is_reported_as_bad() {
     for_each_bash(|env| {
-        // That the parent has it open is no news: this is the shell, not its child.
+        // Without the program's hint for a descriptor that only its parent, the calling shell, has
+        // open: here the parent is not the calling shell.
         env.run_with_builtin(
             "exec 8>l; (exec 8>&-; flock 8); echo $?; bash -c 'exec 8>&-; flock 8; echo $?'",
         )
@@ -176,21 +169,23 @@ fn closed_streams_stay_closed() {
     });
 }
 
-/// For scripts: `resident` sets `$kb` to what the shell has in memory.
-const RESIDENT: &str = "resident() { local line; while read -r line; do case $line in VmRSS*) kb=${line//[^0-9]}; esac; done </proc/$$/status; }";
+/// For scripts: `resident` sets `$kb` to the shell's resident memory, and `fds` sets `$fds` to its
+/// descriptors.
+const RESOURCES: &str = "resident() { local line; while read -r line; do case $line in VmRSS*) kb=${line//[^0-9]}; esac; done </proc/$$/status; }
+    fds() { fds=(/proc/$$/fd/*); fds=\"${fds[*]}\"; }";
 
 #[test]
-fn two_hundred_thousand_calls_leave_nothing_behind() {
+fn two_hundred_thousand_calls_leak_nothing() {
     for_each_bash(|env| {
         env.run_with_builtin(format!(
-            "{RESIDENT}; exec 8>l 9>l 3>&2 2>/dev/null; f() {{ :; }}; g() {{ return 1; }}
+            "{RESOURCES}; exec 8>l 9>l 3>&2 2>/dev/null; f() {{ :; }}; g() {{ return 1; }}
              some() {{ local i; for ((i = 0; i < 10000; i++)); do flock 8; flock -u 8; done; flock 8
                  for ((i = 0; i < 300; i++)); do flock k f; flock k g; flock -n 9; flock 77; flock zz; done
                  for ((i = 0; i < 5; i++)); do flock -w 0.000001 9; done; flock -u 8; }}
-             some; some; resident; before=$kb; descriptors=(/proc/$$/fd/*)
-             for round in {{1..8}}; do some; done; resident; now=(/proc/$$/fd/*)
-             [ $((kb - before)) -lt 256 ] || echo $((kb - before)) kB >&3
-             [ \"${{now[*]}}\" = \"${{descriptors[*]}}\" ]; echo $?"
+             some; some; resident; kb_before=$kb; fds; fds_before=$fds
+             for round in {{1..8}}; do some; done; resident; fds
+             [ $((kb - kb_before)) -lt 256 ] || echo $((kb - kb_before)) kB >&3
+             [ \"$fds\" = \"$fds_before\" ]; echo $?"
         ))
         .assert_stderr("")
         .assert_stdout("0\n");
@@ -198,25 +193,18 @@ fn two_hundred_thousand_calls_leave_nothing_behind() {
 }
 
 #[test]
-fn two_hundred_times_loaded_and_unloaded_leave_nothing_behind() {
+fn loading_and_unloading_leaks_nothing() {
     for_each_bash(|env| {
+        // That the library is mapped while it is loaded shows that the test looks in the right
+        // place.
         env.run_with_builtin(format!(
-            "{RESIDENT}; f() {{ :; }}; exec 8>l 9>l; some() {{ for ((i = 0; i < $1; i++)); do
+            "{RESOURCES}; f() {{ :; }}; exec 8>l 9>l; some() {{ for ((i = 0; i < $1; i++)); do
                  enable -f {LIBRARY} flock; flock 9; flock -w 0.000001 8; flock -u 9; flock k f; help flock >/dev/null; enable -d flock; done; }}
-             enable -d flock; some 20; grep -c -e flock_builtin -e lib/bash/flock /proc/$$/maps; descriptors=(/proc/$$/fd/*); resident; before=$kb
-             some 200; grep -c -e flock_builtin -e lib/bash/flock /proc/$$/maps; resident
-             [ $((kb - before)) -lt 512 ]; echo $?; now=(/proc/$$/fd/*); [ \"${{now[*]}}\" = \"${{descriptors[*]}}\" ]; echo $?"
+             mapped() {{ grep -q -e flock_builtin -e lib/bash/flock /proc/$$/maps && echo mapped || echo not mapped; }}
+             mapped; enable -d flock; some 20; mapped; fds; fds_before=$fds; resident; kb_before=$kb
+             some 200; mapped; resident; [ $((kb - kb_before)) -lt 512 ]; echo $?; fds; [ \"$fds\" = \"$fds_before\" ]; echo $?"
         ))
         .assert_stderr("")
-        .assert_stdout("0\n0\n0\n0\n");
-    });
-}
-
-#[test]
-fn a_loaded_library_can_be_seen_where_it_is_looked_for() {
-    for_each_bash(|env| {
-        // So the test above tests something.
-        let script = "grep -q -e flock_builtin -e lib/bash/flock /proc/$$/maps && :";
-        assert_eq!(env.start_with_builtin(script).wait(), ExitReason::Exited(0));
+        .assert_stdout("mapped\nnot mapped\nnot mapped\n0\n0\n");
     });
 }

@@ -1,180 +1,185 @@
-//! Signals by the thousand at random moments, and kills: no signal is missed, nobody hangs, every count is exact.
+//! Stress tests: thousands of signals, and kills, at random times. Every signal is answered, no
+//! process hangs, and every count is exact.
 //!
-//! `FDLOCK_STORM` and `FDLOCK_STORM_SEED` are as in the other storms.
+//! `FDLOCK_STORM` and `FDLOCK_STORM_SEED` work as in the other stress tests.
 
 use std::fs;
+use std::io::Read;
+use std::os::fd::AsFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Stdio;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use rstest::rstest;
+use test_support::TestEnv;
 use test_support::builtin::for_each_bash;
 use test_support::locks::locks_on;
-use test_support::process::{ExitReason, send_signal};
+use test_support::process::{ExitReason, open_pidfd, poll_readable, send_signal};
 use test_support::stress::StressSettings;
 
-#[test]
-fn each_of_a_thousand_signals_is_answered_at_once() {
-    answered_at_once(&[
-        ("flock 8", &[]),
-        ("flock -w 1000 8", &[]),
-        ("flock l :", &[]),
-        ("flock --fcntl 8", &["--fcntl"]),
-    ]);
-}
-
-#[test]
-fn each_of_a_thousand_signals_is_answered_at_once_by_the_first_in_a_queue() {
-    answered_at_once(&[("flock --fair 8", &[]), ("flock --fair -w 1000 l :", &[])]);
-}
-
-#[test]
-fn each_of_a_thousand_signals_is_answered_at_once_by_one_who_waits_for_his_turn() {
-    answered_at_once(&[
-        ("flock --fair 8", &["queue"]),
-        ("flock --fair -w 1000 l :", &["queue"]),
-    ]);
-}
-
-/// Signals for a shell that waits in these ways, while somebody has the lock by these options.
-fn answered_at_once(waits: &[(&str, &[&str])]) {
+/// The shell waits for the lock, which another process has acquired with `options`. `predecessors`
+/// waiters are before it in the queue.
+#[rstest]
+#[case::descriptor("flock 8", &[], 0)]
+#[case::timeout("flock -w 1000 8", &[], 0)]
+#[case::function("flock l f", &[], 0)]
+#[case::range("flock --fcntl 8", &["--fcntl"], 0)]
+#[case::first_in_queue("flock --fair 8", &[], 0)]
+#[case::first_in_queue_for_function("flock --fair -w 1000 l f", &[], 0)]
+#[case::second_in_queue("flock --fair 8", &[], 1)]
+#[case::second_in_queue_for_function("flock --fair -w 1000 l f", &[], 1)]
+fn signals_are_answered_at_once(
+    #[case] wait: &str,
+    #[case] options: &[&str],
+    #[case] predecessors: usize,
+) {
     let StressSettings { size, seed } = StressSettings::from_env();
     for_each_bash(|env| {
-        for (wait, options) in waits {
-            let queue = *options == ["queue"];
-            let holder = env.hold(if queue { &[] } else { options }, "l");
-            let before = queue.then(|| crate::fair::spawn_waiting_holder(env, &["--fair"]));
-            let mut waiter = env.start_with_builtin(format!(
-                "f() {{ :; }}; n=0; trap 'echo $((n += 1))' {{34..63}}; trap 'exit 3' TERM; exec 8<>l; echo ready
-                 {}",
-                wait.replace(" :", " f")
-            ));
-            waiter.expect_line("ready");
-            let mut rng = Rng::with_seed(seed);
-            for round in 1..=250 * size {
-                if rng.u64(..4) == 0 {
-                    std::thread::sleep(Duration::from_micros(rng.u64(..300)));
-                } else {
-                    (0..rng.u64(..10_000)).for_each(|_| std::hint::spin_loop());
-                }
-                // In turn, since bash loses a signal that comes at the end of its own trap.
-                waiter.signal(34 + (round % 30) as i32);
-                waiter.expect_line(&round.to_string());
+        let holder = env.hold(options, "l");
+        let predecessors: Vec<_> = (0..predecessors)
+            .map(|_| crate::fair::spawn_waiting_holder(env, &["--fair"]))
+            .collect();
+        let mut waiter = env.start_with_builtin(format!(
+            "f() {{ :; }}; n=0; trap 'echo $((n += 1))' {{34..63}}; trap 'exit 3' TERM; exec 8<>l; echo ready
+             {wait}"
+        ));
+        waiter.expect_line("ready");
+        let mut rng = Rng::with_seed(seed);
+        for round in 1..=250 * size {
+            if rng.u64(..4) == 0 {
+                std::thread::sleep(Duration::from_micros(rng.u64(..300)));
+            } else {
+                (0..rng.u64(..10_000)).for_each(|_| std::hint::spin_loop());
             }
-            waiter.signal(libc::SIGTERM);
-            assert_eq!(waiter.wait(), ExitReason::Exited(3));
-            drop(before);
-            holder.release();
+            // Each time another signal, since bash loses one that arrives at the end of its own
+            // trap.
+            waiter.signal(34 + (round % 30) as i32);
+            waiter.expect_line(&round.to_string());
         }
+        waiter.signal(libc::SIGTERM);
+        assert_eq!(waiter.wait(), ExitReason::Exited(3));
+        drop(predecessors);
+        holder.release();
     });
 }
 
-/// A step that may be killed at any moment: it is made by the one write that tells of it. Two at once would write the
-/// same number. A witness, whose lock would be refused to the second, is of no use here: of the descriptors of a shell
-/// that is killed, the kernel may close the witness last.
+/// A step that may be killed at any time, as a single write makes and reports it. Two concurrent
+/// steps would write the same number. A second lock as a witness, which only one of them could
+/// acquire, is of no use here: when a shell is killed, the kernel may close the descriptor of the
+/// witness last.
 const STEP: &str = r#"step() { local all; mapfile -t all <journal; echo $((${#all[@]} + 1)) >>journal; }
     n=0; trap 'n=$((n + 1))' USR1 WINCH RTMIN+3"#;
 
-#[test]
-fn counts_are_exact_in_a_rain_of_signals_and_kills() {
-    exact_in_a_rain([
-        "flock 8; step; flock -u 8",
-        "flock -w 1000 8; step; flock -u 8",
-        "flock l step",
-        "flock -w 1000 l step",
-        "flock -o l step",
-        "until flock -w 0.001 l step; do :; done",
-    ]);
-}
-
-#[test]
-fn counts_are_exact_in_a_rain_of_signals_and_kills_on_those_who_queue() {
-    exact_in_a_rain([
-        "flock --fair 8; step; flock -u 8",
-        "flock --fair -w 1000 8; step; flock -u 8",
-        "flock --fair l step",
-        "flock -w 1000 --fair l step",
-        "flock --fair -s 8; flock --fair 8; step; flock -u 8",
-        "until flock --fair -w 0.001 l step; do :; done",
-    ]);
-}
-
-/// Shells that count in these ways, each by turns with the others, some of which are killed.
-fn exact_in_a_rain(ways: [&str; 6]) {
+#[rstest]
+#[case::plain([
+    "flock 8; step; flock -u 8",
+    "flock -w 1000 8; step; flock -u 8",
+    "flock l step",
+    "flock -w 1000 l step",
+    "flock -o l step",
+    "until flock -w 0.001 l step; do :; done",
+])]
+#[case::fair([
+    "flock --fair 8; step; flock -u 8",
+    "flock --fair -w 1000 8; step; flock -u 8",
+    "flock --fair l step",
+    "flock -w 1000 --fair l step",
+    "flock --fair -s 8; flock --fair 8; step; flock -u 8",
+    "until flock --fair -w 0.001 l step; do :; done",
+])]
+fn counts_are_exact_despite_signals_and_kills(#[case] ways: [&str; 6]) {
     let StressSettings { size, seed } = StressSettings::from_env();
     let steps = 40 * size;
     for_each_bash(|env| {
         fs::write(env.file("journal"), "").expect("a journal");
-        let (sure, unsure, trapped) = (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
+        let (committed, uncertain, traps) =
+            (AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0));
         std::thread::scope(|scope| {
             for (number, way) in ways.iter().cycle().take(9).enumerate() {
-                let (sure, unsure, trapped) = (&sure, &unsure, &trapped);
+                let (committed, uncertain, traps) = (&committed, &uncertain, &traps);
                 scope.spawn(move || {
-                    let mut rng = Rng::with_seed(seed ^ (number as u64) << 40);
-                    // Some are killed at some time, with nobody looking.
-                    let victim = number % 3 == 2;
-                    let script = format!(
-                        "{STEP}; exec 8>>l; echo ready; for ((i = 0; i < {steps}; i++)); do {way}; done; echo $n >&2"
-                    );
-                    let mut shell = env.builtin_command(script);
-                    shell.stdout(Stdio::piped()).stderr(Stdio::piped());
-                    let mut shell = shell.spawn().expect("it starts");
-                    let pid = shell.id() as i32;
-                    let mut ready = shell.stdout.take().expect("a pipe");
-                    rustix::io::read(&ready, &mut [0; 16]).expect("it is ready");
-                    let lives = rustix::process::pidfd_open(
-                        rustix::process::Pid::from_child(&shell),
-                        rustix::process::PidfdFlags::empty(),
-                    )
-                    .expect("a pidfd");
-                    let mut rounds = 0u64;
-                    let patience = std::time::Instant::now() + Duration::from_secs(60 + 60 * size);
-                    while !test_support::process::poll_readable(
-                        &[std::os::fd::AsFd::as_fd(&lives)],
-                        std::time::Instant::now() + Duration::from_micros(rng.u64(..400)),
-                    )[0] {
-                        let signal = [libc::SIGUSR1, libc::SIGWINCH, libc::SIGRTMIN() + 3, libc::SIGCONT];
-                        send_signal(pid, signal[rng.usize(..4)]);
-                        rounds += 1;
-                        if victim && rng.u64(..200) == 0 || std::time::Instant::now() > patience {
-                            send_signal(-pid, libc::SIGKILL);
+                    let rng = Rng::with_seed(seed ^ (number as u64) << 40);
+                    let is_victim = number % 3 == 2;
+                    match count_under_signals(env, way, steps, rng, is_victim) {
+                        Some(run) => {
+                            committed.fetch_add(steps, Relaxed);
+                            traps.fetch_add(run, Relaxed);
                         }
-                    }
-                    let mut said = String::new();
-                    let mut complaints = shell.stderr.take().expect("a pipe");
-                    std::io::Read::read_to_string(&mut complaints, &mut said).expect("text");
-                    let _ = std::io::Read::read(&mut ready, &mut [0; 1]);
-                    let status = shell.wait().expect("our child");
-                    match (status.code(), status.signal()) {
-                        (Some(0), _) => {
-                            sure.fetch_add(steps, Relaxed);
-                            let traps: u64 = said.trim().parse().unwrap_or_else(|_| panic!("{way}: {said}"));
-                            assert!(traps <= rounds, "{way}: {traps} of {rounds}");
-                            trapped.fetch_add(traps, Relaxed);
+                        None => {
+                            uncertain.fetch_add(steps, Relaxed);
                         }
-                        (_, Some(libc::SIGKILL)) if victim => {
-                            // It may have been through with everything, and said so.
-                            let said = said.trim();
-                            assert!(said.is_empty() || said.parse::<u64>().is_ok(), "{said}");
-                            unsure.fetch_add(steps, Relaxed);
-                        }
-                        _ => panic!("{way}: {status} {said}"),
                     }
                 });
             }
         });
-        let journal = fs::read_to_string(env.file("journal")).expect("it was written");
+        let journal = fs::read_to_string(env.file("journal")).expect("the journal");
         for (step, line) in (1..).zip(journal.lines()) {
-            assert_eq!(line, format!("{step}"), "the journal's line {step}");
+            assert_eq!(line, format!("{step}"), "line {step} of the journal");
         }
-        let made = journal.lines().count() as u64;
-        let (sure, unsure) = (sure.into_inner(), unsure.into_inner());
+        let count = journal.lines().count() as u64;
+        let (committed, uncertain) = (committed.into_inner(), uncertain.into_inner());
         assert!(
-            (sure..=sure + unsure).contains(&made),
-            "{sure} + {unsure}: {made}"
+            (committed..=committed + uncertain).contains(&count),
+            "{committed} + {uncertain}: {count}"
         );
-        assert!(trapped.into_inner() > 0, "nobody was hit");
+        assert!(traps.into_inner() > 0, "no trap has run");
         assert!(locks_on(env.file("l")).is_empty());
     });
+}
+
+/// Runs a shell that makes its steps in this way, and sends it signals. Returns how many traps have
+/// run, or `None` if the shell, a victim, was killed.
+fn count_under_signals(
+    env: &TestEnv,
+    way: &str,
+    steps: u64,
+    mut rng: Rng,
+    is_victim: bool,
+) -> Option<u64> {
+    let mut shell = env.builtin_command(format!(
+        "{STEP}; exec 8>>l; echo ready; for ((i = 0; i < {steps}; i++)); do {way}; done; echo $n >&2"
+    ));
+    shell.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut shell = shell.spawn().expect("bash starts");
+    let pid = shell.id() as i32;
+    let mut stdout = shell.stdout.take().expect("a pipe");
+    rustix::io::read(&stdout, &mut [0; 16]).expect("it is ready");
+    let pidfd = open_pidfd(&shell);
+    let mut sent = 0;
+    let timeout = Instant::now() + Duration::from_secs(60 + 2 * steps);
+    let exited = |at| poll_readable(&[pidfd.as_fd()], at)[0];
+    while !exited(Instant::now() + Duration::from_micros(rng.u64(..400))) {
+        let signals = [
+            libc::SIGUSR1,
+            libc::SIGWINCH,
+            libc::SIGRTMIN() + 3,
+            libc::SIGCONT,
+        ];
+        send_signal(pid, signals[rng.usize(..4)]);
+        sent += 1;
+        if is_victim && rng.u64(..200) == 0 || Instant::now() > timeout {
+            send_signal(-pid, libc::SIGKILL);
+        }
+    }
+    let mut errors = String::new();
+    let mut stderr = shell.stderr.take().expect("a pipe");
+    stderr.read_to_string(&mut errors).expect("text");
+    let _ = stdout.read(&mut [0; 1]);
+    let status = shell.wait().expect("our child");
+    let count = errors.trim().parse();
+    match (status.code(), status.signal()) {
+        (Some(0), _) => {
+            let traps = count.unwrap_or_else(|_| panic!("{way}: {errors}"));
+            assert!(traps <= sent, "{way}: {traps} of {sent}");
+            Some(traps)
+        }
+        (_, Some(libc::SIGKILL)) if is_victim => {
+            // It may have been done, and printed its count.
+            assert!(errors.is_empty() || count.is_ok(), "{way}: {errors}");
+            None
+        }
+        _ => panic!("{way}: {status} {errors}"),
+    }
 }

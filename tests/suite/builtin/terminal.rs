@@ -1,37 +1,45 @@
 //! The builtin at a terminal: Ctrl-C and Ctrl-Z, in an interactive shell and in a script.
 
+use super::{CTRL_C, CTRL_Z};
+use crate::fair::assert_clean;
 use test_support::builtin::{LIBRARY, for_each_bash};
-use test_support::locks::{locks_on, waiter_count};
+use test_support::locks::{locks_on, tickets, waiter_count};
 use test_support::process::{ExitReason, Process};
-use test_support::procfs::is_stopped;
+use test_support::procfs::{is_sentinel, is_stopped};
 use test_support::{TestEnv, wait_until};
 
-const CTRL_C: &str = "\x03";
-const CTRL_Z: &str = "\x1a";
-
-fn waits(env: &TestEnv) {
+#[track_caller]
+fn wait_blocked(env: &TestEnv) {
     wait_until("it waits", || waiter_count(env.file("l")) == 1);
 }
 
-/// An interactive bash that waits for a lock in this command.
+/// Starts an interactive bash, and returns when it waits for a lock in this command.
 #[track_caller]
-fn interactive(env: &TestEnv, command: &str) -> Process {
+fn start_interactive_waiter(env: &TestEnv, command: &str) -> Process {
     let mut bash = env.start_builtin_at_terminal();
-    bash.send_line("exec 8>l; f() { echo got; }");
+    bash.send_line("exec 8<>l; f() { echo got; }");
     bash.send_line(command);
-    waits(env);
+    wait_blocked(env);
     bash
 }
 
-/// Asserts that the shell is alive, and shows this as the last status.
+/// Asserts that an interactive bash is at its prompt, with this `$?`.
 #[track_caller]
-fn shows(bash: &mut Process, status: i32) {
+fn assert_last_status(bash: &mut Process, status: i32) {
     bash.send_line("echo status $?");
     bash.expect(&format!("status {status}\n"));
 }
 
+/// Types Ctrl-Z, and waits until bash reports that the job is stopped.
+#[track_caller]
+fn stop_job(bash: &mut Process) {
+    bash.send(CTRL_Z);
+    bash.expect("Stopped");
+    bash.read_line();
+}
+
 #[test]
-fn an_interrupt_ends_the_wait_and_not_the_shell() {
+fn interrupt_ends_the_wait_but_not_the_shell() {
     for_each_bash(|env| {
         let holder = env.hold(&[], "l");
         for command in [
@@ -40,39 +48,49 @@ fn an_interrupt_ends_the_wait_and_not_the_shell() {
             "flock l f",
             "flock -w 1000 l f",
             "flock l echo got",
+            "flock --fair 8",
+            "flock --fair -w 1000 l f",
         ] {
-            let mut bash = interactive(env, command);
-            for _ in 0..3 {
+            println!("{command}");
+            let mut bash = start_interactive_waiter(env, command);
+            for round in 1..=3 {
+                let tickets_before = tickets(env.file("l"));
                 bash.send(CTRL_C);
-                shows(&mut bash, 130);
-                wait_until("nobody waits", || waiter_count(env.file("l")) == 0);
-                bash.send_line(command);
-                waits(env);
+                assert_last_status(&mut bash, 130);
+                wait_until("no process waits", || {
+                    waiter_count(env.file("l")) == 0 && tickets(env.file("l")).is_empty()
+                });
+                for ticket in tickets_before {
+                    wait_until("the sentinel exits", || !is_sentinel(ticket.sentinel));
+                }
+                if round < 3 {
+                    bash.send_line(command);
+                    wait_blocked(env);
+                }
             }
-            bash.send(CTRL_C);
-            bash.send_line("exit 3");
-            assert_eq!(bash.wait(), ExitReason::Exited(3), "{command}");
+            bash.send_line("read c </proc/$$/task/$$/children || echo no child $c; exit 3");
+            bash.expect("no child\n");
+            assert_eq!(bash.wait(), ExitReason::Exited(3));
         }
         holder.release();
+        assert_clean(env, &[]);
     });
 }
 
 #[test]
-fn a_wait_that_was_stopped_goes_on_in_the_foreground_or_behind() {
+fn stopped_wait_can_be_continued_with_fg_or_bg() {
     for_each_bash(|env| {
         for command in ["flock 8", "flock -w 1000 8"] {
             for how in ["fg", "bg; wait"] {
                 let holder = env.hold(&[], "l");
-                let mut bash = interactive(env, command);
-                bash.send(CTRL_Z);
-                bash.expect("Stopped");
-                bash.read_line();
-                shows(&mut bash, 128 + libc::SIGTSTP);
+                let mut bash = start_interactive_waiter(env, command);
+                stop_job(&mut bash);
+                assert_last_status(&mut bash, 128 + libc::SIGTSTP);
                 bash.send_line(how);
-                waits(env);
+                wait_blocked(env);
                 holder.release();
-                shows(&mut bash, 0);
-                // The lock is the shell's.
+                assert_last_status(&mut bash, 0);
+                // The shell holds the lock.
                 bash.send_line("bin/flock -n l true; echo held $?; flock -u 8; bin/flock -n l true; echo free $?; exit 4");
                 bash.expect("held 1\n");
                 bash.expect("free 0\n");
@@ -83,7 +101,7 @@ fn a_wait_that_was_stopped_goes_on_in_the_foreground_or_behind() {
 }
 
 #[test]
-fn a_timeout_ends_a_wait_in_an_interactive_shell() {
+fn timeout_ends_the_wait_of_an_interactive_shell() {
     for_each_bash(|env| {
         let holder = env.hold(&[], "l");
         let mut bash = env.start_builtin_at_terminal();
@@ -95,32 +113,30 @@ fn a_timeout_ends_a_wait_in_an_interactive_shell() {
 }
 
 #[test]
-fn the_wait_for_a_functions_lock_is_not_stopped() {
+fn wait_for_a_functions_lock_cannot_be_stopped() {
     for_each_bash(|env| {
         let holder = env.hold(&[], "l");
-        // Without noflsh, a key that is handled late throws away what is said meanwhile.
+        // Without noflsh, a key that is processed late discards the output of the meantime.
         let command = "stty noflsh; trap 'echo caught' INT; flock l f";
-        let mut bash = interactive(env, command);
+        let mut bash = start_interactive_waiter(env, command);
         bash.send(CTRL_Z);
-        // The keys are handled one after the other.
+        // The keys are processed one after the other.
         bash.send(CTRL_C);
         bash.expect("caught\n");
-        waits(env);
+        wait_blocked(env);
         holder.release();
         bash.expect("got\n");
-        shows(&mut bash, 0);
+        assert_last_status(&mut bash, 0);
     });
 }
 
 #[test]
-fn what_is_stopped_in_a_function_keeps_the_lock() {
+fn job_stopped_in_a_function_keeps_the_lock() {
     for_each_bash(|env| {
         let mut bash = env.start_builtin_at_terminal();
         bash.send_line("g() { sh -c 'echo in; read x; echo $x'; }; flock l g");
         bash.expect("in\n");
-        bash.send(CTRL_Z);
-        bash.expect("Stopped");
-        bash.read_line();
+        stop_job(&mut bash);
         bash.send_line("bin/flock -n l true; echo held $?");
         bash.expect("held 1\n");
         bash.send_line("fg");
@@ -134,7 +150,7 @@ fn what_is_stopped_in_a_function_keeps_the_lock() {
 }
 
 #[test]
-fn an_interrupt_in_a_function_releases_its_lock() {
+fn interrupt_in_a_function_releases_its_lock() {
     for_each_bash(|env| {
         let mut bash = env.start_builtin_at_terminal();
         bash.send_line(
@@ -145,8 +161,8 @@ fn an_interrupt_in_a_function_releases_its_lock() {
             bash.expect("in\n");
             env.run(["-n", "l", "true"]).assert_status(1);
             bash.send(CTRL_C);
-            shows(&mut bash, 130);
-            // What it has left behind has the descriptor.
+            assert_last_status(&mut bash, 130);
+            // Although the first sleep has inherited the descriptor.
             assert!(locks_on(env.file("l")).is_empty());
         }
         bash.send_line("flock l f; kill $(jobs -p); exit 5");
@@ -156,7 +172,7 @@ fn an_interrupt_in_a_function_releases_its_lock() {
 }
 
 #[test]
-fn errors_in_a_function_release_its_lock_though_the_shell_goes_on() {
+fn error_in_a_function_releases_its_lock() {
     for_each_bash(|env| {
         let mut bash = env.start_builtin_at_terminal();
         for error in [
@@ -177,16 +193,16 @@ fn errors_in_a_function_release_its_lock_though_the_shell_goes_on() {
     });
 }
 
-/// A script at a terminal, alone.
+/// Starts a script as the only process at a terminal.
 #[track_caller]
-fn script(env: &TestEnv, script: &str) -> Process {
+fn start_script(env: &TestEnv, script: &str) -> Process {
     let script =
         format!("enable -f {LIBRARY} flock || exit; exec 8>l; f() {{ echo got; }}; {script}");
     env.start_at_terminal(env.session_leader(&["bash", "-c", &script]))
 }
 
 #[test]
-fn an_interrupt_ends_a_script_that_waits() {
+fn interrupt_ends_a_waiting_script() {
     for_each_bash(|env| {
         let holder = env.hold(&[], "l");
         for wait in [
@@ -195,8 +211,8 @@ fn an_interrupt_ends_a_script_that_waits() {
             "flock l f",
             "flock l echo got",
         ] {
-            let mut bash = script(env, &format!("while :; do {wait}; echo no; done"));
-            waits(env);
+            let mut bash = start_script(env, &format!("while :; do {wait}; echo no; done"));
+            wait_blocked(env);
             bash.send(CTRL_C);
             assert_eq!(bash.wait(), ExitReason::Signaled(libc::SIGINT), "{wait}");
         }
@@ -205,16 +221,14 @@ fn an_interrupt_ends_a_script_that_waits() {
 }
 
 #[test]
-fn an_interrupt_that_the_script_handles_does_not_end_its_wait() {
+fn trapped_interrupt_does_not_end_the_wait() {
     for_each_bash(|env| {
         for wait in ["flock 8", "flock l f"] {
             let holder = env.hold(&[], "l");
-            let mut bash = script(
-                env,
-                &format!("trap 'echo caught' INT; {wait}; echo status $?"),
-            );
+            let script = format!("trap 'echo caught' INT; {wait}; echo status $?");
+            let mut bash = start_script(env, &script);
             for _ in 0..5 {
-                waits(env);
+                wait_blocked(env);
                 bash.send(CTRL_C);
                 bash.expect_line("caught");
             }
@@ -225,7 +239,7 @@ fn an_interrupt_that_the_script_handles_does_not_end_its_wait() {
 }
 
 #[test]
-fn a_script_that_waits_is_stopped_and_continued_whole() {
+fn waiting_script_is_stopped_and_continued() {
     for_each_bash(|env| {
         for wait in ["flock 8", "flock -w 1000 8", "flock l f"] {
             let holder = env.hold(&[], "l");
@@ -239,13 +253,11 @@ fn a_script_that_waits_is_stopped_and_continued_whole() {
             bash.expect("pid ");
             let pid = bash.read_line().parse().expect("a pid");
             for _ in 0..3 {
-                waits(env);
-                bash.send(CTRL_Z);
-                bash.expect("Stopped");
-                bash.read_line();
+                wait_blocked(env);
+                stop_job(&mut bash);
                 wait_until("it is stopped", || is_stopped(pid));
                 bash.send_line("fg");
-                wait_until("it goes on", || !is_stopped(pid));
+                wait_until("it is continued", || !is_stopped(pid));
             }
             holder.release();
             bash.expect("status 0\n");
@@ -254,17 +266,17 @@ fn a_script_that_waits_is_stopped_and_continued_whole() {
 }
 
 #[test]
-fn a_script_with_job_control_has_its_wait_in_a_job() {
+fn script_with_job_control_waits_in_a_job() {
     for_each_bash(|env| {
         let holder = env.hold(&[], "l");
-        let mut bash = script(
+        let mut bash = start_script(
             env,
             "set -m; flock 8; echo status $?; fg; echo status $?; bin/flock -n l true; echo held $?",
         );
-        waits(env);
+        wait_blocked(env);
         bash.send(CTRL_Z);
         bash.expect("status 148\n");
-        waits(env);
+        wait_blocked(env);
         holder.release();
         bash.expect("status 0\n");
         bash.expect("held 1\n");

@@ -1,129 +1,169 @@
-//! While the builtin waits for a lock, bash is bash: traps run, signals end it, and afterwards all is as it was.
+//! While the builtin waits for a lock, traps run and signals end the wait as in any bash;
+//! afterwards everything is as before.
 
+use std::time::Duration;
+
+use super::{assert_acquires, wait_script};
+use crate::fair::{assert_clean, last_ticket};
 use test_support::builtin::for_each_bash;
-use test_support::locks::waiter_count;
+use test_support::locks::{tickets, waiter_count};
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
 use test_support::process::{ExitReason, Process, send_signal};
-use test_support::procfs::{is_stopped, voluntary_switches};
+use test_support::procfs::{is_sentinel, is_stopped, voluntary_switches};
 use test_support::{TestEnv, wait_until};
 
-/// The ways to wait in the shell itself.
-const WAITS: [&str; 4] = [
+/// The ways to wait in the shell itself: on a descriptor or for a function, without and with a
+/// timeout, without and with a queue.
+const WAITS: [&str; 6] = [
     "flock 8",
     "flock -w 1000 8",
     "flock --fcntl 8",
     "flock l got",
+    "flock --fair 8",
+    "flock --fair -w 1000 l got",
 ];
 
-/// A lock that `WAITS` have to wait for: one of either kind.
+/// Runs a test for each way to wait, and asserts that it leaves no lock and no ticket.
 #[track_caller]
-fn hold(env: &TestEnv) -> Process {
-    env.hold(&[], "l")
+fn for_each_wait(body: impl Fn(&TestEnv, &str)) {
+    for_each_bash(|env| {
+        for wait in WAITS {
+            println!("{wait}");
+            body(env, wait);
+            assert_clean(env, &[]);
+        }
+    });
 }
 
-/// Somebody who waits in `wait`, after `before`; when it is over, he says `got` and the status.
+/// Starts a process that holds the lock for which `wait` waits.
 #[track_caller]
-fn waiting(env: &TestEnv, before: &str, wait: &str, after: &str) -> Process {
-    let script =
-        format!("got() {{ echo got; }}\nexec 8<>l\n{before}\n{wait}\necho over $?\n{after}");
-    let waiter = env.start_with_builtin(script);
-    wait_queued(env, 1);
+fn hold_against(env: &TestEnv, wait: &str) -> Process {
+    let options = wait.contains("--fcntl").then_some("--fcntl");
+    env.hold(options.as_slice(), "l")
+}
+
+/// Starts a shell with a [`wait_script`], and returns when it waits.
+#[track_caller]
+fn start_waiter(env: &TestEnv, before: &str, wait: &str, after: &str) -> Process {
+    let waiter = env.start_with_builtin(wait_script(before, wait, after));
+    wait_blocked(env, 1);
     waiter
 }
 
+/// Waits until `count` processes block in the kernel. The first in a queue does so, too.
 #[track_caller]
-fn wait_queued(env: &TestEnv, count: usize) {
+fn wait_blocked(env: &TestEnv, count: usize) {
     wait_until("they wait", || waiter_count(env.file("l")) == count);
 }
 
-/// The holder for a wait, which may be for a range.
-#[track_caller]
-fn holder_for(env: &TestEnv, wait: &str) -> Process {
-    match wait.contains("--fcntl") {
-        true => env.hold(&["--fcntl"], "l"),
-        false => hold(env),
-    }
+/// Returns the sentinels of the tickets: none if the waiters do not queue.
+fn sentinels(env: &TestEnv) -> Vec<i32> {
+    let tickets = tickets(env.file("l"));
+    tickets.iter().map(|ticket| ticket.sentinel).collect()
 }
 
-/// The end of a wait that has got the lock.
+/// Waits until the waiters have left the queue, and their sentinels have exited.
 #[track_caller]
-fn assert_acquires(waiter: &mut Process, holder: Process) {
-    holder.release();
-    let said = waiter.expect("over 0\n");
-    assert!(["over 0\n", "got\nover 0\n"].contains(&&said[..]), "{said}");
-    assert_eq!(waiter.wait(), ExitReason::Exited(0));
+fn wait_left(env: &TestEnv, sentinels: &[i32]) {
+    wait_until("the waiters have left the queue", || {
+        waiter_count(env.file("l")) == 0
+            && tickets(env.file("l")).is_empty()
+            && !sentinels.iter().any(|sentinel| is_sentinel(*sentinel))
+    });
+}
+
+/// Waits until the process sleeps for a while, which a process that polls, or whose timer ticks,
+/// never does.
+#[track_caller]
+fn wait_asleep(pid: i32) {
+    let mut before = None;
+    wait_until("it sleeps", || {
+        std::thread::sleep(Duration::from_millis(15));
+        let now = Some(voluntary_switches(pid));
+        std::mem::replace(&mut before, now) == now
+    });
 }
 
 #[test]
-fn a_trap_runs_while_the_lock_is_waited_for() {
-    for_each_bash(|env| {
-        for wait in WAITS {
-            let holder = holder_for(env, wait);
-            let mut waiter = waiting(env, "trap 'echo trapped' USR1", wait, "");
-            for _ in 0..20 {
-                waiter.signal(libc::SIGUSR1);
-                waiter.expect_line("trapped");
-                // bash loses a signal that comes at the end of its own trap.
-                wait_queued(env, 1);
-            }
-            assert_acquires(&mut waiter, holder);
+fn traps_run_during_a_wait_that_does_not_poll() {
+    for_each_wait(|env, wait| {
+        let holder = hold_against(env, wait);
+        let mut waiter = start_waiter(env, "trap 'echo trapped' USR1", wait, "");
+        wait_asleep(waiter.pid());
+        for _ in 0..20 {
+            waiter.signal(libc::SIGUSR1);
+            waiter.expect_line("trapped");
+            // bash loses a signal that arrives at the end of its own trap.
+            wait_blocked(env, 1);
         }
+        wait_asleep(waiter.pid());
+        holder.release();
+        assert_acquires(&mut waiter);
     });
 }
 
 #[test]
 fn traps_on_every_signal_run() {
     for_each_bash(|env| {
-        let holder = hold(env);
-        // But for those that cannot be trapped, those that the C library keeps to itself, and SIGCHLD, whose trap is for
-        // children.
-        let all: Vec<i32> = (1..=64)
+        let _holder = env.hold(&[], "l");
+        // Except SIGKILL and SIGSTOP, those that the C library reserves for itself, and SIGCHLD,
+        // whose trap is for children.
+        let signals: Vec<i32> = (1..=64)
             .filter(|signal| ![9, 17, 19, 32, 33].contains(signal))
             .collect();
-        let traps: String = all
+        let traps: String = signals
             .iter()
             .map(|signal| format!("trap 'echo trapped {signal}' {signal}\n"))
             .collect();
         for wait in ["flock 8", "flock -w 1000 8"] {
-            let mut waiter = waiting(env, &traps, wait, "");
-            for signal in &all {
+            let mut waiter = start_waiter(env, &traps, wait, "");
+            for signal in &signals {
                 waiter.signal(*signal);
                 waiter.expect_line(&format!("trapped {signal}"));
             }
-            wait_queued(env, 1);
-        }
-        drop(holder);
-    });
-}
-
-#[test]
-fn the_end_of_a_child_is_seen_at_once() {
-    for_each_bash(|env| {
-        let holder = hold(env);
-        let script = "mkfifo end; trap 'echo child' CHLD; (read x <end; exit 7) & child=$!";
-        let mut waiter = waiting(env, script, "flock 8", "trap - CHLD; wait $child; echo $?");
-        std::fs::write(env.file("end"), "\n").expect("a FIFO");
-        if env.bash_is_older_than("5") {
-            // It keeps that trap for later, whatever the builtin: `read`, for one.
-            holder.release();
-            waiter.expect("7\n");
-        } else {
-            waiter.expect_line("child");
-            wait_queued(env, 1);
-            holder.release();
-            waiter.expect_line("over 0");
-            waiter.expect_line("7");
+            wait_blocked(env, 1);
         }
     });
 }
 
 #[test]
-fn a_trap_may_change_the_traps() {
+fn exit_of_a_child_is_noticed_at_once() {
     for_each_bash(|env| {
-        let holder = hold(env);
+        for (wait, trap) in [
+            ("flock 8", "trap 'echo child' CHLD"),
+            ("flock --fair 8", "trap 'echo child' CHLD"),
+            ("flock --fair 8", ":"),
+        ] {
+            let holder = env.hold(&[], "l");
+            let before = format!("{trap}; mkfifo end; (read x <end; exit 7) & child=$!");
+            let after = "trap - CHLD; wait $child; echo child exited $?; wait; echo $?";
+            let mut waiter = start_waiter(env, &before, wait, after);
+            let before = tickets(env.file("l"));
+            std::fs::write(env.file("end"), "\n").expect("a FIFO");
+            // An older bash delays this trap whatever runs, `read` for one.
+            if trap != ":" && !env.bash_is_older_than("5") {
+                waiter.expect_line("child");
+                wait_blocked(env, 1);
+                assert_eq!(tickets(env.file("l")), before);
+            }
+            holder.release();
+            waiter.expect("over 0\n");
+            waiter.expect("child exited 7\n");
+            waiter.expect_line("0");
+            std::fs::remove_file(env.file("end")).expect("a FIFO");
+            assert_eq!(waiter.wait(), ExitReason::Exited(0));
+            assert_clean(env, &[]);
+        }
+    });
+}
+
+#[test]
+fn trap_may_change_traps() {
+    for_each_bash(|env| {
+        let _holder = env.hold(&[], "l");
         let before =
             "trap 'trap \"trap - USR2; echo second\" USR2; trap \"\" USR1; echo first' USR1";
-        let mut waiter = waiting(env, before, "flock 8", "");
+        let mut waiter = start_waiter(env, before, "flock 8", "");
         waiter.signal(libc::SIGUSR1);
         waiter.expect_line("first");
         // Now it is ignored.
@@ -132,135 +172,143 @@ fn a_trap_may_change_the_traps() {
         waiter.expect_line("second");
         waiter.signal(libc::SIGUSR2);
         assert_eq!(waiter.wait(), ExitReason::Signaled(libc::SIGUSR2));
-        drop(holder);
     });
 }
 
 #[test]
 fn exit_in_a_trap_ends_the_shell() {
-    for_each_bash(|env| {
-        for wait in WAITS {
-            let holder = holder_for(env, wait);
-            let mut waiter = waiting(env, "trap 'exit 3' TERM; trap 'echo bye' EXIT", wait, "");
-            waiter.signal(libc::SIGTERM);
-            waiter.expect_line("bye");
-            assert_eq!(waiter.wait(), ExitReason::Exited(3));
-            holder.release();
-        }
+    for_each_wait(|env, wait| {
+        let holder = hold_against(env, wait);
+        let traps = "trap 'exit 3' TERM; trap 'echo bye' EXIT";
+        let mut waiter = start_waiter(env, traps, wait, "");
+        let sentinels = sentinels(env);
+        waiter.signal(libc::SIGTERM);
+        waiter.expect_line("bye");
+        assert_eq!(waiter.wait(), ExitReason::Exited(3));
+        wait_left(env, &sentinels);
+        holder.release();
     });
 }
 
 #[test]
-fn return_in_a_trap_leaves_the_function_that_waits() {
-    for_each_bash(|env| {
-        for wait in WAITS {
-            let holder = holder_for(env, wait);
-            let before = format!("trap 'return 5' USR1; f() {{ {wait}; echo no; }}");
-            let mut waiter = waiting(
-                env,
-                &before,
-                "f",
-                "wait_again() { flock -w 1000 l got; }; wait_again; echo $?",
-            );
-            waiter.signal(libc::SIGUSR1);
-            waiter.expect_line("over 5");
-            holder.release();
-            waiter.expect_line("got");
-            waiter.expect_line("0");
-        }
+fn return_in_a_trap_leaves_the_waiting_function() {
+    for_each_wait(|env, wait| {
+        let holder = hold_against(env, wait);
+        let before = format!("trap 'return 5' USR1; f() {{ {wait}; echo no; }}");
+        let after = format!("read x; trap - USR1; {wait}; echo then $?");
+        let mut waiter = start_waiter(env, &before, "f", &after);
+        let sentinels = sentinels(env);
+        waiter.signal(libc::SIGUSR1);
+        waiter.expect_line("over 5");
+        wait_left(env, &sentinels);
+        waiter.send_line("");
+        wait_blocked(env, 1);
+        holder.release();
+        waiter.expect("then 0\n");
+        assert_eq!(waiter.wait(), ExitReason::Exited(0));
     });
 }
 
 #[test]
-fn a_deadly_signal_is_deadly() {
-    for_each_bash(|env| {
-        let holder = hold(env);
-        for wait in ["flock 8", "flock -w 1000 8", "flock l got"] {
-            for signal in [
-                libc::SIGTERM,
-                libc::SIGHUP,
-                libc::SIGINT,
-                libc::SIGUSR1,
-                libc::SIGALRM,
-                34,
-                64,
-            ] {
-                let mut waiter = waiting(env, "", wait, "");
-                waiter.signal(signal);
-                assert_eq!(waiter.wait(), ExitReason::Signaled(signal), "{wait}");
-            }
+fn fatal_signals_kill_a_waiting_shell() {
+    for_each_wait(|env, wait| {
+        let holder = hold_against(env, wait);
+        for signal in [
+            libc::SIGTERM,
+            libc::SIGKILL,
+            libc::SIGHUP,
+            libc::SIGINT,
+            libc::SIGUSR1,
+            libc::SIGALRM,
+            34,
+            64,
+        ] {
+            let mut waiter = start_waiter(env, "", wait, "");
+            let sentinels = sentinels(env);
+            waiter.signal(signal);
+            assert_eq!(waiter.wait(), ExitReason::Signaled(signal));
+            wait_left(env, &sentinels);
         }
         holder.release();
     });
 }
 
 #[test]
-fn an_ignored_signal_is_ignored() {
+fn ignored_signals_are_ignored() {
     for_each_bash(|env| {
         for wait in ["flock 8", "flock -w 1000 8"] {
-            let holder = hold(env);
-            let mut waiter = waiting(
-                env,
-                "trap '' TERM USR1 RTMAX CHLD; trap 'echo heard' USR2",
-                wait,
-                "",
-            );
+            let holder = env.hold(&[], "l");
+            let traps = "trap '' TERM USR1 RTMAX CHLD; trap 'echo received' USR2";
+            let mut waiter = start_waiter(env, traps, wait, "");
             for signal in [libc::SIGTERM, libc::SIGUSR1, 64, libc::SIGCHLD] {
                 waiter.signal(signal);
             }
             waiter.signal(libc::SIGUSR2);
-            waiter.expect_line("heard");
-            assert_acquires(&mut waiter, holder);
+            waiter.expect_line("received");
+            holder.release();
+            assert_acquires(&mut waiter);
         }
     });
 }
 
 #[test]
-fn a_wait_that_was_stopped_and_continued_goes_on() {
+fn stopped_shell_continues_to_wait() {
+    for_each_wait(|env, wait| {
+        let holder = hold_against(env, wait);
+        let mut waiter = start_waiter(env, "", wait, "");
+        waiter.signal(libc::SIGSTOP);
+        wait_until("it is stopped", || is_stopped(waiter.pid()));
+        waiter.signal(libc::SIGCONT);
+        wait_until("it is continued", || !is_stopped(waiter.pid()));
+        holder.release();
+        assert_acquires(&mut waiter);
+    });
+}
+
+#[test]
+fn trap_may_wait_for_locks_itself() {
     for_each_bash(|env| {
-        for wait in WAITS {
-            let holder = holder_for(env, wait);
-            let mut waiter = waiting(env, "", wait, "");
-            waiter.signal(libc::SIGSTOP);
-            wait_until("it stops", || is_stopped(waiter.pid()));
-            waiter.signal(libc::SIGCONT);
-            wait_until("it goes on", || !is_stopped(waiter.pid()));
-            assert_acquires(&mut waiter, holder);
+        for fair in ["", "--fair"] {
+            let (holder, other) = (env.hold(&[], "l"), env.hold(&[], "other"));
+            let before = format!(
+                "exec 9<>other; trap 'echo deep' USR2
+                 trap 'echo in; flock {fair} -n 8; echo $?; flock {fair} -w 0.01 8; echo $?
+                     flock {fair} 9; echo $?; flock -u 9' USR1"
+            );
+            let mut waiter = start_waiter(env, &before, &format!("flock {fair} 8"), "");
+            let arrived = || -> Vec<_> {
+                let tickets = tickets(env.file("l"));
+                tickets.iter().map(|ticket| ticket.arrived).collect()
+            };
+            let before = arrived();
+            waiter.signal(libc::SIGUSR1);
+            for line in ["in", "1", "1"] {
+                waiter.expect_line(line);
+            }
+            wait_until("the trap waits", || waiter_count(env.file("other")) == 1);
+            waiter.signal(libc::SIGUSR2);
+            waiter.expect_line("deep");
+            other.release();
+            waiter.expect_line("0");
+            wait_blocked(env, 1);
+            assert_eq!(arrived(), before);
+            holder.release();
+            assert_acquires(&mut waiter);
+            assert_eq!(tickets(env.file("other")), []);
+            assert_clean(env, &[]);
         }
     });
 }
 
 #[test]
-fn a_trap_may_wait_for_locks_itself() {
+fn waiting_trap_is_interrupted_by_its_own_signal() {
     for_each_bash(|env| {
-        let (holder, other) = (hold(env), env.hold(&[], "other"));
-        let before = "exec 9>other
-            trap 'echo in; flock -n 8; echo $?; flock -w 0.01 8; echo $?; flock 9; echo $?; flock -u 9' USR1
-            trap 'echo deep' USR2";
-        let mut waiter = waiting(env, before, "flock 8", "");
-        waiter.signal(libc::SIGUSR1);
-        for line in ["in", "1", "1"] {
-            waiter.expect_line(line);
-        }
-        wait_until("the trap waits", || waiter_count(env.file("other")) == 1);
-        waiter.signal(libc::SIGUSR2);
-        waiter.expect_line("deep");
-        other.release();
-        waiter.expect_line("0");
-        wait_queued(env, 1);
-        assert_acquires(&mut waiter, holder);
-    });
-}
-
-#[test]
-fn a_trap_that_waits_is_interrupted_by_its_own_signal() {
-    for_each_bash(|env| {
-        let holder = hold(env);
+        let holder = env.hold(&[], "l");
         let before = "trap 'echo in; flock 8; echo $?' USR1; trap 'echo other' USR2";
         let mut waiter = env.start_with_builtin(format!("exec 8>l; {before}; kill -USR1 $$; :"));
         for signal in [libc::SIGUSR1, libc::SIGUSR1, libc::SIGUSR2] {
             waiter.expect_line("in");
-            wait_queued(env, 1);
+            wait_blocked(env, 1);
             waiter.signal(signal);
         }
         waiter.expect_line("other");
@@ -273,81 +321,79 @@ fn a_trap_that_waits_is_interrupted_by_its_own_signal() {
 }
 
 #[test]
-fn a_signal_that_bash_leaves_alone_keeps_nobody_busy() {
+fn signal_that_bash_leaves_pending_causes_no_busy_loop() {
     for_each_bash(|env| {
-        let holder = hold(env);
-        // bash leaves a SIGWINCH alone while its own trap runs.
+        let holder = env.hold(&[], "l");
+        // bash leaves a SIGWINCH pending while its own trap runs.
         let before = "trap 'echo in; flock 8; echo $?; trap - WINCH' WINCH";
         let mut waiter = env.start_with_builtin(format!("exec 8>l; {before}; kill -WINCH $$; :"));
         waiter.expect_line("in");
-        wait_queued(env, 1);
+        wait_blocked(env, 1);
         waiter.signal(libc::SIGWINCH);
         wait_asleep(waiter.pid());
-        wait_queued(env, 1);
+        wait_blocked(env, 1);
         holder.release();
         waiter.expect("0\n");
     });
 }
 
-/// Waits until it sleeps for a while. Somebody who polls, or whose timer ticks, never does.
-fn wait_asleep(pid: i32) {
-    let mut before = None;
-    wait_until("it sleeps", || {
-        std::thread::sleep(std::time::Duration::from_millis(15));
-        let now = Some(voluntary_switches(pid));
-        std::mem::replace(&mut before, now) == now
-    });
-}
-
 #[test]
-fn a_wait_is_no_polling() {
+fn timeout_ends_the_wait_and_leaves_nothing() {
     for_each_bash(|env| {
-        for wait in WAITS {
-            let holder = holder_for(env, wait);
-            let mut waiter = waiting(env, "trap 'echo trapped' USR1", wait, "");
-            wait_asleep(waiter.pid());
-            waiter.signal(libc::SIGUSR1);
-            waiter.expect_line("trapped");
-            wait_queued(env, 1);
-            wait_asleep(waiter.pid());
-            assert_acquires(&mut waiter, holder);
-        }
-    });
-}
-
-#[test]
-fn a_timeout_ends_the_wait() {
-    for_each_bash(|env| {
-        let holder = hold(env);
-        env.run_with_builtin(
-            "exec 8>l; f() { echo never; }
-             for t in 0 0.000001 0.001 20ms; do flock -w $t 8; echo $?; flock -E 9 -w $t l f; echo $?; done",
-        )
-        .assert_stderr("")
-        .assert_stdout(&"1\n9\n".repeat(4));
+        let holder = env.hold(&[], "l");
+        let script = |fair: &str| {
+            format!(
+                "exec 8<>l; f() {{ echo never; }}; flock {fair} -w 0.01 8; before=(/proc/$$/fd/*)
+                 for i in 1 2 3; do
+                     for t in 0 0.000001 0.001 10ms; do
+                         flock {fair} -w $t 8; echo $?; flock {fair} -sE 9 -w $t l f; echo $?
+                     done
+                     flock {fair} -n 8; echo $?; flock {fair} -nE 9 l f; echo $?
+                 done; after=(/proc/$$/fd/*); [ \"${{before[*]}}\" = \"${{after[*]}}\" ]; echo $?
+                 read c </proc/$$/task/$$/children || echo no child $c"
+            )
+        };
+        let expected = "1\n9\n".repeat(15) + "0\nno child\n";
+        let assert_times_out = |fair: &str| {
+            env.run_with_builtin(script(fair))
+                .assert_stderr("")
+                .assert_stdout(&expected);
+        };
+        assert_times_out("");
+        assert_times_out("--fair");
+        assert_eq!(tickets(env.file("l")), []);
+        // Behind another waiter, it waits for that waiter's sentinel rather than for the lock.
+        let first = start_waiter(env, "", "flock --fair 8", "");
+        let ticket = last_ticket(env);
+        assert_times_out("--fair");
+        assert_eq!(tickets(env.file("l")), [ticket]);
+        drop(first);
         holder.release();
+        assert_clean(env, &[ticket.sentinel]);
     });
 }
 
 #[test]
 fn signals_do_not_prolong_a_timeout() {
     for_each_bash(|env| {
-        for wait in ["flock -w 0.3 8", "flock -w 0.3 l got"] {
-            let holder = hold(env);
-            let mut waiter = waiting(env, "trap 'n=$((n + 1))' USR1", wait, "[ $n -gt 5 ]");
+        for wait in [
+            "flock -w 0.2 8",
+            "flock -w 0.2 l got",
+            "flock --fair -w 0.2 8",
+        ] {
+            let holder = env.hold(&[], "l");
+            let trap = "trap 'n=$((n + 1))' USR1";
+            let mut waiter = start_waiter(env, trap, wait, "[ $n -gt 3 ]");
             let pid = waiter.pid();
             std::thread::scope(|scope| {
                 // It stays a zombie until it is dropped here.
-                let ended = scope.spawn(|| waiter.wait());
-                while !ended.is_finished() {
+                let exit = scope.spawn(|| waiter.wait());
+                while !exit.is_finished() {
                     send_signal(pid, libc::SIGUSR1);
-                    std::thread::sleep(std::time::Duration::from_millis(1));
+                    std::thread::sleep(Duration::from_millis(1));
                 }
-                assert_eq!(
-                    ended.join().expect("it ends"),
-                    ExitReason::Exited(0),
-                    "{wait}"
-                );
+                let exit = exit.join().expect("it exits");
+                assert_eq!(exit, ExitReason::Exited(0), "{wait}");
             });
             waiter.expect_line("over 1");
             holder.release();
@@ -356,9 +402,9 @@ fn signals_do_not_prolong_a_timeout() {
 }
 
 #[test]
-fn the_shells_own_timers_and_waits_are_left_alone() {
+fn other_timers_and_waits_of_the_shell_still_work() {
     for_each_bash(|env| {
-        let holder = hold(env);
+        let holder = env.hold(&[], "l");
         env.run_with_builtin(
             "mkfifo never; exec 8>l 7<>never; trap 'echo alarm' ALRM; mkfifo end
              (read x <end; exit 7) & child=$!
@@ -375,83 +421,75 @@ fn the_shells_own_timers_and_waits_are_left_alone() {
 }
 
 #[test]
-fn a_subshell_in_the_background_waits_for_itself() {
+fn background_subshells_wait_on_their_own() {
     for_each_bash(|env| {
-        let holder = hold(env);
+        let holder = env.hold(&[], "l");
         let script = "(flock 8; echo sub $?) & (exec 9>l 8>&-; flock 9; echo other $?) & echo on; exec 8>&-; wait; echo all";
         let mut shell = env.start_with_builtin(format!("exec 8>l; {script}"));
         shell.expect_line("on");
-        wait_queued(env, 2);
+        wait_blocked(env, 2);
         holder.release();
-        let mut said = [shell.read_line(), shell.read_line()];
-        said.sort();
-        assert_eq!(said, ["other 0", "sub 0"]);
+        let mut lines = [shell.read_line(), shell.read_line()];
+        lines.sort();
+        assert_eq!(lines, ["other 0", "sub 0"]);
         shell.expect_line("all");
     });
 }
 
-/// For scripts: `state` prints what the kernel knows of the shell's signals and timers, with builtins only. The status is read
-/// in one piece: how many signals wait for all of the user's processes is in it too, and in between it may take a digit more.
+/// For scripts: `state` prints what the kernel knows about the shell's signals and timers, with
+/// builtins only. The status is read in one piece: it also contains the number of signals that are
+/// pending for all of the user's processes, which may get one more digit meanwhile.
 const STATE: &str = r#"state() { local all line; mapfile -t all </proc/$BASHPID/status
     for line in "${all[@]}"; do case $line in Sig[CIB]*) echo "$line";; esac; done
     if [ -e /proc/$BASHPID/timers ]; then while read -r line; do echo "$line"; done </proc/$BASHPID/timers; fi; }"#;
 
 #[test]
-fn signals_and_timers_are_as_before_whichever_way_a_wait_has_ended() {
+fn signals_and_timers_are_restored_after_every_wait() {
     for_each_bash(|env| {
-        let holder = hold(env);
-        let traps =
-            "trap 'echo trapped' USR1; trap return USR2; trap '' TERM; trap : RTMAX-1 CHLD; (:)";
-        let before = format!("{STATE}; {traps}; r() {{ flock -w 1000 8; }}; state >before");
-        let mut waiter = waiting(
-            env,
-            &before,
-            "r",
-            "state >after; flock -w 0.01 8; state >timeout; flock -w 0.01 l got; state >function
-             flock 8; state >lock; for file in after timeout function lock; do cmp before $file; echo $?; done
-             grep -c Sig before",
-        );
-        for _ in 0..5 {
-            waiter.signal(libc::SIGUSR1);
-            waiter.expect_line("trapped");
-            wait_queued(env, 1);
-        }
-        waiter.signal(libc::SIGUSR2);
-        waiter.expect("over ");
-        waiter.read_line();
-        wait_until("it waits for the lock", || env.file("function").exists());
-        wait_queued(env, 1);
-        holder.release();
-        for line in ["0", "0", "0", "0", "3"] {
-            waiter.expect_line(line);
+        for flock in ["flock", "flock --fair"] {
+            let holder = env.hold(&[], "l");
+            let traps = "trap 'echo trapped' USR1; trap return USR2; trap '' TERM; trap : RTMAX-1 CHLD; (:)";
+            let before = format!("{STATE}; {traps}; r() {{ {flock} -w 1000 8; }}; state >before");
+            let after = format!(
+                "state >after; {flock} -w 0.01 8; state >timeout; {flock} -w 0.01 l got; state >function
+                 {flock} 8; state >lock; for file in after timeout function lock; do cmp before $file; echo $?; done
+                 grep -c Sig before"
+            );
+            let mut waiter = start_waiter(env, &before, "r", &after);
+            for _ in 0..5 {
+                waiter.signal(libc::SIGUSR1);
+                waiter.expect_line("trapped");
+                wait_blocked(env, 1);
+            }
+            waiter.signal(libc::SIGUSR2);
+            waiter.expect("over ");
+            waiter.read_line();
+            wait_until("it waits for the lock", || env.file("function").exists());
+            wait_blocked(env, 1);
+            holder.release();
+            for line in ["0", "0", "0", "0", "3"] {
+                waiter.expect_line(line);
+            }
+            std::fs::remove_file(env.file("function")).expect("it exists");
         }
     });
 }
 
 #[test]
-fn the_timers_signal_stays_blocked_for_whoever_blocks_it() {
+fn commands_after_a_wait_inherit_the_same_signals() {
     for_each_bash(|env| {
-        let holder = hold(env);
-        let mut shell = env.builtin_command(
-            "exec 8>l; test-helper inherited-state one; flock -w 0.01 8; echo $?; test-helper inherited-state two
-             grep SigBlk one; grep Sig one >s1; grep Sig two >s2; cmp s1 s2; echo $?",
-        );
-        shell.block_signals(signal_set([64]));
-        env.run_command(shell)
-            .assert_stdout("1\nSigBlk 8000000000000000\n0\n");
-        holder.release();
-    });
-}
-
-#[test]
-fn what_is_started_after_a_wait_has_the_signals_of_before() {
-    for_each_bash(|env| {
-        let holder = hold(env);
-        env.run_with_builtin(
-            "exec 8>l; trap : USR1; test-helper inherited-state one; flock -w 0.01 8; test-helper inherited-state two
-             grep Sig one >s1; grep Sig two >s2; cmp s1 s2; echo $?",
-        )
-        .assert_stdout("0\n");
+        let holder = env.hold(&[], "l");
+        // The signal of the timer stays blocked if the caller has blocked it.
+        for (blocked, mask) in [(vec![], "0000000000000000"), (vec![64], "8000000000000000")] {
+            let mut shell = env.builtin_command(
+                "exec 8>l; trap : USR1; test-helper inherited-state one; flock -w 0.01 8; echo $?
+                 test-helper inherited-state two; grep SigBlk one
+                 grep Sig one >s1; grep Sig two >s2; cmp s1 s2; echo $?",
+            );
+            shell.block_signals(signal_set(blocked));
+            env.run_command(shell)
+                .assert_stdout(&format!("1\nSigBlk {mask}\n0\n"));
+        }
         holder.release();
     });
 }
