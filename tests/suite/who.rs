@@ -1,4 +1,4 @@
-//! `--who`: who holds a lock and who waits for it.
+//! `--who`: the holders and the waiters of a lock.
 
 mod builtin;
 mod forms;
@@ -13,13 +13,10 @@ use serde_json::Value;
 use test_support::TestEnv;
 use test_support::process::Process;
 
-/// Why all of these are departures.
-const WHY: &str = "the reference does not tell who holds a lock";
-
-/// What `flock --who --json` says, whatever its status is.
+/// Returns the rows of `flock --who --json ARGS`, whatever its status.
 #[track_caller]
-fn who_rows(env: &TestEnv, words: &[&str]) -> Vec<Value> {
-    let outcome = env.run(["--who", "--json"].iter().chain(words));
+fn who_rows(env: &TestEnv, args: &[&str]) -> Vec<Value> {
+    let outcome = env.run(["--who", "--json"].iter().chain(args));
     parse_rows(&outcome.stdout)
 }
 
@@ -30,29 +27,48 @@ fn parse_rows(json: &[u8]) -> Vec<Value> {
     })
 }
 
-/// Who holds or waits for which kind of lock in which mode: `holder FLOCK exclusive`, and by which number. Those of one role
-/// in the order of their numbers.
+/// Asserts that a row has these fields, among others. A field that is null may be missing.
 #[track_caller]
-fn lock_users(env: &TestEnv, words: &[&str]) -> Vec<(String, i64)> {
-    let party = |row: &Value| {
+fn assert_fields(row: &Value, expected: &Value) {
+    for (name, value) in expected.as_object().expect("an object") {
+        assert_eq!(row[name], *value, "{name} of {row}");
+    }
+}
+
+/// Returns the role, the kind of lock and the mode of each row, such as `holder FLOCK exclusive`,
+/// and the pid; sorted.
+#[track_caller]
+fn lock_users(env: &TestEnv, args: &[&str]) -> Vec<(String, i64)> {
+    let user = |row: &Value| {
         let text = |name: &str| row[name].as_str().unwrap_or("-").to_owned();
         let what = format!("{} {} {}", text("role"), text("kind"), text("mode"));
         (what, row["pid"].as_i64().unwrap_or(0))
     };
-    let mut parties: Vec<_> = who_rows(env, words).iter().map(party).collect();
-    parties.sort();
-    parties
+    let mut users: Vec<_> = who_rows(env, args).iter().map(user).collect();
+    users.sort();
+    users
 }
 
-/// The numbers that `--pids` says.
+/// Asserts what [`lock_users`] returns for a file.
 #[track_caller]
-fn holder_pids(env: &TestEnv, words: &[&str]) -> Vec<i32> {
-    let outcome = env.run(["--who", "--pids"].iter().chain(words));
-    let number = |line: &str| line.parse().expect("a number");
-    outcome.stdout_text().lines().map(number).collect()
+fn assert_lock_users(env: &TestEnv, file: &str, expected: &[(&str, i32)]) {
+    let expected: Vec<_> = expected
+        .iter()
+        .map(|(what, pid)| ((*what).to_owned(), i64::from(*pid)))
+        .collect();
+    assert_eq!(lock_users(env, &[file]), expected);
 }
 
-/// A script that holds a lock on `f` by its descriptor 8, which a program has taken, until its stdin ends.
+/// Returns the output of `flock --who --pids ARGS`.
+#[track_caller]
+fn holder_pids(env: &TestEnv, args: &[&str]) -> Vec<i32> {
+    let outcome = env.run(["--who", "--pids"].iter().chain(args));
+    let pid = |line: &str| line.parse().expect("a pid");
+    outcome.stdout_text().lines().map(pid).collect()
+}
+
+/// Starts a script that holds a lock on `f` with its descriptor 8, which a program has acquired,
+/// until its stdin is closed.
 #[track_caller]
 fn start_holding_script(env: &TestEnv) -> Process {
     start_script(
@@ -62,12 +78,12 @@ fn start_holding_script(env: &TestEnv) -> Process {
     )
 }
 
-/// A script that has said this.
+/// Starts a script, and returns when it has printed this line.
 #[track_caller]
-fn start_script(env: &TestEnv, script: &str, word: &str) -> Process {
+fn start_script(env: &TestEnv, script: &str, line: &str) -> Process {
     let mut shell = env.command("/bin/sh");
     shell.args(["-c", script]);
     let mut shell = env.start(shell);
-    shell.expect_line(word);
+    shell.expect_line(line);
     shell
 }

@@ -85,7 +85,7 @@ fn shell_never_notices_the_sentinel() {
 }
 
 #[test]
-fn commands_of_a_function_inherit_the_lock_but_no_ticket() {
+fn commands_inherit_the_lock_but_not_the_ticket() {
     for_each_bash(|env| {
         let holder = env.hold(&[], "l");
         // When the child has executed sh, it has no descriptors of the shell's own any more.
@@ -118,14 +118,14 @@ fn forked_shells_queue() {
             println!("{script}");
             let holder = env.hold(&[], "l");
             let mut waiter = start_waiter(env, "", script, "");
-            let mut behind = start_waiter(env, "", "flock --fair l got", "");
+            let mut next = start_waiter(env, "", "flock --fair l got", "");
             let sentinels = tickets(env.file("l")).into_iter();
             let sentinels: Vec<i32> = sentinels.map(|ticket| ticket.sentinel).collect();
             holder.release();
             waiter.expect_line("got 0");
             waiter.expect_line("over 0");
             assert_eq!(waiter.wait(), ExitReason::Exited(0));
-            assert_acquires(&mut behind);
+            assert_acquires(&mut next);
             assert_clean(env, &sentinels);
         }
     });
@@ -154,7 +154,7 @@ fn wait_stopped_at_the_terminal_keeps_its_place() {
             wait_until("it is continued", || {
                 !is_stopped(parent_of(ticket.sentinel))
             });
-            let mut behind = start_waiter(env, "", "flock --fair 8", "");
+            let mut next = start_waiter(env, "", "flock --fair 8", "");
             assert_queue_len(env, 2);
             assert_eq!(tickets(env.file("l"))[0].arrived, ticket.arrived);
             holder.release();
@@ -162,7 +162,7 @@ fn wait_stopped_at_the_terminal_keeps_its_place() {
             bash.expect("status 0\n");
             assert_queue_len(env, 1);
             bash.send_line("flock -u 8; exit 4");
-            assert_acquires(&mut behind);
+            assert_acquires(&mut next);
             assert_eq!(bash.wait(), ExitReason::Exited(4), "{command} {how}");
             assert_clean(env, &[]);
         }

@@ -27,7 +27,7 @@ fn function_runs_in_the_shell_and_under_the_lock() {
 }
 
 #[test]
-fn locals_and_prefix_assignments_end_with_the_function() {
+fn locals_and_assignments_end_with_the_function() {
     for_each_bash(|env| {
         run_script(
             env,
@@ -247,7 +247,7 @@ fn function_calls_leak_no_descriptors() {
 }
 
 #[test]
-fn commands_of_the_function_inherit_the_lock_unless_closed() {
+fn commands_inherit_the_functions_lock_unless_closed() {
     for_each_bash(|env| {
         let function = "f() { sh -c 'for fd in /proc/self/fd/*; do [ $fd -ef l ] && echo inherited; done; :'; }";
         for (options, expected) in [("", "inherited\n"), ("-F", "inherited\n"), ("-o", "")] {
@@ -343,7 +343,7 @@ fn function_may_have_a_shared_lock_a_range_or_none() {
 }
 
 #[test]
-fn lock_on_the_callers_descriptor_outlasts_the_function() {
+fn callers_descriptor_keeps_the_lock() {
     for_each_bash(|env| {
         run_script(
             env,

@@ -49,7 +49,7 @@ fn status_is_the_programs() {
 }
 
 #[test]
-fn program_beside_the_builtin_takes_precedence_over_path() {
+fn program_beside_the_builtin_precedes_path() {
     for_each_bash(|env| {
         env.install_script("flock", "#!/bin/sh\necho wrong\n");
         for path in ["PATH=$PWD:$PATH", "PATH=/nowhere", "unset PATH", "PATH="] {
@@ -219,7 +219,7 @@ fn coprocess_is_the_program() {
 }
 
 #[test]
-fn program_replaces_a_forked_shell_as_without_the_builtin() {
+fn program_replaces_the_same_forked_shells() {
     for_each_bash(|env| {
         env.install_script("report", "#!/bin/sh\necho $PPID >parent\n");
         for command in [

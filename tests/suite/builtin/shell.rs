@@ -68,7 +68,7 @@ fn errexit_nounset_and_pipefail_work_as_usual() {
 }
 
 #[test]
-fn lock_is_held_while_its_descriptor_is_open_somewhere() {
+fn lock_is_held_while_its_descriptor_is_open() {
     for_each_bash(|env| {
         let rows = [
             (

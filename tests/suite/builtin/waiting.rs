@@ -321,7 +321,7 @@ fn waiting_trap_is_interrupted_by_its_own_signal() {
 }
 
 #[test]
-fn signal_that_bash_leaves_pending_causes_no_busy_loop() {
+fn signal_left_pending_by_bash_causes_no_busy_loop() {
     for_each_bash(|env| {
         let holder = env.hold(&[], "l");
         // bash leaves a SIGWINCH pending while its own trap runs.
