@@ -81,6 +81,7 @@ fn lock_is_released_however_the_function_ends() {
             ("g() { exit 9; }", "g; echo no", "exited 9"),
             (":", "eval \"exit 3\"; echo no", "exited 3"),
             ("trap \"exit 2\" EXIT", "exit 3", "exited 2"),
+            ("trap \"held l\" EXIT", "exit 3", "free\nexited 3"),
             (
                 "set -E; trap \"exit 11\" ERR",
                 "false; echo no",
@@ -88,9 +89,9 @@ fn lock_is_released_however_the_function_ends() {
             ),
         ] {
             println!("{setup}: {end}");
-            let expected_exit = match expected.strip_prefix("exited ") {
-                Some(status) => format!("exited {status}"),
-                None => format!("{expected}\nexited 0"),
+            let expected = match expected.starts_with("returned") {
+                true => format!("{expected}\nexited 0"),
+                false => expected.to_owned(),
             };
             run_script(
                 env,
@@ -100,7 +101,7 @@ fn lock_is_released_however_the_function_ends() {
                      echo exited $?; held l; echo >end; rm end"
                 ),
             )
-            .assert_stdout(&format!("held\n{expected_exit}\nfree\n"));
+            .assert_stdout(&format!("held\n{expected}\nfree\n"));
         }
     });
 }

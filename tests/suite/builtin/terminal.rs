@@ -182,10 +182,11 @@ fn error_in_a_function_releases_its_lock() {
             "eval 'r=3'",
             ". ./nothing",
             "return 1",
+            "h() { h; }; FUNCNEST=9; h",
         ] {
             bash.send_line(&format!("g() {{ sleep 1000 & {error}; }}"));
             bash.send_line("flock l g");
-            bash.send_line("set +u; bin/flock -n l true; echo free $?");
+            bash.send_line("set +u; unset FUNCNEST; bin/flock -n l true; echo free $?");
             bash.expect("free 0\n");
         }
         bash.send_line("kill $(jobs -p); exit 6");
