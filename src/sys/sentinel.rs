@@ -1,4 +1,5 @@
-//! A process that does nothing but be there.
+//! A sentinel: a child process that only sleeps, so that other processes can wait for its exit
+//! through a pidfd.
 
 use std::ffi::{CStr, c_int, c_void};
 use std::io;
@@ -10,23 +11,27 @@ use rustix::process::Pid;
 
 use super::signal::{self, SignalSet};
 
-/// The name of such processes, for ps(1).
-pub const NAME: &CStr = c"lock-turn";
+/// The name of all sentinels, which ps(1) shows.
+pub const NAME: &CStr = c"flock-queue";
 
-/// Its stack: some system calls need little, and only what is used takes memory.
-const STACK: usize = 32 * 1024;
+/// The size of the stack. The sentinel needs little, and only pages that are used take memory.
+const STACK_SIZE: usize = 32 * 1024;
 
-/// A child that sleeps for as long as this is there: anybody of any user may wait for its end (pidfd_open(2)), which tells
-/// him that this was dropped, or that this process has ended, whatever ended it.
+/// A child process that sleeps until this value is dropped. A process of any user can wait for its
+/// exit (pidfd_open(2)), which means that the value was dropped, or that this process has exited
+/// for any reason.
 ///
-/// It has the memory in common with its parent (`CLONE_VM`), so that a large one is not copied and a small one does not
-/// become two, but runs on a stack of its own and makes system calls only. It has no descriptors and handles no signals;
-/// stopping it changes nothing. Its end raises no `SIGCHLD`, and the wait(2) of a host does not see it (exit signal 0).
+/// The sentinel shares its parent's memory (`CLONE_VM`), so that a large parent is not copied, and
+/// a small one does not use twice its memory. It runs on a stack of its own and only makes system
+/// calls. It has no descriptors and handles no signals, and stopping it has no effect. Its exit
+/// raises no `SIGCHLD`, and wait(2) in a host process does not see it (its exit signal is 0).
 ///
-/// *The race:* the parent's end against the child's asking to be killed then (`PR_SET_PDEATHSIG`). The child asks first, and
-/// then who its parent is: one that ended before is no longer that. The parent waits until the child has done that, and has
-/// closed its descriptors; so whatever the parent does in the name of its token goes with the parent, even if both are
-/// stopped in the next moment, and the parent is killed. (Until then they have one error number, too.)
+/// *Race:* the parent may exit before the sentinel has requested to be killed when that happens
+/// (`PR_SET_PDEATHSIG`). The sentinel requests it first, and then checks its parent: if the parent
+/// has exited, the sentinel has another one. The parent waits until the sentinel has done so and
+/// has closed its descriptors. Whatever the parent then does on behalf of its sentinel therefore
+/// ends with the parent, even if both are stopped at once and the parent is killed. (Until then,
+/// the two also share errno.)
 ///
 /// # References
 ///
@@ -38,110 +43,123 @@ pub struct Sentinel {
 }
 
 impl Sentinel {
+    /// Starts a sentinel.
+    ///
     /// # Errors
     ///
-    /// `EAGAIN`, `ENOMEM`, `EPERM`: no process can be had.
+    /// `EAGAIN`, `ENOMEM`, `EPERM`: no process can be created.
     pub fn new() -> io::Result<Self> {
         let stack = Stack::new()?;
-        let word = stack.word();
-        word.store(parent_pid_word(), Release);
-        // With a mask of its own from its first moment, it misses the signals that are sent to our whole group.
+        let state = stack.state();
+        let starting = starting_state();
+        state.store(starting, Release);
+        // The sentinel blocks all signals from the start, so that those to the whole group do not
+        // affect it.
         let mask = signal::set_mask(SignalSet::ALL);
-        // SAFETY: the child runs `sentinel_main` on a stack that nobody else uses and that outlasts it, as the word does.
+        // SAFETY: the child runs `sentinel_main` on a stack of its own. The stack, and the state in
+        // it, outlive the child.
         let pid = super::check(unsafe {
             libc::clone(sentinel_main, stack.top(), libc::CLONE_VM, stack.0)
         });
         signal::set_mask(mask);
         let pid = Pid::from_raw(pid?).ok_or(io::ErrorKind::Other)?;
-        wait_while_equal(word, parent_pid_word());
+        wait_while_equal(state, starting);
         Ok(Self { pid, _stack: stack })
     }
 
-    /// Its process.
+    /// Returns the PID of the sentinel.
     pub fn pid(&self) -> Pid {
         self.pid
     }
 }
 
 impl Drop for Sentinel {
-    /// It is our child until it is waited for here, so the number is its own. Then there is nobody on the stack.
+    /// Kills and reaps the sentinel. No other process can have its PID before it is reaped, and
+    /// nothing uses the stack afterwards.
     fn drop(&mut self) {
         let _ = signal::send(self.pid, libc::SIGKILL);
-        let number = self.pid.as_raw_nonzero().get();
-        // SAFETY: no place for a status.
-        while unsafe { libc::waitpid(number, ptr::null_mut(), libc::__WALL) } == -1
+        let pid = self.pid.as_raw_nonzero().get();
+        // SAFETY: null means that no status is stored.
+        while unsafe { libc::waitpid(pid, ptr::null_mut(), libc::__WALL) } == -1
             && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
         {}
     }
 }
 
-/// What the word says while the child is not ready yet: who is its parent.
-fn parent_pid_word() -> u32 {
+/// Returns the state of a sentinel that is not ready yet: the PID of its parent.
+fn starting_state() -> u32 {
     rustix::process::getpid().as_raw_nonzero().get() as u32
 }
 
-/// What it says then.
+/// The state of a sentinel that is ready.
 const READY: u32 = u32::MAX;
 
-/// futex(2) – sleeps until the word has another value; but not for ever, should somebody stop or kill the child just now.
-fn wait_while_equal(word: &AtomicU32, value: u32) {
-    let time = libc::timespec {
+/// Sleeps until the state has another value, but not forever, because the child may be stopped or
+/// killed at this moment.
+///
+/// # References
+///
+/// futex(2).
+fn wait_while_equal(state: &AtomicU32, value: u32) {
+    let timeout = libc::timespec {
         tv_sec: 0,
         tv_nsec: 100_000_000,
     };
     for _ in 0..5 {
-        if word.load(Acquire) != value {
+        if state.load(Acquire) != value {
             return;
         }
-        // SAFETY: a word that is there, and a time. It fails when the value has changed, the time is up, or a signal came.
+        // SAFETY: a mapped futex and a timeout. The call fails if the value has changed, the time
+        // is up, or a signal has arrived.
         unsafe {
             libc::syscall(
                 libc::SYS_futex,
-                word.as_ptr(),
+                state.as_ptr(),
                 libc::FUTEX_WAIT,
                 value,
-                &raw const time,
+                &raw const timeout,
             )
         };
     }
 }
 
-/// The child's life.
-extern "C" fn sentinel_main(word: *mut c_void) -> c_int {
-    // SAFETY: at the beginning of the stack, which is mapped as long as the child is there.
-    let word = unsafe { &*word.cast::<AtomicU32>() };
-    let parent = word.load(Acquire);
-    // SAFETY: system calls that take numbers, strings and null. What is closed is the child's own copy; before Linux 5.9 it
-    // stays open.
+/// Runs in the child. Returns only if the parent has already exited.
+extern "C" fn sentinel_main(state: *mut c_void) -> c_int {
+    // SAFETY: at the start of the stack, which is mapped as long as the child exists.
+    let state = unsafe { &*state.cast::<AtomicU32>() };
+    let parent = state.load(Acquire);
+    // SAFETY: system calls that take numbers, strings and null. The child closes its own copies of
+    // the descriptors; before Linux 5.9 they stay open.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        // 0 is a parent in another pid namespace.
-        let now = libc::getppid();
-        if now != 0 && now as u32 != parent {
+        // 0 means a parent in another PID namespace.
+        let current = libc::getppid();
+        if current != 0 && current as u32 != parent {
             return 0;
         }
         libc::prctl(libc::PR_SET_NAME, NAME.as_ptr());
         libc::syscall(libc::SYS_close_range, 0_u32, u32::MAX, 0_u32);
-        word.store(READY, Release);
-        libc::syscall(libc::SYS_futex, word.as_ptr(), libc::FUTEX_WAKE, 1);
+        state.store(READY, Release);
+        libc::syscall(libc::SYS_futex, state.as_ptr(), libc::FUTEX_WAKE, 1);
         loop {
-            let (nothing, forever, size) = (ptr::null::<c_void>(), ptr::null::<c_void>(), 8_usize);
-            libc::syscall(libc::SYS_ppoll, nothing, 0_usize, forever, nothing, size);
+            let null = ptr::null::<c_void>();
+            // No descriptors, no timeout, no other signal mask.
+            libc::syscall(libc::SYS_ppoll, null, 0_usize, null, null, 8_usize);
         }
     }
 }
 
-/// Memory for the child's stack.
+/// The memory of the child's stack.
 #[derive(Debug)]
 struct Stack(*mut c_void);
 
 impl Stack {
     fn new() -> io::Result<Self> {
-        // SAFETY: a new mapping; the kernel chooses where.
+        // SAFETY: a new mapping; the kernel chooses the address.
         let start = unsafe {
             libc::mmap(
                 ptr::null_mut(),
-                STACK,
+                STACK_SIZE,
                 libc::PROT_READ | libc::PROT_WRITE,
                 libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE,
                 -1,
@@ -154,22 +172,24 @@ impl Stack {
         Ok(Self(start))
     }
 
-    /// A word at its lowest end, which it never reaches.
-    fn word(&self) -> &AtomicU32 {
-        // SAFETY: mapped, aligned to a page, zeroed, and touched only as an atomic, by the kernel too.
+    /// Returns the state of the sentinel, which is at the lowest address, where the stack never
+    /// grows to.
+    fn state(&self) -> &AtomicU32 {
+        // SAFETY: mapped, page-aligned, initialized, and accessed only atomically, also by the
+        // kernel.
         unsafe { &*self.0.cast::<AtomicU32>() }
     }
 
-    /// Its highest end, where it begins.
+    /// Returns the end of the memory, from which the stack grows down.
     fn top(&self) -> *mut c_void {
-        self.0.wrapping_byte_add(STACK)
+        self.0.wrapping_byte_add(STACK_SIZE)
     }
 }
 
 impl Drop for Stack {
     fn drop(&mut self) {
         // SAFETY: mapped by `new`, unmapped once.
-        unsafe { libc::munmap(self.0, STACK) };
+        unsafe { libc::munmap(self.0, STACK_SIZE) };
     }
 }
 
@@ -183,37 +203,38 @@ mod tests {
     use crate::sys::procfs::stat::Stat;
 
     #[test]
-    fn its_end_tells_that_it_was_dropped() {
-        let token = Sentinel::new().expect("a process");
-        let pid = token.pid();
-        let end = pidfd_open(pid, PidfdFlags::empty()).expect("it is there");
-        let ready = || {
+    fn exit_is_seen_when_the_sentinel_is_dropped() {
+        let sentinel = Sentinel::new().expect("a process");
+        let pid = sentinel.pid();
+        let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("the sentinel exists");
+        let exited = || {
             poll(
-                &mut [PollFd::new(&end, PollFlags::IN)],
+                &mut [PollFd::new(&pidfd, PollFlags::IN)],
                 Some(&Default::default()),
             )
         };
-        assert_eq!(ready(), Ok(0));
-        drop(token);
-        assert_eq!(ready(), Ok(1));
+        assert_eq!(exited(), Ok(0));
+        drop(sentinel);
+        assert_eq!(exited(), Ok(1));
         assert_eq!(
             test_kill_process(pid),
             Err(Errno::SRCH),
-            "it was waited for"
+            "the sentinel was reaped"
         );
     }
 
     #[test]
-    fn it_keeps_no_descriptor_and_no_signal_but_two_reaches_it() {
-        let token = Sentinel::new().expect("a process");
-        let of = |file: &str| format!("/proc/{}/{file}", token.pid().as_raw_nonzero());
-        assert_eq!(std::fs::read_dir(of("fd")).expect("ours").count(), 0);
-        let status = std::fs::read_to_string(of("status")).expect("it is there");
+    fn descriptors_are_closed_and_signals_blocked() {
+        let sentinel = Sentinel::new().expect("a process");
+        let path = |file: &str| format!("/proc/{}/{file}", sentinel.pid().as_raw_nonzero());
+        let fds = std::fs::read_dir(path("fd")).expect("the sentinel exists");
+        assert_eq!(fds.count(), 0);
+        let status = std::fs::read_to_string(path("status")).expect("the sentinel exists");
         assert!(status.contains("SigBlk:\tfffffffffffbfeff\n"), "{status}");
-        assert!(status.starts_with("Name:\tlock-turn\n"), "{status}");
-        let own = Stat::read_own().expect("it is there");
-        let its = Stat::read(token.pid()).expect("it is there");
-        assert_ne!(its.start, 0);
-        assert!(its.start >= own.start);
+        assert!(status.starts_with("Name:\tflock-queue\n"), "{status}");
+        let own = Stat::read_own().expect("this process exists");
+        let stat = Stat::read(sentinel.pid()).expect("the sentinel exists");
+        assert_ne!(stat.start, 0);
+        assert!(stat.start >= own.start);
     }
 }

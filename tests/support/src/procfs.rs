@@ -1,7 +1,7 @@
 //! The state of processes, from `/proc`.
 
 /// The name of every sentinel process.
-const SENTINEL_NAME: &str = "lock-turn";
+const SENTINEL_NAME: &str = "flock-queue";
 
 /// Returns the children of a process, zombies included.
 pub fn children_of(pid: i32) -> Vec<i32> {
