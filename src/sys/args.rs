@@ -1,60 +1,68 @@
-//! The words that a C `main` is handed.
+//! The arguments of a C `main`.
 
 use std::ffi::{CStr, OsStr, OsString, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
-/// The vector that `main` was handed, and how many words are in it.
-static VECTOR: AtomicPtr<*const c_char> = AtomicPtr::new(ptr::null_mut());
-static COUNT: AtomicUsize = AtomicUsize::new(0);
+static ARGV: AtomicPtr<*const c_char> = AtomicPtr::new(ptr::null_mut());
+static ARGC: AtomicUsize = AtomicUsize::new(0);
 
-/// The argument vector of a C `main`, name first, byte for byte.
+/// Copies the argument vector of a C `main`, name first, byte for byte.
 ///
-/// `std::env::args` is empty under a C `main` with musl: there the standard library fills it in its own start-up only.
+/// `std::env::args` is empty under a C `main` with musl: there, only the standard library's own
+/// start-up code fills it.
 ///
 /// # Safety
 ///
-/// `argv` must point to `argc` pointers to strings that end in NUL, as the C standard (5.1.2.2.1) promises `main`.
+/// `argv` must point to `argc` pointers to NUL-terminated strings, as the C standard (5.1.2.2.1)
+/// guarantees for `main`.
 pub unsafe fn from_main(argc: c_int, argv: *const *const c_char) -> Vec<OsString> {
     let count = usize::try_from(argc).unwrap_or(0);
-    VECTOR.store(argv.cast_mut(), Ordering::Relaxed);
-    COUNT.store(count, Ordering::Relaxed);
+    ARGV.store(argv.cast_mut(), Ordering::Relaxed);
+    ARGC.store(count, Ordering::Relaxed);
     (0..count)
         .map(|index| {
-            // SAFETY: `index` is below `argc`, and the caller promises that many strings.
-            let word = unsafe { CStr::from_ptr(*argv.add(index)) };
-            OsStr::from_bytes(word.to_bytes()).to_owned()
+            // SAFETY: `index` is below `argc`, and the caller guarantees that many strings.
+            let arg = unsafe { CStr::from_ptr(*argv.add(index)) };
+            OsStr::from_bytes(arg.to_bytes()).to_owned()
         })
         .collect()
 }
 
-/// Writes a name over the words that `main` was handed, as far as there is room: ps(1) and pkill(1) `-f` read them there.
-/// [`from_main`] has copied them. Does nothing in a process with another `main`, or when it was done before.
+/// Overwrites the arguments of `main` with a name, as far as there is room. This is where ps(1) and
+/// pkill(1) `-f` read the command line. [`from_main`] has copied the arguments.
+///
+/// Does nothing in a process with another `main`, or if it has been called before.
 pub fn overwrite(name: &str) {
-    let vector = VECTOR.load(Ordering::Relaxed);
-    let count = COUNT.swap(0, Ordering::Relaxed);
-    // SAFETY: `from_main` was promised that many strings, and nobody has changed them since.
-    let word = |index| unsafe { CStr::from_ptr(*vector.add(index)) };
-    let end = |word: &CStr| word.as_ptr().addr() + word.count_bytes() + 1;
-    // The kernel puts them one behind the other; what a debugger has moved elsewhere is left alone.
-    if count == 0 || (1..count).any(|index| word(index).as_ptr().addr() != end(word(index - 1))) {
+    let argv = ARGV.load(Ordering::Relaxed);
+    let count = ARGC.swap(0, Ordering::Relaxed);
+    // SAFETY: the caller of `from_main` guaranteed that many strings; nothing has changed them
+    // since.
+    let arg = |index| unsafe { CStr::from_ptr(*argv.add(index)) };
+    let end = |arg: &CStr| arg.as_ptr().addr() + arg.count_bytes() + 1;
+    // The kernel places the arguments next to each other. If a debugger has moved some, none is
+    // changed.
+    if count == 0 || (1..count).any(|index| arg(index).as_ptr().addr() != end(arg(index - 1))) {
         return;
     }
-    let first = word(0).as_ptr().cast_mut().cast::<u8>();
-    let room = end(word(count - 1)) - first.addr();
+    let first = arg(0).as_ptr().cast_mut().cast::<u8>();
+    let room = end(arg(count - 1)) - first.addr();
     let length = name.len().min(room - 1);
-    // SAFETY: that many bytes are there, this process's own to change (C standard, 5.1.2.2.1), and nothing refers to them.
+    // SAFETY: that many bytes are there, `main` may modify them (C standard, 5.1.2.2.1), and
+    // nothing refers to them.
     unsafe {
         ptr::write_bytes(first, 0, room);
         ptr::copy_nonoverlapping(name.as_ptr(), first, length);
     }
 }
 
-/// The entry point of a program, which the C library calls: hands the words to the [`Program`](crate::program::Program).
+/// Defines the C `main` of a program, which passes the arguments to a
+/// [`Program`](crate::program::Program).
 ///
-/// A C `main` of its own, in a crate with `#![no_main]`: the standard library's start-up opens a closed 0, 1 or 2 on
-/// `/dev/null`, so that `flock 0 <&-` would succeed, and ignores `SIGPIPE`, which the command would inherit.
+/// The crate needs `#![no_main]`. The standard library's start-up code would open a closed
+/// descriptor 0, 1 or 2 on `/dev/null`, so that `flock 0 <&-` would succeed, and it would ignore
+/// `SIGPIPE`, which the command would inherit.
 #[macro_export]
 macro_rules! c_main {
     ($program:expr) => {
@@ -64,8 +72,8 @@ macro_rules! c_main {
             argv: *const *const ::std::ffi::c_char,
         ) -> ::std::ffi::c_int {
             // SAFETY: the C library calls `main` with its argument vector.
-            let words = unsafe { $crate::sys::args::from_main(argc, argv) };
-            $program.main(words).into()
+            let args = unsafe { $crate::sys::args::from_main(argc, argv) };
+            $program.main(args).into()
         }
     };
 }

@@ -1,4 +1,4 @@
-//! Somebody who stays awake while this process is stopped.
+//! Continuing this process when another process exits, even if this one is stopped then.
 
 use std::io;
 
@@ -8,9 +8,10 @@ use rustix::process::{Pid, PidfdFlags, WaitOptions, pidfd_open};
 
 use super::signal;
 
-/// A child that waits for another process's end, and then continues this one. Dropping it ends it.
+/// A child process that waits for the exit of another process and then continues this one. Dropping
+/// the guard kills the child.
 ///
-/// It blocks in poll(2) on the other's pidfd. It ends with this process, whatever ends that.
+/// The child blocks in poll(2) on a pidfd. It dies with this process.
 ///
 /// # References
 ///
@@ -19,21 +20,22 @@ use super::signal;
 pub struct ContinueOnExit(Pid);
 
 impl ContinueOnExit {
-    /// Watches over a child of this process's, which must not be waited for before the watcher is dropped. Every signal
-    /// must be blocked. Before Linux 5.3, which has no pidfd, it ends at once and nobody watches.
+    /// Watches a child of this process, which must not be reaped before the guard is dropped. Every
+    /// signal must be blocked. Before Linux 5.3, which introduced pidfds, nothing is watched.
     ///
     /// # Errors
     ///
-    /// `EAGAIN`, `ENOMEM`: no process can be had.
+    /// `EAGAIN`, `ENOMEM`: no process can be created.
     pub fn watch(watched: Pid) -> io::Result<Self> {
-        let us = rustix::process::getpid();
-        // SAFETY: the child makes system calls only, and exits.
+        let parent = rustix::process::getpid();
+        // SAFETY: the child only makes system calls, and exits.
         let pid = super::check(unsafe { libc::fork() })?;
         if let Some(pid) = Pid::from_raw(pid) {
             return Ok(Self(pid));
         }
-        // SAFETY: takes numbers. Nothing that the parent has open is of use here, and all of it, the lock too, would
-        // be held open; besides, the parent may have no descriptor left for the one that is needed.
+        // The child needs none of the parent's descriptors, and would keep them open, including the
+        // lock's. The parent may also have no descriptor left for the pidfd.
+        // SAFETY: takes numbers.
         unsafe {
             libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
             if libc::syscall(libc::SYS_close_range, 0_u32, u32::MAX, 0_u32) == -1 {
@@ -42,23 +44,23 @@ impl ContinueOnExit {
                 });
             }
         }
-        // A parent that died before that sends nothing, but is no longer the parent.
-        if rustix::process::getppid() == Some(us)
-            && let Ok(end) = pidfd_open(watched, PidfdFlags::empty())
+        // A parent that exited before prctl(2) causes no signal, but is no longer the parent.
+        if rustix::process::getppid() == Some(parent)
+            && let Ok(pidfd) = pidfd_open(watched, PidfdFlags::empty())
         {
-            while poll(&mut [PollFd::new(&end, PollFlags::IN)], None) == Err(Errno::INTR) {}
-            let _ = signal::send(us, libc::SIGCONT);
+            while poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], None) == Err(Errno::INTR) {}
+            let _ = signal::send(parent, libc::SIGCONT);
         }
-        // SAFETY: ends the child, running nothing of the parent's.
+        // SAFETY: exits without running any of the parent's cleanup.
         unsafe { libc::_exit(0) }
     }
 }
 
 impl Drop for ContinueOnExit {
     fn drop(&mut self) {
-        // It is our child until it is waited for here, so the number is its own.
+        // The child has not been reaped, so no other process can have its PID.
         let _ = signal::send(self.0, libc::SIGKILL);
-        // Not interrupted, as every signal is blocked.
+        // Not interrupted, because every signal is blocked.
         let _ = rustix::process::waitpid(Some(self.0), WaitOptions::empty());
     }
 }

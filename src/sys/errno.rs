@@ -1,12 +1,13 @@
-//! Error numbers as people know them.
+//! Texts of system errors.
 
 use std::ffi::CStr;
 use std::io;
 
-/// The system's text for an error number, without the number behind it: `Bad file descriptor`.
+/// Returns the text of an error without the number that [`io::Error`] appends: `Bad file
+/// descriptor`.
 ///
-/// Where musl words an error otherwise than glibc, glibc's words are used: scripts and people grep for those, and the
-/// same program must not change its messages with the C library that it was linked to.
+/// Where the texts of musl and glibc differ, glibc's is used: scripts and people grep for it, and
+/// the messages must not depend on the C library that the program is linked to.
 ///
 /// # References
 ///
@@ -15,23 +16,24 @@ pub fn text(error: &io::Error) -> String {
     let Some(number) = error.raw_os_error() else {
         return error.to_string();
     };
-    if let Some((_, words)) = GLIBC_WORDS.iter().find(|(known, _)| *known == number) {
-        return (*words).to_owned();
+    if let Some((_, text)) = GLIBC_TEXTS.iter().find(|(known, _)| *known == number) {
+        return (*text).to_owned();
     }
     let mut buffer = [0; 128];
-    // SAFETY: the buffer is as long as said. Both libraries end the text with NUL, cut if need be.
-    let done = unsafe { libc::strerror_r(number, buffer.as_mut_ptr(), buffer.len()) };
-    if done != 0 {
+    // SAFETY: the length is that of the buffer. Both libraries terminate the text, truncated if
+    // necessary.
+    let result = unsafe { libc::strerror_r(number, buffer.as_mut_ptr(), buffer.len()) };
+    if result != 0 {
         return format!("Unknown error {number}");
     }
-    // SAFETY: strerror_r(3) succeeded, so the buffer holds a string that ends in NUL.
+    // SAFETY: strerror_r(3) succeeded, so the buffer holds a NUL-terminated string.
     unsafe { CStr::from_ptr(buffer.as_ptr()) }
         .to_string_lossy()
         .into_owned()
 }
 
-/// The errors that a locking tool can meet and that musl words in its own way.
-const GLIBC_WORDS: &[(i32, &str)] = &[
+/// The errors that a lock tool can encounter and whose text is different in musl.
+const GLIBC_TEXTS: &[(i32, &str)] = &[
     (libc::EIO, "Input/output error"),
     (libc::ECHILD, "No child processes"),
     (libc::ENOMEM, "Cannot allocate memory"),
@@ -54,7 +56,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_text_has_no_number_behind_it() {
+    fn the_text_contains_no_error_number() {
         assert_eq!(
             text(&io::Error::from_raw_os_error(libc::EBADF)),
             "Bad file descriptor"

@@ -1,34 +1,35 @@
-//! Whether a file system is this machine's alone.
+//! Whether a file system can be changed by other machines.
 //!
-//! On one that is, the kernel sees whatever happens to a file, and can be asked to tell. On any other (NFS, CIFS, FUSE,
-//! cluster file systems) other machines change files behind its back, and whoever waits for that has to look again and
-//! again. The list is one of what is known to be local: a file system that nobody has heard of is not.
+//! The kernel sees, and can report, every change to a local file system. On any other one (NFS,
+//! CIFS, FUSE, cluster file systems), other machines change files without its knowledge, and a
+//! process that waits for a change must poll. A file system counts as local only if it is known to
+//! be local.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 
-/// Who can change the files of a file system.
+/// Which machines can change the files of a file system.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Locality {
-    /// This machine only.
+    /// Only this machine.
     Local,
-    /// Others too, or nobody knows.
+    /// Other machines too, or it is unknown.
     Remote,
 }
 
 impl Locality {
-    /// fstatfs(2) – of the file system that this file is on.
+    /// Returns the locality of the file system of an open file, determined by fstatfs(2).
     pub fn from_fd(file: impl AsFd) -> Self {
         rustix::fs::fstatfs(file).map_or(Self::Remote, |stat| Self::from_magic(stat.f_type as u32))
     }
 
-    /// statfs(2) – of the file system that this path leads to.
+    /// Returns the locality of the file system that a path leads to, determined by statfs(2).
     pub fn from_path(path: &OsStr) -> Self {
         rustix::fs::statfs(path).map_or(Self::Remote, |stat| Self::from_magic(stat.f_type as u32))
     }
 
-    /// Of the file system with this magic number. All of them have 32 bits; the field has more or less, with a sign or
-    /// without, depending on the processor.
+    /// Looks up a magic number. All of them have 32 bits; the size and signedness of `f_type`
+    /// depend on the architecture.
     fn from_magic(magic: u32) -> Self {
         if LOCAL.contains(&magic) {
             Self::Local
@@ -38,8 +39,8 @@ impl Locality {
     }
 }
 
-/// As `linux/magic.h` and the file systems' own headers have them. An overlay is as local as what lies on top of it,
-/// and that cannot be NFS.
+/// The magic numbers of local file systems, from `linux/magic.h` and the file systems' own headers.
+/// An overlay is as local as its upper layer, which cannot be NFS.
 const LOCAL: &[u32] = &[
     0xef53,      // ext2, ext3, ext4
     0x5846_5342, // xfs
@@ -62,8 +63,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_others_can_reach_is_not_local() {
-        for (magic, wanted) in [
+    fn shared_file_systems_are_remote() {
+        for (magic, expected) in [
             (0xef53, Locality::Local),
             (0x0102_1994, Locality::Local),
             (0x9123_683e, Locality::Local),
@@ -76,17 +77,17 @@ mod tests {
             (0x0116_1970, Locality::Remote), // gfs2
             (0, Locality::Remote),
         ] {
-            assert_eq!(Locality::from_magic(magic), wanted, "{magic:#x}");
+            assert_eq!(Locality::from_magic(magic), expected, "{magic:#x}");
         }
     }
 
     #[test]
-    fn memory_is_local_and_what_cannot_be_asked_is_not() {
-        let file = |path| {
+    fn tmpfs_is_local_and_an_unknown_type_is_remote() {
+        let open = |path| {
             let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
-            rustix::fs::open(path, flags, rustix::fs::Mode::empty()).expect("it is there")
+            rustix::fs::open(path, flags, rustix::fs::Mode::empty()).expect("the directory exists")
         };
-        assert_eq!(Locality::from_fd(file("/dev/shm")), Locality::Local);
-        assert_eq!(Locality::from_fd(file("/proc")), Locality::Remote);
+        assert_eq!(Locality::from_fd(open("/dev/shm")), Locality::Local);
+        assert_eq!(Locality::from_fd(open("/proc")), Locality::Remote);
     }
 }

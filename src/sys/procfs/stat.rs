@@ -1,4 +1,4 @@
-//! What `/proc` says of a process in one line.
+//! `/proc/PID/stat`: the state, the parent and the start of a process.
 
 use std::fs;
 use std::time::Duration;
@@ -14,35 +14,35 @@ use crate::sys::clock;
 /// proc_pid_stat(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stat {
-    /// The letter of its state.
+    /// The letter of the state.
     pub state: u8,
-    /// The number of its parent; 0 when that is in another pid namespace.
+    /// The PID of the parent, or 0 if the parent is in another PID namespace.
     pub parent: i32,
     /// The kernel's flags (`PF_*`).
     pub flags: u64,
-    /// How many threads it has.
+    /// The number of threads.
     pub threads: u32,
-    /// When it was started, in ticks of the clock since the machine was.
+    /// When the process was started, in clock ticks since the machine booted.
     pub start: u64,
 }
 
 impl Stat {
-    /// Of a process; `None` when there is none, or it cannot be seen.
+    /// Reads the fields of a process. Returns `None` if there is no such process, or it is hidden.
     pub fn read(pid: Pid) -> Option<Self> {
         let line = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
         Self::parse(&line)
     }
 
-    /// Of this process.
+    /// Reads the fields of this process.
     pub fn read_own() -> Option<Self> {
         Self::parse(&fs::read("/proc/self/stat").ok()?)
     }
 
-    /// The name in the line may be anything, parentheses and all.
+    /// Parses the line. The name of the process in it may contain any bytes, including parentheses.
     pub fn parse(line: &[u8]) -> Option<Self> {
         let name_end = line.iter().rposition(|byte| *byte == b')')?;
         let fields = std::str::from_utf8(&line[name_end + 1..]).ok()?;
-        // From the third on.
+        // The first one is field 3.
         let fields = fields.split_ascii_whitespace().collect::<Vec<_>>();
         let field = |number: usize| fields.get(number - 3).copied();
         Some(Self {
@@ -55,16 +55,16 @@ impl Stat {
     }
 }
 
-/// How long ago a tick of the clock was, as [`Stat::start`] has it.
-pub fn age(tick: u64) -> Duration {
+/// Returns the time that has passed since a [`Stat::start`].
+pub fn age(start: u64) -> Duration {
     // SAFETY: takes a number.
-    let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
-    let ticks = u64::try_from(ticks)
+    let per_second = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
+    let per_second = u64::try_from(per_second)
         .ok()
         .filter(|ticks| *ticks > 0)
         .unwrap_or(100);
-    let nanos = tick % ticks * 1_000_000_000 / ticks;
-    clock::since_boot().saturating_sub(Duration::new(tick / ticks, nanos as u32))
+    let nanos = start % per_second * 1_000_000_000 / per_second;
+    clock::since_boot().saturating_sub(Duration::new(start / per_second, nanos as u32))
 }
 
 #[cfg(test)]
@@ -72,32 +72,32 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_may_have_any_name() {
+    fn a_process_name_may_contain_any_bytes() {
         for name in ["sh", "", "a) R 1 (b", "(\n)"] {
             let line =
                 format!("42 ({name}) S 7 42 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 123456 9\n");
-            let wanted = Stat {
+            let expected = Stat {
                 state: b'S',
                 parent: 7,
                 flags: 4_194_560,
                 threads: 3,
                 start: 123_456,
             };
-            assert_eq!(Stat::parse(line.as_bytes()), Some(wanted), "{name}");
+            assert_eq!(Stat::parse(line.as_bytes()), Some(expected), "{name}");
         }
     }
 
     #[test]
-    fn an_odd_line_says_nothing() {
+    fn malformed_lines_are_rejected() {
         for line in ["", "42", "42 (gone", "42 (x) S 1", "42 (x) S x 42 9 0"] {
             assert_eq!(Stat::parse(line.as_bytes()), None, "{line}");
         }
     }
 
     #[test]
-    fn this_process_can_be_seen() {
-        let own = Stat::read_own().expect("it is there");
-        let seen = Stat::read(rustix::process::getpid()).expect("it is there");
-        assert_eq!(seen.start, own.start);
+    fn this_process_is_visible() {
+        let own = Stat::read_own().expect("this process exists");
+        let by_pid = Stat::read(rustix::process::getpid()).expect("this process exists");
+        assert_eq!(by_pid.start, own.start);
     }
 }

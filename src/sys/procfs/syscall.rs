@@ -1,44 +1,44 @@
-//! What a thread waits for in the kernel.
+//! `/proc/PID/syscall`: the system call in which a thread is blocked.
 
 use std::os::fd::RawFd;
 
-/// A system call that waits for a lock, or is about to.
+/// A system call that waits for a lock, or is about to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockedCall {
     /// flock(2).
     Flock {
-        /// On this descriptor.
+        /// The descriptor.
         fd: RawFd,
-        /// Whether it is a shared lock.
+        /// Whether the lock is shared.
         shared: bool,
     },
     /// fcntl(`F_OFD_SETLKW`).
     Ofd {
-        /// On this descriptor.
+        /// The descriptor.
         fd: RawFd,
     },
     /// fcntl(`F_SETLKW`).
     Posix {
-        /// On this descriptor.
+        /// The descriptor.
         fd: RawFd,
     },
 }
 
 impl BlockedCall {
-    /// Of a line of `/proc/PID/syscall`: the number of the call and its arguments. `None` for other calls, and for a thread
-    /// that runs.
+    /// Parses the line of a thread, which contains the number of the call and its arguments.
+    /// Returns `None` for other calls, and for a thread that is running.
     ///
     /// # References
     ///
     /// proc_pid_syscall(5).
     pub fn parse(line: &[u8]) -> Option<Self> {
-        let mut words = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
-        let call = words.next()?.parse::<libc::c_long>().ok()?;
+        let mut fields = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+        let call = fields.next()?.parse::<libc::c_long>().ok()?;
         let mut argument = || {
-            let word = words.next()?.strip_prefix("0x")?;
-            u64::from_str_radix(word, 16).ok()
+            let digits = fields.next()?.strip_prefix("0x")?;
+            u64::from_str_radix(digits, 16).ok()
         };
-        // The registers are wider than what the calls take.
+        // The registers are wider than the arguments.
         let fd = argument()? as RawFd;
         let second = argument()? as i32;
         if call == libc::SYS_flock {
@@ -55,7 +55,7 @@ impl BlockedCall {
         }
     }
 
-    /// The descriptor.
+    /// Returns the descriptor.
     pub fn fd(self) -> RawFd {
         match self {
             Self::Flock { fd, .. } | Self::Ofd { fd } | Self::Posix { fd } => fd,
@@ -74,12 +74,13 @@ mod tests {
 
     fn line(call: libc::c_long, fd: i32, second: i32) -> String {
         format!(
-            "{call} {fd:#x} {second:#x} 0x7ffc71f07f90 0x0 0x1 0x5622076f50c8 0x7ffc71f07ee0 0x7f6445adb810\n"
+            "{call} {fd:#x} {second:#x} 0x7ffc71f07f90 0x0 0x1 0x5622076f50c8 0x7ffc71f07ee0 \
+             0x7f6445adb810\n"
         )
     }
 
     #[test]
-    fn calls_that_wait_for_locks_are_known() {
+    fn calls_that_wait_for_locks_are_recognized() {
         let parse = |call, second| BlockedCall::parse(line(call, 3, second).as_bytes());
         let flock = |shared| Some(BlockedCall::Flock { fd: 3, shared });
         assert_eq!(parse(libc::SYS_flock, libc::LOCK_EX), flock(false));
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn others_are_not() {
+    fn other_lines_are_rejected() {
         let nonblocking = line(libc::SYS_flock, 3, libc::LOCK_EX | libc::LOCK_NB);
         let getfl = line(libc::SYS_fcntl, 3, libc::F_GETFL);
         let read = line(libc::SYS_read, 3, libc::F_SETLKW);
