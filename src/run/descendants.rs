@@ -1,25 +1,25 @@
-//! Whom a command has left behind: our children, and what `/proc` tells of them.
+//! The processes that a command has left behind: the children of this process, and what `/proc`
+//! shows of them.
 
-use std::fs;
-use std::io;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use rustix::process::Pid;
 
 use crate::sys::process;
-use crate::sys::signal::SignalSet;
+use crate::sys::procfs::{self, status::Status};
 
-/// The highest process number that the kernel gives: its `PID_MAX_LIMIT`.
+/// The highest PID that the kernel assigns: its `PID_MAX_LIMIT`.
 const PID_MAX: i32 = 1 << 22;
 
-/// Our children, those included that have ended and were not waited for.
+/// Returns the children of this process, including those that have exited and were not reaped.
 ///
-/// Who there is at all is in `/proc`. Where that does not tell, every number that there can be is tried, which takes a
-/// second or so. Whether it is a child of ours is the kernel's to say either way.
+/// `/proc` lists the candidates. If it cannot, every possible PID is tried, which takes a second or
+/// so. In both cases, the kernel decides which of them are children.
 pub(super) fn children() -> Vec<Pid> {
     let is_child = |pid: &Pid| process::is_child(*pid);
-    match numbers() {
-        Some(numbers) => numbers.into_iter().filter(is_child).collect(),
+    match visible_pids() {
+        Some(pids) => pids.into_iter().filter(is_child).collect(),
         None => (1..=PID_MAX)
             .filter_map(Pid::from_raw)
             .filter(is_child)
@@ -27,65 +27,49 @@ pub(super) fn children() -> Vec<Pid> {
     }
 }
 
-/// Whether a process is in our session, or in one that the command has made. All others are those of daemons.
-pub(super) fn in_session_of(pid: Pid, command: Option<Pid>) -> bool {
-    let session = process::session_of(Some(pid));
-    let made = command.map(|command| command.as_raw_nonzero().get());
-    session == process::session_of(None) || session == made
-}
-
-/// The numbers of all processes. `None` where `/proc` cannot tell: it is not mounted, shows another namespace's numbers
-/// (a chroot under `unshare -p`) or not everybody's (`hidepid`), or we have no descriptor left to look into it.
-fn numbers() -> Option<Vec<Pid>> {
-    if !shows_own_pids() || !Path::new("/proc/1").exists() {
+/// Returns the PIDs of all processes, or `None` if `/proc` cannot be relied on: it is not mounted,
+/// it shows the PIDs of another namespace (a chroot under `unshare -p`), it hides processes of
+/// other users (`hidepid`), or this process has no descriptor left to read it.
+fn visible_pids() -> Option<Vec<Pid>> {
+    if !procfs::shows_own_pids() || !Path::new("/proc/1").exists() {
         return None;
     }
-    let number = |entry: io::Result<fs::DirEntry>| match entry {
-        Ok(entry) => {
-            let number = entry
-                .file_name()
-                .to_str()
-                .and_then(|name| name.parse().ok());
-            number.and_then(Pid::from_raw).map(Ok)
-        }
-        Err(error) => Some(Err(error)),
-    };
-    let entries = fs::read_dir("/proc").ok()?;
-    entries
-        .filter_map(number)
-        .collect::<io::Result<Vec<_>>>()
-        .ok()
+    procfs::pids().ok()
 }
 
-/// Whether `/proc` has our own numbers.
-fn shows_own_pids() -> bool {
-    let us = rustix::process::getpid().as_raw_nonzero().to_string();
-    fs::read_link("/proc/self").is_ok_and(|target| target == Path::new(&us))
+/// Returns whether a process is in the session of this process, or in one that the command has
+/// created. All others count as daemons.
+pub(super) fn in_session_of(pid: Pid, command: Option<Pid>) -> bool {
+    let session = process::session_of(Some(pid));
+    let of_command = command.map(|command| command.as_raw_nonzero().get());
+    session == process::session_of(None) || session == of_command
 }
 
-/// Whether a process is deaf to the signal: whoever is started with `nohup`, or in the background of a script, is meant
-/// to go on. Who cannot be asked is not.
+/// Returns whether a process ignores the signal. A process that is started with `nohup`, or in the
+/// background of a script, is meant to continue. If `/proc` does not show the process, it does not
+/// count as ignoring.
 pub(super) fn ignores(pid: Pid, signal: i32) -> bool {
-    status(pid, "SigIgn:")
-        .and_then(|set| u64::from_str_radix(&set, 16).ok())
-        .is_some_and(|set| SignalSet::from_bits(set).has(signal))
+    status(pid)
+        .and_then(|status| status.ignored_signals())
+        .is_some_and(|ignored| ignored.contains(signal))
 }
 
-/// Whether a process is stopped, or cannot be asked.
+/// Returns whether a process is stopped, or `/proc` does not show it.
 pub(super) fn may_be_stopped(pid: Pid) -> bool {
-    status(pid, "State:").is_none_or(|state| state.starts_with('T'))
+    status(pid)
+        .and_then(|status| status.state())
+        .is_none_or(|state| state == b'T')
 }
 
-/// Whether a process has this name.
+/// Returns whether a process has this name.
 pub(super) fn has_name(pid: Pid, name: &str) -> bool {
-    status(pid, "Name:").is_some_and(|its| its == name)
+    status(pid).is_some_and(|status| status.name() == OsStr::new(name))
 }
 
-/// A field of `/proc/PID/status`.
-fn status(pid: Pid, field: &str) -> Option<String> {
-    let file = format!("/proc/{}/status", pid.as_raw_nonzero());
-    let text = shows_own_pids().then(|| fs::read(file).ok())??;
-    let text = String::from_utf8_lossy(&text);
-    let value = text.lines().find_map(|line| line.strip_prefix(field))?;
-    Some(value.trim().to_owned())
+fn status(pid: Pid) -> Option<Status> {
+    if procfs::shows_own_pids() {
+        Status::read(pid)
+    } else {
+        None
+    }
 }

@@ -1,67 +1,73 @@
-//! Between the caller and the command: signals one way, stops and the end the other.
+//! Signal forwarding: signals from the caller to the command, stops and the exit from the command
+//! to the caller.
 //!
-//! Nothing here runs in a signal handler. Every signal is blocked from before the command's start, and taken one at a
-//! time by sigwaitinfo(2), `SIGCHLD` among them, so nothing comes at a bad moment and nothing is missed. To the command
-//! the mask and the dispositions are those of the caller.
+//! Nothing here runs in a signal handler. Every signal, including `SIGCHLD`, is blocked from before
+//! the command is started, and is received with sigwaitinfo(2), one at a time. So no signal arrives
+//! at a bad moment, and none is missed. The command has the mask and the dispositions of the
+//! caller.
 
 use std::io;
 
 use rustix::process::{Pid, Resource, WaitId, WaitIdOptions, WaitIdStatus};
 
+use super::error::Error;
+use super::exit_reason::ExitReason;
 use super::terminal::Foreground;
-use super::{Error, ExitReason};
 use crate::sys::continue_on_exit::ContinueOnExit;
 use crate::sys::process;
-use crate::sys::signal::{self, Arrival, Origin, SignalSet, number};
+use crate::sys::signal::{self, Origin, SignalInfo, SignalSet, number};
 
-/// Looks after a command until it ends.
+/// Forwards signals to a command until the command exits.
 pub(super) struct SignalForwarder {
     command: Pid,
-    /// What may have come before there was a command that could get its own.
+    /// Signals that may have been sent before the command existed and could receive its own.
     pending_at_fork: SignalSet,
-    /// What has been sent to us.
-    sent: SignalSet,
-    /// What of that was last sent to the command by the same hand: by the terminal, to our whole group.
+    /// Signals that this process has received.
+    received: SignalSet,
+    /// Those of them that the terminal sent to the whole group the last time, including the
+    /// command.
     sent_to_group: SignalSet,
     state: State,
-    /// Who would continue us: when it is gone, we do not stop.
+    /// The process that would continue this one. When it has exited, this process does not stop.
     parent: Option<Pid>,
 }
 
-/// What came of something that was sent to us.
+/// What a signal has led to.
 pub(super) enum Event {
-    /// The command has ended.
+    /// The command has exited.
     Exited(ExitReason),
-    /// It has not.
+    /// The command has not exited.
     Running,
 }
 
-/// What is known of the command.
+/// What is known about the command.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// It runs, and whatever `SIGCONT` may come is its own.
+    /// The command runs. A `SIGCONT` to this process has not reached the command.
     Running,
-    /// It is stopped.
+    /// The command is stopped.
     Stopped,
-    /// It was stopped, and goes on because somebody continued it, most likely by the whole group: there is a
-    /// `SIGCONT` of the same for us.
+    /// The command was stopped and has been continued, most likely together with the whole group:
+    /// the same `SIGCONT` is on its way to this process.
     Continued,
 }
 
 impl SignalForwarder {
-    /// For a command that has just been forked. `pending_at_fork` is what is pending since.
+    /// Creates a forwarder to a command that has just been forked, with the signals that are
+    /// pending after the fork.
     pub(super) fn new(command: Pid, pending_at_fork: SignalSet) -> Self {
         Self {
             command,
             pending_at_fork,
-            sent: SignalSet::EMPTY,
+            received: SignalSet::EMPTY,
             sent_to_group: SignalSet::EMPTY,
             state: State::Running,
             parent: None,
         }
     }
 
-    /// For a process that is of no use without this parent of its, and gets `SIGCONT` when it ends.
+    /// Sets the parent, for a process that must exit with its parent, and is sent `SIGCONT` when
+    /// the parent exits.
     pub(super) fn with_parent(self, parent: Pid) -> Self {
         Self {
             parent: Some(parent),
@@ -69,30 +75,30 @@ impl SignalForwarder {
         }
     }
 
-    /// Waits for the command's end.
+    /// Waits until the command exits.
     pub(super) fn wait_for_exit(&mut self, warn: &mut dyn FnMut(Error)) -> io::Result<ExitReason> {
         loop {
-            let arrival = signal::wait(SignalSet::ALL)?;
-            if let Event::Exited(end) = self.handle(arrival, warn)? {
-                return Ok(end);
+            let info = signal::wait(SignalSet::ALL)?;
+            if let Event::Exited(reason) = self.handle(info, warn)? {
+                return Ok(reason);
             }
         }
     }
 
-    /// Does what there is to do about a signal.
+    /// Handles a signal that this process has received.
     pub(super) fn handle(
         &mut self,
-        arrival: Arrival,
+        info: SignalInfo,
         warn: &mut dyn FnMut(Error),
     ) -> io::Result<Event> {
-        if arrival.signal == number::CHLD
-            && let Some(end) = self.reap_changes()?
+        if info.signal == number::CHLD
+            && let Some(reason) = self.handle_changes()?
         {
-            return Ok(Event::Exited(end));
+            return Ok(Event::Exited(reason));
         }
-        if let Err(error) = self.forward(arrival) {
+        if let Err(error) = self.forward(info) {
             warn(Error::Signal {
-                signal: arrival.signal,
+                signal: info.signal,
                 pid: self.command.as_raw_nonzero().get(),
                 error,
             });
@@ -100,8 +106,8 @@ impl SignalForwarder {
         Ok(Event::Running)
     }
 
-    /// Returns the reason why the command exited, where a signal that was sent to this process as well
-    /// is told apart from one that was sent to the command alone.
+    /// Distinguishes a signal that was sent to this process as well from one that was sent to the
+    /// command alone.
     pub(super) fn classify(&self, reason: ExitReason) -> ExitReason {
         match reason {
             ExitReason::Signaled(signal) if self.was_sent(signal) => {
@@ -111,10 +117,12 @@ impl SignalForwarder {
         }
     }
 
-    /// One `SIGCHLD` may stand for several changes, or for another child's (the caller may have had some before it
-    /// executed us), so everything that is new is fetched.
-    fn reap_changes(&mut self) -> io::Result<Option<ExitReason>> {
-        while let Some(change) = self.change(WaitIdOptions::empty())? {
+    /// Handles all new changes of the command's state, and returns the reason if it has exited.
+    ///
+    /// One `SIGCHLD` may stand for several changes, or for another child, which the caller may have
+    /// created before it executed this program.
+    fn handle_changes(&mut self) -> io::Result<Option<ExitReason>> {
+        while let Some(change) = self.next_change(WaitIdOptions::empty())? {
             if let Some(status) = change.exit_status() {
                 return Ok(Some(ExitReason::Exited(status as u8)));
             }
@@ -131,79 +139,84 @@ impl SignalForwarder {
         Ok(None)
     }
 
-    /// Whether the signal has been sent to us, be it taken or still pending.
+    /// Returns whether the signal was sent to this process, whether received or still pending.
     ///
-    /// *The race:* a signal to the whole group against the command that dies of it. While the kernel signals a group,
-    /// no process of it can report its death (both need the `tasklist_lock`). So when we hear of the death, our own
-    /// signal is there too.
+    /// *Race:* a signal may be sent to the whole group, and the command may die of it before this
+    /// process has received it. While the kernel signals a group, no process of the group can
+    /// report its death, because both require the `tasklist_lock`. So when the death is reported,
+    /// the signal to this process is at least pending.
     pub(super) fn was_sent(&self, signal: i32) -> bool {
-        self.sent.has(signal) || signal::pending().has(signal)
+        self.received.contains(signal) || signal::pending().contains(signal)
     }
 
-    /// Whether the signal came last to our whole group, from the terminal.
+    /// Returns whether the signal was last sent by the terminal, to the whole group.
     pub(super) fn was_sent_to_group(&self, signal: i32) -> bool {
-        self.sent_to_group.has(signal)
+        self.sent_to_group.contains(signal)
     }
 
-    fn change(&self, more: WaitIdOptions) -> io::Result<Option<WaitIdStatus>> {
+    fn next_change(&self, more_options: WaitIdOptions) -> io::Result<Option<WaitIdStatus>> {
         let options = WaitIdOptions::EXITED
             | WaitIdOptions::STOPPED
             | WaitIdOptions::CONTINUED
             | WaitIdOptions::NOHANG;
         loop {
-            match rustix::process::waitid(WaitId::Pid(self.command), options | more) {
+            match rustix::process::waitid(WaitId::Pid(self.command), options | more_options) {
                 Err(rustix::io::Errno::INTR) => {}
                 other => return Ok(other?),
             }
         }
     }
 
-    /// Stops this process because the command has stopped, so that a shell with job control sees it.
+    /// Stops this process because the command has stopped, so that a shell with job control sees
+    /// it.
     ///
-    /// By `SIGTSTP` where the command was stopped by `SIGSTOP`: the kernel discards it in an orphaned process group
-    /// (under cron, say), where there is no shell that could ever continue us.
+    /// If `SIGSTOP` stopped the command, `SIGTSTP` stops this process: the kernel discards it in an
+    /// orphaned process group (under cron, for example), where no shell could ever continue this
+    /// process.
     fn stop_with_command(&mut self, signal: i32) -> io::Result<()> {
         let signal = match signal {
             number::STOP => number::TSTP,
             other => other,
         };
-        let foreground = Foreground::of(self.command);
-        let stopped = stop(signal, self.command, || {
-            let orphan = self.parent.is_some_and(process::is_orphaned_by);
-            Ok(orphan || self.change(WaitIdOptions::NOWAIT)?.is_some())
+        let foreground = Foreground::capture(self.command);
+        let result = stop(signal, self.command, || {
+            let is_orphaned = self.parent.is_some_and(process::is_orphaned_by);
+            Ok(is_orphaned || self.next_change(WaitIdOptions::NOWAIT)?.is_some())
         })?;
-        if let (Stop::Continued, Some(foreground)) = (stopped, foreground) {
+        if let (StopResult::Continued, Some(foreground)) = (result, foreground) {
             foreground.restore();
         }
         Ok(())
     }
 
-    /// Sends the command what was sent to us, unless it has got it already.
+    /// Sends the command a signal that this process has received, unless it has reached the command
+    /// already.
     ///
-    /// *The race:* Ctrl-C against the fork. One that came before it has not reached the command, and one that came
-    /// after has. So what is pending right after the fork is passed on in any case: to a command that has not executed
-    /// anything yet, two of a kind are one.
-    fn forward(&mut self, Arrival { signal, origin }: Arrival) -> io::Result<()> {
-        self.sent = self.sent.with(signal);
-        let pending_at_fork = self.pending_at_fork.has(signal);
+    /// *Race:* Ctrl-C may be typed at the moment of the fork. Before the fork it does not reach the
+    /// command, after the fork it does. A signal that is pending right after the fork is therefore
+    /// forwarded in any case: for a command that has not executed anything yet, two signals with
+    /// the same number are one.
+    fn forward(&mut self, SignalInfo { signal, origin }: SignalInfo) -> io::Result<()> {
+        self.received = self.received.with(signal);
+        let was_pending_at_fork = self.pending_at_fork.contains(signal);
         self.pending_at_fork = self.pending_at_fork.without(signal);
         self.sent_to_group = self.sent_to_group.without(signal);
         match origin {
             Origin::Kernel if signal == number::CHLD => Ok(()),
-            Origin::Kernel if !pending_at_fork && self.was_sent_to_whole_group(signal) => {
+            Origin::Kernel if !was_pending_at_fork && self.reaches_command(signal) => {
                 self.sent_to_group = self.sent_to_group.with(signal);
                 Ok(())
             }
-            _ if signal == number::CONT && self.was_continued_too()? => Ok(()),
+            _ if signal == number::CONT && self.was_command_continued()? => Ok(()),
             Origin::Queued(value) => signal::queue(self.command, signal, value),
             Origin::Kernel | Origin::Process => signal::send(self.command, signal),
         }
     }
 
-    /// Whether the command has been continued by the very hand that continued us, as `fg` does it.
-    fn was_continued_too(&mut self) -> io::Result<bool> {
-        // The kernel may know already what its SIGCHLD has yet to tell us.
-        if let Some(change) = self.change(WaitIdOptions::NOWAIT)?
+    /// Returns whether the command has been continued together with this process, as `fg` does.
+    fn was_command_continued(&mut self) -> io::Result<bool> {
+        // The kernel may have recorded a change whose SIGCHLD is still pending.
+        if let Some(change) = self.next_change(WaitIdOptions::NOWAIT)?
             && change.continued()
         {
             self.mark_continued();
@@ -217,11 +230,14 @@ impl SignalForwarder {
         }
     }
 
-    /// What the terminal sends, it sends to every process of the foreground group; so if the command is in our group,
-    /// it has got its own. A hang-up, and the `SIGCONT` that comes with it, go to the leader of the session, and that may be
-    /// we alone.
-    fn was_sent_to_whole_group(&self, signal: i32) -> bool {
-        let from_terminal = matches!(
+    /// Returns whether a signal that the kernel sent to this process has reached the command as
+    /// well.
+    ///
+    /// The terminal sends its signals to every process of the foreground group, and so to the
+    /// command if it is in the group of this process. A hang-up, and the `SIGCONT` that follows it,
+    /// is sent to the leader of the session, which may be this process alone.
+    fn reaches_command(&self, signal: i32) -> bool {
+        let is_from_terminal = matches!(
             signal,
             number::HUP
                 | number::INT
@@ -232,70 +248,79 @@ impl SignalForwarder {
                 | number::CONT
                 | number::WINCH
         );
-        let us = || rustix::process::getpid().as_raw_nonzero().get();
-        let led_by_us = || process::session_of(None) == Some(us());
-        from_terminal
+        let own_pid = || rustix::process::getpid().as_raw_nonzero().get();
+        let is_session_leader = || process::session_of(None) == Some(own_pid());
+        is_from_terminal
             && process::process_group_of(Some(self.command)) == process::process_group_of(None)
-            && !(matches!(signal, number::HUP | number::CONT) && led_by_us())
+            && !(matches!(signal, number::HUP | number::CONT) && is_session_leader())
     }
 }
 
-/// What came of a stop.
+/// How an attempt to stop this process ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stop {
-    /// There was none.
+pub(super) enum StopResult {
+    /// The process did not stop.
     Cancelled,
-    /// We were continued, or the signal is ignored.
+    /// The process was stopped and continued, or the signal is ignored.
     Continued,
 }
 
-/// Stops this process until it is continued, or until the one that is watched, a child of ours, ends. Every signal must
-/// be blocked.
+/// Stops this process until it is continued, or until a watched child of this process exits. Every
+/// signal must be blocked.
 ///
-/// *The race:* our stop against whoever continues the two of us. A `SIGCONT` that came first must not be answered
-/// by a stop, for there may be no second. So while the stop signal is still blocked: a `SIGCONT` that is pending
-/// calls it off; one that comes once the stop is pending removes it (the kernel does, signal(7)); and one that
-/// came between the two and was itself removed is known by what it came with, for which `is_cancelled` looks: if it was
-/// for the whole group, it has reached the command as well, and then the command is no longer stopped; if it told of our
-/// parent's end, that is no longer our parent. What is left is one to us alone between two system calls in a row, from
-/// somebody who did not wait to see us stopped; no shell does that.
+/// *Race:* another process may continue both this process and the command before this process has
+/// stopped. A `SIGCONT` that came first must not be followed by a stop, because there may be no
+/// second one. So while the stop signal is still blocked:
 ///
-/// *The other race:* the watched one against us. Somebody may continue it and not us. It then ends while we
-/// are stopped, and the lock that we hold open would outlast it for as long as nobody thinks of us. The watcher
-/// continues us when it ends; if that is before we have stopped, its `SIGCONT` is one that came first.
+/// * A `SIGCONT` that is pending already cancels the stop.
+/// * A `SIGCONT` that arrives while the stop signal is pending removes the stop signal: see
+///   signal(7).
+/// * A `SIGCONT` that arrived in between was removed by the stop signal. `is_cancelled` looks for
+///   the event that it came with: if it was sent to the whole group, it has reached the command as
+///   well, and the command is no longer stopped. If it reported the exit of the parent, this
+///   process has another parent now.
+///
+/// What is left is a `SIGCONT` to this process alone, between two consecutive system calls, from a
+/// process that did not wait until this one had stopped. No shell sends that.
+///
+/// *Race:* another process may continue the watched process, but not this one. The watched process
+/// then exits while this process is stopped, and this process would keep the lock until it is
+/// continued. [`ContinueOnExit`] continues this process when the watched one exits. If that happens
+/// before this process has stopped, it is a `SIGCONT` that came first.
 pub(super) fn stop(
     signal: i32,
     watched: Pid,
     is_cancelled: impl FnOnce() -> io::Result<bool>,
-) -> io::Result<Stop> {
-    // Where there can be no watcher, the stop is still what the shell has to see.
+) -> io::Result<StopResult> {
+    // Without a watcher this process stops nevertheless, because the shell must see it.
     let _watcher = ContinueOnExit::watch(watched);
-    if signal::pending().has(number::CONT) {
-        return Ok(Stop::Cancelled);
+    if signal::pending().contains(number::CONT) {
+        return Ok(StopResult::Cancelled);
     }
     signal::send(rustix::process::getpid(), signal)?;
     if is_cancelled()? {
         signal::take_pending(SignalSet::single(signal));
-        return Ok(Stop::Cancelled);
+        return Ok(StopResult::Cancelled);
     }
-    // We stop inside the first call, if at all, and go on from there.
+    // If this process stops, it stops inside the first call, and continues from there.
     signal::set_mask(SignalSet::ALL.without(signal));
     signal::set_mask(SignalSet::ALL);
-    Ok(Stop::Continued)
+    Ok(StopResult::Continued)
 }
 
-/// Terminates this process by the signal that ended the command, when it had been sent to both: so whoever waits for us sees
-/// what he would see without us in between. A shell goes on with its script after Ctrl-C unless its child died of it,
-/// and systemd takes a death by `SIGTERM` for a clean stop.
+/// Terminates this process by the signal that killed the command, for a signal that was sent to
+/// both. So the caller sees what it would see if it had started the command itself: a shell
+/// continues its script after Ctrl-C unless its child died of it, and systemd takes a death by
+/// `SIGTERM` for a clean stop.
 ///
-/// Returns when the signal does not end us: it is ignored, or we are process 1.
+/// Returns if the signal does not terminate this process: it is ignored, or this is process 1.
 pub fn terminate_by(signal: i32) {
-    // The command has left the core dump that there is to leave.
-    let none = rustix::process::Rlimit {
+    // If there is to be a core dump, the command has left it.
+    let no_core_dump = rustix::process::Rlimit {
         current: Some(0),
         maximum: rustix::process::getrlimit(Resource::Core).maximum,
     };
-    let _ = rustix::process::setrlimit(Resource::Core, none);
+    let _ = rustix::process::setrlimit(Resource::Core, no_core_dump);
     if signal::send(rustix::process::getpid(), signal).is_ok() {
         signal::unblock(SignalSet::single(signal));
     }

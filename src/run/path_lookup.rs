@@ -1,4 +1,4 @@
-//! Finding a program, as execvp(3) does.
+//! Finding a program as execvp(3) does.
 
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
@@ -7,15 +7,23 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use rustix::fs::{Access, AtFlags, CWD, FileType};
 use rustix::io::Errno;
 
-use super::Lookup;
-use crate::sys::process::ExecImage;
+use crate::sys::spawn::ExecImage;
 
-/// Where programs are looked for when `PATH` is unset, as confstr(3) has it.
+/// The search path if `PATH` is unset, as returned by confstr(3).
 const DEFAULT_PATH: &str = "/bin:/usr/bin";
 
-/// Everything that is needed to execute these words, name first.
-pub(super) fn image(words: &[OsString], lookup: Lookup) -> ExecImage {
-    let name = &words[0];
+/// Where to look for a program whose name contains no slash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lookup {
+    /// In `PATH`, as execvp(3) does.
+    Path,
+    /// In the working directory, as execv(2) does, and if it is not there, in `PATH`.
+    WorkingDirectory,
+}
+
+/// Returns the image of a program with these arguments, name first.
+pub(super) fn exec_image(args: &[OsString], lookup: Lookup) -> ExecImage {
+    let name = &args[0];
     let mut paths = match std::env::var_os("PATH") {
         _ if name.as_bytes().contains(&b'/') => vec![name.clone()],
         Some(path) => candidates(name, &path),
@@ -26,18 +34,19 @@ pub(super) fn image(words: &[OsString], lookup: Lookup) -> ExecImage {
     }
     ExecImage::new(
         paths.into_iter().map(c_string).collect(),
-        words.iter().cloned().map(c_string).collect(),
+        args.iter().cloned().map(c_string).collect(),
     )
 }
 
-/// The name in each folder of the path. An empty folder is the working directory; an empty name is nowhere.
+/// Returns the path of the name in each directory of `PATH`. An empty directory means the working
+/// directory. An empty name has no candidates.
 fn candidates(name: &OsStr, path: &OsStr) -> Vec<OsString> {
     if name.is_empty() {
         return Vec::new();
     }
-    let join = |folder: &[u8]| {
-        let mut file = OsStr::from_bytes(folder).to_owned();
-        if !folder.is_empty() {
+    let join = |directory: &[u8]| {
+        let mut file = OsStr::from_bytes(directory).to_owned();
+        if !directory.is_empty() {
             file.push("/");
         }
         file.push(name);
@@ -49,19 +58,20 @@ fn candidates(name: &OsStr, path: &OsStr) -> Vec<OsString> {
         .collect()
 }
 
-/// What came from a C string has no NUL inside. What did not is cut there, as C would.
-fn c_string(word: OsString) -> CString {
-    let mut bytes = word.into_vec();
+/// Converts a string, truncated at an interior NUL as in C. Strings from a C string contain none.
+fn c_string(string: OsString) -> CString {
+    let mut bytes = string.into_vec();
     bytes.truncate(
         bytes
             .iter()
             .position(|byte| *byte == 0)
             .unwrap_or(bytes.len()),
     );
-    CString::new(bytes).expect("cut at its first NUL")
+    CString::new(bytes).expect("truncated at the first NUL")
 }
 
-/// Whether one of the places holds a file that may be executed; the error is the one that executing would meet.
+/// Checks that one of the paths leads to a file that can be executed. The error is the one that
+/// executing the image would cause.
 pub(super) fn find(image: &ExecImage) -> io::Result<()> {
     let mut worst = Errno::NOENT;
     for path in image.paths() {
@@ -80,7 +90,7 @@ pub(super) fn find(image: &ExecImage) -> io::Result<()> {
             Errno::NOENT | Errno::NOTDIR | Errno::STALE | Errno::NODEV | Errno::TIMEDOUT => {
                 worst = if worst == Errno::ACCESS { worst } else { error };
             }
-            // Whether this one matters only executing can tell.
+            // Only an attempt to execute the file shows whether another error matters.
             _ => return Ok(()),
         }
     }
@@ -92,19 +102,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_empty_folder_in_the_path_is_the_working_directory() {
+    fn an_empty_directory_means_the_working_directory() {
         let found = candidates(OsStr::new("job"), OsStr::new("/a::/b/"));
         assert_eq!(found, ["/a/job", "job", "/b//job"]);
     }
 
     #[test]
-    fn an_empty_name_is_nowhere() {
+    fn an_empty_name_has_no_candidates() {
         assert!(candidates(OsStr::new(""), OsStr::new("/a")).is_empty());
     }
 
     #[test]
-    fn a_name_with_a_slash_is_not_looked_for() {
-        let image = image(&["./no/such".into()], Lookup::Path);
+    fn a_name_with_a_slash_is_not_looked_up() {
+        let image = exec_image(&["./no/such".into()], Lookup::Path);
         assert_eq!(image.paths(), [c"./no/such".to_owned()]);
         assert_eq!(
             find(&image).unwrap_err().raw_os_error(),

@@ -1,27 +1,37 @@
-//! Commands that do not outlive us: between us and the command stands a supervisor, a process of ours that has everything
-//! open that we have, locks above all.
+//! Supervised commands, which do not outlive this process: between this process and the command
+//! stands a supervisor, a child of this process that has the same descriptors open, above all the
+//! locks.
 //!
-//! The supervisor is the command's parent, and the adoptive parent (`PR_SET_CHILD_SUBREAPER`) of everything that the command
-//! leaves behind. To signals, stops and the end it is to us what the command is to it, so a [`SignalForwarder`] stands on each
-//! side of it, as with two `flock` around each other.
+//! The supervisor is the parent of the command, and the adoptive parent (`PR_SET_CHILD_SUBREAPER`)
+//! of all processes that the command leaves behind. For signals, stops and the exit, the supervisor
+//! is to this process what the command is to the supervisor. So both processes have a
+//! [`SignalForwarder`], like two nested `flock`.
 //!
-//! * We are killed by `SIGKILL`: the kernel tells the supervisor. It kills the command, then what is left behind, and only
-//!   then ends, and with it goes the last descriptor that held the lock.
-//! * We are told to stop, and the command ends: what it leaves behind is told the same and waited for, unless it ignores
-//!   that signal. (`sh -c 'a; b'` dies of `SIGTERM` at once, and leaves `a` running.)
-//! * The supervisor is killed: the kernel kills the command, and we do the rest, where we can be the adoptive parent: not if
-//!   there were children before, which could not be told apart from what is left behind. (Then the lock may go a moment
-//!   before the command has.)
-//! * The command ends by itself: what it leaves behind goes on, and is nobody's business.
+//! * This process is killed with `SIGKILL`: the kernel notifies the supervisor, which kills the
+//!   command first and then all that it left behind. The supervisor exits last, and with it the
+//!   last descriptor that held the lock is closed.
+//! * This process is asked to stop, and the command exits: the processes left behind are sent the
+//!   same signal and waited for, unless they ignore it. (`sh -c 'a; b'` dies of `SIGTERM` at once,
+//!   and leaves `a` running.)
+//! * The supervisor is killed: the kernel kills the command, and this process kills all that the
+//!   command left behind, if it could become the adoptive parent. It does not become that if it has
+//!   had children before, because it could not distinguish them from processes left behind. (The
+//!   lock may then be released a moment before the command has exited.)
+//! * The command exits by itself: the processes left behind continue to run and are not waited for.
 //!
-//! What is left behind in a session of its own, as daemons are, is left alone, unless it is the command's own session (`loto …
-//! -- setsid job`). And when we are killed, whatever still has a living parent in the job is part of it, in any session (`su
-//! -c` makes one).
+//! Processes that are left behind in a session of their own, such as daemons, are spared, unless
+//! the session is the command's own (`loto … -- setsid job`). When this process is killed, however,
+//! each process that still has a living parent among the descendants is killed, in any session (`su
+//! -c` creates one).
 //!
-//! Things that nobody can help: if the whole group is killed in one call (`timeout -s KILL`), all of it does nothing any
-//! more, but the lock may go a moment before the last of it has; if we and the supervisor are killed together and nobody else,
-//! the kernel kills the command, but not what that leaves behind; and what runs with other rights than ours (sudo) cannot
-//! be killed, so the supervisor waits for it.
+//! Limits:
+//!
+//! * If the whole group is killed in one call (`timeout -s KILL`), none of its processes does
+//!   anything more, but the lock may be released a moment before the last of them has exited.
+//! * If this process and the supervisor are killed together, but no other process, the kernel kills
+//!   the command, but not what the command leaves behind.
+//! * A process that runs with other privileges (sudo) cannot be killed. The supervisor waits for
+//!   it.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -29,59 +39,59 @@ use std::io;
 use rustix::process::{Pid, WaitOptions};
 
 use super::descendants::{children, has_name, ignores, in_session_of, may_be_stopped};
+use super::error::{Error, SpawnError};
+use super::exit_reason::ExitReason;
 use super::forward::{self, Event, SignalForwarder};
-use super::{Error, ExitReason, SpawnError};
 use crate::sys::args;
 use crate::sys::deferred_signals::STOP_SIGNALS;
-use crate::sys::process::{self, ExecImage, SharedWord, SpawnOptions};
+use crate::sys::process;
+use crate::sys::shared_memory::SharedU64;
 use crate::sys::signal::{self, Origin, SignalSet, number};
+use crate::sys::spawn::{self, ExecImage, SpawnOptions};
 
-/// The supervisor's name for ps(1), and its command line. Not ours: who says `pkill -9 loto`, or `pkill -f` with a word of our
-/// command line, means us, and the supervisor is to survive it.
-const NAME: &str = "lock-supervisor";
+/// The name of the supervisor, which also replaces its command line. It differs from that of this
+/// process, because `pkill -9 loto`, and `pkill -f` with an argument of this process, is meant for
+/// this process. The supervisor must survive it.
+const NAME: &str = "lock-keeper";
 
-/// Starts a supervisor, which starts the command, and waits for the end of both. Every signal must be blocked.
+/// Starts a supervisor, which starts the command, and waits until both have exited. Every signal
+/// must be blocked.
 pub(super) fn run(
     image: &mut ExecImage,
     options: &SpawnOptions<'_>,
     warn: &mut dyn FnMut(Error),
 ) -> Result<ExitReason, SpawnError> {
-    let result = SharedWord::new().map_err(SpawnError::Fork)?;
-    let adopts = process::has_no_children() && process::become_subreaper();
-    let us = rustix::process::getpid();
-    let supervisor = process::fork_with(|| {
+    let shared = SharedU64::new().map_err(SpawnError::Fork)?;
+    let is_subreaper = process::has_no_children() && process::become_subreaper();
+    let parent = rustix::process::getpid();
+    let supervisor = spawn::fork_with(|| {
         let options = SpawnOptions {
-            report_pid: Some(&result),
+            report_pid: Some(&shared),
             ..*options
         };
-        let outcome = supervise(us, image, &options, warn);
-        result.set(outcome.encode());
+        let report = supervise(parent, image, &options, warn);
+        shared.set(report.encode());
         0
     });
     let supervisor = supervisor.map_err(SpawnError::Fork)?;
     let mut forwarder = SignalForwarder::new(supervisor, signal::pending());
-    let end = forwarder.wait_for_exit(warn).map_err(SpawnError::Wait)?;
-    match SupervisorReport::decode(result.get()) {
-        Some(SupervisorReport::Exited(end)) => Ok(forwarder.classify(end)),
-        Some(SupervisorReport::ForkFailed(error)) => {
-            Err(SpawnError::Fork(io::Error::from_raw_os_error(error)))
-        }
-        Some(SupervisorReport::ExecFailed(error)) => {
-            Err(SpawnError::Exec(io::Error::from_raw_os_error(error)))
-        }
-        Some(SupervisorReport::WaitFailed(error)) => {
-            Err(SpawnError::Wait(io::Error::from_raw_os_error(error)))
-        }
+    let reason = forwarder.wait_for_exit(warn).map_err(SpawnError::Wait)?;
+    let os_error = io::Error::from_raw_os_error;
+    match SupervisorReport::decode(shared.get()) {
+        Some(SupervisorReport::Exited(reason)) => Ok(forwarder.classify(reason)),
+        Some(SupervisorReport::ForkFailed(errno)) => Err(SpawnError::Fork(os_error(errno))),
+        Some(SupervisorReport::ExecFailed(errno)) => Err(SpawnError::Exec(os_error(errno))),
+        Some(SupervisorReport::WaitFailed(errno)) => Err(SpawnError::Wait(os_error(errno))),
         None => {
-            if adopts {
-                kill_descendants(Pid::from_raw(result.get() as i32));
+            if is_subreaper {
+                kill_descendants(Pid::from_raw(shared.get() as i32));
             }
-            Ok(forwarder.classify(end))
+            Ok(forwarder.classify(reason))
         }
     }
 }
 
-/// What the supervisor has to tell us, in the place where the command has left its number before.
+/// What the supervisor reports in the shared memory where the command has stored its PID before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SupervisorReport {
     Exited(ExitReason),
@@ -91,21 +101,21 @@ enum SupervisorReport {
 }
 
 impl SupervisorReport {
-    /// As a number that is no process's.
+    /// Encodes the report as a number that is not a PID.
     fn encode(self) -> u64 {
         let (kind, value) = match self {
             Self::Exited(ExitReason::Exited(status)) => (1, i32::from(status)),
             Self::Exited(ExitReason::Signaled(signal) | ExitReason::SignaledToo(signal)) => {
                 (2, signal)
             }
-            Self::ForkFailed(error) => (3, error),
-            Self::ExecFailed(error) => (4, error),
-            Self::WaitFailed(error) => (5, error),
+            Self::ForkFailed(errno) => (3, errno),
+            Self::ExecFailed(errno) => (4, errno),
+            Self::WaitFailed(errno) => (5, errno),
         };
         kind << 32 | u64::from(value as u32)
     }
 
-    /// `None` for a supervisor that has not told anything.
+    /// Decodes the number. Returns `None` if the supervisor has not reported anything.
     fn decode(number: u64) -> Option<Self> {
         let value = number as u32 as i32;
         Some(match number >> 32 {
@@ -119,46 +129,46 @@ impl SupervisorReport {
     }
 }
 
-/// The supervisor's life.
+/// Runs in the supervisor: starts the command, and waits until it has exited.
 fn supervise(
     parent: Pid,
     image: &mut ExecImage,
     options: &SpawnOptions<'_>,
     warn: &mut dyn FnMut(Error),
 ) -> SupervisorReport {
-    let code = |error: io::Error| error.raw_os_error().unwrap_or_default();
+    let errno = |error: io::Error| error.raw_os_error().unwrap_or_default();
     process::set_name(NAME);
     args::overwrite(NAME);
     process::become_subreaper();
-    // Of all signals it is SIGCONT, so that a supervisor that is stopped hears it.
+    // SIGCONT, so that a stopped supervisor is notified, too.
     process::set_parent_death_signal(number::CONT);
     if process::is_orphaned_by(parent) {
         return SupervisorReport::WaitFailed(0);
     }
-    let child = match process::spawn(image, options) {
+    let child = match spawn::spawn(image, options) {
         Ok(child) => child,
-        Err(error) => return SupervisorReport::ForkFailed(code(error)),
+        Err(error) => return SupervisorReport::ForkFailed(errno(error)),
     };
     let mut supervisor = Supervisor {
         parent,
         command: child.pid,
         forwarder: SignalForwarder::new(child.pid, signal::pending()).with_parent(parent),
     };
-    let end = match supervisor.run(warn) {
-        Ok(end) => end,
+    let reason = match supervisor.run(warn) {
+        Ok(reason) => reason,
         Err(error) => {
             kill_descendants(Some(child.pid));
-            return SupervisorReport::WaitFailed(code(error));
+            return SupervisorReport::WaitFailed(errno(error));
         }
     };
     match child.exec_error() {
-        Some(error) => SupervisorReport::ExecFailed(code(error)),
-        None => SupervisorReport::Exited(end),
+        Some(error) => SupervisorReport::ExecFailed(errno(error)),
+        None => SupervisorReport::Exited(reason),
     }
 }
 
 struct Supervisor {
-    /// Who the command must not outlive.
+    /// The process that the command must not outlive.
     parent: Pid,
     command: Pid,
     forwarder: SignalForwarder,
@@ -169,71 +179,77 @@ impl Supervisor {
         process::is_orphaned_by(self.parent)
     }
 
-    /// Looks after the command, and after what it leaves behind if it was told to stop.
+    /// Waits until the command has exited and, if it was asked to stop, until the processes that it
+    /// left behind have exited, too.
     fn run(&mut self, warn: &mut dyn FnMut(Error)) -> io::Result<ExitReason> {
-        let end = loop {
-            let arrival = signal::wait(SignalSet::ALL)?;
+        let reason = loop {
+            let info = signal::wait(SignalSet::ALL)?;
             if self.has_lost_parent() {
                 kill_descendants(Some(self.command));
                 return Ok(ExitReason::Signaled(number::KILL));
             }
-            if arrival.signal == number::CHLD {
+            if info.signal == number::CHLD {
                 reap_others(self.command);
             }
-            if let Event::Exited(end) = self.forwarder.handle(arrival, warn)? {
-                break end;
+            if let Event::Exited(reason) = self.forwarder.handle(info, warn)? {
+                break reason;
             }
         };
-        if let Some(signal) = stop_signal(&self.forwarder, end) {
+        if let Some(signal) = stop_signal(&self.forwarder, reason) {
             self.stop_descendants(signal)?;
         }
-        Ok(end)
+        Ok(reason)
     }
 
-    /// Sends what is left behind the signal by which the command was told to stop, and waits for its end; further signals
-    /// of that kind are passed on. What the keys of the terminal send has reached all of our group already: a second Ctrl-C
-    /// tells many programs to drop everything. Ctrl-Z stops us too, so that the shell sees it.
+    /// Sends the processes left behind the signal by which the command was asked to stop, and waits
+    /// until they have exited. Further stop signals are forwarded to them.
     ///
-    /// *The race:* what is left may end, or itself leave something behind, at any moment. What it leaves behind becomes our
-    /// child before its own end is told; so we look again after every `SIGCHLD`, until there is nobody left. One `SIGCHLD`
-    /// may stand for several, and have been taken before; so whoever has ended is buried before we look, and whoever ends
-    /// after that has yet to be told of.
+    /// A signal that is typed at the terminal has reached the whole group already, and is not sent
+    /// again: a second Ctrl-C makes many programs exit without cleaning up. Ctrl-Z stops this
+    /// process too, so that the shell sees it.
+    ///
+    /// *Race:* at any moment, a process may exit or may itself leave processes behind. These become
+    /// children of the supervisor before the exit is reported, so the children are listed again
+    /// after every `SIGCHLD`, until there are none. One `SIGCHLD` may stand for several exits, and
+    /// may have been received earlier. So the children that have exited are reaped before the
+    /// others are listed, and the exit of any that is listed has yet to be reported.
     fn stop_descendants(&self, stop: i32) -> io::Result<()> {
-        let mut told = BTreeSet::new();
+        let mut signaled = BTreeSet::new();
         let mut signal = stop;
-        let mut from_terminal = self.forwarder.was_sent_to_group(stop);
+        let mut is_from_terminal = self.forwarder.was_sent_to_group(stop);
         loop {
             reap_all();
-            let mut left = children();
-            left.retain(|child| {
+            let mut remaining = children();
+            remaining.retain(|child| {
                 in_session_of(*child, Some(self.command)) && !ignores(*child, stop)
             });
-            let Some(first) = left.first().copied() else {
+            let Some(first) = remaining.first().copied() else {
                 return Ok(());
             };
-            told.retain(|pid| left.iter().any(|child| child.as_raw_nonzero() == *pid));
-            for child in left {
-                if told.insert(child.as_raw_nonzero())
-                    && !(from_terminal && receives_key(signal, child))
+            signaled.retain(|pid| remaining.iter().any(|child| child.as_raw_nonzero() == *pid));
+            for child in remaining {
+                if signaled.insert(child.as_raw_nonzero())
+                    && !(is_from_terminal && receives_key(signal, child))
                 {
-                    // In vain if it runs with other rights; then it is waited for.
+                    // Fails if the process runs with other privileges. It is waited for
+                    // nevertheless.
                     let _ = signal::send(child, signal);
                     if may_be_stopped(child) {
                         let _ = signal::send(child, number::CONT);
                     }
                 }
             }
-            let arrival = signal::wait(SignalSet::ALL)?;
+            let info = signal::wait(SignalSet::ALL)?;
             if self.has_lost_parent() {
                 kill_descendants(Some(self.command));
                 return Ok(());
             }
-            if STOP_SIGNALS.contains(&arrival.signal) {
-                signal = arrival.signal;
-                from_terminal = arrival.origin == Origin::Kernel;
-                told.clear();
+            if STOP_SIGNALS.contains(&info.signal) {
+                signal = info.signal;
+                is_from_terminal = info.origin == Origin::Kernel;
+                signaled.clear();
             }
-            if arrival.signal == number::TSTP && arrival.origin == Origin::Kernel {
+            if info.signal == number::TSTP && info.origin == Origin::Kernel {
                 forward::stop(number::TSTP, first, || {
                     Ok(self.has_lost_parent() || process::exited_child().is_some())
                 })?;
@@ -242,42 +258,47 @@ impl Supervisor {
     }
 }
 
-/// The signal by which the command was told to stop, if it was. It died of it, or says so with its status; but a
-/// `SIGTERM` means it whatever the command made of it. Ctrl-C in a command that goes on, and a `SIGHUP` to read a
-/// configuration again, do not.
-fn stop_signal(forwarder: &SignalForwarder, end: ExitReason) -> Option<i32> {
+/// Returns the signal by which the command was asked to stop, if it was: the command died of it, or
+/// reports it in its status. `SIGTERM` counts however the command exits. Ctrl-C in a command that
+/// continues does not count, nor does a `SIGHUP` that makes it read its configuration again.
+fn stop_signal(forwarder: &SignalForwarder, reason: ExitReason) -> Option<i32> {
     let died_of = |signal: i32| {
-        end == ExitReason::Signaled(signal) || end == ExitReason::Exited(128 + signal as u8)
+        reason == ExitReason::Signaled(signal) || reason == ExitReason::Exited(128 + signal as u8)
     };
     STOP_SIGNALS
         .into_iter()
         .find(|signal| forwarder.was_sent(*signal) && (died_of(*signal) || *signal == number::TERM))
 }
 
-/// Whether a process gets this signal when it is typed at our terminal, as we do.
+/// Returns whether a process receives this signal when it is typed at the terminal, as this process
+/// does.
 fn receives_key(signal: i32, pid: Pid) -> bool {
     matches!(signal, number::INT | number::QUIT)
         && process::process_group_of(Some(pid)) == process::process_group_of(None)
 }
 
-/// Kills the command, if it has not been waited for, and everything that is left behind, and waits until it is gone: what
-/// that leaves behind in turn is ours by then. Not daemons: what had been left behind before in a session of its own. What
-/// has a living parent in the job is part of the job, whatever its session (`su -c` makes one).
+/// Kills the command, if it has not been reaped, and all that it left behind, and waits until they
+/// have exited. What they leave behind in turn has become a child of this process by then.
 ///
-/// A supervisor among them belongs to a program with a lock of its own, which was killed: it does this very thing, and its
-/// lock lasts until it has. So it is waited for, and woken if it is stopped. A command that is not yet one, because it has
-/// still to be executed, looks like a supervisor, but is none.
+/// Daemons are spared: processes that had already been left behind in a session of their own. A
+/// process that has a living parent among the descendants is killed, whatever its session (`su -c`
+/// creates one).
+///
+/// A supervisor among the processes left behind belongs to a program that held a lock of its own,
+/// and was killed. That supervisor does the same as this function, and its lock lasts until then.
+/// So it is waited for, and continued if it is stopped. The command has the name of a supervisor,
+/// too, until it is executed, but is not one.
 fn kill_descendants(command: Option<Pid>) {
     let mut daemons = children();
     daemons.retain(|child| Some(*child) != command && !in_session_of(*child, command));
     loop {
         let command = command.filter(|pid| process::is_child(*pid));
-        let mut left = children();
-        left.retain(|child| Some(*child) != command && !daemons.contains(child));
-        if left.is_empty() && command.is_none() {
+        let mut remaining = children();
+        remaining.retain(|child| Some(*child) != command && !daemons.contains(child));
+        if remaining.is_empty() && command.is_none() {
             return;
         }
-        for child in &left {
+        for child in &remaining {
             let signal = if has_name(*child, NAME) {
                 number::CONT
             } else {
@@ -288,17 +309,17 @@ fn kill_descendants(command: Option<Pid>) {
         if let Some(command) = command {
             let _ = signal::send(command, number::KILL);
         }
-        for child in left.into_iter().chain(command) {
-            // Not interrupted, as every signal is blocked.
+        for child in remaining.into_iter().chain(command) {
+            // Not interrupted, because every signal is blocked.
             let _ = rustix::process::waitpid(Some(child), WaitOptions::empty());
         }
     }
 }
 
-/// Waits for adopted children that have ended, so that their remains do not pile up.
+/// Reaps adopted children that have exited, so that zombies do not accumulate.
 fn reap_others(command: Pid) {
-    while let Some(ended) = process::exited_child().filter(|ended| *ended != command) {
-        let _ = rustix::process::waitpid(Some(ended), WaitOptions::NOHANG);
+    while let Some(exited) = process::exited_child().filter(|exited| *exited != command) {
+        let _ = rustix::process::waitpid(Some(exited), WaitOptions::NOHANG);
     }
 }
 
@@ -311,8 +332,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_keeper_tells_arrives() {
-        for outcome in [
+    fn reports_survive_encoding_and_decoding() {
+        for report in [
             SupervisorReport::Exited(ExitReason::Exited(0)),
             SupervisorReport::Exited(ExitReason::Exited(255)),
             SupervisorReport::Exited(ExitReason::Signaled(15)),
@@ -320,7 +341,7 @@ mod tests {
             SupervisorReport::ExecFailed(2),
             SupervisorReport::WaitFailed(0),
         ] {
-            assert_eq!(SupervisorReport::decode(outcome.encode()), Some(outcome));
+            assert_eq!(SupervisorReport::decode(report.encode()), Some(report));
         }
         assert_eq!(SupervisorReport::decode(0), None);
     }

@@ -1,4 +1,4 @@
-//! The terminal, while we and a command in another process group are stopped.
+//! The terminal, while this process and a command in another process group are stopped.
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{Mode, OFlags};
@@ -7,10 +7,12 @@ use rustix::termios::{tcgetpgrp, tcsetpgrp};
 
 use crate::sys::process::process_group_of;
 
-/// A command in a process group of its own that had the terminal when it stopped: a shell that was told to `suspend`.
+/// The terminal, and a command's own process group that was in its foreground when the command
+/// stopped. The command may be a shell that has run `suspend`.
 ///
-/// The shell that continues us with `fg` gives the terminal to our group, as it knows of no other. Were the command
-/// continued without it, its next read would fail, and a shell takes that for the end of its input.
+/// The shell that continues this process with `fg` moves the group of this process to the
+/// foreground, because it knows no other. If the command were continued in the background, its next
+/// read would fail, which a shell takes for the end of its input.
 #[derive(Debug)]
 pub(super) struct Foreground {
     terminal: OwnedFd,
@@ -18,26 +20,28 @@ pub(super) struct Foreground {
 }
 
 impl Foreground {
-    /// What is to be restored when the command is continued, if anything.
-    pub(super) fn of(command: Pid) -> Option<Self> {
+    /// Returns what must be restored when the command is continued, or `None` if the command is in
+    /// the group of this process, or its group is not in the foreground.
+    pub(super) fn capture(command: Pid) -> Option<Self> {
         let group = process_group_of(Some(command));
         if group == process_group_of(None) {
             return None;
         }
         let flags = OFlags::RDWR | OFlags::NOCTTY | OFlags::CLOEXEC;
         let terminal = rustix::fs::open("/dev/tty", flags, Mode::empty()).ok()?;
-        let front = tcgetpgrp(&terminal).ok()?;
-        (group == Some(front.as_raw_nonzero().get())).then_some(Self {
+        let foreground = tcgetpgrp(&terminal).ok()?;
+        (group == Some(foreground.as_raw_nonzero().get())).then_some(Self {
             terminal,
-            group: front,
+            group: foreground,
         })
     }
 
-    /// Gives the terminal to the command, if it has been given to us: not after `bg`. `SIGTTOU` must be blocked.
+    /// Moves the command's group to the foreground if the group of this process is there now. After
+    /// `bg` it is not. `SIGTTOU` must be blocked.
     pub(super) fn restore(self) {
-        let front = tcgetpgrp(&self.terminal).ok();
-        if front.map(|front| front.as_raw_nonzero().get()) == process_group_of(None) {
-            // If the group is gone by now, so is its need.
+        let foreground = tcgetpgrp(&self.terminal).ok();
+        if foreground.map(|group| group.as_raw_nonzero().get()) == process_group_of(None) {
+            // Fails if the group no longer exists, and then there is nothing to restore.
             let _ = tcsetpgrp(&self.terminal, self.group);
         }
     }

@@ -1,4 +1,4 @@
-//! Signals that wait until this process has tidied up.
+//! Deferring signals until this process has cleaned up.
 
 use std::cell::Cell;
 use std::io;
@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 
 use super::signal::{self, Disposition, SignalSet};
 
-/// The signals that end a process which does nothing about them, and that no fault of its own raises.
+/// The signals that terminate a process by default, except those that a fault of its own raises.
 const TERMINATING: SignalSet = SignalSet::single(libc::SIGHUP)
     .with(libc::SIGINT)
     .with(libc::SIGQUIT)
@@ -20,66 +20,76 @@ const TERMINATING: SignalSet = SignalSet::single(libc::SIGHUP)
     .with(libc::SIGXCPU)
     .with(libc::SIGIO)
     .with(libc::SIGPWR)
-    // SIGSTKFLT, for which not every processor has a name. Where 16 is another signal it is in the set, or ignored.
+    // SIGSTKFLT, which libc does not define for every architecture. Where 16 is another signal,
+    // that one is already in the set, or is ignored by default.
     .with(16);
 
-/// Those of them that tell a program to stop; the first means nothing else.
+/// The signals that ask a program to stop. The first, `SIGTERM`, has no other meaning.
 pub const STOP_SIGNALS: [i32; 4] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT];
 
-/// All signals that would end this process, held back: they take effect when this is dropped. So what is declared after
-/// it is tidied up before the process dies, and dies of the signal as it should.
+/// Defers the signals that would terminate this process. They take effect when the guard is
+/// dropped: values that are declared after it are dropped first, and then the process dies of the
+/// signal.
 #[derive(Debug)]
 pub struct DeferredSignals {
-    held: Cell<SignalSet>,
+    deferred: Cell<SignalSet>,
     mask: SignalSet,
 }
 
 impl DeferredSignals {
-    /// Holds back the terminating, those of them that the caller had not blocked already.
+    /// Defers all terminating signals that are not already blocked.
     pub fn terminating() -> Self {
-        let real_time = (34..=64).fold(TERMINATING, SignalSet::with);
-        let mask = signal::block(real_time);
+        let terminating = (34..=64).fold(TERMINATING, SignalSet::with);
+        let mask = signal::block(terminating);
         Self {
-            held: Cell::new(real_time.minus(mask)),
+            deferred: Cell::new(terminating.difference(mask)),
             mask,
         }
     }
 
-    /// The mask that there was before.
+    /// Returns the previous signal mask.
     pub fn mask(&self) -> SignalSet {
         self.mask
     }
 
-    /// Whether one has come that will end this process. One that is ignored will not: a blocked signal becomes pending
-    /// even so, and is forgotten here.
+    /// Returns whether a deferred signal is pending that will terminate this process.
+    ///
+    /// An ignored signal will not, but becomes pending nevertheless while it is blocked. It is
+    /// discarded here.
     pub fn is_pending(&self) -> bool {
         let pending = signal::pending();
-        let here = |signal: &i32| self.held.get().has(*signal) && pending.has(*signal);
-        (1..=64).filter(here).any(|signal| {
-            let deadly = signal::disposition(signal) != Disposition::Ignore;
-            if !deadly {
+        let is_deferred =
+            |signal: &i32| self.deferred.get().contains(*signal) && pending.contains(*signal);
+        (1..=64).filter(is_deferred).any(|signal| {
+            let terminates = signal::disposition(signal) != Disposition::Ignore;
+            if !terminates {
                 signal::take_pending(SignalSet::single(signal));
             }
-            deadly
+            terminates
         })
     }
 
-    /// signalfd(2) – a descriptor that can be read, in the eyes of poll(2), when one has come.
+    /// Returns a descriptor that poll(2) reports as readable while a deferred signal is pending.
     ///
     /// # Errors
     ///
     /// `EMFILE`, `ENFILE`, `ENOMEM`, `ENODEV`.
+    ///
+    /// # References
+    ///
+    /// signalfd(2).
     pub fn descriptor(&self) -> io::Result<OwnedFd> {
-        signal::descriptor(self.held.get())
+        signal::signalfd(self.deferred.get())
     }
 
-    /// From here on only requests to stop can end this process: there is a result that the others must not take away.
+    /// Lets only the [`STOP_SIGNALS`] terminate this process when the guard is dropped: there is a
+    /// result that the other signals must not destroy.
     pub fn keep_stop_signals(&self) {
-        self.held
-            .set(SignalSet::from_signals(&STOP_SIGNALS).minus(self.mask));
+        let kept = SignalSet::from_signals(&STOP_SIGNALS).difference(self.mask);
+        self.deferred.set(kept);
     }
 
-    /// They wait until the process has exited: whatever comes from here on comes too late.
+    /// Defers the signals until the process has exited, when they have no effect.
     pub fn until_exit(self) {
         std::mem::forget(self);
     }
@@ -87,7 +97,7 @@ impl DeferredSignals {
 
 impl Drop for DeferredSignals {
     fn drop(&mut self) {
-        signal::unblock(self.held.get());
+        signal::unblock(self.deferred.get());
     }
 }
 
@@ -95,31 +105,31 @@ impl Drop for DeferredSignals {
 mod tests {
     use super::*;
 
-    /// A signal to this thread, which alone holds it back.
+    /// Sends a signal to this thread, the only one that blocks it.
     fn raise(signal: i32) {
         // SAFETY: takes three numbers.
         unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), signal) };
     }
 
     #[test]
-    fn what_comes_waits_and_an_ignored_one_is_no_ending() {
-        let held = DeferredSignals::terminating();
-        assert!(!held.is_pending());
+    fn an_ignored_signal_is_discarded() {
+        let deferred = DeferredSignals::terminating();
+        assert!(!deferred.is_pending());
         let before = signal::set_disposition(libc::SIGVTALRM, Disposition::Ignore);
         raise(libc::SIGVTALRM);
-        assert!(!held.is_pending());
-        assert!(!signal::pending().has(libc::SIGVTALRM), "it is forgotten");
+        assert!(!deferred.is_pending());
+        assert!(!signal::pending().contains(libc::SIGVTALRM));
         signal::set_disposition(libc::SIGVTALRM, before);
         raise(libc::SIGPROF);
-        assert!(held.is_pending());
+        assert!(deferred.is_pending());
         assert!(signal::take_pending(SignalSet::single(libc::SIGPROF)).is_some());
     }
 
     #[test]
-    fn what_the_caller_has_blocked_is_not_ours_to_let_through() {
+    fn a_signal_that_was_blocked_before_stays_blocked() {
         let before = signal::block(SignalSet::single(libc::SIGPWR));
         drop(DeferredSignals::terminating());
         let now = signal::set_mask(before);
-        assert!(now.has(libc::SIGPWR) && !now.has(libc::SIGUSR1));
+        assert!(now.contains(libc::SIGPWR) && !now.contains(libc::SIGUSR1));
     }
 }

@@ -1,4 +1,5 @@
-//! Blocking in a process that is not ours, without deafness: a system call that ends when a handler of the host's runs.
+//! Blocking in a host process that must keep reacting to its signals: a system call that returns
+//! when one of the host's signal handlers has run.
 
 use std::cell::UnsafeCell;
 use std::io;
@@ -7,54 +8,60 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::signal::{self, SignalSet};
-use super::timer::Ticks;
+use super::timer::ThreadTimer;
 
-/// How many signals there are, and one more, as they are counted from 1.
-const SIGNALS: usize = 65;
+/// The length of a table that is indexed by signal numbers, which start at 1.
+const TABLE_SIZE: usize = 65;
 
-/// While it is there, a blocking system call of this thread ends with `EINTR` as soon as a handler of the host's has
-/// run, or when the time is up.
+/// While this guard exists, a blocking system call of this thread fails with `EINTR` as soon as one
+/// of the host's signal handlers has run, or the time is up.
 ///
-/// *The race:* a signal against the system call that it is to interrupt. A host handles a signal by setting a flag and
-/// looks at its flags from time to time. A signal that comes between the last look and the call sets its flag, and then
-/// the call blocks as if nothing had happened; and so it does with a handler that is set to restart calls
-/// (`SA_RESTART`), as a shell's for `SIGCHLD` is. So:
+/// *Race:* a signal may arrive before the system call that it is to interrupt. A host handles a
+/// signal by setting a flag, and checks its flags from time to time. A signal that arrives between
+/// the last check and the call sets its flag, and then the call blocks as if nothing had happened.
+/// The same happens if the handler restarts system calls (`SA_RESTART`), as a shell's handler for
+/// `SIGCHLD` does. Therefore:
 ///
-/// 1. All signals are blocked. What came until then is in the host's flags, which [`begin`](Self::begin) asks for:
-///    if one is set there is no attention, and the host sees to it. Whatever comes now waits in the kernel.
-/// 2. Every handler of the host's gets ours in front of it, which calls it and then starts a timer. The timer's signal
-///    comes at once, and again every millisecond, for as long as the attention lasts.
-/// 3. The signals are let through. One that comes now and before the call starts the timer, whose next tick finds the
-///    call begun and ends it; one that comes during the call ends it itself, as none of our handlers restarts calls.
+/// 1. All signals are blocked. A signal that arrived earlier is in the host's flags, which
+///    [`begin`](Self::begin) checks: if one is set, there is no guard, and the host handles the
+///    signal. A signal that arrives now is pending in the kernel.
+/// 2. Each of the host's handlers is replaced by the trampoline, which calls that handler and then
+///    starts a timer. The timer's signal arrives immediately, and again every millisecond, as long
+///    as the guard exists.
+/// 3. The signals are unblocked. A signal that arrives before the system call starts the timer, and
+///    a later timer signal arrives during the call and interrupts it. A signal that arrives during
+///    the call interrupts it directly, because the trampoline does not restart system calls.
 ///
-/// So nothing ticks, and nobody polls, unless a signal has come or the time is up. The timer's signal is the last
-/// real-time one; what somebody else sends of that number goes to the host as ever. Dropping it puts all back. The host
-/// must not be is_signal_pending in the meantime, for it may change its handlers.
+/// So the timer does not run, and nothing polls, unless a signal has arrived or the time is up. The
+/// timer's signal is the last real-time signal; one that another process sends reaches the host as
+/// usual. Dropping the guard restores everything. Until then, the host must not be called, because
+/// it may change its handlers.
 ///
 /// # References
 ///
-/// timer_create(2), sigaction(2), signal(7) "Interruption of system calls by signal handlers"; timer_settime(2) may be
-/// is_signal_pending in handlers by signal-safety(7).
+/// timer_create(2), sigaction(2), signal(7) "Interruption of system calls by signal handlers";
+/// timer_settime(2) may be called in handlers according to signal-safety(7).
 #[derive(Debug)]
 pub struct InterruptibleCall {
-    ticks: Ticks,
-    /// Those that have our handler in front of originals.
+    timer: ThreadTimer,
+    /// The signals whose handler is replaced by the trampoline.
     replaced: SignalSet,
     mask: SignalSet,
 }
 
-/// What the handler has to know.
+/// The data of the trampoline.
 struct HandlerTable {
-    ticks: UnsafeCell<Option<Ticks>>,
-    originals: UnsafeCell<[libc::sigaction; SIGNALS]>,
+    timer: UnsafeCell<Option<ThreadTimer>>,
+    originals: UnsafeCell<[libc::sigaction; TABLE_SIZE]>,
 }
 
-// SAFETY: there is one attention at a time (`ACTIVE`). Both cells are written while all signals are blocked and the
-// handler is in front of nothing, and only read from then on until the next one begins.
+// SAFETY: there is at most one guard at a time (`ACTIVE`). Both cells are written while all signals
+// are blocked and before the trampoline is installed, and only read after that until the next guard
+// begins.
 unsafe impl Sync for HandlerTable {}
 
 static HANDLERS: HandlerTable = HandlerTable {
-    ticks: UnsafeCell::new(None),
+    timer: UnsafeCell::new(None),
     // SAFETY: all zeroes is a valid `sigaction`: the default disposition, no flags.
     originals: UnsafeCell::new(unsafe { std::mem::zeroed() }),
 };
@@ -62,23 +69,24 @@ static HANDLERS: HandlerTable = HandlerTable {
 static ACTIVE: AtomicBool = AtomicBool::new(false);
 
 impl InterruptibleCall {
-    /// For a call that may take this long, or any time. `None` when the host is `is_signal_pending` for already; it is asked with
-    /// all signals blocked.
+    /// Prepares for a call that may block for this time, or indefinitely. Returns `None` if the
+    /// host already has a signal to handle; `is_signal_pending` is called while all signals are
+    /// blocked.
     ///
     /// # Errors
     ///
-    /// `EAGAIN`, `ENOMEM`: no timer can be had. `EBUSY`: another thread has an attention.
+    /// `EAGAIN`, `ENOMEM`: no timer can be created. `EBUSY`: another thread has a guard.
     pub fn begin(
         time: Option<Duration>,
         is_signal_pending: fn() -> bool,
     ) -> io::Result<Option<Self>> {
         let mask = signal::set_mask(SignalSet::ALL);
         let begun = Self::install(mask, is_signal_pending);
-        if let (Ok(Some(attention)), Some(time)) = (&begun, time) {
-            attention.ticks.start(time);
+        if let (Ok(Some(call)), Some(time)) = (&begun, time) {
+            call.timer.start(time);
         }
         signal::set_mask(match &begun {
-            Ok(Some(_)) => mask.without(Ticks::signal()),
+            Ok(Some(_)) => mask.without(ThreadTimer::signal()),
             _ => mask,
         });
         begun
@@ -91,17 +99,17 @@ impl InterruptibleCall {
         if ACTIVE.swap(true, Ordering::Acquire) {
             return Err(io::Error::from_raw_os_error(libc::EBUSY));
         }
-        let ticks = Ticks::new().inspect_err(|_| ACTIVE.store(false, Ordering::Release))?;
+        let timer = ThreadTimer::new().inspect_err(|_| ACTIVE.store(false, Ordering::Release))?;
         // SAFETY: see `HandlerTable`.
-        unsafe { *HANDLERS.ticks.get() = Some(ticks) };
+        unsafe { *HANDLERS.timer.get() = Some(timer) };
         let mut replaced = SignalSet::EMPTY;
-        for signal in 1..SIGNALS as libc::c_int {
-            if install_handler(signal) {
+        for signal in 1..TABLE_SIZE as libc::c_int {
+            if install_trampoline(signal) {
                 replaced = replaced.with(signal);
             }
         }
         Ok(Some(Self {
-            ticks,
+            timer,
             replaced,
             mask,
         }))
@@ -109,12 +117,14 @@ impl InterruptibleCall {
 }
 
 impl Drop for InterruptibleCall {
-    /// The timer first: a tick that has been sent is handled before that call returns, as it is not blocked. A signal
-    /// that comes from then on sets its flag by our handler or by the host's own.
+    /// Deletes the timer first: a signal that it has sent is handled before that call returns,
+    /// because the signal is not blocked. A signal that arrives later sets its flag through the
+    /// trampoline or through the host's own handler.
     fn drop(&mut self) {
-        self.ticks.delete();
+        self.timer.delete();
         signal::set_mask(self.mask);
-        for signal in (1..SIGNALS as libc::c_int).filter(|signal| self.replaced.has(*signal)) {
+        let signals = 1..TABLE_SIZE as libc::c_int;
+        for signal in signals.filter(|signal| self.replaced.contains(*signal)) {
             // SAFETY: see `HandlerTable`; an action that sigaction(2) itself returned.
             unsafe {
                 libc::sigaction(
@@ -128,73 +138,77 @@ impl Drop for InterruptibleCall {
     }
 }
 
-/// Puts our handler in front of the host's, if it has one. The timer's signal gets it in any case.
-fn install_handler(signal: libc::c_int) -> bool {
+/// Replaces the host's handler, if it has one, by the trampoline. The timer's signal gets the
+/// trampoline in any case. Returns whether the action was replaced.
+fn install_trampoline(signal: libc::c_int) -> bool {
     // SAFETY: all zeroes is a valid `sigaction`.
-    let mut originals: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: no new action, and a place for the one that there is. It fails for what the C library keeps to itself.
-    if unsafe { libc::sigaction(signal, ptr::null(), &raw mut originals) } == -1 {
+    let mut original: libc::sigaction = unsafe { std::mem::zeroed() };
+    // SAFETY: no new action, and room for the current one. It fails for signals that the C library
+    // reserves.
+    if unsafe { libc::sigaction(signal, ptr::null(), &raw mut original) } == -1 {
         return false;
     }
-    let has_handler = ![libc::SIG_DFL, libc::SIG_IGN].contains(&originals.sa_sigaction);
-    if !has_handler && signal != Ticks::signal() {
+    let has_handler = ![libc::SIG_DFL, libc::SIG_IGN].contains(&original.sa_sigaction);
+    if !has_handler && signal != ThreadTimer::signal() {
         return false;
     }
     // SAFETY: see `HandlerTable`.
-    unsafe { (*HANDLERS.originals.get())[signal as usize] = originals };
-    let mut ours = originals;
+    unsafe { (*HANDLERS.originals.get())[signal as usize] = original };
+    let mut replacement = original;
     let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = trampoline;
-    ours.sa_sigaction = handler as usize;
-    ours.sa_flags = (originals.sa_flags | libc::SA_SIGINFO) & !libc::SA_RESTART;
-    // No tick comes while a handler of the host's runs, which may be in a system call of its own.
-    // SAFETY: a set that is filled, and the number of a signal.
-    unsafe { libc::sigaddset(&raw mut ours.sa_mask, Ticks::signal()) };
-    // SAFETY: an action; the handler is async-signal-safe, as far as the host's is.
-    unsafe { libc::sigaction(signal, &raw const ours, ptr::null_mut()) == 0 }
+    replacement.sa_sigaction = handler as usize;
+    replacement.sa_flags = (original.sa_flags | libc::SA_SIGINFO) & !libc::SA_RESTART;
+    // The timer must not interrupt system calls that the host's handler makes.
+    // SAFETY: an initialized set, and a valid signal number.
+    unsafe { libc::sigaddset(&raw mut replacement.sa_mask, ThreadTimer::signal()) };
+    // SAFETY: a valid action; the trampoline is async-signal-safe if the host's handler is.
+    unsafe { libc::sigaction(signal, &raw const replacement, ptr::null_mut()) == 0 }
 }
 
-/// Lets the host do what it does, and sees to it that the call ends.
+/// Calls the host's handler, and then makes sure that the system call is interrupted.
 extern "C" fn trampoline(
     signal: libc::c_int,
     info: *mut libc::siginfo_t,
     context: *mut libc::c_void,
 ) {
     // SAFETY: with SA_SIGINFO the kernel fills it.
-    let is_tick = signal == Ticks::signal() && unsafe { (*info).si_code } == libc::SI_TIMER;
-    if is_tick {
+    let is_from_timer =
+        signal == ThreadTimer::signal() && unsafe { (*info).si_code } == libc::SI_TIMER;
+    if is_from_timer {
         return;
     }
-    // SAFETY: see `HandlerTable`: this handler is installed, so both are written.
-    let (ticks, originals) = unsafe {
+    // SAFETY: see `HandlerTable`: the trampoline is installed, so both are written.
+    let (timer, original) = unsafe {
         (
-            *HANDLERS.ticks.get(),
+            *HANDLERS.timer.get(),
             (*HANDLERS.originals.get())[signal as usize],
         )
     };
-    match originals.sa_sigaction {
+    match original.sa_sigaction {
         libc::SIG_IGN => {}
         libc::SIG_DFL => {
-            // Only the timer's signal comes here, sent by somebody else: it ends us as ever, on the way out.
+            // Only the timer's signal, sent by another process, gets here. It terminates this
+            // process as usual, when the trampoline returns.
             signal::set_disposition(signal, signal::Disposition::Default);
             let _ = signal::send(rustix::process::getpid(), signal);
         }
-        handler if originals.sa_flags & libc::SA_SIGINFO != 0 => {
-            // SAFETY: the host set it with SA_SIGINFO, so it is of this form.
+        handler if original.sa_flags & libc::SA_SIGINFO != 0 => {
+            // SAFETY: the host set it with SA_SIGINFO, so it has this type.
             let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
                 unsafe { std::mem::transmute(handler) };
             handler(signal, info, context);
         }
         handler => {
-            // SAFETY: the host set it without SA_SIGINFO, so it is of this form.
+            // SAFETY: the host set it without SA_SIGINFO, so it has this type.
             let handler: extern "C" fn(libc::c_int) = unsafe { std::mem::transmute(handler) };
             handler(signal);
         }
     }
-    // Behind the host's handler, which is not to be interrupted by ticks.
-    if let Some(ticks) = ticks {
-        // SAFETY: this thread's own error number, which the interrupted code may be about to read.
+    // After the host's handler, which the timer must not interrupt.
+    if let Some(timer) = timer {
+        // SAFETY: this thread's errno, which the interrupted code may be about to read.
         let errno = unsafe { *libc::__errno_location() };
-        ticks.start(Duration::ZERO);
+        timer.start(Duration::ZERO);
         // SAFETY: as above.
         unsafe { *libc::__errno_location() = errno };
     }

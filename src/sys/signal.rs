@@ -1,7 +1,8 @@
 //! Signals by number: sets, the thread's mask, waiting, sending, dispositions.
 //!
-//! Sets are the kernel's own 64 bits and go straight to the kernel. The C libraries keep 32 to 34 to themselves and
-//! drop them from every mask that passes through their hands; a mask restored through them would not be the caller's.
+//! A set is the kernel's own 64-bit mask and is passed to the kernel directly. The C libraries
+//! reserve signals 32 to 34 and remove them from every mask that they handle, so a mask that is
+//! restored through them would not be the caller's.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -10,7 +11,7 @@ use std::ptr;
 
 use rustix::process::Pid;
 
-/// The numbers of the signals that mean something here.
+/// The numbers of the signals that are handled specially.
 #[allow(missing_docs)]
 pub mod number {
     pub const HUP: i32 = libc::SIGHUP;
@@ -27,7 +28,7 @@ pub mod number {
     pub const WINCH: i32 = libc::SIGWINCH;
 }
 
-/// The kernel's `sigset_t`, in bytes.
+/// The size of the kernel's `sigset_t`, in bytes.
 const SET_SIZE: usize = size_of::<u64>();
 
 /// A set of signals.
@@ -37,72 +38,77 @@ pub struct SignalSet(u64);
 impl SignalSet {
     /// No signal.
     pub const EMPTY: Self = Self(0);
-    /// Every signal there is, the real-time ones included.
+    /// All signals, including the real-time ones.
     pub const ALL: Self = Self(u64::MAX);
 
-    /// The set of which bit N−1 stands for signal N, as in `/proc/PID/status`.
+    /// Converts a mask in which bit N−1 stands for signal N, as in `/proc/PID/status`.
     pub const fn from_bits(bits: u64) -> Self {
         Self(bits)
     }
 
-    /// The set of one signal.
+    /// Returns the set of one signal.
     pub const fn single(signal: i32) -> Self {
         Self(1 << (signal - 1))
     }
 
-    /// The set of several signals.
+    /// Returns the set of several signals.
     pub fn from_signals(signals: &[i32]) -> Self {
         signals.iter().copied().fold(Self::EMPTY, Self::with)
     }
 
-    /// This set with one signal more.
+    /// Returns this set and one more signal.
     #[must_use]
     pub const fn with(self, signal: i32) -> Self {
         Self(self.0 | Self::single(signal).0)
     }
 
-    /// This set with one signal less.
+    /// Returns this set without one signal.
     #[must_use]
     pub const fn without(self, signal: i32) -> Self {
         Self(self.0 & !Self::single(signal).0)
     }
 
-    /// What is in this set and not in the other.
+    /// Returns the signals of this set that are not in the other one.
     #[must_use]
-    pub const fn minus(self, other: Self) -> Self {
+    pub const fn difference(self, other: Self) -> Self {
         Self(self.0 & !other.0)
     }
 
-    /// Returns the signals of both sets.
+    /// Returns the signals that are in either set.
     #[must_use]
     pub const fn union(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
 
-    /// Whether the signal is in the set.
-    pub const fn has(self, signal: i32) -> bool {
+    /// Returns whether the set contains the signal.
+    pub const fn contains(self, signal: i32) -> bool {
         self.0 & Self::single(signal).0 != 0
     }
 }
 
-/// rt_sigprocmask(2) – replaces the thread's mask and returns the one before.
+/// Replaces the thread's signal mask and returns the previous one.
+///
+/// # References
+///
+/// rt_sigprocmask(2).
 pub fn set_mask(mask: SignalSet) -> SignalSet {
     change_mask(libc::SIG_SETMASK, mask)
 }
 
-/// rt_sigprocmask(2) – blocks these signals too, and returns the mask before.
-pub fn block(more: SignalSet) -> SignalSet {
-    change_mask(libc::SIG_BLOCK, more)
+/// Blocks more signals and returns the previous mask.
+pub fn block(signals: SignalSet) -> SignalSet {
+    change_mask(libc::SIG_BLOCK, signals)
 }
 
-/// rt_sigprocmask(2) – lets these signals through, and returns the mask before.
-pub fn unblock(fewer: SignalSet) -> SignalSet {
-    change_mask(libc::SIG_UNBLOCK, fewer)
+/// Unblocks signals and returns the previous mask.
+pub fn unblock(signals: SignalSet) -> SignalSet {
+    change_mask(libc::SIG_UNBLOCK, signals)
 }
 
 fn change_mask(how: libc::c_int, set: SignalSet) -> SignalSet {
     let mut before = SignalSet::EMPTY;
-    // SAFETY: two sets of the size said. It cannot fail: `how` is one of the three, the pointers are good.
+    // SAFETY: two sets of `SET_SIZE` bytes. It cannot fail: `how` is valid, and so are the
+    // pointers.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
@@ -115,40 +121,50 @@ fn change_mask(how: libc::c_int, set: SignalSet) -> SignalSet {
     before
 }
 
-/// rt_sigpending(2) – what has been sent to this thread or process and waits behind the mask.
+/// Returns the blocked signals that are pending for this thread or process.
+///
+/// # References
+///
+/// rt_sigpending(2).
 pub fn pending() -> SignalSet {
     let mut set = SignalSet::EMPTY;
-    // SAFETY: a set of the size said.
+    // SAFETY: a set of `SET_SIZE` bytes.
     unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set.0, SET_SIZE) };
     set
 }
 
-/// Who raised a signal.
+/// The sender of a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// The kernel on its own account: a terminal's keys and hang-up, a limit, an interval timer, a child.
+    /// The kernel: a key or hang-up of the terminal, a limit, an interval timer, a child's change
+    /// of state.
     Kernel,
-    /// A process, by kill(2) and the like.
+    /// A process, with kill(2) or a similar call.
     Process,
-    /// A process, by sigqueue(3), with the value that goes with it.
+    /// A process, with sigqueue(3) and this value.
     Queued(usize),
 }
 
-/// A signal that came.
+/// A signal that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Arrival {
-    /// Its number.
+pub struct SignalInfo {
+    /// The number of the signal.
     pub signal: i32,
-    /// Who raised it.
+    /// The sender.
     pub origin: Origin,
 }
 
-/// sigwaitinfo(2) – takes the next pending signal of the set, and blocks until there is one. All must be blocked.
+/// Waits until a signal of the set is pending, and removes it. All signals of the set must be
+/// blocked.
 ///
 /// # Errors
 ///
 /// `ENOSYS`, `EPERM`: a sandbox does not allow it.
-pub fn wait(set: SignalSet) -> io::Result<Arrival> {
+///
+/// # References
+///
+/// sigwaitinfo(2).
+pub fn wait(set: SignalSet) -> io::Result<SignalInfo> {
     loop {
         match take(set, ptr::null()) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -157,53 +173,62 @@ pub fn wait(set: SignalSet) -> io::Result<Arrival> {
     }
 }
 
-/// sigtimedwait(2) with no time – takes a pending signal of the set, if there is one. All must be blocked.
-pub fn take_pending(set: SignalSet) -> Option<Arrival> {
-    let now = libc::timespec {
+/// Removes a pending signal of the set, if there is one, and returns it. All signals of the set
+/// must be blocked.
+///
+/// # References
+///
+/// sigtimedwait(2), with a timeout of zero.
+pub fn take_pending(set: SignalSet) -> Option<SignalInfo> {
+    let zero = libc::timespec {
         tv_sec: 0,
         tv_nsec: 0,
     };
-    take(set, &raw const now).ok()
+    take(set, &raw const zero).ok()
 }
 
-/// `EAGAIN` when the time is up, `EINTR` when a handler for another signal ran.
-fn take(set: SignalSet, time: *const libc::timespec) -> io::Result<Arrival> {
+/// Fails with `EAGAIN` after the timeout, and with `EINTR` if a handler for another signal ran.
+fn take(set: SignalSet, timeout: *const libc::timespec) -> io::Result<SignalInfo> {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    // SAFETY: a set of the size said, a place for one siginfo, and a timespec or null.
+    // SAFETY: a set of `SET_SIZE` bytes, room for one siginfo, and a timespec or null.
     let signal = unsafe {
         libc::syscall(
             libc::SYS_rt_sigtimedwait,
             &raw const set.0,
             info.as_mut_ptr(),
-            time,
+            timeout,
             SET_SIZE,
         )
     };
     if signal == -1 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: all zeroes at the start, and filled by the kernel.
+    // SAFETY: all zeroes is a valid siginfo, and the kernel has filled it.
     let info = unsafe { info.assume_init() };
     let origin = match info.si_code {
-        // SAFETY: sigqueue(3) sets the value. All its bits are read: the sender chose integer or pointer.
+        // SAFETY: sigqueue(3) sets the value. All bits are read: it may be an integer or a pointer.
         libc::SI_QUEUE => Origin::Queued(unsafe { info.si_value() }.sival_ptr.addr()),
         code if code <= 0 => Origin::Process,
         _ => Origin::Kernel,
     };
-    Ok(Arrival {
+    Ok(SignalInfo {
         signal: info.si_signo,
         origin,
     })
 }
 
-/// signalfd(2) – a descriptor that can be read, in the eyes of poll(2), while one of these is pending. All must be
-/// blocked.
+/// Returns a descriptor that poll(2) reports as readable while a signal of the set is pending. All
+/// signals of the set must be blocked.
 ///
 /// # Errors
 ///
 /// `EMFILE`, `ENFILE`, `ENOMEM`, `ENODEV`.
-pub fn descriptor(set: SignalSet) -> io::Result<OwnedFd> {
-    // SAFETY: a set of the size said; −1 asks for a new descriptor.
+///
+/// # References
+///
+/// signalfd(2).
+pub fn signalfd(set: SignalSet) -> io::Result<OwnedFd> {
+    // SAFETY: a set of `SET_SIZE` bytes; −1 requests a new descriptor.
     let fd = unsafe {
         libc::syscall(
             libc::SYS_signalfd4,
@@ -216,46 +241,58 @@ pub fn descriptor(set: SignalSet) -> io::Result<OwnedFd> {
     if fd == -1 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: new, open, and nobody else's.
+    // SAFETY: new, open, and not owned elsewhere.
     Ok(unsafe { OwnedFd::from_raw_fd(fd as libc::c_int) })
 }
 
-/// kill(2) – sends a signal to a process.
+/// Sends a signal to a process.
 ///
 /// # Errors
 ///
 /// `EPERM`, `ESRCH`, `EINVAL`.
-pub fn send(to: Pid, signal: i32) -> io::Result<()> {
+///
+/// # References
+///
+/// kill(2).
+pub fn send(pid: Pid, signal: i32) -> io::Result<()> {
     // SAFETY: takes two numbers.
-    super::check(unsafe { libc::kill(to.as_raw_nonzero().get(), signal) })?;
+    super::check(unsafe { libc::kill(pid.as_raw_nonzero().get(), signal) })?;
     Ok(())
 }
 
-/// sigqueue(3) – sends a signal with a value.
+/// Sends a signal with a value to a process.
 ///
 /// # Errors
 ///
 /// `EAGAIN` (the user's limit of queued signals), `EPERM`, `ESRCH`, `EINVAL`.
-pub fn queue(to: Pid, signal: i32, value: usize) -> io::Result<()> {
+///
+/// # References
+///
+/// sigqueue(3).
+pub fn queue(pid: Pid, signal: i32, value: usize) -> io::Result<()> {
     let value = libc::sigval {
         sival_ptr: ptr::without_provenance_mut(value),
     };
-    // SAFETY: takes two numbers and a value that this process does not look into.
-    super::check(unsafe { libc::sigqueue(to.as_raw_nonzero().get(), signal, value) })?;
+    // SAFETY: takes two numbers and a value that this process does not dereference.
+    super::check(unsafe { libc::sigqueue(pid.as_raw_nonzero().get(), signal, value) })?;
     Ok(())
 }
 
-/// What happens when a signal comes, as far as exec(2) can hand it on.
+/// What a signal does, as far as a process inherits it through execve(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// Nothing.
+    /// The signal is ignored.
     Ignore,
-    /// What signal(7) says.
+    /// The signal has its default effect: see signal(7).
     Default,
 }
 
-/// sigaction(2) – sets the disposition, and returns the one before. A handler counts as the default, which exec(2)
-/// would make of it.
+/// Sets the disposition of a signal and returns the previous one. A handler counts as the default,
+/// to which execve(2) would reset it.
+///
+/// # References
+///
+/// sigaction(2).
 pub fn set_disposition(signal: i32, disposition: Disposition) -> Disposition {
     let handler = match disposition {
         Disposition::Ignore => libc::SIG_IGN,
@@ -265,22 +302,22 @@ pub fn set_disposition(signal: i32, disposition: Disposition) -> Disposition {
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     action.sa_sigaction = handler;
     let mut before = action;
-    // SAFETY: two actions; neither disposition runs code of ours.
+    // SAFETY: two valid actions; neither disposition runs a handler.
     unsafe { libc::sigaction(signal, &raw const action, &raw mut before) };
-    Disposition::of(before)
+    Disposition::from_action(before)
 }
 
-/// sigaction(2) – the disposition as it is.
+/// Returns the disposition of a signal.
 pub fn disposition(signal: i32) -> Disposition {
     // SAFETY: all zeroes is a valid `sigaction`: the default disposition, no flags.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    // SAFETY: no new action, and a place for the one that there is.
+    // SAFETY: no new action, and room for the current one.
     unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
-    Disposition::of(action)
+    Disposition::from_action(action)
 }
 
 impl Disposition {
-    fn of(action: libc::sigaction) -> Self {
+    fn from_action(action: libc::sigaction) -> Self {
         if action.sa_sigaction == libc::SIG_IGN {
             Self::Ignore
         } else {
@@ -294,24 +331,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_set_holds_what_was_put_in() {
+    fn a_set_contains_the_signals_that_were_added() {
         let set = SignalSet::EMPTY.with(libc::SIGHUP).with(64);
-        assert!(set.has(libc::SIGHUP) && set.has(64) && !set.has(libc::SIGINT));
+        assert!(set.contains(libc::SIGHUP) && set.contains(64) && !set.contains(libc::SIGINT));
         assert_eq!(set.without(64), SignalSet::single(libc::SIGHUP));
     }
 
     #[test]
-    fn the_signals_that_c_libraries_keep_to_themselves_can_be_blocked_and_are_seen_blocked() {
+    fn signals_reserved_by_c_libraries_can_be_blocked() {
         let before = block(SignalSet::single(32).with(33).with(34));
         let now = set_mask(before);
-        assert!(now.has(32) && now.has(33) && now.has(34));
+        assert!(now.contains(32) && now.contains(33) && now.contains(34));
     }
 
     #[test]
     fn a_pending_signal_is_taken_once() {
         let set = SignalSet::single(libc::SIGURG);
         let before = block(set);
-        // To this thread, the only one that blocks it.
+        // Sent to this thread, the only one that blocks it.
         // SAFETY: takes three numbers.
         unsafe {
             libc::syscall(
@@ -321,10 +358,10 @@ mod tests {
                 libc::SIGURG,
             )
         };
-        assert!(pending().has(libc::SIGURG));
+        assert!(pending().contains(libc::SIGURG));
         assert_eq!(
             take_pending(set),
-            Some(Arrival {
+            Some(SignalInfo {
                 signal: libc::SIGURG,
                 origin: Origin::Process
             })

@@ -6,7 +6,7 @@ use rustix::fd::BorrowedFd;
 
 use super::signal::{self, SignalSet};
 
-/// Where text for the user goes.
+/// A standard stream for output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Descriptor 1.
@@ -15,26 +15,26 @@ pub enum Stream {
     Error,
 }
 
-/// write(2) until all is written, without a buffer.
+/// Writes all bytes with write(2), unbuffered.
 ///
-/// A pipe that nobody reads is `EPIPE` and not a `SIGPIPE`: a message that nobody wants to hear is no reason to die
-/// with a lock held or a command still to run. The caller's disposition of `SIGPIPE`, which the command inherits, is
-/// not touched.
+/// A pipe without readers causes the error `EPIPE` and no `SIGPIPE`: an unwanted message is no
+/// reason to die while a lock is held or a command has yet to run. The caller's disposition of
+/// `SIGPIPE`, which the command inherits, is not changed.
 ///
 /// # Errors
 ///
-/// Those of write(2); `EBADF` when the stream is closed.
+/// Those of write(2); `EBADF` if the stream is closed.
 pub fn write_all(stream: Stream, mut bytes: &[u8]) -> io::Result<()> {
-    // SAFETY: not −1; on a closed one, write(2) fails with EBADF.
+    // SAFETY: not −1; if it is closed, write(2) fails with EBADF.
     let fd = unsafe {
         BorrowedFd::borrow_raw(match stream {
             Stream::Output => libc::STDOUT_FILENO,
             Stream::Error => libc::STDERR_FILENO,
         })
     };
-    let pipe = SignalSet::single(libc::SIGPIPE);
-    let mask = signal::block(pipe);
-    let was_pending = signal::pending().has(libc::SIGPIPE);
+    let sigpipe = SignalSet::single(libc::SIGPIPE);
+    let mask = signal::block(sigpipe);
+    let was_pending = signal::pending().contains(libc::SIGPIPE);
     let mut result = Ok(());
     while !bytes.is_empty() {
         match rustix::io::write(fd, bytes) {
@@ -47,7 +47,7 @@ pub fn write_all(stream: Stream, mut bytes: &[u8]) -> io::Result<()> {
         }
     }
     if !was_pending {
-        signal::take_pending(pipe);
+        signal::take_pending(sigpipe);
     }
     signal::set_mask(mask);
     result

@@ -59,7 +59,7 @@ pub fn is_exiting(pid: Pid) -> bool {
 const PF_EXITING: u64 = 0x4;
 
 fn is_being_killed(pending: SignalSet) -> bool {
-    pending.has(number::KILL)
+    pending.contains(number::KILL)
 }
 
 /// Returns when this process was started, in clock ticks since the machine booted.

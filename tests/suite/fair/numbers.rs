@@ -46,7 +46,7 @@ fn two_of_one_number_who_come_in_the_same_moment_have_a_slot_each() {
             let others_have = |byte| byte >= first && (byte - first) / STEP < 4000;
             for number in 0..4000 {
                 let byte = first + number * STEP;
-                ofd::set(reading.as_fd(), Operation::Read, byte, 1, false).expect("free");
+                ofd::set(reading.as_fd(), Operation::Read, byte, 1, Blocking::No).expect("free");
             }
             let mut unshare = env.command("unshare");
             let script = ["l", "sh", "-c", "echo held; read x; exit 0"];
