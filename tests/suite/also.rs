@@ -1,7 +1,10 @@
 //! `--also`: several lock files, of which either all or none are locked.
 
 use std::fs;
+use std::mem::MaybeUninit;
 use std::os::unix::fs::MetadataExt;
+
+use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use test_support::builtin::for_each_bash;
 use test_support::locks::waiter_count;
@@ -99,6 +102,33 @@ fn opposite_orders_of_names_do_not_deadlock() {
     });
     let counter = fs::read_to_string(env.file("counter")).expect("a counter");
     assert_eq!(counter, "60\n");
+}
+
+#[test]
+fn each_file_is_opened_once_even_if_flock_waits() {
+    let env = TestEnv::new();
+    for options in [&["--verbose"][..], &[], &["--verbose", "-w100"], &["--fair"]] {
+        let holder = env.hold(&[], "a");
+        fs::write(env.file("b"), "").expect("a file");
+        let watches = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).expect("inotify");
+        for name in ["a", "b"] {
+            inotify::add_watch(&watches, env.file(name), WatchFlags::OPEN).expect("a watch");
+        }
+        let words = ["--also", "b", "a", "true"];
+        let mut flock = env.flock(options.iter().chain(&words)).spawn().expect("it starts");
+        wait_until("it waits", || waiter_count(env.file("a")) == 1);
+        let mut buffer = [MaybeUninit::uninit(); 4096];
+        let mut events = inotify::Reader::new(&watches, &mut buffer);
+        let mut opened = 0;
+        while events.next().is_ok() {
+            opened += 1;
+        }
+        holder.release();
+        assert!(flock.wait().expect("a child").success());
+        // --fair opens the file once more for the ticket.
+        let expected = if options == ["--fair"] { 3 } else { 2 };
+        assert_eq!(opened, expected, "{options:?}");
+    }
 }
 
 #[test]

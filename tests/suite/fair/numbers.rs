@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::fd::AsFd;
 
 use fdlock::lock::fair::marker::{ArrivalTime, Marker};
-use fdlock::sys::ofd::{self, Operation};
+use fdlock::sys::ofd::{self, Blocking, Operation};
 use rustix::process::Pid;
 
 use test_support::procfs::children_of;
@@ -16,8 +16,8 @@ const STEP: i64 = 1 << 22;
 
 /// A slot that a process of number 1 takes now.
 fn slot_now() -> i64 {
-    let (since, pid) = (ArrivalTime::now(), Pid::INIT);
-    Marker::Slot { arrived, pid }.byte()
+    let (arrived, pid) = (ArrivalTime::now(), Pid::INIT);
+    Marker::Slot { arrived, pid }.offset()
 }
 
 /// The one slot that a process has.
