@@ -1,5 +1,5 @@
 //! `loto`: what it locks, when it gives up, what it tells and how it ends. What becomes of its command when it is killed is
-//! the subject of `leash`.
+//! the subject of `supervisor`.
 
 use std::process::Command;
 

@@ -2,8 +2,8 @@
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, missing_docs)]
 
-mod leash;
 mod loto;
 mod me_only;
 mod runlock;
+mod supervisor;
 mod ulock;

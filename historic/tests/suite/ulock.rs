@@ -1,6 +1,6 @@
 //! `ulock`: locks made of hard links. What its forms do, how they end, and what they leave behind.
 
-mod old;
+mod original;
 mod refused;
 mod stale;
 mod storm;

@@ -1,7 +1,7 @@
 //! Commands that must not outlive their `loto`: what is killed with it, what is told to stop, what is left alone; and that
 //! the lock is never free while any of it runs.
 
-mod hard_places;
+mod edge_cases;
 
 use test_support::helper::ALL_SIGNALS_RECEIVED;
 use test_support::locks::{locks_on, waiter_count};
