@@ -1,6 +1,8 @@
 //! `loto`: what it locks, when it gives up, what it tells and how it ends. What becomes of its command when it is killed is
 //! the subject of `supervisor`.
 
+mod storm;
+
 use std::process::Command;
 
 use test_support::locks::{locks_on, tickets, waiter_count};

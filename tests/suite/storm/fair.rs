@@ -41,7 +41,17 @@ fn is_flock(pid: i32) -> bool {
     status_field(pid, "Name") == "flock"
 }
 
-impl StressTest<'_> {
+/// Extensions of [`StressTest`].
+trait FairStressTest {
+    fn step_with_fair_fd(&self, rng: Rng);
+    fn wait_until_killed(&self, rng: Rng, disruption: &Disruption);
+    fn spawn_waiter_or_holder(&self, rng: &mut Rng) -> Child;
+    fn kill_sentinels(&self, rng: Rng, disruption: &Disruption);
+    fn stop_waiters(&self, rng: Rng, disruption: &Disruption);
+    fn try_steps(&self, rng: Rng);
+}
+
+impl FairStressTest for StressTest<'_> {
     /// Steps in shells by a descriptor, shared and exclusive by turns.
     fn step_with_fair_fd(&self, mut rng: Rng) {
         let steps = 40 * self.size;

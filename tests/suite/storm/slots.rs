@@ -45,7 +45,14 @@ impl Drop for SetOnDrop<'_> {
     }
 }
 
-impl StressTest<'_> {
+/// Extensions of [`StressTest`].
+trait SlotsStressTest {
+    fn enter_briefly(&self, rng: Rng, options: &[&str]);
+    fn occupy(&self, rng: Rng, number: &str, kills: &AtomicU64);
+    fn kill_some_sentinels(&self, rng: Rng, done: &AtomicBool);
+}
+
+impl SlotsStressTest for StressTest<'_> {
     /// Is in for a moment, by a `flock` that may be killed, but its command is not.
     fn enter_briefly(&self, mut rng: Rng, options: &[&str]) {
         for _ in 0..30 * self.size {
