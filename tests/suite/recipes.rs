@@ -6,11 +6,10 @@ use test_support::process::ExitReason;
 use test_support::{TestEnv, differs_from_util_linux, wait_until};
 
 /// The documents whose examples are run here.
-const DOCUMENTS: [&str; 4] = [
+const DOCUMENTS: [&str; 3] = [
     include_str!("../../README.md"),
     include_str!("../../docs/recipes.md"),
     include_str!("../../docs/bash-builtin.md"),
-    include_str!("../../docs/historic-tools.md"),
 ];
 
 /// Returns the first code block after the heading that begins with this text.
@@ -417,73 +416,6 @@ fn the_function_under_a_lock_leaves_what_it_has_set() {
             .assert_stdout("")
             .assert_status(1);
     });
-}
-
-/// The line about one of the four older tools, with its files in the test environment, and what it calls.
-fn historic_section(env: &TestEnv, tool: &str) -> String {
-    let programs = ["bin/rsync", "bin/sync-photos", "sort-photos"];
-    let lines = setup_recipe(env, "Historic tools", &programs);
-    assert_eq!(lines.lines().count(), 4);
-    let line = lines.lines().find(|line| line.starts_with(tool));
-    // Names in the kernel and of resources belong to the whole machine.
-    let name = env.file("photos").display().to_string();
-    line.expect("a line about it").replace("/tmp/photos", &name)
-}
-
-#[test]
-fn the_line_about_loto_skips_what_still_runs() {
-    let env = TestEnv::new();
-    let line = historic_section(&env, "loto");
-    let lock = env.file("net.lock").display().to_string();
-    std::fs::write(env.file("resources"), format!("net {lock}\n")).expect("a file");
-    let script = format!("export LOTO_CONF=resources\n{line}");
-    env.sh(&script)
-        .assert_stdout("rsync runs\n")
-        .assert_status(0);
-    let held = format!("export LOTO_CONF=resources\nloto -L net -- sh -c '{line}'");
-    env.sh(&held)
-        .assert_stdout("")
-        .assert_stderr("")
-        .assert_status(0);
-}
-
-#[test]
-fn the_line_about_me_only_lets_one_in() {
-    let env = TestEnv::new();
-    let line = historic_section(&env, "me-only");
-    env.sh(&line)
-        .assert_stdout("sort-photos runs\n")
-        .assert_status(0);
-    let name = env.file("photos").display().to_string();
-    env.sh(format!("me-only '{name}' sh -c '{line}'"))
-        .assert_stdout("")
-        .assert_status(204);
-}
-
-#[test]
-fn the_line_about_runlock_skips_what_still_runs() {
-    let env = TestEnv::new();
-    let line = historic_section(&env, "runlock");
-    env.sh(&line)
-        .assert_stdout("sync-photos runs\n")
-        .assert_stderr("")
-        .assert_status(0);
-    env.sh(format!("runlock photos sh -c '{line}'"))
-        .assert_stdout("")
-        .assert_stderr("Still locked.\n")
-        .assert_status(0);
-}
-
-#[test]
-fn the_line_about_ulock_reads_while_nobody_writes() {
-    let env = TestEnv::new();
-    let line = historic_section(&env, "ulock");
-    std::fs::write(env.file("master"), "read\n").expect("a file");
-    env.sh(&line).assert_stdout("read\n").assert_status(0);
-    let impatient = line.replace("ulock ", "ulock --timeout=0 ");
-    env.sh(format!("ulock lock; {impatient}"))
-        .assert_stdout("")
-        .assert_status(1);
 }
 
 #[test]

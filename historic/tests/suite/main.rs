@@ -4,6 +4,7 @@
 
 mod loto;
 mod me_only;
+mod recipes;
 mod runlock;
 mod supervisor;
 mod ulock;

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 /// Where nearly every Linux has util-linux's flock.
 pub(crate) const UTIL_LINUX_FLOCK: &str = "/usr/bin/flock";
 
-/// The programs of the four older tools, which every test environment contains too.
+/// The historic tools.
 pub const HISTORIC: [&str; 4] = ["loto", "me-only", "runlock", "ulock"];
 
 /// Returns the `flock` under test: the one that `FLOCK_UNDER_TEST` names, or the one of this
@@ -35,9 +35,11 @@ pub(crate) fn our_flock() -> &'static Path {
     })
 }
 
-/// Returns the path of an older tool, which is installed beside our `flock`.
-pub(crate) fn historic_program(name: &str) -> PathBuf {
-    our_flock().with_file_name(name)
+/// Returns the path of a historic tool, which is installed beside our `flock`, or `None` if it has
+/// not been built or installed.
+pub(crate) fn historic_program(name: &str) -> Option<PathBuf> {
+    let program = our_flock().with_file_name(name);
+    program.exists().then_some(program)
 }
 
 /// Whether the program is util-linux's flock.
