@@ -1,128 +1,90 @@
-//! `loto`: what it locks, when it gives up, what it tells and how it ends. What becomes of its command when it is killed is
-//! the subject of `supervisor`.
+//! `loto`: what it locks, when it gives up, what it prints, and its exit status. What happens to
+//! the command when `loto` is killed is the subject of `supervisor`.
 
 mod storm;
 
-use std::process::Command;
+use std::fs;
 
+use rstest::rstest;
 use test_support::locks::{locks_on, tickets, waiter_count};
 use test_support::process::{ExitReason, Process};
 use test_support::procfs::voluntary_switches;
 use test_support::{TestEnv, wait_until};
 
-trait LotoEnv {
-    /// `loto` with these words, with two resources that are files of this test environment.
-    fn loto(&self, words: &[&str]) -> Command;
+use crate::{AssertAll, CommandLineEnv};
 
-    fn run_loto(&self, words: &[&str]) -> test_support::Outcome;
-
-    /// `loto` that waits for a lock that somebody holds.
-    fn start_queued_loto(&self, file: &str, words: &[&str]) -> Process;
+/// Starts a `loto` that has to wait for a lock on the file.
+#[track_caller]
+fn start_waiting(env: &TestEnv, file: &str, line: &str) -> Process {
+    let loto = env.start_line(line);
+    wait_until("it waits", || waiter_count(env.file(file)) == 1);
+    loto
 }
 
-impl LotoEnv for TestEnv {
-    fn loto(&self, words: &[&str]) -> Command {
-        let file = |name| self.file(name).display().to_string();
-        let conf = format!("cpu {}\nnet {}\n", file("loto.cpu"), file("loto.net"));
-        std::fs::write(self.file("loto.conf"), conf).expect("a file");
-        let mut command = self.command("loto");
-        command.args(words).env("LOTO_CONF", self.file("loto.conf"));
-        command
-    }
-
-    #[track_caller]
-    fn run_loto(&self, words: &[&str]) -> test_support::Outcome {
-        self.run_command(self.loto(words))
-    }
-
-    #[track_caller]
-    fn start_queued_loto(&self, file: &str, words: &[&str]) -> Process {
-        let loto = self.start(self.loto(words));
-        wait_until("it waits", || waiter_count(self.file(file)) == 1);
-        loto
-    }
+/// Defines the resources `cpu` and `net`, as `loto.cpu` and `loto.net` in the test environment, for
+/// a `loto` with `LOTO_CONF=loto.conf`.
+fn write_resources(env: &TestEnv) {
+    let dir = env.path().display();
+    let resources = format!("cpu {dir}/loto.cpu\nnet {dir}/loto.net\n");
+    fs::write(env.file("loto.conf"), resources).expect("a file");
 }
 
 #[test]
-fn the_lock_excludes_flock_and_the_other_way_round() {
+fn loto_and_flock_exclude_each_other() {
     let env = TestEnv::new();
-    env.run_loto(&["-L", "f", "--", "flock", "-n", "f", "true"])
-        .assert_status(1);
-    env.run_loto(&["-L", "f", "--", "flock", "-n", "-s", "f", "true"])
-        .assert_status(1);
-    let holder = env.hold(&["-s"], "f");
-    env.run_loto(&["-L", "f", "--", "echo", "in"])
-        .assert_stdout("")
-        .assert_status(1);
-    holder.release();
-    env.run_loto(&["-L", "f", "--", "echo", "in"])
-        .assert_stdout("in\n")
-        .assert_status(0);
-}
-
-#[test]
-fn a_missing_file_is_made_for_all_as_far_as_the_umask_goes() {
-    let env = TestEnv::new();
-    env.sh("umask 027; loto -L=f -- true; stat -c %a f")
-        .assert_stdout("640\n");
-    env.sh("umask 0; loto -L g -- true; stat -c %a g")
-        .assert_stdout("666\n");
-}
-
-#[test]
-fn a_file_that_may_only_be_read_will_do() {
-    let env = TestEnv::new();
-    if let Some(command) = env.unprivileged("umask 777; : >f; chmod 444 f; loto -L f -- echo in") {
-        env.run_command(command)
-            .assert_stdout("in\n")
-            .assert_status(0);
-    }
-}
-
-#[test]
-fn it_gives_up_at_once_and_says_so_unless_it_is_to_be_quiet() {
-    let env = TestEnv::new();
-    let _holder = env.hold(&[], "f");
-    env.run_loto(&["-L=f", "--", "echo", "in"])
-        .assert_stdout("")
-        .assert_stderr("loto: Failed to gain lock on f\n")
-        .assert_status(1);
-    env.run_loto(&["-q", "-L=f", "--", "echo", "in"])
-        .assert_stdout("")
-        .assert_stderr("")
-        .assert_status(0);
-}
-
-#[test]
-fn it_gives_up_when_the_time_is_up_and_not_before() {
-    let env = TestEnv::new();
-    let holder = env.hold(&[], "f");
-    for time in ["0", "0.01", "10ms"] {
-        let outcome = env.run_loto(&[&format!("-t={time}"), "-L", "f", "--", "echo", "in"]);
-        let said = if time == "0" { "Failed" } else { "Timeout" };
-        outcome
-            .assert_stdout("")
-            .assert_stderr(&format!("loto: {said} to gain lock on f\n"))
+    for mode in ["-x", "-s"] {
+        env.run_line(&format!("loto -L f -- flock -n {mode} f true"))
             .assert_status(1);
     }
-    env.run_loto(&["-q", "-t", "0.01", "-L", "f", "--", "echo", "in"])
-        .assert_stdout("")
-        .assert_stderr("")
-        .assert_status(0);
-    let mut patient = env.start_queued_loto("f", &["-t", "1000", "-L", "f", "--", "echo", "in"]);
+    let holder = env.hold(&["-s"], "f");
+    env.run_line("loto -L f -- echo in")
+        .assert_all(1, "", "loto: Failed to gain lock on f\n");
     holder.release();
-    patient.expect_line("in");
+    env.run_line("loto -L f -- echo in")
+        .assert_all(0, "in\n", "");
 }
 
 #[test]
-fn a_waiter_sleeps_in_the_kernel_until_its_turn() {
+fn lock_file_is_created_with_0666_and_umask() {
+    let env = TestEnv::new();
+    env.sh("umask 027; loto -L=f -- stat -c %a f; umask 0; loto -L g -- stat -c %a g")
+        .assert_stdout("640\n666\n");
+}
+
+#[test]
+fn read_only_file_can_be_locked() {
+    let env = TestEnv::new();
+    if let Some(command) = env.unprivileged("umask 777; : >f; chmod 444 f; loto -L f -- echo in") {
+        env.run_command(command).assert_all(0, "in\n", "");
+    }
+}
+
+#[test]
+fn conflict_and_timeout_are_reported_unless_quiet() {
+    let env = TestEnv::new();
+    let _holder = env.hold(&[], "f");
+    for (options, reason) in [
+        ("-L=f", "Failed"),
+        ("-t=0 -L f", "Failed"),
+        ("-t 0.01 -L f", "Timeout"),
+        ("-t=10ms -L f", "Timeout"),
+    ] {
+        env.run_line(&format!("loto {options} -- echo in"))
+            .assert_all(1, "", &format!("loto: {reason} to gain lock on f\n"));
+        env.run_line(&format!("loto -q {options} -- echo in"))
+            .assert_all(0, "", "");
+    }
+}
+
+#[rstest]
+fn waiter_sleeps_until_lock_is_released(#[values("-w", "-t 1000")] option: &str) {
     let env = TestEnv::new();
     let holder = env.hold(&[], "f");
-    let mut waiter = env.start_queued_loto("f", &["-w", "-L", "f", "--", "echo", "in"]);
+    let mut waiter = start_waiting(&env, "f", &format!("loto {option} -L f -- echo in"));
     let before = voluntary_switches(waiter.pid());
-    // As much as happens in a few turns of somebody who polls.
+    // A polling waiter would wake up several times during this.
     for _ in 0..20 {
-        env.run_loto(&["-L", "g", "--", "true"]).assert_status(0);
+        env.run_line("loto -L g -- true").assert_status(0);
     }
     assert_eq!(voluntary_switches(waiter.pid()), before);
     holder.release();
@@ -131,100 +93,82 @@ fn a_waiter_sleeps_in_the_kernel_until_its_turn() {
 }
 
 #[test]
-fn waiters_have_their_turns_in_the_order_in_which_they_came() {
+fn waiters_get_lock_in_order_of_arrival() {
     let env = TestEnv::new();
     let holder = env.hold(&[], "f");
-    let waiters = (0..5).map(|ticket| {
-        let line = format!("echo {ticket} >>log");
-        let waiter = env.start(env.loto(&["-w", "-L", "f", "--", "sh", "-c", &line]));
-        wait_until("it waits", || waiter_count(env.file("f")) == ticket + 1);
+    let waiters = (0..5).map(|number| {
+        let waiter = env.start_script("loto -w -L f --", &format!("echo {number} >>log"));
+        wait_until("it waits", || waiter_count(env.file("f")) == number + 1);
         waiter
     });
-    let waiters = waiters.collect::<Vec<_>>();
+    let waiters: Vec<Process> = waiters.collect();
     holder.release();
     for mut waiter in waiters {
         assert_eq!(waiter.wait(), ExitReason::Exited(0));
     }
-    env.sh("cat log").assert_stdout("0\n1\n2\n3\n4\n");
+    assert_eq!(env.read("log"), "0\n1\n2\n3\n4\n");
 }
 
 #[test]
-fn the_status_is_the_commands_own() {
+fn exit_status_is_that_of_command() {
     let env = TestEnv::new();
-    for status in [0, 1, 42, 255] {
-        let line = format!("exit {status}");
-        env.run_loto(&["-L", "f", "--", "sh", "-c", &line])
-            .assert_stderr("")
-            .assert_status(status);
-    }
-    let outcome = env.run_loto(&["-L", "f", "--", "sh", "-c", "kill -TERM $$"]);
-    assert_eq!(outcome.status.code(), Some(143));
-}
-
-#[test]
-fn a_command_that_is_missing_or_cannot_be_executed_is_a_failure_and_leaves_nothing_behind() {
-    let env = TestEnv::new();
-    std::fs::write(env.file("data"), "").expect("a file");
-    for there in [false, true] {
-        env.run_loto(&["-L", "f", "--", "no-such-job"])
-            .assert_stderr("loto: failed to execute no-such-job: No such file or directory\n")
-            .assert_status(127);
-        env.run_loto(&["-q", "-L", "f", "--", "./data"])
-            .assert_stderr("loto: failed to execute ./data: Permission denied\n")
-            .assert_status(126);
-        assert_eq!(env.file("f").exists(), there);
-        std::fs::write(env.file("f"), "").expect("a file");
-    }
-}
-
-#[test]
-fn what_is_wrong_is_one_line_and_the_usage_and_makes_nothing() {
-    let env = TestEnv::new();
-    let usage = "Usage: loto -L FILE|RESOURCE [OPTION]... -- COMMAND [ARGUMENT]...\n";
-    for (words, message) in [
-        (&[][..], "missing -L FILE"),
-        (
-            &["-L", "f", "echo"],
-            "not an option: 'echo' (the command must follow --)",
-        ),
-        (&["-L", "f", "--"], "missing command after --"),
-        (&["-x", "-L", "f", "--", "true"], "invalid option -- 'x'"),
+    for (script, status) in [
+        ("exit 0", 0),
+        ("exit 1", 1),
+        ("exit 42", 42),
+        ("exit 255", 255),
+        ("kill -TERM $$", 143),
     ] {
-        env.run_command({
-            let mut command = env.command("loto");
-            command.args(words);
-            command
-        })
-        .assert_stdout("")
-        .assert_stderr(&format!("loto: {message}\n{usage}"))
-        .assert_status(1);
+        let outcome = env.run_script("loto -L f --", script).assert_stderr("");
+        assert_eq!(outcome.status.code(), Some(status));
     }
+}
+
+#[test]
+fn command_that_cannot_be_executed_leaves_no_file() {
+    let env = TestEnv::new();
+    fs::write(env.file("data"), "").expect("a file");
+    for existed in [false, true] {
+        let message = "loto: failed to execute no-such-job: No such file or directory\n";
+        env.run_line("loto -L f -- no-such-job")
+            .assert_all(127, "", message);
+        let message = "loto: failed to execute ./data: Permission denied\n";
+        env.run_line("loto -q -L f -- ./data")
+            .assert_all(126, "", message);
+        assert_eq!(env.file("f").exists(), existed);
+        fs::write(env.file("f"), "").expect("a file");
+    }
+}
+
+#[rstest]
+#[case::no_arguments("", "missing -L FILE")]
+#[case::no_separator("-L f echo", "not an option: 'echo' (the command must follow --)")]
+#[case::no_command("-L f --", "missing command after --")]
+#[case::unknown_option("-x -L f -- true", "invalid option -- 'x'")]
+fn usage_error_is_reported_and_creates_no_file(#[case] args: &str, #[case] message: &str) {
+    let env = TestEnv::new();
+    let usage = "Usage: loto -L FILE|RESOURCE [OPTION]... -- COMMAND [ARGUMENT]...";
+    env.run_line(&format!("loto {args}"))
+        .assert_all(1, "", &format!("loto: {message}\n{usage}\n"));
     assert!(env.file_names().is_empty());
 }
 
 #[test]
-fn a_file_that_cannot_be_made_is_a_failure_though_it_is_to_be_quiet() {
+fn file_that_cannot_be_created_is_error_even_if_quiet() {
     let env = TestEnv::new();
-    env.run_loto(&["-q", "-L", "no/such/f", "--", "true"])
-        .assert_stderr("loto: cannot open lock file no/such/f: No such file or directory\n")
-        .assert_status(1);
+    let message = "loto: cannot open lock file no/such/f: No such file or directory\n";
+    env.run_line("loto -q -L no/such/f -- true")
+        .assert_all(1, "", message);
 }
 
 #[test]
-fn the_story_is_told_on_stdout_around_the_commands_own_output() {
+fn verbose_output_on_stdout_surrounds_that_of_command() {
     let env = TestEnv::new();
+    write_resources(&env);
     let holder = env.hold(&[], "loto.net");
-    let words = [
-        "-v",
-        "-w",
-        "-L",
-        "net",
-        "--",
-        "sh",
-        "-c",
-        "echo job; exit 3",
-    ];
-    let mut loto = env.start_queued_loto("loto.net", &words);
+    let mut loto = env.script("loto -v -w -L net --", "echo job; exit 3");
+    loto.env("LOTO_CONF", "loto.conf");
+    let mut loto = env.start(loto);
     let file = env.file("loto.net").display().to_string();
     loto.expect_line(&format!("loto: resource lock file {file}"));
     loto.expect_line(&format!("loto: waiting for lock on {file}"));
@@ -232,24 +176,23 @@ fn the_story_is_told_on_stdout_around_the_commands_own_output() {
     loto.expect_line("loto: executing sh");
     loto.expect_line("job");
     let line = loto.read_line();
-    let end = line
+    let times = line
         .strip_prefix("loto: command exited with 3 (run time: ")
         .and_then(|rest| rest.strip_suffix(" sec)"));
     assert!(
-        end.is_some_and(|rest| rest.contains(" sec, lock wait: ")),
+        times.is_some_and(|times| times.contains(" sec, lock wait: ")),
         "{line}"
     );
     assert_eq!(loto.wait(), ExitReason::Exited(3));
-    env.run_loto(&["-v", "-L", "f", "--", "sh", "-c", "kill -9 $$"])
-        .assert_status(137)
-        .stdout_text()
-        .contains("loto: command was killed by signal 9 (")
-        .then_some(())
-        .expect("the story");
+    let outcome = env
+        .run_script("loto -v -L f --", "kill -9 $$")
+        .assert_status(137);
+    let end = "loto: command was killed by signal 9 (";
+    assert!(outcome.stdout_text().contains(end), "{outcome:?}");
 }
 
 #[test]
-fn a_story_that_cannot_be_told_is_a_failure_of_a_command_that_had_none() {
+fn write_error_turns_success_into_failure() {
     let env = TestEnv::new();
     env.sh("loto -v -L f -- sh -c 'echo done >log' >/dev/full; echo $?; cat log")
         .assert_stderr("loto: write error: No space left on device\n")
@@ -259,184 +202,149 @@ fn a_story_that_cannot_be_told_is_a_failure_of_a_command_that_had_none() {
 }
 
 #[test]
-fn the_command_does_not_inherit_the_lock() {
+fn command_does_not_inherit_lock() {
     let env = TestEnv::new();
-    env.run_loto(&[
-        "-L",
-        "f",
-        "-L",
-        "g",
-        "--",
-        "sh",
-        "-c",
-        "ls -l /proc/self/fd",
-    ])
-    .assert_status(0)
-    .stdout_text()
-    .lines()
-    .for_each(|line| assert!(!line.ends_with("/f") && !line.ends_with("/g"), "{line}"));
-    env.sh("mkfifo go");
-    env.sh(
-        "loto -L f -- sh -c '(read x <go; echo x >log) & :'; flock -n f echo free; echo >go
-        until [ -s log ]; do :; done",
-    )
-    .assert_stdout("free\n");
+    let open_files = env
+        .run_script("loto -L f -L g --", "ls -l /proc/self/fd")
+        .assert_status(0)
+        .stdout_text();
+    for line in open_files.lines() {
+        assert!(!line.ends_with("/f") && !line.ends_with("/g"), "{line}");
+    }
+    env.sh("mkfifo go
+        loto -L f -- sh -c '(read x <go; echo x >log) & :'; flock -n f echo free; echo >go
+        until [ -s log ]; do :; done")
+        .assert_stdout("free\n");
 }
 
 #[test]
-fn several_locks_are_all_taken_and_all_kept_until_the_end() {
+fn several_locks_are_held_until_command_exits() {
     let env = TestEnv::new();
-    let script = "for f in a b loto.cpu; do flock -n $f true; echo $f $?; done";
-    env.run_loto(&["-L", "b", "-L=cpu", "-L", "a", "--", "sh", "-c", script])
-        .assert_stdout("a 1\nb 1\nloto.cpu 1\n")
-        .assert_status(0);
-    env.sh("for f in a b loto.cpu; do flock -n $f true || echo $f; done")
-        .assert_stdout("");
+    write_resources(&env);
+    env.sh("export LOTO_CONF=loto.conf
+        loto -L b -L=cpu -L a -- sh -c '
+            for f in a b loto.cpu; do flock -n $f true; echo $f $?; done'; echo $?
+        for f in a b loto.cpu; do flock -n $f true || echo $f; done")
+        .assert_stdout("a 1\nb 1\nloto.cpu 1\n0\n");
 }
 
 #[test]
-fn several_locks_are_taken_all_or_none_and_the_one_that_is_missing_is_named() {
+fn several_locks_are_taken_all_or_none() {
     let env = TestEnv::new();
     let _holder = env.hold(&[], "b");
-    env.run_loto(&["-L", "a", "-L", "b", "-L", "c", "--", "true"])
-        .assert_stderr("loto: Failed to gain lock on b\n")
-        .assert_status(1);
-    env.run_loto(&["-t", "0.01", "-L", "a", "-L", "b", "-L", "c", "--", "true"])
-        .assert_stderr("loto: Timeout to gain lock on b\n")
-        .assert_status(1);
+    for (option, reason) in [("", "Failed"), ("-t 0.01", "Timeout")] {
+        env.run_line(&format!("loto {option} -L a -L b -L c -- true"))
+            .assert_all(1, "", &format!("loto: {reason} to gain lock on b\n"));
+    }
     assert!(locks_on(env.file("a")).is_empty() && locks_on(env.file("c")).is_empty());
 }
 
 #[test]
-fn the_same_file_by_several_names_is_one_lock() {
+fn one_file_with_several_names_is_locked_once() {
     let env = TestEnv::new();
-    env.sh("ln -s a b; : >a; ln a c");
-    env.run_loto(&[
-        "-w", "-L", "a", "-L", "b", "-L", "c", "-L", "./a", "--", "echo", "in",
-    ])
-    .assert_stdout("in\n")
-    .assert_status(0);
+    env.sh("ln -s a b; : >a; ln a c; loto -w -L a -L b -L c -L ./a -- echo in")
+        .assert_all(0, "in\n", "");
 }
 
 #[test]
-fn jobs_that_name_the_same_locks_in_different_orders_do_not_lock_each_other_out() {
+fn order_of_locks_does_not_cause_deadlock() {
     let env = TestEnv::new();
     let script = "
-        turn() { i=0; while [ $i -lt 60 ]; do loto -w $1 -- true || echo failed; i=$((i + 1)); done; }
-        turn '-L a -L b -L c' & turn '-L c -L b -L a' & turn '-L b -L a' & turn '-L c -L a' & wait; echo over";
+        repeat() { i=0
+            while [ $i -lt 60 ]; do i=$((i + 1)); loto -w $1 -- true || echo failed; done; }
+        repeat '-L a -L b -L c' & repeat '-L c -L b -L a' &
+        repeat '-L b -L a' & repeat '-L c -L a' & wait; echo over";
     env.sh(script).assert_stdout("over\n").assert_stderr("");
 }
 
 #[test]
-fn several_waits_have_one_deadline() {
+fn waits_for_one_held_lock_after_the_other() {
     let env = TestEnv::new();
-    let holders = ["a", "b"].map(|file| env.hold(&[], file));
-    let words = ["-w", "-L", "a", "-L", "b", "--", "echo", "in"];
-    let mut loto = env.start(env.loto(&words));
-    let queued = || {
-        let waits = |file: &str| waiter_count(env.file(file)) == 1;
-        wait_until("it waits", || waits("a") || waits("b"));
-        usize::from(waits("b"))
-    };
-    let first = queued();
-    let mut holders = holders.map(Some);
-    holders[first].take().expect("held").release();
-    let other = 1 - first;
-    wait_until("it waits", || {
-        waiter_count(env.file(["a", "b"][other])) == 1
-    });
-    holders[other].take().expect("held").release();
+    let files = ["a", "b"];
+    let mut holders = files.map(|file| Some(env.hold(&[], file)));
+    let mut loto = env.start_line("loto -w -L a -L b -- echo in");
+    let has_waiter = |file: &str| waiter_count(env.file(file)) == 1;
+    wait_until("it waits", || files.into_iter().any(has_waiter));
+    let first = usize::from(has_waiter("b"));
+    for index in [first, 1 - first] {
+        wait_until("it waits", || has_waiter(files[index]));
+        holders[index].take().expect("still held").release();
+    }
     loto.expect_line("in");
 }
 
 #[test]
-fn a_lock_file_that_is_replaced_while_it_is_waited_for_is_opened_again() {
+fn replaced_lock_file_is_opened_again() {
     let env = TestEnv::new();
     let holder = env.hold(&[], "f");
-    let mut loto = env.start_queued_loto(
-        "f",
-        &["-w", "-L", "f", "-L", "a", "--", "flock", "-n", "f", "true"],
-    );
+    let mut loto = start_waiting(&env, "f", "loto -w -L f -L a -- flock -n f true");
     env.sh("rm f; : >f");
     holder.release();
-    // The command could not have locked the new file had loto the old one.
+    // The command could lock the new file if `loto` had locked the old one.
     assert_eq!(loto.wait(), ExitReason::Exited(1));
 }
 
 #[test]
-fn a_word_that_is_no_resource_is_a_file_and_an_odd_file_of_resources_is_named() {
+fn unknown_resource_is_file_name() {
     let env = TestEnv::new();
-    env.run_loto(&["-L", "disk", "--", "true"]).assert_status(0);
-    assert!(env.file("disk").exists());
-    env.sh(
-        "echo 'tape here' >odd; LOTO_CONF=odd loto -L f -- true; echo $?
-        LOTO_CONF=missing loto -L f -- true; echo $?; LOTO_CONF=odd loto -L ./f -- echo not asked",
-    )
-    .assert_stderr(
-        "loto: odd: line 1: the path must begin with a slash\n\
-             loto: missing: No such file or directory\n",
-    )
-    .assert_stdout("1\n1\nnot asked\n");
+    write_resources(&env);
+    env.sh("LOTO_CONF=loto.conf loto -L disk -- ls disk")
+        .assert_all(0, "disk\n", "");
 }
 
 #[test]
-fn a_resource_may_be_for_several_jobs_at_a_time() {
+fn invalid_resource_file_is_error_if_it_is_needed() {
     let env = TestEnv::new();
-    std::fs::write(
-        env.file("slots.conf"),
-        format!("net*2 {}\n", env.file("net").display()),
+    env.sh(
+        "echo 'tape here' >invalid; LOTO_CONF=invalid loto -L f -- true; echo $?
+        LOTO_CONF=missing loto -L f -- true; echo $?
+        LOTO_CONF=invalid loto -L ./f -- echo not read",
     )
-    .expect("a file");
-    let loto = |words: &[&str]| {
-        let mut loto = env.command("loto");
-        loto.args(words).env("LOTO_CONF", env.file("slots.conf"));
+    .assert_stderr(
+        "loto: invalid: line 1: the path must begin with a slash\n\
+             loto: missing: No such file or directory\n",
+    )
+    .assert_stdout("1\n1\nnot read\n");
+}
+
+#[test]
+fn resource_with_slots_allows_several_jobs() {
+    let env = TestEnv::new();
+    let resources = format!("net*2 {}\n", env.file("net").display());
+    fs::write(env.file("slots.conf"), resources).expect("a file");
+    let job = |options: &str| {
+        let line = format!("loto {options} -L net --");
+        let mut loto = env.script(&line, "echo in; read x");
+        loto.env("LOTO_CONF", "slots.conf");
         loto
     };
-    let job = ["-L", "net", "--", "sh", "-c", "echo in; read x"];
-    let mut jobs = [&job, &job].map(|job| {
-        let mut job = env.start(loto(job));
+    let mut jobs = [(); 2].map(|()| {
+        let mut job = env.start(job(""));
         job.expect_line("in");
         job
     });
-    env.run_command(loto(&job))
-        .assert_stdout("")
-        .assert_status(1);
-    let mut third = env.start(loto(&[&["-w"], &job[..]].concat()));
+    env.run_command(job("")).assert_status(1).assert_stdout("");
+    let mut third = env.start(job("-w"));
     wait_until("it queues", || tickets(env.file("net")).len() == 1);
-    // Its keeper goes too, and with it the slot.
+    // Its supervisor exits too, and releases the slot.
     jobs[0].kill();
     third.expect_line("in");
-    env.run_command(loto(&job)).assert_status(1);
+    env.run_command(job("")).assert_status(1);
     for job in [&mut jobs[1], &mut third] {
-        job.send_line("enough");
+        job.send_line("");
         assert_eq!(job.wait(), ExitReason::Exited(0));
     }
 }
 
+/// An example in loto(1).
 #[test]
-fn the_cron_job_of_the_seed_is_skipped_while_it_still_runs() {
-    let env = TestEnv::new();
-    env.install_script("bin/rsync", "#!/bin/sh\necho rsync \"$@\"; read x\n");
-    let line = ["-L", "net", "-q", "--", "rsync", "-a", "from", "to"];
-    let mut first = env.start(env.loto(&line));
-    first.expect_line("rsync -a from to");
-    env.run_loto(&line)
-        .assert_stdout("")
-        .assert_stderr("")
-        .assert_status(0);
-    first.send_line("enough");
-    assert_eq!(first.wait(), ExitReason::Exited(0));
-    env.run_loto(&line).assert_stdout("rsync -a from to\n");
-}
-
-#[test]
-fn the_archive_script_of_the_seed_compresses_one_after_the_other() {
+fn archive_example_compresses_one_file_at_a_time() {
     let env = TestEnv::new();
     env.install_script(
         "bin/gzip",
         "#!/bin/sh\nmkdir busy || echo both >>log; echo $1 >>log; rmdir busy\n",
     );
-    env.loto(&[]);
+    write_resources(&env);
     env.sh("export LOTO_CONF=$PWD/loto.conf
         loto -w -L cpu -- gzip archive1.tar &
         loto -w -L=cpu -- gzip archive2.tar &
@@ -445,8 +353,9 @@ fn the_archive_script_of_the_seed_compresses_one_after_the_other() {
         .assert_stdout("archive1.tar\narchive2.tar\narchive3.tar\n");
 }
 
+/// An example in loto(1).
 #[test]
-fn the_batches_of_the_seed_are_contiguous() {
+fn batch_example_does_not_interleave_lines() {
     let env = TestEnv::new();
     env.install_script(
         "append_info_to_db.sh",
