@@ -1,361 +1,281 @@
-//! Commands that must not outlive their `loto`: what is killed with it, what is told to stop, what is left alone; and that
-//! the lock is never free while any of it runs.
+//! The supervisor between a tool and its command: which processes it kills when `loto` is killed,
+//! which it asks to terminate, which it leaves alone, and that the lock is not free before the
+//! command's processes have exited.
 
 mod edge_cases;
 
+use libc::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGSTOP, SIGTERM, SIGURG, SIGUSR1};
+use rstest::rstest;
 use test_support::helper::ALL_SIGNALS_RECEIVED;
 use test_support::locks::{locks_on, waiter_count};
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
 use test_support::process::{ExitReason, Process, send_signal};
-use test_support::procfs::{is_running, is_stopped, status_field};
+use test_support::procfs::{children_of, is_running, is_stopped, parent_of, status_field};
 use test_support::{TestEnv, wait_until};
 
-/// A job of three processes: a shell, a shell in it, and one in the background of that, which each say their numbers.
-/// None of them is anything's last command, so that none takes another's place.
-const PROCESS_TREE: &str = "mkfifo never; echo $$; sh -c 'echo $$; (sh -c \"echo \\$\\$; read x <never; :\"; :) & read x <never; :'; :";
+use crate::{CommandLineEnv, ReadPid, assert_inherits_state, spin};
 
-/// `loto` over that job, and its processes.
+/// A command of three processes: a shell, a shell in it, and a background process of that. Each
+/// prints its pid. The `:` keeps the shells from executing their last command in place.
+const PROCESS_TREE: &str = r#"mkfifo never; echo $$
+    sh -c 'echo $$; (sh -c "echo \$\$; read x <never; :"; :) & read x <never; :'; :"#;
+
+/// Prints `alive` if the process `$p` exists and is not a zombie.
+const REPORT_ALIVE: &str =
+    "case $(cat /proc/$p/stat 2>/dev/null) in *') Z '*|'') ;; *) echo alive;; esac";
+
+/// Starts `loto` with that command, and returns it with the pids of the three processes.
 #[track_caller]
-fn spawn_process_tree(env: &TestEnv, script: &str) -> (Process, Vec<i32>) {
-    let mut loto = env.command("loto");
-    loto.args(["-L", "l", "--", "sh", "-c", script]);
-    let mut loto = env.start(loto);
-    let members = (0..3).map(|_| loto.read_line().parse().expect("a pid"));
-    let members = members.collect();
-    (loto, members)
+fn start_process_tree(env: &TestEnv) -> (Process, Vec<i32>) {
+    let mut loto = env.start_script("loto -L l --", PROCESS_TREE);
+    let pids = (0..3).map(|_| loto.read_pid()).collect();
+    (loto, pids)
 }
 
-/// Somebody who waits for the lock, and tells how many of these processes run when he has it.
+/// Starts a waiter that, when it gets the lock, prints `alive` for each of these processes that has
+/// not exited, and then `locked`.
 #[track_caller]
-fn spawn_successor(env: &TestEnv, members: &[i32]) -> Process {
-    let members: Vec<_> = members.iter().map(i32::to_string).collect();
-    let script = "for p; do case $(cat /proc/$p/stat 2>/dev/null) in *') Z '*|'') ;; *) echo runs;; esac; done; echo alone";
-    let mut waiter = env.flock(["l", "sh", "-c", script, "sh"]);
-    waiter.args(members);
+fn start_waiter(env: &TestEnv, pids: &[i32]) -> Process {
+    let script = format!("for p; do {REPORT_ALIVE}; done; echo locked");
+    let mut waiter = env.flock(["l", "sh", "-c", &script, "sh"]);
+    waiter.args(pids.iter().map(i32::to_string));
     let waiter = env.start(waiter);
     wait_until("it waits", || waiter_count(env.file("l")) == 1);
     waiter
 }
 
-/// The keeper of a `loto`.
-fn supervisor_of(loto: &Process) -> i32 {
-    let path = format!("/proc/{0}/task/{0}/children", loto.pid());
-    let children = std::fs::read_to_string(path).expect("its children");
-    children.trim().parse().expect("one child")
+/// Starts a command line on a new terminal.
+#[track_caller]
+fn start_at_terminal(env: &TestEnv, line: &str) -> Process {
+    let words: Vec<&str> = line.split(' ').collect();
+    env.start_at_terminal(env.session_leader(&words))
 }
 
-#[test]
-fn a_killed_loto_takes_all_of_its_job_with_it_before_the_lock_is_free() {
-    for _ in 0..20 {
+/// Returns the pid of the supervisor of a `loto`.
+#[track_caller]
+fn supervisor_of(loto: &Process) -> i32 {
+    let children = children_of(loto.pid());
+    assert_eq!(children.len(), 1);
+    children[0]
+}
+
+#[rstest]
+#[case::sigkill(SIGKILL, 20)]
+#[case::sigterm(SIGTERM, 1)]
+#[case::sighup(SIGHUP, 1)]
+fn descendants_terminate_before_lock_is_free(#[case] signal: i32, #[case] rounds: u32) {
+    for _ in 0..rounds {
         let env = TestEnv::new();
-        let (mut loto, members) = spawn_process_tree(&env, PROCESS_TREE);
-        let mut next = spawn_successor(&env, &members);
-        loto.kill();
-        next.expect_line("alone");
+        let (mut loto, pids) = start_process_tree(&env);
+        let mut waiter = start_waiter(&env, &pids);
+        loto.signal(signal);
+        assert_eq!(loto.wait(), ExitReason::Signaled(signal));
+        waiter.expect_line("locked");
     }
 }
 
 #[test]
-fn a_job_whose_whole_group_is_killed_does_nothing_any_more_when_the_lock_is_free() {
+fn killed_group_is_inactive_when_lock_is_free() {
     let env = TestEnv::new();
     for _ in 0..10 {
-        let mut loto = env.command("loto");
         let script = "echo ready; while :; do echo x; done >trace";
-        loto.args(["-w", "-L", "l", "--", "sh", "-c", script]);
-        let mut loto = env.start(loto);
+        let mut loto = env.start_script("loto -w -L l --", script);
         loto.expect_line("ready");
-        let look = "a=$(wc -c <trace); [ $a = $(wc -c <trace) ] && echo still; echo alone";
-        let mut next = env.start_flock(["l", "sh", "-c", look]);
+        let script = "a=$(wc -c <trace); [ $a = $(wc -c <trace) ] && echo inactive; echo locked";
+        let mut waiter = env.start_flock(["l", "sh", "-c", script]);
         wait_until("it waits", || waiter_count(env.file("l")) == 1);
-        assert!(send_signal(-loto.pid(), libc::SIGKILL));
-        next.expect_line("still");
+        assert!(send_signal(-loto.pid(), SIGKILL));
+        waiter.expect_line("inactive");
     }
 }
 
 #[test]
-fn a_loto_that_is_killed_at_any_moment_leaves_nobody_behind() {
+fn loto_killed_at_any_time_leaves_no_process() {
     let env = TestEnv::new();
-    for moment in 0..60 {
-        let mut loto = env.command("loto");
-        loto.args([
-            "-w",
-            "-L",
-            "l",
-            "--",
-            "sh",
-            "-c",
-            "echo $$ >>pids; read x; :",
-        ]);
-        let mut loto = env.start(loto);
-        let until = std::time::Instant::now() + std::time::Duration::from_micros(moment * 60);
-        while std::time::Instant::now() < until {
-            std::hint::spin_loop();
-        }
-        loto.signal(libc::SIGKILL);
-        assert_eq!(loto.wait(), ExitReason::Signaled(libc::SIGKILL));
-        // Once the lock can be had, whoever was started has ended.
-        env.run([
-            "l",
-            "sh",
-            "-c",
-            "for p in $(cat pids 2>/dev/null); do
-            case $(cat /proc/$p/stat 2>/dev/null) in *') Z '*|'') ;; *) echo runs;; esac; done",
-        ])
-        .assert_stdout("");
+    for round in 0..60 {
+        let mut loto = env.start_script("loto -w -L l --", "echo $$ >>pids; read x; :");
+        spin(round * 60);
+        loto.kill();
+        let script = format!("for p in $(cat pids 2>/dev/null); do {REPORT_ALIVE}; done");
+        env.run(["l", "sh", "-c", &script]).assert_stdout("");
     }
     assert!(env.file("pids").exists(), "no command was ever started");
 }
 
 #[test]
-fn a_killed_loto_takes_a_stopped_job_with_it() {
+fn stopped_command_of_killed_loto_is_killed() {
     let env = TestEnv::new();
-    let (mut loto, members) = spawn_process_tree(&env, PROCESS_TREE);
-    let mut next = spawn_successor(&env, &members);
-    assert!(send_signal(members[0], libc::SIGSTOP));
-    // Outside a terminal's session nobody but the command stops.
-    wait_until("it stops", || is_stopped(members[0]));
+    let (mut loto, pids) = start_process_tree(&env);
+    let mut waiter = start_waiter(&env, &pids);
+    assert!(send_signal(pids[0], SIGSTOP));
+    // `loto` and the supervisor stop with it only in the session of a terminal.
+    wait_until("it stops", || is_stopped(pids[0]));
     loto.kill();
-    next.expect_line("alone");
+    waiter.expect_line("locked");
 }
 
 #[test]
-fn a_killed_keeper_takes_the_job_with_it_too() {
+fn descendants_of_killed_supervisor_are_killed() {
     let env = TestEnv::new();
-    let (mut loto, members) = spawn_process_tree(&env, PROCESS_TREE);
-    let mut next = spawn_successor(&env, &members);
-    assert!(send_signal(supervisor_of(&loto), libc::SIGKILL));
-    assert_eq!(loto.wait(), ExitReason::Exited(128 + libc::SIGKILL));
-    next.expect_line("alone");
+    let (mut loto, pids) = start_process_tree(&env);
+    let mut waiter = start_waiter(&env, &pids);
+    assert!(send_signal(supervisor_of(&loto), SIGKILL));
+    assert_eq!(loto.wait(), ExitReason::Exited(128 + SIGKILL));
+    waiter.expect_line("locked");
 }
 
+/// So that pkill(1) finds `loto` alone.
 #[test]
-fn the_keeper_has_a_name_of_its_own_so_that_pkill_finds_loto_alone() {
+fn supervisor_has_its_own_name_and_command_line() {
     let env = TestEnv::new();
-    let (loto, _) = spawn_process_tree(&env, PROCESS_TREE);
+    let (loto, _) = start_process_tree(&env);
+    let supervisor = supervisor_of(&loto);
     assert_eq!(status_field(loto.pid(), "Name"), "loto");
-    assert_eq!(status_field(supervisor_of(&loto), "Name"), "lock-keeper");
-    let line = |pid| std::fs::read(format!("/proc/{pid}/cmdline")).expect("it runs");
-    let words = line(supervisor_of(&loto));
-    let end = words.iter().rposition(|byte| *byte != 0).expect("a name");
-    assert_eq!(&words[..=end], b"lock-keeper");
-    assert!(line(loto.pid()).starts_with(b"loto\0-L\0l\0"));
+    assert_eq!(status_field(supervisor, "Name"), "lock-keeper");
+    let command_line =
+        |pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("it runs");
+    // The rest of the original command line is overwritten with NULs.
+    let padded = command_line(supervisor);
+    assert_eq!(padded.trim_end_matches('\0'), "lock-keeper");
+    assert!(command_line(loto.pid()).starts_with("loto\0-L\0l\0"));
 }
 
 #[test]
-fn what_a_terminated_job_leaves_behind_is_terminated_too_before_the_lock_is_free() {
-    for signal in [libc::SIGTERM, libc::SIGHUP] {
-        let env = TestEnv::new();
-        let (mut loto, members) = spawn_process_tree(&env, PROCESS_TREE);
-        let mut next = spawn_successor(&env, &members);
-        loto.signal(signal);
-        assert_eq!(loto.wait(), ExitReason::Signaled(signal));
-        next.expect_line("alone");
-    }
-}
-
-#[test]
-fn what_is_left_behind_may_take_its_time_to_stop_and_hears_what_else_is_sent() {
+fn descendants_may_terminate_late_and_get_later_signals() {
     let env = TestEnv::new();
-    let mut loto = env.command("loto");
-    loto.args([
-        "-L",
-        "l",
-        "--",
-        "sh",
-        "-c",
-        "test-helper catch-signals 2 & wait; :",
-    ]);
-    let mut loto = env.start(loto);
-    loto.expect("ready");
-    loto.read_line();
-    let mut next = spawn_successor(&env, &[]);
-    loto.signal(libc::SIGTERM);
+    let script = "test-helper catch-signals 2 & wait; :";
+    let mut loto = env.start_script("loto -L l --", script);
+    loto.read_pid();
+    let mut waiter = start_waiter(&env, &[]);
+    loto.signal(SIGTERM);
     loto.expect_line("received 15 0 0");
     assert_eq!(waiter_count(env.file("l")), 1);
-    loto.signal(libc::SIGHUP);
+    loto.signal(SIGHUP);
     loto.expect_line("received 1 0 0");
-    assert_eq!(loto.wait(), ExitReason::Signaled(libc::SIGTERM));
-    next.expect_line("alone");
+    assert_eq!(loto.wait(), ExitReason::Signaled(SIGTERM));
+    waiter.expect_line("locked");
 }
 
 #[test]
-fn what_ignores_the_signal_or_made_a_session_of_its_own_is_left_alone() {
+fn daemons_and_ignorers_of_signal_are_left_alone() {
     let env = TestEnv::new();
-    env.sh("mkfifo never");
-    let script = "echo $$; (trap '' TERM; sh -c 'echo ready $$; read x <never; :') & test-helper in-new-session catch-signals 1 & read x; :";
-    let mut loto = env.command("loto");
-    loto.args(["-L", "l", "--", "sh", "-c", script]);
-    let mut loto = env.start(loto);
-    let job: i32 = loto.read_line().parse().expect("a pid");
-    let others = [(); 2].map(|()| {
-        loto.expect("ready ");
-        loto.read_line().parse::<i32>().expect("a pid")
-    });
-    loto.signal(libc::SIGTERM);
-    assert_eq!(loto.wait(), ExitReason::Signaled(libc::SIGTERM));
-    assert!(!is_running(job));
+    let script = "mkfifo never; echo $$; (trap '' TERM; sh -c 'echo ready $$; read x <never; :') &
+        test-helper in-new-session catch-signals 1 & read x; :";
+    let mut loto = env.start_script("loto -L l --", script);
+    let command = loto.read_pid();
+    let others = [loto.read_pid(), loto.read_pid()];
+    loto.signal(SIGTERM);
+    assert_eq!(loto.wait(), ExitReason::Signaled(SIGTERM));
+    assert!(!is_running(command));
     assert!(locks_on(env.file("l")).is_empty());
     for other in others {
         assert!(is_running(other), "{other}");
-        send_signal(other, libc::SIGKILL);
+        send_signal(other, SIGKILL);
     }
 }
 
 #[test]
-fn what_a_job_leaves_behind_when_it_ends_by_itself_goes_on_without_the_lock() {
+fn background_process_outlives_command_without_lock() {
     let env = TestEnv::new();
-    env.sh("mkfifo never");
-    let script = "sh -c 'echo $$; read x <never; :' & echo $$; echo 0; read x";
-    let (mut loto, members) = spawn_process_tree(&env, script);
-    // Something that is no request to stop comes in between.
-    loto.signal(libc::SIGUSR1 + 13);
+    let script = "mkfifo never; sh -c 'echo $$; read x <never; :' & read x";
+    let mut loto = env.start_script("loto -L l --", script);
+    let background = loto.read_pid();
+    // This signal does not request termination.
+    loto.signal(SIGURG);
     loto.send_line("");
-    let end = loto.wait();
-    assert!(
-        matches!(end, ExitReason::Exited(_) | ExitReason::Signaled(_)),
-        "{end:?}"
-    );
-    let left = members
-        .into_iter()
-        .filter(|pid| *pid != 0 && is_running(*pid));
-    let left = left.collect::<Vec<_>>();
-    assert_eq!(left.len(), 1);
+    assert_eq!(loto.wait(), ExitReason::Exited(0));
+    assert!(is_running(background));
     assert!(locks_on(env.file("l")).is_empty());
-    send_signal(left[0], libc::SIGKILL);
+    send_signal(background, SIGKILL);
 }
 
 #[test]
-fn signals_reach_the_command_once_and_decide_nothing_by_themselves() {
+fn signals_reach_command_once_and_do_not_terminate_loto() {
     let env = TestEnv::new();
-    for signal in [
-        libc::SIGTERM,
-        libc::SIGINT,
-        libc::SIGHUP,
-        libc::SIGUSR1,
-        libc::SIGCONT,
-        40,
-    ] {
-        let mut loto = env.command("loto");
-        loto.args(["-L", "l", "--", "test-helper", "catch-signals", "2"]);
-        let mut loto = env.start(loto);
-        loto.expect("ready");
-        loto.read_line();
-        loto.signal(signal);
-        loto.expect_line(&format!("received {signal} 0 0"));
-        loto.signal(64);
-        loto.expect_line("received 64 0 0");
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCONT, 40] {
+        let mut loto = env.start_line("loto -L l -- test-helper catch-signals 2");
+        loto.read_pid();
+        for signal in [signal, 64] {
+            loto.signal(signal);
+            loto.expect_line(&format!("received {signal} 0 0"));
+        }
         assert_eq!(loto.wait(), ExitReason::Exited(ALL_SIGNALS_RECEIVED));
     }
 }
 
 #[test]
-fn the_keys_of_a_terminal_reach_the_command_once() {
+fn ctrl_c_reaches_command_once() {
     let env = TestEnv::new();
-    let mut loto = env.start_at_terminal(env.session_leader(&[
-        "loto",
-        "-L",
-        "l",
-        "--",
-        "test-helper",
-        "catch-signals",
-        "20",
-    ]));
-    loto.expect("ready");
-    loto.read_line();
+    let mut loto = start_at_terminal(&env, "loto -L l -- test-helper catch-signals 20");
+    loto.read_pid();
     for _ in 0..10 {
         loto.send("\x03");
-        let heard = loto.read_line();
-        assert!(heard.starts_with("received 2 "), "{heard}");
+        let line = loto.read_line();
+        assert!(line.starts_with("received 2 "), "{line}");
         loto.signal(64);
-        let heard = loto.read_line();
-        assert!(heard.starts_with("received 64 "), "{heard}");
+        let line = loto.read_line();
+        assert!(line.starts_with("received 64 "), "{line}");
     }
     assert_eq!(loto.wait(), ExitReason::Exited(ALL_SIGNALS_RECEIVED));
 }
 
 #[test]
-fn ctrl_z_and_fg_stop_and_continue_all_of_it() {
+fn ctrl_z_and_fg_stop_and_continue_everything() {
     let env = TestEnv::new();
     let mut bash = env.start_bash_at_terminal();
     bash.send_line(
         "loto -L l -- sh -c 'echo ready $$; read x; echo got $x; exit 5'; echo first $?",
     );
-    bash.expect("ready ");
-    let command: i32 = bash.read_line().parse().expect("a pid");
+    let command = bash.read_pid();
     bash.send("\x1a");
     bash.expect("first 148");
     assert!(is_stopped(command));
     bash.send_line("fg; echo second $?");
     bash.expect("loto");
-    wait_until("it goes on", || !is_stopped(command));
+    wait_until("it continues", || !is_stopped(command));
     bash.send_line("something");
     bash.expect("got something");
     bash.expect("second 5");
 }
 
 #[test]
-fn a_loto_that_is_killed_while_all_of_it_is_stopped_takes_its_job_with_it() {
+fn loto_killed_after_ctrl_z_kills_command() {
     let env = TestEnv::new();
     let mut bash = env.start_bash_at_terminal();
-    bash.send_line("loto -L l -- sh -c 'echo ready $PPID $$; read x; :'; echo stopped");
-    bash.expect("ready ");
-    let line = bash.read_line();
-    let mut pids = line
-        .split(' ')
-        .map(|pid| pid.parse::<i32>().expect("a pid"));
-    let (keeper, command) = (pids.next().expect("two"), pids.next().expect("two"));
+    bash.send_line("loto -L l -- sh -c 'echo ready $$; read x; :'; echo stopped");
+    let command = bash.read_pid();
+    let supervisor = parent_of(command);
     bash.send("\x1a");
     bash.expect("stopped");
-    assert!(is_stopped(keeper) && is_stopped(command));
-    let mut next = spawn_successor(&env, &[command]);
-    let loto: i32 = status_field(keeper, "PPid").parse().expect("a pid");
-    assert!(send_signal(loto, libc::SIGKILL));
-    next.expect_line("alone");
+    assert!(is_stopped(supervisor) && is_stopped(command));
+    let mut waiter = start_waiter(&env, &[command]);
+    assert!(send_signal(parent_of(supervisor), SIGKILL));
+    waiter.expect_line("locked");
 }
 
 #[test]
-fn the_command_gets_the_callers_world() {
+fn command_inherits_state_of_caller() {
     let env = TestEnv::new();
-    let make = |command: &mut std::process::Command| {
+    assert_inherits_state(&env, "loto -L l --", |command| {
         command
-            .block_signals(signal_set([libc::SIGINT, libc::SIGCHLD, 33, 64]))
-            .ignore_signals([libc::SIGHUP, libc::SIGCHLD, libc::SIGPIPE])
+            .block_signals(signal_set([SIGINT, SIGCHLD, 33, 64]))
+            .ignore_signals([SIGHUP, SIGCHLD, SIGPIPE])
             .before_exec(|| {
                 rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o137));
                 Ok(())
             });
-    };
-    let mut direct = env.command("test-helper");
-    make(direct.args(["inherited-state", "state"]));
-    let mut under = env.command("loto");
-    make(under.args(["-L", "l", "--", "test-helper", "inherited-state", "state"]));
-    let known = |state: String| {
-        let lines = state.lines().filter(|line| !line.contains(" pipe:"));
-        lines.map(str::to_owned).collect::<Vec<_>>()
-    };
-    let (direct, _) = env.inherited_state_of(direct);
-    let (under, outcome) = env.inherited_state_of(under);
-    outcome.assert_stderr("").assert_status(0);
-    assert_eq!(known(under), known(direct));
+    });
 }
 
 #[test]
-fn children_that_the_caller_left_behind_are_left_alone() {
+fn children_of_caller_are_left_alone() {
     let env = TestEnv::new();
-    env.sh("mkfifo never");
-    let script = "sh -c 'read x <never; :' & echo $!; exec loto -L l -- sh -c 'echo $$; read x; :'";
-    let mut shell = env.command("sh");
-    shell.args(["-c", script]);
-    let mut loto = env.start(shell);
-    let stranger: i32 = loto.read_line().parse().expect("a pid");
-    loto.read_line();
-    let children = format!("/proc/{0}/task/{0}/children", loto.pid());
-    let children = std::fs::read_to_string(children).expect("its children");
-    let mut children = children
-        .split_whitespace()
-        .map(|pid| pid.parse().expect("a pid"));
-    let keeper = children.find(|pid| *pid != stranger).expect("a keeper");
-    assert!(send_signal(keeper, libc::SIGKILL));
-    assert_eq!(loto.wait(), ExitReason::Exited(128 + libc::SIGKILL));
-    assert!(is_running(stranger));
+    let script = "mkfifo never; sh -c 'read x <never; :' & echo $!
+        exec loto -L l -- sh -c 'echo $$; read x; :'";
+    let mut loto = env.start_script("", script);
+    let child_of_caller = loto.read_pid();
+    let supervisor = parent_of(loto.read_pid());
+    assert!(send_signal(supervisor, SIGKILL));
+    assert_eq!(loto.wait(), ExitReason::Exited(128 + SIGKILL));
+    assert!(is_running(child_of_caller));
 }
