@@ -1,6 +1,7 @@
-//! `me-only`: one script of a name, and what its caller is told.
+//! `me-only`: the exit status, and how the script is run.
 //!
-//! A name is the machine's, so every test makes its own from its test environment's folder.
+//! Names belong to the whole machine, so every test derives its name from the directory of its test
+//! environment.
 
 mod holding;
 mod names;
@@ -12,285 +13,216 @@ use std::process::Command;
 use test_support::process::Process;
 use test_support::{Outcome, TestEnv};
 
-/// The script of a holder: it says so with its process, and holds until its stdin ends.
-const HOLD: [&str; 3] = ["sh", "-c", "echo held $$; read x; exit 0"];
+use crate::{AssertAll, CommandLineEnv, ReadPid};
 
-trait MeOnlyEnv {
-    fn me_only<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Command;
-
-    fn run_me_only<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Outcome;
-
-    /// A name that no other test has.
-    fn unique_name(&self) -> String;
-
-    /// Someone who holds the name until told [`Process::release`], and the process of its script.
-    fn hold_name(&self, name: &str) -> (Process, i32);
-
-    /// Asserts that a call for the name is refused, and who is said to have it.
-    fn assert_refused(&self, name: &str, holders: &[i32]);
-
-    /// Asserts that nobody has the name.
-    fn assert_free(&self, name: &str);
+fn me_only<A: AsRef<OsStr>>(env: &TestEnv, args: impl IntoIterator<Item = A>) -> Command {
+    let mut command = env.command("me-only");
+    command.args(args);
+    command
 }
 
-impl MeOnlyEnv for TestEnv {
-    fn me_only<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Command {
-        let mut command = self.command("me-only");
-        command.args(words);
-        command
-    }
-
-    #[track_caller]
-    fn run_me_only<A: AsRef<OsStr>>(&self, words: impl IntoIterator<Item = A>) -> Outcome {
-        self.run_command(self.me_only(words))
-    }
-
-    fn unique_name(&self) -> String {
-        self.file("lock").display().to_string()
-    }
-
-    #[track_caller]
-    fn hold_name(&self, name: &str) -> (Process, i32) {
-        hold_with(self, self.me_only([name]))
-    }
-
-    #[track_caller]
-    fn assert_refused(&self, name: &str, holders: &[i32]) {
-        let refused = self.run_me_only([name, "echo", "overlap"]);
-        let refused = refused.assert_status(4).assert_stdout("");
-        let named = holders.iter().any(|holder| {
-            refused.stderr_text()
-                == format!("me-only: {name}: not the only instance (held by process {holder})\n")
-        });
-        assert!(named, "one of {holders:?}: {refused:?}");
-    }
-
-    #[track_caller]
-    fn assert_free(&self, name: &str) {
-        self.run_me_only([name, "true"])
-            .assert_status(0)
-            .assert_stderr("");
-    }
-}
-
-/// A holder by this command, which still lacks its script.
 #[track_caller]
-fn hold_with(env: &TestEnv, mut command: Command) -> (Process, i32) {
-    command.args(HOLD);
+fn run_me_only<A: AsRef<OsStr>>(env: &TestEnv, args: impl IntoIterator<Item = A>) -> Outcome {
+    env.run_command(me_only(env, args))
+}
+
+/// Returns a name that no other test uses.
+fn unique_name(env: &TestEnv) -> String {
+    env.file("lock").display().to_string()
+}
+
+/// Starts a holder of the name, which exits at [`Process::release`]. Also returns the pid of its
+/// script.
+#[track_caller]
+fn hold_name(env: &TestEnv, name: &str) -> (Process, i32) {
+    start_holder(env, me_only(env, [name]))
+}
+
+/// Completes a command that binds a name with a script that keeps it, and starts it.
+#[track_caller]
+fn start_holder(env: &TestEnv, mut command: Command) -> (Process, i32) {
+    command.args(["sh", "-c", "echo held $$; read x; exit 0"]);
     let mut holder = env.start(command);
-    let held = holder.read_line();
-    let script = held.strip_prefix("held ").expect("it holds");
-    let script = script.parse().expect("a pid");
+    let script = holder.read_pid();
     (holder, script)
 }
 
+/// Asserts that a call for the name is refused, and reports one of these processes as the holder.
+#[track_caller]
+fn assert_refused(env: &TestEnv, name: &str, holders: &[i32]) {
+    let refused = run_me_only(env, [name, "echo", "overlap"]);
+    let refused = refused.assert_status(4).assert_stdout("");
+    let is_holder = |pid: &i32| {
+        let message = format!("{name}: not the only instance (held by process {pid})");
+        refused.stderr_text() == format!("me-only: {message}\n")
+    };
+    let is_reported = holders.iter().any(is_holder);
+    assert!(is_reported, "one of {holders:?}: {refused:?}");
+}
+
+/// Asserts that no process has the name.
+#[track_caller]
+fn assert_free(env: &TestEnv, name: &str) {
+    run_me_only(env, [name, "true"]).assert_all(0, "", "");
+}
+
 #[test]
-fn a_scripts_status_is_its_own_unless_it_is_one_of_ours() {
+fn exit_status_of_script_is_mapped() {
     let env = TestEnv::new();
-    let name = env.unique_name();
-    for (status, wanted) in [
-        (0, 0),
-        (1, 201),
-        (2, 202),
-        (3, 203),
-        (4, 204),
-        (5, 5),
-        (70, 70),
-        (127, 127),
-        (255, 255),
+    let line = format!("me-only {}", unique_name(&env));
+    for (script, status) in [
+        ("exit 0", 0),
+        // 1 to 4 are statuses of me-only itself.
+        ("exit 1", 201),
+        ("exit 2", 202),
+        ("exit 3", 203),
+        ("exit 4", 204),
+        ("exit 5", 5),
+        ("exit 70", 70),
+        ("exit 127", 127),
+        ("exit 255", 255),
+        ("kill -KILL $$", 128 + 9),
     ] {
-        env.run_me_only([&name, "sh", "-c", &format!("exit {status}")])
-            .assert_status(wanted)
-            .assert_stderr("");
+        env.run_script(&line, script).assert_all(status, "", "");
     }
 }
 
 #[test]
-fn a_script_that_dies_of_a_signal_is_128_and_its_number() {
+fn script_that_cannot_be_executed_is_status_1() {
     let env = TestEnv::new();
-    env.run_me_only([&env.unique_name(), "sh", "-c", "kill -KILL $$"])
-        .assert_status(128 + 9);
-}
-
-#[test]
-fn a_script_that_is_not_there_or_not_executable_is_status_1() {
-    let env = TestEnv::new();
-    let name = env.unique_name();
-    let failed = |script: &str, reason: &str| {
-        env.run_me_only([&name, script])
-            .assert_status(1)
-            .assert_stdout("")
-            .assert_stderr(&format!("me-only: failed to execute {script}: {reason}\n"));
-        env.assert_free(&name);
-    };
+    let name = unique_name(&env);
     env.sh("echo echo overlap >plain").assert_status(0);
-    failed("./missing", "No such file or directory");
-    failed("missing", "No such file or directory");
-    failed("./plain/below", "Not a directory");
-    failed("./plain", "Permission denied");
-    failed("./bin", "Permission denied");
+    for (script, reason) in [
+        ("./missing", "No such file or directory"),
+        ("missing", "No such file or directory"),
+        ("./plain/below", "Not a directory"),
+        ("./plain", "Permission denied"),
+        ("./bin", "Permission denied"),
+    ] {
+        let message = format!("me-only: failed to execute {script}: {reason}\n");
+        run_me_only(&env, [&name, script]).assert_all(1, "", &message);
+        assert_free(&env, &name);
+    }
 }
 
 #[test]
-fn wrong_arguments_are_status_2_and_nothing_is_run() {
+fn usage_error_is_status_2() {
     let env = TestEnv::new();
     let long = "x".repeat(108);
-    let ran = ["sh", "-c", "echo ran"];
-    for (words, what) in [
-        (vec![], "missing LOCK_PATH"),
-        (vec!["lock"], "missing SCRIPT_PATH"),
-        (
-            [&["-x", "lock"], &ran[..]].concat(),
-            "invalid option -- 'x'",
-        ),
-        (
-            [&[""], &ran[..]].concat(),
-            "invalid lock path: '' (expected 1 to 107 bytes)",
-        ),
-        (
-            [&[&long[..]], &ran[..]].concat(),
-            &format!("invalid lock path: '{long}' (expected 1 to 107 bytes)"),
-        ),
+    let invalid = |path| format!("invalid lock path: '{path}' (expected 1 to 107 bytes)");
+    for (args, message) in [
+        (&[][..], "missing LOCK_PATH"),
+        (&["lock"], "missing SCRIPT_PATH"),
+        (&["-x", "lock", "echo", "ran"], "invalid option -- 'x'"),
+        (&["", "echo", "ran"], &invalid("")),
+        (&[&long, "echo", "ran"], &invalid(&long)),
     ] {
-        env.run_me_only(words)
-            .assert_status(2)
-            .assert_stdout("")
-            .assert_stderr(&format!(
-                "me-only: {what}\nUsage: me-only LOCK_PATH SCRIPT_PATH [ARGUMENT]...\n"
-            ));
+        let usage = "Usage: me-only LOCK_PATH SCRIPT_PATH [ARGUMENT]...";
+        let message = format!("me-only: {message}\n{usage}\n");
+        run_me_only(&env, args).assert_all(2, "", &message);
     }
 }
 
 #[test]
-fn a_socket_that_cannot_be_had_is_status_3() {
+fn socket_that_cannot_be_created_is_status_3() {
     let env = TestEnv::new();
-    let name = env.unique_name();
-    // The first of two sockets takes the last descriptor that there is, or there is none above 2 for it.
-    for few in ["ulimit -n 4; exec", "exec <&-; ulimit -n 3; exec"] {
-        env.sh(format!("{few} me-only {name} echo ran"))
-            .assert_status(3)
-            .assert_stdout("")
-            .assert_stderr("me-only: cannot create socket: Too many open files\n");
+    let name = unique_name(&env);
+    let assert_failed = |outcome: Outcome, reason: &str| {
+        outcome.assert_all(3, "", &format!("me-only: cannot create socket: {reason}\n"));
+    };
+    // The first of two sockets takes the last descriptor, or there is none above 2 for it.
+    for limit in ["ulimit -n 4; exec", "exec <&-; ulimit -n 3; exec"] {
+        let outcome = env.sh(format!("{limit} me-only {name} echo ran"));
+        assert_failed(outcome, "Too many open files");
     }
-    let inject = "inject=socket:error=ENOBUFS";
-    if let Some(me_only) =
-        env.with_fault_injection_into("me-only", "", inject, &[&name, "echo", "ran"])
-    {
-        env.run_command(me_only)
-            .assert_status(3)
-            .assert_stdout("")
-            .assert_stderr("me-only: cannot create socket: No buffer space available\n");
+    let line = format!("me-only {name} echo ran");
+    if let Some(me_only) = env.injected("inject=socket:error=ENOBUFS", &line) {
+        assert_failed(env.run_command(me_only), "No buffer space available");
     }
 }
 
 #[test]
-fn a_bind_that_fails_is_status_4_whatever_the_reason() {
+fn failed_bind_is_status_4_for_any_reason() {
     let env = TestEnv::new();
-    let name = env.unique_name();
-    let words = [&name[..], "echo", "ran"];
-    for which in ["1", "2"] {
-        let inject = format!("inject=bind:error=EACCES:when={which}");
-        // Where there is no strace, nothing but a taken name makes bind(2) fail.
-        let Some(me_only) = env.with_fault_injection_into("me-only", "", &inject, &words) else {
-            return;
-        };
-        env.run_command(me_only)
-            .assert_status(4)
-            .assert_stdout("")
-            .assert_stderr(&format!(
-                "me-only: cannot bind socket address {name}: Permission denied\n"
-            ));
+    let name = unique_name(&env);
+    let line = format!("me-only {name} echo ran");
+    for call in [1, 2] {
+        // Without strace, bind(2) fails only if the name is in use.
+        let inject = format!("inject=bind:error=EACCES:when={call}");
+        if let Some(me_only) = env.injected(&inject, &line) {
+            let message =
+                format!("me-only: cannot bind socket address {name}: Permission denied\n");
+            env.run_command(me_only).assert_all(4, "", &message);
+        }
     }
 }
 
 #[test]
-fn the_name_comes_first_and_the_script_second() {
+fn name_is_bound_before_script_is_looked_up() {
     let env = TestEnv::new();
-    let name = env.unique_name();
-    let (holder, script) = env.hold_name(&name);
-    let refused = env.run_me_only([&name, "./missing"]).assert_status(4);
-    assert!(
-        refused.stderr_text().contains("not the only instance"),
-        "{refused:?}"
-    );
-    env.assert_refused(&name, &[holder.pid(), script]);
+    let name = unique_name(&env);
+    let (holder, _) = hold_name(&env, &name);
+    let refused = run_me_only(&env, [&name, "./missing"]).assert_status(4);
+    let message = refused.stderr_text();
+    assert!(message.contains("not the only instance"), "{message}");
     holder.release();
-    env.run_me_only([&name, "./missing"]).assert_status(1);
+    run_me_only(&env, [&name, "./missing"]).assert_status(1);
 }
 
 #[test]
-fn a_refusal_inside_a_script_is_not_one_of_the_script() {
+fn refusal_in_script_is_status_204() {
     let env = TestEnv::new();
-    let name = env.unique_name();
-    env.run_me_only([&name, "me-only", &name, "echo", "overlap"])
+    let name = unique_name(&env);
+    run_me_only(&env, [&name, "me-only", &name, "echo", "overlap"])
         .assert_status(204)
         .assert_stdout("");
 }
 
 #[test]
-fn a_script_gets_its_arguments_untouched() {
+fn script_gets_arguments_unchanged() {
     let env = TestEnv::new();
     env.install_script("script", "#!/bin/sh\nprintf '<%s>' \"$@\"\n");
-    let words = ["./script", "1", "", "-h", "--", "a  b", "*"];
-    let name = env.unique_name();
-    env.run_me_only([&[&name[..]], &words[..]].concat())
-        .assert_status(0)
-        .assert_stdout("<1><><-h><--><a  b><*>");
+    let name = unique_name(&env);
+    let args = [&name, "./script", "1", "", "-h", "--", "a  b", "*"];
+    run_me_only(&env, args).assert_all(0, "<1><><-h><--><a  b><*>", "");
 }
 
 #[test]
-fn a_script_without_a_slash_is_looked_for_where_we_stand_and_then_in_path() {
+fn script_is_searched_in_current_directory_then_path() {
     let env = TestEnv::new();
-    let name = env.unique_name();
+    let name = unique_name(&env);
     env.install_script("bin/script", "#!/bin/sh\necho in PATH\n");
-    env.run_me_only([&name[..], "script"])
-        .assert_stdout("in PATH\n");
+    run_me_only(&env, [&name, "script"]).assert_stdout("in PATH\n");
     env.install_script("script", "#!/bin/sh\necho here\n");
-    env.run_me_only([&name[..], "script"])
-        .assert_stdout("here\n");
+    run_me_only(&env, [&name, "script"]).assert_stdout("here\n");
 }
 
-/// The ways of the first page, with a name and a script of the test's.
-fn examples(env: &TestEnv, script: &str) -> [String; 2] {
-    let name = env.unique_name();
-    [
-        format!(
-            r#"me-only {name} {script} 1 2 3 || {{ echo "ERROR: ..." >&2; exit 1; }}
-echo "went on""#
-        ),
-        format!(
-            r#"me-only {name} {script} 1 2 3
-RC=$?
-if [ $RC -ne 0 ]; then
-  echo "ERROR: ..." >&2
-  exit 1
-fi
-echo "went on""#
-        ),
-    ]
-}
-
+/// The examples in the manual of the original, which differ in how they check the status.
 #[test]
-fn the_examples_of_the_first_page_go_on_when_all_is_well_and_not_when_it_is_not() {
+fn manual_examples_continue_only_on_success() {
     let env = TestEnv::new();
-    let path = |name: &str| env.file(name).display().to_string();
+    let name = unique_name(&env);
     env.install_script("good", "#!/bin/sh\necho \"$*\"\n");
-    for example in examples(&env, &path("good")) {
-        env.sh(example)
-            .assert_status(0)
-            .assert_stdout("1 2 3\nwent on\n");
-    }
     env.install_script("bad", "#!/bin/sh\nexit 4\n");
-    for example in examples(&env, &path("bad")) {
-        let failed = env.sh(example).assert_status(1).assert_stdout("");
-        failed.assert_stderr("ERROR: ...\n");
+    let run = |script: &str| {
+        let call = format!("me-only {name} {} 1 2 3", env.file(script).display());
+        [
+            format!(r#"{call} || {{ echo "ERROR: ..." >&2; exit 1; }}"#),
+            format!(
+                "{call}\nRC=$?\nif [ $RC -ne 0 ]; then\n  echo \"ERROR: ...\" >&2\n  exit 1\nfi"
+            ),
+        ]
+        .map(|example| env.sh(format!("{example}\necho continued")))
+    };
+    for outcome in run("good") {
+        outcome.assert_all(0, "1 2 3\ncontinued\n", "");
     }
-    let (_holder, _) = env.hold_name(&env.unique_name());
-    for example in examples(&env, &path("good")) {
-        let failed = env.sh(example).assert_status(1).assert_stdout("");
-        assert!(
-            failed.stderr_text().ends_with(")\nERROR: ...\n"),
-            "{failed:?}"
-        );
+    for outcome in run("bad") {
+        outcome.assert_all(1, "", "ERROR: ...\n");
+    }
+    let (_holder, _) = hold_name(&env, &name);
+    for outcome in run("good") {
+        let message = outcome.assert_status(1).assert_stdout("").stderr_text();
+        assert!(message.ends_with(")\nERROR: ...\n"), "{message}");
     }
 }

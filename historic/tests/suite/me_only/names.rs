@@ -1,186 +1,151 @@
-//! Which names are the same, and to whom.
+//! Which names are equal, and which other programs they exclude.
 
-use super::MeOnlyEnv;
 use std::process::Command;
 
-use super::hold_with;
-use test_support::can_unshare;
+use rstest::rstest;
 use test_support::helper::NAME_TAKEN;
-use test_support::{TestEnv, os_string};
+use test_support::{TestEnv, can_unshare, os_string};
 
-/// A name of this many bytes that no other test has.
-fn of_length(env: &TestEnv, length: usize) -> String {
-    let mut name = env.unique_name();
+use super::{
+    assert_free, assert_refused, hold_name, me_only, run_me_only, start_holder, unique_name,
+};
+use crate::{AssertAll, CommandLineEnv};
+
+/// Returns a name of this many bytes that no other test uses.
+fn unique_name_of_length(env: &TestEnv, length: usize) -> String {
+    let name = unique_name(env);
     assert!(name.len() < length);
-    name.extend(std::iter::repeat_n('x', length - name.len()));
-    name
+    format!("{name:x<length$}")
 }
 
-/// A name that is short enough for the first `me-only` to tell it from others.
-pub(super) fn short(env: &TestEnv) -> String {
-    let folder = env.path().file_name().expect("a name");
-    let folder = folder.to_str().expect("letters and digits");
-    format!("{}:", &folder[folder.len() - 6..])
+/// Returns a name that is unique within its first 8 bytes, all that the original `me-only` used.
+pub(super) fn short_name(env: &TestEnv) -> String {
+    let dir = env.path().file_name().expect("a name");
+    let dir = dir.to_str().expect("letters and digits");
+    format!("{}:", &dir[dir.len() - 6..])
 }
 
-/// Somebody else's program that takes the name in its own way.
-pub(super) fn rival(env: &TestEnv, shape: &str, name: &str) -> Command {
-    let mut command = env.command("test-helper");
-    command.args(["bind-name", shape, name]);
-    command
+/// Returns another program that binds the name in its own way.
+pub(super) fn other_program(env: &TestEnv, shape: &str, name: &str) -> Command {
+    env.command_line(&format!("test-helper bind-name {shape} {name}"))
 }
 
-/// Asserts that whoever binds the name in this way and we exclude each other, whoever comes first.
-#[track_caller]
-fn exclude_each_other(env: &TestEnv, shape: &str, name: &str) {
-    let (theirs, _) = hold_with(env, rival(env, shape, name));
-    env.assert_refused(name, &[theirs.pid()]);
-    theirs.release();
+/// `original` is the first `me-only`, `padded` is a program that binds a whole `sockaddr_un`, and
+/// `exact` one that binds a name of exact length.
+#[rstest]
+fn other_programs_and_me_only_exclude_each_other(
+    #[values("original", "padded", "exact")] shape: &str,
+) {
+    let env = TestEnv::new();
+    let mut names = vec![short_name(&env)];
+    if shape != "original" {
+        names.extend([unique_name(&env), unique_name_of_length(&env, 107)]);
+    }
+    for name in &names {
+        let (other, _) = start_holder(&env, other_program(&env, shape, name));
+        assert_refused(&env, name, &[other.pid()]);
+        other.release();
 
-    let (ours, _) = env.hold_name(name);
-    let mut refused = rival(env, shape, name);
-    refused.args(["echo", "overlap"]);
-    env.run_command(refused)
-        .assert_status(NAME_TAKEN)
-        .assert_stdout("");
-    ours.release();
-
-    let mut granted = rival(env, shape, name);
-    granted.args(["echo", "alone"]);
-    env.run_command(granted)
-        .assert_status(0)
-        .assert_stdout("alone\n");
-    env.assert_free(name);
+        let try_other = || {
+            let mut other = other_program(&env, shape, name);
+            other.args(["echo", "alone"]);
+            env.run_command(other)
+        };
+        let (me_only, _) = hold_name(&env, name);
+        try_other().assert_all(NAME_TAKEN, "", "");
+        me_only.release();
+        try_other().assert_all(0, "alone\n", "");
+        assert_free(&env, name);
+    }
 }
 
 #[test]
-fn a_second_instance_is_refused_and_told_who_runs() {
+fn second_instance_is_refused_and_holder_reported() {
     let env = TestEnv::new();
-    let name = env.unique_name();
-    let (holder, script) = env.hold_name(&name);
-    env.assert_refused(&name, &[holder.pid(), script]);
-    env.assert_refused(&name, &[holder.pid(), script]);
+    let name = unique_name(&env);
+    let (holder, script) = hold_name(&env, &name);
+    for _ in 0..2 {
+        assert_refused(&env, &name, &[holder.pid(), script]);
+    }
     holder.release();
-    env.assert_free(&name);
+    assert_free(&env, &name);
 }
 
 #[test]
-fn names_that_differ_in_their_last_byte_are_two_however_long_they_are() {
+fn last_byte_of_name_is_significant() {
     let env = TestEnv::new();
-    for length in [env.unique_name().len() + 2, 106, 107] {
-        let name = of_length(&env, length);
+    for length in [unique_name(&env).len() + 2, 106, 107] {
+        let name = unique_name_of_length(&env, length);
         let other = format!("{}y", &name[..length - 1]);
-        env.run_me_only([&name, "me-only", &other, "echo", "both"])
-            .assert_status(0)
-            .assert_stdout("both\n");
-        let (_holder, _) = env.hold_name(&name);
-        env.run_me_only([&name, "echo", "overlap"]).assert_status(4);
+        run_me_only(&env, [&name, "me-only", &other, "echo", "both"]).assert_all(0, "both\n", "");
+        let (_holder, _) = hold_name(&env, &name);
+        run_me_only(&env, [&name, "echo", "overlap"]).assert_status(4);
     }
 }
 
 #[test]
-fn a_name_and_its_beginning_are_two() {
+fn name_and_its_prefix_are_different() {
     let env = TestEnv::new();
-    let name = of_length(&env, 107);
+    let name = unique_name_of_length(&env, 107);
     for length in [106, name.len() / 2, 9] {
-        env.run_me_only([&name, "me-only", &name[..length], "echo", "both"])
-            .assert_status(0)
-            .assert_stdout("both\n");
+        run_me_only(&env, [&name, "me-only", &name[..length], "echo", "both"])
+            .assert_all(0, "both\n", "");
     }
 }
 
-#[test]
-fn a_name_is_bytes() {
+#[rstest]
+#[case::no_newline(b"\xff @\xfe", true)]
+// The kernel's table of sockets, which shows the holder, has one line for each socket.
+#[case::newline(b"\xff \n\x01@\xfe", false)]
+fn name_may_contain_any_bytes(#[case] suffix: &[u8], #[case] reports_holder: bool) {
     let env = TestEnv::new();
-    let name = [env.unique_name().as_bytes(), b"\xff\xfe \n\x01@"].concat();
-    let (_holder, _) = hold_with(&env, env.me_only([os_string(&name)]));
-    let refused = env.run_me_only([os_string(&name), "echo".into(), "overlap".into()]);
+    let name = [unique_name(&env).as_bytes(), suffix].concat();
+    let (holder, script) = start_holder(&env, me_only(&env, [os_string(&name)]));
+    let refused = run_me_only(&env, [os_string(&name), "echo".into(), "overlap".into()]);
     let refused = refused.assert_status(4).assert_stdout("");
-    let wanted = [b"me-only: ", &name[..], b": not the only instance"].concat();
-    assert!(refused.stderr.starts_with(&wanted), "{refused:?}");
+    let has_message = |details: &str| {
+        let message = format!(": not the only instance{details}\n");
+        refused.stderr == [b"me-only: ", &name[..], message.as_bytes()].concat()
+    };
+    let is_holder = |pid| has_message(&format!(" (held by process {pid})"));
+    let is_reported = is_holder(holder.pid()) || is_holder(script);
+    assert_eq!(is_reported, reports_holder, "{refused:?}");
+    assert!(is_reported || has_message(""), "{refused:?}");
 
-    let mut other = name;
-    let last = other.iter().rposition(|byte| *byte == 0xfe);
-    other[last.expect("it is there")] = 0xfd;
-    env.run_me_only([os_string(&other), "true".into()])
-        .assert_status(0);
+    let mut other = name.clone();
+    *other.last_mut().expect("not empty") -= 1;
+    run_me_only(&env, [os_string(&other), "true".into()]).assert_status(0);
 }
 
 #[test]
-fn who_runs_is_told_of_bytes_too() {
-    let env = TestEnv::new();
-    let name = [env.unique_name().as_bytes(), b"\xff @\xfe"].concat();
-    let (holder, script) = hold_with(&env, env.me_only([os_string(&name)]));
-    let refused = env
-        .run_me_only([os_string(&name), "true".into()])
-        .assert_status(4);
-    let told = [holder.pid(), script].iter().any(|process| {
-        let told = format!("(held by process {process})\n");
-        refused.stderr.ends_with(told.as_bytes())
-    });
-    assert!(told, "{refused:?}");
-}
-
-#[test]
-fn the_first_me_only_and_ours_exclude_each_other() {
-    let env = TestEnv::new();
-    exclude_each_other(&env, "original", &short(&env));
-}
-
-#[test]
-fn programs_that_bind_a_whole_sockaddr_and_ours_exclude_each_other() {
-    let env = TestEnv::new();
-    for name in [short(&env), env.unique_name(), of_length(&env, 107)] {
-        exclude_each_other(&env, "padded", &name);
-    }
-}
-
-#[test]
-fn programs_that_bind_a_name_of_exact_length_and_ours_exclude_each_other() {
-    let env = TestEnv::new();
-    for name in [short(&env), env.unique_name(), of_length(&env, 107)] {
-        exclude_each_other(&env, "exact", &name);
-    }
-}
-
-#[test]
-fn a_name_is_one_of_the_network_namespace() {
+fn names_are_per_network_namespace() {
     let env = TestEnv::new();
     if !can_unshare(&env, "-rn") {
         return;
     }
-    let name = env.unique_name();
-    let (_holder, _) = env.hold_name(&name);
-    env.run_me_only([&name, "echo", "overlap"]).assert_status(4);
+    let name = unique_name(&env);
+    let (_holder, _) = hold_name(&env, &name);
+    run_me_only(&env, [&name, "echo", "overlap"]).assert_status(4);
     env.sh(format!("unshare -rn me-only {name} echo in a container"))
-        .assert_status(0)
-        .assert_stdout("in a container\n");
+        .assert_all(0, "in a container\n", "");
     env.sh(format!(
         "unshare -rn sh -c 'me-only {name} sh -c \"me-only {name} echo overlap; echo \\$?\"'"
     ))
     .assert_stdout("4\n");
 }
 
-#[test]
-fn who_runs_is_left_out_where_it_cannot_be_told() {
+/// Root of a user namespace may not inspect the processes outside, and a pid namespace does not
+/// contain them.
+#[rstest]
+#[case::user_namespace("-r")]
+#[case::pid_namespace("-rpf --mount-proc")]
+fn holder_outside_of_namespace_is_not_reported(#[case] options: &str) {
     let env = TestEnv::new();
-    let name = env.unique_name();
-    let (_holder, _) = env.hold_name(&name);
-    let refused = format!("me-only: {name}: not the only instance\n");
-    // Who is root in a user namespace of his own may not look into the processes outside.
-    if can_unshare(&env, "-r") {
-        env.sh(format!("unshare -r me-only {name} echo overlap"))
-            .assert_status(4)
-            .assert_stdout("")
-            .assert_stderr(&refused);
+    if !can_unshare(&env, options) {
+        return;
     }
-    // In a pid namespace of his own there are no such processes.
-    if can_unshare(&env, "-rpf --mount-proc") {
-        env.sh(format!(
-            "unshare -rpf --mount-proc me-only {name} echo overlap"
-        ))
-        .assert_status(4)
-        .assert_stdout("")
-        .assert_stderr(&refused);
-    }
+    let name = unique_name(&env);
+    let (_holder, _) = hold_name(&env, &name);
+    env.sh(format!("unshare {options} me-only {name} echo overlap"))
+        .assert_all(4, "", &format!("me-only: {name}: not the only instance\n"));
 }
