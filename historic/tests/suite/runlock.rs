@@ -1,100 +1,96 @@
-//! `runlock`: what it runs and how it ends, and the file that is its lock. When that is taken for a dead one's is the subject
-//! of `stale`, and how it gets on with the program that it replaces, of `original`.
+//! `runlock`: what it runs, its exit status, and the file that is its lock. When a file is stale is
+//! the subject of `stale`, and the exclusion of the original program that of `original`.
 
 mod original;
 mod refused;
 mod stale;
 mod storm;
 
-use stale::StaleLockEnv;
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
 
 use test_support::locks::locks_on;
 use test_support::process::{ExitReason, Process, send_signal};
-use test_support::{Outcome, TestEnv, is_installed, wait_until};
+use test_support::{Outcome, TestEnv, can_unshare, wait_until};
+
+use crate::{AssertAll, CommandLineEnv, spin};
 
 const STILL_LOCKED: &str = "Still locked.\n";
 
-trait RunlockEnv {
-    /// `runlock l` over this command.
-    fn runlock(&self, words: &[&str]) -> Command;
-
-    fn run_runlock(&self, words: &[&str]) -> Outcome;
-
-    /// `runlock l` over a shell that waits for a line, and has begun to.
-    fn hold_runlock(&self) -> Process;
-
-    /// Asserts that the lock is taken, and nothing else is said than what is wanted.
-    fn assert_still_locked(&self, said: &str);
-
-    /// Asserts that the lock is to be had, and this is said about it.
-    fn assert_unlocked(&self, said: &str);
+/// Returns the message about a stale lock that was broken.
+fn unlocked(pid: i32) -> String {
+    format!("runlock: UNLOCKED l (stale lock by PID {pid})\n")
 }
 
-impl RunlockEnv for TestEnv {
-    fn runlock(&self, words: &[&str]) -> Command {
-        let mut command = self.command("runlock");
-        command.arg("l").args(words);
-        command
-    }
+/// Starts a holder of the lock, which exits with status 5 after [`Process::send_line`].
+#[track_caller]
+fn hold_runlock(env: &TestEnv) -> Process {
+    let mut holder = env.start_script("runlock l", "echo held; read x; exit 5");
+    holder.expect_line("held");
+    holder
+}
 
-    #[track_caller]
-    fn run_runlock(&self, words: &[&str]) -> Outcome {
-        self.run_command(self.runlock(words))
-    }
+/// Runs `runlock l echo ran` with injected faults; `None` if that is not possible.
+#[track_caller]
+fn run_injected(env: &TestEnv, inject: &str) -> Option<Outcome> {
+    let command = env.injected(inject, "runlock l echo ran")?;
+    Some(env.run_command(command))
+}
 
-    #[track_caller]
-    fn hold_runlock(&self) -> Process {
-        let mut live = self.start(self.runlock(&["sh", "-c", "echo held; read x; exit 5"]));
-        live.expect_line("held");
-        live
-    }
+/// Asserts that the lock is taken, and that this message follows.
+#[track_caller]
+fn assert_still_locked(env: &TestEnv, message: &str) {
+    env.run_line("runlock l echo ran")
+        .assert_all(0, "", &format!("{STILL_LOCKED}{message}"));
+}
 
-    #[track_caller]
-    fn assert_still_locked(&self, said: &str) {
-        self.run_runlock(&["echo", "ran"])
-            .assert_status(0)
-            .assert_stdout("")
-            .assert_stderr(&format!("{STILL_LOCKED}{said}"));
-    }
+/// Asserts that the lock can be taken, with this message.
+#[track_caller]
+fn assert_unlocked(env: &TestEnv, message: &str) {
+    env.run_line("runlock l echo ran")
+        .assert_all(0, "ran\n", message);
+}
 
-    #[track_caller]
-    fn assert_unlocked(&self, said: &str) {
-        self.run_runlock(&["echo", "ran"])
-            .assert_stderr(said)
-            .assert_stdout("ran\n")
-            .assert_status(0);
-    }
+/// Creates a lock file, as the original does.
+#[track_caller]
+fn write_lock_file(env: &TestEnv, text: &str) {
+    let file = env.file("l.lock");
+    let _ = std::fs::remove_file(&file);
+    std::fs::write(&file, text).expect("a new file");
+    let mode = PermissionsExt::from_mode(0o444);
+    std::fs::set_permissions(&file, mode).expect("our file");
+}
+
+/// Returns the pid in the lock file.
+#[track_caller]
+fn pid_in_lock_file(env: &TestEnv) -> i32 {
+    let text = env.read("l.lock");
+    let pid = text.lines().next().and_then(|pid| pid.parse().ok());
+    pid.unwrap_or_else(|| panic!("no pid: {text}"))
 }
 
 #[test]
-fn a_command_runs_unless_it_runs_already() {
+fn command_runs_unless_locked() {
     let env = TestEnv::new();
-    let mut holder = env.hold_runlock();
-    env.assert_still_locked("");
+    let mut holder = hold_runlock(&env);
+    assert_still_locked(&env, "");
+    // Its age does not matter.
+    env.sh("touch -d 1990-01-01 l.lock").assert_status(0);
+    assert_still_locked(&env, "");
+    // Nor whether the command exists.
+    env.run_line("runlock l no-such-command")
+        .assert_all(0, "", STILL_LOCKED);
     holder.send_line("");
     assert_eq!(holder.wait(), ExitReason::Exited(5));
-    env.assert_unlocked("");
+    assert_unlocked(&env, "");
 }
 
 #[test]
-fn a_living_ones_lock_is_left_alone_however_old_it_is() {
-    let env = TestEnv::new();
-    let _holder = env.hold_runlock();
-    env.sh("touch -d 1990-01-01 l.lock").assert_status(0);
-    env.assert_still_locked("");
-}
-
-#[test]
-fn the_file_says_which_process_it_is_in_a_line_of_its_own() {
+fn first_line_of_file_is_pid() {
     let env = TestEnv::new();
     for umask in ["000", "022", "777"] {
         let script =
             format!("umask {umask}; exec runlock l sh -c 'head -n 1 l.lock; stat -c %a l.lock'");
-        let mut runlock = env.command("sh");
-        runlock.args(["-c", &script]);
-        let mut runlock = env.start(runlock);
+        let mut runlock = env.start_script("", &script);
         runlock.expect_line(&runlock.pid().to_string());
         runlock.expect_line("444");
         assert_eq!(runlock.wait(), ExitReason::Exited(0));
@@ -103,7 +99,7 @@ fn the_file_says_which_process_it_is_in_a_line_of_its_own() {
 }
 
 #[test]
-fn the_file_is_beside_what_it_locks() {
+fn suffix_is_appended_to_path() {
     let env = TestEnv::new();
     env.sh("mkdir d; runlock d/x ls -A d; runlock d/ ls -A d; runlock \"$PWD/x\" ls x.lock")
         .assert_stderr("")
@@ -112,230 +108,185 @@ fn the_file_is_beside_what_it_locks() {
 }
 
 #[test]
-fn the_file_is_gone_whichever_way_it_ends() {
+fn file_is_removed_after_success_and_failure() {
     let env = TestEnv::new();
-    env.install_script("closed", "#!/no/such/interpreter\n");
+    env.install_script("no-interpreter", "#!/no/such/interpreter\n");
     std::fs::write(env.file("data"), "").expect("a file");
-    for (words, status, said) in [
-        (&["true"][..], 0, ""),
-        (&["sh", "-c", "exit 42"], 42, ""),
-        (&["sh", "-c", "exit 127"], 127, ""),
-        (&["sh", "-c", "kill -9 $$"], 137, ""),
-        (&["sh", "-c", "kill -15 $$"], 143, ""),
-        (&["nosuch"], 126, "nosuch: No such file or directory\n"),
-        (&["./nosuch"], 126, "./nosuch: No such file or directory\n"),
-        (&["./data"], 126, "./data: Permission denied\n"),
-        (&["./closed"], 126, "./closed: No such file or directory\n"),
+    for (script, status) in [
+        ("true", 0),
+        ("exit 42", 42),
+        ("exit 127", 127),
+        ("kill -9 $$", 137),
+        ("kill -15 $$", 143),
     ] {
-        let outcome = env.run_runlock(words).assert_status(status);
-        let wanted = match said {
-            "" => String::new(),
-            said => format!("runlock: failed to execute {said}"),
-        };
-        outcome.assert_stderr(&wanted).assert_stdout("");
-        assert!(!env.file("l.lock").exists(), "{words:?}");
+        env.run_script("runlock l", script)
+            .assert_all(status, "", "");
+        assert!(!env.file("l.lock").exists(), "{script}");
+    }
+    for (command, reason) in [
+        ("no-such-command", "No such file or directory"),
+        ("./no-such-command", "No such file or directory"),
+        ("./data", "Permission denied"),
+        ("./no-interpreter", "No such file or directory"),
+    ] {
+        let message = format!("runlock: failed to execute {command}: {reason}\n");
+        env.run_line(&format!("runlock l {command}"))
+            .assert_all(126, "", &message);
+        assert!(!env.file("l.lock").exists(), "{command}");
     }
 }
 
 #[test]
-fn a_missing_command_is_not_missed_while_another_runs() {
+fn file_systems_without_unnamed_files_are_supported() {
     let env = TestEnv::new();
-    let _holder = env.hold_runlock();
-    env.run_runlock(&["nosuch"])
-        .assert_stderr(STILL_LOCKED)
-        .assert_status(0);
-}
-
-#[test]
-fn without_unnamed_files_it_works_as_well_and_leaves_nothing() {
-    let env = TestEnv::new();
-    // What NFS and others say; all that is opened for reading and writing is a file to be made.
+    // One of the calls has O_TMPFILE, for which NFS and others report this error.
     let inject = "inject=?open,openat:error=EOPNOTSUPP:when=";
-    let mut made = 0;
+    let script = "stat -c '%h %a' l.lock; ls -A | grep -v bin; runlock l true";
+    let mut succeeded = 0;
     for call in 1..40 {
-        let inject = format!("{inject}{call}");
-        let script = "stat -c '%h %a' l.lock; ls -A | grep -v bin; runlock l true";
-        let Some(command) =
-            env.with_fault_injection_into("runlock", "", &inject, &["l", "sh", "-c", script])
-        else {
+        let Some(mut runlock) = env.injected(&format!("{inject}{call}"), "runlock l sh -c") else {
             return;
         };
-        let outcome = env.run_command(command);
+        runlock.arg(script);
+        let outcome = env.run_command(runlock);
         if outcome.code() == 0 {
-            made += 1;
-            let outcome = outcome.assert_stdout("1 444\nl.lock\n");
-            assert_eq!(outcome.stderr_text(), STILL_LOCKED);
+            succeeded += 1;
+            outcome
+                .assert_stdout("1 444\nl.lock\n")
+                .assert_stderr(STILL_LOCKED);
         }
-        assert!(
-            env.file_names().is_empty(),
-            "{call}: {:?}",
-            env.file_names()
-        );
+        let names = env.file_names();
+        assert!(names.is_empty(), "{call}: {names:?}");
     }
-    assert!(made > 0);
+    assert!(succeeded > 0);
 }
 
 #[test]
-fn the_command_does_not_inherit_the_lock_and_sees_what_was_closed_closed() {
+fn command_does_not_inherit_lock_file() {
     let env = TestEnv::new();
-    // In whoever has the lock open they are closed as well: what it has to say must not end up in the file.
-    let look = "for pid in $$ $PPID; do seen=; for fd in 0 1 2; do
-            [ -e /proc/$pid/fd/$fd ] && seen=$seen$fd; done; echo $seen >>seen; done
-        for fd in /proc/$$/fd/*; do readlink $fd; done | grep -c lock >>seen; cp l.lock copy";
-    env.write_lock_file("2000000000\n");
-    for (closed, wanted) in [
+    // A standard descriptor that is closed must also be closed in the process that has the file
+    // open: its messages must not be written to the file.
+    let report = "for pid in $$ $PPID; do open=; for fd in 0 1 2; do
+            [ -e /proc/$pid/fd/$fd ] && open=$open$fd; done; echo $open >>report; done
+        for fd in /proc/$$/fd/*; do readlink $fd; done | grep -c lock >>report; cp l.lock copy";
+    write_lock_file(&env, "2000000000\n");
+    for (redirection, open) in [
         ("", "012"),
         ("<&-", "12"),
         ("2>&-", "01"),
         (">&- 2>&-", "0"),
         ("<&- >&- 2>&-", ""),
     ] {
-        let script = format!("runlock l sh -c '{look}' {closed}; echo $?");
-        env.sh(script).assert_stdout("0\n");
-        let read = |name| std::fs::read_to_string(env.file(name)).expect("it was written");
-        assert_eq!(read("seen"), format!("{wanted}\n{wanted}\n0\n"), "{closed}");
-        assert_eq!(read("copy").lines().count(), 2, "{closed}");
-        env.sh("rm -f copy seen").assert_status(0);
+        env.sh(format!("runlock l sh -c '{report}' {redirection}; echo $?"))
+            .assert_stdout("0\n");
+        let expected = format!("{open}\n{open}\n0\n");
+        assert_eq!(env.read("report"), expected, "{redirection}");
+        assert_eq!(env.read("copy").lines().count(), 2, "{redirection}");
+        env.sh("rm -f copy report").assert_status(0);
     }
 }
 
 #[test]
-fn what_is_sent_to_runlock_reaches_the_command_and_they_end_as_one() {
+fn signals_are_forwarded_and_death_is_reported() {
     let env = TestEnv::new();
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1] {
-        let mut runlock = env.hold_runlock();
+        let mut runlock = hold_runlock(&env);
         runlock.signal(signal);
         assert_eq!(runlock.wait(), ExitReason::Signaled(signal));
         assert!(!env.file("l.lock").exists(), "{signal}");
     }
-    let script = "trap 'echo heard; exit 9' TERM; echo ready; read x";
-    let mut runlock = env.start(env.runlock(&["sh", "-c", script]));
+    let script = "trap 'echo trapped; exit 9' TERM; echo ready; read x";
+    let mut runlock = env.start_script("runlock l", script);
     runlock.expect_line("ready");
     runlock.signal(libc::SIGTERM);
-    runlock.expect_line("heard");
+    runlock.expect_line("trapped");
     assert_eq!(runlock.wait(), ExitReason::Exited(9));
     assert!(!env.file("l.lock").exists());
 }
 
 #[test]
-fn a_signal_between_the_making_of_the_file_and_the_command_leaves_nothing() {
+fn signal_before_or_after_command_leaves_no_file() {
     let env = TestEnv::new();
-    for (call, ran) in [("linkat", ""), ("?unlink,?unlinkat", "ran\n")] {
+    for (call, stdout) in [("linkat", ""), ("?unlink,?unlinkat", "ran\n")] {
         for (name, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
-            let inject = format!("inject={call}:signal={name}");
-            let Some(command) =
-                env.with_fault_injection_into("runlock", "", &inject, &["l", "echo", "ran"])
-            else {
+            let Some(outcome) = run_injected(&env, &format!("inject={call}:signal={name}")) else {
                 return;
             };
-            let outcome = env.run_command(command);
-            outcome.assert_status(128 + number).assert_stdout(ran);
-            assert!(
-                env.file_names().is_empty(),
-                "{call}: {:?}",
-                env.file_names()
-            );
+            outcome.assert_all(128 + number, stdout, "");
+            let names = env.file_names();
+            assert!(names.is_empty(), "{call}: {names:?}");
         }
     }
-    // When there is a result, only a request to stop takes it away.
-    let inject = "inject=?unlink,?unlinkat:signal=USR1";
-    let late = env.with_fault_injection_into("runlock", "", inject, &["l", "echo", "ran"]);
-    if let Some(command) = late {
-        env.run_command(command)
-            .assert_status(0)
-            .assert_stdout("ran\n");
+    // After the command only a termination signal replaces its status.
+    if let Some(outcome) = run_injected(&env, "inject=?unlink,?unlinkat:signal=USR1") {
+        outcome.assert_all(0, "ran\n", "");
     }
 }
 
 #[test]
-fn a_signal_at_any_moment_leaves_no_file() {
+fn signal_at_any_time_leaves_no_file() {
     let env = TestEnv::new();
-    let mut lived_to_run = false;
-    // From before its main to after its command's, however slow the machine.
+    let mut command_started = false;
+    // From before main() until after the start of the command, on slow machines too.
     for delay in (0..120)
         .map(|step| step * 30)
         .chain([10_000, 100_000, 1_000_000])
     {
-        if lived_to_run && delay > 3600 {
+        if command_started && delay > 3600 {
             break;
         }
-        let mut runlock = env.start(env.runlock(&["sh", "-c", "echo ready; read x"]));
-        let until = std::time::Instant::now() + std::time::Duration::from_micros(delay);
-        while std::time::Instant::now() < until {
-            std::hint::spin_loop();
-        }
+        let mut runlock = env.start_script("runlock l", "echo ready; read x");
+        spin(delay);
         runlock.signal(libc::SIGTERM);
-        assert_eq!(
-            runlock.wait(),
-            ExitReason::Signaled(libc::SIGTERM),
-            "{delay}"
-        );
-        assert!(
-            env.file_names().is_empty(),
-            "{delay}: {:?}",
-            env.file_names()
-        );
-        lived_to_run |= runlock.read_until("ready").is_ok();
+        let reason = runlock.wait();
+        assert_eq!(reason, ExitReason::Signaled(libc::SIGTERM), "{delay}");
+        let names = env.file_names();
+        assert!(names.is_empty(), "{delay}: {names:?}");
+        command_started |= runlock.read_until("ready").is_ok();
     }
-    assert!(lived_to_run, "the delays are too short to mean anything");
+    assert!(command_started, "the delays are too short");
 }
 
 #[test]
-fn a_file_that_was_removed_or_replaced_meanwhile_is_not_missed_and_not_touched() {
+fn removed_or_replaced_file_is_left_alone() {
     let env = TestEnv::new();
-    env.run_runlock(&["rm", "-f", "l.lock"])
-        .assert_stderr("")
-        .assert_status(0);
-    env.run_runlock(&["sh", "-c", "rm -f l.lock; echo 1 >l.lock"])
-        .assert_stderr("")
-        .assert_status(0);
-    let text = || std::fs::read_to_string(env.file("l.lock")).expect("it is there");
-    assert_eq!(text(), "1\n");
-    // The same file with another's words in it, as the original does as root.
-    std::fs::remove_file(env.file("l.lock")).expect("it is there");
-    env.run_runlock(&["sh", "-c", "chmod 644 l.lock; echo 1 >l.lock"])
-        .assert_stderr("")
-        .assert_status(0);
-    assert_eq!(text(), "1\n");
+    env.run_line("runlock l rm -f l.lock").assert_all(0, "", "");
+    for replace in [
+        "rm -f l.lock; echo 1 >l.lock",
+        // The same file with other content, as the original writes it as root.
+        "chmod 644 l.lock; echo 1 >l.lock",
+    ] {
+        env.run_script("runlock l", replace).assert_all(0, "", "");
+        assert_eq!(env.read("l.lock"), "1\n");
+        std::fs::remove_file(env.file("l.lock")).expect("it exists");
+    }
 }
 
 #[test]
-fn in_a_process_namespace_of_its_own_it_is_known_to_be_alive() {
+fn holder_in_pid_namespace_is_known_to_be_alive() {
     let env = TestEnv::new();
-    let mut inside = env.command("unshare");
-    inside.args(["-rpf", "--mount-proc", "runlock", "l", "sh", "-c"]);
-    inside.arg("echo held; read x; :");
-    if !is_installed("unshare") {
+    if !can_unshare(&env, "-rpf --mount-proc") {
         return;
     }
-    let mut inside = env.start(inside);
-    if inside.read_until("held\n").is_err() {
-        // Namespaces are kept from users here.
-        return;
-    }
-    let text = std::fs::read_to_string(env.file("l.lock")).expect("it is there");
-    let pid: i32 = text
-        .lines()
-        .next()
-        .and_then(|pid| pid.parse().ok())
-        .expect("a pid");
-    assert!(pid < 10, "{text}");
-    env.assert_still_locked("");
-    // Everybody in the namespace ends with its first process.
-    assert!(send_signal(-inside.pid(), libc::SIGKILL));
-    inside.wait();
-    wait_until("the kernel clears up", || {
+    let line = "unshare -rpf --mount-proc runlock l";
+    let mut holder = env.start_script(line, "echo held; read x; :");
+    holder.expect_line("held");
+    let pid = pid_in_lock_file(&env);
+    assert!(pid < 10, "{pid}");
+    assert_still_locked(&env, "");
+    // All processes of the namespace exit with its first one.
+    assert!(send_signal(-holder.pid(), libc::SIGKILL));
+    holder.wait();
+    wait_until("the lock is released", || {
         locks_on(env.file("l.lock")).is_empty()
     });
-    env.assert_unlocked(&format!("runlock: UNLOCKED l (stale lock by PID {pid})\n"));
+    assert_unlocked(&env, &unlocked(pid));
 }
 
 #[test]
-fn nobody_may_write_into_the_file() {
+fn lock_file_is_not_writable() {
     let env = TestEnv::new();
-    let _holder = env.hold_runlock();
-    let mode = std::fs::metadata(env.file("l.lock")).expect("it is there");
-    assert_eq!(mode.permissions().mode() & 0o7777, 0o444);
+    let _holder = hold_runlock(&env);
     if let Some(command) = env.unprivileged("echo 1 >l.lock") {
         assert_ne!(env.run_command(command).code(), 0);
     }

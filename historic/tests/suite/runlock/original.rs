@@ -1,16 +1,19 @@
-//! The program that `runlock` replaces, and we: they keep each other out. It is played by a few lines of shell, and by Perl's
-//! LockFile::Simple itself where that is installed.
+//! The original `runlock` and this one exclude each other. A shell script stands for the original,
+//! and also Perl's LockFile::Simple itself where that is installed.
 
-use super::RunlockEnv;
 use std::process::Command;
 
-use super::STILL_LOCKED;
 use test_support::process::{ExitReason, send_signal};
 use test_support::procfs::is_running;
-use test_support::{Outcome, TestEnv, is_installed, wait_until};
+use test_support::{TestEnv, is_installed, wait_until};
 
-/// What it does, as far as others can see.
-const PLAYED: &str = r#"#!/bin/sh
+use super::{
+    STILL_LOCKED, assert_still_locked, assert_unlocked, hold_runlock, pid_in_lock_file, unlocked,
+};
+use crate::{AssertAll, CommandLineEnv};
+
+/// What the original does, as far as other processes can see.
+const SCRIPT: &str = r#"#!/bin/sh
 file=$1.lock; shift
 taken() { echo Still locked. >&2; exit; }
 first() { head -n 1 "$file"; }
@@ -34,13 +37,13 @@ $lock->release;
 exit $status >> 8;
 "#;
 
-/// Does this with each original that there is: a program of that name.
-fn with_each(test: impl Fn(&TestEnv, &dyn Fn(&[&str]) -> Command)) {
+/// Runs a test with each original that is available, as a program of that name.
+fn with_originals(test: impl Fn(&TestEnv, &dyn Fn(&[&str]) -> Command)) {
     let env = TestEnv::new();
-    env.install_script("original", PLAYED);
-    test(&env, &|words| {
-        let mut command = env.command("./original");
-        command.arg("l").args(words);
+    env.install_script("original", SCRIPT);
+    test(&env, &|args| {
+        let mut command = env.command_line("./original l");
+        command.args(args);
         command
     });
     if !is_installed("perl") {
@@ -48,13 +51,12 @@ fn with_each(test: impl Fn(&TestEnv, &dyn Fn(&[&str]) -> Command)) {
     }
     let env = TestEnv::new();
     std::fs::write(env.file("original"), PERL).expect("a file");
-    let perl = |words: &[&str]| {
-        let mut command = env.command("perl");
-        // Wherever it is kept.
-        if let Some(folders) = std::env::var_os("PERL5LIB") {
-            command.env("PERL5LIB", folders);
+    let perl = |args: &[&str]| {
+        let mut command = env.command_line("perl original l");
+        if let Some(path) = std::env::var_os("PERL5LIB") {
+            command.env("PERL5LIB", path);
         }
-        command.args(["original", "l"]).args(words);
+        command.args(args);
         command
     };
     if env.run_command(perl(&["true"])).code() == 0 {
@@ -62,19 +64,12 @@ fn with_each(test: impl Fn(&TestEnv, &dyn Fn(&[&str]) -> Command)) {
     }
 }
 
-#[track_caller]
-fn still_locked(outcome: Outcome) {
-    outcome
-        .assert_stderr(STILL_LOCKED)
-        .assert_stdout("")
-        .assert_status(0);
-}
-
 #[test]
-fn ours_keeps_the_original_out() {
-    with_each(|env, original| {
-        let mut holder = env.hold_runlock();
-        still_locked(env.run_command(original(&["echo", "ran"])));
+fn original_is_excluded() {
+    with_originals(|env, original| {
+        let mut holder = hold_runlock(env);
+        env.run_command(original(&["echo", "ran"]))
+            .assert_all(0, "", STILL_LOCKED);
         holder.send_line("");
         assert_eq!(holder.wait(), ExitReason::Exited(5));
         env.run_command(original(&["echo", "ran"]))
@@ -83,22 +78,22 @@ fn ours_keeps_the_original_out() {
 }
 
 #[test]
-fn the_original_keeps_ours_out() {
-    with_each(|env, original| {
+fn original_excludes_runlock() {
+    with_originals(|env, original| {
         let mut holder = env.start(original(&["sh", "-c", "echo held; read x; exit 5"]));
         holder.expect_line("held");
-        env.assert_still_locked("");
+        assert_still_locked(env, "");
         holder.send_line("");
         assert_eq!(holder.wait(), ExitReason::Exited(5));
-        env.assert_unlocked("");
+        assert_unlocked(env, "");
     });
 }
 
 #[test]
-fn the_original_breaks_a_dead_ones_lock_of_ours() {
-    with_each(|env, original| {
-        // The command keeps a copy of the file, as if it had been left behind.
-        env.run_runlock(&["cp", "l.lock", "copy"]).assert_status(0);
+fn original_breaks_stale_lock() {
+    with_originals(|env, original| {
+        // A copy of the file stands for one that was left behind.
+        env.run_line("runlock l cp l.lock copy").assert_status(0);
         env.sh("mv -f copy l.lock").assert_status(0);
         env.run_command(original(&["echo", "ran"]))
             .assert_stdout("ran\n")
@@ -108,61 +103,56 @@ fn the_original_breaks_a_dead_ones_lock_of_ours() {
 }
 
 #[test]
-fn ours_breaks_a_dead_ones_lock_of_the_original() {
-    with_each(|env, original| {
-        let mut killed = env.start(original(&["sh", "-c", "echo held; read x"]));
-        killed.expect_line("held");
-        let pid = killed.pid();
-        killed.kill();
-        env.assert_unlocked(&format!("runlock: UNLOCKED l (stale lock by PID {pid})\n"));
+fn stale_lock_of_original_is_broken() {
+    with_originals(|env, original| {
+        let mut holder = env.start(original(&["sh", "-c", "echo held; read x"]));
+        holder.expect_line("held");
+        holder.kill();
+        assert_unlocked(env, &unlocked(holder.pid()));
     });
 }
 
-/// `runlock` stands still right after it has made its file, and meanwhile somebody does this to it.
+/// Stops `runlock` right after it has created its file, runs a script, continues `runlock`, and
+/// returns its output. `None` if that is not possible.
 #[track_caller]
-fn meddled(env: &TestEnv, script: &str) -> Option<String> {
-    let inject = "inject=linkat:signal=STOP";
-    let runlock = env.with_fault_injection_into("runlock", "", inject, &["l", "echo", "ran"])?;
+fn interfere(env: &TestEnv, script: &str) -> Option<String> {
+    let runlock = env.injected("inject=linkat:signal=STOP", "runlock l echo ran")?;
     let mut runlock = env.start(runlock);
-    wait_until("it has made its file", || env.file("l.lock").exists());
-    let text = std::fs::read_to_string(env.file("l.lock")).expect("it is there");
-    let pid = text.lines().next().and_then(|pid| pid.parse().ok());
-    let pid: i32 = pid.expect("a pid");
+    wait_until("the file exists", || env.file("l.lock").exists());
+    let pid = pid_in_lock_file(env);
     env.sh(script).assert_status(0);
-    wait_until("it ends", || {
+    // It may not have stopped yet.
+    wait_until("it exits", || {
         send_signal(pid, libc::SIGCONT);
         !is_running(runlock.pid())
     });
-    let said = runlock.read_line();
+    let line = runlock.read_line();
     assert_eq!(runlock.wait(), ExitReason::Exited(0));
-    Some(said)
+    Some(line)
+}
+
+/// The original may take a new file for a stale one, or, as root, overwrite it.
+#[test]
+fn file_replaced_by_original_means_still_locked() {
+    let env = TestEnv::new();
+    for replace in [
+        "rm -f l.lock; echo 1 >l.lock",
+        "chmod 644 l.lock; echo 1 >l.lock",
+    ] {
+        let Some(line) = interfere(&env, replace) else {
+            return;
+        };
+        assert_eq!(line, STILL_LOCKED.trim_end());
+        assert_eq!(env.read("l.lock"), "1\n");
+        env.sh("rm -f l.lock").assert_status(0);
+    }
 }
 
 #[test]
-fn a_file_that_the_original_took_for_a_dead_ones_is_not_believed_to_be_ours() {
+fn file_removed_by_original_is_created_again() {
     let env = TestEnv::new();
-    let Some(said) = meddled(&env, "rm -f l.lock; echo 1 >l.lock") else {
-        return;
-    };
-    assert_eq!(said, STILL_LOCKED.trim_end());
-    assert_eq!(meddled_text(&env), "1\n");
-    // If it is gone altogether, it is made again.
-    env.sh("rm -f l.lock").assert_status(0);
-    let said = meddled(&env, "rm -f l.lock").expect("it worked before");
-    assert_eq!(said, "ran");
-    assert!(!env.file("l.lock").exists());
-}
-
-#[test]
-fn a_file_that_the_original_wrote_over_is_not_believed_to_be_ours() {
-    let env = TestEnv::new();
-    let Some(said) = meddled(&env, "chmod 644 l.lock; echo 1 >l.lock") else {
-        return;
-    };
-    assert_eq!(said, STILL_LOCKED.trim_end());
-    assert_eq!(meddled_text(&env), "1\n");
-}
-
-fn meddled_text(env: &TestEnv) -> String {
-    std::fs::read_to_string(env.file("l.lock")).expect("it is there")
+    if let Some(line) = interfere(&env, "rm -f l.lock") {
+        assert_eq!(line, "ran");
+        assert!(!env.file("l.lock").exists());
+    }
 }
