@@ -1,4 +1,5 @@
-//! `ulock`: locks made of hard links. What its forms do, how they end, and what they leave behind.
+//! `ulock`, whose locks are hard links: what its forms do, its exit status, and the files it
+//! creates.
 
 mod original;
 mod refused;
@@ -6,78 +7,61 @@ mod stale;
 mod storm;
 mod waiting;
 
+use std::process::Command;
+
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
 use test_support::process::Process;
-use test_support::procfs::{status_field, voluntary_switches};
-use test_support::{TestEnv, can_unshare, wait_until};
+use test_support::procfs::status_field;
+use test_support::{TestEnv, can_unshare, os_string, wait_until};
 
-trait UlockEnv {
-    /// Starts a script to talk with.
-    fn start_sh(&self, script: &str) -> Process;
+use crate::{AssertAll, CommandLineEnv, assert_inherits_state};
 
-    /// Starts `ulock` with these words, and comes back when it waits in the kernel for a file to change.
-    fn start_waiting_ulock(&self, words: &[&str]) -> Process;
-
-    /// The same for a command that becomes `ulock`.
-    fn start_waiting(&self, command: std::process::Command) -> Process;
-
-    /// Starts a reader who reads until told to let go.
-    fn start_reader(&self) -> Process;
-
-    /// Asserts that there is nothing in the test environment but this.
-    fn assert_files(&self, names: &[&str]);
+/// Starts a command that executes `ulock`, and returns when it waits in the kernel for a file to
+/// change.
+#[track_caller]
+fn start_waiting(env: &TestEnv, command: Command) -> Process {
+    let ulock = env.start(command);
+    let pid = ulock.pid();
+    wait_until("it waits in the kernel", || sleeps_with_inotify(pid));
+    ulock
 }
 
-impl UlockEnv for TestEnv {
-    #[track_caller]
-    fn start_sh(&self, script: &str) -> Process {
-        let mut shell = self.command("sh");
-        shell.args(["-c", script]);
-        self.start(shell)
-    }
+/// Starts a waiting writer.
+#[track_caller]
+fn start_writer(env: &TestEnv, options: &str) -> Process {
+    let line = format!("ulock -w {options} lock counter");
+    start_waiting(env, env.command_line(&line))
+}
 
-    #[track_caller]
-    fn start_waiting_ulock(&self, words: &[&str]) -> Process {
-        let mut command = self.command("ulock");
-        command.args(words);
-        self.start_waiting(command)
-    }
+/// Starts a reader, which reads until [`Process::release`].
+#[track_caller]
+fn start_reader(env: &TestEnv, options: &str) -> Process {
+    let mut reader = env.command_line(&format!("ulock -r {options} lock counter"));
+    reader.arg("echo reads; read x; exit 0");
+    let mut reader = env.start(reader);
+    reader.expect_line("reads");
+    reader
+}
 
-    #[track_caller]
-    fn start_waiting(&self, command: std::process::Command) -> Process {
-        let live = self.start(command);
-        wait_until("it waits in the kernel", || waits(live.pid()));
-        live
-    }
-
-    #[track_caller]
-    fn start_reader(&self) -> Process {
-        let mut reader = self.command("ulock");
-        reader.args(["-r", "lock", "counter", "echo reads; read x; exit 0"]);
-        let mut reader = self.start(reader);
-        reader.expect_line("reads");
-        reader
-    }
-
-    #[track_caller]
-    fn assert_files(&self, names: &[&str]) {
-        assert_eq!(self.file_names(), names);
-    }
+/// Asserts that the test environment contains exactly these files.
+#[track_caller]
+fn assert_files(env: &TestEnv, names: &[&str]) {
+    assert_eq!(env.file_names(), names);
 }
 
 /// Whether a process watches a file and sleeps.
-fn waits(pid: i32) -> bool {
-    let Ok(descriptors) = std::fs::read_dir(format!("/proc/{pid}/fdinfo")) else {
-        return false;
-    };
-    let watches = descriptors.filter_map(Result::ok).any(|descriptor| {
-        std::fs::read_to_string(descriptor.path()).is_ok_and(|info| info.contains("inotify wd:"))
+fn sleeps_with_inotify(pid: i32) -> bool {
+    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fdinfo"));
+    let mut descriptors = descriptors.into_iter().flatten().flatten();
+    let watches = descriptors.any(|fd| {
+        std::fs::read_to_string(fd.path()).is_ok_and(|info| info.contains("inotify wd:"))
     });
     watches && status_field(pid, "State").starts_with('S')
 }
 
+/// The example of an exclusive section in the manual.
 #[test]
-fn the_exclusive_section_of_the_page_is_exclusive() {
+fn exclusive_example_is_exclusive() {
     TestEnv::new()
         .sh(r#"
             cat >other.sh <<\END
@@ -88,13 +72,12 @@ END
                 rm -f lock
             fi
             sh other.sh"#)
-        .assert_stdout("out\nin\n")
-        .assert_stderr("")
-        .assert_status(0);
+        .assert_all(0, "out\nin\n", "");
 }
 
+/// The example of a writer and a reader in the manual.
 #[test]
-fn the_writer_and_the_reader_of_the_page_take_turns() {
+fn writer_and_reader_examples_exclude_each_other() {
     let env = TestEnv::new();
     env.sh(r#"
         echo old >master
@@ -109,63 +92,54 @@ END
         ulock -r lock counter cat master
         sh writelock.sh
         ulock -r lock counter cat master"#)
-        .assert_stdout("old\nno reader\nnew\n")
-        .assert_stderr("")
-        .assert_status(0);
-    env.assert_files(&["counter", "master", "writelock.sh"]);
+        .assert_all(0, "old\nno reader\nnew\n", "");
+    assert_files(&env, &["counter", "master", "writelock.sh"]);
 }
 
 #[test]
-fn readers_share_and_writers_are_alone() {
+fn readers_share_and_writers_exclude() {
     let env = TestEnv::new();
-    env.sh("ulock -r lock counter 'ulock -r --timeout=0 lock counter echo both'")
-        .assert_stdout("both\n")
-        .assert_status(0);
-    env.sh("ulock -r lock counter 'ulock -w --timeout=0 lock counter; echo $?'")
-        .assert_stdout("1\n");
-    env.sh("ulock -w lock counter; ulock -w --timeout=0 lock counter; echo $?")
-        .assert_stdout("1\n");
-    env.sh("ulock --timeout=0 -r lock counter echo never")
-        .assert_stdout("")
-        .assert_stderr("")
-        .assert_status(1);
-    env.sh("rm lock; ulock -w lock && stat -c %h lock counter")
-        .assert_stdout("1\n1\n");
-    env.assert_files(&["counter", "lock"]);
+    env.sh(
+        "ulock -r lock counter 'ulock -r --timeout=0 lock counter echo both'
+        ulock -r lock counter 'ulock -w --timeout=0 lock counter; echo $?'
+        ulock -w lock counter; ulock -w --timeout=0 lock counter; echo $?
+        ulock --timeout=0 -r lock counter echo never; echo $?
+        rm lock; ulock -w lock && stat -c %h lock counter",
+    )
+    .assert_all(0, "both\n1\n1\n1\n1\n1\n", "");
+    assert_files(&env, &["counter", "lock"]);
 }
 
 #[test]
-fn without_a_counter_a_writer_does_not_ask_for_readers() {
+fn writer_without_counter_ignores_readers() {
     let env = TestEnv::new();
     env.sh("ulock -r lock counter 'ulock -w --timeout=0 lock; echo $?'")
         .assert_stdout("0\n");
-    env.assert_files(&["counter", "lock"]);
+    assert_files(&env, &["counter", "lock"]);
 }
 
 #[test]
-fn the_words_of_the_command_are_a_line_of_shell_and_its_options_its_own() {
+fn arguments_of_command_are_joined_to_shell_line() {
     let env = TestEnv::new();
-    for (words, said) in [
+    for (args, stdout) in [
         (&["echo a; echo b"][..], "a\nb\n"),
         (&["echo", "a  b", "&&", "echo", "c"], "a b\nc\n"),
         (&["echo", "-r", "--timeout=0", "-w"], "-r --timeout=0 -w\n"),
     ] {
-        let mut command = env.command("ulock");
-        command.args(["-r", "lock", "counter"]).args(words);
-        env.run_command(command)
-            .assert_stdout(said)
-            .assert_status(0);
+        let mut command = env.command_line("ulock -r lock counter");
+        command.args(args);
+        env.run_command(command).assert_all(0, stdout, "");
     }
     env.sh("mkdir d; echo found >d/f; ulock -r lock counter grep -r -w found d")
         .assert_stdout("d/f:found\n");
-    // By /bin/sh, whatever the user's own shell is.
+    // The shell is /bin/sh, not $SHELL.
     env.sh("SHELL=/bin/false ulock -r lock counter echo run")
         .assert_stdout("run\n");
 }
 
 #[test]
-fn a_command_that_fails_leaves_its_link_and_says_so() {
-    for (line, status) in [
+fn failed_command_leaves_link_and_is_reported() {
+    for (script, status) in [
         ("false", 1),
         ("exit 42", 42),
         ("no-such-command 2>/dev/null", 127),
@@ -173,33 +147,28 @@ fn a_command_that_fails_leaves_its_link_and_says_so() {
         ("kill -15 $$", 143),
     ] {
         let env = TestEnv::new();
-        let mut command = env.command("ulock");
-        command.args(["-r", "lock", "counter", line]);
-        let outcome = env
-            .run_command(command)
-            .assert_status(status)
-            .assert_stdout("");
+        let mut command = env.command_line("ulock -r lock counter");
+        command.arg(script);
+        let outcome = env.run_command(command).assert_status(status);
         let names = env.file_names();
-        let left = names[0].to_str().expect("a name");
-        assert_eq!(names[1..], ["counter"], "{left}");
-        assert_eq!(
-            outcome.stderr_text(),
-            format!("Error(282)[ulock] : command '{line}' failed, file './{left}' is left.\n")
-        );
-        // It keeps writers out until somebody has looked after it.
+        let link = names[0].to_str().expect("a name");
+        assert_eq!(names[1..], ["counter"], "{link}");
+        outcome.assert_stdout("").assert_stderr(&format!(
+            "Error(282)[ulock] : command '{script}' failed, file './{link}' is left.\n"
+        ));
+        // The link excludes writers until it is removed.
         env.sh(format!(
-            "[ counter -ef {left} ] || exit 9; ulock -w --timeout=0 lock counter; echo $?
-             rm {left}; ulock -w --timeout=0 lock counter"
+            "[ counter -ef {link} ] || exit 9; ulock -w --timeout=0 lock counter; echo $?
+             rm {link}; ulock -w --timeout=0 lock counter"
         ))
-        .assert_stdout("1\n")
-        .assert_status(0);
+        .assert_all(0, "1\n", "");
     }
 }
 
 #[test]
-fn a_link_that_was_left_is_no_other_readers() {
+fn remaining_links_are_not_reused() {
     let env = TestEnv::new();
-    // The same process number twice, as far as ulock can see: its own is what the name is made of.
+    // The names of links contain the pid of `ulock`, which is that of this shell.
     env.sh("ulock -r lock counter false; for n in 0 1 2; do
                 cp -l counter .fdlock.$(uname -n).$$.$n; done
             exec ulock -r lock counter 'stat -c %h counter; exit 0'")
@@ -209,59 +178,41 @@ fn a_link_that_was_left_is_no_other_readers() {
 }
 
 #[test]
-fn the_command_gets_the_callers_world() {
+fn command_inherits_state_of_caller() {
     let env = TestEnv::new();
-    let blocked = signal_set([libc::SIGINT, libc::SIGUSR1, 40]);
-    let make = |command: &mut std::process::Command| {
-        command.ignore_signals([libc::SIGHUP, libc::SIGTERM, 41]);
-        command.block_signals(blocked);
-    };
-    let mut direct = env.command("test-helper");
-    make(direct.args(["inherited-state", "state"]));
-    let (direct, _) = env.inherited_state_of(direct);
-    assert!(direct.contains(&format!("SigBlk {blocked:016x}\n")));
-    let mut under = env.command("ulock");
-    make(under.args([
-        "-r",
-        "lock",
-        "counter",
-        "exec test-helper inherited-state state",
-    ]));
-    let (under, _) = env.inherited_state_of(under);
-    let known = |state: &str| -> Vec<String> {
-        let lines = state.lines().filter(|line| !line.contains(" pipe:"));
-        lines.map(str::to_owned).collect()
-    };
-    assert_eq!(known(&under), known(&direct));
+    assert_inherits_state(&env, "ulock -r lock counter exec", |command| {
+        command
+            .block_signals(signal_set([libc::SIGINT, libc::SIGUSR1, 40]))
+            .ignore_signals([libc::SIGHUP, libc::SIGTERM, 41]);
+    });
 }
 
 #[test]
-fn what_is_made_is_made_beside_the_lock_and_the_counter() {
+fn files_are_created_in_directory_of_lock_and_counter() {
     let env = TestEnv::new();
-    let Ok(elsewhere) = tempfile::tempdir_in("/dev/shm") else {
+    // A hard link cannot lead to another file system.
+    let Ok(other_dir) = tempfile::tempdir_in("/dev/shm") else {
         return;
     };
-    let elsewhere = elsewhere.path().display();
-    // No link leads from one file system to another.
+    let other_dir = other_dir.path().display();
     for (lock, counter) in [
-        (format!("{elsewhere}/lock"), format!("{elsewhere}/counter")),
-        (format!("{elsewhere}/lock"), "counter".to_owned()),
-        ("lock".to_owned(), format!("{elsewhere}/counter2")),
+        (format!("{other_dir}/lock"), format!("{other_dir}/counter")),
+        (format!("{other_dir}/lock"), "counter".to_owned()),
+        ("lock".to_owned(), format!("{other_dir}/counter2")),
     ] {
         env.sh(format!(
             "ulock {lock} && rm {lock} && ulock -w {lock} {counter} && rm {lock} &&
-             ulock -r {lock} {counter} stat -c %h {counter} && ls -A {elsewhere}"
+             ulock -r {lock} {counter} stat -c %h {counter}"
         ))
-        .assert_stderr("")
-        .assert_status(0);
+        .assert_all(0, "2\n", "");
     }
-    env.sh(format!("ls -A {elsewhere}"))
+    env.sh(format!("ls -A {other_dir}"))
         .assert_stdout("counter\ncounter2\n");
-    env.assert_files(&["counter"]);
+    assert_files(&env, &["counter"]);
 }
 
 #[test]
-fn a_host_may_be_called_anything() {
+fn host_name_may_contain_slash() {
     let env = TestEnv::new();
     if !can_unshare(&env, "-ru") {
         return;
@@ -275,26 +226,27 @@ fn a_host_may_be_called_anything() {
 }
 
 #[test]
-fn what_is_made_is_for_all_as_far_as_the_umask_goes() {
+fn files_are_created_with_0666_and_umask() {
     let env = TestEnv::new();
-    env.sh("umask 027; ulock -w lock counter; stat -c %a lock counter")
-        .assert_stdout("640\n640\n");
-    env.sh("rm lock counter; umask 0; ulock -w lock counter; stat -c %a lock counter")
-        .assert_stdout("666\n666\n");
+    for (umask, mode) in [("027", "640"), ("0", "666")] {
+        env.sh(format!(
+            "umask {umask}; ulock -w lock counter; stat -c %a lock counter; rm lock counter"
+        ))
+        .assert_stdout(&format!("{mode}\n{mode}\n"));
+    }
 }
 
 #[test]
-fn names_are_bytes() {
+fn arguments_may_be_non_utf8() {
     let env = TestEnv::new();
-    let mut command = env.command("ulock");
-    command.args(["-r", "lock", "counter", "false"].map(std::ffi::OsString::from));
-    command.arg(test_support::os_string(b"\xff"));
+    let mut command = env.command_line("ulock -r lock counter false");
+    command.arg(os_string(b"\xff"));
     let outcome = env.run_command(command).assert_status(1);
-    let said = b"Error(282)[ulock] : command 'false \xff' failed, file './";
-    assert!(outcome.stderr.starts_with(said), "{outcome:?}");
+    let message = b"Error(282)[ulock] : command 'false \xff' failed, file './";
+    assert!(outcome.stderr.starts_with(message), "{outcome:?}");
     let mut command = env.command("ulock");
-    command.arg(test_support::os_string(b"\xfe/lock"));
+    command.arg(os_string(b"\xfe/lock"));
     let outcome = env.run_command(command).assert_status(1);
-    let said = b"ulock: cannot create lock file \xfe/lock: No such file or directory\n";
-    assert_eq!(outcome.stderr, said);
+    let message = b"ulock: cannot create lock file \xfe/lock: No such file or directory\n";
+    assert_eq!(outcome.stderr, message);
 }

@@ -1,24 +1,26 @@
-//! The original, and scripts that make such locks by themselves, exclude ours and are excluded by it. A few lines of
-//! shell stand for them.
+//! The original `ulock`, and scripts that create such locks themselves, exclude this one and are
+//! excluded by it. A few shell functions stand for them.
 
-use super::UlockEnv;
-use test_support::TestEnv;
+use test_support::process::ExitReason;
+use test_support::{Outcome, TestEnv};
 
-/// As the original takes LOCK and counts a reader.
-const OLD: &str =
+use super::start_writer;
+
+/// How the original takes LOCK and counts a reader.
+const ORIGINAL: &str =
     "old_lock() { : >tmp.$$; ln tmp.$$ lock 2>/dev/null; set -- $?; rm tmp.$$; return $1; }
     old_read() { old_lock && { [ -e counter ] || : >counter; ln counter mine; rm -f lock; }; }
     old_write() { old_lock && [ $(stat -c %h counter) = 1 ] || { rm -f lock; return 1; }; }\n";
 
-fn sh(env: &TestEnv, script: &str) -> test_support::Outcome {
-    env.sh(format!("{OLD}{script}")).assert_stderr("")
+#[track_caller]
+fn sh(env: &TestEnv, script: &str) -> Outcome {
+    env.sh(format!("{ORIGINAL}{script}")).assert_stderr("")
 }
 
 #[test]
-fn the_old_excludes_the_new() {
-    let env = TestEnv::new();
+fn original_excludes_ulock() {
     sh(
-        &env,
+        &TestEnv::new(),
         "old_lock || exit 9
          ulock --timeout=0 lock; echo $?
          ulock --timeout=0 -w lock counter; echo $?
@@ -30,7 +32,7 @@ fn the_old_excludes_the_new() {
 }
 
 #[test]
-fn the_new_excludes_the_old() {
+fn ulock_excludes_original() {
     sh(
         &TestEnv::new(),
         "ulock lock; old_lock; echo $?; rm -f lock; old_lock; echo $?; rm -f lock
@@ -40,7 +42,7 @@ fn the_new_excludes_the_old() {
 }
 
 #[test]
-fn old_readers_keep_new_writers_out_and_new_readers_old_writers() {
+fn readers_exclude_writers_of_other_version() {
     let env = TestEnv::new();
     sh(
         &env,
@@ -51,7 +53,7 @@ fn old_readers_keep_new_writers_out_and_new_readers_old_writers() {
          ulock --timeout=0 -w lock counter; echo $?; rm -f lock",
     )
     .assert_stdout("1\nboth\n0\n");
-    env.install_script("old_write", &format!("#!/bin/sh\n{OLD}old_write\n"));
+    env.install_script("old_write", &format!("#!/bin/sh\n{ORIGINAL}old_write\n"));
     sh(
         &env,
         "ulock -r lock counter './old_write; echo $?'; ./old_write; echo $?",
@@ -60,10 +62,10 @@ fn old_readers_keep_new_writers_out_and_new_readers_old_writers() {
 }
 
 #[test]
-fn a_new_writer_waits_for_an_old_reader() {
+fn writer_waits_for_reader_of_original() {
     let env = TestEnv::new();
     sh(&env, "old_read").assert_status(0);
-    let mut writer = env.start_waiting_ulock(&["-w", "lock", "counter"]);
+    let mut writer = start_writer(&env, "");
     sh(&env, "rm mine").assert_status(0);
-    assert_eq!(writer.wait(), test_support::process::ExitReason::Exited(0));
+    assert_eq!(writer.wait(), ExitReason::Exited(0));
 }

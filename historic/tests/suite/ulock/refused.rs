@@ -1,133 +1,98 @@
-//! When there is no lock: one line that says why, and status 1.
+//! Errors other than a taken lock: one line with the reason, and status 1.
 
-use super::UlockEnv;
+use rstest::rstest;
 use test_support::{TestEnv, is_installed};
 
-#[track_caller]
-fn refused(env: &TestEnv, words: &[&str], message: &str) {
-    let mut command = env.command("ulock");
-    command.args(words);
-    env.run_command(command)
-        .assert_stderr(&format!("ulock: {message}\n"))
-        .assert_stdout("")
-        .assert_status(1);
-}
+use super::assert_files;
+use crate::{AssertAll, CommandLineEnv};
 
-#[test]
-fn where_there_can_be_no_lock_or_counter_it_says_why() {
+const MISSING: &str = "No such file or directory";
+
+#[rstest]
+#[case("no/lock", "cannot create lock file no/lock", MISSING)]
+#[case("d", "cannot open lock file d", "Is a directory")]
+#[case("-w lock d", "cannot open lock file d", "Is a directory")]
+#[case("-w lock no/counter", "cannot create lock file no/counter", MISSING)]
+#[case("-w lock dangling", "cannot open lock file dangling", MISSING)]
+#[case("-r lock d echo", "cannot open lock file d", "Is a directory")]
+#[case("-w lock ./lock", "COUNTER and LOCK are the same file", "./lock")]
+#[case("-r lock ./lock echo", "COUNTER and LOCK are the same file", "./lock")]
+#[case("-r lock /proc/version echo", "cannot link to /proc/version", MISSING)]
+fn error_names_file_and_reason(#[case] args: &str, #[case] action: &str, #[case] reason: &str) {
     let env = TestEnv::new();
-    std::fs::create_dir(env.file("d")).expect("a folder");
-    std::os::unix::fs::symlink("nowhere", env.file("dangling")).expect("a symbolic link");
-    let run = ["echo", "never"];
-    for (words, message) in [
-        (
-            &["no/lock"][..],
-            "cannot create lock file no/lock: No such file or directory",
-        ),
-        (&["d"], "cannot open lock file d: Is a directory"),
-        (
-            &["-w", "lock", "d"],
-            "cannot open lock file d: Is a directory",
-        ),
-        (
-            &["-w", "lock", "no/counter"],
-            "cannot create lock file no/counter: No such file or directory",
-        ),
-        (
-            &["-w", "lock", "dangling"],
-            "cannot open lock file dangling: No such file or directory",
-        ),
-        (
-            &["-r", "lock", "d"],
-            "cannot open lock file d: Is a directory",
-        ),
-        (
-            &["-w", "lock", "./lock"],
-            "COUNTER and LOCK are the same file: ./lock",
-        ),
-        (
-            &["-r", "lock", "./lock"],
-            "COUNTER and LOCK are the same file: ./lock",
-        ),
-        (
-            &["-r", "lock", "/proc/self/status"],
-            "cannot link to /proc/self/status: No such file or directory",
-        ),
-    ] {
-        let run = if words[0] == "-r" { &run[..] } else { &[] };
-        refused(&env, &[words, run].concat(), message);
-        env.assert_files(&["d", "dangling"]);
-    }
+    env.sh("mkdir d; ln -s nowhere dangling").assert_status(0);
+    env.run_line(&format!("ulock {args}")).assert_all(
+        1,
+        "",
+        &format!("ulock: {action}: {reason}\n"),
+    );
+    assert_files(&env, &["d", "dangling"]);
 }
 
 #[test]
-fn a_folder_that_is_nobodys_to_write_to_is_named() {
+fn directory_without_write_permission_is_error() {
     let env = TestEnv::new();
     let script = "mkdir d; chmod 555 d; ulock d/lock; echo $?; ulock -w lock d/counter; echo $?";
     if let Some(command) = env.unprivileged(script) {
-        env.run_command(command)
-            .assert_stdout("1\n1\n")
-            .assert_stderr(
-                "ulock: cannot create lock file d/lock: Permission denied\n\
-             ulock: cannot create lock file d/counter: Permission denied\n",
-            );
-        env.assert_files(&["d"]);
+        let message = "ulock: cannot create lock file d/lock: Permission denied\n\
+            ulock: cannot create lock file d/counter: Permission denied\n";
+        env.run_command(command).assert_all(0, "1\n1\n", message);
+        assert_files(&env, &["d"]);
     }
 }
 
 #[test]
-fn a_counter_of_somebody_elses_must_be_readable_and_writable() {
+fn counter_of_other_user_must_be_readable_and_writable() {
     let env = TestEnv::new();
-    let protected = std::fs::read("/proc/sys/fs/protected_hardlinks").is_ok_and(|it| it == b"1\n");
-    if !protected || !rustix::process::geteuid().is_root() || !is_installed("setpriv") {
+    let setting = std::fs::read("/proc/sys/fs/protected_hardlinks");
+    let is_protected = setting.is_ok_and(|setting| setting == b"1\n");
+    if !is_protected || !rustix::process::geteuid().is_root() || !is_installed("setpriv") {
         return;
     }
     env.sh("chmod 777 .; : >counter; chmod 644 counter")
         .assert_status(0);
-    let theirs = "setpriv --reuid=12345 --clear-groups ulock -r lock counter echo reads";
-    env.sh(theirs).assert_stdout("").assert_status(1).assert_stderr(
-        "ulock: cannot link to counter: Operation not permitted: it belongs to another user and must be \
-         readable and writable (fs.protected_hardlinks)\n",
+    let line = "setpriv --reuid=12345 --clear-groups ulock -r lock counter echo reads";
+    env.run_line(line).assert_all(
+        1,
+        "",
+        "ulock: cannot link to counter: Operation not permitted: it belongs to another user and \
+         must be readable and writable (fs.protected_hardlinks)\n",
     );
-    env.assert_files(&["counter"]);
-    env.sh(format!("chmod 666 counter; {theirs}"))
-        .assert_stdout("reads\n")
-        .assert_status(0);
+    assert_files(&env, &["counter"]);
+    env.sh("chmod 666 counter").assert_status(0);
+    env.run_line(line).assert_all(0, "reads\n", "");
 }
 
 #[test]
-fn a_symbolic_link_leads_to_the_counter() {
+fn counter_may_be_symbolic_link() {
     let env = TestEnv::new();
     env.sh("ulock -w lock counter; rm lock; ln -s counter other
             ulock -r lock other 'stat -c %h counter; ulock -w --timeout=0 lock counter; echo $?'")
         .assert_stdout("2\n1\n");
-    env.assert_files(&["counter", "other"]);
+    assert_files(&env, &["counter", "other"]);
 }
 
 #[test]
-fn wrong_words_show_the_forms() {
+fn usage_error_shows_three_forms() {
     let env = TestEnv::new();
-    for words in [&[][..], &["-r", "l"], &["-w", "-r", "l", "c", "x"]] {
-        let mut command = env.command("ulock");
-        command.args(words);
-        let outcome = env.run_command(command).assert_status(1);
-        let said = outcome.stderr_text();
+    for args in ["", "-r l", "-w -r l c x"] {
+        let outcome = env.run_line(&format!("ulock {args}")).assert_status(1);
+        let message = outcome.stderr_text();
         assert!(
-            said.starts_with("ulock: ") && said.lines().count() == 4,
-            "{said}"
+            message.starts_with("ulock: ") && message.lines().count() == 4,
+            "{message}"
         );
     }
-    env.assert_files(&[]);
+    assert_files(&env, &[]);
 }
 
 #[test]
-fn a_waiter_gets_by_with_few_descriptors() {
+fn waiter_needs_few_descriptors() {
     let env = TestEnv::new();
     env.sh("ulock lock").assert_status(0);
-    // One for the file that is to become LOCK, and one to look at LOCK with.
+    // One for the file that is to become LOCK, and one to inspect LOCK with.
     for limit in 5..=10 {
         env.sh(format!("ulimit -n {limit}; exec ulock --timeout=0.05 lock"))
-            .assert_stderr("")
-            .assert_status(1);
+            .assert_all(1, "", "");
     }
 }

@@ -1,174 +1,152 @@
-//! Locks that were left behind, and those that were not.
+//! Taking over locks that were left behind, and no others.
 
 use std::os::unix::fs::MetadataExt;
 
-use super::*;
-use test_support::process::ExitReason;
+use rstest::rstest;
+use test_support::process::{ExitReason, Process};
+use test_support::procfs::is_stopped;
+use test_support::{TestEnv, wait_until};
 
-/// Makes a lock and waits until it is more than two seconds old. Somebody else's timeout is the clock.
-fn leave(env: &TestEnv) {
+use super::{assert_files, start_reader, start_writer};
+use crate::{AssertAll, CommandLineEnv};
+
+/// Creates a lock and waits until it is more than two seconds old, with a timeout as the clock.
+#[track_caller]
+fn leave_lock(env: &TestEnv) {
     env.sh("ulock lock; ulock --timeout=2.1 lock")
         .assert_status(1);
 }
 
-#[test]
-fn a_lock_that_was_left_behind_is_taken_over_once_it_is_too_old() {
+#[rstest]
+#[case::lock("lock", &["lock"])]
+#[case::writer("-w lock counter", &["counter", "lock"])]
+#[case::reader("-r lock counter true", &["counter"])]
+fn stale_lock_is_taken_over(#[case] args: &str, #[case] files: &[&str]) {
     let env = TestEnv::new();
-    for words in ["lock", "-w lock counter", "-r lock counter true"] {
-        env.sh(format!("rm -f lock; : >lock; ulock --invalid=0.1 {words}"))
-            .assert_stderr("")
-            .assert_status(0);
-        assert_eq!(env.file("lock").exists(), !words.starts_with("-r"));
-        let names = env.file_names();
-        assert!(
-            names.iter().all(|name| name == "lock" || name == "counter"),
-            "{names:?}"
-        );
-    }
+    env.sh(format!(": >lock; ulock --invalid=0.1 {args}"))
+        .assert_all(0, "", "");
+    assert_files(&env, files);
 }
 
 #[test]
-fn a_fresh_lock_is_not_taken_over() {
+fn fresh_lock_is_not_taken_over() {
     let env = TestEnv::new();
     env.sh(
         ": >lock; stat -c %i lock >before; ulock --timeout=0.2 lock; echo $?
             ulock --timeout=0.2 --invalid=3600 lock; echo $?
             stat -c %i lock | cmp - before",
     )
-    .assert_stdout("1\n1\n")
-    .assert_status(0);
+    .assert_all(0, "1\n1\n", "");
 }
 
 #[test]
-fn an_old_lock_is_taken_over_without_any_waiting() {
+fn stale_lock_is_taken_over_with_zero_timeout() {
     let env = TestEnv::new();
-    leave(&env);
+    leave_lock(&env);
     env.sh(
         "ulock --timeout=0 --invalid=2 lock; echo $?; ulock --timeout=0 --invalid=2 lock; echo $?",
     )
     .assert_stdout("0\n1\n");
-    env.assert_files(&["lock"]);
+    assert_files(&env, &["lock"]);
 }
 
-#[test]
-fn where_names_cannot_be_exchanged_it_is_taken_over_as_well() {
+#[rstest]
+#[case::no_exchange("inject=renameat2:error=EINVAL")]
+#[case::no_renameat2("inject=renameat2:error=ENOSYS")]
+#[case::no_statx("inject=renameat2:error=ENOSYS inject=statx:error=ENOSYS")]
+fn stale_lock_is_taken_over_without_exchange(#[case] inject: &str) {
     let env = TestEnv::new();
-    for inject in [
-        "inject=renameat2:error=EINVAL",
-        "inject=renameat2:error=ENOSYS",
-        "inject=renameat2:error=ENOSYS inject=statx:error=ENOSYS",
-    ] {
-        let words = ["--invalid=0.1", "lock"];
-        let Some(thief) = env.with_fault_injection_into("ulock", "", inject, &words) else {
-            return;
-        };
+    if let Some(ulock) = env.injected(inject, "ulock --invalid=0.1 lock") {
         env.sh(": >lock").assert_status(0);
-        env.run_command(thief).assert_stderr("").assert_status(0);
-        env.assert_files(&["lock"]);
+        env.run_command(ulock).assert_all(0, "", "");
+        assert_files(&env, &["lock"]);
     }
 }
 
 #[test]
-fn a_lock_that_may_not_be_taken_over_is_a_failure_that_is_told() {
+fn failed_takeover_is_reported() {
     let env = TestEnv::new();
     let inject = "inject=renameat2:error=EPERM inject=rename,renameat:error=EPERM";
-    let Some(thief) =
-        env.with_fault_injection_into("ulock", "", inject, &["--invalid=0.1", "lock"])
-    else {
-        return;
-    };
-    env.sh(": >lock").assert_status(0);
-    env.run_command(thief)
-        .assert_stderr("ulock: cannot take over stale lock lock: Operation not permitted\n")
-        .assert_status(1);
-    env.assert_files(&["lock"]);
+    if let Some(ulock) = env.injected(inject, "ulock --invalid=0.1 lock") {
+        env.sh(": >lock").assert_status(0);
+        let message = "ulock: cannot take over stale lock lock: Operation not permitted\n";
+        env.run_command(ulock).assert_all(1, "", message);
+        assert_files(&env, &["lock"]);
+    }
 }
 
 #[test]
-fn of_many_thieves_one_wins() {
+fn one_of_many_takes_over_stale_lock() {
     let env = TestEnv::new();
     for _ in 0..2 {
         env.sh("rm -f lock").assert_status(0);
-        let mut thieves: Vec<_> = (0..8)
-            .map(|_| env.start_sh("read x; exec ulock --timeout=0 --invalid=2 lock"))
-            .collect();
-        leave(&env);
-        thieves.iter_mut().for_each(Process::close_stdin);
-        let mut ends: Vec<_> = thieves.iter_mut().map(Process::wait).collect();
-        ends.sort_by_key(|end| *end != ExitReason::Exited(0));
-        assert_eq!(ends[0], ExitReason::Exited(0));
-        assert!(
-            ends[1..].iter().all(|end| *end == ExitReason::Exited(1)),
-            "{ends:?}"
-        );
-        env.assert_files(&["lock"]);
-    }
-}
-
-#[test]
-fn a_thief_who_was_held_up_does_not_win_as_well() {
-    for inject in [
-        "inject=renameat2:delay_enter=1s",
-        "inject=renameat2:error=EINVAL inject=rename,renameat:delay_enter=1s",
-    ] {
-        let env = TestEnv::new();
-        let words = ["--timeout=0", "--invalid=2", "lock"];
-        let Some(late) = env.with_fault_injection_into("ulock", "", inject, &words) else {
-            return;
+        let script = "read x; exec ulock --timeout=0 --invalid=2 lock";
+        let mut contenders: Vec<_> = (0..8).map(|_| env.start_script("", script)).collect();
+        leave_lock(&env);
+        contenders.iter_mut().for_each(Process::close_stdin);
+        let reasons: Vec<_> = contenders.iter_mut().map(Process::wait).collect();
+        let count = |status| {
+            let is_equal = |reason: &&ExitReason| **reason == ExitReason::Exited(status);
+            reasons.iter().filter(is_equal).count()
         };
-        leave(&env);
-        let mut late = env.start(late);
-        // He has looked at the age and made the file that he is about to put in the lock's place.
-        wait_until("he is about to take over", || env.file_names().len() == 2);
-        let other = env.sh("ulock --timeout=0 --invalid=2 lock").code();
-        let won = [late.wait(), ExitReason::Exited(other)]
-            .iter()
-            .filter(|end| **end == ExitReason::Exited(0))
-            .count();
-        assert_eq!(won, 1, "{inject}: the other's status: {other}");
-        env.assert_files(&["lock"]);
+        assert_eq!((count(0), count(1)), (1, 7), "{reasons:?}");
+        assert_files(&env, &["lock"]);
     }
 }
 
-#[test]
-fn a_writer_who_waits_for_readers_for_long_is_not_taken_for_gone() {
+#[rstest]
+#[case::exchange("inject=renameat2:delay_enter=1s")]
+#[case::rename("inject=renameat2:error=EINVAL inject=rename,renameat:delay_enter=1s")]
+fn delayed_takeover_does_not_succeed_too(#[case] inject: &str) {
     let env = TestEnv::new();
-    let reader = env.start_reader();
-    let mut writer = env.start_waiting_ulock(&["-w", "--invalid=2", "lock", "counter"]);
+    let Some(delayed) = env.injected(inject, "ulock --timeout=0 --invalid=2 lock") else {
+        return;
+    };
+    leave_lock(&env);
+    let mut delayed = env.start(delayed);
+    // It has checked the age and created the file that is to replace the lock.
+    wait_until("it is about to take over", || env.file_names().len() == 2);
+    let other = env.sh("ulock --timeout=0 --invalid=2 lock").code();
+    let reasons = [delayed.wait(), ExitReason::Exited(other)];
+    for status in [0, 1] {
+        assert!(reasons.contains(&ExitReason::Exited(status)), "{reasons:?}");
+    }
+    assert_files(&env, &["lock"]);
+}
+
+#[test]
+fn lock_of_waiting_writer_does_not_become_stale() {
+    let env = TestEnv::new();
+    let reader = start_reader(&env, "");
+    let mut writer = start_writer(&env, "--invalid=2");
     env.sh("ulock --invalid=2 --timeout=3 lock")
         .assert_status(1);
     reader.release();
     assert_eq!(writer.wait(), ExitReason::Exited(0));
-    env.assert_files(&["counter", "lock"]);
+    assert_files(&env, &["counter", "lock"]);
 }
 
 #[test]
-fn a_writer_who_was_stopped_until_his_lock_was_taken_over_begins_again() {
+fn stopped_writer_starts_over_after_takeover() {
     let env = TestEnv::new();
-    let reader = env.start_reader();
-    let mut writer = env.start_waiting_ulock(&["-w", "--invalid=0.2", "lock", "counter"]);
+    let reader = start_reader(&env, "");
+    let mut writer = start_writer(&env, "--invalid=0.2");
     writer.signal(libc::SIGSTOP);
-    wait_until("it stops", || {
-        test_support::procfs::is_stopped(writer.pid())
-    });
-    // Another reader gets in, as the writer is thought to be gone.
-    let script = "echo reads; read x; exit 0";
-    let mut late = env.command("ulock");
-    late.args(["--invalid=0.2", "-r", "lock", "counter", script]);
-    let mut late = env.start(late);
-    late.expect_line("reads");
+    wait_until("it stops", || is_stopped(writer.pid()));
+    // Another reader takes over the lock of the writer, which seems to be dead.
+    let late = start_reader(&env, "--invalid=0.2");
     env.sh("ulock lock").assert_status(0);
     let inode = || {
         std::fs::metadata(env.file("lock"))
-            .expect("it is there")
+            .expect("it exists")
             .ino()
     };
-    let others = inode();
+    let other_lock = inode();
     reader.release();
     late.release();
     writer.signal(libc::SIGCONT);
-    // Nobody reads any more, but the lock is another's: it waits for that, and takes it over when it is too old.
+    // There are no readers, but the lock is another's: the writer waits and takes it over as stale.
     assert_eq!(writer.wait(), ExitReason::Exited(0));
-    assert_ne!(inode(), others);
-    env.assert_files(&["counter", "lock"]);
+    assert_ne!(inode(), other_lock);
+    assert_files(&env, &["counter", "lock"]);
 }
