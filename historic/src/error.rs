@@ -99,7 +99,8 @@ impl ExitError for Error {
             Self::Create { error, .. } if is_exhaustion(error) => statuses.exhausted,
             Self::Create { .. } | Self::Io { .. } | Self::SameFile { .. } => statuses.not_created,
             Self::Socket(_) => statuses.lock_failed,
-            // The manual of me-only, the only tool with sockets, has one status for all errors of bind(2).
+            // The manual of me-only, the only tool with sockets, has one status for all errors of
+            // bind(2).
             Self::Bind { .. } => statuses.conflict,
             Self::Config { .. } => statuses.not_opened,
         }

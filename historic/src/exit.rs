@@ -1,9 +1,10 @@
 //! Exit statuses of the older tools.
 
 use fdlock::exit::{Exit, SUCCESS, Statuses};
-use fdlock::run;
+use fdlock::run::ExitReason;
 
-/// `loto`: `EXIT_FAILURE`, and for the command what POSIX has for programs that run others.
+/// The statuses of `loto`: `EXIT_FAILURE`, and for the command those that POSIX specifies for
+/// utilities that run others.
 pub static LOTO: Statuses = Statuses {
     no_output: 1,
     conflict: 1,
@@ -17,7 +18,8 @@ pub static LOTO: Statuses = Statuses {
     lost_child: 1,
 };
 
-/// `me-only`: as its page has them; what that does not foresee is above them.
+/// The statuses of `me-only`: those of its manual, and higher ones for errors that the manual does
+/// not mention.
 pub static ME_ONLY: Statuses = Statuses {
     no_output: 1,
     conflict: 4,
@@ -31,7 +33,8 @@ pub static ME_ONLY: Statuses = Statuses {
     lost_child: 71,
 };
 
-/// `runlock`: a lock that is taken is no failure, 127 is usage, and the rest is as in `flock`.
+/// The statuses of `runlock`: a conflict is not a failure, 127 is a usage error, and the others are
+/// those of `flock`.
 pub static RUNLOCK: Statuses = Statuses {
     no_output: 1,
     conflict: SUCCESS,
@@ -45,7 +48,8 @@ pub static RUNLOCK: Statuses = Statuses {
     lost_child: 71,
 };
 
-/// `ulock`: one status for everything; its command is a line of shell, which has its own.
+/// The statuses of `ulock`: a single one for all failures. Its command is a shell command line,
+/// which has statuses of its own.
 pub static ULOCK: Statuses = Statuses {
     no_output: 1,
     conflict: 1,
@@ -59,14 +63,17 @@ pub static ULOCK: Statuses = Statuses {
     lost_child: 1,
 };
 
-/// What `me-only` adds to those of its script's statuses that it has itself.
-const SCRIPTS: u8 = 200;
+/// Added to a status of the script that is also one of `me-only`'s own.
+const SCRIPT_OFFSET: u8 = 200;
 
-/// As a script ended, for `me-only`, whose page gives 1 to 4 a meaning of their own. A script that exits with one
-/// of those must not look as if it had never run, so it becomes 201 to 204; all others are as they were.
-pub fn of_script(ended: run::ExitReason) -> Exit {
-    match ended {
-        run::ExitReason::Exited(status @ 1..=4) => Exit::Status(SCRIPTS + status),
+/// Returns how `me-only` exits after its script.
+///
+/// The manual of `me-only` gives the statuses 1 to 4 a meaning of their own. A script that exits
+/// with one of them must not look as if it had never run, so they become 201 to 204. All others are
+/// passed on.
+pub fn for_script(reason: ExitReason) -> Exit {
+    match reason {
+        ExitReason::Exited(status @ 1..=4) => Exit::Status(SCRIPT_OFFSET + status),
         other => other.into(),
     }
 }
@@ -76,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_under_me_only_has_no_status_that_me_only_gives_a_meaning() {
+    fn scripts_and_me_only_share_no_failure_status() {
         let own = [
             ME_ONLY.not_found,
             ME_ONLY.usage,
@@ -84,23 +91,20 @@ mod tests {
             ME_ONLY.conflict,
         ];
         for status in 0..=u8::MAX {
-            let wanted = if own.contains(&status) {
+            let expected = if own.contains(&status) {
                 status + 200
             } else {
                 status
             };
-            let exit = of_script(run::ExitReason::Exited(status));
-            assert_eq!(exit, Exit::Status(wanted));
+            let exit = for_script(ExitReason::Exited(status));
+            assert_eq!(exit, Exit::Status(expected));
         }
     }
 
     #[test]
-    fn a_script_that_is_killed_ends_as_any_command_does() {
-        for ended in [
-            run::ExitReason::Signaled(1),
-            run::ExitReason::SignaledToo(1),
-        ] {
-            assert_eq!(of_script(ended), Exit::from(ended));
+    fn a_killed_script_is_reported_like_any_command() {
+        for reason in [ExitReason::Signaled(1), ExitReason::SignaledToo(1)] {
+            assert_eq!(for_script(reason), Exit::from(reason));
         }
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! * [`loto`], [`me_only`], [`runlock`], [`ulock`] – a program each: its request, its options
 //!   (`args`) and how a request is carried out (`run`).
-//! * [`abstract_socket`], [`pid_file`], [`hard_link`] – their kinds of lock; `new_file` creates files
-//!   that appear under their name complete or not at all.
-//! * [`exit`] – their exit statuses.
+//! * [`abstract_socket`], [`pid_file`], [`hard_link`] – their kinds of lock; [`new_file`] creates
+//!   files that appear under their name complete or not at all.
+//! * [`error`], [`exit`] – their errors and their exit statuses.
 
 #![deny(unsafe_code)]
 
 pub mod abstract_socket;
+pub mod error;
 pub mod exit;
 pub mod hard_link;
 pub mod loto;
@@ -26,11 +27,13 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Words as people write them, and words that nobody writes.
-    fn word() -> impl Strategy<Value = OsString> {
-        let likely = "(-{0,2}[a-zA-Z]{0,3}(=[0-9a-z./-]{0,4})?|--(timeout|invalid|help|version)(=.{0,4})?|[0-9.]{0,3})";
+    /// Arguments that look like those of the programs, and arbitrary ones.
+    fn argument() -> impl Strategy<Value = OsString> {
+        let plausible = "(-{0,2}[a-zA-Z]{0,3}(=[0-9a-z./-]{0,4})?\
+                         |--(timeout|invalid|help|version)(=.{0,4})?\
+                         |[0-9.]{0,3})";
         prop_oneof![
-            likely.prop_map(OsString::from),
+            plausible.prop_map(OsString::from),
             any::<Vec<u8>>().prop_map(|mut bytes| {
                 bytes.retain(|byte| *byte != 0);
                 OsString::from_vec(bytes)
@@ -40,11 +43,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_words_are_too_odd_for_any_program(words in prop::collection::vec(word(), 0..6)) {
-            let _ = loto::args::parse(words.clone());
-            let _ = me_only::args::parse(words.clone());
-            let _ = runlock::args::parse(words.clone());
-            let _ = ulock::args::parse(words);
+        fn arbitrary_arguments_do_not_panic(args in prop::collection::vec(argument(), 0..6)) {
+            let _ = loto::args::parse(args.clone());
+            let _ = me_only::args::parse(args.clone());
+            let _ = runlock::args::parse(args.clone());
+            let _ = ulock::args::parse(args);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Files that come into being under their name in one moment, whole, or not at all because the name is taken.
+//! Files that appear under their name complete or, if the name is taken, not at all.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
@@ -9,49 +9,50 @@ use rustix::io::Errno;
 
 use fdlock::sys::fd::dup_above_stderr;
 
-/// A file that has no name yet, or none that matters.
+/// A file without a name, or with a temporary one.
 ///
-/// Where the file system can, it has no name at all and vanishes with this process, however that ends; elsewhere (over
-/// NFS) it has one of its own beside the name that it is to get, which dropping it removes.
+/// Where the file system supports it, the file has no name and vanishes when this process exits,
+/// however it exits. Elsewhere (over NFS) it has a temporary name in the directory of its final
+/// one, which is removed when the value is dropped.
 #[derive(Debug)]
-pub struct Draft {
+pub struct TempFile {
     file: OwnedFd,
-    place: Option<Place>,
+    name: Option<TempName>,
 }
 
-/// A name of a draft's own, which goes with it.
+/// A temporary name. Dropping it removes the name.
 #[derive(Debug)]
-struct Place(OsString);
+struct TempName(OsString);
 
-impl Draft {
-    /// A new file on the file system of this path, with permissions 0666 less the umask, and these contents.
+impl TempFile {
+    /// Creates a file on the file system of the path, with these contents and with permissions 0666
+    /// minus the umask.
     ///
     /// # Errors
     ///
-    /// Those of open(2) and write(2): there is no such folder, or none where a file can be made.
-    pub fn beside(path: &OsStr, contents: &[u8]) -> Result<Self, Errno> {
-        let folder = folder(path);
-        let draft = match unnamed(folder) {
-            Ok(file) => Self { file, place: None },
-            Err(_) => Self::named(path)?,
+    /// Those of open(2) and write(2): the directory does not exist, or does not accept new files.
+    pub fn new_in_dir_of(path: &OsStr, contents: &[u8]) -> Result<Self, Errno> {
+        let temp = match create_unnamed(parent_dir(path)) {
+            Ok(file) => Self { file, name: None },
+            Err(_) => Self::named_in_dir_of(path)?,
         };
-        draft.write(contents)?;
-        Ok(draft)
+        temp.write(contents)?;
+        Ok(temp)
     }
 
-    /// The same, empty, with a name of its own in any case, for a file that is to be renamed.
+    /// Creates an empty file that always has a temporary name, so that it can be renamed.
     ///
     /// # Errors
     ///
     /// Those of open(2).
-    pub fn named(path: &OsStr) -> Result<Self, Errno> {
-        let folder = folder(path);
+    pub fn named_in_dir_of(path: &OsStr) -> Result<Self, Errno> {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-        let (place, file) = first_free(folder, |place| rustix::fs::open(place, flags, SHARED))?;
-        let place = Place(place);
+        let create = |name: &OsStr| rustix::fs::open(name, flags, PERMISSIONS);
+        let (name, file) = create_unique(parent_dir(path), create)?;
+        let name = TempName(name);
         Ok(Self {
             file: dup_above_stderr(file)?,
-            place: Some(place),
+            name: Some(name),
         })
     }
 
@@ -66,22 +67,22 @@ impl Draft {
         Ok(())
     }
 
-    /// link(2) – gives it this name, and says whether it has it now: not when the name is taken.
+    /// link(2) – gives the file this name. Returns `false` if another file has the name.
     ///
-    /// *The race:* whoever else wants the name races us, and link(2) lets one of all win. Over NFS the answer may get
-    /// lost: then the client asks again, and is told that the name is taken, by us. So a refusal is believed only if
-    /// the file has as many links as before.
+    /// *Race:* other processes want the same name, and link(2) lets one of them win. Over NFS the
+    /// reply may get lost: the client repeats the request and is told that the name is taken,
+    /// namely by us. Therefore a refusal is believed only if the file has as many links as before.
     ///
     /// # Errors
     ///
-    /// Those of link(2), besides `EEXIST`.
-    pub fn publish(&self, name: &OsStr) -> Result<bool, Errno> {
+    /// Those of link(2), except `EEXIST`.
+    pub fn persist_noclobber(&self, path: &OsStr) -> Result<bool, Errno> {
         let links = self.stat()?.st_nlink;
-        let linked = match &self.place {
-            Some(Place(place)) => rustix::fs::linkat(CWD, place, CWD, name, AtFlags::empty()),
+        let linked = match &self.name {
+            Some(TempName(name)) => rustix::fs::linkat(CWD, name, CWD, path, AtFlags::empty()),
             None => {
                 let descriptor = format!("/proc/self/fd/{}", self.file.as_raw_fd());
-                rustix::fs::linkat(CWD, descriptor, CWD, name, AtFlags::SYMLINK_FOLLOW)
+                rustix::fs::linkat(CWD, descriptor, CWD, path, AtFlags::SYMLINK_FOLLOW)
             }
         };
         match linked {
@@ -92,84 +93,87 @@ impl Draft {
         }
     }
 
-    /// stat(2) – what the file system says of it, by its name where it has one: over NFS that asks the server.
+    /// stat(2) – returns the status of the file, by its temporary name if it has one: over NFS that
+    /// asks the server.
     ///
     /// # Errors
     ///
     /// Those of stat(2).
     pub fn stat(&self) -> Result<Stat, Errno> {
-        match &self.place {
-            Some(Place(place)) => rustix::fs::lstat(place),
+        match &self.name {
+            Some(TempName(name)) => rustix::fs::lstat(name),
             None => rustix::fs::fstat(&self.file),
         }
     }
 
-    /// The name of its own that it has, if any.
-    pub fn place(&self) -> Option<&OsStr> {
-        self.place.as_ref().map(|Place(place)| place.as_os_str())
+    /// Returns the path of the temporary name, if there is one.
+    pub fn temp_path(&self) -> Option<&OsStr> {
+        self.name.as_ref().map(|TempName(name)| name.as_os_str())
     }
 
-    /// The open file, which has no longer any name but those that were published.
+    /// Returns the open file and removes its temporary name.
     pub fn into_file(self) -> OwnedFd {
         self.file
     }
 }
 
-impl AsFd for Draft {
+impl AsFd for TempFile {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 }
 
-impl Drop for Place {
+impl Drop for TempName {
     fn drop(&mut self) {
-        // What cannot be removed can be told to nobody who could do better.
+        // Best effort: no caller could do anything about the error.
         let _ = rustix::fs::unlink(&self.0);
     }
 }
 
-const SHARED: Mode = Mode::from_bits_truncate(0o666);
+const PERMISSIONS: Mode = Mode::from_bits_truncate(0o666);
 
-/// A file without a name that can be given one: `/proc` is needed for that.
-fn unnamed(folder: &OsStr) -> Result<OwnedFd, Errno> {
+/// Creates a file without a name. Giving it one later requires `/proc`.
+fn create_unnamed(dir: &OsStr) -> Result<OwnedFd, Errno> {
     let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-    let file = rustix::fs::open(folder, flags, SHARED)?;
+    let file = rustix::fs::open(dir, flags, PERMISSIONS)?;
     rustix::fs::lstat(format!("/proc/self/fd/{}", file.as_raw_fd()))?;
     dup_above_stderr(file)
 }
 
-/// The first name in the folder that is free, of those that are ours: no other machine and no other process of this one
-/// has the same, except in containers that share everything but their process ids, and those the number tells apart.
+/// Calls `create` with temporary paths in the directory until one of them is free, and returns it.
+///
+/// No other machine and no other process of this one uses the same paths, except in containers that
+/// share everything but their process IDs. The number at the end tells those apart.
 ///
 /// # Errors
 ///
-/// What making it says, besides `EEXIST`.
-pub fn first_free<T>(
-    folder: &OsStr,
-    mut make: impl FnMut(&OsStr) -> Result<T, Errno>,
+/// Those of `create`, except `EEXIST`.
+pub fn create_unique<T>(
+    dir: &OsStr,
+    mut create: impl FnMut(&OsStr) -> Result<T, Errno>,
 ) -> Result<(OsString, T), Errno> {
-    let host = rustix::system::uname();
-    // A host may be called anything, but a slash would lead into another folder.
-    let host = host.nodename().to_bytes().iter();
+    let uname = rustix::system::uname();
+    // A host name is arbitrary, but a slash would lead into another directory.
+    let host = uname.nodename().to_bytes().iter();
     let host = host.map(|byte| if *byte == b'/' { b'_' } else { *byte });
     let host = OsString::from_vec(host.collect());
-    let process = rustix::process::getpid().as_raw_nonzero();
+    let pid = rustix::process::getpid().as_raw_nonzero();
     let mut number = 0_u32;
     loop {
-        let mut place = folder.to_owned();
-        place.push("/.fdlock.");
-        place.push(&host);
-        place.push(format!(".{process}.{number}"));
-        match make(&place) {
-            Ok(made) => return Ok((place, made)),
+        let mut path = dir.to_owned();
+        path.push("/.fdlock.");
+        path.push(&host);
+        path.push(format!(".{pid}.{number}"));
+        match create(&path) {
+            Ok(created) => return Ok((path, created)),
             Err(Errno::EXIST) => number += 1,
             Err(error) => return Err(error),
         }
     }
 }
 
-/// The folder that a path leads into.
-pub fn folder(path: &OsStr) -> &OsStr {
+/// Returns the directory of the path's last component.
+pub fn parent_dir(path: &OsStr) -> &OsStr {
     match path.as_bytes().iter().rposition(|byte| *byte == b'/') {
         None => OsStr::new("."),
         Some(0) => OsStr::new("/"),
@@ -181,62 +185,60 @@ pub fn folder(path: &OsStr) -> &OsStr {
 mod tests {
     use super::*;
 
-    /// Both kinds, and the name that they are to get.
-    fn drafts(test: impl Fn(Draft, &OsStr)) {
-        for make in [
-            |path: &OsStr| Draft::beside(path, b""),
-            |path: &OsStr| Draft::named(path),
+    /// Runs the test with an unnamed and a named file, each with the path that it is to get.
+    fn for_both_kinds(test: impl Fn(TempFile, &OsStr)) {
+        for create in [
+            |path: &OsStr| TempFile::new_in_dir_of(path, b""),
+            |path: &OsStr| TempFile::named_in_dir_of(path),
         ] {
-            let folder = tempfile::tempdir().expect("a scratch folder");
-            let path = folder.path().join("file").into_os_string();
-            test(make(&path).expect("it can be made"), &path);
-            let left = std::fs::read_dir(folder.path()).expect("a folder");
-            assert!(
-                left.map(|entry| entry.expect("an entry").file_name())
-                    .eq(["file"])
-            );
+            let dir = tempfile::tempdir().expect("a temporary directory");
+            let path = dir.path().join("file").into_os_string();
+            test(create(&path).expect("a new file"), &path);
+            let entries = std::fs::read_dir(dir.path()).expect("the directory exists");
+            let names = entries.map(|entry| entry.expect("an entry").file_name());
+            assert!(names.eq(["file"]));
         }
     }
 
     #[test]
-    fn a_name_is_given_to_one_file_only() {
-        drafts(|draft, path| {
-            assert_eq!(draft.publish(path), Ok(true));
-            let other = Draft::beside(path, b"other").expect("it can be made");
-            assert_eq!(other.publish(path), Ok(false));
-            let there = rustix::fs::stat(path).expect("it is there");
-            assert_eq!(there.st_ino, draft.stat().expect("it is there").st_ino);
+    fn only_one_file_gets_a_name() {
+        for_both_kinds(|temp, path| {
+            assert_eq!(temp.persist_noclobber(path), Ok(true));
+            let other = TempFile::new_in_dir_of(path, b"other").expect("a new file");
+            assert_eq!(other.persist_noclobber(path), Ok(false));
+            let at_path = rustix::fs::stat(path).expect("the file exists");
+            assert_eq!(at_path.st_ino, temp.stat().expect("it has a name").st_ino);
         });
     }
 
     #[test]
-    fn a_file_appears_with_all_that_is_in_it() {
-        let folder = tempfile::tempdir().expect("a scratch folder");
-        let path = folder.path().join("file");
-        let draft = Draft::beside(path.as_os_str(), b"all of it").expect("it can be made");
+    fn a_file_appears_with_its_contents() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("file");
+        let temp = TempFile::new_in_dir_of(path.as_os_str(), b"contents").expect("a new file");
         assert!(!path.exists());
-        assert_eq!(draft.publish(path.as_os_str()), Ok(true));
-        assert_eq!(std::fs::read(&path).expect("it is there"), b"all of it");
+        assert_eq!(temp.persist_noclobber(path.as_os_str()), Ok(true));
+        assert_eq!(std::fs::read(&path).expect("the file exists"), b"contents");
     }
 
     #[test]
-    fn what_is_published_stays_when_the_draft_is_turned_into_a_file() {
-        drafts(|draft, path| {
-            assert_eq!(draft.publish(path), Ok(true));
-            let file = draft.into_file();
+    fn into_file_keeps_the_final_name_only() {
+        for_both_kinds(|temp, path| {
+            assert_eq!(temp.persist_noclobber(path), Ok(true));
+            let file = temp.into_file();
             assert_eq!(rustix::fs::fstat(&file).expect("open").st_nlink, 1);
         });
     }
 
     #[test]
-    fn paths_lead_into_folders() {
-        for (path, wanted) in [
+    fn the_parent_directory_of_a_path() {
+        for (path, expected) in [
             ("file", "."),
             ("/file", "/"),
             ("a/b/file", "a/b"),
             ("./file", "."),
         ] {
-            assert_eq!(folder(OsStr::new(path)), wanted);
+            assert_eq!(parent_dir(OsStr::new(path)), expected);
         }
     }
 }
