@@ -1,6 +1,7 @@
-//! What is done about a lock file that is there: whose is it, does he live, and may it be removed.
+//! Existing lock files: whether their owners are alive, and breaking the locks of those that are
+//! not.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -9,128 +10,206 @@ use rustix::fs::{FileType, Mode as Permissions, OFlags, Stat};
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::owner::{Finding, Here};
-use super::{READ_ONLY, Taken, read, remove};
-use fdlock::lock::file::{self, Comparison, ReplacementCheck};
-use fdlock::lock::{self, Answer, Deadline, Error, Failure, Kind, Mode, Wait};
+use super::owner::{self, OwnerState, ProcessIdentity};
+use super::remove;
+use crate::error::Error;
+use fdlock::lock::advisory::{self, LockApi};
+use fdlock::lock::file_id::{Comparison, FileId, ReplacementCheck};
+use fdlock::lock::{self, AcquireError, Acquired, Deadline, Mode, Timeout};
 use fdlock::sys::fd::dup_above_stderr;
 use fdlock::sys::filesystem::Locality;
 use fdlock::sys::procfs::liveness;
 
-/// How long a dead process's lock may take to be dropped: by the keeper, who first puts down what the process left
-/// running, or by others who are about to break it.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// The permissions of lock files. As in the original, writing is not permitted: a process that
+/// finds the file while it creates its own cannot overwrite it.
+pub(super) const READ_ONLY: Permissions = Permissions::from_bits_truncate(0o444);
 
-/// One who comes upon a lock file.
-pub(super) struct Challenge<'a> {
+/// How long the flock(2) lock may outlast its owner: until the supervisor has stopped the processes
+/// that the owner left running, or until another process has broken the lock.
+const STALE_GRACE: Duration = Duration::from_secs(5);
+
+/// The lock file at a path, if there is one.
+pub(super) struct ExistingLock<'a> {
     path: &'a OsStr,
-    here: &'a Here,
-    /// When the patience with a dead one's lock is over.
+    identity: &'a ProcessIdentity,
+    /// When [`STALE_GRACE`] is over.
     deadline: Deadline,
-    identity: ReplacementCheck,
+    check: ReplacementCheck,
 }
 
-/// What he found.
-pub(super) enum Found {
+/// The state of an existing lock.
+pub(super) enum State {
     /// There is no file.
-    Nothing,
-    /// The lock is taken.
-    Lock(Taken),
-    /// It was a dead one's, and is removed.
-    Dead(Pid),
-    /// Somebody else was at it; one has to look again.
-    Changing,
+    Absent,
+    /// The lock is held, or may be held.
+    Contended(Contended),
+    /// The owner was dead, and the file has been removed.
+    Broken(Pid),
+    /// The file was changed by another process at the same time, and must be examined again.
+    Changed,
 }
 
-impl<'a> Challenge<'a> {
-    pub(super) fn new(path: &'a OsStr, here: &'a Here) -> Self {
+/// Why a lock was not acquired.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contended {
+    /// The owner is alive, or the flock(2) lock shows that the file is in use.
+    Held,
+    /// The owner seems to be dead, but another process holds the flock(2) lock on the file: a
+    /// supervisor that cannot stop the processes that the owner left running, or any process that
+    /// can read the file and wants to block us.
+    StillLocked {
+        /// The path of the file.
+        path: OsString,
+        /// The process that created it.
+        creator: Pid,
+    },
+    /// Whether the owner is alive cannot be determined from here.
+    Unverifiable {
+        /// The path of the file.
+        path: OsString,
+        /// The process that created it, and its host, if the file contains them.
+        creator: Option<(Pid, OsString)>,
+    },
+}
+
+impl Contended {
+    /// Returns what the user has to check, if we could not.
+    pub fn message(&self) -> Option<OsString> {
+        let (path, reason) = match self {
+            Self::Held => return None,
+            Self::StillLocked { path, creator } => (
+                path,
+                format!(
+                    " is still locked, although process {}, which created it, seems to be dead; \
+                     lslocks(8) shows the holder",
+                    creator.as_raw_nonzero()
+                )
+                .into(),
+            ),
+            Self::Unverifiable {
+                path,
+                creator: Some((pid, host)),
+            } => {
+                let mut reason = OsString::from(format!(
+                    " was created by process {} on host ",
+                    pid.as_raw_nonzero()
+                ));
+                reason.push(host);
+                reason.push("; if that process no longer runs, remove the file");
+                (path, reason)
+            }
+            Self::Unverifiable {
+                path,
+                creator: None,
+            } => (
+                path,
+                " does not contain a process ID; if it is not in use, remove the file".into(),
+            ),
+        };
+        let mut message = path.clone();
+        message.push(reason);
+        Some(message)
+    }
+}
+
+impl<'a> ExistingLock<'a> {
+    pub(super) fn new(path: &'a OsStr, identity: &'a ProcessIdentity) -> Self {
         Self {
             path,
-            here,
-            deadline: Timeout::After(PATIENCE).begin(),
-            identity: ReplacementCheck::default(),
+            identity,
+            deadline: Timeout::After(STALE_GRACE).start(),
+            check: ReplacementCheck::default(),
         }
     }
 
-    pub(super) fn go(&mut self) -> Result<Found, Error> {
+    /// Removes the file if its owner is dead.
+    pub(super) fn break_if_stale(&mut self) -> Result<State, Error> {
         let Some((file, opened)) = self.open()? else {
-            return Ok(Found::Nothing);
+            return Ok(State::Absent);
         };
-        let (file, held) = self.lock_for_good(file)?;
-        let text = read(file.as_fd()).map_err(|error| self.not_opened(error))?;
-        let locality = Locality::of(&file);
-        let finding = self.here.judge(&text, locality, liveness::check);
-        match (held, finding) {
-            (Answer::Granted, finding) => match self.at_path(&opened)? {
-                Comparison::Same => self.finish(finding, &opened),
-                Comparison::Replaced => Ok(Found::Changing),
-                Comparison::Unreliable => Err(Error::Unsteady {
+        let (file, outcome) = self.try_lock(file)?;
+        let contents = owner::read(file.as_fd()).map_err(|errno| self.open_error(errno))?;
+        let locality = Locality::from_fd(&file);
+        let owner = self
+            .identity
+            .owner_state(&contents, locality, liveness::check);
+        match outcome {
+            Acquired::Held(()) => match self.compare_with_path(&opened)? {
+                Comparison::Same => self.remove_if_stale(owner, &opened),
+                Comparison::Replaced => Ok(State::Changed),
+                Comparison::Unreliable => Err(Error::Lock(lock::Error::UnstableInode {
                     path: self.path.to_owned(),
-                }),
+                })),
             },
-            // Its keeper is about to drop the lock, or others are about to break it.
-            (_, finding) => match who_is_over(&finding) {
-                None => Ok(Found::Lock(Taken::Held)),
-                Some(maker) => match self.lock(file.as_fd(), &self.deadline)? {
-                    Answer::Granted => Ok(Found::Changing),
-                    _ => Ok(Found::Lock(Taken::Outlived {
+            Acquired::NotHeld(_) => {
+                let Some(creator) = dead_owner(&owner) else {
+                    return Ok(State::Contended(Contended::Held));
+                };
+                // The supervisor is about to release the lock, or another process to break it.
+                match self.lock(file.as_fd(), &self.deadline)? {
+                    Acquired::Held(()) => Ok(State::Changed),
+                    Acquired::NotHeld(_) => Ok(State::Contended(Contended::StillLocked {
                         path: self.path.to_owned(),
-                        maker,
+                        creator,
                     })),
-                },
-            },
+                }
+            }
         }
     }
 
-    /// With the lock of the file that the path means.
-    fn finish(&self, finding: Finding, opened: &Stat) -> Result<Found, Error> {
-        let perhaps = |maker| Taken::Perhaps {
-            path: self.path.to_owned(),
-            maker,
+    /// Removes the file if its owner is dead. The caller must hold the flock(2) lock on the file at
+    /// the path.
+    fn remove_if_stale(&self, owner: OwnerState, opened: &Stat) -> Result<State, Error> {
+        let unverifiable = |creator| {
+            State::Contended(Contended::Unverifiable {
+                path: self.path.to_owned(),
+                creator,
+            })
         };
-        Ok(match finding {
-            Finding::Dead(pid) | Finding::AskTheLock(pid) => {
+        Ok(match owner {
+            OwnerState::Dead(pid) | OwnerState::CheckFlock(pid) => {
                 match remove::remove(self.path, FileId::from_stat(opened)) {
-                    Ok(true) => Found::Dead(pid),
+                    Ok(true) => State::Broken(pid),
                     // The original was faster.
-                    Ok(false) => Found::Changing,
-                    Err(error) => {
-                        return Err(Error::File {
-                            deed: "remove lock file",
+                    Ok(false) => State::Changed,
+                    Err(errno) => {
+                        return Err(Error::Io {
+                            action: "remove lock file",
                             path: self.path.to_owned(),
-                            error: error.into(),
+                            error: errno.into(),
                             hint: None,
                         });
                     }
                 }
             }
-            Finding::Lives(_) => Found::Lock(Taken::Held),
-            Finding::Elsewhere { pid, host } => Found::Lock(perhaps(Some((pid, host)))),
-            Finding::Nobody => Found::Lock(perhaps(None)),
+            OwnerState::Alive(_) => State::Contended(Contended::Held),
+            OwnerState::Remote { pid, host } => unverifiable(Some((pid, host))),
+            OwnerState::Unknown => unverifiable(None),
         })
     }
 
-    /// Opens what is there. Anything but a regular file is left alone: opening a FIFO alone could wake a writer, whose words
-    /// would be lost, and what a symbolic link leads to is not for us to remove or to make.
-    fn open(&self) -> Result<Option<(OwnedFd, Stat)>, Error> {
+    /// Opens the file. Anything but a regular file is left alone: merely opening a FIFO could wake
+    /// a writer, whose data would be lost, and the target of a symbolic link is not ours to remove
+    /// or to create.
+    fn open(&self) -> Result<Option<(OwnedFd, Stat)>, lock::Error> {
         let stat = match rustix::fs::lstat(self.path) {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-            other => other.map_err(|error| self.not_opened(error))?,
+            other => other.map_err(|errno| self.open_error(errno))?,
         };
-        self.check(&stat)?;
+        self.check_file_type(&stat)?;
         let flags =
             OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
         let file = match rustix::fs::open(self.path, flags, Permissions::empty()) {
             Err(Errno::NOENT) => return Ok(None),
             other => other.and_then(dup_above_stderr),
         }
-        .map_err(|error| self.not_opened(error))?;
-        let stat = rustix::fs::fstat(&file).map_err(|error| self.not_opened(error))?;
-        self.check(&stat)?;
+        .map_err(|errno| self.open_error(errno))?;
+        let stat = rustix::fs::fstat(&file).map_err(|errno| self.open_error(errno))?;
+        self.check_file_type(&stat)?;
         Ok(Some((file, stat)))
     }
 
-    fn check(&self, stat: &Stat) -> Result<(), Error> {
+    fn check_file_type(&self, stat: &Stat) -> Result<(), lock::Error> {
         let what = match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => return Ok(()),
             FileType::Directory => "a directory",
@@ -139,79 +218,78 @@ impl<'a> Challenge<'a> {
             FileType::Socket => "a socket",
             _ => "a device",
         };
-        Err(Error::Unsuitable {
+        Err(lock::Error::UnsuitableFile {
             path: self.path.to_owned(),
             what,
-            wanted: "a regular file",
+            expected: "a regular file",
         })
     }
 
-    /// Asks for the file's lock, and returns the file that has it, if it is granted.
+    /// Tries to acquire the flock(2) lock, and returns the descriptor that it used in the end.
     ///
-    /// NFS makes a lock of fcntl(2) out of it, and then an exclusive one wants a descriptor that can write, which is not to be
-    /// had for a file that nobody may write. A shared one shows whether somebody holds it; only if nobody does, its owner may
-    /// write for the moment in which it is opened again.
-    fn lock_for_good(&self, file: OwnedFd) -> Result<(OwnedFd, Answer), Error> {
-        let ask = |file: &OwnedFd, mode| {
-            lock::acquire(file.as_fd(), Kind::Flock, mode, &Deadline::Immediate)
-        };
-        match ask(&file, Mode::Exclusive) {
-            Err(Failure::Lock(error)) if wants_writing(&error) => {
-                if let Ok(Refusal::WouldBlock) = ask(&file, Mode::Shared) {
-                    return Ok((file, Refusal::WouldBlock));
+    /// NFS clients turn flock(2) into a lock of fcntl(2), for which an exclusive lock requires a
+    /// descriptor that is open for writing. The file has no write permission, so it cannot be
+    /// opened like that. A shared lock shows whether another process holds the lock. Only if none
+    /// does, the file's owner gets write permission, for the moment in which we open the file
+    /// again.
+    fn try_lock(&self, file: OwnedFd) -> Result<(OwnedFd, Acquired<()>), lock::Error> {
+        let try_mode =
+            |file: &OwnedFd, mode| advisory::try_acquire(file.as_fd(), LockApi::Flock, mode);
+        match try_mode(&file, Mode::Exclusive) {
+            Err(AcquireError::Lock(error)) if requires_writing(&error) => {
+                if let Ok(conflict @ Acquired::NotHeld(_)) = try_mode(&file, Mode::Shared) {
+                    return Ok((file, conflict));
                 }
                 let _ = rustix::fs::fchmod(&file, READ_ONLY | Permissions::WUSR);
-                let again = format!("/proc/self/fd/{}", file.as_raw_fd());
+                let proc_path = format!("/proc/self/fd/{}", file.as_raw_fd());
                 let flags = OFlags::RDWR | OFlags::CLOEXEC | OFlags::NOCTTY;
-                let writable = rustix::fs::open(again, flags, Permissions::empty());
+                let writable = rustix::fs::open(proc_path, flags, Permissions::empty());
                 let _ = rustix::fs::fchmod(&file, READ_ONLY);
-                // And with it our shared lock, which would be in our way.
+                // This releases our shared lock, which would conflict with the exclusive one.
                 drop(file);
-                let file = writable.map_err(|error| self.not_opened(error))?;
-                let answer = self.lock(file.as_fd(), &Deadline::Immediate)?;
-                Ok((file, answer))
+                let file = writable.map_err(|errno| self.open_error(errno))?;
+                let outcome = self.lock(file.as_fd(), &Deadline::Immediate)?;
+                Ok((file, outcome))
             }
-            answer => {
-                let answer = answer.map_err(|failure| failure.of(self.path))?;
-                Ok((file, answer))
-            }
+            result => Ok((file, result.map_err(|error| error.for_target(self.path))?)),
         }
     }
 
-    fn lock(&self, file: BorrowedFd<'_>, deadline: &Deadline) -> Result<Answer, Error> {
-        lock::acquire(file, Kind::Flock, Mode::Exclusive, deadline)
-            .map_err(|failure| failure.of(self.path))
+    fn lock(&self, file: BorrowedFd<'_>, deadline: &Deadline) -> Result<Acquired<()>, lock::Error> {
+        advisory::acquire(file, LockApi::Flock, Mode::Exclusive, deadline, &mut || {})
+            .map_err(|error| error.for_target(self.path))
     }
 
-    /// Whether the path still means what was opened.
-    fn at_path(&mut self, opened: &Stat) -> Result<Comparison, Error> {
+    /// Compares the opened file with the one at the path.
+    fn compare_with_path(&mut self, opened: &Stat) -> Result<Comparison, lock::Error> {
         let at_path = match rustix::fs::lstat(self.path) {
             Ok(stat) => Some(FileId::from_stat(&stat)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::STALE) => None,
-            Err(error) => return Err(self.not_opened(error)),
+            Err(errno) => return Err(self.open_error(errno)),
         };
-        Ok(self.identity.compare(FileId::from_stat(opened), at_path))
+        Ok(self.check.compare(FileId::from_stat(opened), at_path))
     }
 
-    fn not_opened(&self, error: Errno) -> Error {
-        Error::Open {
+    fn open_error(&self, errno: Errno) -> lock::Error {
+        lock::Error::Open {
             path: self.path.to_owned(),
-            error: error.into(),
-            needed: None,
+            error: errno.into(),
+            hint: None,
         }
     }
 }
 
-fn wants_writing(error: &io::Error) -> bool {
-    let code = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(code, Some(Errno::BADF | Errno::IO))
+fn requires_writing(error: &io::Error) -> bool {
+    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
+    matches!(errno, Some(Errno::BADF | Errno::IO))
 }
 
-/// The owner, if he is dead, or as good as dead: killed, so that he does nothing any more, but not quite gone.
-fn who_is_over(finding: &Finding) -> Option<Pid> {
-    match finding {
-        Finding::Dead(pid) => Some(*pid),
-        Finding::Lives(pid) => liveness::is_exiting(*pid).then_some(*pid),
+/// Returns the owner if it is dead, or as good as dead: it has been killed and does nothing any
+/// more, but has not quite exited.
+fn dead_owner(owner: &OwnerState) -> Option<Pid> {
+    match owner {
+        OwnerState::Dead(pid) => Some(*pid),
+        OwnerState::Alive(pid) => liveness::is_exiting(*pid).then_some(*pid),
         _ => None,
     }
 }

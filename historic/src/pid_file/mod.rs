@@ -1,191 +1,147 @@
-//! Locks that are files with a process id in them, as Perl's LockFile::Simple makes them: the lock is that the file is
-//! there.
+//! Locks that are files with a PID, as created by Perl's LockFile::Simple: the lock is held while
+//! the file exists.
 //!
-//! Whoever makes such a file and dies leaves it behind, and the next one has to find out. The id that stands in it may be
-//! another process's by now, or mean nothing here; so besides, whoever holds such a lock of ours holds one of flock(2) on
-//! the file, from before it has a name until it has none any more. The kernel drops that with the process and knows it in
-//! every pid namespace.
+//! A process that dies leaves its file behind, and the next process has to find out whether the
+//! lock is stale. By then the PID in the file may belong to another process, or mean nothing here.
+//! Therefore our holders also hold a flock(2) lock on the file, from before the file has a name
+//! until after it has lost it. The kernel releases that lock when the process exits, and shows it
+//! in every PID namespace.
 //!
-//! *The race* of those who find a dead one's file: two could see that it is dead, one remove it and make his own, and the
-//! other remove that. So only who holds flock(2) of the file that the path means may remove it: its maker, who has held it
-//! all the time, or one who has come by it because the maker is dead. He looks whether the path still means this file
-//! after he got the lock. From then on it goes on to mean it until he has removed it: no other of us may remove it, and
-//! link(2), by which alone files of ours get their name, replaces nothing. Then he is one of many who want the name, and
-//! link(2) lets one of them win.
+//! *Race* between processes that find a stale file: two of them could see that the owner is dead,
+//! one could remove the file and create its own, and the other could remove that one. Therefore
+//! only a process that holds the flock(2) lock on the file at the path may remove it: either its
+//! creator, which has held the lock all the time, or a process that has acquired the lock because
+//! the creator is dead. The latter checks, once it holds the lock, that the path still leads to
+//! this file. From then on the path leads to it until the process has removed it: no other process
+//! of ours may remove it, and link(2), the only way in which our files get their name, replaces
+//! nothing. Afterwards the process is one of many that want the name, and link(2) lets one of them
+//! win.
 //!
-//! *The races with the original*, which knows nothing of all this. It removes a file by its path, a moment after it has
-//! read a dead process's id in it; in that moment we may have replaced it by ours. And it opens what it thinks that it
-//! makes with `O_TRUNC`, a moment after it has seen that nothing is there; as root that empties ours. In both cases our file
-//! is not what it was when the original believes that it has the lock; so we look once more before we believe it. And while
-//! we break a dead one's lock, the original may be doing the same (see `removal`). What is left is an original that stands
-//! still between two system calls for longer than we do between three, and that it believes somebody else's living process
-//! to be dead (`EPERM`).
+//! *Races with the original*, which does not use flock(2):
+//!
+//! * It removes a file by its path, a moment after it has read a dead process's PID from it. In
+//!   that moment we may have replaced the file with ours.
+//! * It opens the file that it believes it is creating with `O_TRUNC`, a moment after it has seen
+//!   that there is none. If it runs as root, that empties ours.
+//!
+//! In both cases our file is not as we wrote it by the time the original believes that it holds the
+//! lock, so we check the file once more before we believe that we hold it. And while we break a
+//! stale lock, the original may be doing the same: see `remove`.
+//!
+//! Two cases remain: an original that pauses between two system calls for longer than we do between
+//! three, and an original that believes another user's living process to be dead (`EPERM`).
 //!
 //! # References
 //!
 //! LockFile::Simple(3pm), flock(2), link(2).
 
 mod inspect;
-pub mod owner;
+mod owner;
 mod remove;
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Mode as Permissions, Stat};
+use rustix::fs::Stat;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::new_file::Draft;
-use fdlock::lock::{self, Deadline, Error, Kind, Mode, file};
+use crate::error::Error;
+use crate::new_file::TempFile;
+use fdlock::lock::advisory::{self, LockApi};
+use fdlock::lock::file_id::FileId;
+use fdlock::lock::{Acquired, Mode};
 use fdlock::sys::deferred_signals::DeferredSignals;
-use inspect::{Challenge, Found};
-use owner::Here;
+use inspect::{ExistingLock, READ_ONLY, State};
+use owner::ProcessIdentity;
 
-/// More than stands in any file of this kind.
-const MOST: usize = 4096;
-
-/// Nobody may write, as the original has it: so who comes upon the file while making his own does not overwrite it.
-const READ_ONLY: Permissions = Permissions::from_bits_truncate(0o444);
+pub use inspect::Contended;
 
 /// A lock that is held. Dropping it removes the file.
 #[derive(Debug)]
 pub struct PidFile {
     path: OsString,
     file: OwnedFd,
-    text: Vec<u8>,
-    /// Let go last of all.
-    held: DeferredSignals,
+    contents: Vec<u8>,
+    /// Dropped last.
+    deferred: DeferredSignals,
 }
 
-/// Why a lock is not to be had.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Taken {
-    /// Its owner lives.
-    Held,
-    /// Its owner seems to be dead, but somebody holds flock(2) of the file: a keeper who cannot put down what the owner
-    /// left running, or anybody who can read the file and wants to be in the way.
-    Outlived {
-        /// The file.
-        path: OsString,
-        /// The process that made it.
-        maker: Pid,
-    },
-    /// Nobody can tell from here whether its owner lives.
-    Perhaps {
-        /// The file.
-        path: OsString,
-        /// The process that made it, and its machine, if that is said.
-        maker: Option<(Pid, OsString)>,
-    },
-}
-
-impl Taken {
-    /// What the user has to find out, where we cannot.
-    pub fn message(&self) -> Option<OsString> {
-        let (path, why) = match self {
-            Self::Held => return None,
-            Self::Outlived { path, maker } => (
-                path,
-                format!(
-                    " is still locked, although process {}, which created it, seems to be dead; lslocks(8) shows the holder",
-                    maker.as_raw_nonzero()
-                )
-                .into(),
-            ),
-            Self::Perhaps {
-                path,
-                maker: Some((pid, host)),
-            } => {
-                let mut why = OsString::from(format!(
-                    " was created by process {} on host ",
-                    pid.as_raw_nonzero()
-                ));
-                why.push(host);
-                why.push("; if that process no longer runs, remove the file");
-                (path, why)
-            }
-            Self::Perhaps { path, maker: None } => (
-                path,
-                " does not contain a process ID; if it is not in use, remove the file".into(),
-            ),
-        };
-        let mut message = path.clone();
-        message.push(why);
-        Some(message)
-    }
-}
-
-/// Makes the lock file at the path, unless somebody has. A dead one's is removed, and `breaks` is told who that was.
+/// Creates the lock file at the path, unless it exists. The file of a dead process is removed, and
+/// `on_break` is called with its PID.
 ///
-/// Signals are held back from before there is a file of ours until the lock is dropped, so that nothing but `SIGKILL` ends
-/// us before the file is removed.
+/// Signals are deferred from before our file exists until the lock is dropped, so that only
+/// `SIGKILL` can terminate this process before the file is removed.
 ///
 /// # Errors
 ///
-/// The file can be neither made nor judged, what is there is none, or flock(2) fails.
-pub fn acquire(path: &OsStr, breaks: &mut dyn FnMut(Pid)) -> Result<Result<PidFile, Taken>, Error> {
-    let here = Here::now();
-    let mut challenge = Challenge::new(path, &here);
+/// The file could not be created or examined, it is not a regular file, or flock(2) failed.
+pub fn acquire(
+    path: &OsStr,
+    on_break: &mut dyn FnMut(Pid),
+) -> Result<Acquired<PidFile, Contended>, Error> {
+    let identity = ProcessIdentity::current();
+    let mut existing = ExistingLock::new(path, &identity);
     loop {
-        match challenge.go()? {
-            Found::Nothing => {
-                if let Some(lock) = PidFile::make(path, &here)? {
-                    return Ok(Ok(lock));
+        match existing.break_if_stale()? {
+            State::Absent => {
+                if let Some(lock) = PidFile::create(path, &identity)? {
+                    return Ok(Acquired::Held(lock));
                 }
             }
-            Found::Lock(taken) => return Ok(Err(taken)),
-            Found::Dead(pid) => breaks(pid),
-            Found::Changing => {}
+            State::Contended(reason) => return Ok(Acquired::NotHeld(reason)),
+            State::Broken(pid) => on_break(pid),
+            State::Changed => {}
         }
     }
 }
 
 impl PidFile {
-    /// The signals that wait until this is dropped.
-    pub fn held(&self) -> &DeferredSignals {
-        &self.held
+    /// Returns the signals that are deferred until the lock is dropped.
+    pub fn deferred_signals(&self) -> &DeferredSignals {
+        &self.deferred
     }
 
     /// Removes the file.
     ///
     /// # Errors
     ///
-    /// It is ours and cannot be removed; by this process's end it is a dead one's.
+    /// The file is ours and could not be removed. Once this process has exited, the lock is stale.
     pub fn release(&self) -> Result<(), Error> {
-        self.remove().map_err(|error| Error::File {
-            deed: "remove lock file",
+        self.remove().map_err(|errno| Error::Io {
+            action: "remove lock file",
             path: self.path.clone(),
-            error: error.into(),
+            error: errno.into(),
             hint: None,
         })
     }
 
-    /// `None` when somebody else has it: for the name was taken, or what we made is no longer as we made it.
-    fn make(path: &OsStr, here: &Here) -> Result<Option<Self>, Error> {
-        let held = DeferredSignals::terminating();
-        let text = here.claim();
-        let lock = publish(path, &text)?.map(|file| Self {
+    /// Returns `None` if another process has the lock: the name is taken, or the file is not as we
+    /// wrote it.
+    fn create(path: &OsStr, identity: &ProcessIdentity) -> Result<Option<Self>, Error> {
+        let deferred = DeferredSignals::terminating();
+        let contents = identity.file_contents();
+        let lock = create_locked(path, &contents)?.map(|file| Self {
             path: path.to_owned(),
             file,
-            text,
-            held,
+            contents,
+            deferred,
         });
-        Ok(lock.filter(Self::is_ours))
+        Ok(lock.filter(Self::is_intact))
     }
 
-    /// Whether the path means our file, and that says what we wrote.
-    fn is_ours(&self) -> bool {
+    /// Returns whether the path leads to our file and the file contains what we wrote.
+    fn is_intact(&self) -> bool {
         let opened = rustix::fs::fstat(&self.file);
         let at_path = rustix::fs::lstat(&self.path);
         let same =
             |opened: Stat, at_path: Stat| FileId::from_stat(&opened) == FileId::from_stat(&at_path);
         matches!((opened, at_path), (Ok(opened), Ok(at_path)) if same(opened, at_path))
-            && read(self.file.as_fd()).is_ok_and(|text| text == self.text)
+            && owner::read(self.file.as_fd()).is_ok_and(|contents| contents == self.contents)
     }
 
     fn remove(&self) -> Result<(), Errno> {
-        if self.is_ours() {
+        if self.is_intact() {
             rustix::fs::unlink(&self.path)
         } else {
             Ok(())
@@ -201,45 +157,26 @@ impl AsFd for PidFile {
 
 impl Drop for PidFile {
     fn drop(&mut self) {
-        // Whoever wants to hear of an error calls `release`. What that has removed is not ours any more.
+        // A caller that wants the error calls `release`, after which the file is not ours any more.
         let _ = self.remove();
     }
 }
 
-/// A file with this text that is locked by flock(2) and has this name, or `None` when the name is taken.
-fn publish(path: &OsStr, text: &[u8]) -> Result<Option<OwnedFd>, Error> {
-    let create = |error: Errno| Error::Create {
+/// Creates a file with these contents and a flock(2) lock, and gives it the name. Returns `None` if
+/// the name is taken.
+fn create_locked(path: &OsStr, contents: &[u8]) -> Result<Option<OwnedFd>, Error> {
+    let create_error = |errno: Errno| Error::Create {
         path: path.to_owned(),
-        error: error.into(),
+        error: errno.into(),
     };
-    let draft = Draft::beside(path, text).map_err(create)?;
-    rustix::fs::fchmod(&draft, READ_ONLY).map_err(create)?;
-    lock::acquire(
-        draft.as_fd(),
-        Kind::Flock,
-        Mode::Exclusive,
-        &Deadline::Immediate,
-    )
-    .map_err(|failure| failure.of(path))?;
-    // A name may outlive a power failure by which the text behind it is lost, and then nobody could tell any more who is
-    // dead. Where that cannot happen it fails, or costs nothing.
-    let _ = rustix::fs::fdatasync(&draft);
-    let published = draft.publish(path).map_err(create)?;
-    Ok(published.then(|| draft.into_file()))
-}
-
-/// The beginning of a file, which is all of it.
-fn read(file: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
-    let mut text = vec![0; MOST];
-    let mut length = 0;
-    while length < MOST {
-        match rustix::io::pread(file, &mut text[length..], length as u64) {
-            Ok(0) => break,
-            Ok(more) => length += more,
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error),
-        }
-    }
-    text.truncate(length);
-    Ok(text)
+    let temp = TempFile::new_in_dir_of(path, contents).map_err(create_error)?;
+    rustix::fs::fchmod(&temp, READ_ONLY).map_err(create_error)?;
+    // Always granted: no other process locks a file before it has its final name.
+    advisory::try_acquire(temp.as_fd(), LockApi::Flock, Mode::Exclusive)
+        .map_err(|error| error.for_target(path))?;
+    // After a power failure the name may exist without the contents, and then no process could tell
+    // any more whether the owner is dead. Where that cannot happen, this fails or costs nothing.
+    let _ = rustix::fs::fdatasync(&temp);
+    let has_name = temp.persist_noclobber(path).map_err(create_error)?;
+    Ok(has_name.then(|| temp.into_file()))
 }

@@ -1,87 +1,99 @@
-//! Whose a pid lock file is: what stands in it, and what that says about who made it.
+//! The contents of a lock file, and what they say about the process that created it.
 //!
-//! The first line is for everybody, as Perl's LockFile::Simple writes and reads it: a process id, or `PID:HOST` by those who
-//! share files with other machines. The second is ours, and nobody else looks at it: what tells the process from all others
-//! that ever get the same id.
+//! The first line is the one that Perl's LockFile::Simple writes and reads: a PID, or `PID:HOST`
+//! from processes that share files with other machines. The second line is read by our processes
+//! only: it distinguishes the process from all others that ever have the same PID.
 
 use std::ffi::OsString;
 use std::fs;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::OsStringExt;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
 use fdlock::sys::filesystem::Locality;
 use fdlock::sys::procfs::liveness::{self, Liveness};
 
-/// Who looks at a lock file, or makes one.
+/// More than any file of this kind contains.
+const MAX_SIZE: usize = 4096;
+
+/// The process that examines a lock file or creates one.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Here {
+pub(super) struct ProcessIdentity {
     pid: Pid,
     host: Vec<u8>,
-    /// `None` where `/proc` does not tell.
-    life: Option<Life>,
+    /// `None` if `/proc` does not show it.
+    instance: Option<ProcessInstance>,
 }
 
-/// What a process id means something in.
+/// What distinguishes a process from all others that ever have the same PID.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Life {
-    /// The kernel's name for this run of the machine.
+struct ProcessInstance {
+    /// The kernel's ID of the boot.
     boot: Vec<u8>,
-    /// The pid namespace, by its inode.
+    /// The inode of the PID namespace.
     namespace: u64,
-    /// When the process was started.
+    /// The start time of the process.
     start: u64,
 }
 
-/// What stands in a lock file.
+/// The parsed contents of a lock file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Claim {
+struct PidRecord {
     pid: Pid,
     origin: Origin,
 }
 
-/// Where its process id is from.
+/// Where the PID of a record is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Origin {
-    /// Nothing is said.
-    Unsaid,
-    /// A machine.
+    /// The record does not say.
+    Unspecified,
+    /// On this host.
     Host(Vec<u8>),
-    /// A machine, and more: a `runlock` of ours made it.
-    Ours { host: Vec<u8>, life: Life },
+    /// On this host, and for this instance: the file was created by our `runlock`.
+    Runlock {
+        host: Vec<u8>,
+        instance: ProcessInstance,
+    },
 }
 
-/// What a lock file says about who made it.
+/// What a lock file says about its owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Finding {
-    /// The process lives.
-    Lives(Pid),
+pub(super) enum OwnerState {
+    /// The process is alive.
+    Alive(Pid),
     /// The process is dead.
     Dead(Pid),
-    /// The process cannot be seen from here. While it lives it holds a lock of flock(2) on the file, which can.
-    AskTheLock(Pid),
-    /// The process is on another machine.
-    Elsewhere { pid: Pid, host: OsString },
-    /// No process is named.
-    Nobody,
+    /// The process is not visible from here. While it lives, it holds the flock(2) lock on the
+    /// file, which is visible.
+    CheckFlock(Pid),
+    /// The process runs on another machine.
+    Remote { pid: Pid, host: OsString },
+    /// The file does not name a process.
+    Unknown,
 }
 
-impl Here {
-    /// This process.
-    pub(super) fn now() -> Self {
+impl ProcessIdentity {
+    /// Returns the identity of this process.
+    pub(super) fn current() -> Self {
         Self {
             pid: getpid(),
-            host: graphic(rustix::system::uname().nodename().to_bytes()),
-            life: Life::now(),
+            host: sanitize(rustix::system::uname().nodename().to_bytes()),
+            instance: ProcessInstance::current(),
         }
     }
 
-    /// What stands in a lock file of this process's.
-    pub(super) fn claim(&self) -> Vec<u8> {
+    /// Returns the contents of a lock file that this process creates.
+    pub(super) fn file_contents(&self) -> Vec<u8> {
         let mut text = format!("{}\n", self.pid.as_raw_nonzero()).into_bytes();
-        if let Some(life) = &self.life {
-            text.extend(format!("start={} pidns={} boot=", life.start, life.namespace).bytes());
-            text.extend(&life.boot);
+        if let Some(instance) = &self.instance {
+            let ProcessInstance {
+                start, namespace, ..
+            } = instance;
+            text.extend(format!("start={start} pidns={namespace} boot=").bytes());
+            text.extend(&instance.boot);
             text.extend(b" host=");
             text.extend(&self.host);
             text.push(b'\n');
@@ -89,99 +101,122 @@ impl Here {
         text
     }
 
-    /// What a file with this text, which is not of this process's making, says about who made it.
-    pub(super) fn judge(
+    /// Determines the state of the owner from the contents of a lock file that this process has not
+    /// created.
+    pub(super) fn owner_state(
         &self,
-        text: &[u8],
+        contents: &[u8],
         locality: Locality,
-        look: impl Fn(Pid) -> Process,
-    ) -> Finding {
-        let Some(Claim { pid, origin }) = parse(text) else {
-            return Finding::Nobody;
+        check_liveness: impl Fn(Pid) -> Liveness,
+    ) -> OwnerState {
+        let Some(PidRecord { pid, origin }) = parse(contents) else {
+            return OwnerState::Unknown;
         };
-        let elsewhere = |host| Finding::Elsewhere {
+        let remote = |host| OwnerState::Remote {
             pid,
             host: OsString::from_vec(host),
         };
-        match (origin, &self.life) {
-            (Origin::Host(host), _) if host != self.host => elsewhere(host),
-            (Origin::Ours { life, .. }, Some(here)) if life.boot == here.boot => {
-                if life.namespace != here.namespace {
-                    return Finding::AskTheLock(pid);
+        match (origin, &self.instance) {
+            (Origin::Host(host), _) if host != self.host => remote(host),
+            (Origin::Runlock { instance, .. }, Some(own)) if instance.boot == own.boot => {
+                if instance.namespace != own.namespace {
+                    return OwnerState::CheckFlock(pid);
                 }
-                match look(pid) {
-                    Liveness::Alive { start: None } => Finding::AskTheLock(pid),
-                    Liveness::Alive { start } if start == Some(life.start) => Finding::Lives(pid),
-                    _ => Finding::Dead(pid),
+                match check_liveness(pid) {
+                    Liveness::Alive { start: None } => OwnerState::CheckFlock(pid),
+                    Liveness::Alive { start: Some(start) } if start == instance.start => {
+                        OwnerState::Alive(pid)
+                    }
+                    _ => OwnerState::Dead(pid),
                 }
             }
-            // From before this machine was started, unless another machine has the same files.
-            (Origin::Ours { host, .. }, Some(_)) => {
+            // From before this machine booted, unless another machine shares the file system.
+            (Origin::Runlock { host, .. }, Some(_)) => {
                 if locality == Locality::Local || host == self.host {
-                    Finding::Dead(pid)
+                    OwnerState::Dead(pid)
                 } else {
-                    elsewhere(host)
+                    remote(host)
                 }
             }
-            (Origin::Ours { host, .. }, None) if host != self.host => elsewhere(host),
-            // Our own id was somebody else's before us.
-            _ if pid == self.pid => Finding::Dead(pid),
-            _ => match look(pid) {
-                Liveness::Alive { .. } => Finding::Lives(pid),
-                Liveness::Dead => Finding::Dead(pid),
+            (Origin::Runlock { host, .. }, None) if host != self.host => remote(host),
+            // The PID is ours now: the process that had it before is dead.
+            _ if pid == self.pid => OwnerState::Dead(pid),
+            _ => match check_liveness(pid) {
+                Liveness::Alive { .. } => OwnerState::Alive(pid),
+                Liveness::Dead => OwnerState::Dead(pid),
             },
         }
     }
 }
 
-impl Life {
-    fn now() -> Option<Self> {
+impl ProcessInstance {
+    fn current() -> Option<Self> {
         let boot = fs::read("/proc/sys/kernel/random/boot_id").ok()?;
         let namespace = rustix::fs::stat("/proc/self/ns/pid").ok()?;
         Some(Self {
-            boot: graphic(boot.trim_ascii()),
+            boot: sanitize(boot.trim_ascii()),
             namespace: namespace.st_ino,
             start: liveness::own_start()?,
         })
     }
 }
 
-/// A word without what could be mistaken for the end of one, or would do something to a terminal.
-fn graphic(word: &[u8]) -> Vec<u8> {
-    let graphic = |byte: &u8| if byte.is_ascii_graphic() { *byte } else { b'?' };
-    word.iter().map(graphic).collect()
+/// Reads the contents of a lock file, as far as they matter.
+pub(super) fn read(file: BorrowedFd<'_>) -> Result<Vec<u8>, Errno> {
+    let mut contents = vec![0; MAX_SIZE];
+    let mut length = 0;
+    while length < MAX_SIZE {
+        match rustix::io::pread(file, &mut contents[length..], length as u64) {
+            Ok(0) => break,
+            Ok(count) => length += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    contents.truncate(length);
+    Ok(contents)
 }
 
-/// `None` where no process is named: the file is empty, or something else altogether.
-fn parse(text: &[u8]) -> Option<Claim> {
-    let mut lines = text.split(|byte| *byte == b'\n');
+/// Replaces all bytes of a value that could be mistaken for its end or would affect a terminal.
+fn sanitize(value: &[u8]) -> Vec<u8> {
+    let replace = |byte: &u8| if byte.is_ascii_graphic() { *byte } else { b'?' };
+    value.iter().map(replace).collect()
+}
+
+/// Returns `None` if the file does not name a process: it is empty, or not a lock file at all.
+fn parse(contents: &[u8]) -> Option<PidRecord> {
+    let mut lines = contents.split(|byte| *byte == b'\n');
     let first = lines.next()?;
-    let (number, host) = match first.iter().position(|byte| *byte == b':') {
+    let (pid, host) = match first.iter().position(|byte| *byte == b':') {
         Some(colon) => (&first[..colon], Some(&first[colon + 1..])),
         None => (first, None),
     };
-    // Not `str::parse` alone, which knows signs. Zero and what is below mean whole groups of processes to kill(2).
-    let digits = number.iter().all(u8::is_ascii_digit);
-    let number = std::str::from_utf8(number).ok().filter(|_| digits)?;
-    let pid = Pid::from_raw(number.parse().ok()?)?;
+    // `str::parse` alone would accept signs. For kill(2), zero and negative numbers mean whole
+    // groups of processes.
+    let is_decimal = pid.iter().all(u8::is_ascii_digit);
+    let pid = std::str::from_utf8(pid).ok().filter(|_| is_decimal)?;
+    let pid = Pid::from_raw(pid.parse().ok()?)?;
     let origin = match host {
-        Some(host) => Origin::Host(graphic(host)),
-        None => lines.next().and_then(ours).unwrap_or(Origin::Unsaid),
+        Some(host) => Origin::Host(sanitize(host)),
+        None => lines
+            .next()
+            .and_then(parse_second_line)
+            .unwrap_or(Origin::Unspecified),
     };
-    Some(Claim { pid, origin })
+    Some(PidRecord { pid, origin })
 }
 
-/// What our own line says, if it is one, and whole.
-fn ours(line: &[u8]) -> Option<Origin> {
+/// Returns `None` if the line is not one of ours, or incomplete.
+fn parse_second_line(line: &[u8]) -> Option<Origin> {
     let value = |name: &str| {
-        let mut words = line.split(|byte| *byte == b' ');
-        words.find_map(|word| word.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
+        let mut fields = line.split(|byte| *byte == b' ');
+        fields.find_map(|field| field.strip_prefix(name.as_bytes())?.strip_prefix(b"="))
     };
     let number = |name| std::str::from_utf8(value(name)?).ok()?.parse().ok();
-    Some(Origin::Ours {
-        host: graphic(value("host")?),
-        life: Life {
-            boot: graphic(value("boot")?),
+    Some(Origin::Runlock {
+        host: sanitize(value("host")?),
+        instance: ProcessInstance {
+            boot: sanitize(value("boot")?),
             namespace: number("pidns")?,
             start: number("start")?,
         },

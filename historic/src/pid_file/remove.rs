@@ -1,4 +1,4 @@
-//! Removing a dead one's file, and nobody else's.
+//! Removing the file of a dead process, and no other.
 
 use std::ffi::OsStr;
 
@@ -6,49 +6,52 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use crate::new_file;
-use fdlock::lock::file::{self, Id};
+use fdlock::lock::file_id::FileId;
 use fdlock::sys::deferred_signals::DeferredSignals;
 
-/// Removes what the path means, if it is the file of this identity; says whether it was. flock(2) of that file must be ours,
-/// and the path must have meant it since.
+/// Removes the file at the path if it is the one with this identity, and returns whether it was.
+/// The caller must hold the flock(2) lock on that file, and the path must have led to the file
+/// since then.
 ///
-/// *The race* with the original, which knows nothing of flock(2): it may have removed the file a moment ago, and it, or one
-/// of ours after it, may have made another. So the file gets a name of our own first, and then we look which it is. If it is
-/// another's, it gets its name back. Between the two that name was free, and could be taken: for that the original has to
-/// break the same lock within the same moment, and a third to come in the next.
+/// *Race* with the original, which does not use flock(2): it may have removed the file a moment
+/// ago, and then it or a process of ours may have created another. Therefore the file is first
+/// moved to a temporary name, and then compared. If it is another file, it gets its name back.
+/// Between the two steps its name is free and could be taken, but only if the original breaks the
+/// same lock in the same moment and a third process arrives in the next.
 ///
-/// Where no name can be had without taking the place of somebody (NFS), it is removed at once.
+/// If the file system cannot rename without replacing a file (NFS), the file is removed at once.
 ///
 /// # Errors
 ///
-/// Those of renameat2(2) and unlink(2): it cannot be removed.
-pub(super) fn remove(path: &OsStr, dead: Id) -> Result<bool, Errno> {
-    // No name of ours shall be left behind.
-    let _held = DeferredSignals::terminating();
+/// Those of renameat2(2) and unlink(2): the file could not be removed.
+pub(super) fn remove(path: &OsStr, stale: FileId) -> Result<bool, Errno> {
+    // The temporary name must not be left behind.
+    let _deferred = DeferredSignals::terminating();
     let rename = |from: &OsStr, to: &OsStr| {
         rustix::fs::renameat_with(CWD, from, CWD, to, RenameFlags::NOREPLACE)
     };
-    let renamed = new_file::first_free(new_file::folder(path), |place| rename(path, place));
-    let place = match renamed {
-        Ok((place, ())) => place,
+    let dir = new_file::parent_dir(path);
+    let temp_path = match new_file::create_unique(dir, |temp_path| rename(path, temp_path)) {
+        Ok((temp_path, ())) => temp_path,
         Err(Errno::NOENT) => return Ok(false),
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP) => return unlink(path),
-        Err(error) => return Err(error),
+        Err(errno) => return Err(errno),
     };
-    let is_another = rustix::fs::lstat(&place).is_ok_and(|stat| FileId::from_stat(&stat) != dead);
-    if is_another && rename(&place, path).is_ok() {
+    let is_another =
+        rustix::fs::lstat(&temp_path).is_ok_and(|stat| FileId::from_stat(&stat) != stale);
+    if is_another && rename(&temp_path, path).is_ok() {
         return Ok(false);
     }
-    // Whoever has taken the name meanwhile has it; there is nothing to give back.
-    unlink(&place).map(|removed| removed && !is_another)
+    // If the name has been taken in the meantime, the other file cannot have it back.
+    unlink(&temp_path).map(|removed| removed && !is_another)
 }
 
-/// Says whether there was anything.
+/// Returns whether there was a file.
 fn unlink(path: &OsStr) -> Result<bool, Errno> {
     match rustix::fs::unlink(path) {
         Ok(()) => Ok(true),
         Err(Errno::NOENT) => Ok(false),
-        Err(error) => Err(error),
+        Err(errno) => Err(errno),
     }
 }
 
@@ -58,41 +61,47 @@ mod tests {
 
     use super::*;
 
-    /// What is at a path, and the names beside it.
-    fn scratch(test: impl Fn(&OsStr, &dyn Fn() -> usize)) {
-        let folder = tempfile::tempdir().expect("a scratch folder");
-        let path = folder.path().join("l.lock");
-        let names = || fs::read_dir(folder.path()).expect("a folder").count();
-        test(path.as_os_str(), &names);
+    /// Runs the test with a path and a function that counts the names in its directory.
+    fn with_path(test: impl Fn(&OsStr, &dyn Fn() -> usize)) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("l.lock");
+        let count_names = || {
+            fs::read_dir(dir.path())
+                .expect("the directory exists")
+                .count()
+        };
+        test(path.as_os_str(), &count_names);
     }
 
-    fn id(path: &OsStr) -> Id {
-        FileId::from_stat(&rustix::fs::lstat(path).expect("it is there"))
+    fn id(path: &OsStr) -> FileId {
+        FileId::from_stat(&rustix::fs::lstat(path).expect("the file exists"))
     }
 
     #[test]
-    fn a_dead_ones_file_is_removed() {
-        scratch(|path, names| {
-            fs::write(path, "1\n").expect("it can be written");
-            assert_eq!(remove(path, id(path)), Ok(true));
-            assert_eq!(names(), 0);
-            assert_eq!(remove(path, (0, 0)), Ok(false));
+    fn a_stale_file_is_removed() {
+        with_path(|path, count_names| {
+            fs::write(path, "1\n").expect("a new file");
+            let stale = id(path);
+            assert_eq!(remove(path, stale), Ok(true));
+            assert_eq!(count_names(), 0);
+            assert_eq!(remove(path, stale), Ok(false));
         });
     }
 
     #[test]
-    fn what_has_taken_its_place_is_left_there() {
-        scratch(|path, names| {
-            fs::write(path, "1\n").expect("it can be written");
+    fn a_file_that_has_replaced_it_is_left_alone() {
+        with_path(|path, count_names| {
+            fs::write(path, "1\n").expect("a new file");
+            // Keeps the inode number from being reused.
             let flags = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
-            let dead = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
-            let was = id(path);
-            fs::remove_file(path).expect("it is there");
-            fs::write(path, "2\n").expect("it can be written");
-            let is = id(path);
-            assert_eq!(remove(path, was), Ok(false));
-            assert_eq!((id(path), names()), (is, 1));
-            drop(dead);
+            let open = rustix::fs::open(path, flags, rustix::fs::Mode::empty());
+            let stale = id(path);
+            fs::remove_file(path).expect("the file exists");
+            fs::write(path, "2\n").expect("a new file");
+            let new = id(path);
+            assert_eq!(remove(path, stale), Ok(false));
+            assert_eq!((id(path), count_names()), (new, 1));
+            drop(open);
         });
     }
 }

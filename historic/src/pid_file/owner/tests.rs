@@ -1,16 +1,17 @@
 use super::*;
 
-const LIVES: Process = Liveness::Alive { start: Some(500) };
+const ALIVE: Liveness = Liveness::Alive { start: Some(500) };
+const HIDDEN: Liveness = Liveness::Alive { start: None };
 
-fn pid(number: i32) -> Pid {
-    Pid::from_raw(number).expect("a number")
+fn pid(pid: i32) -> Pid {
+    Pid::from_raw(pid).expect("not zero")
 }
 
-fn here() -> Here {
-    Here {
+fn own_identity() -> ProcessIdentity {
+    ProcessIdentity {
         pid: pid(100),
         host: b"web1".to_vec(),
-        life: Some(Life {
+        instance: Some(ProcessInstance {
             boot: b"b-1".to_vec(),
             namespace: 7,
             start: 900,
@@ -18,120 +19,122 @@ fn here() -> Here {
     }
 }
 
-/// The file of a process 42 that was started at 500, with something else in it.
-fn other(changed: &str) -> Vec<u8> {
-    let mut words = vec!["start=500", "pidns=7", "boot=b-1", "host=web1"];
-    for change in changed.split_ascii_whitespace() {
+/// Returns the file of a process 42 that was started at 500, with some fields changed.
+fn contents(changes: &str) -> Vec<u8> {
+    let mut fields = vec!["start=500", "pidns=7", "boot=b-1", "host=web1"];
+    for change in changes.split_ascii_whitespace() {
         let name = change.split('=').next().expect("a name");
-        words.retain(|word| !word.starts_with(name));
-        words.push(change);
+        fields.retain(|field| !field.starts_with(name));
+        fields.push(change);
     }
-    format!("42\n{}\n", words.join(" ")).into_bytes()
+    format!("42\n{}\n", fields.join(" ")).into_bytes()
 }
 
-fn judge(text: impl AsRef<[u8]>, locality: Locality, process: Process) -> Finding {
-    here().judge(text.as_ref(), locality, |asked| {
-        assert_eq!(asked, pid(42));
-        process
+fn state(contents: impl AsRef<[u8]>, locality: Locality, liveness: Liveness) -> OwnerState {
+    own_identity().owner_state(contents.as_ref(), locality, |checked| {
+        assert_eq!(checked, pid(42));
+        liveness
     })
 }
 
-fn nobody_is_asked(_: Pid) -> Process {
-    panic!("nobody is to be asked")
+/// Does the same, but no process may be checked.
+fn state_unchecked(contents: impl AsRef<[u8]>, locality: Locality) -> OwnerState {
+    own_identity().owner_state(contents.as_ref(), locality, |pid| panic!("checked {pid:?}"))
 }
 
-fn elsewhere(host: &str) -> Finding {
-    Finding::Elsewhere {
+fn remote(host: &str) -> OwnerState {
+    OwnerState::Remote {
         pid: pid(42),
         host: host.into(),
     }
 }
 
-const DEAD: fn() -> Finding = || Finding::Dead(pid(42));
+fn alive() -> OwnerState {
+    OwnerState::Alive(pid(42))
+}
+
+fn dead() -> OwnerState {
+    OwnerState::Dead(pid(42))
+}
+
 const BOTH: [Locality; 2] = [Locality::Local, Locality::Remote];
 
 #[test]
-fn the_first_line_is_the_pid_alone_and_the_rest_is_read_back() {
-    let text = here().claim();
+fn the_first_line_is_the_pid_and_the_second_is_parsed() {
+    let text = own_identity().file_contents();
     assert!(text.starts_with(b"100\n"));
-    let claim = parse(&text).expect("a claim");
-    assert_eq!(claim.pid, pid(100));
-    let life = here().life.expect("known");
+    let record = parse(&text).expect("a record");
+    assert_eq!(record.pid, pid(100));
+    let instance = own_identity().instance.expect("known");
     let host = b"web1".to_vec();
-    assert_eq!(claim.origin, Origin::Ours { host, life });
+    assert_eq!(record.origin, Origin::Runlock { host, instance });
 }
 
 #[test]
-fn without_proc_there_is_the_pid_alone() {
-    let blind = Here {
-        life: None,
-        ..here()
+fn without_proc_there_is_only_the_pid() {
+    let identity = ProcessIdentity {
+        instance: None,
+        ..own_identity()
     };
-    assert_eq!(blind.claim(), b"100\n");
-    let judged = |text: &[u8]| blind.judge(text, Locality::Local, |_| Liveness::Dead);
-    assert_eq!(judged(&other("")), DEAD());
-    assert_eq!(judged(&other("host=web2")), elsewhere("web2"));
+    assert_eq!(identity.file_contents(), b"100\n");
+    let state =
+        |contents: &[u8]| identity.owner_state(contents, Locality::Local, |_| Liveness::Dead);
+    assert_eq!(state(&contents("")), dead());
+    assert_eq!(state(&contents("host=web2")), remote("web2"));
 }
 
 #[test]
-fn a_process_lives_if_it_was_started_when_the_file_says() {
+fn a_process_with_the_recorded_start_time_is_alive() {
     for locality in BOTH {
-        assert_eq!(judge(other(""), locality, LIVES), Finding::Lives(pid(42)));
-        // Whatever the machine is called by now.
-        let renamed = judge(other("host=web2"), locality, LIVES);
-        assert_eq!(renamed, Finding::Lives(pid(42)));
-        assert_eq!(judge(other(""), locality, Liveness::Dead), DEAD());
+        assert_eq!(state(contents(""), locality, ALIVE), alive());
+        // The host may have been renamed.
+        let renamed = state(contents("host=web2"), locality, ALIVE);
+        assert_eq!(renamed, alive());
+        assert_eq!(state(contents(""), locality, Liveness::Dead), dead());
     }
 }
 
 #[test]
-fn another_process_with_the_same_pid_is_not_the_one() {
+fn a_process_with_a_reused_pid_is_not_the_owner() {
     for start in [0, 499, 501, u64::MAX] {
-        let start = Some(start);
-        let found = judge(other(""), Locality::Local, Liveness::Alive { start });
-        assert_eq!(found, DEAD());
+        let reused = Liveness::Alive { start: Some(start) };
+        assert_eq!(state(contents(""), Locality::Local, reused), dead());
     }
 }
 
 #[test]
-fn who_cannot_be_seen_is_known_by_his_lock() {
-    let ask = Finding::AskTheLock(pid(42));
-    let unseen = Liveness::Alive { start: None };
-    assert_eq!(judge(other(""), Locality::Local, unseen), ask);
+fn flock_decides_about_a_process_that_is_not_visible() {
+    let check_flock = OwnerState::CheckFlock(pid(42));
+    assert_eq!(state(contents(""), Locality::Local, HIDDEN), check_flock);
     for locality in BOTH {
-        let found = here().judge(&other("pidns=8"), locality, nobody_is_asked);
-        assert_eq!(found, ask);
+        let found = state_unchecked(contents("pidns=8"), locality);
+        assert_eq!(found, check_flock);
     }
 }
 
 #[test]
-fn what_is_from_before_the_machine_was_started_is_dead() {
-    let judged = |changed: &str, locality| here().judge(&other(changed), locality, nobody_is_asked);
-    assert_eq!(judged("boot=b-0", Locality::Local), DEAD());
-    assert_eq!(judged("boot=b-0 pidns=8", Locality::Local), DEAD());
-    // The machine may have got another name since.
-    assert_eq!(judged("boot=b-0 host=web2", Locality::Local), DEAD());
-    assert_eq!(judged("boot=b-0", Locality::Remote), DEAD());
+fn a_process_from_before_the_boot_is_dead() {
+    let found = |changes: &str, locality| state_unchecked(contents(changes), locality);
+    assert_eq!(found("boot=b-0", Locality::Local), dead());
+    assert_eq!(found("boot=b-0 pidns=8", Locality::Local), dead());
+    // The host may have been renamed since.
+    assert_eq!(found("boot=b-0 host=web2", Locality::Local), dead());
+    assert_eq!(found("boot=b-0", Locality::Remote), dead());
 }
 
 #[test]
-fn what_another_machine_made_cannot_be_judged() {
-    let found = here().judge(
-        &other("boot=b-0 host=web2"),
-        Locality::Remote,
-        nobody_is_asked,
-    );
-    assert_eq!(found, elsewhere("web2"));
+fn a_process_of_another_machine_is_remote() {
+    let found = state_unchecked(contents("boot=b-0 host=web2"), Locality::Remote);
+    assert_eq!(found, remote("web2"));
     for locality in BOTH {
-        let found = here().judge(b"42:web2\n", locality, nobody_is_asked);
-        assert_eq!(found, elsewhere("web2"));
-        assert_eq!(judge("42:web1\n", locality, LIVES), Finding::Lives(pid(42)));
-        assert_eq!(judge("42:web1\n", locality, Liveness::Dead), DEAD());
+        assert_eq!(state_unchecked("42:web2\n", locality), remote("web2"));
+        assert_eq!(state("42:web1\n", locality, ALIVE), alive());
+        assert_eq!(state("42:web1\n", locality, Liveness::Dead), dead());
     }
 }
 
 #[test]
-fn the_originals_file_is_judged_by_the_pid() {
+fn only_the_pid_counts_in_a_file_of_the_original() {
     for text in [
         "42\n",
         "42",
@@ -140,24 +143,20 @@ fn the_originals_file_is_judged_by_the_pid() {
         "42\nstart=1 boot=b-0\n",
         "42\nstart=x pidns=7 boot=b-1 host=web1\n",
     ] {
-        assert_eq!(judge(text, Locality::Local, LIVES), Finding::Lives(pid(42)));
-        let unseen = Liveness::Alive { start: None };
-        assert_eq!(
-            judge(text, Locality::Remote, unseen),
-            Finding::Lives(pid(42))
-        );
-        assert_eq!(judge(text, Locality::Local, Liveness::Dead), DEAD());
+        assert_eq!(state(text, Locality::Local, ALIVE), alive());
+        assert_eq!(state(text, Locality::Remote, HIDDEN), alive());
+        assert_eq!(state(text, Locality::Local, Liveness::Dead), dead());
     }
 }
 
 #[test]
-fn our_own_pid_was_somebody_elses() {
-    let found = here().judge(b"100\n", Locality::Local, nobody_is_asked);
-    assert_eq!(found, Finding::Dead(pid(100)));
+fn our_own_pid_belonged_to_a_dead_process() {
+    let found = state_unchecked("100\n", Locality::Local);
+    assert_eq!(found, OwnerState::Dead(pid(100)));
 }
 
 #[test]
-fn what_is_no_pid_is_nobodys_and_nobody_is_asked() {
+fn without_a_valid_pid_the_owner_is_unknown() {
     for text in [
         "",
         "\n",
@@ -178,16 +177,16 @@ fn what_is_no_pid_is_nobodys_and_nobody_is_asked() {
         "start=500 pidns=7 boot=b-1 host=web1\n",
     ] {
         for locality in BOTH {
-            let found = here().judge(text.as_bytes(), locality, nobody_is_asked);
-            assert_eq!(found, Finding::Nobody, "{text:?}");
+            let found = state_unchecked(text, locality);
+            assert_eq!(found, OwnerState::Unknown, "{text:?}");
         }
     }
-    let bytes = here().judge(b"\xff\xfe\n", Locality::Local, nobody_is_asked);
-    assert_eq!(bytes, Finding::Nobody);
+    let bytes = state_unchecked(b"\xff\xfe\n", Locality::Local);
+    assert_eq!(bytes, OwnerState::Unknown);
 }
 
 #[test]
-fn a_host_does_nothing_to_a_terminal() {
-    let found = here().judge(b"42:\x1b[2Jweb 2\n", Locality::Local, nobody_is_asked);
-    assert_eq!(found, elsewhere("?[2Jweb?2"));
+fn control_characters_of_a_host_are_replaced() {
+    let found = state_unchecked(b"42:\x1b[2Jweb 2\n", Locality::Local);
+    assert_eq!(found, remote("?[2Jweb?2"));
 }
