@@ -1,4 +1,4 @@
-//! One attempt after the other to make LOCK.
+//! Attempts to create LOCK.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -6,218 +6,247 @@ use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 
-use super::guard::Taken;
-use super::metadata::{self, Seen, Since};
-use super::takeover::{Stolen, Suspect, Way};
-use crate::new_file::Draft;
-use fdlock::lock::Error;
+use super::guard::LinkGuard;
+use super::metadata::{self, DualTimestamp, FileMeta};
+use super::takeover::{StaleLock, Takeover, TakeoverFn};
+use crate::error::Error;
+use crate::new_file::TempFile;
+use fdlock::lock;
 use fdlock::sys::filesystem::Locality;
 
-/// How soon to come back when another thief is about the same old lock.
-const SOON: Duration = Duration::from_millis(20);
+/// When to try again if another process is taking over the same stale LOCK.
+const TAKEOVER_RETRY: Duration = Duration::from_millis(20);
 
 /// A file that is to become LOCK.
 #[derive(Debug)]
-pub(super) struct Bid<'a> {
+pub(super) struct Candidate<'a> {
     lock: &'a OsStr,
-    invalid: Duration,
-    steal: Way,
-    draft: Draft,
-    /// A moment before which it was not LOCK.
-    since: Since,
-    /// The lock of somebody else's, whose age is known.
-    known: Option<Known>,
+    max_age: Duration,
+    takeover: TakeoverFn,
+    file: TempFile,
+    /// A time at which the file was not LOCK yet.
+    timestamp: DualTimestamp,
+    /// The LOCK of another process, if its age is known.
+    known: Option<KnownLock>,
 }
 
 #[derive(Debug)]
-struct Known {
-    seen: Seen,
-    /// When we saw it first, as it is.
-    first: Instant,
-    /// When it is too old.
-    ripe: Option<Instant>,
+struct KnownLock {
+    meta: FileMeta,
+    /// When it was first seen in this state.
+    first_seen: Instant,
+    /// When it will be stale; `None` if that is beyond the end of the clock.
+    stale_at: Option<Instant>,
 }
 
-/// How an attempt ended.
+/// The result of an attempt.
 #[derive(Debug)]
 pub(super) enum Attempt<'a> {
-    /// LOCK is ours: the file that is to become LOCK has.
-    Made,
-    /// LOCK is ours, taken over from somebody who is gone.
-    Stolen(Taken<'a>),
-    /// It is somebody else's, or was a moment ago: try again at once.
-    Free,
-    /// It is somebody else's, and too old by the moment given, if the clock goes so far.
-    Held { ripe: Option<Instant> },
+    /// LOCK is ours: the candidate is LOCK now.
+    Created,
+    /// LOCK is ours, taken over from a process that is presumed dead.
+    TakenOver(LinkGuard<'a>),
+    /// LOCK belongs to another process, or did a moment ago: try again at once.
+    Vanished,
+    /// LOCK belongs to another process, and will be stale at this time, unless that is beyond the
+    /// end of the clock.
+    Held { stale_at: Option<Instant> },
 }
 
-impl<'a> Bid<'a> {
-    /// # Errors
+/// Whether a LOCK is stale.
+#[derive(Debug)]
+enum Age {
+    /// It is older than the maximum age.
+    Stale,
+    /// It will be stale at this time, unless that is beyond the end of the clock.
+    StaleAt(Option<Instant>),
+}
+
+impl<'a> Candidate<'a> {
+    /// Creates the file, in the directory of LOCK.
     ///
-    /// There can be no file beside LOCK.
-    pub(super) fn new(lock: &'a OsStr, invalid: Duration, steal: Way) -> Result<Self, Error> {
-        let draft = Draft::beside(lock, b"");
-        let draft = draft.map_err(|error| not_created(lock, error))?;
-        let since = Since::during(|| Ok(metadata::of(&draft)?.changed));
-        let since = since.map_err(|error| not_created(lock, error))?;
+    /// # Errors
+    /// The file could not be created.
+    pub(super) fn new(
+        lock: &'a OsStr,
+        max_age: Duration,
+        takeover: TakeoverFn,
+    ) -> Result<Self, Error> {
+        let file = TempFile::new_in_dir_of(lock, b"");
+        let file = file.map_err(|errno| create_error(lock, errno))?;
+        let timestamp = DualTimestamp::take(|| Ok(FileMeta::from_fd(&file)?.changed));
+        let timestamp = timestamp.map_err(|errno| create_error(lock, errno))?;
         Ok(Self {
             lock,
-            invalid,
-            steal,
-            draft,
-            since,
+            max_age,
+            takeover,
+            file,
+            timestamp,
             known: None,
         })
     }
 
     pub(super) fn locality(&self) -> Locality {
-        Locality::of(self.draft.as_fd())
+        Locality::from_fd(self.file.as_fd())
     }
 
-    /// What has become of it once LOCK is [made](Attempt::Made).
-    pub(super) fn into_taken(self) -> Taken<'a> {
-        Taken::new(self.lock, self.draft.into_file(), self.since, self.invalid)
+    /// Returns the guard of a LOCK that was [created](Attempt::Created).
+    pub(super) fn into_guard(self) -> LinkGuard<'a> {
+        LinkGuard::new(
+            self.lock,
+            self.file.into_file(),
+            self.timestamp,
+            self.max_age,
+        )
     }
 
-    /// Makes LOCK by link(2); if it is there already, looks at its age, and takes it over if it is too old.
+    /// Creates LOCK with link(2). If it exists, checks its age, and takes it over if it is stale.
     ///
     /// # Errors
     ///
-    /// LOCK can be neither made nor looked at, or is too old and cannot be taken over.
+    /// LOCK could be neither created nor examined, or it is stale and could not be taken over.
     pub(super) fn attempt(&mut self) -> Result<Attempt<'a>, Error> {
-        if self.publish()? {
-            return Ok(Attempt::Made);
+        if self.create()? {
+            return Ok(Attempt::Created);
         }
-        let suspect = Suspect::at(self.lock).map_err(|error| Error::Open {
+        let existing = StaleLock::open(self.lock).map_err(|errno| lock::Error::Open {
             path: self.lock.to_owned(),
-            error: error.into(),
-            needed: None,
+            error: errno.into(),
+            hint: None,
         })?;
-        let Some(suspect) = suspect else {
-            return Ok(Attempt::Free);
+        let Some(existing) = existing else {
+            return Ok(Attempt::Vanished);
         };
-        if let Some(ripe) = self.ripe(&suspect.seen)? {
-            return Ok(Attempt::Held { ripe });
+        if let Age::StaleAt(stale_at) = self.age_of(&existing.meta)? {
+            return Ok(Attempt::Held { stale_at });
         }
-        match (self.steal)(self.lock, &suspect, self.invalid) {
-            Ok(Stolen::Ours(file, since)) => {
-                let taken = Taken::new(self.lock, file, since, self.invalid);
-                Ok(Attempt::Stolen(taken))
+        match (self.takeover)(self.lock, &existing, self.max_age) {
+            Ok(Takeover::Won(file, timestamp)) => {
+                let guard = LinkGuard::new(self.lock, file, timestamp, self.max_age);
+                Ok(Attempt::TakenOver(guard))
             }
-            Ok(Stolen::Cleared) if self.publish()? => Ok(Attempt::Made),
-            Ok(Stolen::Cleared | Stolen::Lost) => Ok(Attempt::Free),
-            Ok(Stolen::Busy) => Ok(Attempt::Held {
-                ripe: Some(Instant::now() + SOON),
+            Ok(Takeover::Cleared) if self.create()? => Ok(Attempt::Created),
+            Ok(Takeover::Cleared | Takeover::Lost) => Ok(Attempt::Vanished),
+            Ok(Takeover::Busy) => Ok(Attempt::Held {
+                stale_at: Some(Instant::now() + TAKEOVER_RETRY),
             }),
-            Err(error) => Err(Error::File {
-                deed: "take over stale lock",
+            Err(errno) => Err(Error::Io {
+                action: "take over stale lock",
                 path: self.lock.to_owned(),
-                error: error.into(),
+                error: errno.into(),
                 hint: None,
             }),
         }
     }
 
-    fn publish(&self) -> Result<bool, Error> {
-        let made = self.draft.publish(self.lock);
-        made.map_err(|error| not_created(self.lock, error))
+    fn create(&self) -> Result<bool, Error> {
+        let created = self.file.persist_noclobber(self.lock);
+        created.map_err(|errno| create_error(self.lock, errno))
     }
 
-    /// When somebody else's lock is too old, if ever; `None` when it is.
+    /// Determines whether the LOCK of another process is stale, or when it will be.
     ///
-    /// It is asked of the file system's clock, by touching our own file. Until then our own clock tells the time, and at
-    /// the end the file system's is asked again. That one may have been set back, and have LOCK made in the future; but
-    /// what we have seen unchanged for longer than the limit is older than the limit, whatever the clock says.
-    fn ripe(&mut self, seen: &Seen) -> Result<Option<Option<Instant>>, Error> {
+    /// The clock of the file system decides; it is read by touching our own file. Until LOCK should
+    /// be stale, the clock of this machine is used, and then the file system's is read again. That
+    /// one may have been set back, so that LOCK comes from the future. But a LOCK that has not
+    /// changed for longer than the maximum age while we saw it is stale, whatever the clock says.
+    fn age_of(&mut self, meta: &FileMeta) -> Result<Age, Error> {
         let known = self.known.take();
         let known =
-            known.filter(|known| (known.seen.id, known.seen.changed) == (seen.id, seen.changed));
-        let first = known
+            known.filter(|known| (known.meta.id, known.meta.changed) == (meta.id, meta.changed));
+        let first_seen = known
             .as_ref()
-            .map_or_else(Instant::now, |known| known.first);
+            .map_or_else(Instant::now, |known| known.first_seen);
         if let Some(known) = known
-            && known.ripe.is_none_or(|ripe| Instant::now() < ripe)
+            && known
+                .stale_at
+                .is_none_or(|stale_at| Instant::now() < stale_at)
         {
-            return Ok(Some(self.known.insert(known).ripe));
+            return Ok(Age::StaleAt(self.known.insert(known).stale_at));
         }
-        let touched = || metadata::touch(&self.draft);
-        self.since = Since::during(touched).map_err(|error| not_created(self.lock, error))?;
-        let by_file = self.since.left_of(self.invalid, seen.changed);
-        let by_us = self.invalid.checked_sub(first.elapsed());
-        Ok(by_file.zip(by_us).map(|(by_file, by_us)| {
-            let ripe = Instant::now().checked_add(by_file.min(by_us));
-            let seen = *seen;
-            self.known.insert(Known { seen, first, ripe }).ripe
-        }))
+        let timestamp = DualTimestamp::take(|| metadata::touch(&self.file));
+        self.timestamp = timestamp.map_err(|errno| create_error(self.lock, errno))?;
+        let left_by_file_time = self.timestamp.until_stale(self.max_age, meta.changed);
+        let left_by_observation = self.max_age.checked_sub(first_seen.elapsed());
+        let Some((by_file_time, by_observation)) = left_by_file_time.zip(left_by_observation)
+        else {
+            return Ok(Age::Stale);
+        };
+        let stale_at = Instant::now().checked_add(by_file_time.min(by_observation));
+        self.known = Some(KnownLock {
+            meta: *meta,
+            first_seen,
+            stale_at,
+        });
+        Ok(Age::StaleAt(stale_at))
     }
 }
 
-fn not_created(lock: &OsStr, error: Errno) -> Error {
+fn create_error(lock: &OsStr, errno: Errno) -> Error {
     Error::Create {
         path: lock.to_owned(),
-        error: error.into(),
+        error: errno.into(),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::metadata::Moment;
+    use super::super::metadata::FileTime;
     use super::super::takeover;
     use super::*;
 
-    fn bid(invalid: Duration, test: impl Fn(Bid<'_>)) {
-        let folder = tempfile::tempdir().expect("a scratch folder");
-        let lock = folder.path().join("lock");
-        test(Bid::new(lock.as_os_str(), invalid, takeover::best).expect("it can be made"));
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn with_candidate(max_age: Duration, test: impl Fn(Candidate<'_>)) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let lock = dir.path().join("lock");
+        let candidate = Candidate::new(lock.as_os_str(), max_age, takeover::by_any_method);
+        test(candidate.expect("a new file"));
     }
 
-    /// A LOCK that was made before the clock was set back.
-    fn of_the_future(bid: &Bid<'_>) -> Seen {
-        let seen = metadata::of(&bid.draft).expect("it is open");
-        Seen {
+    /// Returns the metadata of a LOCK that was created before the clock was set back.
+    fn meta_from_the_future(candidate: &Candidate<'_>) -> FileMeta {
+        let meta = FileMeta::from_fd(&candidate.file).expect("an open file");
+        FileMeta {
             id: (0, 0, 0),
-            changed: Moment::FAR,
-            ..seen
+            changed: FileTime::FAR_FUTURE,
+            ..meta
+        }
+    }
+
+    fn stale_at(candidate: &mut Candidate<'_>, meta: &FileMeta) -> Instant {
+        match candidate.age_of(meta).expect("no error") {
+            Age::StaleAt(Some(stale_at)) => stale_at,
+            other => panic!("{other:?}"),
         }
     }
 
     #[test]
-    fn a_lock_from_the_future_is_old_when_it_has_been_seen_for_long_enough() {
-        let hour = Duration::from_secs(3600);
-        bid(hour, |mut bid| {
-            let seen = of_the_future(&bid);
+    fn a_lock_from_the_future_becomes_stale() {
+        with_candidate(HOUR, |mut candidate| {
+            let meta = meta_from_the_future(&candidate);
             for _ in 0..2 {
-                let ripe = bid
-                    .ripe(&seen)
-                    .expect("a clock")
-                    .expect("it is not old yet");
-                assert!(ripe.is_some_and(|ripe| ripe <= Instant::now() + hour));
+                assert!(stale_at(&mut candidate, &meta) <= Instant::now() + HOUR);
             }
         });
-        bid(Duration::ZERO, |mut bid| {
-            let seen = of_the_future(&bid);
-            let mut is_old = || bid.ripe(&seen).expect("a clock").is_none();
-            assert!((0..1000).any(|_| is_old()));
+        with_candidate(Duration::ZERO, |mut candidate| {
+            let meta = meta_from_the_future(&candidate);
+            let mut age = || candidate.age_of(&meta).expect("no error");
+            assert!((0..1000).any(|_| matches!(age(), Age::Stale)));
         });
     }
 
     #[test]
-    fn a_lock_that_has_changed_is_seen_for_the_first_time() {
-        bid(Duration::from_secs(3600), |mut bid| {
-            let seen = of_the_future(&bid);
-            let another = Seen {
+    fn a_lock_that_has_changed_is_a_new_one() {
+        with_candidate(HOUR, |mut candidate| {
+            let meta = meta_from_the_future(&candidate);
+            let another = FileMeta {
                 id: (0, 0, 1),
-                ..seen
+                ..meta
             };
-            let mut ripe = |seen| {
-                bid.ripe(seen)
-                    .expect("a clock")
-                    .expect("not old")
-                    .expect("soon")
-            };
-            let before = ripe(&seen);
-            assert_eq!(ripe(&seen), before);
-            assert!(ripe(&another) > before);
+            let before = stale_at(&mut candidate, &meta);
+            assert_eq!(stale_at(&mut candidate, &meta), before);
+            assert!(stale_at(&mut candidate, &another) > before);
         });
     }
 }

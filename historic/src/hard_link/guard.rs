@@ -1,4 +1,4 @@
-//! LOCK in our hands.
+//! The guard of a LOCK that is held.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -6,125 +6,137 @@ use std::time::Duration;
 
 use rustix::io::Errno;
 
-use super::metadata::{self, Since};
-use fdlock::lock::Error;
+use super::metadata::{self, DualTimestamp, FileMeta};
+use crate::error::Error;
 
-/// LOCK is ours. Dropping it removes LOCK, by name.
+/// A LOCK that is held. Dropping the guard removes LOCK, by name.
 ///
-/// *Why by name,* where somebody else's LOCK might be removed? The name is ours: we made it, and nobody removes it but
-/// its holder and a thief. A thief's exchange may have put another file behind it, which does not make it another's.
-/// Only a thief who takes it over does, and only once it is too old; so that is looked at first.
+/// *Why by name,* although that might remove the LOCK of another process? The name is ours: we have
+/// created it, and only its holder and a process that takes it over remove it. The exchange of a
+/// failed takeover may have put another file at the name, which does not make LOCK another
+/// process's. Only a successful takeover does, and only once LOCK is stale; so that is checked
+/// first.
 #[derive(Debug)]
-pub struct Taken<'a> {
+pub struct LinkGuard<'a> {
     lock: &'a OsStr,
-    /// The file that became LOCK; nothing once LOCK is no longer ours to remove.
+    /// The file that became LOCK; `None` once LOCK is not ours to remove any more.
     file: Option<OwnedFd>,
-    /// A moment since which it cannot be too old.
-    since: Since,
-    invalid: Duration,
+    /// A time at which LOCK cannot have been stale.
+    timestamp: DualTimestamp,
+    max_age: Duration,
 }
 
 /// Whether LOCK is still ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hold {
-    /// It is, and as young as it was when we took it.
-    Firm,
-    /// It is not, or nobody can tell: it was too old, or somebody has removed it.
+pub(super) enum Ownership {
+    /// It is ours, and as fresh as when it was acquired.
+    Held,
+    /// It is not ours, or may not be: it was stale, or has been removed.
     Lost,
 }
 
-impl<'a> Taken<'a> {
-    pub(super) fn new(lock: &'a OsStr, file: OwnedFd, since: Since, invalid: Duration) -> Self {
+impl<'a> LinkGuard<'a> {
+    pub(super) fn new(
+        lock: &'a OsStr,
+        file: OwnedFd,
+        timestamp: DualTimestamp,
+        max_age: Duration,
+    ) -> Self {
         Self {
             lock,
             file: Some(file),
-            since,
-            invalid,
+            timestamp,
+            max_age,
         }
     }
 
-    /// Makes sure that LOCK is still ours, and young.
+    /// Checks that LOCK is still ours, and makes it fresh again.
     ///
-    /// *The race:* with a thief, where we have been stopped for longer than the age limit. He looks at the age, takes the
-    /// name, and then looks whether the file was touched meanwhile. We touch it, and then look at the name. If he takes the
-    /// name before we look, we see another file there; as LOCK was too old before we touched it, it counts as lost. If
-    /// he takes it after we have looked, he sees that it was touched, and has not won. Both may believe that they have
-    /// lost; then LOCK is nobody's until it is too old again. Never do both believe that they have won.
+    /// *Race* with a takeover, if this process has been stopped for longer than the maximum age.
+    /// The other process checks the age, takes the name, and then checks whether the file was
+    /// touched in the meantime. We touch the file, and then check the name. If the name is taken
+    /// before we check it, we see another file there; since LOCK was stale before we touched it, it
+    /// counts as lost. If the name is taken after we have checked it, the other process sees that
+    /// the file was touched, and has not won. It is possible that both believe that they have lost;
+    /// then LOCK belongs to no process until it is stale again. It is not possible that both
+    /// believe that they have won.
     ///
-    /// Another file at the name while LOCK was *not* too old is what a thief leaves who came too late for another lock
-    /// (see `age`): LOCK is ours, by that file. It is touched by name then, as far as we may.
+    /// If there is another file at the name although LOCK was *not* stale, it was left by a process
+    /// that tried to take over another lock and came too late (see `takeover`). LOCK is ours, and
+    /// consists of that file, which is then touched by name, if that is permitted.
     ///
     /// # Errors
     ///
-    /// The file system does not say.
-    pub(super) fn confirm(&mut self) -> Result<Hold, Error> {
-        self.look_again().map_err(|error| Error::File {
-            deed: "verify ownership of",
+    /// The file system reports an error.
+    pub(super) fn confirm(&mut self) -> Result<Ownership, Error> {
+        self.check_ownership().map_err(|errno| Error::Io {
+            action: "verify ownership of",
             path: self.lock.to_owned(),
-            error: error.into(),
+            error: errno.into(),
             hint: None,
         })
     }
 
-    fn look_again(&mut self) -> Result<Hold, Errno> {
+    fn check_ownership(&mut self) -> Result<Ownership, Errno> {
         let Some(file) = &self.file else {
-            return Ok(Hold::Lost);
+            return Ok(Ownership::Lost);
         };
-        let mut was_young = false;
-        let now = Since::during(|| {
+        let mut was_fresh = false;
+        let now = DualTimestamp::take(|| {
             let now = metadata::touch(file)?;
-            was_young = self.since.is_young(now, self.invalid);
+            was_fresh = self.timestamp.is_fresh(now, self.max_age);
             Ok::<_, Errno>(now)
         })?;
-        match metadata::at(self.lock) {
-            Ok(seen) if seen.id == metadata::of(file)?.id => {
-                self.since = now;
-                Ok(Hold::Firm)
+        match FileMeta::from_path_nofollow(self.lock) {
+            Ok(meta) if meta.id == FileMeta::from_fd(file)?.id => {
+                self.timestamp = now;
+                Ok(Ownership::Held)
             }
-            Ok(_) if was_young => {
-                if metadata::touch_at(self.lock).is_ok() {
-                    self.since = now;
+            Ok(_) if was_fresh => {
+                if metadata::touch_path_nofollow(self.lock).is_ok() {
+                    self.timestamp = now;
                 }
-                Ok(Hold::Firm)
+                Ok(Ownership::Held)
             }
-            Ok(_) | Err(Errno::NOENT) => Ok(Hold::Lost),
-            Err(error) => Err(error),
+            Ok(_) | Err(Errno::NOENT) => Ok(Ownership::Lost),
+            Err(errno) => Err(errno),
         }
     }
 
-    /// Leaves LOCK where it is, for the caller to remove.
-    pub fn leave(self) {
-        self.forget();
+    /// Keeps LOCK, for the caller to remove.
+    pub fn keep(self) {
+        self.disarm();
     }
 
-    /// It is not ours to remove.
-    pub(super) fn forget(mut self) {
+    /// Drops the guard without removing LOCK.
+    pub(super) fn disarm(mut self) {
         self.file = None;
     }
 
-    /// Removes LOCK, right after it was [confirmed](Self::confirm). That it is gone already is no error.
+    /// Removes LOCK, right after it was [confirmed](Self::confirm). If it has been removed already,
+    /// that is not an error.
     ///
     /// # Errors
     ///
-    /// It cannot be removed.
+    /// LOCK could not be removed.
     pub(super) fn release(mut self) -> Result<(), Error> {
         self.file = None;
         match rustix::fs::unlink(self.lock) {
             Err(Errno::NOENT) | Ok(()) => Ok(()),
-            Err(error) => Err(Error::File {
-                deed: "remove",
+            Err(errno) => Err(Error::Io {
+                action: "remove",
                 path: self.lock.to_owned(),
-                error: error.into(),
+                error: errno.into(),
                 hint: None,
             }),
         }
     }
 }
 
-impl Drop for Taken<'_> {
+impl Drop for LinkGuard<'_> {
     fn drop(&mut self) {
-        if self.file.is_some() && matches!(self.look_again(), Ok(Hold::Firm)) {
-            // It is on the way to an error or a timeout, and there is nothing better to say.
+        if self.file.is_some() && matches!(self.check_ownership(), Ok(Ownership::Held)) {
+            // An error or a timeout is being reported already, and is more important.
             let _ = rustix::fs::unlink(self.lock);
         }
     }

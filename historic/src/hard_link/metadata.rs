@@ -1,4 +1,5 @@
-//! What the file system says of a file: not what this machine remembers of it, where the two can differ.
+//! The metadata of files as the file system has it, not as this machine has cached it, where the
+//! two can differ.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -10,36 +11,39 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-/// A moment of the file system's own clock: over NFS the server's.
+/// A time on the clock of the file system: over NFS, the server's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment {
+pub(super) struct FileTime {
     seconds: i64,
     nanos: u32,
 }
 
-impl Moment {
-    /// When nobody will wait any more.
+impl FileTime {
+    /// A time in the far future.
     #[cfg(test)]
-    pub(super) const FAR: Self = Self {
+    pub(super) const FAR_FUTURE: Self = Self {
         seconds: i64::MAX,
         nanos: 0,
     };
 
-    /// From the earlier moment to this one, in nanoseconds: less than zero when it is the later one after all.
-    fn since(self, earlier: Self) -> i128 {
+    /// Returns the nanoseconds from the earlier time to this one, which are negative if it is the
+    /// later one after all.
+    fn nanos_since(self, earlier: Self) -> i128 {
         (i128::from(self.seconds) - i128::from(earlier.seconds)) * 1_000_000_000
             + (i128::from(self.nanos) - i128::from(earlier.nanos))
     }
 
-    /// What has to pass from this moment on until something of that moment is older than the limit; `None` when it is
-    /// older already. What is exactly as old as the limit is not older.
+    /// Returns how long it takes from this time until something that dates from `origin` is older
+    /// than the maximum age, or `None` if it is older already. A file of exactly the maximum age is
+    /// not stale.
     ///
-    /// Both are readings of one clock, the file system's. The clock of this machine has no part in it, so a difference
-    /// between the two makes no fresh file old. If that one clock is set back, what was made before is of the future, and
-    /// not old before the clock has come there; so whoever waits also counts for how long he has seen it ([`Since`]).
-    pub(super) fn left_of(self, limit: Duration, that: Self) -> Option<Duration> {
-        let limit = i128::try_from(limit.as_nanos()).unwrap_or(i128::MAX);
-        let left = limit.saturating_sub(self.since(that));
+    /// Both times are readings of one clock, the file system's. The clock of this machine is not
+    /// involved, so a difference between the two cannot make a fresh file stale. If that one clock
+    /// is set back, files from before come from the future, and are not stale until the clock has
+    /// caught up; therefore a waiter also measures for how long it has seen the file (`attempt`).
+    pub(super) fn until_stale(self, max_age: Duration, origin: Self) -> Option<Duration> {
+        let max_age = i128::try_from(max_age.as_nanos()).unwrap_or(i128::MAX);
+        let left = max_age.saturating_sub(self.nanos_since(origin));
         (left >= 0).then(|| {
             let left = u64::try_from(left).unwrap_or(u64::MAX);
             Duration::from_nanos(left).saturating_add(Duration::from_nanos(1))
@@ -47,7 +51,7 @@ impl Moment {
     }
 }
 
-impl From<StatxTimestamp> for Moment {
+impl From<StatxTimestamp> for FileTime {
     fn from(time: StatxTimestamp) -> Self {
         Self {
             seconds: time.tv_sec,
@@ -56,68 +60,101 @@ impl From<StatxTimestamp> for Moment {
     }
 }
 
-/// A moment by two clocks: the file system's, which all machines share, but which may be set; and this machine's, which
-/// only ever goes on. Neither alone tells that something is young.
+/// A time on two clocks: the file system's, which all machines share but which may be set, and the
+/// monotonic clock of this machine. Neither of them alone shows that something is fresh.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Since {
-    by_file: Moment,
-    by_us: Instant,
+pub(super) struct DualTimestamp {
+    file_time: FileTime,
+    monotonic: Instant,
 }
 
-impl Since {
-    /// What the deed returns, which asks the file system for the moment, as both clocks have it: ours a bit early.
-    pub(super) fn during<E>(deed: impl FnOnce() -> Result<Moment, E>) -> Result<Self, E> {
-        let by_us = Instant::now();
-        let by_file = deed()?;
-        Ok(Self { by_file, by_us })
+impl DualTimestamp {
+    /// Takes a timestamp; `read` returns the file system's time. The monotonic clock is read
+    /// before, so its time is slightly early.
+    pub(super) fn take<E>(read: impl FnOnce() -> Result<FileTime, E>) -> Result<Self, E> {
+        let monotonic = Instant::now();
+        let file_time = read()?;
+        Ok(Self {
+            file_time,
+            monotonic,
+        })
     }
 
-    /// What has to pass until something of that moment of the file system's is older than the limit, as for a
-    /// [`Moment`].
-    pub(super) fn left_of(self, limit: Duration, that: Moment) -> Option<Duration> {
-        self.by_file.left_of(limit, that)
+    /// Returns how long it takes until something that dates from `origin` is older than the maximum
+    /// age: see [`FileTime::until_stale`].
+    pub(super) fn until_stale(self, max_age: Duration, origin: FileTime) -> Option<Duration> {
+        self.file_time.until_stale(max_age, origin)
     }
 
-    /// Whether what is of that moment was not older than the limit at this one.
-    pub(super) fn is_young(self, now: Moment, limit: Duration) -> bool {
-        now.left_of(limit, self.by_file).is_some() && self.by_us.elapsed() <= limit
+    /// Returns whether something that dates from this time is not older than the maximum age now.
+    pub(super) fn is_fresh(self, now: FileTime, max_age: Duration) -> bool {
+        now.until_stale(max_age, self.file_time).is_some() && self.monotonic.elapsed() <= max_age
     }
 }
 
-/// A file, seen at some moment.
+/// The metadata of a file at some time.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Seen {
-    /// Which file it is.
+pub(super) struct FileMeta {
+    /// The device, as major and minor number, and the inode.
     pub(super) id: (u32, u32, u64),
-    /// How many names it has.
+    /// The number of hard links.
     pub(super) links: u64,
-    /// When anything about it was last changed, its names too.
-    pub(super) changed: Moment,
-    /// When somebody last wrote to it, or said so: new names leave it alone.
-    pub(super) written: Moment,
-    /// Whose it is.
+    /// When anything about the file was last changed, including its names.
+    pub(super) changed: FileTime,
+    /// When the file was last written to or touched; new names do not affect it.
+    pub(super) modified: FileTime,
+    /// The user that owns the file.
     pub(super) owner: u32,
-    /// What it is.
-    pub(super) kind: FileType,
+    /// The type of the file.
+    pub(super) file_type: FileType,
 }
 
-impl From<Statx> for Seen {
+impl FileMeta {
+    /// Returns the metadata of an open file.
+    ///
+    /// # Errors
+    ///
+    /// Those of statx(2).
+    pub(super) fn from_fd(file: impl AsFd) -> Result<Self, Errno> {
+        statx(file, OsStr::new(""), AtFlags::EMPTY_PATH)
+    }
+
+    /// Returns the metadata of the file that the path leads to, through symbolic links.
+    ///
+    /// # Errors
+    ///
+    /// Those of statx(2).
+    pub(super) fn from_path(path: &OsStr) -> Result<Self, Errno> {
+        statx(CWD, path, AtFlags::empty())
+    }
+
+    /// Returns the metadata of the file at the path, even if that is a symbolic link.
+    ///
+    /// # Errors
+    ///
+    /// Those of statx(2).
+    pub(super) fn from_path_nofollow(path: &OsStr) -> Result<Self, Errno> {
+        statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+    }
+}
+
+impl From<Statx> for FileMeta {
     fn from(stat: Statx) -> Self {
         Self {
             id: (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino),
             links: stat.stx_nlink.into(),
             changed: stat.stx_ctime.into(),
-            written: stat.stx_mtime.into(),
+            modified: stat.stx_mtime.into(),
             owner: stat.stx_uid,
-            kind: FileType::from_raw_mode(stat.stx_mode.into()),
+            file_type: FileType::from_raw_mode(stat.stx_mode.into()),
         }
     }
 }
 
-#[allow(clippy::unnecessary_cast)] // Their widths differ between processors.
-impl From<Stat> for Seen {
+#[allow(clippy::unnecessary_cast)] // The widths differ between processors.
+impl From<Stat> for FileMeta {
     fn from(stat: Stat) -> Self {
-        let moment = |seconds, nanos| Moment { seconds, nanos };
+        let time = |seconds, nanos| FileTime { seconds, nanos };
         Self {
             id: (
                 rustix::fs::major(stat.st_dev as u64),
@@ -125,79 +162,53 @@ impl From<Stat> for Seen {
                 stat.st_ino as u64,
             ),
             links: stat.st_nlink as u64,
-            changed: moment(stat.st_ctime as i64, stat.st_ctime_nsec as u32),
-            written: moment(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
+            changed: time(stat.st_ctime as i64, stat.st_ctime_nsec as u32),
+            modified: time(stat.st_mtime as i64, stat.st_mtime_nsec as u32),
             owner: stat.st_uid,
-            kind: FileType::from_raw_mode(stat.st_mode),
+            file_type: FileType::from_raw_mode(stat.st_mode),
         }
     }
 }
 
-/// The open file.
-///
-/// # Errors
-///
-/// Those of statx(2).
-pub(super) fn of(file: impl AsFd) -> Result<Seen, Errno> {
-    statx(file, OsStr::new(""), AtFlags::EMPTY_PATH)
-}
-
-/// The file of this very name, be it a symbolic link.
-///
-/// # Errors
-///
-/// Those of statx(2).
-pub(super) fn at(path: &OsStr) -> Result<Seen, Errno> {
-    statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
-}
-
-/// The file that the path leads to, through symbolic links.
-///
-/// # Errors
-///
-/// Those of statx(2).
-pub(super) fn through(path: &OsStr) -> Result<Seen, Errno> {
-    statx(CWD, path, AtFlags::empty())
-}
-
-/// `AT_STATX_FORCE_SYNC`: an NFS client answers stat(2) from what it was told some seconds ago.
-fn statx(folder: impl AsFd, path: &OsStr, flags: AtFlags) -> Result<Seen, Errno> {
+/// `AT_STATX_FORCE_SYNC`: without it, an NFS client answers from what the server reported some
+/// seconds ago.
+fn statx(dir: impl AsFd, path: &OsStr, flags: AtFlags) -> Result<FileMeta, Errno> {
     let sync = flags | AtFlags::STATX_FORCE_SYNC;
-    match rustix::fs::statx(&folder, path, sync, StatxFlags::BASIC_STATS) {
-        // Before Linux 4.11, and in sandboxes that have not heard of it.
-        Err(Errno::NOSYS) => rustix::fs::statat(folder, path, flags).map(Seen::from),
-        other => other.map(Seen::from),
+    match rustix::fs::statx(&dir, path, sync, StatxFlags::BASIC_STATS) {
+        // Before Linux 4.11, and in sandboxes that do not know statx(2).
+        Err(Errno::NOSYS) => rustix::fs::statat(dir, path, flags).map(FileMeta::from),
+        other => other.map(FileMeta::from),
     }
 }
 
 const NOW: Timestamps = Timestamps {
-    last_access: JUST_NOW,
-    last_modification: JUST_NOW,
+    last_access: CURRENT_TIME,
+    last_modification: CURRENT_TIME,
 };
 
-const JUST_NOW: Timespec = Timespec {
+const CURRENT_TIME: Timespec = Timespec {
     tv_sec: 0,
     tv_nsec: UTIME_NOW,
 };
 
-/// utimensat(2) – says that the file is of this moment, and so learns which moment it is.
+/// utimensat(2) – sets the times of an open file to the current time, and returns that time.
 ///
 /// # Errors
 ///
 /// Those of utimensat(2) and statx(2).
-pub(super) fn touch(file: impl AsFd) -> Result<Moment, Errno> {
+pub(super) fn touch(file: impl AsFd) -> Result<FileTime, Errno> {
     rustix::fs::futimens(&file, &NOW)?;
-    Ok(of(file)?.changed)
+    Ok(FileMeta::from_fd(file)?.changed)
 }
 
-/// The same for the file of this very name.
+/// Does the same for the file at the path, even if that is a symbolic link.
 ///
 /// # Errors
 ///
 /// Those of utimensat(2) and statx(2).
-pub(super) fn touch_at(path: &OsStr) -> Result<Moment, Errno> {
+pub(super) fn touch_path_nofollow(path: &OsStr) -> Result<FileTime, Errno> {
     rustix::fs::utimensat(CWD, path, &NOW, AtFlags::SYMLINK_NOFOLLOW)?;
-    Ok(at(path)?.changed)
+    Ok(FileMeta::from_path_nofollow(path)?.changed)
 }
 
 #[cfg(test)]
@@ -205,73 +216,75 @@ mod tests {
     use super::*;
 
     const HOUR: i64 = 3600;
+    const MINUTE: Duration = Duration::from_secs(60);
 
-    fn moment(seconds: i64, nanos: u32) -> Moment {
-        Moment { seconds, nanos }
+    fn time(seconds: i64, nanos: u32) -> FileTime {
+        FileTime { seconds, nanos }
     }
 
     #[test]
-    fn old_is_what_is_older_than_the_limit_by_one_and_the_same_clock() {
-        let minute = Duration::from_secs(60);
-        let made = moment(1000, 5);
-        for (now, old) in [
-            (moment(1000, 5), false),
-            (moment(1060, 4), false),
-            (moment(1060, 5), false),
-            (moment(1060, 6), true),
-            (moment(1061, 0), true),
-            // Set back by an hour: what was made before is not old, however long it takes.
-            (moment(1000 - HOUR, 0), false),
-            (moment(i64::MAX, 0), true),
-            (moment(i64::MIN, 0), false),
+    fn stale_means_older_than_the_maximum_age() {
+        let origin = time(1000, 5);
+        for (now, stale) in [
+            (time(1000, 5), false),
+            (time(1060, 4), false),
+            (time(1060, 5), false),
+            (time(1060, 6), true),
+            (time(1061, 0), true),
+            // The clock was set back by an hour.
+            (time(1000 - HOUR, 0), false),
+            (time(i64::MAX, 0), true),
+            (time(i64::MIN, 0), false),
         ] {
-            assert_eq!(now.left_of(minute, made).is_none(), old, "{now:?}");
+            assert_eq!(now.until_stale(MINUTE, origin).is_none(), stale, "{now:?}");
         }
-        assert!(moment(i64::MAX, 0).left_of(Duration::MAX, made).is_some());
-        assert!(made.left_of(Duration::ZERO, made).is_some());
+        let end = time(i64::MAX, 0);
+        assert!(end.until_stale(Duration::MAX, origin).is_some());
+        assert!(origin.until_stale(Duration::ZERO, origin).is_some());
     }
 
     #[test]
-    fn young_is_what_is_young_by_both_clocks() {
-        let minute = Duration::from_secs(60);
-        let since = |moment| Since::during(|| Ok::<_, Errno>(moment)).expect("no error");
-        assert!(since(moment(1000, 0)).is_young(moment(1060, 0), minute));
-        assert!(!since(moment(1000, 0)).is_young(moment(1061, 0), minute));
+    fn fresh_means_fresh_by_both_clocks() {
+        let timestamp = |time| DualTimestamp::take(|| Ok::<_, Errno>(time)).expect("no error");
+        assert!(timestamp(time(1000, 0)).is_fresh(time(1060, 0), MINUTE));
+        assert!(!timestamp(time(1000, 0)).is_fresh(time(1061, 0), MINUTE));
         // The file system's clock was set back.
-        let since = since(moment(1000, 0));
-        assert!(since.is_young(moment(1000 - HOUR, 0), minute));
-        while since.by_us.elapsed().is_zero() {}
-        assert!(!since.is_young(moment(1000 - HOUR, 0), Duration::ZERO));
+        let timestamp = timestamp(time(1000, 0));
+        assert!(timestamp.is_fresh(time(1000 - HOUR, 0), MINUTE));
+        while timestamp.monotonic.elapsed().is_zero() {}
+        assert!(!timestamp.is_fresh(time(1000 - HOUR, 0), Duration::ZERO));
     }
 
     #[test]
-    fn what_is_left_is_just_enough() {
-        let limit = Duration::new(60, 0);
-        let (made, now) = (moment(1000, 900_000_000), moment(1010, 0));
-        let left = now.left_of(limit, made).expect("it is not old");
+    fn the_remaining_time_is_just_enough() {
+        let (origin, now) = (time(1000, 900_000_000), time(1010, 0));
+        let left = now.until_stale(MINUTE, origin).expect("not stale yet");
         assert_eq!(left, Duration::new(50, 900_000_001));
     }
 
     #[test]
-    fn the_old_call_sees_what_the_new_one_sees() {
-        let file = tempfile::tempfile().expect("a file");
-        let old = Seen::from(rustix::fs::fstat(&file).expect("it is open"));
-        let new = of(&file).expect("it is open");
+    fn stat_and_statx_return_the_same() {
+        let file = tempfile::tempfile().expect("a new file");
+        let stat = FileMeta::from(rustix::fs::fstat(&file).expect("an open file"));
+        let statx = FileMeta::from_fd(&file).expect("an open file");
         assert_eq!(
-            (old.id, old.links, old.owner),
-            (new.id, new.links, new.owner)
+            (stat.id, stat.links, stat.owner),
+            (statx.id, statx.links, statx.owner)
         );
-        assert_eq!((old.changed, old.written), (new.changed, new.written));
-        assert_eq!(old.kind, new.kind);
+        assert_eq!(
+            (stat.changed, stat.modified),
+            (statx.changed, statx.modified)
+        );
+        assert_eq!(stat.file_type, statx.file_type);
     }
 
     #[test]
-    fn a_touched_file_is_of_this_moment_by_its_file_systems_clock() {
-        let file = tempfile::tempfile().expect("a file");
-        let before = of(&file).expect("it is open");
-        let now = touch(&file).expect("it is ours");
-        let after = of(&file).expect("it is open");
-        assert!(now.since(before.changed) >= 0);
+    fn touching_a_file_returns_the_time_of_its_clock() {
+        let file = tempfile::tempfile().expect("a new file");
+        let before = FileMeta::from_fd(&file).expect("an open file");
+        let now = touch(&file).expect("our own file");
+        let after = FileMeta::from_fd(&file).expect("an open file");
+        assert!(now.nanos_since(before.changed) >= 0);
         assert_eq!((after.changed, after.id), (now, before.id));
     }
 }

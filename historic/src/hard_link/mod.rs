@@ -1,9 +1,16 @@
-//! Locks made of hard links, which hold over NFS: LOCK is locked by being there, and link(2) lets one of all make it.
+//! Locks made of hard links, which work over NFS: LOCK is locked by existing, and link(2) lets only
+//! one process create it.
 //!
-//! Whoever has made the name LOCK holds the lock, and removing the name releases it. Which file bears the name does not
-//! matter, not even to its holder: scripts make it and remove it by `ln` and `rm`, and the original does in effect the
-//! same. `bid` makes it, `age` says how one that was left behind is taken over, `taken` how it is kept, `counter` how
-//! readers are counted, `watch` how one waits.
+//! The process that has created the name LOCK holds the lock, and removing the name releases it.
+//! Which file has the name does not matter, not even to the holder: scripts create and remove it
+//! with `ln` and `rm`, and the original does in effect the same.
+//!
+//! * `attempt` – creates LOCK.
+//! * `takeover` – takes over a LOCK that was left behind.
+//! * `guard` – keeps LOCK and removes it.
+//! * `readers` – counts readers.
+//! * `watch` – waits for changes.
+//! * `metadata` – file metadata and timestamps.
 
 mod attempt;
 mod guard;
@@ -15,203 +22,201 @@ mod watch;
 use std::ffi::OsStr;
 use std::time::{Duration, Instant};
 
-pub use guard::Taken;
+pub use guard::LinkGuard;
 pub use readers::Reader;
 
-use attempt::{Attempt, Bid};
-use guard::Hold;
-use takeover::Way;
-use watch::{Symlink, Waiter, Watched, Woken};
-
-use fdlock::lock::{Deadline, Error};
+use crate::error::Error;
+use attempt::{Attempt, Candidate};
+use fdlock::lock::{Acquired, Deadline, Refusal, remaining};
 use fdlock::sys::deferred_signals::DeferredSignals;
 use fdlock::sys::filesystem::Locality;
+use guard::Ownership;
+use takeover::TakeoverFn;
+use watch::{LinkWatcher, Symlink, Watch, WatchEvent};
 
-/// The most often that a holder who waits says that he is alive.
-const OFTEN: Duration = Duration::from_millis(10);
+/// The minimum time between two refreshes of LOCK by a holder that waits for readers.
+const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Somebody who wants LOCK.
+/// A request for LOCK.
 #[derive(Debug)]
-pub struct Contender<'a> {
+pub struct LinkLock<'a> {
     lock: &'a OsStr,
     deadline: Deadline,
-    invalid: Duration,
-    held: &'a DeferredSignals,
-    steal: Way,
-    /// Kept to the end: closing an inotify descriptor can take the kernel some milliseconds, during which nobody shall
-    /// wait for us.
-    waiter: Option<Waiter<'a>>,
+    max_age: Duration,
+    deferred: &'a DeferredSignals,
+    takeover: TakeoverFn,
+    /// Kept until the end: closing an inotify descriptor can take the kernel some milliseconds, and
+    /// no other process should wait for us meanwhile.
+    watcher: Option<LinkWatcher<'a>>,
 }
 
-/// Why LOCK is not ours.
-#[derive(Debug)]
-pub enum NotTaken {
-    /// Others had it until the time was up.
-    TimedOut,
-    /// A signal that is held back has come, and there is nothing left to tidy up.
-    Interrupted,
-    /// Something is wrong.
-    Failed(Error),
-}
-
-impl From<Error> for NotTaken {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
-
-impl<'a> Contender<'a> {
-    /// Wants `lock`, and waits until the deadline for it and for readers together. A lock that is older than `invalid`
-    /// counts as forgotten. The signals that are held back end every wait.
+impl<'a> LinkLock<'a> {
+    /// Creates a request for `lock`. The deadline includes the wait for readers. A LOCK that is
+    /// older than `max_age` is stale. The deferred signals end every wait.
     pub fn new(
         lock: &'a OsStr,
         deadline: Deadline,
-        invalid: Duration,
-        held: &'a DeferredSignals,
+        max_age: Duration,
+        deferred: &'a DeferredSignals,
     ) -> Self {
         Self {
             lock,
             deadline,
-            invalid,
-            held,
-            steal: takeover::best,
-            waiter: None,
+            max_age,
+            deferred,
+            takeover: takeover::by_any_method,
+            watcher: None,
         }
     }
 
-    /// Takes LOCK.
+    /// Acquires LOCK.
     ///
     /// # Errors
     ///
-    /// The time is up, a signal came, LOCK cannot be made, or is old and cannot be taken over.
-    pub fn exclusive(&mut self) -> Result<Taken<'a>, NotTaken> {
-        let taken = self.take()?;
-        self.unless_interrupted(taken)
+    /// LOCK could not be created, or is stale and could not be taken over.
+    pub fn exclusive(&mut self) -> Result<Acquired<LinkGuard<'a>>, Error> {
+        Ok(match self.acquire()? {
+            Acquired::Held(guard) => self.unless_interrupted(guard),
+            not_held => not_held,
+        })
     }
 
-    /// Takes LOCK, and waits until there is nobody who reads.
+    /// Acquires LOCK, and waits until there are no readers.
     ///
     /// # Errors
     ///
-    /// As for [`exclusive`](Self::exclusive), or COUNTER cannot be made. LOCK is free again.
-    pub fn write(&mut self, counter: &OsStr) -> Result<Taken<'a>, NotTaken> {
+    /// As for [`exclusive`](Self::exclusive), or COUNTER could not be created. LOCK is released.
+    pub fn write(&mut self, counter: &OsStr) -> Result<Acquired<LinkGuard<'a>>, Error> {
         loop {
-            let mut taken = self.take()?;
-            readers::is_apart(counter, self.lock)?;
-            match self.until_nobody_reads(&mut taken, counter)? {
-                Hold::Firm => return self.unless_interrupted(taken),
-                Hold::Lost => taken.forget(),
-            }
-        }
-    }
-
-    /// Takes LOCK for as long as it takes to count one reader more.
-    ///
-    /// *The race:* with a thief. Were we stopped for longer than the age limit while we hold LOCK, a writer may have
-    /// taken it over, seen no readers and begun to write. So after the link is there, we make sure that LOCK was still
-    /// ours: a writer who takes it over later looks at COUNTER later as well.
-    ///
-    /// # Errors
-    ///
-    /// As for [`exclusive`](Self::exclusive), or there can be no link to COUNTER. LOCK is free again, and there is no link.
-    pub fn read(&mut self, counter: &OsStr) -> Result<Reader, NotTaken> {
-        loop {
-            let mut taken = self.take()?;
-            readers::is_apart(counter, self.lock)?;
-            let reader = Reader::enter(counter)?;
-            match taken.confirm()? {
-                Hold::Firm => {
-                    taken.release()?;
-                    return self.unless_interrupted(reader);
-                }
-                Hold::Lost => taken.forget(),
-            }
-        }
-    }
-
-    /// What was got, unless a signal came meanwhile: then it is given up.
-    fn unless_interrupted<T>(&self, got: T) -> Result<T, NotTaken> {
-        if self.held.is_pending() {
-            return Err(NotTaken::Interrupted);
-        }
-        Ok(got)
-    }
-
-    /// Makes LOCK, or waits until it can be made.
-    ///
-    /// A lock that can be had at the first try is had, however short the time. No try begins after the deadline.
-    fn take(&mut self) -> Result<Taken<'a>, NotTaken> {
-        let mut bid = Bid::new(self.lock, self.invalid, self.steal)?;
-        let locality = bid.locality();
-        // Nothing is watched yet, so the first wait is none.
-        let mut watched = Watched::Gone;
-        loop {
-            let again = match bid.attempt()? {
-                Attempt::Made => return Ok(bid.into_taken()),
-                Attempt::Stolen(taken) => return Ok(taken),
-                Attempt::Free => Some(Duration::ZERO),
-                Attempt::Held { ripe: Some(ripe) } => {
-                    Some(ripe.saturating_duration_since(Instant::now()))
-                }
-                Attempt::Held { ripe: None } => None,
+            let mut guard = match self.acquire()? {
+                Acquired::Held(guard) => guard,
+                not_held => return Ok(not_held),
             };
-            self.wait(watched, again)?;
-            let lock = self.lock;
-            watched = self.waiter().watch(lock, Symlink::Itself, locality);
+            readers::check_distinct(counter, self.lock)?;
+            match self.wait_for_readers(&mut guard, counter)? {
+                Ok(Ownership::Held) => return Ok(self.unless_interrupted(guard)),
+                Ok(Ownership::Lost) => guard.disarm(),
+                Err(reason) => return Ok(Acquired::NotHeld(reason)),
+            }
         }
     }
 
-    /// Waits with LOCK in hand until COUNTER has no links but its own.
+    /// Acquires LOCK for as long as it takes to add a reader.
     ///
-    /// LOCK grows old meanwhile, and is not forgotten: so it is touched now and then, and again at the end, when it must
-    /// still be ours.
-    fn until_nobody_reads(
-        &mut self,
-        taken: &mut Taken<'a>,
-        counter: &OsStr,
-    ) -> Result<Hold, NotTaken> {
-        let often = (self.invalid / 4).max(OFTEN);
-        let mut confirmed = Instant::now();
-        let mut watched = Watched::Gone;
+    /// *Race* with a takeover: if we were stopped for longer than the maximum age while we held
+    /// LOCK, a writer may have taken it over, seen no readers and begun to write. Therefore, once
+    /// the link exists, we check that LOCK is still ours: a writer that takes it over later also
+    /// counts the links later.
+    ///
+    /// # Errors
+    ///
+    /// As for [`exclusive`](Self::exclusive), or COUNTER could not be linked to. LOCK is released,
+    /// and there is no link.
+    pub fn read(&mut self, counter: &OsStr) -> Result<Acquired<Reader>, Error> {
         loop {
-            if readers::readers(counter)? == 0 {
-                return Ok(taken.confirm()?);
+            let mut guard = match self.acquire()? {
+                Acquired::Held(guard) => guard,
+                Acquired::NotHeld(reason) => return Ok(Acquired::NotHeld(reason)),
+            };
+            readers::check_distinct(counter, self.lock)?;
+            let reader = Reader::register(counter)?;
+            match guard.confirm()? {
+                Ownership::Held => {
+                    guard.release()?;
+                    return Ok(self.unless_interrupted(reader));
+                }
+                Ownership::Lost => guard.disarm(),
             }
-            if confirmed.elapsed() >= often {
-                confirmed = Instant::now();
-                if taken.confirm()? == Hold::Lost {
-                    return Ok(Hold::Lost);
+        }
+    }
+
+    /// Returns the guard, or drops it if a deferred signal is pending.
+    fn unless_interrupted<G>(&self, guard: G) -> Acquired<G> {
+        if self.deferred.is_pending() {
+            Acquired::NotHeld(Refusal::Interrupted)
+        } else {
+            Acquired::Held(guard)
+        }
+    }
+
+    /// Creates LOCK, or waits until it can be created.
+    ///
+    /// If LOCK is free at the first attempt, it is acquired, however short the timeout. No attempt
+    /// begins after the deadline.
+    fn acquire(&mut self) -> Result<Acquired<LinkGuard<'a>>, Error> {
+        let mut candidate = Candidate::new(self.lock, self.max_age, self.takeover)?;
+        let locality = candidate.locality();
+        // Nothing is watched yet, so the first wait returns at once.
+        let mut watch = Watch::Missing;
+        loop {
+            let timeout = match candidate.attempt()? {
+                Attempt::Created => return Ok(Acquired::Held(candidate.into_guard())),
+                Attempt::TakenOver(guard) => return Ok(Acquired::Held(guard)),
+                Attempt::Vanished => Some(Duration::ZERO),
+                Attempt::Held { stale_at } => {
+                    stale_at.map(|stale_at| stale_at.saturating_duration_since(Instant::now()))
+                }
+            };
+            if let Err(reason) = self.wait(watch, timeout) {
+                return Ok(Acquired::NotHeld(reason));
+            }
+            let lock = self.lock;
+            watch = self.watcher().watch(lock, Symlink::NoFollow, locality);
+        }
+    }
+
+    /// Waits with LOCK held until COUNTER has no other links. Returns whether LOCK is still ours,
+    /// or why the wait ended early.
+    ///
+    /// LOCK gets old in the meantime, but must not become stale. So it is touched now and then, and
+    /// again at the end, when it must still be ours.
+    fn wait_for_readers(
+        &mut self,
+        guard: &mut LinkGuard<'a>,
+        counter: &OsStr,
+    ) -> Result<Result<Ownership, Refusal>, Error> {
+        let refresh_interval = (self.max_age / 4).max(MIN_REFRESH_INTERVAL);
+        let mut refreshed = Instant::now();
+        let mut watch = Watch::Missing;
+        loop {
+            if readers::count(counter)? == 0 {
+                return Ok(Ok(guard.confirm()?));
+            }
+            if refreshed.elapsed() >= refresh_interval {
+                refreshed = Instant::now();
+                if guard.confirm()? == Ownership::Lost {
+                    return Ok(Ok(Ownership::Lost));
                 }
             }
-            self.wait(watched, Some(often))?;
-            let locality = Locality::at(counter);
-            watched = self.waiter().watch(counter, Symlink::Followed, locality);
+            if let Err(reason) = self.wait(watch, Some(refresh_interval)) {
+                return Ok(Err(reason));
+            }
+            let locality = Locality::from_path(counter);
+            watch = self.watcher().watch(counter, Symlink::Follow, locality);
         }
     }
 
-    fn waiter(&mut self) -> &mut Waiter<'a> {
-        let held = self.held;
-        self.waiter.get_or_insert_with(|| Waiter::new(held))
+    fn watcher(&mut self) -> &mut LinkWatcher<'a> {
+        let deferred = self.deferred;
+        self.watcher
+            .get_or_insert_with(|| LinkWatcher::new(deferred))
     }
 
-    /// Waits for a change of what is watched, until the deadline, or for so long.
-    fn wait(&mut self, watched: Watched, limit: Option<Duration>) -> Result<(), NotTaken> {
+    /// Waits until what is watched changes, at most until the deadline and for the timeout.
+    fn wait(&mut self, watch: Watch, timeout: Option<Duration>) -> Result<(), Refusal> {
         if matches!(self.deadline, Deadline::Immediate) {
-            return Err(NotTaken::TimedOut);
+            return Err(Refusal::WouldBlock);
         }
-        let left = match self.deadline.until() {
+        let left = match self.deadline.instant() {
             None => None,
-            Some(until) => Some(until.left().ok_or(NotTaken::TimedOut)?),
+            Some(instant) => Some(remaining(instant).ok_or(Refusal::TimedOut)?),
         };
-        let limit = match (left, limit) {
-            (Some(left), Some(limit)) => Some(left.min(limit)),
-            (left, limit) => left.or(limit),
-        };
-        if self.waiter().wait(watched, limit) == Woken::Interrupted {
-            return Err(NotTaken::Interrupted);
+        let timeout = left.into_iter().chain(timeout).min();
+        if self.watcher().wait(watch, timeout) == WatchEvent::Interrupted {
+            return Err(Refusal::Interrupted);
         }
-        match self.deadline.until() {
-            Some(until) if until.left().is_none() => Err(NotTaken::TimedOut),
+        match self.deadline.instant().map(remaining) {
+            Some(None) => Err(Refusal::TimedOut),
             _ => Ok(()),
         }
     }

@@ -1,116 +1,128 @@
-//! Counting readers by the links of a file: COUNTER itself is one, and every reader is one more.
+//! Counting readers by the links of a file: one link is COUNTER itself, and every reader adds
+//! another.
 //!
-//! *The races.* Links are added under LOCK only, so a writer who holds LOCK and sees a single link is alone, and stays
-//! so. They are removed at any time, which makes a writer wait too long at worst; he watches.
+//! *Races:* links are added only by a process that holds LOCK, so if a writer that holds LOCK sees
+//! a single link, there are no readers, and there will be none. Links are removed at any time, so a
+//! writer may at worst wait too long; it watches COUNTER.
 
 use std::ffi::{OsStr, OsString};
 
 use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
 
-use super::metadata;
-use crate::new_file::{self, Draft};
-use fdlock::lock::Error;
+use super::metadata::FileMeta;
+use crate::error::Error;
+use crate::new_file::{self, TempFile};
+use fdlock::lock;
 
-/// How many readers there are. A COUNTER that is missing is made, for those who only know how to link to one.
+/// Returns the number of readers. Creates COUNTER if it is missing, for programs that can only link
+/// to it.
 ///
 /// # Errors
 ///
-/// There is no place for it, or something else is there.
-pub(super) fn readers(counter: &OsStr) -> Result<u64, Error> {
-    let problem = |error: Errno| Error::Open {
+/// COUNTER could not be created, or is not a file that can have more links.
+pub(super) fn count(counter: &OsStr) -> Result<u64, Error> {
+    let open_error = |errno: Errno| lock::Error::Open {
         path: counter.to_owned(),
-        error: error.into(),
-        needed: None,
+        error: errno.into(),
+        hint: None,
     };
     loop {
-        match metadata::through(counter) {
-            // Its links are not its names.
-            Ok(seen) if seen.kind == FileType::Directory => return Err(problem(Errno::ISDIR)),
-            Ok(seen) => return Ok(seen.links.saturating_sub(1)),
+        match FileMeta::from_path(counter) {
+            // The links of a directory are not its names.
+            Ok(meta) if meta.file_type == FileType::Directory => {
+                return Err(open_error(Errno::ISDIR).into());
+            }
+            Ok(meta) => return Ok(meta.links.saturating_sub(1)),
             Err(Errno::NOENT) => {}
-            Err(error) => return Err(problem(error)),
+            Err(errno) => return Err(open_error(errno).into()),
         }
-        if metadata::at(counter).is_ok_and(|seen| seen.kind == FileType::Symlink) {
-            return Err(problem(Errno::NOENT));
+        let is_symlink = |meta: FileMeta| meta.file_type == FileType::Symlink;
+        if FileMeta::from_path_nofollow(counter).is_ok_and(is_symlink) {
+            return Err(open_error(Errno::NOENT).into());
         }
-        make(counter).map_err(|error| Error::Create {
+        create(counter).map_err(|errno| Error::Create {
             path: counter.to_owned(),
-            error: error.into(),
+            error: errno.into(),
         })?;
     }
 }
 
-/// Makes sure that COUNTER is not LOCK by another name: what is removed and made anew counts nothing. LOCK must be held.
+/// Checks that COUNTER is not LOCK by another name: a file that is removed and created again cannot
+/// count anything. The caller must hold LOCK.
 ///
 /// # Errors
 ///
-/// It is.
-pub(super) fn is_apart(counter: &OsStr, lock: &OsStr) -> Result<(), Error> {
-    match (metadata::through(counter), metadata::at(lock)) {
-        (Ok(through), Ok(at)) if through.id == at.id => Err(Error::SameFile {
+/// They are the same file.
+pub(super) fn check_distinct(counter: &OsStr, lock: &OsStr) -> Result<(), Error> {
+    let lock = FileMeta::from_path_nofollow(lock);
+    match (FileMeta::from_path(counter), lock) {
+        (Ok(of_counter), Ok(of_lock)) if of_counter.id == of_lock.id => Err(Error::SameFile {
             path: counter.to_owned(),
         }),
         _ => Ok(()),
     }
 }
 
-/// By link(2), as LOCK: whole, with a single link in the end, and no matter who else makes it.
-fn make(counter: &OsStr) -> Result<(), Errno> {
-    Draft::beside(counter, b"")?.publish(counter)?;
+/// Creates COUNTER with link(2), like LOCK: complete, with a single link in the end, and no matter
+/// which other process creates it, too.
+fn create(counter: &OsStr) -> Result<(), Errno> {
+    TempFile::new_in_dir_of(counter, b"")?.persist_noclobber(counter)?;
     Ok(())
 }
 
-/// A reader: a link to COUNTER. It is removed when this is dropped.
+/// A reader: a link to COUNTER. Dropping it removes the link.
 #[derive(Debug)]
 pub struct Reader {
+    /// The path of the link; empty if it is not to be removed.
     link: OsString,
 }
 
 impl Reader {
-    /// Counts one more. LOCK must be held.
+    /// Adds a reader. The caller must hold LOCK.
     ///
     /// # Errors
     ///
-    /// COUNTER cannot be made or linked to.
-    pub(super) fn enter(counter: &OsStr) -> Result<Self, Error> {
+    /// COUNTER could not be created or linked to.
+    pub(super) fn register(counter: &OsStr) -> Result<Self, Error> {
         loop {
-            readers(counter)?;
-            match new_file::first_free(new_file::folder(counter), |place| add(counter, place)) {
+            count(counter)?;
+            let dir = new_file::parent_dir(counter);
+            match new_file::create_unique(dir, |path| link_counter(counter, path)) {
                 Ok((link, ())) => return Ok(Self { link }),
-                // Removed in this very moment by somebody who tidies up.
-                Err(Errno::NOENT) if metadata::through(counter).is_err() => {}
-                Err(error) => return Err(not_linked(counter, error)),
+                // COUNTER has just been removed, by a process that cleans up.
+                Err(Errno::NOENT) if FileMeta::from_path(counter).is_err() => {}
+                Err(errno) => return Err(link_error(counter, errno)),
             }
         }
     }
 
-    /// The link's path.
+    /// Returns the path of the link.
     pub fn link(&self) -> &OsStr {
         &self.link
     }
 
-    /// Counts one less.
+    /// Removes the reader.
     ///
     /// # Errors
     ///
-    /// The link cannot be removed. That it is gone already is none.
-    pub fn leave(self) -> Result<(), Error> {
+    /// The link could not be removed. If it has been removed already, that is not an error.
+    pub fn unregister(self) -> Result<(), Error> {
         let removed = match rustix::fs::unlink(&self.link) {
             Err(Errno::NOENT) | Ok(()) => Ok(()),
-            Err(error) => Err(Error::File {
-                deed: "remove",
+            Err(errno) => Err(Error::Io {
+                action: "remove",
                 path: self.link.clone(),
-                error: error.into(),
+                error: errno.into(),
                 hint: None,
             }),
         };
-        self.stay();
+        self.keep();
         removed
     }
 
-    /// Goes on being counted, for whoever looks after what has gone wrong.
-    pub fn stay(mut self) {
+    /// Keeps the link, so that the reader still counts until a user has dealt with its failure.
+    pub fn keep(mut self) {
         self.link.clear();
     }
 }
@@ -118,49 +130,51 @@ impl Reader {
 impl Drop for Reader {
     fn drop(&mut self) {
         if !self.link.is_empty() {
-            // Best effort: whoever wants to hear of it says `leave`.
+            // Best effort: a caller that wants the error calls `unregister`.
             let _ = rustix::fs::unlink(&self.link);
         }
     }
 }
 
-/// link(2) – one link more to COUNTER, of this name.
+/// link(2) – adds a link to COUNTER, with this path.
 ///
-/// Over NFS the answer may get lost; then the client asks again, and is told that the name is taken, by us. So a refusal
-/// is believed only if the name, which was free, is not COUNTER's now. Nobody else makes names of ours, and a leftover
-/// of an earlier process with our number was there before.
-fn add(counter: &OsStr, place: &OsStr) -> Result<(), Errno> {
-    add_by(counter, place, || {
-        rustix::fs::linkat(CWD, counter, CWD, place, AtFlags::SYMLINK_FOLLOW)
+/// Over NFS the reply may get lost: the client repeats the request and is told that the path is
+/// taken, namely by us. Therefore a refusal is believed only if the path, which was free before, is
+/// not COUNTER afterwards. No other process uses our temporary paths, and a link that an earlier
+/// process with our PID has left behind was there before.
+fn link_counter(counter: &OsStr, path: &OsStr) -> Result<(), Errno> {
+    link_counter_with(counter, path, || {
+        rustix::fs::linkat(CWD, counter, CWD, path, AtFlags::SYMLINK_FOLLOW)
     })
 }
 
-fn add_by(
+fn link_counter_with(
     counter: &OsStr,
-    place: &OsStr,
+    path: &OsStr,
     link: impl FnOnce() -> Result<(), Errno>,
 ) -> Result<(), Errno> {
-    match metadata::at(place) {
+    match FileMeta::from_path_nofollow(path) {
         Ok(_) => return Err(Errno::EXIST),
         Err(Errno::NOENT) => {}
-        Err(error) => return Err(error),
+        Err(errno) => return Err(errno),
     }
-    link().or_else(
-        |error| match (metadata::at(place), metadata::through(counter)) {
-            (Ok(place), Ok(counter)) if place.id == counter.id => Ok(()),
-            _ => Err(error),
-        },
-    )
+    link().or_else(|errno| {
+        let linked = FileMeta::from_path_nofollow(path);
+        match (linked, FileMeta::from_path(counter)) {
+            (Ok(linked), Ok(counter)) if linked.id == counter.id => Ok(()),
+            _ => Err(errno),
+        }
+    })
 }
 
-fn not_linked(counter: &OsStr, error: Errno) -> Error {
-    let ours = rustix::process::geteuid().as_raw();
-    let is_theirs = || metadata::through(counter).is_ok_and(|seen| seen.owner != ours);
-    Error::File {
-        deed: "link to",
+fn link_error(counter: &OsStr, errno: Errno) -> Error {
+    let own_uid = rustix::process::geteuid().as_raw();
+    let is_foreign = || FileMeta::from_path(counter).is_ok_and(|meta| meta.owner != own_uid);
+    Error::Io {
+        action: "link to",
         path: counter.to_owned(),
-        error: error.into(),
-        hint: (error == Errno::PERM && is_theirs()).then_some(
+        error: errno.into(),
+        hint: (errno == Errno::PERM && is_foreign()).then_some(
             "it belongs to another user and must be readable and writable (fs.protected_hardlinks)",
         ),
     }
@@ -170,53 +184,54 @@ fn not_linked(counter: &OsStr, error: Errno) -> Error {
 mod tests {
     use super::*;
 
-    /// The names of a counter and of a link to it, in a scratch folder.
-    fn scratch(test: impl Fn(&OsStr, &OsStr)) {
-        let folder = tempfile::tempdir().expect("a scratch folder");
-        let [counter, place] = ["counter", "place"].map(|name| folder.path().join(name));
-        test(counter.as_os_str(), place.as_os_str());
+    /// Runs the test with the paths of a counter and of a link to it.
+    fn with_paths(test: impl Fn(&OsStr, &OsStr)) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let [counter, link] = ["counter", "link"].map(|name| dir.path().join(name));
+        test(counter.as_os_str(), link.as_os_str());
     }
 
     #[test]
-    fn every_reader_is_a_link_more() {
-        scratch(|counter, _| {
-            assert_eq!(readers(counter).expect("it can be made"), 0);
-            let one = Reader::enter(counter).expect("it can be linked to");
-            let two = Reader::enter(counter).expect("it can be linked to");
-            assert_eq!(readers(counter).expect("it is there"), 2);
-            one.leave().expect("it is there");
-            assert_eq!(readers(counter).expect("it is there"), 1);
-            drop(two);
-            assert_eq!(readers(counter).expect("it is there"), 0);
+    fn every_reader_is_one_more_link() {
+        with_paths(|counter, _| {
+            assert_eq!(count(counter).expect("a new counter"), 0);
+            let first = Reader::register(counter).expect("a new link");
+            let second = Reader::register(counter).expect("a new link");
+            assert_eq!(count(counter).expect("it exists"), 2);
+            first.unregister().expect("the link exists");
+            assert_eq!(count(counter).expect("it exists"), 1);
+            drop(second);
+            assert_eq!(count(counter).expect("it exists"), 0);
         });
     }
 
     #[test]
-    fn a_link_that_was_made_is_believed_whatever_the_answer() {
-        for error in [Errno::EXIST, Errno::IO, Errno::TIMEDOUT] {
-            scratch(|counter, place| {
-                assert_eq!(readers(counter).expect("it can be made"), 0);
-                let made = add_by(counter, place, || {
-                    std::fs::hard_link(counter, place).expect("it can be linked to");
-                    Err(error)
+    fn a_link_that_exists_counts_despite_an_error() {
+        for errno in [Errno::EXIST, Errno::IO, Errno::TIMEDOUT] {
+            with_paths(|counter, link| {
+                assert_eq!(count(counter).expect("a new counter"), 0);
+                let linked = link_counter_with(counter, link, || {
+                    std::fs::hard_link(counter, link).expect("a new link");
+                    Err(errno)
                 });
-                assert_eq!(made, Ok(()));
-                let refused = [place, OsStr::new("2")].join(OsStr::new(""));
-                assert_eq!(add_by(counter, &refused, || Err(error)), Err(error));
+                assert_eq!(linked, Ok(()));
+                let other = [link, OsStr::new("2")].join(OsStr::new(""));
+                let refused = link_counter_with(counter, &other, || Err(errno));
+                assert_eq!(refused, Err(errno));
             });
         }
     }
 
     #[test]
-    fn the_link_that_another_reader_has_left_is_not_ours() {
-        scratch(|counter, _| {
-            let left = Reader::enter(counter).expect("it can be linked to");
-            let place = left.link().to_owned();
-            left.stay();
-            assert_eq!(add(counter, &place), Err(Errno::EXIST));
-            let ours = Reader::enter(counter).expect("it can be linked to");
-            assert_ne!(ours.link(), place);
-            assert_eq!(readers(counter).expect("it is there"), 2);
+    fn the_link_of_a_failed_reader_is_not_reused() {
+        with_paths(|counter, _| {
+            let failed = Reader::register(counter).expect("a new link");
+            let path = failed.link().to_owned();
+            failed.keep();
+            assert_eq!(link_counter(counter, &path), Err(Errno::EXIST));
+            let new = Reader::register(counter).expect("a new link");
+            assert_ne!(new.link(), path);
+            assert_eq!(count(counter).expect("it exists"), 2);
         });
     }
 }

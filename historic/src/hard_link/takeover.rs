@@ -1,47 +1,58 @@
-//! Taking over a lock whose owner is thought to be gone because it is too old.
+//! Taking over a stale LOCK: one that is so old that its owner is presumed dead.
 //!
-//! LOCK excludes by being there, whatever file it is; so a thief must never let the name go, except from a lock that has
-//! been too old all the time. What he cannot do is look at the age and take the name in one step. Between the two, the
-//! owner may remove LOCK and a newcomer make it anew, or another thief may come first; and it is the newcomer's or the
-//! other thief's fresh lock that is taken then.
+//! LOCK excludes other processes by existing, whatever file it is. So a process that takes it over
+//! must never free the name, except of a LOCK that has been stale all the time. But it cannot check
+//! the age and take the name in one step. In between, the owner may remove LOCK and a newcomer
+//! create it again, or another contender (a process that tries to take over the same LOCK) may come
+//! first. What is taken then is the fresh lock of that process.
 //!
-//! *The race, by exchange.* A thief opens LOCK, which keeps its inode number from being used again, and looks at its age.
-//! If it is too old, he makes a file of his own and exchanges the two, name for name, in one step
-//! (`RENAME_EXCHANGE`). What he has got under his own name tells who he was up against:
+//! *Race, with an exchange.* A contender opens LOCK, which keeps its inode number from being
+//! reused, and checks its age. If LOCK is stale, the contender creates a file with a temporary name
+//! and exchanges the two names in one step (`RENAME_EXCHANGE`). The file that it finds at the
+//! temporary name afterwards shows whether it was first:
 //!
-//! * The very file whose age he looked at. It was LOCK until that moment; nobody else can get hold of it any more; so of
-//!   all thieves he is the one who has won, and LOCK is his file and his lock.
-//! * Another file: a newcomer's or another thief's, who came between. He has not won. No harm is done either: the name
-//!   LOCK was there all the time, and whoever rightly holds the lock holds it by that name, and will remove it by that
-//!   name, whatever file it is by then. The thief's own file at LOCK is as young as what it has displaced, or younger,
-//!   so it makes nobody's lock too old.
-//! * Nothing, because there is no LOCK (`ENOENT`): the owner has removed it in this very moment. Then all compete by
-//!   link(2), as ever.
+//! * It is the very file whose age was checked. It was LOCK until that moment, and no other process
+//!   can get it any more. So this contender is the one that has won: LOCK is its file and its lock.
+//! * It is another file, of a newcomer or of another contender that came in between. This contender
+//!   has not won. No harm is done: the name LOCK has existed all the time, and the rightful holder
+//!   holds the lock by that name and will remove it by that name, whatever file it is by then. The
+//!   contender's file, which is LOCK now, is as fresh as the one that it displaced, or fresher, so
+//!   it makes no lock stale.
+//! * There is none, because LOCK does not exist (`ENOENT`): the owner has removed it in this very
+//!   moment. Then all processes compete with link(2), as usual.
 //!
-//! In the first two cases he removes what he has got. The maker of a file that is displaced may be between his link(2)
-//! and his next step. If his link(2) has told him that he has LOCK, he has. If the answer was lost, which happens over
-//! NFS only, where there is no exchange, he would count the links of his file, find one too few, and think that somebody
-//! else has LOCK: then nobody has it, and it is taken over when it is too old in its turn. So it is with the original,
-//! which counts links on every file system. Either way nobody holds it by mistake.
+//! In the first two cases the contender removes the file that it got. The creator of a file that is
+//! displaced may be between its link(2) and its next step. If link(2) has reported success, that
+//! process has LOCK. If the reply got lost, which happens only over NFS, where there is no
+//! exchange, it would count the links of its file, find one too few, and conclude that another
+//! process has LOCK. Then no process has it, and it is taken over once it is stale in turn. The
+//! same happens with the original, which counts links on every file system. Either way no process
+//! holds LOCK by mistake.
 //!
-//! An owner who is alive beyond the age limit has lost the lock, but may not know, and remove LOCK by name when it is
-//! another's; against that there is no help but a limit that is long enough. The original does the same when it takes a lock
-//! over: it removes LOCK by name a while after it looked at its age. An owner who says that he is alive, by touching
-//! his file (`Taken::confirm`), has not lost it: a thief who finds that the file he has got was written to after he had
-//! looked at its age has not won. Its ctime would not tell: the exchange itself may change it.
+//! An owner that is alive beyond the maximum age has lost the lock, but may not know it, and may
+//! remove LOCK by name when it belongs to another process. The only remedy is a maximum age that is
+//! long enough. The original does the same when it takes over a lock: it removes LOCK by name some
+//! time after it has checked its age. An owner that shows that it is alive, by touching its file
+//! (`LinkGuard::confirm`), has not lost the lock: a contender has not won if the file that it got
+//! was modified after its age was checked. The ctime could not show that, because the exchange
+//! itself may change it.
 //!
-//! One thing is left. Where an exchange does not count as a change of the file (xfs) and a thief is stopped between
-//! making his file and exchanging it, for longer than the age limit, the file that he puts in a newcomer's place is too
-//! old from the start until he touches it, as he does at once when he goes on.
+//! One case remains. On file systems where an exchange does not count as a change of the file
+//! (xfs), a contender may be stopped between creating its file and exchanging it, for longer than
+//! the maximum age. The file that it then puts in the place of a newcomer's is stale from the
+//! start, until the contender touches it, which it does as soon as it continues.
 //!
-//! *The race, by rename,* where there is no exchange (NFS). Thieves first lock the old file itself by flock(2), which
-//! goes to the server there, and is gone with the thief. So there is one thief for a file at a time. He makes sure that
-//! LOCK is still that file and still too old, moves it to a name of his own, and looks at what he has got. As a rule it
-//! is that file, since nobody else may have moved it, and LOCK is free; he removes the old file, and competes by link(2)
-//! like everybody. If it is not that file, then its owner, alive beyond the age limit, has removed LOCK between two of
-//! our system calls, and a newcomer has made it anew. The thief gives it back by link(2) at once. Between the two LOCK
-//! was not there although somebody holds it, and whoever makes it in that time holds it as well. That cannot be helped
-//! on NFS; it takes an owner beyond the limit, a thief and two newcomers within the same milliseconds.
+//! *Race, with a rename,* where there is no exchange (NFS). Contenders first lock the stale file
+//! itself with flock(2), which is forwarded to the server there, and released when the contender
+//! exits. So a file has one contender at a time. It checks that LOCK is still that file and still
+//! stale, moves it to a temporary name, and checks which file it got. Normally it is that file,
+//! because no other process may have moved it, and LOCK is free: the contender removes the stale
+//! file and competes with link(2) like all others. If it is another file, the owner, alive beyond
+//! the maximum age, has removed LOCK between two of the contender's system calls, and a newcomer
+//! has created it again. The contender restores the name with link(2) at once. In between, LOCK did
+//! not exist although a process holds it, and a process that creates it in that time holds it as
+//! well. That cannot be prevented on NFS; it takes an owner beyond the maximum age, a contender and
+//! two newcomers within the same milliseconds.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -50,146 +61,157 @@ use std::time::Duration;
 use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use super::metadata::{self, Seen, Since};
-use crate::new_file::Draft;
+use super::metadata::{self, DualTimestamp, FileMeta};
+use crate::new_file::TempFile;
 
-/// LOCK, as somebody else has made it.
+/// The LOCK of another process, which may be stale.
 #[derive(Debug)]
-pub(super) struct Suspect {
-    /// Keeps the inode number from being used again.
+pub(super) struct StaleLock {
+    /// Keeps the inode number from being reused.
     _file: OwnedFd,
-    pub(super) seen: Seen,
+    pub(super) meta: FileMeta,
 }
 
-impl Suspect {
-    /// Whatever LOCK is; `None` when it is gone.
+impl StaleLock {
+    /// Opens LOCK, whatever it is. Returns `None` if it does not exist any more.
     ///
     /// # Errors
     ///
-    /// Those of open(2) and statx(2), and `EISDIR`: a folder is nobody's lock, and never goes.
-    pub(super) fn at(lock: &OsStr) -> Result<Option<Self>, Errno> {
+    /// Those of open(2) and statx(2), and `EISDIR`: a directory cannot be the lock of any process,
+    /// and would never be removed.
+    pub(super) fn open(lock: &OsStr) -> Result<Option<Self>, Errno> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match rustix::fs::open(lock, flags, Mode::empty()) {
             Err(Errno::NOENT | Errno::STALE) => return Ok(None),
             other => other?,
         };
-        let seen = metadata::of(&file)?;
-        if seen.kind == FileType::Directory {
+        let meta = FileMeta::from_fd(&file)?;
+        if meta.file_type == FileType::Directory {
             return Err(Errno::ISDIR);
         }
-        Ok(Some(Self { _file: file, seen }))
+        Ok(Some(Self { _file: file, meta }))
+    }
+
+    /// Returns whether the file is this one, and has not been touched since.
+    fn is_untouched(&self, file: FileMeta) -> bool {
+        (file.id, file.modified) == (self.meta.id, self.meta.modified)
     }
 }
 
-/// How a LOCK that was found to be older than the limit is taken over.
+/// A method of taking over a LOCK that was found to be older than the maximum age.
 ///
-/// It fails with the errors of renameat2(2), such as `EPERM` in a sticky folder when it is somebody else's.
-pub(super) type Way = fn(&OsStr, &Suspect, Duration) -> Result<Stolen, Errno>;
+/// It fails with the errors of renameat2(2), such as `EPERM` for the file of another user in a
+/// sticky directory.
+pub(super) type TakeoverFn = fn(&OsStr, &StaleLock, Duration) -> Result<Takeover, Errno>;
 
-/// What has become of a LOCK that was too old.
+/// The result of a takeover.
 #[derive(Debug)]
-pub(super) enum Stolen {
-    /// It is ours: this file, which was of that moment before it became LOCK.
-    Ours(OwnedFd, Since),
-    /// It is gone, and free for whoever makes it first.
+pub(super) enum Takeover {
+    /// LOCK is ours: it is this file, and was not LOCK yet at this time.
+    Won(OwnedFd, DualTimestamp),
+    /// LOCK does not exist any more; the process that creates it first has it.
     Cleared,
-    /// Somebody else was faster: it is another lock now.
+    /// Another process was faster: LOCK is another lock now.
     Lost,
-    /// Another thief is about it right now.
+    /// Another process is taking over LOCK right now.
     Busy,
 }
 
-/// By exchange, or by rename where there is no exchange.
-pub(super) fn best(lock: &OsStr, suspect: &Suspect, limit: Duration) -> Result<Stolen, Errno> {
-    match by_exchange(lock, suspect, limit) {
-        // The last is what a sticky folder says, too: then renaming says it again.
+/// Takes over LOCK with an exchange or, where there is no exchange, with a rename.
+pub(super) fn by_any_method(
+    lock: &OsStr,
+    stale: &StaleLock,
+    max_age: Duration,
+) -> Result<Takeover, Errno> {
+    match by_exchange(lock, stale, max_age) {
+        // `EPERM` may also mean that the directory is sticky; then the rename reports it again.
         Err(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) => {
-            by_rename(lock, suspect, limit)
+            by_rename(lock, stale, max_age)
         }
         other => other,
     }
 }
 
-pub(super) fn by_exchange(lock: &OsStr, suspect: &Suspect, _: Duration) -> Result<Stolen, Errno> {
-    let draft = Draft::named(lock)?;
-    let born = Since::during(|| Ok::<_, Errno>(metadata::of(&draft)?.changed))?;
-    let place = draft.place().expect("a named draft");
-    match rustix::fs::renameat_with(CWD, place, CWD, lock, RenameFlags::EXCHANGE) {
-        Err(Errno::NOENT) => return Ok(Stolen::Cleared),
+pub(super) fn by_exchange(lock: &OsStr, stale: &StaleLock, _: Duration) -> Result<Takeover, Errno> {
+    let file = TempFile::named_in_dir_of(lock)?;
+    let created = DualTimestamp::take(|| Ok::<_, Errno>(FileMeta::from_fd(&file)?.changed))?;
+    let temp_path = file.temp_path().expect("a named file");
+    match rustix::fs::renameat_with(CWD, temp_path, CWD, lock, RenameFlags::EXCHANGE) {
+        Err(Errno::NOENT) => return Ok(Takeover::Cleared),
         other => other?,
     }
-    let got = metadata::at(place)?;
-    metadata::touch(&draft)?;
-    // With the draft goes the name of its own, and what we have got under it.
-    Ok(if is_untouched(suspect, got) {
-        Stolen::Ours(draft.into_file(), born)
+    let displaced = FileMeta::from_path_nofollow(temp_path)?;
+    metadata::touch(&file)?;
+    // Dropping the temporary name removes the displaced file.
+    Ok(if stale.is_untouched(displaced) {
+        Takeover::Won(file.into_file(), created)
     } else {
-        Stolen::Lost
+        Takeover::Lost
     })
 }
 
-pub(super) fn by_rename(lock: &OsStr, suspect: &Suspect, limit: Duration) -> Result<Stolen, Errno> {
-    by_rename_with(lock, suspect, limit, |place| {
-        rustix::fs::rename(lock, place)
+pub(super) fn by_rename(
+    lock: &OsStr,
+    stale: &StaleLock,
+    max_age: Duration,
+) -> Result<Takeover, Errno> {
+    by_rename_with(lock, stale, max_age, |temp_path| {
+        rustix::fs::rename(lock, temp_path)
     })
 }
 
 fn by_rename_with(
     lock: &OsStr,
-    suspect: &Suspect,
-    limit: Duration,
+    stale: &StaleLock,
+    max_age: Duration,
     rename: impl FnOnce(&OsStr) -> Result<(), Errno>,
-) -> Result<Stolen, Errno> {
-    let file = match open_to_lock(lock) {
-        Err(Errno::NOENT | Errno::STALE) => return Ok(Stolen::Cleared),
+) -> Result<Takeover, Errno> {
+    let flocked = match open_for_flock(lock) {
+        Err(Errno::NOENT | Errno::STALE) => return Ok(Takeover::Cleared),
         other => other?,
     };
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => return Ok(Stolen::Busy),
+    match rustix::fs::flock(&flocked, FlockOperation::NonBlockingLockExclusive) {
+        Err(Errno::WOULDBLOCK) => return Ok(Takeover::Busy),
         other => other?,
     }
-    let draft = Draft::named(lock)?;
-    let place = draft.place().expect("a named draft");
-    // What was opened is what is locked; is it what LOCK is, and what we are after?
-    let now = metadata::touch(&draft)?;
-    let is_ripe = |seen: Seen| {
-        let unchanged = seen.changed == suspect.seen.changed;
-        is_untouched(suspect, seen) && (unchanged || now.left_of(limit, seen.changed).is_none())
+    let file = TempFile::named_in_dir_of(lock)?;
+    let temp_path = file.temp_path().expect("a named file");
+    // LOCK may have been replaced before it was opened again.
+    let now = metadata::touch(&file)?;
+    let is_stale = |meta: FileMeta| {
+        let is_unchanged = meta.changed == stale.meta.changed;
+        stale.is_untouched(meta)
+            && (is_unchanged || now.until_stale(max_age, meta.changed).is_none())
     };
-    match metadata::at(lock) {
-        Ok(seen) if is_ripe(seen) && metadata::of(&file)?.id == seen.id => {}
-        Err(error) if error != Errno::NOENT => return Err(error),
-        _ => return Ok(Stolen::Lost),
+    match FileMeta::from_path_nofollow(lock) {
+        Ok(meta) if is_stale(meta) && FileMeta::from_fd(&flocked)?.id == meta.id => {}
+        Err(errno) if errno != Errno::NOENT => return Err(errno),
+        _ => return Ok(Takeover::Lost),
     }
-    let ours = metadata::of(&draft)?.id;
-    let renamed = rename(place);
-    // What is under our name tells what was done, also when the answer got lost.
-    let got = metadata::at(place)?;
-    if is_untouched(suspect, got) {
-        Ok(Stolen::Cleared)
-    } else if got.id == ours {
+    let own_id = FileMeta::from_fd(&file)?.id;
+    let renamed = rename(temp_path);
+    // The file at the temporary name shows what was done, even if the reply got lost.
+    let moved = FileMeta::from_path_nofollow(temp_path)?;
+    if stale.is_untouched(moved) {
+        Ok(Takeover::Cleared)
+    } else if moved.id == own_id {
         match renamed {
-            Err(error) if error != Errno::NOENT => Err(error),
-            _ => Ok(Stolen::Cleared),
+            Err(errno) if errno != Errno::NOENT => Err(errno),
+            _ => Ok(Takeover::Cleared),
         }
     } else {
-        give_back(place, lock);
-        Ok(Stolen::Lost)
+        restore(temp_path, lock);
+        Ok(Takeover::Lost)
     }
 }
 
-/// Whether it is the file that we were after, and nobody has touched it since.
-fn is_untouched(suspect: &Suspect, got: Seen) -> bool {
-    (got.id, got.written) == (suspect.seen.id, suspect.seen.written)
+/// Gives LOCK back to its holder. If the name is taken by now, nothing more can be done.
+fn restore(temp_path: &OsStr, lock: &OsStr) {
+    let _ = rustix::fs::linkat(CWD, temp_path, CWD, lock, rustix::fs::AtFlags::empty());
 }
 
-/// If LOCK is taken by now, there is nothing more that we can do for the one whose lock it was.
-fn give_back(place: &OsStr, lock: &OsStr) {
-    let _ = rustix::fs::linkat(CWD, place, CWD, lock, rustix::fs::AtFlags::empty());
-}
-
-/// NFS locks files for those only who may write to them.
-fn open_to_lock(lock: &OsStr) -> Result<OwnedFd, Errno> {
+/// Opens LOCK for writing if possible, because NFS requires that for an exclusive flock(2) lock.
+fn open_for_flock(lock: &OsStr) -> Result<OwnedFd, Errno> {
     let open = |flags| {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         rustix::fs::open(lock, flags, Mode::empty())

@@ -2,97 +2,91 @@ use std::ffi::OsString;
 use std::fs;
 
 use super::*;
-use crate::new_file::Draft;
-use fdlock::lock::Wait;
+use crate::new_file::TempFile;
+use fdlock::lock::Timeout;
 
-/// A scratch folder in which there is a lock, a counter, and somebody who wants them.
-fn scratch(wait: Wait, invalid: Duration, test: impl Fn(&OsStr, &OsStr, Contender<'_>)) {
-    let folder = tempfile::tempdir().expect("a scratch folder");
-    let name = |name| folder.path().join(name).into_os_string();
-    let (lock, counter): (OsString, OsString) = (name("lock"), name("counter"));
-    let held = DeferredSignals::terminating();
-    let contender = Contender::new(&lock, wait.begin(), invalid, &held);
-    test(&lock, &counter, contender);
+/// Runs the test with the paths of a lock and of a counter, and with a request for the lock.
+fn with_lock(timeout: Timeout, max_age: Duration, test: impl Fn(&OsStr, &OsStr, LinkLock<'_>)) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = |name| dir.path().join(name).into_os_string();
+    let (lock, counter): (OsString, OsString) = (path("lock"), path("counter"));
+    let deferred = DeferredSignals::terminating();
+    let request = LinkLock::new(&lock, timeout.start(), max_age, &deferred);
+    test(&lock, &counter, request);
 }
 
-const LONG: Duration = Duration::from_secs(3600);
+const HOUR: Duration = Duration::from_secs(3600);
 
-fn taken<'a>(contender: &mut Contender<'a>) -> Taken<'a> {
-    contender.take().expect("it is free")
+fn held<G>(result: Result<Acquired<G>, Error>) -> G {
+    match result.expect("no error") {
+        Acquired::Held(guard) => guard,
+        Acquired::NotHeld(reason) => panic!("{reason:?}"),
+    }
+}
+
+/// Puts another file in the place of LOCK, as a takeover does that came too late.
+fn replace(lock: &OsStr) {
+    let other = TempFile::named_in_dir_of(lock).expect("a new file");
+    fs::rename(other.temp_path().expect("a named file"), lock).expect("both exist");
 }
 
 #[test]
-fn a_lock_that_is_dropped_is_removed_and_one_that_is_left_is_not() {
-    scratch(Timeout::NonBlocking, LONG, |lock, _, mut contender| {
-        drop(taken(&mut contender));
-        assert!(!fs::exists(lock).expect("a folder"));
-        taken(&mut contender).leave();
-        assert!(fs::exists(lock).expect("a folder"));
-        let refused = contender.take();
-        assert!(matches!(refused, Err(NotTaken::TimedOut)), "{refused:?}");
+fn a_dropped_lock_is_removed_and_a_kept_one_is_not() {
+    with_lock(Timeout::NonBlocking, HOUR, |lock, _, mut request| {
+        drop(held(request.acquire()));
+        assert!(!fs::exists(lock).expect("the directory exists"));
+        held(request.acquire()).keep();
+        assert!(fs::exists(lock).expect("the directory exists"));
+        let refused = request.acquire().expect("no error").map(drop);
+        assert_eq!(refused, Acquired::NotHeld(Refusal::WouldBlock));
     });
 }
 
 #[test]
-fn a_young_lock_is_ours_whatever_file_it_is_and_only_while_it_is_there() {
-    scratch(Timeout::NonBlocking, LONG, |lock, _, mut contender| {
-        let mut taken = taken(&mut contender);
-        assert_eq!(taken.confirm().expect("it is there"), Hold::Firm);
-        // As a thief leaves it who came too late.
-        let other = Draft::named(lock).expect("it can be made");
-        fs::rename(other.place().expect("its name"), lock).expect("it can be renamed");
-        assert_eq!(taken.confirm().expect("it is there"), Hold::Firm);
-        fs::remove_file(lock).expect("it is there");
-        assert_eq!(taken.confirm().expect("a folder"), Hold::Lost);
-        fs::write(lock, "").expect("it can be written");
-        drop(taken);
+fn a_fresh_lock_is_ours_whatever_file_it_is() {
+    with_lock(Timeout::NonBlocking, HOUR, |lock, _, mut request| {
+        let mut guard = held(request.acquire());
+        assert_eq!(guard.confirm().expect("it exists"), Ownership::Held);
+        replace(lock);
+        assert_eq!(guard.confirm().expect("it exists"), Ownership::Held);
+        fs::remove_file(lock).expect("it exists");
+        assert_eq!(guard.confirm().expect("no error"), Ownership::Lost);
+        fs::write(lock, "").expect("a new file");
+        drop(guard);
     });
 }
 
 #[test]
-fn an_old_lock_is_ours_only_if_it_is_the_same_file() {
-    scratch(
-        Timeout::NonBlocking,
-        Duration::ZERO,
-        |lock, _, mut contender| {
-            let mut taken = taken(&mut contender);
-            assert_eq!(taken.confirm().expect("it is there"), Hold::Firm);
-            let other = Draft::named(lock).expect("it can be made");
-            fs::rename(other.place().expect("its name"), lock).expect("it can be renamed");
-            // Any age is too old; by a clock that ticks now and then, some time may have to pass.
-            while taken.confirm().expect("it is there") == Hold::Firm {}
-            drop(taken);
-            assert!(
-                fs::exists(lock).expect("a folder"),
-                "it is a thief's by now"
-            );
-        },
-    );
+fn a_stale_lock_is_ours_only_if_it_is_the_same_file() {
+    let any_age = Duration::ZERO;
+    with_lock(Timeout::NonBlocking, any_age, |lock, _, mut request| {
+        let mut guard = held(request.acquire());
+        assert_eq!(guard.confirm().expect("it exists"), Ownership::Held);
+        replace(lock);
+        // The file system's clock may tick rarely.
+        while guard.confirm().expect("it exists") == Ownership::Held {}
+        drop(guard);
+        let exists = fs::exists(lock).expect("the directory exists");
+        assert!(exists, "it belongs to another process");
+    });
 }
 
 #[test]
-fn both_ways_of_taking_over_lead_to_the_lock() {
-    for steal in [
-        takeover::best as Way,
+fn every_takeover_method_acquires_a_stale_lock() {
+    for takeover in [
+        takeover::by_any_method as TakeoverFn,
         takeover::by_exchange,
         takeover::by_rename,
     ] {
-        scratch(
-            Timeout::Infinite,
-            Duration::ZERO,
-            |lock, counter, mut contender| {
-                contender.steal = steal;
-                fs::write(lock, "").expect("it can be written");
-                taken(&mut contender).leave();
-                fs::write(counter, "").expect("it can be written");
-                let taken = contender.write(counter).expect("nobody reads");
-                taken.forget();
-                contender
-                    .read(counter)
-                    .expect("it is old")
-                    .leave()
-                    .expect("it is there");
-            },
-        );
+        let any_age = Duration::ZERO;
+        with_lock(Timeout::Infinite, any_age, |lock, counter, mut request| {
+            request.takeover = takeover;
+            fs::write(lock, "").expect("a new file");
+            held(request.acquire()).keep();
+            fs::write(counter, "").expect("a new file");
+            held(request.write(counter)).disarm();
+            let reader = held(request.read(counter));
+            reader.unregister().expect("the link exists");
+        });
     }
 }

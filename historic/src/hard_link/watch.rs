@@ -1,13 +1,15 @@
-//! Waiting for something to happen to the names of a file.
+//! Waiting for a change of the names of a file.
 //!
-//! Where the file system is this machine's alone, its kernel sees every name come and go, and inotify(7) has it wake us:
-//! nothing runs in between. It watches the file and not its folder, in which there may be much going on that is none of
-//! our business (`/tmp`). Over NFS a kernel hears of nothing that happens elsewhere; there, and where inotify has no
-//! more to give (128 instances for a user by default) or the file may not be read, we look again every 10 ms at first and
-//! every 100 ms in the end, which costs the server little and the waiter not much.
+//! If the file system is local, the kernel of this machine sees every name appear and disappear,
+//! and inotify(7) wakes us: there is no polling. The file is watched, not its directory (`/tmp`),
+//! in which much else may happen. Over NFS the kernel does not learn of changes by other machines.
+//! There, and if no inotify instances are left (by default a user has 128) or the file may not be
+//! read, we poll, every 10 ms at first and every 100 ms in the end, which costs the server little
+//! and delays the waiter only slightly.
 //!
-//! *The race:* the file against the watch. What happens before the watch is there wakes nobody. So whoever waits first
-//! watches, then looks, and only then waits; what happens after the look is after the watch, too.
+//! *Race:* changes from before the watch exists wake no waiter. Therefore a waiter first adds the
+//! watch, then checks the file, and only then waits; a change after the check is also a change
+//! after the watch was added.
 
 use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
@@ -20,115 +22,116 @@ use rustix::io::Errno;
 use fdlock::sys::deferred_signals::DeferredSignals;
 use fdlock::sys::filesystem::Locality;
 
-/// How often to look where nobody wakes us: at first, and at the least.
-const NAPS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(100));
+const MIN_POLL_INTERVAL: Duration = Duration::from_millis(10);
+const MAX_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Somebody who waits.
+/// Watches one file at a time.
 #[derive(Debug)]
-pub(super) struct Waiter<'a> {
-    held: &'a DeferredSignals,
-    /// inotify, and a descriptor for the signals that are held back.
-    eyes: Option<(OwnedFd, OwnedFd)>,
-    nap: Duration,
+pub(super) struct LinkWatcher<'a> {
+    deferred: &'a DeferredSignals,
+    /// The inotify instance, and a descriptor that is readable when a deferred signal is pending;
+    /// `None` if there are not enough descriptors.
+    notify_fds: Option<(OwnedFd, OwnedFd)>,
+    poll_interval: Duration,
 }
 
 /// How a file is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Watched {
-    /// Whatever happens to its names wakes us.
-    Closely,
-    /// It was not there: something has happened already.
-    Gone,
-    /// Not at all.
-    Blindly,
+pub(super) enum Watch {
+    /// Every change of its names ends the wait.
+    Notified,
+    /// It does not exist, so it has changed already.
+    Missing,
+    /// By polling.
+    Polled,
 }
 
-/// What a path names when it is a symbolic link.
+/// How a path that is a symbolic link is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Symlink {
-    /// What it leads to.
-    Followed,
-    /// Itself.
-    Itself,
+    /// Its target is watched.
+    Follow,
+    /// The link itself is watched.
+    NoFollow,
 }
 
-/// Why a wait is over.
+/// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Woken {
-    /// Something may have happened, or the time is up.
-    Look,
-    /// A signal has come that will end this process.
+pub(super) enum WatchEvent {
+    /// The file may have changed, or the timeout has elapsed.
+    Recheck,
+    /// A deferred signal is pending that will terminate this process.
     Interrupted,
 }
 
-impl<'a> Waiter<'a> {
-    pub(super) fn new(held: &'a DeferredSignals) -> Self {
-        let eyes = || {
+impl<'a> LinkWatcher<'a> {
+    pub(super) fn new(deferred: &'a DeferredSignals) -> Self {
+        let open_fds = || {
             let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
-            let signals = held.descriptor().ok()?;
-            // Some must be left to look at LOCK with, and to take it over.
+            let signals = deferred.descriptor().ok()?;
+            // Two more must be available, to examine LOCK and to take it over.
             let spare = || rustix::io::fcntl_dupfd_cloexec(&signals, 0).ok();
-            let _enough = (spare()?, spare()?);
+            let _spares = (spare()?, spare()?);
             Some((inotify, signals))
         };
         Self {
-            held,
-            eyes: eyes(),
-            nap: NAPS.0,
+            deferred,
+            notify_fds: open_fds(),
+            poll_interval: MIN_POLL_INTERVAL,
         }
     }
 
-    /// Watches the file at the path from now on, as far as that can be done for its file system.
-    pub(super) fn watch(&mut self, path: &OsStr, symlink: Symlink, locality: Locality) -> Watched {
-        let inotify = match (&self.eyes, locality) {
+    /// Watches the file at the path from now on, as far as its file system allows that.
+    pub(super) fn watch(&mut self, path: &OsStr, symlink: Symlink, locality: Locality) -> Watch {
+        let inotify = match (&self.notify_fds, locality) {
             (Some((inotify, _)), Locality::Local) => inotify,
-            _ => return Watched::Blindly,
+            _ => return Watch::Polled,
         };
-        // A name less is a change of the file's attributes.
-        let mut what = WatchFlags::ATTRIB | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
-        if symlink == Symlink::Itself {
-            what |= WatchFlags::DONT_FOLLOW;
+        // A new or a removed name is a change of the attributes.
+        let mut flags = WatchFlags::ATTRIB | WatchFlags::DELETE_SELF | WatchFlags::MOVE_SELF;
+        if symlink == Symlink::NoFollow {
+            flags |= WatchFlags::DONT_FOLLOW;
         }
-        match inotify::add_watch(inotify, path, what) {
-            Ok(_) => Watched::Closely,
-            Err(Errno::NOENT) => Watched::Gone,
-            Err(_) => Watched::Blindly,
+        match inotify::add_watch(inotify, path, flags) {
+            Ok(_) => Watch::Notified,
+            Err(Errno::NOENT) => Watch::Missing,
+            Err(_) => Watch::Polled,
         }
     }
 
-    /// Waits until something may have happened, but no longer than this.
-    pub(super) fn wait(&mut self, watched: Watched, limit: Option<Duration>) -> Woken {
-        let limit = match watched {
-            Watched::Closely => limit,
-            Watched::Gone => Some(Duration::ZERO),
-            Watched::Blindly => {
-                let nap = limit.map_or(self.nap, |limit| limit.min(self.nap));
-                self.nap = (self.nap * 2).min(NAPS.1);
-                Some(nap)
+    /// Waits until the file may have changed, at most for the timeout.
+    pub(super) fn wait(&mut self, watch: Watch, timeout: Option<Duration>) -> WatchEvent {
+        let timeout = match watch {
+            Watch::Notified => timeout,
+            Watch::Missing => Some(Duration::ZERO),
+            Watch::Polled => {
+                let interval = self.poll_interval;
+                self.poll_interval = (interval * 2).min(MAX_POLL_INTERVAL);
+                Some(timeout.map_or(interval, |timeout| timeout.min(interval)))
             }
         };
-        // A time beyond the kernel's clock is for ever.
-        let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+        // A timeout beyond the range of the kernel's clock is infinite.
+        let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
         let mut fds = self
-            .eyes
+            .notify_fds
             .iter()
             .flat_map(|(inotify, signals)| [inotify, signals])
             .map(|fd| PollFd::new(fd, PollFlags::IN))
             .collect::<Vec<_>>();
-        // If it fails or is interrupted, there is nothing better than to look.
-        let _ = poll(&mut fds, limit.as_ref());
-        if self.held.is_pending() {
-            return Woken::Interrupted;
+        // If it fails or is interrupted, all that can be done is to check again.
+        let _ = poll(&mut fds, timeout.as_ref());
+        if self.deferred.is_pending() {
+            return WatchEvent::Interrupted;
         }
-        self.forget();
-        Woken::Look
+        self.discard_events();
+        WatchEvent::Recheck
     }
 
-    /// Reads what inotify has to say, so that it is quiet until there is something new. What exactly it was does not
-    /// matter: the next look tells.
-    fn forget(&self) {
+    /// Reads all events, so that only new ones end the next wait. Their contents do not matter,
+    /// because the file is checked next.
+    fn discard_events(&self) {
         let mut buffer = [0_u8; 4096];
-        if let Some((inotify, _)) = &self.eyes {
+        if let Some((inotify, _)) = &self.notify_fds {
             while rustix::io::read(inotify, &mut buffer).is_ok_and(|read| read > 0) {}
         }
     }
@@ -138,23 +141,23 @@ impl<'a> Waiter<'a> {
 mod tests {
     use super::*;
 
-    /// A file, somebody who watches it, and how.
-    fn watching(locality: Locality, test: impl Fn(&OsStr, &mut Waiter<'_>, Watched)) {
-        let folder = tempfile::tempdir().expect("a scratch folder");
-        let path = folder.path().join("file").into_os_string();
-        std::fs::write(&path, "").expect("it can be written");
-        let held = DeferredSignals::terminating();
-        let mut waiter = Waiter::new(&held);
-        let watched = waiter.watch(&path, Symlink::Itself, locality);
-        test(&path, &mut waiter, watched);
+    /// Runs the test with a file that is being watched.
+    fn with_watch(locality: Locality, test: impl Fn(&OsStr, &mut LinkWatcher<'_>, Watch)) {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("file").into_os_string();
+        std::fs::write(&path, "").expect("a new file");
+        let deferred = DeferredSignals::terminating();
+        let mut watcher = LinkWatcher::new(&deferred);
+        let watch = watcher.watch(&path, Symlink::NoFollow, locality);
+        test(&path, &mut watcher, watch);
     }
 
     #[test]
-    fn whatever_happens_to_a_name_ends_a_wait_that_would_last_for_ever() {
-        watching(Locality::Local, |path, waiter, mut watched| {
+    fn every_change_of_a_name_ends_an_infinite_wait() {
+        with_watch(Locality::Local, |path, watcher, mut watch| {
             let other = [path, OsStr::new("2")].join(OsStr::new(""));
-            std::fs::write(&other, "").expect("it can be written");
-            type Deed<'a> = &'a dyn Fn() -> std::io::Result<()>;
+            std::fs::write(&other, "").expect("a new file");
+            type Change<'a> = &'a dyn Fn() -> std::io::Result<()>;
             let link = || std::fs::hard_link(path, [&other, OsStr::new("3")].join(OsStr::new("")));
             let exchange = || {
                 let cwd = rustix::fs::CWD;
@@ -163,35 +166,35 @@ mod tests {
             };
             let replace = || std::fs::rename(&other, path);
             let remove = || std::fs::remove_file(path);
-            for deed in [&link as Deed<'_>, &exchange, &replace, &remove] {
-                assert_eq!(watched, Watched::Closely);
-                deed().expect("it can be done");
-                assert_eq!(waiter.wait(watched, None), Woken::Look);
-                watched = waiter.watch(path, Symlink::Itself, Locality::Local);
+            for change in [&link as Change<'_>, &exchange, &replace, &remove] {
+                assert_eq!(watch, Watch::Notified);
+                change().expect("the change succeeds");
+                assert_eq!(watcher.wait(watch, None), WatchEvent::Recheck);
+                watch = watcher.watch(path, Symlink::NoFollow, Locality::Local);
             }
-            assert_eq!(watched, Watched::Gone);
-            assert_eq!(waiter.wait(watched, None), Woken::Look);
+            assert_eq!(watch, Watch::Missing);
+            assert_eq!(watcher.wait(watch, None), WatchEvent::Recheck);
         });
     }
 
     #[test]
-    fn a_wait_ends_when_its_time_is_up() {
-        watching(Locality::Local, |_, waiter, watched| {
-            let soon = Some(Duration::from_millis(1));
-            assert_eq!(waiter.wait(watched, soon), Woken::Look);
+    fn a_wait_ends_after_its_timeout() {
+        with_watch(Locality::Local, |_, watcher, watch| {
+            let timeout = Some(Duration::from_millis(1));
+            assert_eq!(watcher.wait(watch, timeout), WatchEvent::Recheck);
         });
     }
 
     #[test]
-    fn where_nobody_wakes_us_we_look_again_and_again_but_less_and_less() {
-        watching(Locality::Remote, |_, waiter, watched| {
-            assert_eq!(watched, Watched::Blindly);
-            let naps: [_; 5] = std::array::from_fn(|_| {
-                let nap = waiter.nap.as_millis();
-                assert_eq!(waiter.wait(watched, None), Woken::Look);
-                nap
+    fn the_poll_interval_grows() {
+        with_watch(Locality::Remote, |_, watcher, watch| {
+            assert_eq!(watch, Watch::Polled);
+            let intervals: [_; 5] = std::array::from_fn(|_| {
+                let interval = watcher.poll_interval.as_millis();
+                assert_eq!(watcher.wait(watch, None), WatchEvent::Recheck);
+                interval
             });
-            assert_eq!(naps, [10, 20, 40, 80, 100]);
+            assert_eq!(intervals, [10, 20, 40, 80, 100]);
         });
     }
 }

@@ -5,53 +5,53 @@ use std::thread;
 
 use super::*;
 
-/// By exchange on any file system that tests are likely to run on; and as over NFS.
-const WAYS: [Way; 2] = [best, by_rename];
+/// An exchange, on any file system on which the tests are likely to run, and the method for NFS.
+const METHODS: [TakeoverFn; 2] = [by_any_method, by_rename];
 
-/// Any age is too old.
-const NONE: Duration = Duration::ZERO;
+/// Makes every lock stale.
+const ANY_AGE: Duration = Duration::ZERO;
 
-/// A scratch folder and the name of a lock in it.
+/// A temporary directory and the path of a lock in it.
 struct Scratch {
-    folder: tempfile::TempDir,
+    dir: tempfile::TempDir,
     lock: OsString,
 }
 
 impl Scratch {
     fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a scratch folder");
-        let lock = folder.path().join("lock").into_os_string();
-        Self { folder, lock }
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let lock = dir.path().join("lock").into_os_string();
+        Self { dir, lock }
     }
 
-    /// Somebody makes the lock, and then some time passes by the file system's clock.
-    fn make(&self) -> Suspect {
-        fs::write(&self.lock, "").expect("it can be written");
-        let suspect = self.suspect();
-        let draft = Draft::beside(&self.lock, b"").expect("it can be made");
-        while metadata::touch(&draft)
-            .expect("it is ours")
-            .left_of(NONE, suspect.seen.changed)
+    /// Creates LOCK, and waits until it is stale by the file system's clock.
+    fn create_stale(&self) -> StaleLock {
+        fs::write(&self.lock, "").expect("a new file");
+        let stale = self.open();
+        let clock = TempFile::new_in_dir_of(&self.lock, b"").expect("a new file");
+        while metadata::touch(&clock)
+            .expect("our own file")
+            .until_stale(ANY_AGE, stale.meta.changed)
             .is_some()
         {}
-        suspect
+        stale
     }
 
-    fn suspect(&self) -> Suspect {
-        let suspect = Suspect::at(&self.lock).expect("it can be looked at");
-        suspect.expect("it is there")
+    fn open(&self) -> StaleLock {
+        let opened = StaleLock::open(&self.lock).expect("no error");
+        opened.expect("it exists")
     }
 
-    /// The owner removes the lock, and a newcomer makes it anew.
-    fn change_hands(&self) -> Seen {
-        fs::remove_file(&self.lock).expect("it is there");
-        let draft = Draft::beside(&self.lock, b"").expect("it can be made");
-        assert_eq!(draft.publish(&self.lock), Ok(true));
-        self.suspect().seen
+    /// Lets the owner remove LOCK and a newcomer create it again.
+    fn change_hands(&self) -> FileMeta {
+        fs::remove_file(&self.lock).expect("it exists");
+        let file = TempFile::new_in_dir_of(&self.lock, b"").expect("a new file");
+        assert_eq!(file.persist_noclobber(&self.lock), Ok(true));
+        self.open().meta
     }
 
     fn names(&self) -> Vec<OsString> {
-        let entries = fs::read_dir(self.folder.path()).expect("a folder");
+        let entries = fs::read_dir(self.dir.path()).expect("the directory exists");
         let mut names = entries
             .map(|entry| entry.expect("an entry").file_name())
             .collect::<Vec<_>>();
@@ -60,166 +60,164 @@ impl Scratch {
     }
 }
 
-/// Whether a thief has the lock in the end, where those who find the name free compete for it.
-fn wins(way: Way, lock: &OsStr, suspect: &Suspect) -> bool {
-    let draft = Draft::beside(lock, b"").expect("it can be made");
-    match way(lock, suspect, NONE).expect("it can be taken over") {
-        Stolen::Ours(..) => true,
-        Stolen::Cleared => draft.publish(lock).expect("it can be made"),
-        Stolen::Lost | Stolen::Busy => false,
+/// Returns whether a contender has LOCK in the end; if LOCK is cleared, contenders compete for it.
+fn wins(method: TakeoverFn, lock: &OsStr, stale: &StaleLock) -> bool {
+    let file = TempFile::new_in_dir_of(lock, b"").expect("a new file");
+    match method(lock, stale, ANY_AGE).expect("no error") {
+        Takeover::Won(..) => true,
+        Takeover::Cleared => file.persist_noclobber(lock).expect("no error"),
+        Takeover::Lost | Takeover::Busy => false,
     }
 }
 
+/// Without an exchange, the other tests show little.
 #[test]
-fn names_can_be_exchanged_here_or_the_other_tests_show_little() {
+fn names_can_be_exchanged_here() {
     let scratch = Scratch::new();
-    let suspect = scratch.make();
-    let stolen = by_exchange(&scratch.lock, &suspect, NONE);
-    let unsupported = matches!(stolen, Err(Errno::INVAL | Errno::NOSYS));
+    let stale = scratch.create_stale();
+    let result = by_exchange(&scratch.lock, &stale, ANY_AGE);
+    let unsupported = matches!(result, Err(Errno::INVAL | Errno::NOSYS));
     assert!(
-        unsupported || matches!(stolen, Ok(Stolen::Ours(..))),
-        "{stolen:?}"
+        unsupported || matches!(result, Ok(Takeover::Won(..))),
+        "{result:?}"
     );
 }
 
 #[test]
-fn an_old_lock_is_taken_over_and_nothing_is_left() {
-    for way in WAYS {
+fn a_takeover_leaves_nothing_behind() {
+    for method in METHODS {
         let scratch = Scratch::new();
-        let suspect = scratch.make();
-        assert!(wins(way, &scratch.lock, &suspect));
-        assert_ne!(scratch.suspect().seen.id, suspect.seen.id);
+        let stale = scratch.create_stale();
+        assert!(wins(method, &scratch.lock, &stale));
+        assert_ne!(scratch.open().meta.id, stale.meta.id);
         assert_eq!(scratch.names(), ["lock"]);
     }
 }
 
 #[test]
-fn of_many_thieves_one_wins_each_time() {
-    for way in WAYS {
+fn only_one_of_many_contenders_wins() {
+    for method in METHODS {
         for _ in 0..100 {
             let scratch = Scratch::new();
-            scratch.make();
+            scratch.create_stale();
             let ready = Barrier::new(4);
-            let thief = || {
-                let suspect = scratch.suspect();
+            let contend = || {
+                let stale = scratch.open();
                 ready.wait();
-                wins(way, &scratch.lock, &suspect)
+                wins(method, &scratch.lock, &stale)
             };
-            let won = thread::scope(|scope| {
-                let thieves = [(); 4].map(|()| scope.spawn(thief));
-                let won = thieves.map(|thief| thief.join().expect("it ends"));
+            let winners = thread::scope(|scope| {
+                let contenders = [(); 4].map(|()| scope.spawn(contend));
+                let won = contenders.map(|thread| thread.join().expect("it does not panic"));
                 won.iter().filter(|won| **won).count()
             });
-            assert_eq!(won, 1);
+            assert_eq!(winners, 1);
             assert_eq!(scratch.names(), ["lock"]);
         }
     }
 }
 
 #[test]
-fn a_thief_who_comes_late_does_not_win_and_the_name_is_there_all_the_time() {
-    for way in WAYS {
+fn a_late_contender_loses_and_the_name_remains() {
+    for method in METHODS {
         let scratch = Scratch::new();
-        let suspect = scratch.make();
+        let stale = scratch.create_stale();
         scratch.change_hands();
-        assert!(!wins(way, &scratch.lock, &suspect));
+        assert!(!wins(method, &scratch.lock, &stale));
         assert_eq!(scratch.names(), ["lock"]);
-        // The newcomer removes it as ever.
-        fs::remove_file(&scratch.lock).expect("it is there");
+        // The newcomer removes it as usual.
+        fs::remove_file(&scratch.lock).expect("it exists");
         assert!(scratch.names().is_empty());
     }
 }
 
 #[test]
-fn a_lock_that_its_owner_touches_meanwhile_is_not_taken_over() {
-    for way in WAYS {
+fn a_lock_touched_in_between_is_not_taken_over() {
+    for method in METHODS {
         let scratch = Scratch::new();
-        let suspect = scratch.make();
-        metadata::touch_at(&scratch.lock).expect("it is ours");
-        assert!(!wins(way, &scratch.lock, &suspect));
+        let stale = scratch.create_stale();
+        metadata::touch_path_nofollow(&scratch.lock).expect("our own file");
+        assert!(!wins(method, &scratch.lock, &stale));
         assert_eq!(scratch.names(), ["lock"]);
     }
 }
 
 #[test]
-fn a_lock_that_its_owner_removes_meanwhile_is_free() {
-    for way in WAYS {
+fn a_lock_removed_in_between_is_free() {
+    for method in METHODS {
         let scratch = Scratch::new();
-        let suspect = scratch.make();
-        fs::remove_file(&scratch.lock).expect("it is there");
-        let stolen = way(&scratch.lock, &suspect, NONE).expect("there is nothing to take over");
-        assert!(matches!(stolen, Stolen::Cleared), "{stolen:?}");
+        let stale = scratch.create_stale();
+        fs::remove_file(&scratch.lock).expect("it exists");
+        let result = method(&scratch.lock, &stale, ANY_AGE);
+        assert!(matches!(result, Ok(Takeover::Cleared)), "{result:?}");
         assert!(scratch.names().is_empty());
     }
 }
 
 #[test]
-fn a_fresh_lock_that_a_rename_has_taken_away_is_given_back() {
+fn a_fresh_lock_moved_by_a_rename_is_restored() {
     let scratch = Scratch::new();
-    let suspect = scratch.make();
+    let stale = scratch.create_stale();
     let mut newcomer = None;
-    let stolen = by_rename_with(&scratch.lock, &suspect, NONE, |place| {
+    let result = by_rename_with(&scratch.lock, &stale, ANY_AGE, |temp_path| {
         newcomer = Some(scratch.change_hands());
-        rustix::fs::rename(&scratch.lock, place)
+        rustix::fs::rename(&scratch.lock, temp_path)
     });
-    assert!(matches!(stolen, Ok(Stolen::Lost)), "{stolen:?}");
-    assert_eq!(
-        scratch.suspect().seen.id,
-        newcomer.expect("it came").id,
-        "it is another's lock"
-    );
+    assert!(matches!(result, Ok(Takeover::Lost)), "{result:?}");
+    let newcomer = newcomer.expect("the rename was called");
+    assert_eq!(scratch.open().meta.id, newcomer.id);
     assert_eq!(scratch.names(), ["lock"]);
 }
 
 #[test]
-fn what_a_rename_has_done_is_believed_and_not_its_answer() {
+fn the_effect_of_a_rename_counts_not_its_reply() {
     let scratch = Scratch::new();
-    let suspect = scratch.make();
-    let stolen = by_rename_with(&scratch.lock, &suspect, NONE, |place| {
-        rustix::fs::rename(&scratch.lock, place)?;
+    let stale = scratch.create_stale();
+    let result = by_rename_with(&scratch.lock, &stale, ANY_AGE, |temp_path| {
+        rustix::fs::rename(&scratch.lock, temp_path)?;
         Err(Errno::NOENT)
     });
-    assert!(matches!(stolen, Ok(Stolen::Cleared)), "{stolen:?}");
-    let suspect = scratch.make();
-    let refused = by_rename_with(&scratch.lock, &suspect, NONE, |_| Err(Errno::PERM));
+    assert!(matches!(result, Ok(Takeover::Cleared)), "{result:?}");
+    let stale = scratch.create_stale();
+    let refused = by_rename_with(&scratch.lock, &stale, ANY_AGE, |_| Err(Errno::PERM));
     assert!(matches!(refused, Err(Errno::PERM)), "{refused:?}");
-    let vanished = by_rename_with(&scratch.lock, &suspect, NONE, |_| {
-        fs::remove_file(&scratch.lock).expect("it is there");
+    let vanished = by_rename_with(&scratch.lock, &stale, ANY_AGE, |_| {
+        fs::remove_file(&scratch.lock).expect("it exists");
         Err(Errno::NOENT)
     });
-    assert!(matches!(vanished, Ok(Stolen::Cleared)), "{vanished:?}");
+    assert!(matches!(vanished, Ok(Takeover::Cleared)), "{vanished:?}");
     assert!(scratch.names().is_empty());
 }
 
 #[test]
-fn by_rename_there_is_one_thief_at_a_time() {
+fn a_rename_admits_one_contender_at_a_time() {
     let scratch = Scratch::new();
-    let suspect = scratch.make();
-    let other = open_to_lock(&scratch.lock).expect("it is there");
+    let stale = scratch.create_stale();
+    let other = open_for_flock(&scratch.lock).expect("it exists");
     rustix::fs::flock(&other, FlockOperation::LockExclusive).expect("it is free");
-    let stolen = by_rename(&scratch.lock, &suspect, NONE);
-    assert!(matches!(stolen, Ok(Stolen::Busy)), "{stolen:?}");
+    let result = by_rename(&scratch.lock, &stale, ANY_AGE);
+    assert!(matches!(result, Ok(Takeover::Busy)), "{result:?}");
     drop(other);
-    assert!(wins(by_rename, &scratch.lock, &suspect));
+    assert!(wins(by_rename, &scratch.lock, &stale));
 }
 
 #[test]
-fn what_was_found_to_be_old_is_taken_over_whatever_the_clock_says_by_now() {
-    for way in WAYS {
+fn a_lock_once_found_stale_remains_stale() {
+    for method in METHODS {
         let scratch = Scratch::new();
-        let suspect = scratch.make();
-        // Its age would not do, had the clock been right.
-        let stolen = way(&scratch.lock, &suspect, Duration::from_secs(3600));
+        let stale = scratch.create_stale();
+        // By a clock that was set back in the meantime, it is fresh.
+        let result = method(&scratch.lock, &stale, Duration::from_secs(3600));
         assert!(
-            matches!(stolen, Ok(Stolen::Ours(..) | Stolen::Cleared)),
-            "{stolen:?}"
+            matches!(result, Ok(Takeover::Won(..) | Takeover::Cleared)),
+            "{result:?}"
         );
     }
 }
 
 #[test]
-fn a_folder_is_nobodys_lock() {
+fn a_directory_is_not_a_lock() {
     let scratch = Scratch::new();
-    let suspect = Suspect::at(scratch.folder.path().as_os_str());
-    assert!(matches!(suspect, Err(Errno::ISDIR)), "{suspect:?}");
+    let opened = StaleLock::open(scratch.dir.path().as_os_str());
+    assert!(matches!(opened, Err(Errno::ISDIR)), "{opened:?}");
 }
