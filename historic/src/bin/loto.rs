@@ -1,4 +1,4 @@
-//! `loto`: lock-out, tag-out for files and resources of the machine.
+//! `loto`: lock-out, tag-out for files and for resources of the machine.
 
 #![no_main]
 #![allow(unsafe_code)]
@@ -11,5 +11,5 @@ fdlock::c_main!(Program {
     spec: &args::SPEC,
     statuses: &exit::LOTO,
     parse: args::parse,
-    perform: run::perform,
+    perform: run::run,
 });

@@ -1,4 +1,4 @@
-//! `me-only`: a script, unless it runs already.
+//! `me-only`: run a script unless it is already running.
 
 #![no_main]
 #![allow(unsafe_code)]
@@ -11,5 +11,5 @@ fdlock::c_main!(Program {
     spec: &args::SPEC,
     statuses: &exit::ME_ONLY,
     parse: args::parse,
-    perform: run::perform,
+    perform: run::run,
 });

@@ -1,4 +1,4 @@
-//! `runlock`: run a command unless it runs already.
+//! `runlock`: run a command unless it is already running.
 
 #![no_main]
 #![allow(unsafe_code)]
@@ -11,5 +11,5 @@ fdlock::c_main!(Program {
     spec: &args::SPEC,
     statuses: &exit::RUNLOCK,
     parse: args::parse,
-    perform: run::perform,
+    perform: run::run,
 });

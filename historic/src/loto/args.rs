@@ -1,4 +1,4 @@
-//! `loto`: its table of options, and what its words ask for.
+//! The command line of `loto`.
 
 use std::ffi::OsString;
 
@@ -8,10 +8,10 @@ use fdlock::cli::{
     Abbrev, Action, OPTIONS_HEADING, OptionSpec, ParseResult, ProgramSpec, Synopsis, UsageError,
     UsageHint, duration,
 };
-use fdlock::lock::Wait;
+use fdlock::lock::Timeout;
 use fdlock::run::Command;
 
-/// What a user may read about `loto`.
+/// The documentation of `loto`.
 pub static SPEC: ProgramSpec = ProgramSpec {
     name: "loto",
     about: "Lock-out, tag-out: run a command under a lock on a file or a resource.",
@@ -31,11 +31,11 @@ Examples:
     usage_hint: UsageHint::ShowSynopses,
 };
 
-/// What the options have said so far.
+/// The options as they were given.
 #[derive(Debug)]
 struct RawArgs {
-    files: Vec<OsString>,
-    wait: Wait,
+    targets: Vec<OsString>,
+    timeout: Timeout,
     verbosity: Verbosity,
 }
 
@@ -44,13 +44,13 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         short: "L",
         long: &[],
         abbrev: Abbrev::Allowed,
-        action: Action::Value("FILE", |raw, word| {
-            if word.is_empty() {
+        action: Action::Value("FILE", |raw, value| {
+            if value.is_empty() {
                 return Err(UsageError::new(
                     "-L requires the name of a file or resource",
                 ));
             }
-            raw.files.push(word.to_owned());
+            raw.targets.push(value.to_owned());
             Ok(())
         }),
         group: OPTIONS_HEADING,
@@ -64,8 +64,8 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         long: &[],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| {
-            if raw.wait == Timeout::NonBlocking {
-                raw.wait = Timeout::Infinite;
+            if raw.timeout == Timeout::NonBlocking {
+                raw.timeout = Timeout::Infinite;
             }
         }),
         group: OPTIONS_HEADING,
@@ -76,11 +76,11 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         short: "t",
         long: &[],
         abbrev: Abbrev::Allowed,
-        action: Action::Value("TIME", |raw, word| {
-            let right = "expected seconds, e.g. 5 or 0.5, or a duration, e.g. 150ms or 1m30s";
-            let time = duration::parse(word)
-                .ok_or_else(|| UsageError::invalid("invalid time", word, right))?;
-            raw.wait = Timeout::After(time);
+        action: Action::Value("TIME", |raw, value| {
+            let expected = "expected seconds, e.g. 5 or 0.5, or a duration, e.g. 150ms or 1m30s";
+            let time = duration::parse(value)
+                .ok_or_else(|| UsageError::invalid("invalid time", value, expected))?;
+            raw.timeout = Timeout::After(time);
             Ok(())
         }),
         group: OPTIONS_HEADING,
@@ -114,41 +114,41 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
     OptionSpec::version(OPTIONS_HEADING),
 ];
 
-/// What the words after the name ask for.
+/// Parses the arguments.
 ///
-/// The command stands behind the first `--`, and nothing else may stand before it: a word that is no option is more
-/// likely half of a file name than a command.
+/// The command follows the first `--`, and no operand may precede it: an argument that is not an
+/// option is more likely half of a file name than a command.
 ///
 /// # Errors
 ///
-/// They ask for nothing that can be done; nothing has been opened, made or locked.
-pub fn parse(mut words: Vec<OsString>) -> Result<ParseResult<Request>, UsageError> {
-    let dashes = words.iter().position(|word| word == "--");
-    let command = dashes.map(|dashes| words.split_off(dashes).split_off(1));
+/// The arguments are not valid. Nothing has been opened, created or locked.
+pub fn parse(mut args: Vec<OsString>) -> Result<ParseResult<Request>, UsageError> {
+    let separator = args.iter().position(|arg| arg == "--");
+    let command = separator.map(|separator| args.split_off(separator).split_off(1));
     let mut raw = RawArgs {
-        files: Vec::new(),
-        wait: Timeout::NonBlocking,
+        targets: Vec::new(),
+        timeout: Timeout::NonBlocking,
         verbosity: Verbosity::Normal,
     };
-    match scan(OPTIONS, words, 1, &mut raw)? {
+    match scan(OPTIONS, args, 1, &mut raw)? {
         ScanResult::Help => return Ok(ParseResult::Help),
         ScanResult::Version => return Ok(ParseResult::Version),
         ScanResult::Operands(operands) => {
-            if let Some(word) = operands.first() {
-                let right = "the command must follow --";
-                return Err(UsageError::invalid("not an option", word, right));
+            if let Some(operand) = operands.first() {
+                let expected = "the command must follow --";
+                return Err(UsageError::invalid("not an option", operand, expected));
             }
         }
     }
-    if raw.files.is_empty() {
+    if raw.targets.is_empty() {
         return Err(UsageError::new("missing -L FILE"));
     }
     let command = command
         .and_then(Command::new)
         .ok_or_else(|| UsageError::new("missing command after --"))?;
     Ok(ParseResult::Request(Request {
-        files: raw.files,
-        wait: raw.wait,
+        targets: raw.targets,
+        timeout: raw.timeout,
         command,
         verbosity: raw.verbosity,
     }))

@@ -1,4 +1,8 @@
-//! What `loto` is asked for.
+//! `loto`: its requests.
+//!
+//! * [`args`] – from arguments to a request.
+//! * [`run`] – carries out a request.
+//! * [`resource`] – lock files that have names.
 
 pub mod args;
 pub mod resource;
@@ -6,28 +10,28 @@ pub mod run;
 
 use std::ffi::OsString;
 
-use fdlock::lock::Wait;
+use fdlock::lock::Timeout;
 use fdlock::run::Command;
 
-/// Locks to take, all of them, and a command to run under them.
+/// Locks to acquire together, and a command to run under them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The lock files, in the order in which they were named; at least one.
-    pub files: Vec<OsString>,
-    /// How long the locks may keep us waiting, all together.
-    pub wait: Wait,
-    /// What is run under them.
+    /// The lock files and the resources, in the order in which they were given; at least one.
+    pub targets: Vec<OsString>,
+    /// How long to wait for all locks together.
+    pub timeout: Timeout,
+    /// The command to run.
     pub command: Command,
-    /// What is told.
+    /// What is reported.
     pub verbosity: Verbosity,
 }
 
-/// What is told.
+/// What is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
-    /// Only failures; a lock that is taken is none.
+    /// Failures only; a conflict is not a failure.
     Quiet,
-    /// That a lock is taken, too.
+    /// Failures, and a conflict.
     Normal,
     /// Everything that is done.
     Verbose,

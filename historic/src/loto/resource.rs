@@ -1,87 +1,90 @@
-//! Lock files that go by a name: resources of the machine.
+//! Resources: lock files that have names.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use fdlock::lock::Error;
+use crate::error::Error;
 use fdlock::sys::errno;
 
-/// Where the administrator names resources, unless `LOTO_CONF` says otherwise.
-const FILE: &str = "/etc/loto.conf";
+/// The administrator's file of resources, unless `LOTO_CONF` names another.
+const DEFAULT_CONFIG: &str = "/etc/loto.conf";
 
-/// Where the lock file of a resource is: this and its name.
-const PREFIX: &str = "/var/lock/loto.";
+/// The beginning of the path of a resource's lock file. The name follows.
+const LOCK_FILE_PREFIX: &str = "/var/lock/loto.";
 
-/// Resources that everybody has.
-const KNOWN: [&str; 2] = ["cpu", "net"];
+/// Resources that exist on every machine.
+const BUILT_IN: [&str; 2] = ["cpu", "net"];
 
-/// The resources that there are, and their lock files. Of several of one name the last one counts.
+/// The resources of the machine, and their lock files. Of several with one name, the last one
+/// counts.
 #[derive(Debug, Default)]
 pub struct Resources(Vec<(OsString, Resource)>);
 
-/// What jobs share.
+/// Something that jobs share.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resource {
-    /// Its lock file.
+    /// The lock file.
     pub file: OsString,
-    /// How many jobs may have it at the same time; `None`: one, by an ordinary lock, which those exclude too who know nothing
-    /// of slots.
+    /// How many jobs may have the resource at the same time. `None` means one, with an ordinary
+    /// lock, which also excludes programs that do not use slots.
     pub slots: Option<u32>,
 }
 
 impl Resources {
-    /// `cpu`, `net`, and those that the administrator has named; nothing is read when none of the words can be a name.
+    /// Returns `cpu`, `net` and the resources that the administrator has defined. If none of the
+    /// targets can be the name of a resource, nothing is read, and none are returned.
     ///
     /// # Errors
     ///
-    /// The administrator's file is there and cannot be read, or a line of it is no name.
-    pub fn for_words(words: &[OsString]) -> Result<Self, Error> {
-        if !words.iter().any(|word| is_name(word.as_bytes())) {
+    /// The administrator's file exists and cannot be read, or one of its lines is not valid.
+    pub fn load_for(targets: &[OsString]) -> Result<Self, Error> {
+        if !targets.iter().any(|target| is_name(target.as_bytes())) {
             return Ok(Self::default());
         }
-        let chosen = std::env::var_os("LOTO_CONF").filter(|path| !path.is_empty());
-        let path = chosen.clone().unwrap_or_else(|| FILE.into());
+        let custom = std::env::var_os("LOTO_CONF").filter(|path| !path.is_empty());
+        let path = custom.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
         let text = match std::fs::read(&path) {
             Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound && chosen.is_none() => Vec::new(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && custom.is_none() => Vec::new(),
             Err(error) => {
                 let problem = errno::text(&error);
-                return Err(Error::Names { path, problem });
+                return Err(Error::Config { path, problem });
             }
         };
-        parse(&text).map_err(|problem| Error::Names { path, problem })
+        parse(&text).map_err(|problem| Error::Config { path, problem })
     }
 
-    /// The resource of this name.
-    pub fn named(&self, word: &OsStr) -> Option<&Resource> {
-        let found = self.0.iter().rfind(|(name, _)| name == word);
-        found.map(|(_, resource)| resource)
+    /// Returns the resource with this name.
+    pub fn get(&self, name: &OsStr) -> Option<&Resource> {
+        let mut entries = self.0.iter();
+        let entry = entries.rfind(|(entry_name, _)| entry_name == name);
+        entry.map(|(_, resource)| resource)
     }
 }
 
-/// What is known anyway, then what the lines say.
+/// Returns the built-in resources, followed by those that the text defines.
 fn parse(text: &[u8]) -> Result<Resources, String> {
-    let known = |name: &str| Resource {
+    let built_in = |name: &str| Resource {
         file: default_file(name.as_bytes()),
         slots: None,
     };
-    let mut resources = KNOWN.map(|name| (name.into(), known(name))).to_vec();
+    let mut resources = BUILT_IN.map(|name| (name.into(), built_in(name))).to_vec();
     for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
         let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
         let line = line.trim_ascii();
         if line.is_empty() {
             continue;
         }
-        let end = line.iter().position(u8::is_ascii_whitespace);
-        let (name, path) = line.split_at(end.unwrap_or(line.len()));
+        let name_end = line.iter().position(u8::is_ascii_whitespace);
+        let (name, path) = line.split_at(name_end.unwrap_or(line.len()));
         let path = path.trim_ascii();
         let (name, slots) = match name.iter().position(|byte| *byte == b'*') {
             None => (name, None),
             Some(star) => {
-                let slots = slots(&name[star + 1..]);
-                let right = "expected a positive number or nothing after '*'";
-                let slots = slots.ok_or_else(|| format!("line {number}: {right}"))?;
+                let slots = parse_slots(&name[star + 1..]);
+                let expected = "expected a positive number or nothing after '*'";
+                let slots = slots.ok_or_else(|| format!("line {number}: {expected}"))?;
                 (&name[..star], Some(slots))
             }
         };
@@ -101,57 +104,58 @@ fn parse(text: &[u8]) -> Result<Resources, String> {
     Ok(Resources(resources))
 }
 
-/// As many as the number says, or as there are processors for us.
-fn slots(number: &[u8]) -> Option<u32> {
+/// Parses the number of slots. Without a number, there is one slot per processor that this process
+/// may use.
+fn parse_slots(number: &[u8]) -> Option<u32> {
     if number.is_empty() {
         let processors = std::thread::available_parallelism().ok()?;
         return u32::try_from(processors.get()).ok();
     }
-    let digits = number.iter().all(u8::is_ascii_digit);
-    let number = std::str::from_utf8(number).ok().filter(|_| digits)?;
+    let is_decimal = number.iter().all(u8::is_ascii_digit);
+    let number = std::str::from_utf8(number).ok().filter(|_| is_decimal)?;
     number.parse().ok().filter(|slots| *slots > 0)
 }
 
 fn default_file(name: &[u8]) -> OsString {
-    let mut file = OsString::from(PREFIX);
+    let mut file = OsString::from(LOCK_FILE_PREFIX);
     file.push(OsStr::from_bytes(name));
     file
 }
 
-fn is_name(word: &[u8]) -> bool {
-    !word.contains(&b'/')
+fn is_name(target: &[u8]) -> bool {
+    !target.contains(&b'/')
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn resource(text: &str, word: &str) -> Option<Resource> {
+    fn resource(text: &str, name: &str) -> Option<Resource> {
         let resources = parse(text.as_bytes()).expect(text);
-        resources.named(OsStr::new(word)).cloned()
+        resources.get(OsStr::new(name)).cloned()
     }
 
-    fn file(text: &str, word: &str) -> String {
-        let resource = resource(text, word).expect(word);
+    fn file(text: &str, name: &str) -> String {
+        let resource = resource(text, name).expect(name);
         assert_eq!(resource.slots, None);
-        resource.file.into_string().expect("text")
+        resource.file.into_string().expect("UTF-8")
     }
 
     #[test]
-    fn everybody_has_two() {
+    fn two_resources_are_built_in() {
         assert_eq!(file("", "cpu"), "/var/lock/loto.cpu");
         assert_eq!(file("", "net"), "/var/lock/loto.net");
     }
 
     #[test]
-    fn what_is_no_resource_is_a_file() {
-        for word in ["disk", "./cpu", "/cpu", "cpu ", "CPU", ""] {
-            assert_eq!(resource("", word), None, "{word}");
+    fn other_names_are_not_resources() {
+        for name in ["disk", "./cpu", "/cpu", "cpu ", "CPU", ""] {
+            assert_eq!(resource("", name), None, "{name}");
         }
     }
 
     #[test]
-    fn the_administrator_names_others_and_moves_these() {
+    fn the_file_adds_resources_and_moves_built_in_ones() {
         let text = "# resources\n\n  disk\ntape\t/srv/tape lock  # with a blank\ncpu /run/cpu\n";
         assert_eq!(file(text, "disk"), "/var/lock/loto.disk");
         assert_eq!(file(text, "tape"), "/srv/tape lock");
@@ -161,31 +165,31 @@ mod tests {
     }
 
     #[test]
-    fn a_star_makes_slots_of_a_resource() {
+    fn a_star_gives_a_resource_slots() {
         let text = "cpu*4\ntape*2 /srv/tape\nnet*";
-        let of = |name| {
+        let parsed = |name| {
             let resource = resource(text, name).expect(name);
             (resource.file, resource.slots)
         };
-        assert_eq!(of("cpu"), ("/var/lock/loto.cpu".into(), Some(4)));
-        assert_eq!(of("tape"), ("/srv/tape".into(), Some(2)));
-        let (file, slots) = of("net");
+        assert_eq!(parsed("cpu"), ("/var/lock/loto.cpu".into(), Some(4)));
+        assert_eq!(parsed("tape"), ("/srv/tape".into(), Some(2)));
+        let (file, slots) = parsed("net");
         assert_eq!(file, "/var/lock/loto.net");
-        assert!(slots.is_some_and(|slots| slots > 0), "a processor each");
-        for odd in ["cpu*0", "cpu*x", "cpu*-1", "cpu*4*", "cpu*99999999999 /x"] {
-            let refused = parse(odd.as_bytes()).expect_err(odd);
+        assert!(slots.is_some_and(|slots| slots > 0), "one per processor");
+        for invalid in ["cpu*0", "cpu*x", "cpu*-1", "cpu*4*", "cpu*99999999999 /x"] {
+            let problem = parse(invalid.as_bytes()).expect_err(invalid);
             assert!(
-                refused.starts_with("line 1: expected a positive number"),
-                "{refused}"
+                problem.starts_with("line 1: expected a positive number"),
+                "{problem}"
             );
         }
     }
 
     #[test]
-    fn an_odd_line_is_named() {
-        let refused = |text: &str| parse(text.as_bytes()).expect_err(text);
-        let relative = refused("a\nb c");
+    fn a_problem_names_its_line() {
+        let problem = |text: &str| parse(text.as_bytes()).expect_err(text);
+        let relative = problem("a\nb c");
         assert_eq!(relative, "line 2: the path must begin with a slash");
-        assert!(refused("a/b /c").starts_with("line 1: a resource name"));
+        assert!(problem("a/b /c").starts_with("line 1: a resource name"));
     }
 }

@@ -1,126 +1,137 @@
-//! A request to `loto`, carried out: all the locks, then the command under them, on a leash.
+//! Carries out a request to `loto`: acquires all locks, and runs the command under supervision.
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use fdlock::exit::Exit;
-use fdlock::flock::failure::{Failure, finish};
-
+use crate::error::Error;
 use crate::exit;
 use crate::loto::resource::Resources;
 use crate::loto::{Request, Verbosity};
+use fdlock::exit::{Exit, SUCCESS};
+use fdlock::lock::acquire::LockKind;
+use fdlock::lock::advisory::LockApi;
 use fdlock::lock::fair::marker::ArrivalTime;
-use fdlock::lock::multi::{self, Wanted};
-use fdlock::lock::{self, Answer, Guard, Kind, Mode};
+use fdlock::lock::multi::{self, LockTarget};
+use fdlock::lock::{self, Acquired, Guard, Mode, Refusal};
 use fdlock::report::Report;
 use fdlock::run::{ExitReason, RunOptions, Supervision};
 
-/// Carries out a request and says how to end.
-pub fn perform(request: &Request, report: &mut Report) -> Exit {
-    finish(&exit::LOTO, report, |report| attempt(request, report))
+/// Carries out a request and returns how to exit.
+pub fn run(request: &Request, report: &mut Report) -> Exit {
+    let result = lock_and_run(request, report);
+    report.finish(&exit::LOTO, result)
 }
 
-fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
+fn lock_and_run(request: &Request, report: &mut Report) -> Result<Exit, Error> {
     let mut log = VerboseLog {
         verbosity: request.verbosity,
-        began: Instant::now(),
+        started: Instant::now(),
         report,
     };
-    let files = lock_files(request, &mut log)?;
-    // As in `flock`: a misspelt line in a crontab leaves nothing behind.
-    if files.iter().any(|(file, _)| !lock::file::exists(file)) {
+    let targets = lock_targets(request, &mut log)?;
+    // As in `flock`: a typo in a crontab leaves nothing behind.
+    if targets
+        .iter()
+        .any(|target| !lock::file::exists(&target.path))
+    {
         request.command.find()?;
     }
-    let grants = multi::acquire(
-        &files,
-        Mode::Exclusive,
-        &request.wait.begin(),
-        &mut |file| log.waiting(file),
-    )?;
-    let guards = match grants {
-        Ok(guards) => guards,
-        Err((answer, file)) => return Ok(log.refused(answer, file)),
+    let deadline = request.timeout.start();
+    let outcome = multi::acquire(&targets, Mode::Exclusive, &deadline, &mut |path| {
+        log.report_wait(path);
+    })?;
+    let guards = match outcome {
+        Acquired::Held(guards) => guards,
+        Acquired::NotHeld(contended) => {
+            return Ok(log.report_refusal(contended.reason, contended.path));
+        }
     };
-    let waited = log.began.elapsed();
-    log.executing(request.command.name());
-    let without = guards.iter().map(Guard::as_fd).collect::<Vec<_>>();
-    let terms = RunOptions {
-        close_fds: &without,
+    let waited = log.started.elapsed();
+    log.report_command(request.command.name());
+    let close_fds = guards.iter().map(Guard::as_fd).collect::<Vec<_>>();
+    let options = RunOptions {
+        close_fds: &close_fds,
         supervision: Supervision::Supervised,
         ..RunOptions::default()
     };
-    let ended = request.command.run(terms, &mut |error| {
+    let reason = request.command.run(options, &mut |error| {
         log.report.error(error.message());
     })?;
-    log.ended(ended, waited);
-    Ok(ended.into())
+    log.report_exit(reason, waited);
+    Ok(reason.into())
 }
 
-/// The lock files that the words mean, and how they are locked.
-fn lock_files(request: &Request, log: &mut VerboseLog<'_>) -> Result<Vec<Wanted>, Failure> {
-    let resources = Resources::for_words(&request.files)?;
-    let file = |word: &OsString| {
-        let Some(resource) = resources.named(word) else {
-            return (word.to_owned(), Kind::Flock);
+/// Returns the lock files, and how they are locked.
+fn lock_targets(request: &Request, log: &mut VerboseLog<'_>) -> Result<Vec<LockTarget>, Error> {
+    let resources = Resources::load_for(&request.targets)?;
+    let flock = LockKind::Advisory(LockApi::Flock);
+    let target = |name: &OsString| {
+        let Some(resource) = resources.get(name) else {
+            return LockTarget {
+                path: name.clone(),
+                kind: flock,
+            };
         };
-        log.resource(&resource.file);
-        let kind = resource.slots.map_or(Kind::Flock, |of| Kind::Slot {
-            of,
-            arrived: ArrivalTime::now(),
-        });
-        (resource.file.clone(), kind)
+        log.report_resource(&resource.file);
+        LockTarget {
+            path: resource.file.clone(),
+            kind: resource.slots.map_or(flock, |limit| LockKind::Slot {
+                limit,
+                arrived: ArrivalTime::now(),
+            }),
+        }
     };
-    Ok(request.files.iter().map(file).collect())
+    Ok(request.targets.iter().map(target).collect())
 }
 
-/// What is told, on standard output, of what goes well.
+/// The output of `-v`, on standard output, and the message about a conflict.
 struct VerboseLog<'a> {
     verbosity: Verbosity,
-    began: Instant,
+    started: Instant,
     report: &'a mut Report,
 }
 
 impl VerboseLog<'_> {
-    fn tell(&mut self, parts: &[&OsStr]) {
+    fn info(&mut self, parts: &[&OsStr]) {
         if self.verbosity == Verbosity::Verbose {
             self.report.info(parts.join(OsStr::new("")));
         }
     }
 
-    fn resource(&mut self, file: &OsStr) {
-        self.tell(&["resource lock file ".as_ref(), file]);
+    fn report_resource(&mut self, file: &OsStr) {
+        self.info(&["resource lock file ".as_ref(), file]);
     }
 
-    fn waiting(&mut self, file: &OsStr) {
-        self.tell(&["waiting for lock on ".as_ref(), file]);
+    fn report_wait(&mut self, file: &OsStr) {
+        self.info(&["waiting for lock on ".as_ref(), file]);
     }
 
-    fn executing(&mut self, command: &OsStr) {
-        self.tell(&["executing ".as_ref(), command]);
+    fn report_command(&mut self, command: &OsStr) {
+        self.info(&["executing ".as_ref(), command]);
     }
 
-    fn ended(&mut self, ended: ExitReason, waited: Duration) {
-        let how = match ended {
+    fn report_exit(&mut self, reason: ExitReason, waited: Duration) {
+        let reason = match reason {
             ExitReason::Exited(status) => format!("exited with {status}"),
             ExitReason::SignaledToo(signal) | ExitReason::Signaled(signal) => {
                 format!("was killed by signal {signal}")
             }
         };
-        let all = self.began.elapsed();
-        let (ran, waited) = ((all - waited).as_secs(), waited.as_secs());
-        let line = format!("command {how} (run time: {ran} sec, lock wait: {waited} sec)");
-        self.tell(&[line.as_ref()]);
+        let total = self.started.elapsed();
+        let (ran, waited) = ((total - waited).as_secs(), waited.as_secs());
+        let line = format!("command {reason} (run time: {ran} sec, lock wait: {waited} sec)");
+        self.info(&[line.as_ref()]);
     }
 
-    /// That a lock is taken is a failure only if somebody wants to hear of it.
-    fn refused(&mut self, answer: Answer, file: &OsStr) -> Exit {
+    /// Reports a conflict, which is a failure unless `-q` was given.
+    fn report_refusal(&mut self, reason: Refusal, file: &OsStr) -> Exit {
         if self.verbosity == Verbosity::Quiet {
-            return Exit::Status(fdlock::exit::SUCCESS);
+            return Exit::Status(SUCCESS);
         }
-        let mut message = OsString::from(match answer {
+        let mut message = OsString::from(match reason {
             Refusal::TimedOut => "Timeout to gain lock on ",
-            _ => "Failed to gain lock on ",
+            Refusal::WouldBlock | Refusal::Interrupted => "Failed to gain lock on ",
         });
         message.push(file);
         self.report.error(message);

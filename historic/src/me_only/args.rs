@@ -1,4 +1,4 @@
-//! `me-only`: its table of options, and what its words ask for.
+//! The command line of `me-only`.
 
 use std::ffi::OsString;
 
@@ -6,11 +6,11 @@ use crate::abstract_socket::Name;
 use crate::me_only::Request;
 use fdlock::cli::parser::{ScanResult, scan};
 use fdlock::cli::{
-    Abbrev, OPTIONS_HEADING, OptionSpec, ParseResult, ProgramSpec, Synopsis, UsageError, UsageHint,
+    OPTIONS_HEADING, OptionSpec, ParseResult, ProgramSpec, Synopsis, UsageError, UsageHint,
 };
 use fdlock::run::Command;
 
-/// What a user may read about `me-only`.
+/// The documentation of `me-only`.
 pub static SPEC: ProgramSpec = ProgramSpec {
     name: "me-only",
     about: "Run a script unless it is already running; the lock is an abstract socket address.",
@@ -34,13 +34,13 @@ static OPTIONS: &[OptionSpec<()>] = &[
     OptionSpec::version(OPTIONS_HEADING),
 ];
 
-/// What the words after the name ask for.
+/// Parses the arguments.
 ///
 /// # Errors
 ///
-/// They ask for nothing that can be done; no name has been taken.
-pub fn parse(words: Vec<OsString>) -> Result<ParseResult<Request>, UsageError> {
-    let mut operands = match scan(OPTIONS, words, 1, &mut ())? {
+/// The arguments are not valid. No name has been acquired.
+pub fn parse(args: Vec<OsString>) -> Result<ParseResult<Request>, UsageError> {
+    let mut operands = match scan(OPTIONS, args, 1, &mut ())? {
         ScanResult::Help => return Ok(ParseResult::Help),
         ScanResult::Version => return Ok(ParseResult::Version),
         ScanResult::Operands(operands) => operands,
@@ -52,9 +52,9 @@ pub fn parse(words: Vec<OsString>) -> Result<ParseResult<Request>, UsageError> {
     let path = operands.remove(0);
     let command = Command::in_working_directory(script)
         .ok_or_else(|| UsageError::new("missing SCRIPT_PATH"))?;
-    let right = format!("expected 1 to {} bytes", Name::MAX);
-    let name =
-        Name::new(&path).ok_or_else(|| UsageError::invalid("invalid lock path", &path, &right))?;
+    let expected = format!("expected 1 to {} bytes", Name::MAX);
+    let name = Name::new(&path)
+        .ok_or_else(|| UsageError::invalid("invalid lock path", &path, &expected))?;
     Ok(ParseResult::Request(Request { name, command }))
 }
 

@@ -1,4 +1,7 @@
-//! What `me-only` is asked for.
+//! `me-only`: its requests.
+//!
+//! * [`args`] – from arguments to a request.
+//! * [`run`] – carries out a request.
 
 pub mod args;
 pub mod run;
@@ -6,7 +9,7 @@ pub mod run;
 use crate::abstract_socket::Name;
 use fdlock::run::Command;
 
-/// A name to be the only one under, and what is run as long as it is ours.
+/// A name to acquire, and a script to run under it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
     /// The name.

@@ -1,38 +1,40 @@
-//! A request to `me-only`, carried out: the name, then the script under it, then how it ended.
+//! Carries out a request to `me-only`: acquires the name, and runs the script.
 
 use std::ffi::OsString;
 
-use fdlock::exit::Exit;
-use fdlock::flock::failure::{Failure, finish};
-
 use crate::abstract_socket::{self, Name};
+use crate::error::Error;
 use crate::exit;
 use crate::me_only::Request;
+use fdlock::exit::Exit;
+use fdlock::lock::Acquired;
 use fdlock::report::Report;
 use fdlock::run::RunOptions;
 
-/// Carries out a request and says how to end.
-pub fn perform(request: &Request, report: &mut Report) -> Exit {
-    finish(&exit::ME_ONLY, report, |report| attempt(request, report))
+/// Carries out a request and returns how to exit.
+pub fn run(request: &Request, report: &mut Report) -> Exit {
+    let result = lock_and_run(request, report);
+    report.finish(&exit::ME_ONLY, result)
 }
 
-/// The name comes first: that a script is missing is no news to anybody while another instance runs.
-fn attempt(request: &Request, report: &mut Report) -> Result<Exit, Failure> {
-    let Some(_held) = abstract_socket::acquire(&request.name)? else {
-        report.error(refused(&request.name));
+/// The name is acquired first: while another instance runs, it does not matter that a script is
+/// missing.
+fn lock_and_run(request: &Request, report: &Report) -> Result<Exit, Error> {
+    let Acquired::Held(_guard) = abstract_socket::acquire(&request.name)? else {
+        report.error(conflict_message(&request.name));
         return Ok(Exit::Status(exit::ME_ONLY.conflict));
     };
-    let ended = request.command.run(RunOptions::default(), &mut |error| {
+    let reason = request.command.run(RunOptions::default(), &mut |error| {
         report.error(error.message());
     })?;
-    Ok(exit::of_script(ended))
+    Ok(exit::for_script(reason))
 }
 
-fn refused(name: &Name) -> OsString {
+fn conflict_message(name: &Name) -> OsString {
     let mut message = name.as_os_str().to_owned();
     message.push(": not the only instance");
-    if let Some(process) = abstract_socket::holder(name) {
-        message.push(format!(" (held by process {process})"));
+    if let Some(pid) = abstract_socket::owner(name) {
+        message.push(format!(" (held by process {})", pid.as_raw_nonzero()));
     }
     message
 }

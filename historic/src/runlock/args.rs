@@ -1,15 +1,15 @@
-//! `runlock`: its table of options, and what its words ask for.
+//! The command line of `runlock`.
 
 use std::ffi::OsString;
 
 use crate::runlock::Request;
 use fdlock::cli::parser::{ScanResult, scan};
 use fdlock::cli::{
-    Abbrev, OPTIONS_HEADING, OptionSpec, ParseResult, ProgramSpec, Synopsis, UsageError, UsageHint,
+    OPTIONS_HEADING, OptionSpec, ParseResult, ProgramSpec, Synopsis, UsageError, UsageHint,
 };
 use fdlock::run::Command;
 
-/// What a user may read about `runlock`.
+/// The documentation of `runlock`.
 pub static SPEC: ProgramSpec = ProgramSpec {
     name: "runlock",
     about: "Run a command unless it is already running; the lock is a PID file.",
@@ -33,13 +33,13 @@ static OPTIONS: &[OptionSpec<()>] = &[
     OptionSpec::version(OPTIONS_HEADING),
 ];
 
-/// What the words after the name ask for.
+/// Parses the arguments.
 ///
 /// # Errors
 ///
-/// They ask for nothing that can be done; nothing has been made or locked.
-pub fn parse(words: Vec<OsString>) -> Result<ParseResult<Request>, UsageError> {
-    let mut operands = match scan(OPTIONS, words, 1, &mut ())? {
+/// The arguments are not valid. Nothing has been created or locked.
+pub fn parse(args: Vec<OsString>) -> Result<ParseResult<Request>, UsageError> {
+    let mut operands = match scan(OPTIONS, args, 1, &mut ())? {
         ScanResult::Help => return Ok(ParseResult::Help),
         ScanResult::Version => return Ok(ParseResult::Version),
         ScanResult::Operands(operands) => operands,

@@ -1,4 +1,7 @@
-//! What `runlock` is asked for.
+//! `runlock`: its requests.
+//!
+//! * [`args`] – from arguments to a request.
+//! * [`run`] – carries out a request.
 
 pub mod args;
 pub mod run;
@@ -7,11 +10,11 @@ use std::ffi::OsString;
 
 use fdlock::run::Command;
 
-/// A file to lock, by another file beside it, and what is run as long as it is ours.
+/// A file to lock, and a command to run under the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The file: the lock is this name with `.lock` behind it.
+    /// The file. The lock file has the same name with `.lock` appended.
     pub file: OsString,
-    /// What is run.
+    /// The command to run.
     pub command: Command,
 }

@@ -1,53 +1,55 @@
-//! A request to `runlock`, carried out: the pid file, then the command on a leash as long as it is ours.
+//! Carries out a request to `runlock`: creates the PID file, and runs the command under
+//! supervision.
 
 use std::ffi::OsString;
 use std::os::fd::AsFd;
 
-use fdlock::exit::Exit;
-use fdlock::flock::failure::{Failure, finish};
-
+use crate::error::Error;
 use crate::exit;
-use crate::pid_file::{self, Taken};
+use crate::pid_file::{self, Contended};
 use crate::runlock::Request;
+use fdlock::exit::{Exit, ExitError};
+use fdlock::lock::Acquired;
 use fdlock::report::Report;
 use fdlock::run::{self, RunOptions, Supervision};
 
-/// Carries out a request and says how to end.
-pub fn perform(request: &Request, report: &mut Report) -> Exit {
-    finish(&exit::RUNLOCK, report, |report| attempt(request, report))
+/// Carries out a request and returns how to exit.
+pub fn run(request: &Request, report: &mut Report) -> Exit {
+    let result = lock_and_run(request, report);
+    report.finish(&exit::RUNLOCK, result)
 }
 
-fn attempt(request: &Request, report: &Report) -> Result<Exit, Failure> {
+fn lock_and_run(request: &Request, report: &Report) -> Result<Exit, Error> {
     let mut path = request.file.clone();
     path.push(".lock");
-    let grant = pid_file::acquire(&path, &mut |pid| {
+    let outcome = pid_file::acquire(&path, &mut |pid| {
         let mut line = OsString::from("UNLOCKED ");
         line.push(&request.file);
         line.push(format!(" (stale lock by PID {})", pid.as_raw_nonzero()));
         report.error(line);
     })?;
-    let lock = match grant {
-        Ok(lock) => lock,
-        Err(taken) => return Ok(still_locked(&taken, report)),
+    let lock = match outcome {
+        Acquired::Held(lock) => lock,
+        Acquired::NotHeld(contended) => return Ok(report_contended(&contended, report)),
     };
-    let terms = RunOptions {
+    let options = RunOptions {
         close_fds: &[lock.as_fd()],
         supervision: Supervision::Supervised,
-        deferred: Some(lock.held()),
+        deferred: Some(lock.deferred_signals()),
     };
     let warn = &mut |error: run::Error| report.error(error.message());
-    let ended = request.command.run(terms, warn);
+    let result = request.command.run(options, warn);
     if let Err(error) = lock.release() {
         report.error(error.message());
     }
     drop(lock);
-    Ok(ended?.into())
+    Ok(result?.into())
 }
 
-/// In the original's words, to which cron's readers are used.
-fn still_locked(taken: &Taken, report: &Report) -> Exit {
+/// The first line is word for word the original's, for the readers of cron's mail.
+fn report_contended(contended: &Contended, report: &Report) -> Exit {
     report.error_raw("Still locked.\n");
-    if let Some(message) = taken.message() {
+    if let Some(message) = contended.message() {
         report.error(message);
     }
     Exit::Status(exit::RUNLOCK.conflict)

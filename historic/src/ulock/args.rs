@@ -1,4 +1,4 @@
-//! `ulock`: its table of options, and what its words ask for.
+//! The command line of `ulock`.
 
 use std::ffi::{OsStr, OsString};
 use std::time::Duration;
@@ -9,9 +9,9 @@ use fdlock::cli::{
     Abbrev, Action, OPTIONS_HEADING, OptionSpec, ParseResult, ProgramSpec, Synopsis, UsageError,
     UsageHint, duration,
 };
-use fdlock::lock::Wait;
+use fdlock::lock::Timeout;
 
-/// What a user may read about `ulock`.
+/// The documentation of `ulock`.
 pub static SPEC: ProgramSpec = ProgramSpec {
     name: "ulock",
     about: "Lock with hard links, which also works over NFS.",
@@ -42,13 +42,13 @@ Examples:
     usage_hint: UsageHint::ShowSynopses,
 };
 
-/// What the options have said so far.
+/// The options as they were given.
 #[derive(Debug)]
 struct RawArgs {
     read: bool,
     write: bool,
-    wait: Wait,
-    invalid: Duration,
+    timeout: Timeout,
+    max_age: Duration,
 }
 
 static OPTIONS: &[OptionSpec<RawArgs>] = &[
@@ -77,11 +77,15 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         short: "",
         long: &["timeout"],
         abbrev: Abbrev::Allowed,
-        action: Action::Value("SECONDS", |raw, word| {
-            raw.wait = if word == "-1" {
+        action: Action::Value("SECONDS", |raw, value| {
+            raw.timeout = if value == "-1" {
                 Timeout::Infinite
             } else {
-                Timeout::After(time("invalid timeout", word, "or -1 for no limit")?)
+                Timeout::After(parse_duration(
+                    "invalid timeout",
+                    value,
+                    "or -1 for no limit",
+                )?)
             };
             Ok(())
         }),
@@ -94,8 +98,8 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         short: "",
         long: &["invalid"],
         abbrev: Abbrev::Allowed,
-        action: Action::Value("SECONDS", |raw, word| {
-            raw.invalid = time("invalid age", word, "e.g. 60")?;
+        action: Action::Value("SECONDS", |raw, value| {
+            raw.max_age = parse_duration("invalid age", value, "e.g. 60")?;
             Ok(())
         }),
         group: OPTIONS_HEADING,
@@ -107,54 +111,54 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
     OptionSpec::version(OPTIONS_HEADING),
 ];
 
-fn time(what: &str, word: &OsStr, more: &str) -> Result<Duration, UsageError> {
-    let right = format!("expected seconds, {more}");
-    duration::parse(word).ok_or_else(|| UsageError::invalid(what, word, &right))
+fn parse_duration(what: &str, value: &OsStr, expected: &str) -> Result<Duration, UsageError> {
+    let expected = format!("expected seconds, {expected}");
+    duration::parse(value).ok_or_else(|| UsageError::invalid(what, value, &expected))
 }
 
-/// What the words after the name ask for. Options may stand anywhere before the command, whose own they are not.
+/// Parses the arguments. Options may be anywhere before the command, which has its own.
 ///
 /// # Errors
 ///
-/// They ask for nothing that can be done; nothing has been made or locked.
-pub fn parse(words: Vec<OsString>) -> Result<ParseResult<Request>, UsageError> {
+/// The arguments are not valid. Nothing has been created or locked.
+pub fn parse(args: Vec<OsString>) -> Result<ParseResult<Request>, UsageError> {
     let mut raw = RawArgs {
         read: false,
         write: false,
-        wait: Timeout::Infinite,
-        invalid: Duration::from_secs(60),
+        timeout: Timeout::Infinite,
+        max_age: Duration::from_secs(60),
     };
-    match scan(OPTIONS, words, 3, &mut raw)? {
+    match scan(OPTIONS, args, 3, &mut raw)? {
         ScanResult::Help => Ok(ParseResult::Help),
         ScanResult::Version => Ok(ParseResult::Version),
-        ScanResult::Operands(operands) => raw.request(operands).map(ParseResult::Request),
+        ScanResult::Operands(operands) => raw.into_request(operands).map(ParseResult::Request),
     }
 }
 
 impl RawArgs {
-    fn request(self, operands: Vec<OsString>) -> Result<Request, UsageError> {
+    fn into_request(self, operands: Vec<OsString>) -> Result<Request, UsageError> {
         let mut operands = operands.into_iter();
-        let mut named = |what: &str| match operands.next() {
-            Some(name) if name.is_empty() => Err(UsageError::new(format!("{what} is empty"))),
-            name => Ok(name),
+        let mut next_path = |name: &str| match operands.next() {
+            Some(path) if path.is_empty() => Err(UsageError::new(format!("{name} is empty"))),
+            path => Ok(path),
         };
-        let lock = named("LOCK")?.ok_or_else(|| UsageError::new("missing LOCK"))?;
-        let counter = named("COUNTER")?;
+        let lock = next_path("LOCK")?.ok_or_else(|| UsageError::new("missing LOCK"))?;
+        let counter = next_path("COUNTER")?;
         if counter.as_ref() == Some(&lock) {
             return Err(UsageError::new("LOCK and COUNTER are the same file"));
         }
-        let words = operands.collect::<Vec<_>>();
+        let command = operands.collect::<Vec<_>>();
         let op = match (self.read, self.write) {
             (true, true) => return Err(UsageError::new("-r and -w are incompatible")),
             (true, false) => {
                 let counter = counter.ok_or_else(|| UsageError::new("-r requires COUNTER"))?;
-                if words.is_empty() {
+                if command.is_empty() {
                     return Err(UsageError::new("-r requires a command to run"));
                 }
-                let line = words.join(OsStr::new(" "));
+                let line = command.join(OsStr::new(" "));
                 UlockOp::Read { counter, line }
             }
-            (false, _) if !words.is_empty() => {
+            (false, _) if !command.is_empty() => {
                 return Err(UsageError::new("a command requires -r"));
             }
             (false, true) => UlockOp::Write { counter },
@@ -166,8 +170,8 @@ impl RawArgs {
         Ok(Request {
             lock,
             op,
-            wait: self.wait,
-            invalid: self.invalid,
+            timeout: self.timeout,
+            max_age: self.max_age,
         })
     }
 }

@@ -1,4 +1,7 @@
-//! What `ulock` is asked for.
+//! `ulock`: its requests.
+//!
+//! * [`args`] – from arguments to a request.
+//! * [`run`] – carries out a request.
 
 pub mod args;
 pub mod run;
@@ -6,36 +9,37 @@ pub mod run;
 use std::ffi::OsString;
 use std::time::Duration;
 
-use fdlock::lock::Wait;
+use fdlock::lock::Timeout;
 
-/// A lock file to make, and what for.
+/// A lock to acquire, and what for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    /// The file whose being there is the lock.
+    /// The file whose existence is the lock.
     pub lock: OsString,
-    /// What is done with it.
+    /// What to do with the lock.
     pub op: UlockOp,
-    /// How long others may keep us waiting.
-    pub wait: Wait,
-    /// The age from which a lock counts as forgotten.
-    pub invalid: Duration,
+    /// How long to wait for other processes.
+    pub timeout: Timeout,
+    /// The age beyond which a lock is stale.
+    pub max_age: Duration,
 }
 
 /// What is done with the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UlockOp {
-    /// It is left for the caller, who removes it.
+    /// It is left for the caller, which removes it.
     Exclusive,
-    /// It is left for the caller once nobody reads any more: once the counter has a single link.
+    /// It is left for the caller once there are no readers: once the counter has a single link.
     Write {
         /// The counter, if there are readers at all.
         counter: Option<OsString>,
     },
-    /// It is held only to count one reader more: a link to the counter, for as long as the command runs.
+    /// It is held only while a reader is added: a link to the counter, for as long as the command
+    /// runs.
     Read {
         /// The counter.
         counter: OsString,
-        /// A line for `/bin/sh`.
+        /// The command line for `/bin/sh`.
         line: OsString,
     },
 }

@@ -1,87 +1,84 @@
-//! A request to `ulock`, carried out: LOCK for the caller, or a reader's link for as long as his command runs.
+//! Carries out a request to `ulock`: acquires LOCK for the caller, or runs a command as a reader.
 
 use std::ffi::{OsStr, OsString};
 
-use fdlock::exit::Exit;
-use fdlock::flock::failure::{Failure, finish};
-
+use crate::error::Error;
 use crate::exit;
-use crate::hard_link::{Contender, NotTaken, Reader, Taken};
+use crate::hard_link::{LinkGuard, LinkLock, Reader};
 use crate::ulock::{Request, UlockOp};
+use fdlock::exit::{Exit, SUCCESS};
+use fdlock::lock::Acquired;
 use fdlock::report::Report;
 use fdlock::run::{self, Command, ExitReason, RunOptions};
 use fdlock::sys::deferred_signals::DeferredSignals;
 
-/// Carries out a request and says how to end.
+/// Carries out a request and returns how to exit.
 ///
-/// A signal that would end us takes effect when all is tidied up, when `held` is dropped: no LOCK is left that nobody
-/// holds, and no link that nobody reads by.
-pub fn perform(request: &Request, report: &mut Report) -> Exit {
-    finish(&exit::ULOCK, report, |report| {
-        attempt(request, DeferredSignals::terminating(), report)
-    })
+/// A signal that would terminate this process takes effect when everything has been cleaned up and
+/// the deferred signals are dropped: no LOCK is left behind without a holder, and no link without a
+/// reader.
+pub fn run(request: &Request, report: &mut Report) -> Exit {
+    let result = lock_and_run(request, DeferredSignals::terminating(), report);
+    report.finish(&exit::ULOCK, result)
 }
 
-fn attempt(request: &Request, held: DeferredSignals, report: &mut Report) -> Result<Exit, Failure> {
-    let deadline = request.wait.begin();
-    let mut contender = Contender::new(&request.lock, deadline, request.invalid, &held);
-    let taken = match &request.op {
+fn lock_and_run(
+    request: &Request,
+    deferred: DeferredSignals,
+    report: &Report,
+) -> Result<Exit, Error> {
+    let deadline = request.timeout.start();
+    let mut lock = LinkLock::new(&request.lock, deadline, request.max_age, &deferred);
+    let outcome = match &request.op {
         UlockOp::Read { counter, line } => {
-            return match contender.read(counter) {
-                Ok(reader) => run_as(reader, line, &held, report),
-                Err(not) => refused(not),
+            return match lock.read(counter)? {
+                Acquired::Held(reader) => run_as_reader(reader, line, &deferred, report),
+                Acquired::NotHeld(_) => Ok(Exit::Status(exit::ULOCK.conflict)),
             };
         }
         UlockOp::Write {
             counter: Some(counter),
-        } => contender.write(counter),
-        UlockOp::Write { counter: None } | UlockOp::Exclusive => contender.exclusive(),
+        } => lock.write(counter)?,
+        UlockOp::Write { counter: None } | UlockOp::Exclusive => lock.exclusive()?,
     };
-    match taken.map(Taken::leave) {
-        Ok(()) => {
-            drop(contender);
-            // The caller is about to hear that he has LOCK; he must not hear otherwise.
-            held.until_exit();
-            Ok(Exit::Status(fdlock::exit::SUCCESS))
+    match outcome.map(LinkGuard::keep) {
+        Acquired::Held(()) => {
+            drop(lock);
+            // The exit status is about to report that the caller has LOCK, so it must not change.
+            deferred.until_exit();
+            Ok(Exit::Status(SUCCESS))
         }
-        Err(not) => refused(not),
+        // Also after a signal that does not terminate this process, which may be process 1.
+        Acquired::NotHeld(_) => Ok(Exit::Status(exit::ULOCK.conflict)),
     }
 }
 
-fn refused(not: NotTaken) -> Result<Exit, Failure> {
-    match not {
-        // Where a signal does not end us after all, as it cannot end process 1, the status says as much.
-        NotTaken::TimedOut | NotTaken::Interrupted => Ok(Exit::Status(exit::ULOCK.conflict)),
-        NotTaken::Failed(error) => Err(error.into()),
-    }
-}
-
-/// Runs the line as a reader. If it fails, the reader stays: what it has read, or not, is for somebody to look after
-/// before anybody writes.
-fn run_as(
+/// Runs the command line as a reader. If it fails, the reader's link remains, so that a user looks
+/// into it before anything is written.
+fn run_as_reader(
     reader: Reader,
     line: &OsStr,
-    held: &DeferredSignals,
-    report: &mut Report,
-) -> Result<Exit, Failure> {
-    let terms = RunOptions {
-        deferred: Some(held),
+    deferred: &DeferredSignals,
+    report: &Report,
+) -> Result<Exit, Error> {
+    let options = RunOptions {
+        deferred: Some(deferred),
         ..RunOptions::default()
     };
-    let ended = Command::system(line.to_owned()).run(terms, &mut |error| {
+    let result = Command::system(line.to_owned()).run(options, &mut |error| {
         report.error(error.message());
     });
-    match ended {
-        Ok(ExitReason::Exited(fdlock::exit::SUCCESS)) => {
-            reader.leave()?;
-            Ok(Exit::Status(fdlock::exit::SUCCESS))
+    match result {
+        Ok(ExitReason::Exited(SUCCESS)) => {
+            reader.unregister()?;
+            Ok(Exit::Status(SUCCESS))
         }
-        Ok(ended) => {
+        Ok(reason) => {
             leave_behind(reader, line, report);
-            Ok(ended.into())
+            Ok(reason.into())
         }
         Err(error) => {
-            // It may be running for all we know.
+            // The command may still be running.
             if let run::Error::Wait(_) = error {
                 leave_behind(reader, line, report);
             }
@@ -90,7 +87,7 @@ fn run_as(
     }
 }
 
-/// In the words of the original.
+/// Keeps the reader's link, and reports that with the message of the original.
 fn leave_behind(reader: Reader, line: &OsStr, report: &Report) {
     let mut message = OsString::from("Error(282)[ulock] : command '");
     message.push(line);
@@ -98,5 +95,5 @@ fn leave_behind(reader: Reader, line: &OsStr, report: &Report) {
     message.push(reader.link());
     message.push("' is left.\n");
     report.error_raw(message);
-    reader.stay();
+    reader.keep();
 }

@@ -1,52 +1,52 @@
 use super::*;
 use std::time::Duration;
 
-fn words(line: &str) -> Vec<OsString> {
+fn args(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
 }
 
-fn asked(line: &str) -> Request {
-    match parse(words(line)) {
+fn request_from(line: &str) -> Request {
+    match parse(args(line)) {
         Ok(ParseResult::Request(request)) => request,
         other => panic!("{line}: {other:?}"),
     }
 }
 
-fn refused(line: &str) -> String {
-    let usage = parse(words(line)).expect_err(line);
-    usage.message().to_string_lossy().into_owned()
+fn usage_error(line: &str) -> String {
+    let error = parse(args(line)).expect_err(line);
+    error.message().to_string_lossy().into_owned()
 }
 
 #[test]
-fn values_follow_an_equals_sign_or_a_blank() {
+fn values_follow_an_equals_sign_or_a_space() {
     for line in ["-L=f -t=5 -- c", "-L f -t 5 -- c", "-Lf -t5 -- c"] {
-        let request = asked(line);
-        assert_eq!(request.files, ["f"], "{line}");
+        let request = request_from(line);
+        assert_eq!(request.targets, ["f"], "{line}");
         assert_eq!(
-            request.wait,
+            request.timeout,
             Timeout::After(Duration::from_secs(5)),
             "{line}"
         );
     }
-    assert_eq!(asked("-L==f -- c").files, ["=f"]);
+    assert_eq!(request_from("-L==f -- c").targets, ["=f"]);
 }
 
 #[test]
-fn without_w_or_t_nobody_waits_and_t_limits_w() {
-    let limit = Timeout::After(Duration::from_secs(2));
-    for (line, wait) in [
+fn t_overrides_w_and_the_default_is_not_to_wait() {
+    let two_seconds = Timeout::After(Duration::from_secs(2));
+    for (line, timeout) in [
         ("-L f -- c", Timeout::NonBlocking),
         ("-w -L f -- c", Timeout::Infinite),
-        ("-t 2 -L f -- c", limit),
-        ("-w -t 2 -L f -- c", limit),
-        ("-t 2 -w -L f -- c", limit),
+        ("-t 2 -L f -- c", two_seconds),
+        ("-w -t 2 -L f -- c", two_seconds),
+        ("-t 2 -w -L f -- c", two_seconds),
     ] {
-        assert_eq!(asked(line).wait, wait, "{line}");
+        assert_eq!(request_from(line).timeout, timeout, "{line}");
     }
 }
 
 #[test]
-fn quiet_and_verbose_meet_in_the_middle() {
+fn verbose_after_quiet_is_normal() {
     for (line, verbosity) in [
         ("-L f -- c", Verbosity::Normal),
         ("-q -L f -- c", Verbosity::Quiet),
@@ -54,22 +54,22 @@ fn quiet_and_verbose_meet_in_the_middle() {
         ("-v -q -L f -- c", Verbosity::Quiet),
         ("-q -v -L f -- c", Verbosity::Normal),
     ] {
-        assert_eq!(asked(line).verbosity, verbosity, "{line}");
+        assert_eq!(request_from(line).verbosity, verbosity, "{line}");
     }
 }
 
 #[test]
-fn every_lock_counts_and_the_command_is_untouched() {
-    let request = asked("-L a -L=cpu -- c -L x -- -q");
-    assert_eq!(request.files, ["a", "cpu"]);
+fn all_locks_count_and_the_command_is_not_parsed() {
+    let request = request_from("-L a -L=cpu -- c -L x -- -q");
+    assert_eq!(request.targets, ["a", "cpu"]);
     assert_eq!(
         request.command,
-        Command::new(words("c -L x -- -q")).expect("words")
+        Command::new(args("c -L x -- -q")).expect("a command")
     );
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn usage_errors_have_messages() {
     for (line, message) in [
         ("", "missing -L FILE"),
         ("-- c", "missing -L FILE"),
@@ -85,7 +85,7 @@ fn what_is_wrong_is_said() {
         ),
         ("-z -L f -- c", "invalid option -- 'z'"),
     ] {
-        assert_eq!(refused(line), message, "{line}");
+        assert_eq!(usage_error(line), message, "{line}");
     }
-    assert!(refused("-t soon -L f -- c").starts_with("invalid time: 'soon' (expected seconds"));
+    assert!(usage_error("-t soon -L f -- c").starts_with("invalid time: 'soon' (expected seconds"));
 }

@@ -1,36 +1,36 @@
 use super::*;
 
-fn words(line: &str) -> Vec<OsString> {
+fn args(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
 }
 
-fn refused(words: Vec<OsString>) -> String {
-    let usage = parse(words).expect_err("no request");
-    usage.message().to_string_lossy().into_owned()
+fn usage_error(args: Vec<OsString>) -> String {
+    let error = parse(args).expect_err("a usage error");
+    error.message().to_string_lossy().into_owned()
 }
 
 #[test]
-fn everything_behind_the_script_is_its_own() {
-    let wanted = Request {
-        name: Name::new("/tmp/a".as_ref()).expect("a name"),
-        command: Command::in_working_directory(words("./script -h --")).expect("words"),
+fn arguments_after_the_script_are_its_own() {
+    let expected = Request {
+        name: Name::new("/tmp/a".as_ref()).expect("a valid name"),
+        command: Command::in_working_directory(args("./script -h --")).expect("a command"),
     };
-    let asked = parse(words("/tmp/a ./script -h --"));
-    assert_eq!(asked, Ok(ParseResult::Request(wanted)));
+    let parsed = parse(args("/tmp/a ./script -h --"));
+    assert_eq!(parsed, Ok(ParseResult::Request(expected)));
 }
 
 #[test]
-fn what_is_wrong_is_said() {
-    assert_eq!(refused(words("")), "missing LOCK_PATH");
-    assert_eq!(refused(words("/tmp/a")), "missing SCRIPT_PATH");
-    assert_eq!(refused(words("-x a b")), "invalid option -- 'x'");
-    let empty = refused(vec!["".into(), "b".into()]);
+fn usage_errors_have_messages() {
+    assert_eq!(usage_error(args("")), "missing LOCK_PATH");
+    assert_eq!(usage_error(args("/tmp/a")), "missing SCRIPT_PATH");
+    assert_eq!(usage_error(args("-x a b")), "invalid option -- 'x'");
+    let empty = usage_error(vec!["".into(), "b".into()]);
     assert_eq!(empty, "invalid lock path: '' (expected 1 to 107 bytes)");
 }
 
 #[test]
-fn a_path_that_would_have_to_be_cut_off_is_refused() {
-    let of = |length: usize| vec!["x".repeat(length).into(), "b".into()];
-    assert!(matches!(parse(of(107)), Ok(ParseResult::Request(_))));
-    assert!(refused(of(108)).ends_with("(expected 1 to 107 bytes)"));
+fn a_path_that_is_too_long_is_an_error() {
+    let args = |length: usize| vec!["x".repeat(length).into(), "b".into()];
+    assert!(matches!(parse(args(107)), Ok(ParseResult::Request(_))));
+    assert!(usage_error(args(108)).ends_with("(expected 1 to 107 bytes)"));
 }

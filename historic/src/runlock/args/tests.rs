@@ -1,30 +1,33 @@
 use super::*;
 
-fn words(line: &str) -> Vec<OsString> {
+fn args(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
 }
 
-fn refused(words: Vec<OsString>) -> String {
-    let usage = parse(words).expect_err("no request");
-    usage.message().to_string_lossy().into_owned()
+fn usage_error(args: Vec<OsString>) -> String {
+    let error = parse(args).expect_err("a usage error");
+    error.message().to_string_lossy().into_owned()
 }
 
 #[test]
-fn everything_behind_the_file_is_the_commands_own() {
-    let wanted = Request {
+fn arguments_after_the_file_are_the_command() {
+    let expected = Request {
         file: "job".into(),
-        command: Command::new(words("c -h -- x")).expect("words"),
+        command: Command::new(args("c -h -- x")).expect("a command"),
     };
     assert_eq!(
-        parse(words("job c -h -- x")),
-        Ok(ParseResult::Request(wanted))
+        parse(args("job c -h -- x")),
+        Ok(ParseResult::Request(expected))
     );
 }
 
 #[test]
-fn what_is_wrong_is_said() {
-    assert_eq!(refused(words("")), "missing LOCKFILE");
-    assert_eq!(refused(words("job")), "missing COMMAND");
-    assert_eq!(refused(vec!["".into(), "c".into()]), "LOCKFILE is empty");
-    assert_eq!(refused(words("-n job c")), "invalid option -- 'n'");
+fn usage_errors_have_messages() {
+    assert_eq!(usage_error(args("")), "missing LOCKFILE");
+    assert_eq!(usage_error(args("job")), "missing COMMAND");
+    assert_eq!(
+        usage_error(vec!["".into(), "c".into()]),
+        "LOCKFILE is empty"
+    );
+    assert_eq!(usage_error(args("-n job c")), "invalid option -- 'n'");
 }

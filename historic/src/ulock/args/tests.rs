@@ -1,19 +1,19 @@
 use super::*;
 
-fn words(line: &str) -> Vec<OsString> {
+fn args(line: &str) -> Vec<OsString> {
     line.split_whitespace().map(OsString::from).collect()
 }
 
-fn asked(line: &str) -> Request {
-    match parse(words(line)) {
+fn request_from(line: &str) -> Request {
+    match parse(args(line)) {
         Ok(ParseResult::Request(request)) => request,
         other => panic!("{line}: {other:?}"),
     }
 }
 
-fn refused(line: &str) -> String {
-    let usage = parse(words(line)).expect_err(line);
-    usage.message().to_string_lossy().into_owned()
+fn usage_error(line: &str) -> String {
+    let error = parse(args(line)).expect_err(line);
+    error.message().to_string_lossy().into_owned()
 }
 
 fn read(line: &str) -> UlockOp {
@@ -24,7 +24,7 @@ fn read(line: &str) -> UlockOp {
 }
 
 #[test]
-fn there_are_three_forms() {
+fn there_are_three_operations() {
     let counter = |name: Option<&str>| UlockOp::Write {
         counter: name.map(OsString::from),
     };
@@ -34,41 +34,47 @@ fn there_are_three_forms() {
         ("-w l c", counter(Some("c"))),
         ("-r l c cat master", read("cat master")),
     ] {
-        let request = asked(line);
+        let request = request_from(line);
         assert_eq!((request.lock, request.op), ("l".into(), op), "{line}");
     }
 }
 
 #[test]
-fn options_stand_anywhere_before_the_command_and_its_own_stay_its_own() {
+fn options_may_be_anywhere_before_the_command() {
     for line in [
         "--timeout=5 -r l c grep -r -w x --timeout=9",
         "l -r c --timeout=5 grep -r -w x --timeout=9",
         "l c --timeout 5 -r grep -r -w x --timeout=9",
     ] {
-        let request = asked(line);
+        let request = request_from(line);
         assert_eq!(request.op, read("grep -r -w x --timeout=9"), "{line}");
         assert_eq!(
-            request.wait,
+            request.timeout,
             Timeout::After(Duration::from_secs(5)),
             "{line}"
         );
     }
-    assert_eq!(asked("l --timeout=0").wait, Timeout::After(Duration::ZERO));
-    assert_eq!(asked("l -w").op, UlockOp::Write { counter: None });
+    assert_eq!(
+        request_from("l --timeout=0").timeout,
+        Timeout::After(Duration::ZERO)
+    );
+    assert_eq!(request_from("l -w").op, UlockOp::Write { counter: None });
 }
 
 #[test]
-fn the_times_have_the_defaults_of_the_page() {
-    let request = asked("l");
-    assert_eq!(request.wait, Timeout::Infinite);
-    assert_eq!(request.invalid, Duration::from_secs(60));
-    assert_eq!(asked("--timeout=-1 l").wait, Timeout::Infinite);
-    assert_eq!(asked("--invalid=5 l").invalid, Duration::from_secs(5));
+fn the_defaults_are_those_of_the_manual() {
+    let request = request_from("l");
+    assert_eq!(request.timeout, Timeout::Infinite);
+    assert_eq!(request.max_age, Duration::from_secs(60));
+    assert_eq!(request_from("--timeout=-1 l").timeout, Timeout::Infinite);
+    assert_eq!(
+        request_from("--invalid=5 l").max_age,
+        Duration::from_secs(5)
+    );
 }
 
 #[test]
-fn what_is_wrong_is_said() {
+fn usage_errors_have_messages() {
     for (line, message) in [
         ("", "missing LOCK"),
         ("-w l l", "LOCK and COUNTER are the same file"),
@@ -91,6 +97,6 @@ fn what_is_wrong_is_said() {
             "invalid timeout: 'l' (expected seconds, or -1 for no limit)",
         ),
     ] {
-        assert_eq!(refused(line), message, "{line}");
+        assert_eq!(usage_error(line), message, "{line}");
     }
 }
