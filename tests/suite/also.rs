@@ -107,7 +107,12 @@ fn opposite_orders_of_names_do_not_deadlock() {
 #[test]
 fn each_file_is_opened_once_even_if_flock_waits() {
     let env = TestEnv::new();
-    for options in [&["--verbose"][..], &[], &["--verbose", "-w100"], &["--fair"]] {
+    for options in [
+        &["--verbose"][..],
+        &[],
+        &["--verbose", "-w100"],
+        &["--fair"],
+    ] {
         let holder = env.hold(&[], "a");
         fs::write(env.file("b"), "").expect("a file");
         let watches = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).expect("inotify");
@@ -115,7 +120,10 @@ fn each_file_is_opened_once_even_if_flock_waits() {
             inotify::add_watch(&watches, env.file(name), WatchFlags::OPEN).expect("a watch");
         }
         let words = ["--also", "b", "a", "true"];
-        let mut flock = env.flock(options.iter().chain(&words)).spawn().expect("it starts");
+        let mut flock = env
+            .flock(options.iter().chain(&words))
+            .spawn()
+            .expect("it starts");
         wait_until("it waits", || waiter_count(env.file("a")) == 1);
         let mut buffer = [MaybeUninit::uninit(); 4096];
         let mut events = inotify::Reader::new(&watches, &mut buffer);

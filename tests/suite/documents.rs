@@ -168,7 +168,7 @@ fn the_manual_explains_every_status() {
     for page in PAGES {
         let explained = section(page, "EXIT STATUS");
         let others = [exit::SUCCESS, exit::SOFTWARE];
-        for status in statuses(page).statuses().into_iter().chain(others) {
+        for status in statuses(page).all().into_iter().chain(others) {
             assert!(
                 explained.contains(&format!(".TP\n.B {status}\n")),
                 "{}: {status} is not explained",

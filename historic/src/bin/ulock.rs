@@ -11,5 +11,5 @@ fdlock::c_main!(Program {
     spec: &args::SPEC,
     statuses: &exit::ULOCK,
     parse: args::parse,
-    perform: run::run,
+    run: run::run,
 });
