@@ -1,43 +1,55 @@
-//! Section 4: the command gets what the caller gave, and the caller gets the command's end.
+//! What the command inherits: everything that the caller has set up, and the lock.
+
+use std::fs;
+use std::process::Command;
 
 use test_support::locks::waiter_count;
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
 use test_support::process::ExitReason;
 use test_support::{TestEnv, differs_from_util_linux, wait_until};
 
-/// The ways to run a command that must not differ in what the command sees.
-const WAYS: [&[&str]; 5] = [&["-x"], &["-F"], &["-o"], &["-w1000"], &["-F", "-w1000"]];
+/// Options that must not change what the command inherits, apart from the lock.
+const OPTIONS: [&[&str]; 5] = [&["-x"], &["-F"], &["-o"], &["-w1000"], &["-F", "-w1000"]];
 
-/// Asserts that the command under `flock` inherits what the caller has set up, apart from the lock.
+/// Returns `flock` with these options, whose command reports in a file what it has inherited.
+fn reporting_flock(env: &TestEnv, options: &[&str], report: &str) -> Command {
+    let command = ["l", "test-helper", "inherited-state", report];
+    env.flock(options.iter().chain(&command))
+}
+
+/// Returns what a command without `flock` inherits after this preparation.
+fn state_without_flock(env: &TestEnv, prepare: impl Fn(&mut Command)) -> String {
+    let mut command = env.command("test-helper");
+    prepare(command.args(["inherited-state", "state"]));
+    let (state, _) = env.inherited_state_of(command);
+    assert!(!state.is_empty());
+    state
+}
+
+/// Asserts that a command inherits the same with and without `flock`, apart from the lock, and
+/// returns what it inherits without.
 #[track_caller]
-fn assert_same_inherited_state(env: &TestEnv, make: impl Fn(&mut std::process::Command)) -> String {
-    let mut direct = env.command("test-helper");
-    make(direct.args(["inherited-state", "state"]));
-    let (direct, _) = env.inherited_state_of(direct);
-    assert!(!direct.is_empty());
-    for way in WAYS {
-        let mut under =
-            env.flock(
-                way.iter()
-                    .chain(&["l", "test-helper", "inherited-state", "state"]),
-            );
-        make(&mut under);
-        let (under, outcome) = env.inherited_state_of(under);
+fn assert_same_inherited_state(env: &TestEnv, prepare: impl Fn(&mut Command)) -> String {
+    // The pipes differ each time.
+    let is_same = |line: &&str| !line.contains(" pipe:");
+    let expected = state_without_flock(env, &prepare);
+    for options in OPTIONS {
+        let mut flock = reporting_flock(env, options, "state");
+        prepare(&mut flock);
+        let (state, outcome) = env.inherited_state_of(flock);
         outcome.assert_status(0).assert_stderr("");
         let lock = format!("fd 3 {}", env.file("l").display());
-        let (lock, rest): (Vec<&str>, Vec<&str>) = under.lines().partition(|line| *line == lock);
-        assert_eq!(lock.len(), usize::from(way != ["-o"]), "{way:?}: {under}");
-        // The pipes are new each time.
-        let known = |line: &&str| !line.contains(" pipe:");
-        let rest: Vec<&str> = rest.into_iter().filter(known).collect();
-        let direct: Vec<&str> = direct.lines().filter(known).collect();
-        assert_eq!(rest, direct, "{way:?}");
+        let (lock, rest): (Vec<&str>, Vec<&str>) = state.lines().partition(|line| *line == lock);
+        assert_eq!(lock.len(), usize::from(options != ["-o"]), "{state}");
+        let rest: Vec<&str> = rest.into_iter().filter(is_same).collect();
+        let expected: Vec<&str> = expected.lines().filter(is_same).collect();
+        assert_eq!(rest, expected, "{options:?}");
     }
-    direct
+    expected
 }
 
 #[test]
-fn the_command_gets_the_callers_world() {
+fn command_inherits_umask_and_nice_value() {
     let env = TestEnv::new();
     let state = assert_same_inherited_state(&env, |command| {
         command.before_exec(|| {
@@ -46,26 +58,22 @@ fn the_command_gets_the_callers_world() {
             Ok(())
         });
     });
-    assert!(
-        state.contains("Umask 0137\n") && state.contains("nice 3\n"),
-        "{state}"
-    );
+    assert!(state.contains("Umask 0137\n"), "{state}");
+    assert!(state.contains("nice 3\n"), "{state}");
 }
 
 #[test]
-fn the_command_gets_the_callers_working_directory() {
+fn command_inherits_the_working_directory() {
     let env = TestEnv::new();
-    std::fs::create_dir(env.file("deep")).expect("a folder");
+    fs::create_dir(env.file("deep")).expect("a directory");
+    let deep = env.file("deep").canonicalize().expect("deep");
     env.sh("cd deep && flock ../l pwd -P")
-        .assert_stdout(&format!(
-            "{}\n",
-            env.file("deep").canonicalize().expect("deep").display()
-        ));
+        .assert_stdout(&format!("{}\n", deep.display()));
 }
 
 #[test]
-fn the_command_gets_the_callers_blocked_signals() {
-    // A bash unblocks SIGCHLD for itself and for all that it starts.
+fn command_inherits_blocked_signals() {
+    // Without a bash, which unblocks SIGCHLD for itself and for everything that it starts.
     let env = TestEnv::without_builtin();
     for set in [
         signal_set([libc::SIGINT, libc::SIGTERM, libc::SIGCHLD]),
@@ -74,77 +82,81 @@ fn the_command_gets_the_callers_blocked_signals() {
         u64::MAX,
         0,
     ] {
-        // The reference's timeout cannot do with a blocked alarm, but is not called to fire here.
+        // util-linux's timeout does not work with SIGALRM blocked, but it does not expire here.
         let state = assert_same_inherited_state(&env, |command| {
             command.block_signals(set);
         });
-        let seen = set & !signal_set([libc::SIGKILL, libc::SIGSTOP]);
-        assert!(state.contains(&format!("SigBlk {seen:016x}\n")), "{state}");
+        let set = set & !signal_set([libc::SIGKILL, libc::SIGSTOP]);
+        assert!(state.contains(&format!("SigBlk {set:016x}\n")), "{state}");
     }
 }
 
+/// Asserts that the command inherits these ignored signals.
+fn assert_inherited_as_ignored(env: &TestEnv, signals: &[i32]) {
+    let set = signal_set(signals.iter().copied());
+    let state = assert_same_inherited_state(env, |command| {
+        command.ignore_signals(signals.iter().copied());
+    });
+    assert!(state.contains(&format!("SigIgn {set:016x}\n")), "{state}");
+}
+
 #[test]
-fn the_command_gets_the_callers_ignored_signals() {
+fn command_inherits_ignored_signals() {
     let env = TestEnv::new();
-    for set in [
+    let real_time = libc::SIGRTMIN()..=64;
+    let stops = [libc::SIGTSTP, libc::SIGCONT];
+    for signals in [
         vec![libc::SIGPIPE],
         vec![libc::SIGINT, libc::SIGQUIT, libc::SIGHUP, libc::SIGTERM],
-        (libc::SIGRTMIN()..=64)
-            .chain([libc::SIGTSTP, libc::SIGCONT])
-            .collect(),
+        real_time.chain(stops).collect(),
         vec![],
     ] {
-        let seen = signal_set(set.iter().copied());
-        let state = assert_same_inherited_state(&env, |command| {
-            command.ignore_signals(set.clone());
-        });
-        assert!(state.contains(&format!("SigIgn {seen:016x}\n")), "{state}");
+        assert_inherited_as_ignored(&env, &signals);
     }
 }
 
 #[test]
-fn the_command_gets_every_ignored_signal_that_there_is() {
-    differs_from_util_linux("the reference resets SIGCHLD, and SIGALRM with -w", |env| {
-        let all = (1..=31).chain(libc::SIGRTMIN()..=64);
-        let all = all.filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal));
-        assert_same_inherited_state(env, |command| {
-            command.ignore_signals(all.clone());
-        });
+fn command_inherits_ignored_sigchld_and_sigalrm() {
+    differs_from_util_linux("it resets SIGCHLD, and SIGALRM with -w", |env| {
+        let mut all: Vec<i32> = (1..=31).chain(libc::SIGRTMIN()..=64).collect();
+        all.retain(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal));
+        for signals in [&[libc::SIGCHLD][..], &all] {
+            assert_inherited_as_ignored(env, signals);
+        }
     });
 }
 
 #[test]
-fn a_wait_leaves_no_trace_in_the_commands_world() {
-    for way in [&["-w1000"][..], &["-F", "-w1000"], &["-x"]] {
+fn waiting_does_not_change_the_commands_signals() {
+    fn signal_fields(state: &str) -> Vec<&str> {
+        state.lines().filter(|line| line.starts_with('S')).collect()
+    }
+    for options in [&["-w1000"][..], &["-F", "-w1000"], &["-x"]] {
         let env = TestEnv::new();
-        let make = |command: &mut std::process::Command| {
+        let prepare = |command: &mut Command| {
             command.ignore_signals([40, 64]);
             command.block_signals(signal_set([libc::SIGALRM, libc::SIGUSR1, 63, 64]));
         };
-        let mut direct = env.command("test-helper");
-        make(direct.args(["inherited-state", "state"]));
-        let (direct, _) = env.inherited_state_of(direct);
-        let direct = direct.lines().filter(|line| line.starts_with("S"));
+        let expected = state_without_flock(&env, prepare);
 
         let holder = env.hold(&[], "l");
-        let mut under =
-            env.flock(
-                way.iter()
-                    .chain(&["l", "test-helper", "inherited-state", "after"]),
-            );
-        make(&mut under);
-        let mut under = env.start(under);
-        wait_until("it waits", || waiter_count(env.file("l")) == 1);
+        let mut flock = reporting_flock(&env, options, "after");
+        prepare(&mut flock);
+        let mut flock = env.start(flock);
+        wait_until("flock waits", || waiter_count(env.file("l")) == 1);
         holder.release();
-        assert_eq!(under.wait(), ExitReason::Exited(0));
-        let after = std::fs::read_to_string(env.file("after")).expect("a report");
-        let after = after.lines().filter(|line| line.starts_with("S"));
-        assert!(direct.eq(after.clone()), "{way:?}: {after:?}");
+        assert_eq!(flock.wait(), ExitReason::Exited(0));
+        let state = fs::read_to_string(env.file("after")).expect("a report");
+        assert_eq!(
+            signal_fields(&state),
+            signal_fields(&expected),
+            "{options:?}"
+        );
     }
 }
 
 #[test]
-fn an_ignored_sigchld_loses_no_status() {
+fn ignored_sigchld_does_not_lose_the_status() {
     let env = TestEnv::new();
     let mut flock = env.flock(["l", "sh", "-c", "exit 7"]);
     flock.ignore_signals([libc::SIGCHLD]);
@@ -152,18 +164,7 @@ fn an_ignored_sigchld_loses_no_status() {
 }
 
 #[test]
-fn an_ignored_sigchld_stays_ignored_for_the_command() {
-    differs_from_util_linux("the reference resets it for the command too", |env| {
-        let mut flock = env.flock(["l", "grep", "^SigIgn", "/proc/self/status"]);
-        flock.ignore_signals([libc::SIGCHLD]);
-        env.run_command(flock)
-            .assert_status(0)
-            .assert_stdout("SigIgn:\t0000000000010000\n");
-    });
-}
-
-#[test]
-fn a_blocked_or_pending_signal_loses_no_status() {
+fn blocked_and_pending_signals_do_not_lose_the_status() {
     let env = TestEnv::new();
     for pending in [
         libc::SIGTERM,
@@ -179,7 +180,7 @@ fn a_blocked_or_pending_signal_loses_no_status() {
 }
 
 #[test]
-fn a_pending_signal_is_handed_on_in_place() {
+fn pending_signal_stays_pending_with_no_fork() {
     let env = TestEnv::new();
     let mut flock = env.flock(["-F", "l", "test-helper", "catch-signals", "1"]);
     flock
@@ -191,7 +192,7 @@ fn a_pending_signal_is_handed_on_in_place() {
 }
 
 #[test]
-fn the_environment_arrives_byte_for_byte() {
+fn environment_is_inherited_byte_for_byte() {
     let env = TestEnv::new();
     let path = format!("PATH={}:/usr/bin:/bin", env.file("bin").display());
     let entries: [&[u8]; 11] = [
@@ -207,65 +208,59 @@ fn the_environment_arrives_byte_for_byte() {
         b"BYTES=\xff\xfe\x80",
         b"LINES=one\ntwo\n",
     ];
-    let wanted = entries.map(|entry| [entry, b"\0"].concat()).concat();
     let flock = env.file("bin/flock").display().to_string();
-    for way in WAYS {
-        let words = ["flock"].iter().chain(way);
-        let words: Vec<&str> = words
-            .chain(&["l", "cat", "/proc/self/environ"])
-            .copied()
-            .collect();
-        let mut command = env.command("true");
-        command.execve(&flock, &words, &entries);
-        let outcome = env.run_command(command).assert_status(0);
-        assert_eq!(
-            outcome.stdout.escape_ascii().to_string(),
-            wanted.escape_ascii().to_string(),
-            "{way:?}"
-        );
+    for environment in [&entries[..], &[]] {
+        let expected = environment.iter().map(|entry| [entry, &b"\0"[..]].concat());
+        let expected = expected.collect::<Vec<_>>().concat();
+        for options in OPTIONS {
+            let command = ["l", "cat", "/proc/self/environ"];
+            let args = [&["flock"], options, &command].concat();
+            let mut command = env.command("true");
+            command.execve(&flock, &args, environment);
+            let outcome = env.run_command(command).assert_status(0);
+            assert_eq!(
+                outcome.stdout.escape_ascii().to_string(),
+                expected.escape_ascii().to_string(),
+                "{options:?}"
+            );
+        }
     }
 }
 
 #[test]
-fn an_empty_environment_stays_empty() {
-    let env = TestEnv::new();
-    let flock = env.file("bin/flock").display().to_string();
-    let mut command = env.command("true");
-    command.execve(&flock, &["flock", "l", "cat", "/proc/self/environ"], &[]);
-    env.run_command(command).assert_status(0).assert_stdout("");
-}
-
-#[test]
-fn an_exported_bash_function_runs_under_the_lock() {
+fn exported_bash_function_runs_under_the_lock() {
     let env = TestEnv::new();
     env.bash("greet() { echo \"hello $1\"; }; export -f greet; flock l bash -c 'greet you'")
         .assert_stdout("hello you\n");
 }
 
 #[test]
-fn the_callers_descriptors_arrive_and_the_lock_takes_the_lowest_free_one() {
+fn lock_gets_the_lowest_free_descriptor() {
     let env = TestEnv::new();
-    for way in ["-x", "-F", "-w1000"] {
+    let (lock, bin) = (env.file("l"), env.file("bin"));
+    for option in ["-x", "-F", "-w1000"] {
         env.sh(format!(
-            "exec 3<bin 5<bin 9<bin; flock {way} l test-helper inherited-state state"
+            "exec 3<bin 5<bin 9<bin; flock {option} l test-helper inherited-state state"
         ))
         .assert_status(0);
-        let state = std::fs::read_to_string(env.file("state")).expect("a report");
-        let (lock, bin) = (env.file("l"), env.file("bin"));
-        for (number, target) in [(3, &bin), (4, &lock), (5, &bin), (9, &bin)] {
-            let line = format!("fd {number} {}\n", target.display());
-            assert!(state.contains(&line), "{way}: {line}{state}");
+        let state = fs::read_to_string(env.file("state")).expect("a report");
+        for (fd, target) in [(3, &bin), (4, &lock), (5, &bin), (9, &bin)] {
+            let line = format!("fd {fd} {}\n", target.display());
+            assert!(state.contains(&line), "{option}: {line}{state}");
         }
-        assert_eq!(state.matches("fd ").count(), 7, "{way}: {state}");
+        assert_eq!(state.matches("fd ").count(), 7, "{option}: {state}");
     }
 }
 
+/// Standard descriptors that the caller has closed.
+const CLOSED: [&[i32]; 4] = [&[0], &[1], &[2], &[0, 1, 2]];
+
 #[test]
-fn a_closed_standard_descriptor_stays_closed_for_the_command() {
+fn closed_standard_descriptors_stay_closed() {
     differs_from_util_linux(
-        "the reference's lock takes its place, as the lowest free one",
+        "its lock gets the descriptor, as the lowest free one",
         |env| {
-            for closed in [&[0][..], &[1], &[2], &[0, 1, 2]] {
+            for closed in CLOSED {
                 let state = assert_same_inherited_state(env, |command| {
                     command.close_fds(closed);
                 });
@@ -276,44 +271,37 @@ fn a_closed_standard_descriptor_stays_closed_for_the_command() {
 }
 
 #[test]
-fn nothing_takes_the_place_of_a_closed_descriptor_when_the_lock_is_closed_too() {
+fn close_option_leaves_closed_descriptors_closed() {
     let env = TestEnv::new();
-    for closed in [&[0][..], &[1], &[2], &[0, 1, 2]] {
-        for way in [&["-o"][..], &["-o", "-w1000"], &["-o", "-s"]] {
-            let mut flock =
-                env.flock(
-                    way.iter()
-                        .chain(&["l", "test-helper", "inherited-state", "state"]),
-                );
+    for closed in CLOSED {
+        for options in [&["-o"][..], &["-o", "-w1000"], &["-o", "-s"]] {
+            let mut flock = reporting_flock(&env, options, "state");
             flock.close_fds(closed);
             let (state, _) = env.inherited_state_of(flock);
-            for descriptor in 0..=2 {
-                let open = state.contains(&format!("fd {descriptor} "));
-                assert_eq!(open, !closed.contains(&descriptor), "{way:?}: {state}");
+            for fd in 0..=2 {
+                let is_open = state.contains(&format!("fd {fd} "));
+                assert_eq!(is_open, !closed.contains(&fd), "{options:?}: {state}");
             }
         }
     }
 }
 
 #[test]
-fn the_command_stays_in_the_process_group() {
+fn command_stays_in_the_process_group() {
     let env = TestEnv::new();
     let mut flock = env.start_flock(["l", "sh", "-c", "echo $$; read x"]);
     let command: i32 = flock.read_line().parse().expect("a pid");
+    assert_ne!(command, flock.pid());
     let command = rustix::process::Pid::from_raw(command);
-    assert_ne!(
-        command.map(|pid| pid.as_raw_nonzero().get()),
-        Some(flock.pid())
-    );
-    let group = rustix::process::getpgid(command).expect("it lives");
+    let group = rustix::process::getpgid(command).expect("it is running");
     assert_eq!(group.as_raw_nonzero().get(), flock.pid());
 }
 
 #[test]
-fn in_place_it_is_the_same_process() {
+fn no_fork_replaces_the_process() {
     let env = TestEnv::new();
-    for words in [["-F", "l"], ["--no-fork", "l"]] {
-        let mut flock = env.start(env.flock(words.iter().chain(&["sh", "-c", "echo $$"])));
+    for option in ["-F", "--no-fork"] {
+        let mut flock = env.start_flock([option, "l", "sh", "-c", "echo $$"]);
         flock.expect_line(&flock.pid().to_string());
         assert_eq!(flock.wait(), ExitReason::Exited(0));
     }
