@@ -1,17 +1,21 @@
-//! Section 4, signals: what is sent to `flock` reaches the command, and they end as one.
+//! Signals: those that are sent to `flock` reach the command, and both stop, continue and die
+//! together.
 
+use std::time::{Duration, Instant};
+
+use rstest::rstest;
 use test_support::helper::ALL_SIGNALS_RECEIVED;
 use test_support::locks::locks_on;
 use test_support::pre_exec::CommandPreExecExt;
 use test_support::process::{ExitReason, Process, send_signal};
-use test_support::procfs::is_stopped;
-use test_support::{TestEnv, differs_from_util_linux, wait_until};
+use test_support::procfs::{is_running, is_stopped};
+use test_support::{TestEnv, can_unshare, differs_from_util_linux, wait_until};
 
-const ORPHANS: &str = "the reference dies alone, and its command keeps the lock unseen";
-const STOPS: &str = "the reference waits on for a command that is stopped";
+const ORPHANS: &str = "it dies alone, and its command keeps the lock unseen";
+const STOPS: &str = "it goes on waiting for a command that is stopped";
 
-/// The signals that end a process which does nothing about them, and are sent to do so.
-const ENDINGS: [i32; 13] = [
+/// The signals that kill a process by default, and that are sent for that purpose.
+const DEADLY: [i32; 13] = [
     libc::SIGHUP,
     libc::SIGINT,
     libc::SIGQUIT,
@@ -27,100 +31,85 @@ const ENDINGS: [i32; 13] = [
     libc::SIGXCPU,
 ];
 
-/// `flock` over a `test-helper` that is ready to catch `count` signals.
+/// Starts `flock` with these arguments before a `test-helper` that catches `count` signals, and
+/// waits until the helper is ready.
 #[track_caller]
-fn start_catching(env: &TestEnv, count: usize) -> Process {
+fn start_catching(env: &TestEnv, args: &[&str], count: usize) -> Process {
     let count = count.to_string();
-    let mut flock = env.start_flock(["l", "test-helper", "catch-signals", &count]);
+    let helper = ["test-helper", "catch-signals", &count];
+    let mut flock = env.start(env.flock(args.iter().chain(&helper)));
     flock.expect("ready");
     flock.read_line();
     flock
 }
 
-/// `flock` over a shell script that has said `ready`, and its command's process.
+/// Starts `flock` with a shell script that prints `ready PID` when it is ready, and returns its
+/// process and the script's pid.
 #[track_caller]
 fn start_script(env: &TestEnv, script: &str) -> (Process, i32) {
+    start_script_with(env, &["-x"], script)
+}
+
+#[track_caller]
+fn start_script_with(env: &TestEnv, options: &[&str], script: &str) -> (Process, i32) {
     let script = format!("ulimit -c 0; {script}");
-    let mut flock = env.start_flock(["l", "sh", "-c", &script]);
-    let command = flock.read_line();
-    let command = command.strip_prefix("ready ").expect("it is ready");
-    let command = command.parse().expect("its pid");
-    (flock, command)
+    let command = ["l", "sh", "-c", &script];
+    let mut flock = env.start(env.flock(options.iter().chain(&command)));
+    let line = flock.read_line();
+    let command = line.strip_prefix("ready ").expect("it is ready");
+    (flock, command.parse().expect("a pid"))
 }
 
-/// Sends each signal to a new `flock`, and the command hears it, once.
-fn assert_all_received(env: &TestEnv, signals: impl IntoIterator<Item = i32>) {
-    for signal in signals {
-        let mut flock = start_catching(env, 2);
-        flock.signal(signal);
-        flock.expect_line(&format!("received {signal} 0 0"));
-        // The last number of all comes after everything that is still on its way.
-        flock.signal(64);
-        flock.expect_line("received 64 0 0");
-        assert_eq!(flock.wait(), ExitReason::Exited(ALL_SIGNALS_RECEIVED));
-    }
-}
-
-#[test]
-fn a_signal_sent_to_flock_reaches_the_command_once() {
-    differs_from_util_linux(ORPHANS, |env| {
-        let harmless = [libc::SIGCONT, libc::SIGURG, libc::SIGWINCH];
-        assert_all_received(env, ENDINGS.into_iter().chain(harmless));
+#[rstest]
+#[case::deadly(ORPHANS, DEADLY)]
+#[case::harmless_and_of_a_watchdog(ORPHANS, [libc::SIGABRT, libc::SIGCONT, libc::SIGURG, libc::SIGWINCH])]
+#[case::real_time(ORPHANS, 34..=63)]
+#[case::stop("it stops alone", [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU])]
+fn command_receives_signals_once(
+    #[case] reason: &str,
+    #[case] signals: impl IntoIterator<Item = i32> + Clone,
+) {
+    differs_from_util_linux(reason, |env| {
+        for signal in signals.clone() {
+            let mut flock = start_catching(env, &["l"], 2);
+            flock.signal(signal);
+            flock.expect_line(&format!("received {signal} 0 0"));
+            // The highest signal is received after all others that are pending.
+            flock.signal(64);
+            flock.expect_line("received 64 0 0");
+            assert_eq!(flock.wait(), ExitReason::Exited(ALL_SIGNALS_RECEIVED));
+        }
     });
 }
 
 #[test]
-fn a_real_time_signal_sent_to_flock_reaches_the_command_once() {
-    differs_from_util_linux(ORPHANS, |env| assert_all_received(env, 34..=63));
-}
-
-#[test]
-fn a_stop_request_sent_to_flock_reaches_the_command() {
-    differs_from_util_linux("the reference stops alone", |env| {
-        assert_all_received(env, [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU]);
-    });
-}
-
-#[test]
-fn a_watchdogs_abort_reaches_the_command() {
-    differs_from_util_linux(ORPHANS, |env| assert_all_received(env, [libc::SIGABRT]));
-}
-
-#[test]
-fn a_queued_value_arrives_with_its_signal() {
+fn queued_signals_keep_their_values_and_order() {
     differs_from_util_linux(ORPHANS, |env| {
-        let mut flock = start_catching(env, 3);
-        flock.queue_signal(libc::SIGUSR1, 1234);
-        flock.expect_line("received 10 -1 1234");
-        flock.queue_signal(40, usize::MAX);
-        flock.expect_line(&format!("received 40 -1 {}", usize::MAX));
-        flock.queue_signal(64, 0);
-        flock.expect_line("received 64 -1 0");
-    });
-}
-
-#[test]
-fn queued_signals_arrive_all_and_in_order() {
-    differs_from_util_linux(ORPHANS, |env| {
-        let mut flock = start_catching(env, 200);
+        let mut flock = start_catching(env, &["l"], 203);
+        for (signal, value) in [(libc::SIGUSR1, 1234), (40, usize::MAX)] {
+            flock.queue_signal(signal, value);
+            flock.expect_line(&format!("received {signal} -1 {value}"));
+        }
         for value in 0..200 {
             flock.queue_signal(41, value);
         }
         for value in 0..200 {
             flock.expect_line(&format!("received 41 -1 {value}"));
         }
+        flock.queue_signal(64, 0);
+        flock.expect_line("received 64 -1 0");
         assert_eq!(flock.wait(), ExitReason::Exited(ALL_SIGNALS_RECEIVED));
     });
 }
 
 #[test]
-fn the_callers_own_alarm_reaches_the_command() {
+fn command_receives_alarm_set_by_the_caller() {
     differs_from_util_linux(ORPHANS, |env| {
-        let heard = [50_000, 500_000, 5_000_000, 50_000_000].iter().any(|time| {
+        let received = [50_000, 500_000, 5_000_000, 50_000_000].iter().any(|time| {
             let mut flock = env.flock(["l", "test-helper", "catch-signals", "1"]);
             flock.set_alarm(*time);
             let mut flock = env.start(flock);
-            // When it comes before the helper is ready for it, it ends the two of them.
+            // An alarm that expires before the helper is ready kills both.
             let ready = flock.read_until("ready").is_ok();
             if ready {
                 flock.expect("received 14 ");
@@ -128,25 +117,14 @@ fn the_callers_own_alarm_reaches_the_command() {
             }
             ready
         });
-        assert!(heard);
+        assert!(received);
     });
 }
 
 #[test]
-fn a_signal_goes_down_through_nested_locks() {
+fn signal_is_forwarded_through_nested_locks() {
     differs_from_util_linux(ORPHANS, |env| {
-        let mut flock = env.start_flock([
-            "a",
-            "flock",
-            "b",
-            "flock",
-            "c",
-            "test-helper",
-            "catch-signals",
-            "1",
-        ]);
-        flock.expect("ready");
-        flock.read_line();
+        let mut flock = start_catching(env, &["a", "flock", "b", "flock", "c"], 1);
         flock.signal(libc::SIGTERM);
         flock.expect_line("received 15 0 0");
         assert_eq!(flock.wait(), ExitReason::Exited(ALL_SIGNALS_RECEIVED));
@@ -154,22 +132,22 @@ fn a_signal_goes_down_through_nested_locks() {
 }
 
 #[test]
-fn flock_dies_of_the_signal_that_its_command_died_of() {
+fn flock_dies_of_the_signal_that_killed_its_command() {
     differs_from_util_linux(ORPHANS, |env| {
-        for signal in ENDINGS.into_iter().chain([34, 50, 64]) {
+        for signal in DEADLY.into_iter().chain([34, 50, 64]) {
             let (mut flock, command) = start_script(env, "echo ready $$; read x");
             flock.signal(signal);
             assert_eq!(flock.wait(), ExitReason::Signaled(signal));
-            assert!(!send_signal(command, 0), "{signal}: the command lives on");
+            assert!(!send_signal(command, 0), "{signal}: the command is alive");
             assert!(locks_on(env.file("l")).is_empty(), "{signal}: still locked");
         }
     });
 }
 
 #[test]
-fn a_shell_sees_128_and_the_number_of_the_signal() {
+fn shell_sees_128_plus_the_number_of_the_signal() {
     differs_from_util_linux(ORPHANS, |env| {
-        // The shell's own word about it goes nowhere.
+        // The shell's own message about the death is not of interest.
         let script = "exec 2>/dev/null; flock l sh -c 'kill -TERM $PPID; read x; read x'
             echo $?; flock -n l true; echo $?";
         let mut shell = env.command("sh");
@@ -181,9 +159,10 @@ fn a_shell_sees_128_and_the_number_of_the_signal() {
 }
 
 #[test]
-fn flock_dies_of_a_signal_to_the_whole_group_though_its_command_dies_first() {
+fn flock_dies_of_a_signal_to_the_group() {
     let env = TestEnv::new();
-    for signal in ENDINGS.into_iter().chain([34, 50, 64]) {
+    // Several times, because either process can be the first to die.
+    for signal in DEADLY.into_iter().chain([34, 50, 64]) {
         for _ in 0..5 {
             let (mut flock, _) = start_script(&env, "echo ready $$; read x");
             assert!(send_signal(-flock.pid(), signal));
@@ -193,7 +172,7 @@ fn flock_dies_of_a_signal_to_the_whole_group_though_its_command_dies_first() {
 }
 
 #[test]
-fn flock_dies_of_a_signal_to_the_whole_group_that_was_stopped() {
+fn flock_dies_of_a_signal_to_a_stopped_group() {
     let env = TestEnv::new();
     for _ in 0..20 {
         let (mut flock, command) = start_script(&env, "echo ready $$; read x");
@@ -207,7 +186,7 @@ fn flock_dies_of_a_signal_to_the_whole_group_that_was_stopped() {
 }
 
 #[test]
-fn a_command_that_is_killed_alone_makes_flock_exit() {
+fn flock_exits_if_only_the_command_is_killed() {
     let env = TestEnv::new();
     for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGINT, 40] {
         let (mut flock, command) = start_script(&env, "echo ready $$; read x");
@@ -217,7 +196,7 @@ fn a_command_that_is_killed_alone_makes_flock_exit() {
 }
 
 #[test]
-fn a_death_by_another_signal_than_the_one_sent_makes_flock_exit() {
+fn flock_exits_if_another_signal_kills_the_command() {
     differs_from_util_linux(ORPHANS, |env| {
         for last in [libc::SIGKILL, libc::SIGUSR2] {
             let (mut flock, command) = start_script(env, "trap '' TERM; echo ready $$; read x");
@@ -229,7 +208,7 @@ fn a_death_by_another_signal_than_the_one_sent_makes_flock_exit() {
 }
 
 #[test]
-fn a_command_that_ignores_a_signal_keeps_flock_and_the_lock() {
+fn command_that_ignores_a_signal_keeps_the_lock() {
     differs_from_util_linux(ORPHANS, |env| {
         let (mut flock, _) = start_script(env, "trap '' TERM HUP; echo ready $$; read x; exit 5");
         for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGTERM] {
@@ -243,9 +222,9 @@ fn a_command_that_ignores_a_signal_keeps_flock_and_the_lock() {
 }
 
 #[test]
-fn a_command_that_handles_a_signal_decides_the_status() {
+fn command_that_handles_a_signal_determines_the_status() {
     differs_from_util_linux(ORPHANS, |env| {
-        let mut flock = start_catching(env, 2);
+        let mut flock = start_catching(env, &["l"], 2);
         flock.signal(libc::SIGTERM);
         flock.expect_line("received 15 0 0");
         env.run(["-n", "l", "true"]).assert_status(1);
@@ -257,33 +236,34 @@ fn a_command_that_handles_a_signal_decides_the_status() {
 }
 
 #[test]
-fn a_signal_at_any_moment_leaves_no_orphan() {
+fn signal_at_any_time_leaves_no_orphan() {
     differs_from_util_linux(ORPHANS, |env| {
-        let mut lived_to_run = false;
+        let mut command_has_run = false;
         for delay in 0..120 {
             let mut flock = env.start_flock(["l", "sh", "-c", "echo ready; read x"]);
-            // From before its main to after its command's.
-            let until = std::time::Instant::now() + std::time::Duration::from_micros(delay * 25);
-            while std::time::Instant::now() < until {
+            // From before main of flock to after main of the command.
+            let deadline = Instant::now() + Duration::from_micros(delay * 25);
+            while Instant::now() < deadline {
                 std::hint::spin_loop();
             }
             flock.signal(libc::SIGTERM);
             assert_eq!(flock.wait(), ExitReason::Signaled(libc::SIGTERM), "{delay}");
             assert!(locks_on(env.file("l")).is_empty(), "{delay}: still locked");
-            lived_to_run |= flock.read_until("ready").is_ok();
+            command_has_run |= flock.read_until("ready").is_ok();
         }
-        assert!(lived_to_run, "the delays are too short to mean anything");
+        assert!(command_has_run, "the delays are too short to be of use");
     });
 }
 
 #[test]
-fn what_the_caller_ignores_ends_neither() {
+fn signals_that_the_caller_ignores_kill_neither() {
     let env = TestEnv::new();
+    let signals = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT];
     let mut flock = env.flock(["l", "sh", "-c", "echo ready; read x; exit 5"]);
-    flock.ignore_signals([libc::SIGHUP, libc::SIGINT, libc::SIGQUIT]);
+    flock.ignore_signals(signals);
     let mut flock = env.start(flock);
     flock.expect_line("ready");
-    for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT] {
+    for signal in signals {
         flock.signal(signal);
     }
     flock.send_line("on");
@@ -309,7 +289,7 @@ fn flock_stops_with_its_command_and_continues_it() {
 }
 
 #[test]
-fn nested_locks_stop_and_continue_as_one() {
+fn nested_locks_stop_and_continue_together() {
     differs_from_util_linux(STOPS, |env| {
         let script = "kill -STOP $$; echo on; exit 7";
         let mut flock = env.start_flock(["a", "flock", "b", "sh", "-c", script]);
@@ -321,56 +301,45 @@ fn nested_locks_stop_and_continue_as_one() {
 }
 
 #[test]
-fn a_stopped_pair_that_is_terminated_dies_when_it_is_continued() {
+fn stopped_flock_dies_of_a_signal_when_continued() {
     differs_from_util_linux(STOPS, |env| {
-        let (mut flock, command) = start_script(env, "echo ready $$; kill -STOP $$; read x");
-        flock.wait_stopped();
-        flock.signal(libc::SIGTERM);
-        flock.signal(libc::SIGCONT);
-        assert_eq!(flock.wait(), ExitReason::Signaled(libc::SIGTERM));
-        assert!(!send_signal(command, 0), "the command lives on");
-    });
-}
-
-#[test]
-fn a_stopped_pair_that_a_shell_kills_dies_of_it() {
-    differs_from_util_linux(STOPS, |env| {
-        for _ in 0..20 {
-            let (mut flock, _) = start_script(env, "echo ready $$; kill -STOP $$; read x");
+        // To flock alone, and to its group as by a shell's `kill %1`: the command then gets both
+        // signals directly, at a time that varies.
+        for to_group in [false].into_iter().chain([true; 20]) {
+            let (mut flock, command) = start_script(env, "echo ready $$; kill -STOP $$; read x");
             flock.wait_stopped();
-            // What a shell's `kill %1` does: the command has both by itself.
-            assert!(send_signal(-flock.pid(), libc::SIGTERM));
-            assert!(send_signal(-flock.pid(), libc::SIGCONT));
+            let target = if to_group { -flock.pid() } else { flock.pid() };
+            assert!(send_signal(target, libc::SIGTERM));
+            assert!(send_signal(target, libc::SIGCONT));
             assert_eq!(flock.wait(), ExitReason::Signaled(libc::SIGTERM));
+            assert!(!send_signal(command, 0), "the command is alive");
         }
     });
 }
 
 #[test]
-fn a_command_that_is_continued_without_flock_ends_it_all_the_same() {
+fn stopped_flock_exits_with_a_command_continued_alone() {
     differs_from_util_linux(STOPS, |env| {
         for option in ["-x", "-o"] {
             let script = "echo ready $$; kill -STOP $$; exit 7";
-            let mut flock = env.start_flock([option, "l", "sh", "-c", script]);
-            let line = flock.read_line();
-            let command = line.strip_prefix("ready ").and_then(|pid| pid.parse().ok());
+            let (mut flock, command) = start_script_with(env, &[option], script);
             flock.wait_stopped();
-            assert!(send_signal(command.expect("its pid"), libc::SIGCONT));
+            assert!(send_signal(command, libc::SIGCONT));
             assert_eq!(flock.wait(), ExitReason::Exited(7));
         }
     });
 }
 
 #[test]
-fn a_command_that_was_stopped_and_continued_alone_ends_as_ever() {
+fn command_may_be_stopped_and_continued_alone() {
     let env = TestEnv::new();
     let (mut flock, command) = start_script(&env, "echo ready $$; kill -STOP $$; echo on; exit 7");
     wait_until("it stops", || is_stopped(command));
     assert!(send_signal(command, libc::SIGCONT));
     flock.signal(libc::SIGCONT);
     flock.expect_line("on");
-    // Whoever stopped with it may have done so after the first of these.
-    wait_until("it ends", || {
+    // flock may have stopped after the first of these signals.
+    wait_until("the lock is released", || {
         flock.signal(libc::SIGCONT);
         locks_on(env.file("l")).is_empty()
     });
@@ -378,23 +347,21 @@ fn a_command_that_was_stopped_and_continued_alone_ends_as_ever() {
 }
 
 #[test]
-fn a_flock_that_is_stopped_alone_loses_no_status() {
+fn flock_stopped_alone_does_not_lose_the_status() {
     let env = TestEnv::new();
     let (mut flock, command) = start_script(&env, "echo ready $$; read x; exit 7");
     flock.signal(libc::SIGSTOP);
     flock.wait_stopped();
     flock.send_line("on");
-    wait_until("the command ends", || {
-        !test_support::procfs::is_running(command)
-    });
+    wait_until("the command exits", || !is_running(command));
     flock.signal(libc::SIGCONT);
     assert_eq!(flock.wait(), ExitReason::Exited(7));
 }
 
 #[test]
-fn a_command_that_stops_is_no_trouble_where_its_group_is_from_outside_of_the_namespace() {
+fn command_may_stop_in_a_group_of_another_namespace() {
     let env = TestEnv::new();
-    if !test_support::can_unshare(&env, "-rpf --mount-proc") {
+    if !can_unshare(&env, "-rpf --mount-proc") {
         return;
     }
     let script = "until grep -q '^State:.T' /proc/$1/status; do :; done; kill -CONT $1";
