@@ -19,7 +19,8 @@ const MAX_WAITER_KB: u64 = 400;
 const FILE_PATTERNS: [(&str, &str); 2] =
     [("*crt*.o", "_start"), ("*libc.a:*", "__libc_start_main")];
 
-/// The patterns of the link order: each selects input sections, which are named after their symbol.
+/// Returns the patterns of the link order, which select input sections. These are named after their
+/// symbols.
 fn patterns() -> Vec<&'static str> {
     include_str!("../../scripts/order.ld")
         .lines()
@@ -40,14 +41,14 @@ fn matches(pattern: &str, symbol: &str) -> bool {
             return rest.ends_with(part);
         }
         match rest.split_once(part) {
-            Some((_, behind)) => rest = behind,
+            Some((_, after)) => rest = after,
             None => return false,
         }
     }
     rest.is_empty()
 }
 
-/// The symbols in the section that the link order fills.
+/// Returns the symbols in the section that the link order fills.
 fn ordered_symbols(program: &Path) -> Vec<String> {
     let bytes = std::fs::read(program).expect("an unstripped program");
     let file = object::File::parse(&*bytes).expect("an ELF file");
@@ -60,7 +61,7 @@ fn ordered_symbols(program: &Path) -> Vec<String> {
         .collect()
 }
 
-/// Whether a program needs no dynamic loader.
+/// Whether a program runs without a dynamic loader.
 fn is_static(program: &Path) -> bool {
     let bytes = std::fs::read(program).expect("a program");
     let file = object::File::parse(&*bytes).expect("an ELF file");
@@ -68,13 +69,13 @@ fn is_static(program: &Path) -> bool {
 }
 
 #[test]
-fn every_pattern_of_the_link_order_matches_a_symbol() {
+fn every_link_order_pattern_matches_a_symbol() {
     let Some(program) = std::env::var_os("FLOCK_UNSTRIPPED").map(PathBuf::from) else {
-        println!("FLOCK_UNSTRIPPED names no unstripped program: nothing tested");
+        println!("skipped: FLOCK_UNSTRIPPED is not set");
         return;
     };
     if !is_static(&program) {
-        println!("not a static program: nothing tested");
+        println!("skipped: not a static program");
         return;
     }
     let symbols = ordered_symbols(&program);
@@ -90,21 +91,20 @@ fn every_pattern_of_the_link_order_matches_a_symbol() {
 }
 
 #[test]
-fn a_waiter_stays_within_its_memory_limit() {
+fn waiter_stays_within_its_memory_limit() {
     let env = TestEnv::new();
     if !is_static(&env.file("bin/flock")) {
-        println!("not a static program: nothing tested");
+        println!("skipped: not a static program");
         return;
     }
     let holder = env.hold(&[], "l");
-    let mut waiter = env.flock(["l", "true"]).spawn().expect("it starts");
+    let mut waiter = env.flock(["l", "true"]).spawn().expect("flock starts");
     let pid = waiter.id() as i32;
-    wait_until("it waits", || waiter_count(env.file("l")) == 1);
-    // Of the program alone: what wait4(2) reports includes the process before it executed flock.
+    wait_until("flock waits", || waiter_count(env.file("l")) == 1);
+    // wait4(2) would include the memory of the process before it executed flock.
     let peak = status_field(pid, "VmHWM");
-    let peak = peak.trim_end_matches(" kB").parse::<u64>();
     holder.release();
     assert!(waiter.wait().expect("a child").success());
-    let peak = peak.expect("a number of kB");
+    let peak: u64 = peak.trim_end_matches(" kB").parse().expect("kilobytes");
     assert!(peak <= MAX_WAITER_KB, "a waiter takes {peak} kB");
 }

@@ -1,8 +1,8 @@
-//! Words at random: whatever the command line, `flock` answers with a status that is written down, and leaves nothing
-//! behind that it should not.
+//! Random arguments: whatever the command line, `flock` exits with a documented status and creates
+//! no file after a usage error.
 
-use std::ffi::OsString;
-use std::fs::{self, File};
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -11,209 +11,113 @@ use proptest::test_runner::{Config, TestRunner};
 
 use test_support::{Outcome, TestEnv, os_string};
 
-/// Runs a property over so many cases, each of which is at least one process.
-fn for_all<S: Strategy>(cases: u32, words: &S, property: impl Fn(S::Value)) {
+/// Options in all their spellings, and arguments that look like options.
+const OPTIONS: &str =
+    "-s -x -e -u -n -w -E -o -F -c -h -V - -nx -ns -w1 -E5 -nE -nE7 -ow2 -sF -z -nz
+    --shared --exclusive --unlock --nonblock --nb --timeout --wait --timeout=1 --wait=x
+    --conflict-exit-code --conflict-exit-code=300 --close --no-fork --command --fcntl --start
+    --start=0x10 --length --length=1K --fd --fd=0 --fd=99 --verbose --help --version --excl --no
+    --s --n --shared=x --nope -- --= ---";
+
+/// Arguments after an option, which may also be taken for operands.
+const VALUES: &str =
+    "0 1 2 8 99 255 256 -1 +8 08 8x 0x8 0.001 .5 1. . 1e1 1e400 -0 nan inf 1s 150ms
+    1m30s 1KiB 2147483647 2147483648 9223372036854775808 99999999999999999999999 f true -c -- bin";
+
+/// Ends of command lines.
+const OPERANDS: &[&[&str]] = &[
+    &[],
+    &["f"],
+    &["f", "true"],
+    &["f", "true", "-n", "--", "x"],
+    &["f", "-c", "true"],
+    &["f", "--command", "true"],
+    &["f", "-c"],
+    &["f", "-c", "true", "true"],
+    &["f", "--", "true"],
+    &["--", "f", "true"],
+    &["bin", "true"],
+    &["bin/f/g", "true"],
+    &["", "true"],
+    &["0"],
+    &["7"],
+    &["8", "true"],
+];
+
+/// Returns one of the words, or one of these others.
+fn word(words: &str, others: &[&[u8]]) -> impl Strategy<Value = OsString> + use<> {
+    let words = words.split_whitespace().map(OsString::from);
+    let others = others.iter().map(|bytes| os_string(bytes));
+    select(words.chain(others).collect::<Vec<_>>())
+}
+
+fn command_line() -> impl Strategy<Value = Vec<OsString>> {
+    let option = word(OPTIONS, &[b"-\xff", b"--\xfe\xff"]);
+    let value = prop_oneof![
+        6 => word(VALUES, &[b"", b" ", b" 8", b"\xff"]),
+        1 => vec(1u8.., 0..12).prop_map(|bytes| os_string(&bytes)),
+    ];
+    let options = vec((option, proptest::option::weighted(0.3, value)), 0..5);
+    (options, select(OPERANDS)).prop_map(|(options, operands)| {
+        let options = options.into_iter();
+        let mut args: Vec<OsString> = options
+            .flat_map(|(option, value)| [Some(option), value])
+            .flatten()
+            .collect();
+        args.extend(operands.iter().map(OsString::from));
+        args
+    })
+}
+
+/// Checks a property in this many cases, each of which runs at least one process.
+fn for_all<S: Strategy>(cases: u32, strategy: &S, property: impl Fn(S::Value)) {
     let config = Config {
         cases,
         max_shrink_iters: 200,
         failure_persistence: None,
         ..Config::default()
     };
-    let holds = |value| {
+    let check = |value| {
         property(value);
         Ok(())
     };
-    if let Err(failure) = TestRunner::new(config).run(words, holds) {
+    if let Err(failure) = TestRunner::new(config).run(strategy, check) {
         panic!("{failure}");
     }
 }
 
-/// Every option by each of its names, and some that are none.
-fn option() -> impl Strategy<Value = &'static [u8]> {
-    let words: &[&[u8]] = &[
-        b"-s",
-        b"-x",
-        b"-e",
-        b"-u",
-        b"-n",
-        b"-w",
-        b"-E",
-        b"-o",
-        b"-F",
-        b"-c",
-        b"-h",
-        b"-V",
-        b"-",
-        b"-nx",
-        b"-ns",
-        b"-w1",
-        b"-E5",
-        b"-nE",
-        b"-nE7",
-        b"-ow2",
-        b"-sF",
-        b"-z",
-        b"-nz",
-        b"-\xff",
-        b"--shared",
-        b"--exclusive",
-        b"--unlock",
-        b"--nonblock",
-        b"--nb",
-        b"--timeout",
-        b"--wait",
-        b"--timeout=1",
-        b"--wait=x",
-        b"--conflict-exit-code",
-        b"--conflict-exit-code=300",
-        b"--close",
-        b"--no-fork",
-        b"--command",
-        b"--fcntl",
-        b"--start",
-        b"--start=0x10",
-        b"--length",
-        b"--length=1K",
-        b"--fd",
-        b"--fd=0",
-        b"--fd=99",
-        b"--verbose",
-        b"--help",
-        b"--version",
-        b"--excl",
-        b"--no",
-        b"--s",
-        b"--n",
-        b"--shared=x",
-        b"--nope",
-        b"--",
-        b"--=",
-        b"---",
-        b"--\xfe\xff",
-    ];
-    select(words)
-}
-
-/// What may stand behind an option, or be taken for an operand.
-fn value() -> impl Strategy<Value = Vec<u8>> {
-    let words: &[&[u8]] = &[
-        b"0",
-        b"1",
-        b"2",
-        b"8",
-        b"99",
-        b"255",
-        b"256",
-        b"-1",
-        b" 8",
-        b"+8",
-        b"08",
-        b"8x",
-        b"0x8",
-        b"",
-        b" ",
-        b"0.001",
-        b".5",
-        b"1.",
-        b".",
-        b"1e1",
-        b"1e400",
-        b"-0",
-        b"nan",
-        b"inf",
-        b"1s",
-        b"150ms",
-        b"1m30s",
-        b"1KiB",
-        b"2147483647",
-        b"2147483648",
-        b"9223372036854775808",
-        b"99999999999999999999999",
-        b"f",
-        b"true",
-        b"-c",
-        b"--",
-        b"\xff",
-        b"bin",
-    ];
-    prop_oneof![
-        6 => select(words).prop_map(<[u8]>::to_vec),
-        1 => vec(1u8.., 0..12),
-    ]
-}
-
-/// How a command line ends.
-fn operands() -> impl Strategy<Value = Vec<&'static [u8]>> {
-    let endings: &[&[&[u8]]] = &[
-        &[],
-        &[b"f"],
-        &[b"f", b"true"],
-        &[b"f", b"true", b"-n", b"--", b"x"],
-        &[b"f", b"-c", b"true"],
-        &[b"f", b"--command", b"true"],
-        &[b"f", b"-c"],
-        &[b"f", b"-c", b"true", b"true"],
-        &[b"f", b"--", b"true"],
-        &[b"--", b"f", b"true"],
-        &[b"bin", b"true"],
-        &[b"bin/f/g", b"true"],
-        &[b"", b"true"],
-        &[b"0"],
-        &[b"7"],
-        &[b"8", b"true"],
-    ];
-    select(endings).prop_map(<[&[u8]]>::to_vec)
-}
-
-fn command_line() -> impl Strategy<Value = Vec<OsString>> {
-    let front = vec((option(), proptest::option::weighted(0.3, value())), 0..5);
-    (front, operands()).prop_map(|(front, operands)| {
-        let mut words = Vec::new();
-        for (option, value) in front {
-            words.push(os_string(option));
-            words.extend(value.as_deref().map(os_string));
-        }
-        words.extend(operands.into_iter().map(os_string));
-        words
-    })
-}
-
-/// Runs `flock` on stdin that is nobody else's to lock.
-fn run(env: &TestEnv, words: &[OsString]) -> Outcome {
-    let mut flock = env.flock(words);
-    flock.stdin(File::open(env.file("bin")).expect("bin/"));
+/// Runs `flock` with a stdin that no other process locks.
+fn run<A: AsRef<OsStr>>(env: &TestEnv, args: impl IntoIterator<Item = A>) -> Outcome {
+    let mut flock = env.flock(args);
+    flock.stdin(File::open(env.file("bin")).expect("bin"));
     env.run_command(flock)
 }
 
 #[test]
-fn every_command_line_ends_with_a_status_that_is_written_down() {
-    for_all(300, &command_line(), |words| {
+fn every_command_line_gives_a_documented_status() {
+    for_all(300, &command_line(), |args| {
         let env = TestEnv::new();
-        let outcome = run(&env, &words);
+        let outcome = run(&env, &args);
         let status = outcome.status.code();
-        let written_down = [0, 1, 64, 65, 66, 69, 71, 73];
-        // A line of shell has the shell's status for what it cannot find.
-        let of_shell =
-            |status| status == 127 && words.iter().any(|word| word == "-c" || word == "--command");
+        let documented = [0, 1, 64, 65, 66, 69, 71, 73].map(Some);
+        // A shell has its own status for a command that it does not find.
+        let has_shell = args.iter().any(|arg| arg == "-c" || arg == "--command");
         assert!(
-            status.is_some_and(|status| written_down.contains(&status) || of_shell(status)),
-            "{words:?}: {outcome:?}"
+            documented.contains(&status) || has_shell && status == Some(127),
+            "{args:?}: {outcome:?}"
         );
-        assert!(!outcome.stderr_text().contains("panicked"), "{outcome:?}");
+        let stderr = outcome.stderr_text();
+        assert!(!stderr.contains("panicked"), "{outcome:?}");
         if status == Some(64) {
-            assert!(outcome.stderr_text().starts_with("flock: "), "{outcome:?}");
-            assert!(outcome.stdout_text().is_empty(), "{outcome:?}");
-            let left: Vec<OsString> = fs::read_dir(env.path())
-                .expect("the folder")
-                .map(|entry| entry.expect("an entry").file_name())
-                .collect();
-            assert_eq!(left, ["bin"], "a usage error makes no file");
+            assert!(stderr.starts_with("flock: "), "{outcome:?}");
+            assert!(outcome.stdout.is_empty(), "{outcome:?}");
+            assert!(env.file_names().is_empty(), "{args:?}");
         }
     });
 }
 
 #[test]
-fn every_name_of_a_file_can_be_locked() {
+fn every_file_name_can_be_locked() {
     let name = vec(1u8.., 1..60);
     let env = TestEnv::new();
     for_all(60, &name, |mut name| {
@@ -222,7 +126,7 @@ fn every_name_of_a_file_can_be_locked() {
         if name.is_empty() {
             return;
         }
-        run(&env, &["--".into(), name.clone(), "true".into()])
+        run(&env, ["--".as_ref(), &*name, "true".as_ref()])
             .assert_status(0)
             .assert_stderr("");
         assert!(env.file(&name).exists(), "{name:?}");
@@ -230,51 +134,38 @@ fn every_name_of_a_file_can_be_locked() {
 }
 
 #[test]
-fn every_conflict_status_from_0_to_255_is_given_back() {
-    let form = select(&["", " ", "+", "0", "000", "  +0", "\t"][..]);
+fn every_conflict_status_up_to_255_is_returned() {
+    let prefix = select(&["", " ", "+", "0", "000", "  +0", "\t"][..]);
     let env = TestEnv::new();
     let _holder = env.hold(&[], "l");
-    for_all(60, &(form, 0..=255i32), |(form, status)| {
-        let status_word = format!("{form}{status}");
-        run(
-            &env,
-            &[
-                "-n".into(),
-                "-E".into(),
-                status_word.into(),
-                "l".into(),
-                "true".into(),
-            ],
-        )
-        .assert_status(status)
-        .assert_stderr("");
+    for_all(60, &(prefix, 0..=255i32), |(prefix, status)| {
+        let argument = format!("{prefix}{status}");
+        run(&env, ["-n", "-E", &argument, "l", "true"])
+            .assert_status(status)
+            .assert_stderr("");
     });
 }
 
 #[test]
-fn every_decimal_number_of_seconds_is_a_timeout() {
+fn every_decimal_number_is_a_timeout() {
     let env = TestEnv::new();
     let number = (0..100_000u32, proptest::option::of("[0-9]{0,9}"));
     for_all(60, &number, |(whole, fraction)| {
-        let point = if fraction.is_some() { "." } else { "" };
-        let time = format!("{whole}{point}{}", fraction.unwrap_or_default());
-        run(&env, &["-w".into(), time.into(), "l".into(), "true".into()])
+        let fraction = fraction.map_or_else(String::new, |digits| format!(".{digits}"));
+        run(&env, ["-w", &format!("{whole}{fraction}"), "l", "true"])
             .assert_status(0)
             .assert_stderr("");
     });
 }
 
 #[test]
-fn what_is_no_number_of_seconds_makes_no_file() {
+fn invalid_timeout_creates_no_file() {
     let env = TestEnv::new();
-    let garbage = "[0-9]{0,3}[a-z]{0,3}!|[0-9]+,[0-9]+|[0-9]\\.[0-9]\\.[0-9]";
-    let garbage = proptest::string::string_regex(garbage).expect("a pattern");
-    for_all(60, &garbage, |time| {
-        let operands = ["l", "true"].map(OsString::from);
-        let [file, command] = operands.clone();
-        run(&env, &[format!("-w{time}").into(), file, command]).assert_status(64);
-        let [file, command] = operands;
-        run(&env, &["--timeout".into(), time.into(), file, command]).assert_status(64);
+    let invalid = "[0-9]{0,3}[a-z]{0,3}!|[0-9]+,[0-9]+|[0-9]\\.[0-9]\\.[0-9]";
+    let invalid = proptest::string::string_regex(invalid).expect("a pattern");
+    for_all(60, &invalid, |time| {
+        run(&env, [&format!("-w{time}"), "l", "true"]).assert_status(64);
+        run(&env, ["--timeout", &time, "l", "true"]).assert_status(64);
         assert!(!env.file("l").exists());
     });
 }

@@ -1,18 +1,19 @@
-//! What `make install` and its kind put in place, and what they leave alone. Nothing is built here: for programs there
-//! are empty files.
+//! The files that `make install` and its variants install and remove. Nothing is built: empty files
+//! take the place of the programs.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::path::Path;
 
 use test_support::{HISTORIC, TestEnv};
 
-/// Runs make for these targets with the test environment as the machine.
+/// Runs make for these targets, which install below the directory `machine`.
 fn make(env: &TestEnv, targets: &[&str]) {
     let built = env.file("built");
     if !built.exists() {
-        std::fs::create_dir(&built).expect("a folder");
+        fs::create_dir(&built).expect("a directory");
         for name in HISTORIC.into_iter().chain(["flock.so", "flock"]) {
-            std::fs::write(built.join(name), "").expect("a program");
+            fs::write(built.join(name), "").expect("a program");
         }
     }
     let mut command = env.command("make");
@@ -27,16 +28,16 @@ fn make(env: &TestEnv, targets: &[&str]) {
     env.run_command(command).assert_stderr("").assert_status(0);
 }
 
-/// All files of the machine.
-fn files(env: &TestEnv) -> BTreeSet<String> {
-    fn collect(folder: &Path, root: &Path, found: &mut BTreeSet<String>) {
-        for entry in std::fs::read_dir(folder).expect("a folder") {
+/// Returns the paths of all files that are installed.
+fn installed(env: &TestEnv) -> BTreeSet<String> {
+    fn collect(dir: &Path, root: &Path, found: &mut BTreeSet<String>) {
+        for entry in fs::read_dir(dir).expect("a directory") {
             let path = entry.expect("an entry").path();
             if path.is_dir() {
                 collect(&path, root, found);
             } else {
-                let inside = path.strip_prefix(root).expect("below it");
-                found.insert(inside.to_str().expect("text").to_owned());
+                let path = path.strip_prefix(root).expect("below the root");
+                found.insert(path.display().to_string());
             }
         }
     }
@@ -46,47 +47,47 @@ fn files(env: &TestEnv) -> BTreeSet<String> {
     found
 }
 
-/// The program, its page and its completions.
-fn of(name: &str) -> BTreeSet<String> {
-    BTreeSet::from([
+/// Returns the program, its manual and its completions.
+fn files_of(name: &str) -> [String; 5] {
+    [
         format!("usr/bin/{name}"),
         format!("usr/share/man/man1/{name}.1"),
         format!("usr/share/bash-completion/completions/{name}"),
         format!("usr/share/zsh/site-functions/_{name}"),
         format!("usr/share/fish/vendor_completions.d/{name}.fish"),
-    ])
+    ]
 }
 
-fn of_flock() -> BTreeSet<String> {
-    let mut files = of("flock");
-    files.insert("usr/lib/bash/flock".to_owned());
-    files
+/// Returns the files of flock and of the bash builtin.
+fn flock_files() -> BTreeSet<String> {
+    let builtin = "usr/lib/bash/flock".to_owned();
+    files_of("flock").into_iter().chain([builtin]).collect()
 }
 
-fn of_the_older_tools() -> BTreeSet<String> {
-    HISTORIC.into_iter().flat_map(of).collect()
+fn historic_files() -> BTreeSet<String> {
+    HISTORIC.into_iter().flat_map(files_of).collect()
 }
 
 #[test]
-fn install_puts_flock_in_place_and_leaves_the_older_tools_out() {
+fn install_installs_only_flock() {
     let env = TestEnv::new();
     make(&env, &["install"]);
-    assert_eq!(files(&env), of_flock());
+    assert_eq!(installed(&env), flock_files());
 }
 
 #[test]
-fn install_historic_puts_the_older_tools_in_place_and_nothing_else() {
+fn install_historic_installs_only_the_older_tools() {
     let env = TestEnv::new();
     make(&env, &["install-historic"]);
-    assert_eq!(files(&env), of_the_older_tools());
+    assert_eq!(installed(&env), historic_files());
 }
 
 #[test]
-fn each_is_removed_by_its_own_target() {
+fn uninstall_targets_remove_only_their_own_files() {
     let env = TestEnv::new();
     make(&env, &["install", "install-historic"]);
     make(&env, &["uninstall"]);
-    assert_eq!(files(&env), of_the_older_tools());
+    assert_eq!(installed(&env), historic_files());
     make(&env, &["install", "uninstall-historic"]);
-    assert_eq!(files(&env), of_flock());
+    assert_eq!(installed(&env), flock_files());
 }
