@@ -1,11 +1,14 @@
-//! The examples of the documents, run as users copy them.
+//! The examples in the documentation, executed as a user would copy them.
+
+use std::fs;
+use std::io::Write;
 
 use test_support::builtin::for_each_bash;
 use test_support::locks::{tickets, waiter_count};
 use test_support::process::ExitReason;
-use test_support::{TestEnv, differs_from_util_linux, wait_until};
+use test_support::{Outcome, TestEnv, differs_from_util_linux, wait_until};
 
-/// The documents whose examples are run here.
+/// The documents with examples that are executed here.
 const DOCUMENTS: [&str; 3] = [
     include_str!("../../README.md"),
     include_str!("../../docs/recipes.md"),
@@ -27,7 +30,8 @@ fn code_block(heading: &str) -> String {
     code.to_owned()
 }
 
-/// Puts programs into the test environment that say their names when they run; returns a recipe whose lock files are there too.
+/// Installs programs that print their names, and returns a recipe that finds its programs and its
+/// lock files in the test environment.
 #[track_caller]
 fn setup_recipe(env: &TestEnv, heading: &str, programs: &[&str]) -> String {
     for program in programs {
@@ -39,14 +43,31 @@ fn setup_recipe(env: &TestEnv, heading: &str, programs: &[&str]) -> String {
         .replace("/usr/local/bin/", "")
 }
 
-/// Runs a script while somebody holds the lock.
+/// Returns the command of a recipe that is a line of a crontab.
 #[track_caller]
-fn run_while_held(env: &TestEnv, lock: &str, script: &str) -> test_support::Outcome {
+fn setup_cron_job(env: &TestEnv, heading: &str, program: &str) -> String {
+    let line = setup_recipe(env, heading, &[program]);
+    let command = line.splitn(6, ' ').nth(5);
+    command
+        .expect("a command after five time fields")
+        .to_owned()
+}
+
+/// Returns a script with a part of it replaced.
+#[track_caller]
+fn replace(script: &str, from: &str, to: &str) -> String {
+    assert!(script.contains(from), "no {from} in {script}");
+    script.replace(from, to)
+}
+
+/// Runs a script while another process holds the lock.
+#[track_caller]
+fn run_while_held(env: &TestEnv, lock: &str, script: &str) -> Outcome {
     env.run([lock, "sh", "-c", script])
 }
 
 #[test]
-fn the_four_lines_at_the_top_do_what_they_say() {
+fn quick_start_lines_work() {
     let env = TestEnv::new();
     let script = setup_recipe(&env, "Quick start", &["bin/backup.sh"]);
     assert_eq!(script.lines().count(), 4);
@@ -56,51 +77,65 @@ fn the_four_lines_at_the_top_do_what_they_say() {
 }
 
 #[test]
-fn the_cron_job_is_skipped_silently_while_it_still_runs() {
+fn cron_job_is_skipped_silently_if_still_running() {
     let env = TestEnv::new();
-    let line = setup_recipe(&env, "Cron: skip the run", &["bin/sync-photos"]);
-    let command = line
-        .splitn(6, ' ')
-        .nth(5)
-        .expect("five fields of time and a command");
-    env.sh(command)
+    let command = setup_cron_job(&env, "Cron: skip the run", "bin/sync-photos");
+    env.sh(&command)
         .assert_stdout("sync-photos runs\n")
         .assert_status(0);
-    run_while_held(&env, "sync.lock", command)
+    run_while_held(&env, "sync.lock", &command)
         .assert_stdout("")
         .assert_stderr("")
         .assert_status(1);
 }
 
 #[test]
-fn the_unit_takes_a_lock_that_is_taken_for_no_failure() {
+fn cron_job_reports_the_holder() {
+    differs_from_util_linux("--verbose does not report the holder", |env| {
+        let command = setup_cron_job(env, "Cron: report what", "bin/backup");
+        let command = command.replace("/var/log/", "").replace("1h", "0.01");
+        env.sh(&command)
+            .assert_stdout("")
+            .assert_stderr("")
+            .assert_status(0);
+        let holder = env.hold(&["-F"], "backup.lock");
+        let outcome = env.sh(&command).assert_stdout("").assert_status(1);
+        let message = format!(
+            "flock: waiting for backup.lock: held by {} sh, ",
+            holder.pid()
+        );
+        assert!(outcome.stderr_text().starts_with(&message), "{outcome:?}");
+    });
+}
+
+#[test]
+fn systemd_unit_does_not_fail_on_a_held_lock() {
     let env = TestEnv::new();
     let unit = setup_recipe(&env, "systemd timer", &["bin/report"]);
-    let of = |key: &str| {
-        let line = unit.lines().find_map(|line| line.strip_prefix(key));
-        line.unwrap_or_else(|| panic!("no {key}")).to_owned()
+    let value = |key: &str| {
+        let mut lines = unit.lines();
+        let value = lines.find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        value.unwrap_or_else(|| panic!("no {key}"))
     };
-    let command = of("ExecStart=");
-    env.sh(&command)
+    let command = value("ExecStart");
+    env.sh(command)
         .assert_stdout("report runs\n")
         .assert_status(0);
-    let status = of("SuccessExitStatus=").parse().expect("a number");
-    run_while_held(&env, "report.lock", &command)
+    let status = value("SuccessExitStatus").parse().expect("a number");
+    run_while_held(&env, "report.lock", command)
         .assert_stdout("")
         .assert_status(status);
 }
 
 #[test]
-fn the_deploy_script_waits_and_gives_up() {
-    differs_from_util_linux("util-linux's flock knows seconds only", |env| {
+fn deploy_script_waits_and_gives_up() {
+    differs_from_util_linux("its timeouts have no units", |env| {
         let script = setup_recipe(env, "Deploy script", &["build", "switch"]);
         env.sh(&script)
             .assert_stdout("build runs\nswitch runs\n")
             .assert_status(0);
-        let impatient = script.replace("-w 5m", "-w 5ms");
-        assert_ne!(impatient, script);
-        let outcome = run_while_held(env, "deploy.lock", &impatient);
-        outcome
+        let impatient = replace(&script, "-w 5m", "-w 5ms");
+        run_while_held(env, "deploy.lock", &impatient)
             .assert_stdout("")
             .assert_stderr("another deploy is still running\n")
             .assert_status(1);
@@ -108,10 +143,10 @@ fn the_deploy_script_waits_and_gives_up() {
 }
 
 #[test]
-fn the_makefile_waits_for_its_turn() {
+fn makefile_waits_for_the_lock() {
     let env = TestEnv::new();
     let makefile = setup_recipe(&env, "Makefile: one upload", &["upload"]);
-    std::fs::write(env.file("Makefile"), makefile).expect("a makefile");
+    fs::write(env.file("Makefile"), makefile).expect("a makefile");
     let holder = env.hold(&[], "publish.lock");
     let mut make = env.command("make");
     make.args(["-s", "publish"]);
@@ -122,7 +157,7 @@ fn the_makefile_waits_for_its_turn() {
 }
 
 #[test]
-fn readers_go_together_and_the_writer_alone() {
+fn readers_share_the_lock_and_a_writer_does_not() {
     let env = TestEnv::new();
     let lines = setup_recipe(&env, "Readers and a writer", &["report", "update"]);
     let (read, write) = lines.trim().split_once('\n').expect("two lines");
@@ -133,7 +168,7 @@ fn readers_go_together_and_the_writer_alone() {
         .assert_stdout("report runs\n")
         .assert_status(0);
     for (mode, line) in [("-s", write), ("-x", write), ("-x", read)] {
-        let impatient = line.replace("flock ", "flock -n ");
+        let impatient = replace(line, "flock ", "flock -n ");
         env.run([mode, "data.lock", "sh", "-c", &impatient])
             .assert_stdout("")
             .assert_status(1);
@@ -141,17 +176,15 @@ fn readers_go_together_and_the_writer_alone() {
 }
 
 #[test]
-fn the_limit_tells_a_timeout_from_a_failure() {
+fn timeout_is_distinguished_from_a_failure() {
     let env = TestEnv::new();
     let script = setup_recipe(&env, "Tell a timeout from a failure", &["import"]);
     env.sh(&script)
         .assert_stdout("import runs\nimported\n")
         .assert_status(0);
-    let impatient = script.replace("-w 30", "-w 0.01");
-    assert_ne!(impatient, script);
-    let told = "gave up after 30 seconds: still locked\n";
+    let impatient = replace(&script, "-w 30", "-w 0.01");
     run_while_held(&env, "import.lock", &impatient)
-        .assert_stdout(told)
+        .assert_stdout("gave up after 30 seconds: still locked\n")
         .assert_status(0);
     env.install_script("import", "#!/bin/sh\nexit 3\n");
     env.sh(&script)
@@ -160,7 +193,7 @@ fn the_limit_tells_a_timeout_from_a_failure() {
 }
 
 #[test]
-fn the_guard_lets_one_in_and_the_lock_lasts_through_exec() {
+fn single_instance_keeps_the_lock_through_exec() {
     let env = TestEnv::new();
     let script = setup_recipe(&env, "Allow only one instance of a script", &[]);
     env.install_script(
@@ -177,7 +210,7 @@ fn the_guard_lets_one_in_and_the_lock_lasts_through_exec() {
 }
 
 #[test]
-fn the_script_that_locks_itself_is_alone() {
+fn script_locked_on_itself_runs_alone() {
     let env = TestEnv::new();
     let script = setup_recipe(&env, "Lock a script on itself", &[]);
     env.install_script("itself", &script);
@@ -188,7 +221,7 @@ fn the_script_that_locks_itself_is_alone() {
 }
 
 #[test]
-fn a_daemon_that_is_started_under_the_lock_does_not_keep_it() {
+fn daemon_does_not_keep_the_lock() {
     let env = TestEnv::new();
     let line = setup_recipe(&env, "Start a daemon without passing it the lock", &[]);
     env.install_script(
@@ -198,176 +231,15 @@ fn a_daemon_that_is_started_under_the_lock_does_not_keep_it() {
     env.sh(format!("{line}\nflock -n start.lock echo free; echo >end"))
         .assert_stdout("free\n")
         .assert_status(0);
-    let kept = line.replace(" -o", "");
+    let passing = replace(&line, " -o", "");
     env.sh(format!(
-        "rm end; {kept}\nflock -n start.lock echo free || echo kept; echo >end"
+        "rm end; {passing}\nflock -n start.lock echo free || echo kept; echo >end"
     ))
     .assert_stdout("kept\n");
 }
 
 #[test]
-fn readers_do_not_pass_the_writer_that_came_before_them() {
-    differs_from_util_linux("the reference has no queue", |env| {
-        env.run(["--fair", "some.lock", "true"]).assert_status(0);
-        let lines = setup_recipe(
-            env,
-            "Keep readers from starving a writer",
-            &["report", "update"],
-        );
-        let (read, write) = lines.trim().split_once('\n').expect("two lines");
-        let reader = env.hold(&["-s"], "data.lock");
-        let mut queue = [write, read].map(|line| {
-            let mut shell = env.command("sh");
-            shell.args(["-c", &format!("{line} >>log")]);
-            let queued = tickets(env.file("data.lock")).len();
-            let one = env.start(shell);
-            wait_until("it queues", || {
-                tickets(env.file("data.lock")).len() > queued
-            });
-            one
-        });
-        reader.release();
-        assert!(
-            queue
-                .iter_mut()
-                .all(|one| one.wait() == ExitReason::Exited(0))
-        );
-        let log = std::fs::read_to_string(env.file("log")).expect("a log");
-        assert_eq!(log, "update runs\nreport runs\n");
-    });
-}
-
-#[test]
-fn three_downloads_run_at_a_time() {
-    differs_from_util_linux("the reference has no slots", |env| {
-        env.run(["--slots", "1", "some.lock", "true"])
-            .assert_status(0);
-        let loop_ = setup_recipe(env, "Limit concurrency", &[]);
-        std::fs::write(env.file("urls"), "a\nb\nc\nd\ne\n").expect("a list");
-        // Whoever is in says so and waits until he is let out.
-        env.install_script("download", "#!/bin/sh\necho $1 >>log\nread x <out\n");
-        env.sh("mkfifo out").assert_status(0);
-        let mut shell = env.command("sh");
-        shell.args(["-c", &loop_]);
-        let mut shell = env.start(shell);
-        let began = || {
-            std::fs::read_to_string(env.file("log"))
-                .unwrap_or_default()
-                .lines()
-                .count()
-        };
-        wait_until("three are in", || began() == 3);
-        wait_until("two queue", || {
-            tickets(env.file("downloads.lock")).len() == 2
-        });
-        assert_eq!(began(), 3);
-        // Open until the end: what is in a pipe that nobody has open is lost.
-        let pipe = std::fs::File::options()
-            .read(true)
-            .write(true)
-            .open(env.file("out"));
-        let pipe = pipe.expect("a pipe");
-        std::io::Write::write_all(&mut &pipe, b"\n\n\n\n\n").expect("room");
-        assert_eq!(shell.wait(), ExitReason::Exited(0));
-        assert_eq!(began(), 5);
-    });
-}
-
-#[test]
-fn two_locks_are_taken_both_or_none() {
-    differs_from_util_linux("the reference locks one file only", |env| {
-        let script = setup_recipe(env, "Take two locks without deadlock", &["deploy"])
-            .replace("10m", "0.01");
-        for lock in ["web.lock", "db.lock"] {
-            run_while_held(env, lock, &script)
-                .assert_stdout("")
-                .assert_status(1);
-        }
-        env.sh(&script)
-            .assert_stdout("deploy runs\n")
-            .assert_status(0);
-    });
-}
-
-#[test]
-fn no_lock_file_is_left_behind() {
-    differs_from_util_linux("the reference leaves lock files behind", |env| {
-        let script = setup_recipe(env, "Remove the lock file afterwards", &["sync"]);
-        env.sh(&script)
-            .assert_stdout("sync runs\n")
-            .assert_status(0);
-        assert_eq!(env.file_names(), ["sync"]);
-    });
-}
-
-#[test]
-fn who_has_it_is_told_by_file_and_by_descriptor() {
-    differs_from_util_linux("the reference does not tell who holds a lock", |env| {
-        let lines = setup_recipe(env, "List holders and waiters", &[]);
-        let holder = env.hold(&["-F"], "sync.lock");
-        let number = holder.pid().to_string();
-        let told = env
-            .sh(format!("exec 8>>sync.lock; {lines}"))
-            .assert_stderr("")
-            .stdout_text();
-        assert_eq!(told.matches(&number).count(), 3, "{told}");
-        let shown = "ROLE    LOCK   MODE       PID";
-        assert!(
-            told.starts_with(shown) && code_block("Who holds the lock?").contains(shown),
-            "{told}"
-        );
-        holder.release();
-        let told = env
-            .sh(format!("exec 8>>sync.lock; {lines}"))
-            .assert_stderr("");
-        told.assert_stdout("[]\nnobody\n");
-    });
-}
-
-#[test]
-fn the_cron_job_says_who_is_in_the_way() {
-    differs_from_util_linux("the reference does not tell who is in the way", |env| {
-        let line = setup_recipe(env, "Cron: report what", &["bin/backup"]);
-        let command = line.splitn(6, ' ').nth(5).expect("a command");
-        let command = command.replace("/var/log/", "").replace("1h", "0.01");
-        env.sh(&command)
-            .assert_stdout("")
-            .assert_stderr("")
-            .assert_status(0);
-        let holder = env.hold(&["-F"], "backup.lock");
-        let told = env
-            .sh(&command)
-            .assert_stdout("")
-            .assert_status(1)
-            .stderr_text();
-        let wanted = format!(
-            "flock: waiting for backup.lock: held by {} sh, ",
-            holder.pid()
-        );
-        assert!(told.starts_with(&wanted), "{told}");
-    });
-}
-
-#[test]
-fn the_switch_ends_what_it_has_started() {
-    differs_from_util_linux("the reference does not tell who holds a lock", |env| {
-        let script = setup_recipe(env, "Start and stop with the same command", &[]);
-        env.install_script("switch", &script);
-        env.install_script("radio", "#!/bin/sh\necho plays\nread x\n");
-        let mut radio = env.start(env.command("./switch"));
-        radio.expect_line("plays");
-        env.sh("./switch")
-            .assert_stdout("")
-            .assert_stderr("")
-            .assert_status(0);
-        assert_eq!(radio.wait(), ExitReason::Signaled(libc::SIGTERM));
-        let mut radio = env.start(env.command("./switch"));
-        radio.expect_line("plays");
-    });
-}
-
-#[test]
-fn any_free_descriptor_will_do() {
+fn free_descriptor_can_be_locked() {
     let env = TestEnv::new();
     let script = setup_recipe(&env, "Use any free descriptor", &[]);
     env.bash(format!("{script}\nflock -n job.lock true || echo locked"))
@@ -375,46 +247,158 @@ fn any_free_descriptor_will_do() {
         .assert_status(0);
 }
 
-/// The places where README says that the builtin may be.
-const PLACES: &str = "/usr/local/lib/bash:/usr/lib/bash";
+#[test]
+fn readers_do_not_overtake_an_earlier_writer() {
+    let env = TestEnv::new();
+    let heading = "Keep readers from starving a writer";
+    let lines = setup_recipe(&env, heading, &["report", "update"]);
+    let (read, write) = lines.trim().split_once('\n').expect("two lines");
+    let reader = env.hold(&["-s"], "data.lock");
+    let ticket_count = || tickets(env.file("data.lock")).len();
+    let waiters = [write, read].map(|line| {
+        let mut shell = env.command("sh");
+        shell.args(["-c", &format!("{line} >>log")]);
+        let count = ticket_count();
+        let waiter = env.start(shell);
+        wait_until("it queues", || ticket_count() > count);
+        waiter
+    });
+    reader.release();
+    for mut waiter in waiters {
+        assert_eq!(waiter.wait(), ExitReason::Exited(0));
+    }
+    let log = fs::read_to_string(env.file("log")).expect("a log");
+    assert_eq!(log, "update runs\nreport runs\n");
+}
 
 #[test]
-fn the_two_lines_enable_the_builtin_where_it_is_and_leave_the_program_where_it_is_not() {
+fn three_downloads_run_at_once() {
+    let env = TestEnv::new();
+    let script = setup_recipe(&env, "Limit concurrency", &[]);
+    fs::write(env.file("urls"), "a\nb\nc\nd\ne\n").expect("a list");
+    // A download runs until it has read a line from `out`.
+    env.install_script("download", "#!/bin/sh\necho $1 >>log\nread x <out\n");
+    env.sh("mkfifo out").assert_status(0);
+    let mut shell = env.command("sh");
+    shell.args(["-c", &script]);
+    let mut shell = env.start(shell);
+    let started = || {
+        let log = fs::read_to_string(env.file("log"));
+        log.unwrap_or_default().lines().count()
+    };
+    wait_until("three downloads have started", || started() == 3);
+    let waiting = || tickets(env.file("downloads.lock")).len();
+    wait_until("two downloads wait", || waiting() == 2);
+    assert_eq!(started(), 3);
+    // Kept open, because a pipe loses its content when no process has it open.
+    let out = fs::File::options()
+        .read(true)
+        .write(true)
+        .open(env.file("out"));
+    let mut out = out.expect("a pipe");
+    out.write_all(b"\n\n\n\n\n").expect("room in the pipe");
+    assert_eq!(shell.wait(), ExitReason::Exited(0));
+    assert_eq!(started(), 5);
+}
+
+#[test]
+fn both_locks_are_taken_or_none() {
+    let env = TestEnv::new();
+    let script = setup_recipe(&env, "Take two locks without deadlock", &["deploy"]);
+    let script = replace(&script, "10m", "0.01");
+    for lock in ["web.lock", "db.lock"] {
+        run_while_held(&env, lock, &script)
+            .assert_stdout("")
+            .assert_status(1);
+    }
+    env.sh(&script)
+        .assert_stdout("deploy runs\n")
+        .assert_status(0);
+}
+
+#[test]
+fn lock_file_is_removed_afterwards() {
+    let env = TestEnv::new();
+    let script = setup_recipe(&env, "Remove the lock file afterwards", &["sync"]);
+    env.sh(&script)
+        .assert_stdout("sync runs\n")
+        .assert_status(0);
+    assert_eq!(env.file_names(), ["sync"]);
+}
+
+#[test]
+fn holders_are_listed_by_file_and_by_descriptor() {
+    let env = TestEnv::new();
+    let lines = setup_recipe(&env, "List holders and waiters", &[]);
+    let script = format!("exec 8>>sync.lock; {lines}");
+    let holder = env.hold(&["-F"], "sync.lock");
+    let pid = holder.pid().to_string();
+    let stdout = env.sh(&script).assert_stderr("").stdout_text();
+    assert_eq!(stdout.matches(&pid).count(), 3, "{stdout}");
+    let header = "ROLE    LOCK   MODE       PID";
+    assert!(code_block("Who holds the lock?").contains(header));
+    assert!(stdout.starts_with(header), "{stdout}");
+    holder.release();
+    env.sh(&script)
+        .assert_stderr("")
+        .assert_stdout("[]\nnobody\n");
+}
+
+#[test]
+fn second_call_stops_what_the_first_has_started() {
+    let env = TestEnv::new();
+    let script = setup_recipe(&env, "Start and stop with the same command", &[]);
+    env.install_script("switch", &script);
+    env.install_script("radio", "#!/bin/sh\necho plays\nread x\n");
+    let mut radio = env.start(env.command("./switch"));
+    radio.expect_line("plays");
+    env.sh("./switch")
+        .assert_stdout("")
+        .assert_stderr("")
+        .assert_status(0);
+    assert_eq!(radio.wait(), ExitReason::Signaled(libc::SIGTERM));
+    let mut radio = env.start(env.command("./switch"));
+    radio.expect_line("plays");
+}
+
+/// The directories in which the documentation looks for the builtin.
+const BUILTIN_DIRS: &str = "/usr/local/lib/bash:/usr/lib/bash";
+
+#[test]
+fn builtin_is_enabled_where_it_is_installed() {
     for_each_bash(|env| {
         let lines = code_block("The bash builtin");
         assert_eq!(lines.lines().count(), 2);
         let script =
             format!("set -eu\n{lines}\ntype -t flock; exec 8>l; flock 8; bin/flock -n l true");
-        for (places, kind) in [
-            ("/nowhere:bin/lib/bash", "builtin"),
-            ("/nowhere:bin/lib", "file"),
+        for (dirs, kind) in [
+            ("/nowhere:bin/lib/bash", "builtin\n"),
+            ("/nowhere:bin/lib", "file\n"),
         ] {
-            let script = script.replace(PLACES, places);
-            env.shell("bash", &script)
+            env.shell("bash", replace(&script, BUILTIN_DIRS, dirs))
                 .assert_stderr("")
-                .assert_stdout(&format!("{kind}\n"))
+                .assert_stdout(kind)
                 .assert_status(1);
         }
     });
 }
 
 #[test]
-fn the_function_under_a_lock_leaves_what_it_has_set() {
+fn function_under_a_lock_keeps_its_variables() {
     for_each_bash(|env| {
-        let script = code_block("Run a function under a lock").replace(PLACES, "bin/lib/bash");
+        let script = code_block("Run a function under a lock");
+        let script = replace(&script, BUILTIN_DIRS, "bin/lib/bash");
         for number in [1, 2] {
             env.shell("bash", &script)
                 .assert_stdout(&format!("my number is {number}\n"))
                 .assert_status(0);
         }
-        let impatient = script.replace("-w 30", "-w 0.01");
-        assert_ne!(impatient, script);
+        let impatient = replace(&script, "-w 30", "-w 0.01");
         let held = format!("exec 8>counter.lock; bin/flock 8; {impatient}");
-        env.shell("bash", held).assert_stdout("").assert_status(1);
-        let without = script.replace("bin/lib/bash", "/nowhere");
-        env.shell("bash", without)
-            .assert_stdout("")
-            .assert_status(1);
+        let without_builtin = replace(&script, "bin/lib/bash", "/nowhere");
+        for script in [held, without_builtin] {
+            env.shell("bash", script).assert_stdout("").assert_status(1);
+        }
     });
 }
 
