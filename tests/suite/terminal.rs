@@ -306,7 +306,7 @@ fn killing_a_stopped_job_kills_its_command() {
         let (mut bash, command) = start_job(env, &format!("flock l sh -c '{script}'"));
         expect_stopped(&mut bash, command);
         // Bash's `wait` would return at once, because bash still considers the job stopped.
-        bash.send_line("kill %1; while jobs | grep -q Stopped; do :; done; jobs");
+        bash.send_line("kill %1; until jobs | grep Terminated; do :; done");
         bash.expect("Terminated");
         wait_until("the command exits", || !is_running(command));
     });
