@@ -271,6 +271,22 @@ fn signals_that_the_caller_ignores_kill_neither() {
 }
 
 #[test]
+fn message_to_a_pipe_without_readers_does_not_kill() {
+    differs_from_util_linux("SIGPIPE kills it before the command runs", |env| {
+        for (args, status) in [
+            ("--verbose l sh -c 'exit 7'", "7\n"),
+            ("99", "65\n"),
+            ("no/file true", "66\n"),
+        ] {
+            env.sh(format!(
+                "rm -f p; mkfifo p; exec 4<>p 5>p 4<&-; flock {args} >&5 2>&5; echo $?"
+            ))
+            .assert_stdout(status);
+        }
+    });
+}
+
+#[test]
 fn flock_stops_with_its_command_and_continues_it() {
     differs_from_util_linux(STOPS, |env| {
         for signal in ["STOP", "TSTP", "TTIN"] {
