@@ -34,7 +34,7 @@ const LAYERS: &[(u32, &str)] = &[
     (8, "tests/support/"),
 ];
 
-/// References that may close a cycle. To be emptied: a cycle is a defect.
+/// References that may close a cycle. To be emptied.
 const KNOWN_CYCLES: &[&str] = &[
     "builtin/src/external.rs -> builtin/src/entry.rs",
     "historic/src/abstract_socket/owner.rs -> historic/src/abstract_socket/mod.rs",
@@ -63,7 +63,7 @@ const KNOWN_CYCLES: &[&str] = &[
     "tests/support/src/wait.rs -> tests/support/src/test_env.rs",
 ];
 
-/// Code that may only occur in a few places: the sources that are checked, the tokens, the places.
+/// Code with a restricted place, as (sources, tokens, the places in these sources).
 const FENCES: &[(&str, &[&str], &[&str])] = &[
     ("src/", &["unsafe"], &["src/sys/", "src/bin/"]),
     ("src/", &["libc", ":", ":"], &["src/sys/"]),
@@ -82,8 +82,8 @@ const FENCES: &[(&str, &[&str], &[&str])] = &[
 
 const BASH: &[&str] = &["builtin/src/entry.rs", "builtin/src/ffi.rs"];
 
-/// Only `src/sys/procfs` parses files of `/proc`. These files use paths in `/proc` too, but only
-/// to open, link, stat or compare.
+/// Only `src/sys/procfs` parses files of `/proc`, so only there a string may begin with `/proc`. Here
+/// are the exceptions: paths that are only opened, linked, or compared as a whole.
 const PROC_PATHS: &[&str] = &[
     "historic/src/new_file.rs: /proc/self/fd/{}",
     "historic/src/pid_file/inspect.rs: /proc/self/fd/{}",

@@ -304,7 +304,8 @@ fn script_can_lock_itself() {
         let script = script.replace("/bin/sh", &format!("$(command -v {program}) {args}"));
         shell.install(env, "printed", &script);
         env.sh(
-            "{ eval \"echo \\\"$(head -n 1 printed)\\\"\"; tail -n +2 printed; } >itself; chmod +x itself
+            "{ eval \"echo \\\"$(head -n 1 printed)\\\"\"; tail -n +2 printed; } >itself
+            chmod +x itself
             ./itself a 'b c' & first=$!
             read word <began
             ./itself; echo $?

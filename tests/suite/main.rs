@@ -1,9 +1,9 @@
 //! The compliance suite: the specified behaviour of `flock`, one subject per file.
 //!
-//! It runs against the program that `FLOCK_UNDER_TEST` names, by default the one of this package, so
-//! the same tests can be run against util-linux's `/usr/bin/flock`. A test of an intended difference
-//! uses [`test_support::differs_from_util_linux`], which also checks that util-linux's differs.
-//! Tests of options that util-linux's does not have are plain tests.
+//! It runs against the program that `FLOCK_UNDER_TEST` names, by default the one of this package,
+//! so the same tests can be run against util-linux's `/usr/bin/flock`. A test of an intended
+//! difference uses [`test_support::differs_from_util_linux`], which also checks that util-linux's
+//! program differs. Tests of options that it does not have are plain tests.
 
 #![allow(clippy::disallowed_methods, clippy::disallowed_macros, missing_docs)]
 

@@ -96,7 +96,7 @@ fn interrupt_ends_a_loop_around_a_waiting_flock() {
 }
 
 #[test]
-fn interrupt_handled_by_the_command_does_not_end_a_loop() {
+fn loop_goes_on_if_the_command_handles_the_interrupt() {
     differs_from_util_linux(DIES, |env| {
         let command = "trap \"echo caught; exit 5\" INT; echo turn; while :; do read x; done";
         let script = format!("while :; do flock l bash -c '{command}'; echo status $?; done");
@@ -284,7 +284,7 @@ fn command_that_stops_itself_gives_back_the_terminal() {
 }
 
 #[test]
-fn background_command_stops_until_it_gets_the_terminal() {
+fn background_job_stops_until_it_gets_the_terminal() {
     let env = TestEnv::new();
     for flock in CALLS {
         let script = "echo ready $$; read x; echo got $x; exit 7";
