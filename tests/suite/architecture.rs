@@ -82,8 +82,8 @@ const FENCES: &[(&str, &[&str], &[&str])] = &[
 
 const BASH: &[&str] = &["builtin/src/entry.rs", "builtin/src/ffi.rs"];
 
-/// Only `src/sys/procfs` parses files of `/proc`, so only there a string may begin with `/proc`. Here
-/// are the exceptions: paths that are only opened, linked, or compared as a whole.
+/// Only `src/sys/procfs` parses files of `/proc`, so only there a string may begin with `/proc`.
+/// These are the exceptions: paths that are only opened, linked, or compared as a whole.
 const PROC_PATHS: &[&str] = &[
     "historic/src/new_file.rs: /proc/self/fd/{}",
     "historic/src/pid_file/inspect.rs: /proc/self/fd/{}",

@@ -31,6 +31,9 @@ const DEADLY: [i32; 13] = [
     libc::SIGXCPU,
 ];
 
+/// Signals that a process ignores by default.
+const HARMLESS: [i32; 3] = [libc::SIGCONT, libc::SIGURG, libc::SIGWINCH];
+
 /// Starts `flock` with these arguments before a `test-helper` that catches `count` signals, and
 /// waits until the helper is ready.
 #[track_caller]
@@ -61,10 +64,8 @@ fn start_script_with(env: &TestEnv, options: &[&str], script: &str) -> (Process,
 }
 
 #[rstest]
-#[case::deadly(ORPHANS, DEADLY)]
-#[case::harmless(ORPHANS, [libc::SIGCONT, libc::SIGURG, libc::SIGWINCH])]
-// A watchdog sends it.
-#[case::abort(ORPHANS, [libc::SIGABRT])]
+#[case::deadly_or_harmless(ORPHANS, DEADLY.into_iter().chain(HARMLESS))]
+#[case::abort_by_a_watchdog(ORPHANS, [libc::SIGABRT])]
 #[case::real_time(ORPHANS, 34..=63)]
 #[case::stop("it stops alone", [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU])]
 fn command_receives_signals_once(
