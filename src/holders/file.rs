@@ -1,13 +1,12 @@
 //! Identifies a file without touching it.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{FileType, Mode as Permissions, OFlags, StatxFlags, makedev};
 use rustix::io::Errno;
 
-use super::{Error, proc_error};
+use super::error::Error;
 use crate::lock;
 use crate::lock::file_id::FileId;
 use crate::sys;
@@ -90,10 +89,9 @@ impl File {
         file.id = FileId::from_fd(&file);
         let device = file.id.map_or(0, FileId::device);
         let info = FdInfo::read_own(file.as_fd())
-            .map_err(|error| proc_error(&fdinfo::own_path(file.as_fd()), error))?;
+            .map_err(|error| Error::proc(&fdinfo::own_path(file.as_fd()), error))?;
         // A file that is not on a mount of this namespace, such as a pipe, has the device of stat(2).
-        let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
-        let mounted = info.mount.and_then(|mount| device_of(mount, &mounts));
+        let mounted = info.mount.and_then(device_of);
         file.key = FileKey {
             device: mounted.unwrap_or((rustix::fs::major(device), rustix::fs::minor(device))),
             inode: info

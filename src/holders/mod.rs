@@ -5,195 +5,36 @@
 //! at all. The *holders* are the processes that have the open file description open, one or several, and
 //! `/proc/PID/fdinfo` shows those. [`snapshot`] reads both and combines them.
 //!
+//! * `lock_user`, `error` – the results.
 //! * `file` – identifies the file as the kernel does.
 //! * `scan` – finds the descriptors of all processes.
 //! * `resolve` – combines the observations.
 
+mod error;
 mod file;
+mod lock_user;
 mod resolve;
 mod scan;
 
-use std::ffi::OsString;
-use std::fs;
-use std::io;
 use std::os::fd::AsFd;
 
 use rustix::process::{Pid, getpid};
 
-use crate::lock::fair::marker::{ArrivalTime, SLOT_RANGE};
-use crate::lock::{self, Mode};
+use crate::lock::fair::marker::SLOT_RANGE;
 use crate::sys;
-use crate::sys::errno;
 use crate::sys::filesystem::Locality;
 use crate::sys::procfs::liveness::{self, Liveness};
 use crate::sys::procfs::locks::{self, LockRecord, LockState, LockType, TableRead};
+use crate::sys::procfs::own_pid;
 use crate::sys::procfs::stat::Stat;
-use crate::sys::procfs::{own_pid, shows_own_pids};
 
+pub use error::Error;
 pub use file::File;
+pub use lock_user::{
+    Caller, Confidence, ListedKind, LockUser, Namespace, Range, Role, Snapshot, Visibility,
+};
 use resolve::Observations;
 use scan::WaiterSearch;
-
-/// The role of a process in a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Role {
-    /// It holds the lock.
-    Holder,
-    /// It waits for the lock.
-    Waiter,
-}
-
-/// The kinds of lock that are listed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ListedKind {
-    /// flock(2).
-    Flock,
-    /// fcntl(2), for an open file description.
-    Ofd,
-    /// fcntl(2), for a process.
-    Posix,
-    /// A slot of `flock --slots`.
-    Slot,
-}
-
-impl From<LockType> for ListedKind {
-    fn from(lock_type: LockType) -> Self {
-        match lock_type {
-            LockType::Flock => Self::Flock,
-            LockType::Ofd => Self::Ofd,
-            LockType::Posix => Self::Posix,
-        }
-    }
-}
-
-/// A range of bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
-    /// The first byte.
-    pub first: i64,
-    /// The last byte; `None` means to the end of the file and beyond.
-    pub last: Option<i64>,
-}
-
-/// How certain it is that a process has its role.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Confidence {
-    /// The kernel shows it.
-    Verified,
-    /// The process acquired the lock, and no process is seen to hold it; but the descriptors of the
-    /// process are hidden.
-    Unverified,
-}
-
-/// A process that holds or waits for a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LockUser {
-    /// Its role.
-    pub role: Role,
-    /// The kind of lock.
-    pub kind: ListedKind,
-    /// [`Mode::Shared`] or [`Mode::Exclusive`]; `None` if there is no difference, or it is unknown.
-    pub mode: Option<Mode>,
-    /// The locked bytes; `None` means the whole file.
-    pub range: Option<Range>,
-    /// The PID in `/proc`, which is the PID here unless the namespace is [`Namespace::Foreign`]; `None`
-    /// if it is unknown.
-    pub pid: Option<Pid>,
-    /// How certain it is.
-    pub confidence: Confidence,
-    /// When it arrived or acquired the lock, if a marker says so.
-    pub since: Option<ArrivalTime>,
-}
-
-/// The process that asks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caller {
-    /// A process that exists only to ask: even if it has inherited a lock, it is not listed.
-    Process,
-    /// A shell that asks in its own process, and may hold or wait for the lock itself.
-    Shell,
-    /// A subshell, forked for `$(flock --who ...)`: it holds whatever the shell holds.
-    Subshell,
-}
-
-/// The holders and waiters at one moment.
-#[derive(Debug)]
-pub struct Snapshot {
-    /// All processes that are known to use the lock, holders first.
-    pub users: Vec<LockUser>,
-    /// What may be missing.
-    pub visibility: Visibility,
-}
-
-/// The limits of what could be seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Visibility {
-    /// How many processes have hidden descriptors.
-    pub hidden: usize,
-    /// Whether all processes of the machine are visible.
-    pub namespace: Namespace,
-    /// Whether other machines can lock the file.
-    pub locality: Locality,
-}
-
-/// The processes that `/proc` shows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Namespace {
-    /// All processes of the machine.
-    Whole,
-    /// The processes of this process's PID namespace.
-    Part,
-    /// The processes of another PID namespace, whose PIDs mean other processes here.
-    Foreign,
-}
-
-impl Namespace {
-    /// The link of the initial PID namespace, whose inode is `PROC_PID_INIT_INO`.
-    const INITIAL: &str = "pid:[4026531836]";
-
-    fn current() -> Self {
-        let link = fs::read_link("/proc/self/ns/pid");
-        if !shows_own_pids() {
-            Self::Foreign
-        } else if link.is_ok_and(|link| link.as_os_str() == Self::INITIAL) {
-            Self::Whole
-        } else {
-            Self::Part
-        }
-    }
-}
-
-/// Why no snapshot could be taken.
-#[derive(Debug)]
-pub enum Error {
-    /// The file or descriptor does not exist.
-    Lock(lock::Error),
-    /// A file in `/proc` cannot be read.
-    Proc {
-        /// Its path.
-        path: String,
-        /// The error of the system.
-        error: io::Error,
-    },
-}
-
-impl Error {
-    /// Returns the message, in bytes, because paths are bytes.
-    pub fn message(&self) -> OsString {
-        match self {
-            Self::Lock(error) => error.message(),
-            Self::Proc { path, error } => {
-                let reason = errno::text(error);
-                format!("cannot list lock holders: {path}: {reason}").into()
-            }
-        }
-    }
-}
-
-fn proc_error(path: &str, error: io::Error) -> Error {
-    let path = path.to_owned();
-    Error::Proc { path, error }
-}
 
 /// How often a snapshot is retaken if the table has changed in the meantime.
 const MAX_ATTEMPTS: u32 = 4;
@@ -283,7 +124,7 @@ pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
 fn records_for(file: &File) -> Result<(Vec<LockRecord>, TableRead), Error> {
     for _ in 0..MAX_TABLE_READS {
         let read = locks::read_table();
-        let (table, read) = read.map_err(|errno| proc_error(locks::PATH, errno.into()))?;
+        let (table, read) = read.map_err(|errno| Error::proc(locks::PATH, errno.into()))?;
         let records = locks::records_for(file.key, &table);
         if read == TableRead::Atomic || !records.is_empty() {
             return Ok((records, read));

@@ -2,8 +2,8 @@
 
 use rustix::process::Pid;
 
+use super::lock_user::{Caller, Confidence, ListedKind, LockUser, Range, Role};
 use super::scan::{BlockedThread, Scan};
-use super::{Caller, Confidence, ListedKind, LockUser, Range, Role};
 use crate::lock::Mode;
 use crate::lock::fair::marker::{Marker, SLOT_RANGE, TICKET_RANGE};
 use crate::sys::procfs::locks::{Access, LockRecord, LockState, LockType};

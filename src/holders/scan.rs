@@ -1,6 +1,5 @@
 //! Finds the descriptors of all processes, as far as they are visible.
 
-use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 
@@ -13,7 +12,7 @@ use crate::sys::procfs::fdinfo::FdInfo;
 use crate::sys::procfs::locks::LockRecord;
 use crate::sys::procfs::status::Status;
 use crate::sys::procfs::syscall::BlockedCall;
-use crate::sys::procfs::{decimal, numeric_entries, open_dir, pids};
+use crate::sys::procfs::{decimal, numeric_entries, open_dir, pids, process_dir};
 
 /// A descriptor whose open file description holds a lock on the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +62,7 @@ pub(super) enum WaiterSearch {
 pub(super) fn scan(file: &File, search: WaiterSearch) -> Scan {
     let mut scan = Scan::default();
     for pid in pids().unwrap_or_default() {
-        let dir = format!("/proc/{}", pid.as_raw_nonzero());
+        let dir = process_dir(pid);
         match examine(file, &dir, pid, search, &mut scan) {
             Ok(0) => examine_threads(file, &dir, pid, search, &mut scan),
             Ok(_) => {}
@@ -134,8 +133,8 @@ fn examine(
 
 fn find_blocked_threads(dir: &str, pid: Pid, fds: &[RawFd], scan: &mut Scan) {
     for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
-        let call = fs::read(format!("{dir}/task/{thread}/syscall")).unwrap_or_default();
-        if let Some(call) = BlockedCall::parse(&call).filter(|call| fds.contains(&call.fd())) {
+        let call = BlockedCall::read_in(&format!("{dir}/task/{thread}"));
+        if let Some(call) = call.filter(|call| fds.contains(&call.fd())) {
             scan.blocked.push(BlockedThread { pid, call });
         }
     }

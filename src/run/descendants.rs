@@ -31,7 +31,7 @@ pub(super) fn children() -> Vec<Pid> {
 /// it shows the PIDs of another namespace (a chroot under `unshare -p`), it hides processes of
 /// other users (`hidepid`), or this process has no descriptor left to read it.
 fn visible_pids() -> Option<Vec<Pid>> {
-    if !procfs::shows_own_pids() || !Path::new("/proc/1").exists() {
+    if !procfs::shows_own_pids() || !Path::new(&procfs::process_dir(Pid::INIT)).exists() {
         return None;
     }
     procfs::pids().ok()

@@ -1,6 +1,6 @@
 //! The options that cannot be combined.
 
-use super::RawArgs;
+use super::raw::RawArgs;
 use crate::cli::UsageError;
 use crate::flock::OnRelease;
 use crate::lock::Mode;

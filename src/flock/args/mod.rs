@@ -1,11 +1,11 @@
 //! The option table of `flock`, and from arguments to a request.
 
 mod conflicts;
+mod raw;
 mod who;
 
 use std::ffi::{OsStr, OsString};
 use std::os::fd::RawFd;
-use std::time::Duration;
 
 use crate::cli::parser::{ScanResult, scan};
 use crate::cli::{
@@ -18,7 +18,7 @@ use crate::lock::advisory::LockApi;
 use crate::lock::{Mode, Timeout};
 use crate::run::Command;
 
-use who::WhoArgs;
+use raw::RawArgs;
 
 /// The description of `flock`.
 pub static SPEC: ProgramSpec = ProgramSpec {
@@ -63,26 +63,6 @@ Examples:
     help: include_str!("../help.txt"),
     usage_hint: UsageHint::TryHelp,
 };
-
-/// The options as they were given.
-#[derive(Debug, Default)]
-struct RawArgs {
-    mode: Option<Mode>,
-    nonblock: bool,
-    timeout: Option<Duration>,
-    conflict_status: Option<u8>,
-    close: bool,
-    no_fork: bool,
-    /// The start and the length of the byte range, if `--fcntl` was given or implied.
-    range: Option<(i64, i64)>,
-    descriptor: Option<RawFd>,
-    fair: bool,
-    slots: Option<u32>,
-    also: Vec<OsString>,
-    on_release: OnRelease,
-    verbosity: Verbosity,
-    who: WhoArgs,
-}
 
 // The headings of `--help`.
 const LOCK_MODE: &str = "Lock mode";

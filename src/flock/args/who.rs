@@ -2,23 +2,9 @@
 
 use std::ffi::OsString;
 
-use super::{RawArgs, UsageError};
+use super::raw::{RawArgs, WhoArgs};
+use crate::cli::UsageError;
 use crate::flock::{OutputFormat, Request, Target, WhoRequest};
-
-/// The options about `--who` as they were given.
-#[derive(Debug, Default)]
-pub(super) struct WhoArgs {
-    pub who: bool,
-    pub json: bool,
-    pub pids: bool,
-}
-
-impl WhoArgs {
-    /// Returns whether any of them was given.
-    pub fn is_given(&self) -> bool {
-        self.who || self.json || self.pids
-    }
-}
 
 impl RawArgs {
     /// Returns the request to list holders, or `None` if there is no `--who`.

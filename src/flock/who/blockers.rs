@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::panic::{self, AssertUnwindSafe};
 
-use super::{label, raw, text};
+use super::target::{label, raw_pid, snapshot};
+use super::text;
 use crate::flock::{Fairness, LockRequest, Target};
 use crate::holders::{Caller, Confidence, ListedKind, LockUser, Namespace, Role};
 use crate::lock::Mode;
@@ -41,7 +42,7 @@ fn lines(request: &LockRequest, caller: Caller) -> Vec<OsString> {
 
 /// Describes the holders that block the request, or returns `None` if none is found.
 fn describe_holders(target: &Target, request: &LockRequest, caller: Caller) -> Option<String> {
-    let snapshot = super::snapshot(target, caller).ok()?;
+    let snapshot = snapshot(target, caller).ok()?;
     let blockers = snapshot.users.iter().filter(|user| blocks(user, request));
     let known = blockers.clone().filter_map(|user| {
         let info = ProcessInfo::read(user.pid?)?;
@@ -54,21 +55,21 @@ fn describe_holders(target: &Target, request: &LockRequest, caller: Caller) -> O
         known.retain(|(_, info)| info.name != "flock");
     }
     let mut pids: Vec<i32> = Vec::new();
-    for pid in known.iter().filter_map(|(user, _)| user.pid.map(raw)) {
+    for pid in known.iter().filter_map(|(user, _)| user.pid.map(raw_pid)) {
         if !pids.contains(&pid) {
             pids.push(pid);
         }
     }
     let Some((user, info)) = known
         .iter()
-        .min_by_key(|(user, info)| (info.start, user.pid.map(raw)))
+        .min_by_key(|(user, info)| (info.start, user.pid.map(raw_pid)))
     else {
         return (unknown > 0).then(|| "held, but the holder is not visible".to_owned());
     };
     let mut text = String::from("held by ");
     let is_foreign = snapshot.visibility.namespace == Namespace::Foreign;
     if let Some(pid) = user.pid.filter(|_| !is_foreign) {
-        text += &format!("{} ", raw(pid));
+        text += &format!("{} ", raw_pid(pid));
     }
     text += &text::escape(info.name.as_encoded_bytes());
     let time = user.since.map_or(info.age(), |since| Some(since.elapsed()));

@@ -4,8 +4,8 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::raw;
 use super::row::{Row, Time};
+use super::target::raw_pid;
 use crate::flock::Target;
 use crate::holders::{Confidence, Role};
 use crate::lock::Mode;
@@ -59,7 +59,7 @@ fn object(row: &Row) -> String {
             lock.range.map_or(0, |range| range.first).to_string(),
         ),
         ("last", number(lock.range.and_then(|range| range.last))),
-        ("pid", number(row.pid.map(raw))),
+        ("pid", number(row.pid.map(raw_pid))),
         (
             "verified",
             (lock.confidence == Confidence::Verified).to_string(),

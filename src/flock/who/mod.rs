@@ -4,23 +4,20 @@ mod blockers;
 mod json;
 mod row;
 mod table;
+mod target;
 mod text;
 
-use std::ffi::OsString;
+use rustix::process::geteuid;
 
-use rustix::process::{Pid, geteuid};
-
-use super::{OutputFormat, Target, WhoRequest};
+use super::{OutputFormat, WhoRequest};
 use crate::exit::{self, Exit};
-use crate::holders::{
-    self, Caller, Confidence, Error, File, Namespace, Role, Snapshot, Visibility,
-};
-use crate::lock;
+use crate::holders::{Caller, Confidence, Namespace, Role, Visibility};
 use crate::report::{Output, Report};
 use crate::sys::filesystem::Locality;
 
 pub(super) use blockers::blocker_lines;
 use row::Row;
+use target::{label, raw_pid, snapshot};
 
 /// Lists the holders and waiters, and returns how to exit. A target that cannot be examined does not
 /// prevent the others from being listed; its status is the exit status.
@@ -61,46 +58,19 @@ pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
     })
 }
 
-fn snapshot(target: &Target, caller: Caller) -> Result<Snapshot, Error> {
-    let file = match target {
-        Target::Path(path) => File::from_path(path)?,
-        Target::Descriptor(number) => {
-            File::from_inherited(*number).map_err(|error| match error {
-                Error::Lock(error) if caller == Caller::Process => {
-                    Error::Lock(lock::descriptor::hint_if_closed_by_shell(error, *number))
-                }
-                other => other,
-            })?
-        }
-    };
-    holders::snapshot(&file, caller)
-}
-
-/// Returns the name of a target in messages.
-fn label(target: &Target) -> OsString {
-    match target {
-        Target::Path(path) => path.clone(),
-        Target::Descriptor(number) => format!("descriptor {number}").into(),
-    }
-}
-
 /// Returns the PIDs of the verified holders: the user may kill them.
 fn pids(rows: &[Row]) -> Vec<u8> {
     let verified = rows
         .iter()
         .filter(|row| row.lock.role == Role::Holder && row.lock.confidence == Confidence::Verified);
     let mut pids: Vec<i32> = Vec::new();
-    for pid in verified.filter_map(|row| row.pid.map(raw)) {
+    for pid in verified.filter_map(|row| row.pid.map(raw_pid)) {
         if let Err(index) = pids.binary_search(&pid) {
             pids.insert(index, pid);
         }
     }
     let lines = pids.iter().map(|pid| format!("{pid}\n"));
     lines.collect::<String>().into_bytes()
-}
-
-fn raw(pid: Pid) -> i32 {
-    pid.as_raw_nonzero().get()
 }
 
 /// Returns what the rows cannot show: that there may be other holders, or that a holder is uncertain.
@@ -124,7 +94,7 @@ fn notes(rows: &[Row], visibility: Visibility) -> Vec<String> {
     }
     for row in holders().filter(|row| row.lock.confidence == Confidence::Unverified) {
         if let Some(pid) = row.pid {
-            let pid = raw(pid);
+            let pid = raw_pid(pid);
             notes.push(format!(
                 "PID {pid} acquired the lock; root privileges are needed to check that it still holds it"
             ));

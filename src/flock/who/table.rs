@@ -3,7 +3,8 @@
 use std::os::unix::ffi::OsStrExt;
 
 use super::row::Row;
-use super::{label, raw, text};
+use super::target::{label, raw_pid};
+use super::text;
 use crate::holders::{Confidence, Role};
 use crate::lock::Mode;
 
@@ -78,7 +79,7 @@ fn cells(row: &Row) -> [String; 8] {
         role.to_owned(),
         kind,
         mode.to_owned(),
-        row.pid.map_or_else(unknown, |pid| raw(pid).to_string()),
+        row.pid.map_or_else(unknown, |pid| raw_pid(pid).to_string()),
         user,
         row.time
             .map_or_else(unknown, |time| text::elapsed(time.elapsed())),

@@ -68,6 +68,18 @@ pub fn own_pid() -> Option<Pid> {
     Pid::from_raw(link.to_str()?.parse().ok()?)
 }
 
+/// Returns the directory of a process.
+pub fn process_dir(pid: Pid) -> String {
+    format!("/proc/{}", pid.as_raw_nonzero())
+}
+
+/// Returns whether this process is in the initial PID namespace, whose inode is
+/// `PROC_PID_INIT_INO`.
+pub fn is_initial_pid_namespace() -> bool {
+    let link = fs::read_link("/proc/self/ns/pid");
+    link.is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
+}
+
 /// Parses a decimal number, which may be surrounded by blanks.
 pub fn decimal(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.trim().parse().ok()

@@ -1,13 +1,19 @@
 //! `/proc/self/mountinfo`: the mounts of this process's namespace.
 
+use std::fs;
+
 use super::decimal;
 
-/// Returns the major and the minor device number of a mount, from the text of the file.
+/// Returns the major and the minor device number of a mount.
 ///
 /// # References
 ///
 /// proc_pid_mountinfo(5).
-pub fn device_of(mount: u64, table: &[u8]) -> Option<(u32, u32)> {
+pub fn device_of(mount: u64) -> Option<(u32, u32)> {
+    find_device(mount, &fs::read("/proc/self/mountinfo").ok()?)
+}
+
+fn find_device(mount: u64, table: &[u8]) -> Option<(u32, u32)> {
     table.split(|byte| *byte == b'\n').find_map(|line| {
         let mut fields = line.split(|byte| *byte == b' ');
         if decimal(fields.next()?)? != mount {
@@ -29,15 +35,15 @@ mod tests {
         let table = b"22 27 0:21 / /proc rw,relatime - proc proc rw\n\
                       27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
                       x 1 2:3\n";
-        assert_eq!(device_of(27, table), Some((254, 0)));
-        assert_eq!(device_of(22, table), Some((0, 21)));
-        assert_eq!(device_of(1, table), None);
+        assert_eq!(find_device(27, table), Some((254, 0)));
+        assert_eq!(find_device(22, table), Some((0, 21)));
+        assert_eq!(find_device(1, table), None);
     }
 
     proptest! {
         #[test]
         fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>) {
-            device_of(27, &bytes);
+            find_device(27, &bytes);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `/proc/PID/syscall`: the system call in which a thread is blocked.
 
+use std::fs;
 use std::os::fd::RawFd;
 
 /// A system call that waits for a lock, or is about to wait.
@@ -25,13 +26,18 @@ pub enum BlockedCall {
 }
 
 impl BlockedCall {
-    /// Parses the line of a thread, which contains the number of the call and its arguments.
-    /// Returns `None` for other calls, and for a thread that is running.
+    /// Reads the call of the thread with this directory in `/proc`. Returns `None` for other calls,
+    /// and for a thread that is running or hidden.
     ///
     /// # References
     ///
     /// proc_pid_syscall(5).
-    pub fn parse(line: &[u8]) -> Option<Self> {
+    pub fn read_in(dir: &str) -> Option<Self> {
+        Self::parse(&fs::read(format!("{dir}/syscall")).ok()?)
+    }
+
+    /// Parses the line of a thread, which contains the number of the call and its arguments.
+    fn parse(line: &[u8]) -> Option<Self> {
         let mut fields = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
         let call = fields.next()?.parse::<libc::c_long>().ok()?;
         let mut argument = || {

@@ -19,10 +19,8 @@ use std::{fs, mem, ptr};
 use rustix::net;
 
 use crate::procfs::status_field;
-use crate::{Outcome, TestEnv};
-
-/// The name of the helper program.
-pub(crate) const NAME: &str = "test-helper";
+use crate::programs::TEST_HELPER;
+use crate::test_env::{Outcome, TestEnv};
 
 /// The exit status of the helper when it has received all signals that it waits for. No other
 /// program uses this status.
@@ -37,18 +35,13 @@ pub const NAME_TAKEN: i32 = 4;
 #[unsafe(link_section = ".init_array")]
 static BEFORE_MAIN: extern "C" fn() = before_main;
 
-/// Keeps the linker from leaving out this module, by a reference to [`BEFORE_MAIN`].
-pub(crate) fn ensure_linked() {
-    std::hint::black_box(&BEFORE_MAIN);
-}
-
 extern "C" fn before_main() {
     let Ok(cmdline) = fs::read("/proc/self/cmdline") else {
         return;
     };
     let text = String::from_utf8_lossy(&cmdline);
     let text: Vec<&str> = text.split('\0').collect();
-    if Path::new(text[0]).file_name() != Some(NAME.as_ref()) {
+    if Path::new(text[0]).file_name() != Some(TEST_HELPER.as_ref()) {
         return reset_inherited_state();
     }
     let count = |text: &str| text.parse().expect("a count");

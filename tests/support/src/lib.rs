@@ -8,6 +8,7 @@
 )]
 
 pub mod builtin;
+mod builtin_install;
 pub mod helper;
 mod interruptible;
 mod lock_holder;
@@ -21,14 +22,6 @@ mod terminal;
 mod test_env;
 mod wait;
 
-use std::path::Path;
-
-pub use programs::{HISTORIC, is_installed};
+pub use programs::{HISTORIC, is_installed, workspace_root};
 pub use test_env::{Outcome, TestEnv, can_unshare, differs_from_util_linux, os_string};
 pub use wait::wait_until;
-
-/// Returns the root directory of the workspace.
-pub fn workspace_root() -> &'static Path {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
-    root.expect("this package is in tests/support")
-}

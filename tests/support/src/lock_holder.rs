@@ -11,8 +11,8 @@ use std::os::fd::AsRawFd;
 
 use fdlock::lock::fair::marker::{ArrivalTime, Marker};
 
-use crate::TestEnv;
 use crate::process::Process;
+use crate::test_env::TestEnv;
 
 /// Takes the lock, waiting for it if necessary, prints `held`, and keeps it until stdin is closed.
 pub(crate) fn hold_lock(kind: &str, start: i64, length: i64, file: &str) -> i32 {

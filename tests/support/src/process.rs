@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{self, Pid, PidfdFlags, WaitId, WaitIdOptions};
 
-use crate::TestEnv;
+use crate::test_env::TestEnv;
 use crate::wait::holds_within;
 
 /// How a process has terminated. A shell's `$?` does not distinguish the two, a parent can.
@@ -190,7 +190,7 @@ impl Process {
     /// Waits until the condition holds, and fails early if the process exits before that.
     #[track_caller]
     pub fn wait_alive_until(&mut self, what: &str, mut condition: impl FnMut() -> bool) {
-        crate::wait_until(what, || {
+        crate::wait::wait_until(what, || {
             // In this order, as the condition may become true just before the exit.
             let exited = self.has_exited();
             let holds = condition();

@@ -7,8 +7,17 @@ use std::sync::OnceLock;
 /// Where nearly every Linux has util-linux's flock.
 pub(crate) const UTIL_LINUX_FLOCK: &str = "/usr/bin/flock";
 
+/// The name of the helper program, which is the test binary itself.
+pub(crate) const TEST_HELPER: &str = "test-helper";
+
 /// The historic tools.
 pub const HISTORIC: [&str; 4] = ["loto", "me-only", "runlock", "ulock"];
+
+/// Returns the root directory of the workspace.
+pub fn workspace_root() -> &'static Path {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors().nth(2);
+    root.expect("this package is in tests/support")
+}
 
 /// Returns the `flock` under test: the one that `FLOCK_UNDER_TEST` names, or the one of this
 /// workspace.

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
 
-use crate::TestEnv;
 use crate::locks::locks_on;
 use crate::process::{open_pidfd, output_pipe, poll_readable, send_signal};
+use crate::test_env::TestEnv;
 
 /// A step of the counter, in two writes, so that an overlapping step sees a half-written counter.
 ///

@@ -6,9 +6,9 @@ use std::process::Command;
 use rustix::pty::{self, OpenptFlags};
 use rustix::termios::{self, LocalModes, OptionalActions, OutputModes};
 
-use crate::TestEnv;
 use crate::pre_exec::CommandPreExecExt;
 use crate::process::{Process, output_pipe};
+use crate::test_env::TestEnv;
 
 impl TestEnv {
     /// Returns a command that becomes a session leader, for [`TestEnv::start_at_terminal`].

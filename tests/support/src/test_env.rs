@@ -12,14 +12,12 @@ use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use crate::builtin_install;
 use crate::programs::{
-    HISTORIC, UTIL_LINUX_FLOCK, flock_under_test, historic_program, is_installed, is_reference,
+    HISTORIC, TEST_HELPER, UTIL_LINUX_FLOCK, flock_under_test, historic_program, is_installed,
+    is_reference,
 };
-use crate::{builtin, helper};
-
-/// How long a command may run before it is considered to hang. Much longer than any command takes
-/// on a busy machine.
-pub(crate) const HANG_TIMEOUT: Duration = Duration::from_secs(60);
+use crate::wait::HANG_TIMEOUT;
 
 /// The same for util-linux's flock where it is expected to differ, perhaps by hanging.
 const REFERENCE_HANG_TIMEOUT: Duration = Duration::from_secs(5);
@@ -148,7 +146,6 @@ impl TestEnv {
     }
 
     pub(crate) fn with_program(program: &Path, timeout: Duration) -> Self {
-        helper::ensure_linked();
         let dir = tempfile::tempdir().expect("a temporary directory");
         let bin = dir.path().join("bin");
         std::fs::create_dir(&bin).expect("bin");
@@ -162,8 +159,8 @@ impl TestEnv {
             }
         }
         let test_binary = std::env::current_exe().expect("the path of the test binary");
-        link(&test_binary, helper::NAME);
-        builtin::install_into(dir.path());
+        link(&test_binary, TEST_HELPER);
+        builtin_install::install_into(dir.path());
         Self {
             dir,
             program: program.to_owned(),
@@ -244,7 +241,7 @@ impl TestEnv {
             .env("LC_ALL", "C")
             .stdin(Stdio::null());
         if self.flock_impl == FlockImpl::Builtin {
-            command.env("BASH_ENV", self.file(builtin::START_UP));
+            command.env("BASH_ENV", self.file(builtin_install::START_UP));
         }
         command
     }

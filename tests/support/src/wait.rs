@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::test_env::HANG_TIMEOUT;
+/// How long a command may run before it is considered to hang. Much longer than any command takes
+/// on a busy machine.
+pub(crate) const HANG_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Waits until a condition holds that a process of the test is about to bring about.
 ///

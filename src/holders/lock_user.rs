@@ -1,0 +1,135 @@
+//! What is known about the holders and waiters of a lock.
+
+use rustix::process::Pid;
+
+use crate::lock::Mode;
+use crate::lock::fair::marker::ArrivalTime;
+use crate::sys::filesystem::Locality;
+use crate::sys::procfs::locks::LockType;
+use crate::sys::procfs::{is_initial_pid_namespace, shows_own_pids};
+
+/// The role of a process in a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    /// It holds the lock.
+    Holder,
+    /// It waits for the lock.
+    Waiter,
+}
+
+/// The kinds of lock that are listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ListedKind {
+    /// flock(2).
+    Flock,
+    /// fcntl(2), for an open file description.
+    Ofd,
+    /// fcntl(2), for a process.
+    Posix,
+    /// A slot of `flock --slots`.
+    Slot,
+}
+
+impl From<LockType> for ListedKind {
+    fn from(lock_type: LockType) -> Self {
+        match lock_type {
+            LockType::Flock => Self::Flock,
+            LockType::Ofd => Self::Ofd,
+            LockType::Posix => Self::Posix,
+        }
+    }
+}
+
+/// A range of bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The first byte.
+    pub first: i64,
+    /// The last byte; `None` means to the end of the file and beyond.
+    pub last: Option<i64>,
+}
+
+/// How certain it is that a process has its role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Confidence {
+    /// The kernel shows it.
+    Verified,
+    /// The process acquired the lock, and no process is seen to hold it; but the descriptors of the
+    /// process are hidden.
+    Unverified,
+}
+
+/// A process that holds or waits for a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LockUser {
+    /// Its role.
+    pub role: Role,
+    /// The kind of lock.
+    pub kind: ListedKind,
+    /// [`Mode::Shared`] or [`Mode::Exclusive`]; `None` if there is no difference, or it is unknown.
+    pub mode: Option<Mode>,
+    /// The locked bytes; `None` means the whole file.
+    pub range: Option<Range>,
+    /// The PID in `/proc`, which is the PID here unless the namespace is [`Namespace::Foreign`]; `None`
+    /// if it is unknown.
+    pub pid: Option<Pid>,
+    /// How certain it is.
+    pub confidence: Confidence,
+    /// When it arrived or acquired the lock, if a marker says so.
+    pub since: Option<ArrivalTime>,
+}
+
+/// The process that asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// A process that exists only to ask: even if it has inherited a lock, it is not listed.
+    Process,
+    /// A shell that asks in its own process, and may hold or wait for the lock itself.
+    Shell,
+    /// A subshell, forked for `$(flock --who ...)`: it holds whatever the shell holds.
+    Subshell,
+}
+
+/// The holders and waiters at one moment.
+#[derive(Debug)]
+pub struct Snapshot {
+    /// All processes that are known to use the lock, holders first.
+    pub users: Vec<LockUser>,
+    /// What may be missing.
+    pub visibility: Visibility,
+}
+
+/// The limits of what could be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Visibility {
+    /// How many processes have hidden descriptors.
+    pub hidden: usize,
+    /// Whether all processes of the machine are visible.
+    pub namespace: Namespace,
+    /// Whether other machines can lock the file.
+    pub locality: Locality,
+}
+
+/// The processes that `/proc` shows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Namespace {
+    /// All processes of the machine.
+    Whole,
+    /// The processes of this process's PID namespace.
+    Part,
+    /// The processes of another PID namespace, whose PIDs mean other processes here.
+    Foreign,
+}
+
+impl Namespace {
+    /// Returns what `/proc` shows to this process.
+    pub(super) fn current() -> Self {
+        if !shows_own_pids() {
+            Self::Foreign
+        } else if is_initial_pid_namespace() {
+            Self::Whole
+        } else {
+            Self::Part
+        }
+    }
+}
