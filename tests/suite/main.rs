@@ -23,6 +23,8 @@ mod messages;
 mod opening;
 mod operands;
 mod options;
+mod queue;
+mod ranges;
 mod recipes;
 mod replaced;
 mod running;

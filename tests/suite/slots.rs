@@ -3,12 +3,13 @@
 //! Every process can see the slots that are held: each is a locked byte of the lock file, far beyond any
 //! data, and is held as long as a process has the descriptor (`test_support::locks::slots`).
 
-mod living;
+mod combinations;
+mod lifetime;
 mod options;
-mod others;
-mod queue;
+mod pid_collisions;
+mod waiting;
 
-use crate::fair::{assert_clean, spawn_waiter_command};
+use crate::queue::{assert_clean, spawn_waiter_command};
 use test_support::locks::{Slot, slots};
 use test_support::process::Process;
 use test_support::{TestEnv, differs_from_util_linux, wait_until};

@@ -1,7 +1,7 @@
 //! One open file, and several processes that ask for the lock on it: what one of them has, none of the others takes
 //! away.
 
-use super::again::script;
+use super::reacquire::script;
 use super::{WHY, assert_clean, assert_queue_len, spawn_waiter};
 use test_support::differs_from_util_linux;
 use test_support::locks::tickets;

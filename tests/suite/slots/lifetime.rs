@@ -1,7 +1,7 @@
 //! How long a slot lives: as long as anybody has the descriptor that the command inherits.
 
 use super::{WHY, assert_slots_held, assert_try, held_slots, hold_slot, spawn_waiting_holder};
-use crate::fair::{assert_clean, assert_queue_len};
+use crate::queue::{assert_clean, assert_queue_len};
 use test_support::locks::tickets;
 use test_support::pre_exec::CommandPreExecExt;
 use test_support::process::ExitReason;

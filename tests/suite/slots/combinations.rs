@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use super::{
     HOLD, WHY, assert_slots_held, assert_try, held_slots, hold_slot, spawn_waiting_holder,
 };
-use crate::fair::{assert_clean, assert_queue_len};
+use crate::queue::{assert_clean, assert_queue_len};
 use test_support::locks::{locks_on, slots};
 use test_support::process::{ExitReason, Process};
 use test_support::{can_unshare, differs_from_util_linux, is_installed};
@@ -183,7 +183,7 @@ fn another_users_slots_count() {
         let refused = stranger(&["--slots", "2", "-nE42", "l", "true"]);
         env.run_command(refused).assert_status(42);
         let waiter = stranger(&[&["--slots", "2"], &HOLD[..]].concat());
-        let mut waiter = crate::fair::spawn_waiter_command(env, waiter);
+        let mut waiter = crate::queue::spawn_waiter_command(env, waiter);
         let mut behind = spawn_waiting_holder(env, &["--slots", "2"]);
         holder.release();
         waiter.expect_line("held");
@@ -219,7 +219,7 @@ fn slots_of_processes_that_one_does_not_see_count_and_are_waited_for() {
             assert_eq!(inside.wait(), ExitReason::Exited(0));
             env.run_command(apart(&["--slots", "1", "-nE42", "l", "true"]))
                 .assert_status(42);
-            let mut inside = crate::fair::spawn_waiter_command(env, within(&["--slots", "1"]));
+            let mut inside = crate::queue::spawn_waiter_command(env, within(&["--slots", "1"]));
             outside.release();
             inside.expect_line("held");
             inside.close_stdin();
@@ -256,7 +256,7 @@ fn those_who_wait_by_way_of_the_builtin_are_in_the_queue() {
         let mut queue: Vec<Process> = Vec::new();
         for number in 0..4 {
             let script = format!("flock --slots 1 l sh -c 'echo {number} >>order'; echo $?");
-            queue.push(crate::fair::spawn_waiter_command(
+            queue.push(crate::queue::spawn_waiter_command(
                 env,
                 env.builtin_command(script),
             ));

@@ -1,8 +1,8 @@
 //! Who waits for a slot: one queue, first come, first served, whatever happens to those who wait.
 
 use super::{WHY, assert_slots_held, assert_try, held_slots, hold_slot, spawn_waiting_holder};
-use crate::fair::waiter_pool::WaiterPool;
-use crate::fair::{assert_clean, assert_queue_len, last_ticket, spawn_waiter_command};
+use crate::queue::waiter_pool::WaiterPool;
+use crate::queue::{assert_clean, assert_queue_len, last_ticket, spawn_waiter_command};
 use fastrand::Rng;
 use test_support::locks::tickets;
 use test_support::process::{ExitReason, Process, send_signal};
