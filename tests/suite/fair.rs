@@ -1,4 +1,4 @@
-//! What is peculiar to `--fair`: descriptors, shared locks, and files without a queue.
+//! What is peculiar to `--fair`: descriptors, shared locks, and files that cannot have a queue.
 
 mod combinations;
 mod files;
@@ -8,9 +8,7 @@ mod plain_locks;
 mod reacquire;
 mod readers;
 mod resources;
-mod shared;
 
-use crate::queue::{WHY, spawn_waiter, spawn_waiter_command};
 pub use crate::queue::{
     assert_clean, assert_queue_len, last_ticket, spawn_waiting_holder, waiter_pool,
 };

@@ -1,12 +1,11 @@
-//! `--fair`: first come, first served, whatever happens to those who wait.
+//! The queue of `--fair` and `--slots`: first come, first served, whatever happens to the waiters.
 //!
-//! Every process can see the tickets of the queue: each is a locked byte of the lock file, far beyond
-//! any data (`test_support::locks::tickets`). So the tests start a waiter when the ticket of the
-//! previous one is visible.
+//! Every process can see the tickets: each is a locked byte of the lock file, far beyond any data
+//! (`test_support::locks::tickets`). So the tests start a waiter when the ticket of the previous one
+//! is visible. Most of them run with each of [`FAIR`] and [`ONE_SLOT`].
 
-mod behind;
-mod birth;
 mod kills;
+mod lock_file;
 mod order;
 mod side_effects;
 mod signals;
@@ -14,40 +13,83 @@ mod stops;
 mod timeouts;
 pub mod waiter_pool;
 
+use std::process::Command;
+
 use test_support::locks::{Ticket, locks_on, tickets};
 use test_support::process::Process;
 use test_support::procfs::is_sentinel;
-use test_support::{TestEnv, wait_until};
+use test_support::{Outcome, TestEnv, is_installed, wait_until};
 
-/// Why all of these are departures.
-pub const WHY: &str = "the reference serves in no order that anybody could rely on";
+/// The queue for the lock.
+pub const FAIR: &str = "--fair";
+/// The queue for a slot. A single slot excludes as a lock does.
+pub const ONE_SLOT: &str = "--slots=1";
+
+/// The command of a holder: it prints `held`, and keeps the lock until [`Process::release`].
+pub const HOLD: [&str; 4] = ["l", "sh", "-c", "echo held; read x; exit 0"];
 
 /// Starts `flock` on the file `l`, which is held, and returns when it has a ticket.
 #[track_caller]
-pub fn spawn_waiter<const N: usize>(env: &TestEnv, words: [&str; N]) -> Process {
-    spawn_waiter_command(env, env.flock(words))
+pub fn spawn_waiter<const N: usize>(env: &TestEnv, args: [&str; N]) -> Process {
+    spawn_waiter_command(env, env.flock(args))
 }
 
 /// Starts a command that waits for the lock on `l`, and returns when it has a ticket.
 #[track_caller]
-pub fn spawn_waiter_command(env: &TestEnv, command: std::process::Command) -> Process {
+pub fn spawn_waiter_command(env: &TestEnv, command: Command) -> Process {
     let before = tickets(env.file("l")).len();
     let mut waiter = env.start(command);
     waiter.wait_alive_until("it has a ticket", || tickets(env.file("l")).len() > before);
     waiter
 }
 
-/// Starts a waiter that prints `held` when it has the lock, and keeps it until [`Process::release`].
+/// Starts a shell script that waits for the lock on `l`, and returns when it has a ticket.
+#[track_caller]
+pub fn spawn_waiter_script(env: &TestEnv, script: &str) -> Process {
+    spawn_waiter_command(env, shell_command(env, script))
+}
+
+/// Starts a waiter that runs [`HOLD`], and returns when it has a ticket.
 #[track_caller]
 pub fn spawn_waiting_holder(env: &TestEnv, options: &[&str]) -> Process {
-    let script = ["l", "sh", "-c", "echo held; read x; exit 0"];
-    spawn_waiter_command(env, env.flock(options.iter().chain(&script)))
+    spawn_waiter_command(env, env.flock(options.iter().chain(&HOLD)))
+}
+
+/// Starts a waiter that appends a name to the file `order` when it has the lock.
+#[track_caller]
+pub fn spawn_noting_waiter(env: &TestEnv, options: &[&str], name: &str) -> Process {
+    let note = format!("echo {name} >>order");
+    let command = ["l", "sh", "-c", &note];
+    spawn_waiter_command(env, env.flock(options.iter().chain(&command)))
+}
+
+/// Waits until the waiters have exited successfully, and asserts the contents of `order`, which is
+/// removed.
+#[track_caller]
+pub fn assert_order(env: &TestEnv, waiters: impl IntoIterator<Item = Process>, names: &[&str]) {
+    waiters.into_iter().for_each(Process::release);
+    let order = std::fs::read_to_string(env.file("order")).expect("waiters have written it");
+    assert_eq!(order.lines().collect::<Vec<_>>(), names);
+    std::fs::remove_file(env.file("order")).expect("order can be removed");
+}
+
+/// Waits until a process that runs [`HOLD`] has the lock, and makes it release the lock.
+#[track_caller]
+pub fn assert_served(mut waiter: Process) {
+    waiter.expect_line("held");
+    waiter.release();
+}
+
+pub fn shell_command(env: &TestEnv, script: &str) -> Command {
+    let mut shell = env.command("sh");
+    shell.args(["-c", script]);
+    shell
 }
 
 /// Waits until `l` has `count` tickets.
 #[track_caller]
 pub fn assert_queue_len(env: &TestEnv, count: usize) {
-    wait_until(&format!("{count} tickets"), || {
+    wait_until(&format!("{count} tickets are visible"), || {
         tickets(env.file("l")).len() == count
     });
 }
@@ -58,13 +100,70 @@ pub fn last_ticket(env: &TestEnv) -> Ticket {
     *tickets(env.file("l")).last().expect("a ticket")
 }
 
+/// Returns the sentinels of all tickets of `l`.
+pub fn sentinels(env: &TestEnv) -> Vec<i32> {
+    let tickets = tickets(env.file("l")).into_iter();
+    tickets.map(|ticket| ticket.sentinel).collect()
+}
+
 /// Waits until nothing is left of the processes that used `l`: no lock, no ticket and none of these
 /// sentinels. Then asserts that the lock can be taken.
 #[track_caller]
 pub fn assert_clean(env: &TestEnv, sentinels: &[i32]) {
-    wait_until("nothing is left", || {
+    wait_until("no lock and no sentinel is left", || {
         locks_on(env.file("l")).is_empty()
             && !sentinels.iter().any(|sentinel| is_sentinel(*sentinel))
     });
     env.run(["--fair", "-n", "l", "true"]).assert_status(0);
+}
+
+/// Lets time pass: waits for the held lock until a timeout.
+#[track_caller]
+fn pass_time(env: &TestEnv, queue: &str, seconds: &str) {
+    env.run([queue, "-w", seconds, "l", "true"])
+        .assert_status(1);
+}
+
+/// Returns a command that runs a script as the user `nobody`, who can read `l` and write `order`.
+/// `None` if this process cannot become another user, or the other user cannot enter the directory.
+pub fn other_user_command(env: &TestEnv, script: &str) -> Option<Command> {
+    if !rustix::process::geteuid().is_root() || !is_installed("setpriv") {
+        return None;
+    }
+    env.sh("chmod 755 .; : >l; chmod 644 l; : >>order; chmod 666 order")
+        .assert_status(0);
+    let as_nobody = |script: &str| {
+        let mut command = env.command("setpriv");
+        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        command.args(["sh", "-c", script]);
+        command
+    };
+    let check = env.run_command(as_nobody("flock --version && [ -r l ] && [ ! -w l ]"));
+    if check.code() != 0 {
+        println!("skipped: another user cannot enter the directory: {check:?}");
+        return None;
+    }
+    Some(as_nobody(script))
+}
+
+/// Returns a command that runs `flock` under unshare(1) with these options.
+pub fn unshared_flock(env: &TestEnv, unshare: &str, args: &[&str]) -> Command {
+    let mut command = env.command("unshare");
+    command.args(unshare.split(' ')).arg("flock").args(args);
+    command
+}
+
+/// Asserts a usage error in one line that contains these texts, and that no file was created.
+#[track_caller]
+pub fn assert_usage_error(env: &TestEnv, outcome: Outcome, texts: &[&str]) {
+    let stderr = outcome.assert_status(64).assert_stdout("").stderr_text();
+    let (line, rest) = stderr.split_once('\n').expect("two lines");
+    assert_eq!(
+        rest, "Try 'flock --help' for more information.\n",
+        "{stderr}"
+    );
+    assert!(line.starts_with("flock: "), "{stderr}");
+    assert!(!line.contains("unrecognized"), "{stderr}");
+    assert!(texts.iter().all(|text| line.contains(text)), "{stderr}");
+    assert!(env.file_names().is_empty(), "{:?}", env.file_names());
 }

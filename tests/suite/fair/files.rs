@@ -1,239 +1,194 @@
-//! Whatever can be locked can be queued for.
+//! Files of all types, and descriptors of all access modes.
 
 use std::process::Command;
 
-use super::waiter_pool::WaiterPool;
-use super::{WHY, assert_clean, assert_queue_len, spawn_waiter, spawn_waiter_command};
+use super::assert_clean;
+use crate::queue::waiter_pool::WaiterPool;
+use crate::queue::{
+    assert_order, assert_served, shell_command, spawn_waiter_command, spawn_waiting_holder,
+};
+use rstest::rstest;
 use test_support::locks::{locks_on, tickets};
-use test_support::process::ExitReason;
-use test_support::{TestEnv, differs_from_util_linux, is_installed};
+use test_support::{TestEnv, is_installed};
 
-/// A line of shell.
-fn line(env: &TestEnv, script: &str) -> Command {
-    let mut shell = env.command("sh");
-    shell.args(["-c", script]);
-    shell
-}
-
-/// Asserts that these two are served in the order in which they come, to a lock that a script with descriptor 7 holds.
+/// Asserts that these two are served in the order in which they are started, while a script holds
+/// the lock of its descriptor 7, which this redirection opens.
 #[track_caller]
-fn queue_up(env: &TestEnv, holds: &str, first: Command, second: Command) {
-    let script = format!("{holds}; flock 7 || exit; echo held; read x; flock -u 7; read x; exit 0");
-    let mut holder = env.start(line(env, &script));
+fn assert_queue_in_order(env: &TestEnv, redirection: &str, first: Command, second: Command) {
+    let script = format!("exec 7{redirection}; flock 7 || exit; echo held; read x; exit 0");
+    let mut holder = env.start(shell_command(env, &script));
     holder.expect_line("held");
-    let mut first = spawn_waiter_command(env, first);
-    let mut second = spawn_waiter_command(env, second);
-    assert_queue_len(env, 2);
-    holder.send_line("go");
-    for waiter in [&mut first, &mut second] {
-        assert_eq!(waiter.wait(), ExitReason::Exited(0), "{holds}");
-    }
+    let waiters = [first, second].map(|waiter| spawn_waiter_command(env, waiter));
     holder.release();
-    let order = std::fs::read_to_string(env.file("order")).expect("the order");
-    assert_eq!(order, "first\nsecond\n", "{holds}");
-    std::fs::remove_file(env.file("order")).expect("the order");
+    assert_order(env, waiters, &["first", "second"]);
 }
 
-/// A script that has a descriptor 8 and locks it.
-fn by_descriptor(env: &TestEnv, opens: &str, name: &str) -> Command {
-    let script = format!("{opens}; flock --fair 8 || exit; echo {name} >>order");
-    line(env, &script)
+/// Returns a script that locks its descriptor 8, which this redirection opens.
+fn descriptor_script(redirection: &str, name: &str) -> String {
+    format!("exec 8{redirection}; flock --fair 8 || exit; echo {name} >>order")
+}
+
+#[rstest]
+#[case::read("<l")]
+#[case::write(">l")]
+#[case::append(">>l")]
+#[case::read_write("<>l")]
+fn descriptor_of_any_mode_queues(#[case] redirection: &str) {
+    let env = &TestEnv::new();
+    let script = |name| shell_command(env, &descriptor_script(redirection, name));
+    assert_queue_in_order(env, "<>l", script("first"), script("second"));
 }
 
 #[test]
-fn descriptors_of_every_kind_queue() {
-    differs_from_util_linux(WHY, |env| {
-        for opens in ["exec 8<l", "exec 8>l", "exec 8>>l", "exec 8<>l"] {
-            queue_up(
-                env,
-                "exec 7<>l",
-                by_descriptor(env, opens, "first"),
-                by_descriptor(env, opens, "second"),
-            );
-        }
+fn read_only_file_queues() {
+    let env = &TestEnv::new();
+    env.sh(": >l; chmod 444 l").assert_status(0);
+    let by_path = "exec flock --fair l sh -c 'echo first >>order'";
+    let by_descriptor = descriptor_script("<l", "second");
+    if let (Some(first), Some(second)) =
+        (env.unprivileged(by_path), env.unprivileged(&by_descriptor))
+    {
+        assert_queue_in_order(env, "<l", first, second);
+    }
+}
+
+#[test]
+fn write_only_file_queues() {
+    let env = &TestEnv::new();
+    env.sh(": >l; chmod 222 l").assert_status(0);
+    let write = |name| env.unprivileged(&descriptor_script(">>l", name));
+    let (Some(first), Some(second)) = (write("first"), write("second")) else {
+        return;
+    };
+    assert_queue_in_order(env, ">>l", first, second);
+    // Tickets of files opened for writing and of files opened for reading are visible to each other.
+    if rustix::process::geteuid().is_root() {
+        let unprivileged = |name| write(name).expect("as before");
+        let privileged = |name| shell_command(env, &descriptor_script("<>l", name));
+        assert_queue_in_order(env, ">>l", privileged("first"), unprivileged("second"));
+        assert_queue_in_order(env, ">>l", unprivileged("first"), privileged("second"));
+    }
+}
+
+#[test]
+fn directory_queues() {
+    let env = &TestEnv::new();
+    std::fs::create_dir(env.file("l")).expect("a directory");
+    let by_path = env.flock(["--fair", "l", "sh", "-c", "echo first >>order"]);
+    let by_descriptor = shell_command(env, &descriptor_script("<l", "second"));
+    assert_queue_in_order(env, "<l", by_path, by_descriptor);
+    assert_clean(env, &[]);
+}
+
+#[test]
+fn script_that_locks_itself_queues() {
+    let env = &TestEnv::new();
+    env.install_script(
+        "l",
+        "#!/bin/sh\n[ \"$LOCKED\" ] || LOCKED=1 exec flock --fair -x \"$0\" \"$0\" \"$@\"\n\
+        echo $1 | tee -a order; $2\n",
+    );
+    let script = |args: &[&str]| {
+        let mut script = env.command("./l");
+        script.args(args);
+        script
+    };
+    let mut holder = env.start(script(&["holder", "cat"]));
+    holder.expect_line("holder");
+    let [first, second] =
+        [["first"], ["second"]].map(|args| spawn_waiter_command(env, script(&args)));
+    holder.close_stdin();
+    let names = ["holder", "first", "second"];
+    assert_order(env, [holder, first, second], &names);
+}
+
+#[test]
+fn running_program_queues() {
+    let env = &TestEnv::new();
+    // A running program cannot be opened for writing.
+    env.sh("cp /bin/cat l").assert_status(0);
+    let mut holder = env.start(env.flock(["--fair", "l", "./l"]));
+    holder.send_line("held");
+    holder.expect_line("held");
+    let mut pool = WaiterPool::new(env);
+    (0..3).for_each(|_| pool.spawn(&["--fair"]));
+    holder.release();
+    pool.assert_served(0..3);
+}
+
+#[test]
+fn deleted_file_queues() {
+    let env = &TestEnv::new();
+    // An open file description for each waiter, because all users of one would have its lock.
+    let script = "exec 7<>l 8<>l; rm l; flock 7; echo held
+        for i in 0 1 2; do
+            read x
+            (exec 8<>/proc/$$/fd/8; flock --fair 8 || exit; echo $i >>order; flock -u 8) &
+        done
+        read x; flock -u 7; wait; echo over";
+    let mut shell = env.start(shell_command(env, script));
+    shell.expect_line("held");
+    let file = format!("/proc/{}/fd/7", shell.pid());
+    for count in 1..=3 {
+        shell.send_line("next");
+        shell.wait_alive_until("the next one queues", || tickets(&file).len() == count);
+    }
+    shell.send_line("release");
+    shell.expect_line("over");
+    assert_order(env, [shell], &["0", "1", "2"]);
+    assert!(env.file_names().is_empty());
+}
+
+#[test]
+fn links_to_a_file_share_its_queue() {
+    let env = &TestEnv::new();
+    let holder = env.hold(&["--fair"], "l");
+    env.sh("ln -s l s; ln l h").assert_status(0);
+    let waiters = ["s", "h", "l"].map(|name| {
+        let note = format!("echo {name} >>order");
+        spawn_waiter_command(env, env.flock(["--fair", name, "sh", "-c", &note]))
     });
+    holder.release();
+    assert_order(env, waiters, &["s", "h", "l"]);
 }
 
 #[test]
-fn a_file_that_may_only_be_read_queues() {
-    differs_from_util_linux(WHY, |env| {
-        std::fs::write(env.file("l"), "").expect("a file");
-        env.sh("chmod 444 l").assert_status(0);
-        let by_path = "exec flock --fair l sh -c 'echo first >>order'";
-        let by_descriptor = "exec 8<l; flock --fair 8 || exit; echo second >>order";
-        if let (Some(first), Some(second)) =
-            (env.unprivileged(by_path), env.unprivileged(by_descriptor))
-        {
-            queue_up(env, "exec 7<l", first, second);
-        }
-        assert!(env.run(["--fair", "-n", "l", "true"]).code() == 0);
-    });
-}
-
-#[test]
-fn a_file_that_may_only_be_written_queues() {
-    differs_from_util_linux(WHY, |env| {
-        std::fs::write(env.file("l"), "").expect("a file");
-        env.sh("chmod 222 l").assert_status(0);
-        let wait = |name: &str| {
-            env.unprivileged(&format!(
-                "exec 8>>l; flock --fair -w1000 8 || exit; echo {name} >>order"
-            ))
-        };
-        if let (Some(first), Some(second)) = (wait("first"), wait("second")) {
-            queue_up(env, "exec 7>>l", first, second);
-        }
-        // The second kind of ticket is seen by those who have the first kind, and the other way round.
-        let all = |name: &str| by_descriptor(env, "exec 8<>l", name);
-        if let Some(second) = wait("second") {
-            queue_up(env, "exec 7>>l", all("first"), second);
-        }
-        if let Some(first) = wait("first") {
-            queue_up(env, "exec 7>>l", first, all("second"));
-        }
-        assert!(env.run(["--fair", "-n", "bin", "true"]).code() == 0);
-    });
-}
-
-#[test]
-fn a_folder_queues() {
-    differs_from_util_linux(WHY, |env| {
-        std::fs::create_dir(env.file("l")).expect("a folder");
-        queue_up(
-            env,
-            "exec 7<l",
-            env.flock(["--fair", "l", "sh", "-c", "echo first >>order"]),
-            by_descriptor(env, "exec 8<l", "second"),
-        );
-        assert_clean(env, &[]);
-    });
-}
-
-#[test]
-fn a_script_that_runs_locks_itself() {
-    differs_from_util_linux(WHY, |env| {
-        env.install_script(
-            "l",
-            "#!/bin/sh\n[ \"$LOCKED\" ] || LOCKED=1 exec flock --fair -x \"$0\" \"$0\" \"$@\"\necho $1 | tee -a order; $2\n",
-        );
-        let run = |name: &str| {
-            let mut script = env.command("./l");
-            script.arg(name);
-            script
-        };
-        let mut holder = env.command("./l");
-        holder.args(["holder", "cat"]);
-        let mut holder = env.start(holder);
-        holder.expect_line("holder");
-        let mut first = spawn_waiter_command(env, run("first"));
-        let mut second = spawn_waiter_command(env, run("second"));
-        holder.close_stdin();
-        for script in [&mut holder, &mut first, &mut second] {
-            assert_eq!(script.wait(), ExitReason::Exited(0));
-        }
-        let order = std::fs::read_to_string(env.file("order")).expect("the order");
-        assert_eq!(order, "holder\nfirst\nsecond\n");
-    });
-}
-
-#[test]
-fn a_program_that_runs_is_locked_too() {
-    differs_from_util_linux(WHY, |env| {
-        // A binary that somebody executes may not be opened for writing.
-        env.sh("cp /bin/cat l").assert_status(0);
-        let mut holder = env.start(env.flock(["--fair", "l", "./l"]));
-        holder.send_line("held");
-        holder.expect_line("held");
-        let mut pool = WaiterPool::new(env);
-        pool.spawn_many(3, &["--fair"]);
-        holder.release();
-        pool.assert_success(0..3);
-        assert_eq!(pool.order(), [0, 1, 2]);
-        assert_clean(env, &pool.sentinels());
-    });
-}
-
-#[test]
-fn a_file_that_has_no_name_any_more_queues() {
-    differs_from_util_linux(WHY, |env| {
-        env.run(["--fair", "-n", "l", "true"]).assert_status(0);
-        let script = "exec 7<>l 8<>l; rm l; flock 7; echo held
-            for i in 0 1 2; do read x; (flock --fair 8 || exit; echo $i >>order; flock -u 8) & done
-            read x; flock -u 7; wait; echo over";
-        // Not one description for all of them, or they would all have the lock that one has.
-        let script = script.replace("(flock", "(exec 8<>/proc/$$/fd/8; flock");
-        let mut shell = env.start(line(env, &script));
-        shell.expect_line("held");
-        let file = format!("/proc/{}/fd/7", shell.pid());
-        for count in 1..=3 {
-            shell.send_line("next");
-            shell.wait_alive_until("the next one queues", || tickets(&file).len() == count);
-        }
-        shell.send_line("go");
-        shell.expect_line("over");
-        let order = std::fs::read_to_string(env.file("order")).expect("the order");
-        assert_eq!(order, "0\n1\n2\n");
-        assert_eq!(env.file_names(), ["order"]);
-    });
-}
-
-#[test]
-fn a_link_queues_at_what_it_leads_to() {
-    differs_from_util_linux(WHY, |env| {
-        let holder = env.hold(&["--fair"], "l");
-        env.sh("ln -s l s; ln l h").assert_status(0);
-        let mut first = spawn_waiter(env, ["--fair", "s", "sh", "-c", "echo first >>order"]);
-        let mut second = spawn_waiter(env, ["--fair", "h", "sh", "-c", "echo second >>order"]);
-        let mut third = spawn_waiter(env, ["--fair", "l", "sh", "-c", "echo third >>order"]);
-        holder.release();
-        for waiter in [&mut first, &mut second, &mut third] {
-            assert_eq!(waiter.wait(), ExitReason::Exited(0));
-        }
-        let order = std::fs::read_to_string(env.file("order")).expect("the order");
-        assert_eq!(order, "first\nsecond\nthird\n");
-    });
-}
-
-#[test]
-fn what_is_no_file_at_all_is_locked_as_ever() {
-    differs_from_util_linux(WHY, |env| {
-        // Ends of pipes, FIFOs, sockets, devices, what is in memory: they are locked, or are not, as without it.
-        env.sh("mkfifo f; exec 7<>f 8<>f; for fair in -x --fair; do
-                    flock $fair -n 7; echo $?; flock $fair -n 8; echo $?; flock $fair -w0.01 8; echo $?; flock -u 7
-                done")
-            .assert_stderr("")
-            .assert_stdout("0\n1\n1\n0\n1\n1\n");
-        env.sh(
-            "echo | { flock --fair -n 0; echo $?; }; exec 8</dev/null; flock --fair -n 8; echo $?",
-        )
+fn files_without_a_queue_are_locked_as_usual() {
+    let env = TestEnv::new();
+    // FIFOs, pipes, devices and sockets give the same results with and without --fair.
+    env.sh("mkfifo f; exec 7<>f 8<>f; for fair in -x --fair; do
+            flock $fair -n 7; echo $?; flock $fair -n 8; echo $?; flock $fair -w0.01 8; echo $?
+            flock -u 7
+        done")
+        .assert_stderr("")
+        .assert_stdout("0\n1\n1\n0\n1\n1\n");
+    env.sh("echo | { flock --fair -n 0; echo $?; }; exec 8</dev/null; flock --fair -n 8; echo $?")
         .assert_stderr("")
         .assert_stdout("0\n0\n");
-        if is_installed("python3") {
-            let script = "import socket, subprocess
+    if is_installed("python3") {
+        let script = "import socket, subprocess
 for end in socket.socketpair():
-    print([subprocess.run(['flock', how, '-n', '0'], stdin=end).returncode for how in ['-x', '--fair']])";
-            let mut python = env.command("python3");
-            python.args(["-c", script]);
-            env.run_command(python)
-                .assert_stderr("")
-                .assert_stdout("[0, 0]\n[0, 0]\n");
-        }
-    });
+    print([subprocess.run(['flock', option, '-n', '0'], stdin=end).returncode
+        for option in ['-x', '--fair']])";
+        let mut python = env.command("python3");
+        python.args(["-c", script]);
+        env.run_command(python)
+            .assert_stderr("")
+            .assert_stdout("[0, 0]\n[0, 0]\n");
+    }
 }
 
 #[test]
-fn two_files_have_two_queues() {
-    differs_from_util_linux(WHY, |env| {
-        let holder = env.hold(&["--fair"], "l");
-        let _other = env.hold(&["--fair"], "other");
-        let mut waiter = spawn_waiter(env, ["--fair", "l", "echo", "got"]);
-        let mut elsewhere = env.start_flock(["--fair", "other", "true"]);
-        elsewhere.wait_alive_until("it queues", || tickets(env.file("other")).len() == 1);
-        assert_eq!(tickets(env.file("l")).len(), 1);
-        holder.release();
-        waiter.expect_line("got");
-        assert_eq!(waiter.wait(), ExitReason::Exited(0));
-        assert!(locks_on(env.file("l")).is_empty());
-        assert_eq!(tickets(env.file("other")).len(), 1);
-    });
+fn each_file_has_its_own_queue() {
+    let env = &TestEnv::new();
+    let holder = env.hold(&["--fair"], "l");
+    let _other_holder = env.hold(&["--fair"], "other");
+    let waiter = spawn_waiting_holder(env, &["--fair"]);
+    let mut other = env.start_flock(["--fair", "other", "true"]);
+    other.wait_alive_until("it queues", || tickets(env.file("other")).len() == 1);
+    assert_eq!(tickets(env.file("l")).len(), 1);
+    holder.release();
+    assert_served(waiter);
+    assert!(locks_on(env.file("l")).is_empty());
+    assert_eq!(tickets(env.file("other")).len(), 1);
 }

@@ -1,161 +1,177 @@
-//! Asking again for what one has, or for more.
+//! Requests for an open file description that already has a lock, and requests of several processes
+//! for the same open file description.
 
-use super::{
-    WHY, assert_clean, assert_queue_len, spawn_waiter, spawn_waiter_command, spawn_waiting_holder,
-};
+use super::{assert_clean, assert_queue_len, spawn_waiting_holder};
+use crate::queue::{assert_order, assert_served, shell_command, spawn_waiter_script};
+use rstest::rstest;
 use test_support::locks::{locks_on, tickets};
 use test_support::process::Process;
-use test_support::{TestEnv, differs_from_util_linux, wait_until};
+use test_support::{TestEnv, wait_until};
 
-/// A script with a descriptor 8 on `l`, which says what comes of each line that it is told.
+/// Starts a shell that has `l` open as descriptor 8. It runs a command and then each line of its
+/// stdin, and prints `got STATUS` after each.
 #[track_caller]
-pub fn script(env: &TestEnv, first: &str) -> Process {
-    let mut shell = env.command("sh");
+fn start_shell(env: &TestEnv, command: &str) -> Process {
     let script = format!(
-        "exec 8<>l; {first}; echo got $?; while read -r line; do eval \"$line\"; echo got $?; done"
+        "exec 8<>l; {command}; echo got $?
+        while read -r line; do eval \"$line\"; echo got $?; done"
     );
-    shell.args(["-c", &script]);
-    let mut shell = env.start(shell);
+    let mut shell = env.start(shell_command(env, &script));
     shell.expect_line("got 0");
     shell
 }
 
-/// Waits until these are the modes of the locks on `l` that are held: the kernel's table may be incomplete for a
+/// Makes the shell run a line, and waits until that succeeds.
+#[track_caller]
+fn run_line(shell: &mut Process, line: &str) {
+    shell.send_line(line);
+    shell.expect_line("got 0");
+}
+
+/// Waits until locks of these modes are held on `l`. The kernel's table may be incomplete for a
 /// moment.
 #[track_caller]
-fn held_is(env: &TestEnv, modes: &[&str]) {
-    wait_until("so many have the lock", || {
+fn assert_held(env: &TestEnv, modes: &[&str]) {
+    wait_until(&format!("{modes:?} are held"), || {
         let locks = locks_on(env.file("l")).into_iter();
         let held = locks.filter(|lock| lock.kind == "FLOCK" && !lock.is_waiting);
         held.map(|lock| lock.mode).eq(modes.iter().copied())
     });
 }
 
-#[test]
-fn what_one_has_already_is_granted_at_once_though_a_writer_waits() {
-    differs_from_util_linux(WHY, |env| {
-        for (has, asks, stays) in [
-            ("-s", "-s", "READ"),
-            ("-x", "-x", "WRITE"),
-            ("-x", "-s", "READ"),
-        ] {
-            let mut shell = script(env, &format!("flock --fair {has} 8"));
-            let mut writer = spawn_waiting_holder(env, &["--fair"]);
-            for how in ["", "-n", "-w1000"] {
-                shell.send_line(&format!("flock --fair {how} {asks} 8"));
-                shell.expect_line("got 0");
-                held_is(env, &[stays]);
-                assert_queue_len(env, 1);
-            }
-            shell.send_line("flock -u 8");
-            shell.expect_line("got 0");
-            writer.expect_line("held");
-            writer.release();
-        }
-        assert_clean(env, &[]);
-    });
+#[rstest]
+#[case("-s", "-s", "READ")]
+#[case("-x", "-x", "WRITE")]
+#[case("-x", "-s", "READ")]
+fn held_lock_is_granted_again_past_a_waiting_writer(
+    #[case] held: &str,
+    #[case] requested: &str,
+    #[case] expected: &str,
+) {
+    let env = &TestEnv::new();
+    let mut shell = start_shell(env, &format!("flock --fair {held} 8"));
+    let writer = spawn_waiting_holder(env, &["--fair"]);
+    for option in ["", "-n", "-w1000"] {
+        run_line(&mut shell, &format!("flock --fair {option} {requested} 8"));
+        assert_held(env, &[expected]);
+        assert_queue_len(env, 1);
+    }
+    run_line(&mut shell, "flock -u 8");
+    assert_served(writer);
+    assert_clean(env, &[]);
 }
 
 #[test]
-fn a_reader_alone_becomes_a_writer_at_once() {
-    differs_from_util_linux(WHY, |env| {
-        env.sh(
-            "exec 8<>l; flock --fair -s 8; flock --fair -n 8; echo $?; flock -ns l true; echo $?",
-        )
+fn only_reader_becomes_writer_at_once() {
+    let env = TestEnv::new();
+    env.sh("exec 8<>l; flock --fair -s 8; flock --fair -n 8; echo $?; flock -ns l true; echo $?")
         .assert_stderr("")
         .assert_stdout("0\n1\n");
-    });
 }
 
 #[test]
-fn a_reader_that_is_to_become_a_writer_lets_those_before_it_in() {
-    differs_from_util_linux(WHY, |env| {
-        let mut shell = script(env, "flock --fair -s 8");
-        let mut writer = spawn_waiting_holder(env, &["--fair"]);
-        // Kept, its lock would have them wait for each other for ever.
-        shell.send_line("flock --fair 8");
-        writer.expect_line("held");
-        assert_queue_len(env, 1);
-        held_is(env, &["WRITE"]);
-        writer.release();
+fn reader_that_becomes_writer_lets_waiters_go_first() {
+    let env = &TestEnv::new();
+    let mut shell = start_shell(env, "flock --fair -s 8");
+    let mut writer = spawn_waiting_holder(env, &["--fair"]);
+    // If it kept its lock, both would wait for each other forever.
+    shell.send_line("flock --fair 8");
+    writer.expect_line("held");
+    assert_queue_len(env, 1);
+    assert_held(env, &["WRITE"]);
+    writer.release();
+    shell.expect_line("got 0");
+    assert_held(env, &["WRITE"]);
+    shell.release();
+    assert_clean(env, &[]);
+}
+
+#[test]
+fn reader_releases_its_lock_while_it_waits_to_write() {
+    let env = &TestEnv::new();
+    let other = env.hold(&["--fair", "-s"], "l");
+    let mut shell = start_shell(env, "flock --fair -s 8");
+    assert_held(env, &["READ", "READ"]);
+    shell.send_line("flock --fair -x 8");
+    assert_queue_len(env, 1);
+    assert_held(env, &["READ"]);
+    let behind = spawn_waiting_holder(env, &["--fair", "-s"]);
+    other.release();
+    shell.expect_line("got 0");
+    assert_held(env, &["WRITE"]);
+    shell.release();
+    assert_served(behind);
+    assert_clean(env, &[]);
+}
+
+#[test]
+fn readers_become_writers_one_after_the_other() {
+    let env = &TestEnv::new();
+    let reader = env.hold(&["--fair", "-s"], "l");
+    let mut shells = [(); 2].map(|()| start_shell(env, "flock --fair -s 8"));
+    for (number, shell) in shells.iter_mut().enumerate() {
+        shell.send_line(&format!("flock --fair 8; echo {number} >>order"));
+        assert_queue_len(env, number + 1);
+    }
+    reader.release();
+    for shell in &mut shells {
         shell.expect_line("got 0");
-        held_is(env, &["WRITE"]);
-        shell.release();
-        assert_clean(env, &[]);
-    });
+        shell.close_stdin();
+    }
+    assert_order(env, shells, &["0", "1"]);
+    assert_clean(env, &[]);
 }
 
 #[test]
-fn a_reader_in_company_gives_its_lock_up_while_it_waits_to_become_a_writer() {
-    differs_from_util_linux(WHY, |env| {
-        let other = env.hold(&["--fair", "-s"], "l");
-        let mut shell = script(env, "flock --fair -s 8");
-        held_is(env, &["READ", "READ"]);
-        shell.send_line("flock --fair -x 8");
-        assert_queue_len(env, 1);
-        held_is(env, &["READ"]);
-        let mut behind = spawn_waiter(env, ["--fair", "-s", "l", "echo", "behind"]);
-        other.release();
-        shell.expect_line("got 0");
-        held_is(env, &["WRITE"]);
-        shell.release();
-        behind.expect_line("behind");
-        assert_clean(env, &[]);
-    });
+fn inherited_lock_counts_as_held() {
+    let env = &TestEnv::new();
+    let mut shell = start_shell(env, "flock --fair 8");
+    let writer = spawn_waiting_holder(env, &["--fair"]);
+    // Another process, the same open file description.
+    run_line(&mut shell, "(flock --fair -n 8); sh -c 'flock --fair 8'");
+    run_line(&mut shell, "exec 9>&8 8>&-; flock --fair 9");
+    assert_held(env, &["WRITE"]);
+    run_line(&mut shell, "flock -u 9");
+    assert_served(writer);
 }
 
 #[test]
-fn two_readers_that_become_writers_do_so_one_after_the_other() {
-    differs_from_util_linux(WHY, |env| {
-        let reader = env.hold(&["--fair", "-s"], "l");
-        let mut shells = [
-            script(env, "flock --fair -s 8"),
-            script(env, "flock --fair -s 8"),
-        ];
-        for (number, shell) in shells.iter_mut().enumerate() {
-            shell.send_line(&format!("flock --fair 8; echo {number} >>order"));
-            assert_queue_len(env, number + 1);
-        }
-        reader.release();
-        for mut shell in shells {
-            shell.expect_line("got 0");
-            shell.release();
-        }
-        let order = std::fs::read_to_string(env.file("order")).expect("the order");
-        assert_eq!(order, "0\n1\n");
-        assert_clean(env, &[]);
-    });
+fn second_description_of_a_script_has_to_queue() {
+    let env = &TestEnv::new();
+    env.sh("exec 8<>l 9<>l; flock --fair 8; flock --fair -n 9; echo $?
+            flock --fair -w 0.01 9; echo $?; flock --fair -u 8; flock --fair -n 9; echo $?")
+        .assert_stderr("")
+        .assert_stdout("1\n1\n0\n");
+    let waiter = spawn_waiter_script(env, "exec 8<>l 9<>l; flock --fair 8; flock --fair 9");
+    assert_queue_len(env, 1);
+    drop(waiter);
+    assert_clean(env, &[]);
 }
 
+/// What one process acquires for a shared open file description, a waiter with the same description
+/// must not release.
 #[test]
-fn a_lock_that_was_inherited_is_ones_own() {
-    differs_from_util_linux(WHY, |env| {
-        let mut shell = script(env, "flock --fair 8");
-        let mut writer = spawn_waiting_holder(env, &["--fair"]);
-        // Another process, the same open file description.
-        shell.send_line("(flock --fair -n 8); sh -c 'flock --fair 8'");
-        shell.expect_line("got 0");
-        shell.send_line("exec 9>&8 8>&-; flock --fair 9");
-        shell.expect_line("got 0");
-        held_is(env, &["WRITE"]);
-        shell.send_line("flock -u 9");
-        writer.expect_line("held");
-        writer.release();
-    });
-}
-
-#[test]
-fn another_descriptor_of_the_same_script_queues_like_anybody() {
-    differs_from_util_linux(WHY, |env| {
-        env.sh("exec 8<>l 9<>l; flock --fair 8; flock --fair -n 9; echo $?; flock --fair -w 0.01 9; echo $?
-                flock --fair -u 8; flock --fair -n 9; echo $?")
-            .assert_stderr("")
-            .assert_stdout("1\n1\n0\n");
-        let mut shell = env.command("sh");
-        shell.args(["-c", "exec 8<>l 9<>l; flock --fair 8; flock --fair 9"]);
-        let waiter = spawn_waiter_command(env, shell);
-        assert_eq!(tickets(env.file("l")).len(), 1);
-        drop(waiter);
-        assert_clean(env, &[]);
-    });
+fn waiter_keeps_the_lock_of_a_shared_description() {
+    let env = &TestEnv::new();
+    let holder = env.hold(&["--fair"], "l");
+    let mut shell = start_shell(env, "true");
+    run_line(&mut shell, "flock --fair 8 & first=$!");
+    assert_queue_len(env, 1);
+    let outsider = spawn_waiting_holder(env, &["--fair"]);
+    // Long enough for a check whether the queue is stalled.
+    run_line(&mut shell, "flock --fair -w2.5 8 & second=$!");
+    assert_queue_len(env, 3);
+    holder.release();
+    run_line(&mut shell, "wait $first");
+    // Granted or timed out: from here on the script has the lock.
+    shell.send_line("wait $second");
+    let result = shell.read_line();
+    assert!(["got 0", "got 1"].contains(&&*result), "{result}");
+    assert!(!outsider.has_exited(), "the lock is held twice");
+    assert_eq!(tickets(env.file("l")).len(), 1);
+    env.run(["-n", "l", "true"]).assert_status(1);
+    run_line(&mut shell, "flock -u 8");
+    assert_served(outsider);
+    shell.release();
+    assert_clean(env, &[]);
 }

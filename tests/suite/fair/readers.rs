@@ -1,154 +1,220 @@
-//! Readers and writers: nobody starves, and nobody waits for longer than he must.
+//! Readers and writers: no waiter starves, and none waits longer than necessary.
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::{WHY, assert_clean, assert_queue_len, spawn_waiter, spawn_waiting_holder};
-use test_support::locks::{locks_on, tickets};
-use test_support::process::{ExitReason, Process};
-use test_support::{TestEnv, differs_from_util_linux, wait_until};
+use super::waiter_pool::WaiterPool;
+use super::{assert_clean, assert_queue_len, spawn_waiting_holder};
+use crate::queue::{HOLD, assert_served, spawn_waiter};
+use fdlock::lock::Mode;
+use test_support::locks::{locks_on, tickets, waiter_count};
+use test_support::process::Process;
+use test_support::{TestEnv, wait_until};
 
-/// How many hold the lock on `l`.
-fn holders(env: &TestEnv) -> usize {
+/// Returns how many locks on `l` are held.
+fn held_locks(env: &TestEnv) -> usize {
     let locks = locks_on(env.file("l"));
     let held = locks.iter().filter(|lock| lock.kind == "FLOCK");
     held.filter(|lock| !lock.is_waiting).count()
 }
 
-/// The kernel's table may be incomplete for a moment.
+/// Waits until `count` locks are held. The kernel's table may be incomplete for a moment.
 #[track_caller]
-fn holders_are(env: &TestEnv, count: usize) {
-    wait_until("so many have the lock", || holders(env) == count);
+fn assert_held_locks(env: &TestEnv, count: usize) {
+    wait_until(&format!("{count} locks are held"), || {
+        held_locks(env) == count
+    });
+}
+
+fn spawn_readers(env: &TestEnv, count: usize) -> Vec<Process> {
+    (0..count)
+        .map(|_| spawn_waiting_holder(env, &["--fair", "-s"]))
+        .collect()
 }
 
 #[test]
-fn a_reader_does_not_pass_a_writer_that_waits() {
-    differs_from_util_linux(WHY, |env| {
-        let reader = env.hold(&["--fair", "-s"], "l");
-        let mut writer = spawn_waiting_holder(env, &["--fair"]);
-        // Whoever would get the lock here is never seen to wait.
-        let mut late = spawn_waiting_holder(env, &["--fair", "-s"]);
-        assert_queue_len(env, 2);
-        holders_are(env, 1);
+fn reader_does_not_pass_waiting_writer() {
+    let env = &TestEnv::new();
+    let reader = env.hold(&["--fair", "-s"], "l");
+    let mut writer = spawn_waiting_holder(env, &["--fair"]);
+    // This one would have no ticket if it got the lock.
+    let late = spawn_waiting_holder(env, &["--fair", "-s"]);
+    assert_queue_len(env, 2);
+    assert_held_locks(env, 1);
+    reader.release();
+    writer.expect_line("held");
+    assert_queue_len(env, 1);
+    writer.release();
+    assert_served(late);
+}
+
+#[test]
+fn writer_waits_for_earlier_readers_only() {
+    let env = &TestEnv::new();
+    let holder = env.hold(&["--fair"], "l");
+    let mut before = spawn_readers(env, 3);
+    let mut writer = spawn_waiting_holder(env, &["--fair"]);
+    let mut after = spawn_readers(env, 3);
+    holder.release();
+    // Consecutive readers hold the lock together.
+    for reader in &mut before {
+        reader.expect_line("held");
+    }
+    assert_held_locks(env, 3);
+    assert_queue_len(env, 4);
+    for reader in before {
+        assert_eq!(tickets(env.file("l")).len(), 4);
         reader.release();
-        writer.expect_line("held");
-        assert_queue_len(env, 1);
-        writer.release();
-        late.expect_line("held");
-        late.release();
-    });
+    }
+    writer.expect_line("held");
+    assert_queue_len(env, 3);
+    assert_held_locks(env, 1);
+    writer.release();
+    for reader in &mut after {
+        reader.expect_line("held");
+    }
+    assert_held_locks(env, 3);
+    after.into_iter().for_each(Process::release);
+    assert_clean(env, &[]);
 }
 
 #[test]
-fn a_writer_waits_for_the_readers_that_came_before_it_and_for_no_other() {
-    differs_from_util_linux(WHY, |env| {
-        let holder = env.hold(&["--fair"], "l");
-        let mut before: Vec<Process> = (0..3)
-            .map(|_| spawn_waiting_holder(env, &["--fair", "-s"]))
-            .collect();
-        let mut writer = spawn_waiting_holder(env, &["--fair"]);
-        let mut after: Vec<Process> = (0..3)
-            .map(|_| spawn_waiting_holder(env, &["--fair", "-s"]))
-            .collect();
-        holder.release();
-        // Readers that follow each other hold together.
-        for reader in &mut before {
-            reader.expect_line("held");
-        }
-        holders_are(env, 3);
-        assert_queue_len(env, 4);
-        for reader in before {
-            assert_eq!(tickets(env.file("l")).len(), 4);
-            reader.release();
-        }
-        writer.expect_line("held");
-        assert_queue_len(env, 3);
-        holders_are(env, 1);
-        writer.release();
-        for reader in &mut after {
-            reader.expect_line("held");
-        }
-        holders_are(env, 3);
-        after.into_iter().for_each(Process::release);
-        assert_clean(env, &[]);
-    });
+fn reader_joins_readers_without_a_ticket() {
+    let env = &TestEnv::new();
+    let _readers = [(); 3].map(|()| env.hold(&["--fair", "-s"], "l"));
+    assert_held_locks(env, 3);
+    assert_eq!(tickets(env.file("l")), []);
 }
 
 #[test]
-fn a_reader_joins_the_readers_that_hold_when_nobody_waits() {
-    differs_from_util_linux(WHY, |env| {
-        let _readers: Vec<Process> = (0..3).map(|_| env.hold(&["--fair", "-s"], "l")).collect();
-        holders_are(env, 3);
-        assert_eq!(tickets(env.file("l")), []);
-    });
+fn readers_and_writers_are_served_in_order_of_arrival() {
+    let env = &TestEnv::new();
+    // The readers of a group may be served in any order, but only between the writers around it.
+    let queue = "xssxxsssxsxsssssxxxssx";
+    let (holder, mut pool) = WaiterPool::behind_holder(env, "--fair", 0);
+    let mut groups: Vec<Vec<usize>> = Vec::new();
+    for (number, mode) in queue.char_indices() {
+        pool.spawn(&["--fair", if mode == 's' { "-s" } else { "-x" }]);
+        match groups.last_mut() {
+            Some(group) if queue[number - 1..].starts_with("ss") => group.push(number),
+            _ => groups.push(vec![number]),
+        }
+    }
+    holder.release();
+    pool.assert_success(0..queue.len());
+    let order = pool.order();
+    assert_eq!(order.len(), queue.len());
+    let mut rest = &order[..];
+    for group in groups {
+        let (served, later) = rest.split_at(group.len());
+        let mut served = served.to_vec();
+        served.sort_unstable();
+        assert_eq!(served, group, "{order:?}");
+        rest = later;
+    }
+    assert_clean(env, &pool.sentinels());
 }
 
 #[test]
-fn a_writer_gets_in_between_readers_of_whom_there_is_always_one() {
-    differs_from_util_linux(WHY, |env| {
-        let served = AtomicBool::new(false);
-        std::thread::scope(|scope| {
-            let (first, second) = (
-                env.hold(&["--fair", "-s"], "l"),
-                env.hold(&["--fair", "-s"], "l"),
-            );
-            let mut writer = spawn_waiter(env, ["--fair", "l", "echo", "wrote"]);
-            for mut reader in [first, second] {
-                let served = &served;
-                scope.spawn(move || {
-                    // No reader goes before the next one of its row has asked, and has the lock if that can be had.
-                    // There are so many that a writer who is let in after them all is told apart.
-                    for _ in 0..200 {
-                        let words = ["--fair", "-s", "l", "sh", "-c", "echo held; read x; exit 0"];
-                        let mut next = env.start_flock(words);
-                        next.wait_alive_until("it has asked", || {
-                            holders(env) > 2
-                                || !tickets(env.file("l")).is_empty()
-                                || served.load(Relaxed)
-                        });
-                        reader.release();
-                        reader = next;
-                        if served.load(Relaxed) {
-                            return;
-                        }
-                        reader.expect_line("held");
+fn tickets_have_modes_and_the_head_waits_in_the_kernel() {
+    let env = &TestEnv::new();
+    let holder = env.hold(&[], "l");
+    let options: [&[&str]; 4] = [
+        &["--fair"],
+        &["--fair", "-s"],
+        &["--fair", "-s"],
+        &["--fair", "-x"],
+    ];
+    let waiters = options.map(|options| spawn_waiting_holder(env, options));
+    let tickets = tickets(env.file("l")).into_iter();
+    let expected = [Mode::Exclusive, Mode::Shared, Mode::Shared, Mode::Exclusive];
+    assert!(tickets.map(|ticket| ticket.mode).eq(expected));
+    wait_until("only the head waits in the kernel", || {
+        waiter_count(env.file("l")) == 1
+    });
+    holder.release();
+    waiters.into_iter().for_each(assert_served);
+}
+
+#[test]
+fn readers_and_writers_may_leave_the_queue_anywhere() {
+    let env = &TestEnv::new();
+    let holder = env.hold(&["--fair"], "l");
+    let mut waiters = Vec::new();
+    for number in 0..50 {
+        let mode = if number % 3 == 0 { "-x" } else { "-s" };
+        waiters.push(spawn_waiting_holder(env, &["--fair", mode]));
+        if number % 3 == 2 {
+            drop(waiters.remove(waiters.len() / 2));
+        }
+        assert_queue_len(env, waiters.len());
+    }
+    holder.release();
+    waiters.into_iter().for_each(assert_served);
+    assert_clean(env, &[]);
+}
+
+#[test]
+fn writer_does_not_starve_among_overlapping_readers() {
+    let env = &TestEnv::new();
+    let served = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let readers = [(); 2].map(|()| env.hold(&["--fair", "-s"], "l"));
+        let mut writer = spawn_waiter(env, ["--fair", "l", "echo", "wrote"]);
+        for mut reader in readers {
+            scope.spawn(move || {
+                // A reader exits only after the next one of its thread has asked, and has the lock
+                // if it can have it. There are so many that a writer which waits for all of them
+                // would be noticed.
+                for _ in 0..200 {
+                    let mut next = env.start(env.flock(["--fair", "-s"].iter().chain(&HOLD)));
+                    next.wait_alive_until("it has asked", || {
+                        held_locks(env) > 2
+                            || !tickets(env.file("l")).is_empty()
+                            || served.load(Relaxed)
+                    });
+                    reader.release();
+                    reader = next;
+                    if served.load(Relaxed) {
+                        return;
                     }
-                    panic!("the writer starves");
-                });
-            }
-            writer.expect_line("wrote");
-            served.store(true, Relaxed);
-            assert_eq!(writer.wait(), ExitReason::Exited(0));
-        });
+                    reader.expect_line("held");
+                }
+                panic!("the writer starves");
+            });
+        }
+        writer.expect_line("wrote");
+        served.store(true, Relaxed);
+        writer.release();
     });
 }
 
 #[test]
-fn whoever_does_not_want_to_wait_never_gets_in_before_one_that_waits() {
-    differs_from_util_linux(WHY, |env| {
-        let reader = env.hold(&["--fair", "-s"], "l");
-        let mut writer = spawn_waiting_holder(env, &["--fair"]);
-        let refused = || {
-            for words in [["--fair", "-n"], ["--fair", "-ns"], ["--fair", "-sw0"]] {
-                env.run(words.iter().chain(&["l", "true"])).assert_status(1);
-            }
-            env.sh("exec 8<l; flock --fair -n -s 8; exit $?")
+fn nonblocking_call_never_overtakes_a_waiter() {
+    let env = &TestEnv::new();
+    let reader = env.hold(&["--fair", "-s"], "l");
+    let mut writer = spawn_waiting_holder(env, &["--fair"]);
+    let assert_refused = || {
+        for options in [["--fair", "-n"], ["--fair", "-ns"], ["--fair", "-sw0"]] {
+            env.run(options.iter().chain(&["l", "true"]))
                 .assert_status(1);
-        };
-        refused();
-        // Nobody is kept out who has not promised to queue.
-        env.run(["-ns", "l", "true"]).assert_status(0);
-        std::thread::scope(|scope| {
-            let served = scope.spawn(|| {
-                reader.release();
-                writer.expect_line("held");
-                writer
-            });
-            while !served.is_finished() {
-                refused();
-            }
-            refused();
-            served.join().expect("it is served").release();
+        }
+        env.sh("exec 8<l; flock --fair -n -s 8; exit $?")
+            .assert_status(1);
+    };
+    assert_refused();
+    // A call without --fair does not respect the queue.
+    env.run(["-ns", "l", "true"]).assert_status(0);
+    std::thread::scope(|scope| {
+        let served = scope.spawn(|| {
+            reader.release();
+            writer.expect_line("held");
+            writer
         });
-        env.run(["--fair", "-n", "l", "true"]).assert_status(0);
+        while !served.is_finished() {
+            assert_refused();
+        }
+        assert_refused();
+        served.join().expect("it is served").release();
     });
+    env.run(["--fair", "-n", "l", "true"]).assert_status(0);
 }

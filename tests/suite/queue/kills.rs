@@ -1,330 +1,319 @@
-//! Who is killed, or gives up, takes his place with him, and the order of all others stays as it was.
+//! A waiter that is killed or times out gives up its place, and the order of all others stays the
+//! same. Neither does it change when sentinels are killed.
 
 use std::os::unix::process::ExitStatusExt;
-use test_support::stress::random_delay;
 
 use super::waiter_pool::WaiterPool;
-use super::{WHY, assert_clean, assert_queue_len, last_ticket, spawn_waiter, spawn_waiter_command};
+use super::{
+    FAIR, ONE_SLOT, assert_clean, assert_queue_len, assert_served, last_ticket, pass_time,
+    sentinels, shell_command, spawn_waiter, spawn_waiter_script, spawn_waiting_holder,
+};
 use fastrand::Rng;
+use rstest::rstest;
 use test_support::locks::{locks_on, tickets};
 use test_support::pre_exec::signal_set;
 use test_support::process::{ExitReason, Process, send_signal};
-use test_support::procfs::{children_of, cpu_time_ns, is_sentinel, parent_of, status_field};
-use test_support::stress::StressSettings;
-use test_support::{TestEnv, differs_from_util_linux, wait_until};
+use test_support::procfs::{
+    children_of, cpu_time_ns, is_running, is_sentinel, parent_of, status_field,
+};
+use test_support::stress::{StressSettings, random_delay};
+use test_support::{TestEnv, wait_until};
 
-/// A hundred who wait, and twenty of them by chance.
-fn hundred<'l>(env: &'l TestEnv, rng: &mut Rng) -> (Process, WaiterPool<'l>, Vec<usize>) {
-    let holder = env.hold(&["--fair"], "l");
-    let mut pool = WaiterPool::new(env);
-    pool.spawn_many(100, &["--fair"]);
+/// Returns a holder, a hundred waiters, and twenty random numbers of these.
+fn hundred<'l>(
+    env: &'l TestEnv,
+    queue: &str,
+    rng: &mut Rng,
+) -> (Process, WaiterPool<'l>, Vec<usize>) {
+    let (holder, pool) = WaiterPool::behind_holder(env, queue, 100);
     assert_queue_len(env, 100);
     let victims = pool.sample(20, rng);
     (holder, pool, victims)
 }
 
-#[test]
-fn of_a_hundred_twenty_are_killed_and_the_others_are_served_in_order() {
-    differs_from_util_linux(WHY, |env| {
-        let mut rng = Rng::with_seed(StressSettings::from_env().seed);
-        for signal in [libc::SIGKILL, libc::SIGTERM] {
-            let _ = std::fs::remove_file(env.file("order"));
-            let (holder, mut pool, victims) = hundred(env, &mut rng);
-            for victim in &victims {
-                assert!(send_signal(pool.pid(*victim), signal));
-            }
-            for victim in &victims {
-                assert_eq!(pool.wait(*victim).signal(), Some(signal), "{victim}");
-            }
-            assert_queue_len(env, 80);
-            holder.release();
-            let others = pool.all_except(&victims);
-            pool.assert_success(others.clone());
-            assert_eq!(pool.order(), others);
-            assert_clean(env, &pool.sentinels());
-        }
-    });
+fn rng() -> Rng {
+    Rng::with_seed(StressSettings::from_env().seed)
 }
 
-#[test]
-fn those_who_are_killed_while_others_are_served_leave_the_order_as_it_is() {
-    differs_from_util_linux(WHY, |env| {
-        let mut rng = Rng::with_seed(StressSettings::from_env().seed);
-        for signal in [libc::SIGKILL, libc::SIGTERM] {
-            let _ = std::fs::remove_file(env.file("order"));
-            let (holder, mut pool, victims) = hundred(env, &mut rng);
-            holder.release();
-            for victim in &victims {
-                send_signal(pool.pid(*victim), signal);
-                random_delay(&mut rng);
-            }
-            let others = pool.all_except(&victims);
-            pool.assert_success(others.clone());
-            for victim in &victims {
-                pool.wait(*victim);
-            }
-            assert_clean(env, &pool.sentinels());
-            let order = pool.order();
-            assert!(order.is_sorted_by(|one, next| one < next), "{order:?}");
-            let served = |number: &usize| order.contains(number);
-            assert!(others.iter().all(served), "{order:?} without {victims:?}");
-        }
-    });
+/// The signal that kills a victim.
+fn signal_for(victim: usize) -> i32 {
+    [libc::SIGKILL, libc::SIGTERM][victim % 2]
 }
 
-#[test]
-fn a_place_survives_the_death_of_its_token() {
-    differs_from_util_linux(WHY, |env| {
-        let mut rng = Rng::with_seed(StressSettings::from_env().seed);
-        let (holder, mut pool, victims) = hundred(env, &mut rng);
-        let since = || -> Vec<_> {
-            let tickets = tickets(env.file("l"));
-            tickets
-                .iter()
-                .map(|ticket| (ticket.arrived, ticket.mode))
-                .collect()
-        };
-        let before = since();
-        for victim in &victims {
-            assert!(send_signal(pool.sentinel(*victim), libc::SIGKILL));
+#[rstest]
+fn killed_waiters_do_not_change_the_order(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    let env = &TestEnv::new();
+    let (holder, mut pool, victims) = hundred(env, queue, &mut rng());
+    for victim in &victims {
+        pool.signal(*victim, signal_for(*victim));
+    }
+    for victim in &victims {
+        let signal = pool.wait(*victim).signal();
+        assert_eq!(signal, Some(signal_for(*victim)), "{victim}");
+    }
+    assert_queue_len(env, 80);
+    holder.release();
+    pool.assert_served(pool.all_except(&victims));
+}
+
+#[rstest]
+fn kills_while_others_are_served_keep_the_order(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    let env = &TestEnv::new();
+    let mut rng = rng();
+    let (holder, mut pool, victims) = hundred(env, queue, &mut rng);
+    holder.release();
+    for victim in &victims {
+        send_signal(pool.pid(*victim), signal_for(*victim));
+        random_delay(&mut rng);
+    }
+    let others = pool.all_except(&victims);
+    pool.assert_success(others.clone());
+    for victim in &victims {
+        pool.wait(*victim);
+    }
+    assert_clean(env, &pool.sentinels());
+    let order = pool.order();
+    assert!(order.is_sorted_by(|one, next| one < next), "{order:?}");
+    let served = |number: &usize| order.contains(number);
+    assert!(others.iter().all(served), "{order:?} without {victims:?}");
+}
+
+#[rstest]
+fn ticket_survives_death_of_its_sentinel(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    let env = &TestEnv::new();
+    let (holder, mut pool, victims) = hundred(env, queue, &mut rng());
+    let places = || -> Vec<_> {
+        let tickets = tickets(env.file("l")).into_iter();
+        tickets
+            .map(|ticket| (ticket.arrived, ticket.mode))
+            .collect()
+    };
+    let before = places();
+    for victim in &victims {
+        pool.kill_sentinel(*victim);
+    }
+    // The head of the queue may block in flock(2), where it does not notice, and keeps its place
+    // without a sentinel.
+    let replaced = victims.iter().filter(|victim| **victim != 0);
+    let dead: Vec<i32> = replaced.map(|victim| pool.sentinel(*victim)).collect();
+    wait_until("each has a new sentinel and its old place", || {
+        let now = sentinels(env);
+        !dead.iter().any(|dead| now.contains(dead)) && places() == before
+    });
+    assert!(!dead.iter().any(|dead| is_sentinel(*dead)));
+    holder.release();
+    pool.assert_served(0..100);
+}
+
+#[rstest]
+fn killed_sentinels_lose_no_waiter(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    let env = &TestEnv::new();
+    let mut rng = rng();
+    let (holder, mut pool, _) = hundred(env, queue, &mut rng);
+    holder.release();
+    let mut killed = 0;
+    loop {
+        let sentinels = sentinels(env);
+        if sentinels.is_empty() {
+            break;
         }
-        // But for the head of the queue, who waits for the lock and not for a turn, and needs none to keep his place.
-        let replaced = victims.iter().filter(|victim| **victim != 0);
-        let dead: Vec<i32> = replaced.map(|victim| pool.sentinel(*victim)).collect();
-        wait_until("each has another one, since the same time", || {
-            let now = tickets(env.file("l"));
-            let gone = |dead: &i32| !now.iter().any(|ticket| ticket.sentinel == *dead);
-            dead.iter().all(gone) && since() == before
+        let victim = sentinels[rng.usize(..sentinels.len())];
+        killed += u64::from(send_signal(victim, libc::SIGKILL));
+    }
+    assert!(killed > 0, "no sentinel was killed");
+    pool.assert_success(0..100);
+    let mut served = pool.order();
+    served.sort_unstable();
+    assert_eq!(served, Vec::from_iter(0..100));
+    assert_clean(env, &pool.sentinels());
+}
+
+#[rstest]
+fn timed_out_waiters_do_not_change_the_order(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    let env = &TestEnv::new();
+    let mut rng = rng();
+    let (holder, mut pool) = WaiterPool::behind_holder(env, queue, 0);
+    let mut impatient = Vec::new();
+    for number in 0..100 {
+        if rng.u64(..5) == 0 {
+            impatient.push(number);
+            pool.spawn_with_timeout(&[queue], "1");
+        } else {
+            pool.spawn(&[queue]);
+        }
+    }
+    for number in &impatient {
+        assert_eq!(pool.wait(*number).code(), Some(42));
+    }
+    let others = pool.all_except(&impatient);
+    assert_queue_len(env, others.len());
+    holder.release();
+    pool.assert_served(others);
+}
+
+#[rstest]
+fn timeouts_while_others_are_served_keep_the_order(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    let env = &TestEnv::new();
+    let mut rng = rng();
+    let (holder, mut pool) = WaiterPool::behind_holder(env, queue, 0);
+    // They time out at about the time when all have arrived and the holder releases the lock.
+    let mut impatient = Vec::new();
+    for number in 0..60 {
+        if rng.u64(..2) == 0 {
+            impatient.push(number);
+            pool.spawn_with_timeout(&[queue], &format!("{}ms", 1000 + rng.u64(..400)));
+        } else {
+            pool.spawn(&[queue]);
+        }
+    }
+    holder.release();
+    pool.assert_success(pool.all_except(&impatient));
+    impatient.retain(|number| {
+        let status = pool.wait(*number).code();
+        assert!(
+            [Some(0), Some(42)].contains(&status),
+            "{number}: {status:?}"
+        );
+        status == Some(42)
+    });
+    pool.assert_served(pool.all_except(&impatient));
+}
+
+#[rstest]
+fn killed_waiter_leaves_no_ticket_and_no_sentinel(
+    #[values(FAIR, ONE_SLOT)] queue: &str,
+    #[values(libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, 34)] signal: i32,
+) {
+    let env = &TestEnv::new();
+    let holder = env.hold(&[queue], "l");
+    let mut scripts = vec![format!("exec flock {queue} l touch ran")];
+    if queue == FAIR {
+        scripts.push("exec flock --fair --fd 0 touch ran 0<l".to_owned());
+    }
+    for script in scripts {
+        let mut first = spawn_waiter_script(env, &script);
+        let mut second = spawn_waiter(env, [queue, "l", "touch", "ran"]);
+        let sentinels = sentinels(env);
+        for waiter in [&mut second, &mut first] {
+            waiter.signal(signal);
+            assert_eq!(waiter.wait(), ExitReason::Signaled(signal));
+        }
+        wait_until("no waiter is left", || {
+            locks_on(env.file("l")).len() == 1
+                && !sentinels.iter().any(|sentinel| is_sentinel(*sentinel))
         });
-        assert!(!dead.iter().any(|dead| is_sentinel(*dead)));
-        holder.release();
-        pool.assert_success(0..100);
-        assert_eq!(pool.order(), Vec::from_iter(0..100));
-        assert_clean(env, &pool.sentinels());
-    });
+    }
+    assert!(!env.file("ran").exists());
+    holder.release();
+    assert_clean(env, &[]);
+}
+
+#[rstest]
+fn sentinel_is_an_idle_child_that_blocks_signals(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    let env = &TestEnv::new();
+    let holder = env.hold(&[queue], "l");
+    let waiter = spawn_waiting_holder(env, &[queue]);
+    let sentinel = last_ticket(env).sentinel;
+    assert_eq!(parent_of(sentinel), waiter.pid());
+    assert_eq!(children_of(waiter.pid()), [sentinel]);
+    wait_until("it has its name", || is_sentinel(sentinel));
+    let all = !signal_set([libc::SIGKILL, libc::SIGSTOP]);
+    assert_eq!(status_field(sentinel, "SigBlk"), format!("{all:016x}"));
+    // A signal for the whole process group, which includes the sentinel, must not end a wait that
+    // the waiter would continue.
+    for signal in [
+        libc::SIGTERM,
+        libc::SIGINT,
+        libc::SIGHUP,
+        libc::SIGUSR1,
+        34,
+        64,
+    ] {
+        assert!(send_signal(sentinel, signal));
+    }
+    let used = cpu_time_ns(sentinel);
+    pass_time(env, queue, "0.2");
+    assert!(cpu_time_ns(sentinel) - used < 20_000_000, "it is busy");
+    assert_eq!(last_ticket(env).sentinel, sentinel);
+    holder.release();
+    assert_served(waiter);
+    assert_clean(env, &[sentinel]);
+}
+
+#[rstest]
+fn sentinel_is_respawned_each_time_it_is_killed(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    let env = &TestEnv::new();
+    let (holder, mut pool) = WaiterPool::behind_holder(env, queue, 3);
+    let before = tickets(env.file("l"));
+    for _ in 0..20 {
+        let victim = tickets(env.file("l"))[1].sentinel;
+        assert!(send_signal(victim, libc::SIGKILL));
+        wait_until("it has been replaced", || {
+            let now = sentinels(env);
+            now.len() == 3 && now[1] != victim
+        });
+    }
+    let after = tickets(env.file("l"));
+    assert_eq!(after[1].arrived, before[1].arrived);
+    // No zombie is left.
+    assert_eq!(children_of(pool.pid(1)), [after[1].sentinel]);
+    assert_eq!((before[0], before[2]), (after[0], after[2]));
+    holder.release();
+    pool.assert_served(0..3);
+    assert_clean(env, &[after[1].sentinel]);
+}
+
+#[rstest]
+fn no_waiter_is_busy_after_a_sentinel_was_killed(
+    #[values(FAIR, ONE_SLOT)] queue: &str,
+    #[values(0, 1, 2)] victim: usize,
+) {
+    let env = &TestEnv::new();
+    let (holder, mut pool) = WaiterPool::behind_holder(env, queue, 3);
+    pool.kill_sentinel(victim);
+    wait_until("it is dead", || !is_sentinel(pool.sentinel(victim)));
+    pool.spawn(&[queue]);
+    let cpu_time = || -> u64 { (0..4).map(|number| cpu_time_ns(pool.pid(number))).sum() };
+    let before = cpu_time();
+    pass_time(env, queue, "0.3");
+    let used = cpu_time() - before;
+    assert!(used < 60_000_000, "{used} ns");
+    holder.release();
+    pool.assert_served(0..4);
 }
 
 #[test]
-fn tokens_that_are_killed_while_the_queue_moves_cost_nobody_his_turn() {
-    differs_from_util_linux(WHY, |env| {
-        let mut rng = Rng::with_seed(StressSettings::from_env().seed);
-        let (holder, mut pool, _) = hundred(env, &mut rng);
-        holder.release();
-        let mut killed = 0;
-        loop {
-            let tickets = tickets(env.file("l"));
-            if tickets.is_empty() {
-                break;
-            }
-            let victim = tickets[rng.usize(..tickets.len())];
-            killed += u64::from(send_signal(victim.sentinel, libc::SIGKILL));
-        }
-        assert!(killed > 0, "nobody was killed");
-        pool.assert_success(0..100);
-        let mut served = pool.order();
-        served.sort_unstable();
-        assert_eq!(served, Vec::from_iter(0..100));
-        assert_clean(env, &pool.sentinels());
-    });
+fn readers_do_not_pass_writer_without_sentinel() {
+    let env = &TestEnv::new();
+    let reader = env.hold(&["--fair", "-s"], "l");
+    let writer = spawn_waiting_holder(env, &["--fair"]);
+    let sentinel = last_ticket(env).sentinel;
+    assert!(send_signal(sentinel, libc::SIGKILL));
+    wait_until("it is dead", || !is_sentinel(sentinel));
+    env.run(["--fair", "-ns", "l", "true"]).assert_status(1);
+    let late = spawn_waiting_holder(env, &["--fair", "-s"]);
+    reader.release();
+    assert_served(writer);
+    assert_served(late);
+    assert_clean(env, &[sentinel]);
 }
 
 #[test]
-fn of_a_hundred_twenty_give_up_and_the_others_are_served_in_order() {
-    differs_from_util_linux(WHY, |env| {
-        let mut rng = Rng::with_seed(StressSettings::from_env().seed);
-        let holder = env.hold(&["--fair"], "l");
-        let mut pool = WaiterPool::new(env);
-        let mut impatient = Vec::new();
-        for number in 0..100 {
-            if rng.u64(..5) == 0 {
-                impatient.push(number);
-                pool.spawn_with_timeout("1");
-            } else {
-                pool.spawn(&["--fair"]);
-            }
+fn sentinel_stopped_at_its_start_leaves_no_ticket() {
+    let env = &TestEnv::new();
+    let holder = env.hold(&["--fair"], "l");
+    for _ in 0..60 {
+        // The shell is in the process group too: the group does not become orphaned, so the kernel
+        // does not continue the stopped sentinel.
+        let script = "flock --fair l true & echo $!; read x";
+        let mut shell = env.start(shell_command(env, script));
+        let waiter: i32 = shell.read_line().parse().expect("a pid");
+        while children_of(waiter).is_empty() {
+            assert!(is_running(waiter), "it queues");
         }
-        for number in &impatient {
-            assert_eq!(pool.wait(*number).code(), Some(42));
-        }
-        let others = pool.all_except(&impatient);
-        assert_queue_len(env, others.len());
-        holder.release();
-        pool.assert_success(others.clone());
-        assert_eq!(pool.order(), others);
-        assert_clean(env, &pool.sentinels());
-    });
-}
-
-#[test]
-fn those_who_give_up_while_others_are_served_leave_the_order_as_it_is() {
-    differs_from_util_linux(WHY, |env| {
-        let mut rng = Rng::with_seed(StressSettings::from_env().seed);
-        let holder = env.hold(&["--fair"], "l");
-        let mut pool = WaiterPool::new(env);
-        // Their time is up at about the time when all have come and the holder goes.
-        let mut impatient = Vec::new();
-        for number in 0..60 {
-            if rng.u64(..2) == 0 {
-                impatient.push(number);
-                pool.spawn_with_timeout(&format!("{}ms", 1000 + rng.u64(..400)));
-            } else {
-                pool.spawn(&["--fair"]);
-            }
-        }
-        holder.release();
-        let others = pool.all_except(&impatient);
-        pool.assert_success(others);
-        let gave_up: Vec<usize> = impatient
-            .into_iter()
-            .filter(|number| match pool.wait(*number).code() {
-                Some(42) => true,
-                status => {
-                    assert_eq!(status, Some(0), "{number}");
-                    false
-                }
-            })
-            .collect();
-        assert_eq!(pool.order(), pool.all_except(&gave_up));
-        assert_clean(env, &pool.sentinels());
-    });
-}
-
-#[test]
-fn a_killed_waiter_leaves_neither_turn_nor_token() {
-    differs_from_util_linux(WHY, |env| {
-        let holder = env.hold(&["--fair"], "l");
-        // The first in the queue and one behind it, by path and by descriptor.
-        for signal in [libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, 34] {
-            for words in [
-                ["--fair", "l", "touch", "ran"],
-                ["--fair", "--fd", "0", "true"],
-            ] {
-                let mut shell = env.command("sh");
-                shell
-                    .args(["-c", "exec flock \"$@\" 0<l", "sh"])
-                    .args(words);
-                let mut first = spawn_waiter_command(env, shell);
-                let mut second = spawn_waiter(env, ["--fair", "-s", "l", "touch", "ran"]);
-                let sentinels = tickets(env.file("l"))
-                    .into_iter()
-                    .map(|ticket| ticket.sentinel);
-                let sentinels: Vec<i32> = sentinels.collect();
-                for waiter in [&mut second, &mut first] {
-                    waiter.signal(signal);
-                    assert_eq!(waiter.wait(), ExitReason::Signaled(signal));
-                }
-                wait_until("nobody waits", || {
-                    locks_on(env.file("l")).len() == 1
-                        && !sentinels.iter().any(|sentinel| is_sentinel(*sentinel))
-                });
-            }
-        }
-        assert!(!env.file("ran").exists());
-        holder.release();
-        assert_clean(env, &[]);
-    });
-}
-
-#[test]
-fn the_token_is_a_child_that_hears_nothing_and_does_nothing() {
-    differs_from_util_linux(WHY, |env| {
-        let holder = env.hold(&["--fair"], "l");
-        let mut waiter = spawn_waiter(env, ["--fair", "l", "echo", "done"]);
-        let sentinel = last_ticket(env).sentinel;
-        assert_eq!(parent_of(sentinel), waiter.pid());
-        assert_eq!(children_of(waiter.pid()), [sentinel]);
-        wait_until("it has its name", || is_sentinel(sentinel));
-        let all = !signal_set([libc::SIGKILL, libc::SIGSTOP]);
-        assert_eq!(status_field(sentinel, "SigBlk"), format!("{all:016x}"));
-        // What others send to the whole group, the token included, ends no wait that was not to end.
-        for signal in [
-            libc::SIGTERM,
-            libc::SIGINT,
-            libc::SIGHUP,
-            libc::SIGUSR1,
-            34,
-            64,
-        ] {
-            assert!(send_signal(sentinel, signal));
-        }
-        let worked = cpu_time_ns(sentinel);
-        env.run(["-w0.2", "l", "true"]).assert_status(1);
-        assert!(cpu_time_ns(sentinel) - worked < 20_000_000, "it is busy");
-        assert_eq!(last_ticket(env).sentinel, sentinel);
-        holder.release();
-        waiter.expect_line("done");
-        assert_eq!(waiter.wait(), ExitReason::Exited(0));
-        assert_clean(env, &[sentinel]);
-    });
-}
-
-#[test]
-fn a_token_that_is_killed_again_and_again_is_replaced_each_time() {
-    differs_from_util_linux(WHY, |env| {
-        let holder = env.hold(&["--fair"], "l");
-        let mut pool = WaiterPool::new(env);
-        pool.spawn_many(3, &["--fair"]);
-        let before = tickets(env.file("l"));
-        for _ in 0..20 {
-            let victim = tickets(env.file("l"))[1];
-            assert!(send_signal(victim.sentinel, libc::SIGKILL));
-            wait_until("there is another one", || {
-                let now = tickets(env.file("l"));
-                now.len() == 3 && now[1].sentinel != victim.sentinel
-            });
-        }
-        let after = tickets(env.file("l"));
-        assert_eq!(after[1].arrived, before[1].arrived);
-        // No old one is left to be waited for.
-        assert_eq!(children_of(pool.pid(1)), [after[1].sentinel]);
-        assert_eq!((before[0], before[2]), (after[0], after[2]));
-        holder.release();
-        pool.assert_success(0..3);
-        assert_eq!(pool.order(), [0, 1, 2]);
-        assert_clean(env, &[after[1].sentinel]);
-    });
-}
-
-#[test]
-fn whosever_token_is_killed_nobody_gets_busy() {
-    differs_from_util_linux(WHY, |env| {
-        for victim in 0..3 {
-            let _ = std::fs::remove_file(env.file("order"));
-            let holder = env.hold(&["--fair"], "l");
-            let mut pool = WaiterPool::new(env);
-            pool.spawn_many(3, &["--fair"]);
-            assert!(send_signal(pool.sentinel(victim), libc::SIGKILL));
-            wait_until("it is dead", || !is_sentinel(pool.sentinel(victim)));
-            pool.spawn_many(1, &["--fair"]);
-            let worked = || -> u64 { (0..4).map(|number| cpu_time_ns(pool.pid(number))).sum() };
-            let before = worked();
-            // Somebody else's timeout is the clock.
-            env.run(["-w0.5", "l", "true"]).assert_status(1);
-            let worked = worked() - before;
-            assert!(worked < 100_000_000, "{victim}: {worked} ns");
-            holder.release();
-            pool.assert_success(0..4);
-            assert_eq!(pool.order(), [0, 1, 2, 3], "{victim}");
-            assert_clean(env, &pool.sentinels());
-        }
-    });
-}
-
-#[test]
-fn a_writer_whose_token_is_killed_is_not_passed_by_readers() {
-    differs_from_util_linux(WHY, |env| {
-        let reader = env.hold(&["--fair", "-s"], "l");
-        let mut writer = spawn_waiter(env, ["--fair", "l", "echo", "wrote"]);
-        let sentinel = last_ticket(env).sentinel;
-        assert!(send_signal(sentinel, libc::SIGKILL));
-        wait_until("it is dead", || !is_sentinel(sentinel));
-        env.run(["--fair", "-ns", "l", "true"]).assert_status(1);
-        let mut late = spawn_waiter(env, ["--fair", "-s", "l", "echo", "read"]);
-        reader.release();
-        writer.expect_line("wrote");
-        late.expect_line("read");
-        assert_eq!(writer.wait(), ExitReason::Exited(0));
-        assert_eq!(late.wait(), ExitReason::Exited(0));
-        assert_clean(env, &[sentinel]);
-    });
+        assert!(send_signal(-shell.pid(), libc::SIGSTOP));
+        assert!(send_signal(waiter, libc::SIGKILL));
+        assert_queue_len(env, 0);
+    }
+    holder.release();
 }

@@ -1,277 +1,263 @@
-//! What a wait for one's turn leaves behind: nothing, neither in the state that the command inherits nor in the file nor in the
-//! script's.
+//! What waiting in the queue leaves behind: nothing, neither in the state that the command inherits
+//! nor in the caller.
 
-use std::os::unix::fs::MetadataExt;
-
-use super::{WHY, assert_clean, assert_queue_len, last_ticket, spawn_waiter, spawn_waiter_command};
-use test_support::locks::{tickets, waiter_count};
+use super::{
+    FAIR, ONE_SLOT, assert_clean, assert_queue_len, last_ticket, pass_time, sentinels,
+    spawn_waiter, spawn_waiter_script, spawn_waiting_holder,
+};
+use rstest::rstest;
+use test_support::TestEnv;
+use test_support::locks::{slots, tickets, waiter_count};
 use test_support::pre_exec::CommandPreExecExt;
-use test_support::process::ExitReason;
+use test_support::process::{ExitReason, Process};
 use test_support::procfs::{cpu_time_ns, is_sentinel, voluntary_switches};
-use test_support::{TestEnv, differs_from_util_linux, wait_until};
 
-/// What a command under `flock` was given, that had to wait for the lock.
+/// Reads the file `state`, without the pipes, which are new each time.
 #[track_caller]
-fn state_after_waiting(env: &TestEnv, words: &[&str], closed: &'static [i32]) -> Vec<String> {
-    let _ = std::fs::remove_file(env.file("state"));
-    let holder = env.hold(&[], "l");
-    let mut under = env.flock(
-        words
-            .iter()
-            .chain(&["test-helper", "inherited-state", "state"]),
-    );
-    under.close_fds(closed);
-    let mut under = env.start(under);
-    let fair = words.contains(&"--fair");
-    under.wait_alive_until("it waits", || match fair {
-        true => tickets(env.file("l")).len() == 1,
-        false => waiter_count(env.file("l")) == 1,
-    });
-    holder.release();
-    assert_eq!(under.wait(), ExitReason::Exited(0), "{words:?}");
+fn read_state(env: &TestEnv) -> Vec<String> {
     let state = std::fs::read_to_string(env.file("state")).expect("a report");
-    // The pipes are new each time.
     let known = state.lines().filter(|line| !line.contains(" pipe:"));
     known.map(str::to_owned).collect()
 }
 
-#[test]
-fn the_command_gets_what_it_gets_without_a_turn() {
-    differs_from_util_linux(WHY, |env| {
-        for way in ["-x", "-s", "-F", "-o", "-w1000"] {
-            for closed in [&[][..], &[0], &[0, 1, 2]] {
-                assert_eq!(
-                    state_after_waiting(env, &["--fair", way, "l"], closed),
-                    state_after_waiting(env, &[way, "l"], closed),
-                    "{way} {closed:?}"
-                );
-            }
+/// Returns the state that a command inherits from `flock` with these options, which has to wait or
+/// not.
+#[track_caller]
+fn inherited_state(
+    env: &TestEnv,
+    options: &[&str],
+    waits: bool,
+    closed: &'static [i32],
+) -> Vec<String> {
+    let holder = waits.then(|| env.hold(&[], "l"));
+    let helper = ["l", "test-helper", "inherited-state", "state"];
+    let mut flock = env.flock(options.iter().chain(&helper));
+    flock.close_fds(closed);
+    let mut flock = env.start(flock);
+    if let Some(holder) = holder {
+        flock.wait_alive_until("it has a ticket", || tickets(env.file("l")).len() == 1);
+        holder.release();
+    }
+    assert_eq!(flock.wait(), ExitReason::Exited(0), "{options:?}");
+    read_state(env)
+}
+
+#[rstest]
+fn command_inherits_the_same_as_without_a_queue(
+    #[values(FAIR, ONE_SLOT)] queue: &str,
+    #[values(&[], &[0], &[0, 1, 2])] closed: &'static [i32],
+) {
+    let env = &TestEnv::new();
+    let shared = (queue == FAIR).then_some("-s");
+    for option in ["-x", "-F", "-o", "-w1000"].into_iter().chain(shared) {
+        let plain = inherited_state(env, &[option], false, closed);
+        for waits in [false, true] {
+            let queued = inherited_state(env, &[queue, option], waits, closed);
+            assert_eq!(queued, plain, "{option} {waits}");
         }
-    });
+    }
 }
 
 #[test]
-fn descriptors_of_the_callers_are_where_they_were() {
-    differs_from_util_linux(WHY, |env| {
-        let inherited_state = |fair: &str| {
-            env.sh(format!(
-                "rm -f state; exec 4<bin 6<bin 8<>l; flock {fair} -w1000 8; flock {fair} --fd 8 test-helper inherited-state state"
-            ))
-            .assert_stderr("")
-            .assert_status(0);
-            let state = std::fs::read_to_string(env.file("state")).expect("a report");
-            let lines = state.lines().filter(|line| !line.contains(" pipe:"));
-            lines.map(str::to_owned).collect::<Vec<_>>()
-        };
-        assert_eq!(inherited_state("--fair"), inherited_state(""));
-    });
+fn descriptors_of_the_caller_keep_their_numbers() {
+    let env = &TestEnv::new();
+    let state_with = |option: &str| {
+        env.sh(format!(
+            "exec 4<bin 6<bin 8<>l; flock {option} -w1000 8
+            flock {option} --fd 8 test-helper inherited-state state"
+        ))
+        .assert_stderr("")
+        .assert_status(0);
+        read_state(env)
+    };
+    assert_eq!(state_with("--fair"), state_with(""));
 }
 
-/// For a command: what else its parent has for children, and what it has itself.
+/// Prints `alone:` and the command's own children, if the command is the only child of its parent.
 const CHILDREN: &str = r#"read c </proc/$PPID/task/$PPID/children; read o </proc/$$/task/$$/children
     [ "$c" = "$$ " ] || [ "$c" = $$ ] && echo alone: $o || echo "$c, I am $$""#;
 
+#[rstest]
+fn command_is_the_only_child(
+    #[values(FAIR, ONE_SLOT)] queue: &str,
+    #[values("-x", "-o", "-w1000")] option: &str,
+) {
+    let env = &TestEnv::new();
+    let holder = env.hold(&[queue], "l");
+    let mut waiter = spawn_waiter(env, [queue, option, "l", "sh", "-c", CHILDREN]);
+    let sentinel = last_ticket(env).sentinel;
+    holder.release();
+    waiter.expect_line("alone:");
+    waiter.release();
+    assert_clean(env, &[sentinel]);
+}
+
+#[rstest]
+fn command_in_place_of_flock_has_no_child(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    let env = &TestEnv::new();
+    let holder = env.hold(&[queue], "l");
+    let script = "read o </proc/$$/task/$$/children; echo $$: $o";
+    let mut waiter = spawn_waiter(env, [queue, "-F", "l", "sh", "-c", script]);
+    let sentinel = last_ticket(env).sentinel;
+    holder.release();
+    waiter.expect_line(&format!("{}:", waiter.pid()));
+    waiter.release();
+    assert_clean(env, &[sentinel]);
+}
+
 #[test]
-fn while_the_command_runs_it_is_the_only_child_and_nobody_is_left_to_be_waited_for() {
-    differs_from_util_linux(WHY, |env| {
-        for way in ["-x", "-s", "-o", "-w1000"] {
-            let holder = env.hold(&[], "l");
-            let mut waiter = spawn_waiter(env, ["--fair", way, "l", "sh", "-c", CHILDREN]);
-            let sentinel = last_ticket(env).sentinel;
-            holder.release();
-            waiter.expect_line("alone:");
-            assert_eq!(waiter.wait(), ExitReason::Exited(0));
-            assert_clean(env, &[sentinel]);
+fn script_has_no_child_after_a_wait() {
+    let env = &TestEnv::new();
+    let holder = env.hold(&[], "l");
+    let script = "exec 8<>l; flock --fair 8; read o </proc/$$/task/$$/children; echo $?: $o
+        wait; echo waited";
+    let mut shell = spawn_waiter_script(env, script);
+    let sentinel = last_ticket(env).sentinel;
+    holder.release();
+    // The list is empty, so `read` fails.
+    shell.expect_line("1:");
+    assert!(!is_sentinel(sentinel));
+    shell.expect_line("waited");
+    shell.release();
+    assert_clean(env, &[sentinel]);
+}
+
+#[rstest]
+fn timeout_and_conflict_leave_nothing(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    let env = &TestEnv::new();
+    let holder = env.hold(&[queue], "l");
+    for waits_behind in [false, true] {
+        let first = waits_behind.then(|| spawn_waiting_holder(env, &[queue]));
+        let before = tickets(env.file("l"));
+        let held_slots = slots(env.file("l"));
+        for option in ["-n", "-w0.0001", "-w0.01", "-ow0.01", "-Fw0.01"] {
+            env.run([queue, option, "-E42", "l", "true"])
+                .assert_stderr("")
+                .assert_status(42);
+            assert_eq!(tickets(env.file("l")), before, "{option}");
         }
-    });
-}
-
-#[test]
-fn in_place_the_command_has_no_child_that_it_does_not_know() {
-    differs_from_util_linux(WHY, |env| {
-        let holder = env.hold(&[], "l");
-        let script = "read o </proc/$$/task/$$/children; echo $$: $o";
-        let mut waiter = spawn_waiter(env, ["--fair", "-F", "l", "sh", "-c", script]);
-        let sentinel = last_ticket(env).sentinel;
-        let itself = format!("{}:", waiter.pid());
-        holder.release();
-        waiter.expect_line(&itself);
-        assert_eq!(waiter.wait(), ExitReason::Exited(0));
-        assert_clean(env, &[sentinel]);
-    });
-}
-
-#[test]
-fn a_script_that_waited_has_no_child_afterwards_and_waits_for_nobody() {
-    differs_from_util_linux(WHY, |env| {
-        let holder = env.hold(&[], "l");
-        let mut shell = env.command("sh");
-        let script = "exec 8<>l; flock --fair 8; read o </proc/$$/task/$$/children; echo $?: $o; wait; echo waited";
-        shell.args(["-c", script]);
-        let mut shell = spawn_waiter_command(env, shell);
-        let sentinel = last_ticket(env).sentinel;
-        holder.release();
-        // There is nothing to be read, not even a line.
-        shell.expect_line("1:");
-        assert!(!is_sentinel(sentinel));
-        shell.expect_line("waited");
-        assert_eq!(shell.wait(), ExitReason::Exited(0));
-        assert_clean(env, &[sentinel]);
-    });
-}
-
-#[test]
-fn who_gives_up_leaves_no_turn_no_lock_and_no_token() {
-    differs_from_util_linux(WHY, |env| {
-        let holder = env.hold(&[], "l");
-        let mut first = spawn_waiter(env, ["--fair", "l", "true"]);
-        let kept = tickets(env.file("l"));
-        // Behind somebody.
-        for how in ["-w0.01", "-n", "-sw0.01", "-sn", "-ow0.01", "-Fw0.01"] {
-            env.run(["--fair", how, "l", "true"]).assert_status(1);
-            assert_eq!(tickets(env.file("l")), kept, "{how}");
+        if queue == FAIR {
+            let script = "flock --fair -sn l true; echo $?; flock --fair -sw0.01 l true; echo $?
+                exec 8<>l; flock --fair -w0.01 8; echo $?
+                read o </proc/$$/task/$$/children; echo $?: $o";
+            env.sh(script)
+                .assert_stderr("")
+                .assert_stdout("1\n1\n1\n1:\n");
+            assert_eq!(tickets(env.file("l")), before);
         }
-        first.signal(libc::SIGKILL);
-        first.wait();
+        assert_eq!(slots(env.file("l")), held_slots);
+        drop(first);
         assert_queue_len(env, 0);
-        // Nobody before it, by path and by descriptor.
-        env.run(["--fair", "-w0.01", "l", "true"]).assert_status(1);
-        let script = "exec 8<>l; flock --fair -w0.01 8; echo $?; read o </proc/$$/task/$$/children; echo $?: $o";
-        env.sh(script).assert_stderr("").assert_stdout("1\n1:\n");
-        assert_eq!(tickets(env.file("l")), []);
-        holder.release();
-        assert_clean(env, &[]);
-    });
+    }
+    holder.release();
+    assert_clean(env, &[]);
 }
 
-#[test]
-fn the_file_is_as_it_was() {
-    differs_from_util_linux(WHY, |env| {
-        std::fs::write(env.file("l"), "contents\n").expect("a file");
-        let state = || {
-            let file = std::fs::metadata(env.file("l")).expect("it is there");
-            let times = [
-                (file.mtime(), file.mtime_nsec()),
-                (file.ctime(), file.ctime_nsec()),
-            ];
-            let contents = std::fs::read_to_string(env.file("l")).expect("it is there");
-            (file.len(), file.blocks(), file.mode(), times, contents)
-        };
-        let before = state();
-        for opened in ["8<l", "8>>l", "8<>l"] {
-            let holder = env.hold(&[], "l");
-            let mut shell = env.command("sh");
-            let script = format!("exec {opened}; flock --fair -w1000 8; echo got");
-            shell.args(["-c", &script]);
-            let mut by_descriptor = spawn_waiter_command(env, shell);
-            let mut by_path = spawn_waiter(env, ["--fair", "l", "echo", "done"]);
-            env.run(["--fair", "-w0.01", "l", "true"]).assert_status(1);
+#[rstest]
+#[case::fair(FAIR, 1)]
+#[case::three_slots("--slots=3", 3)]
+fn waiters_use_no_cpu_time(#[case] queue: &str, #[case] holders: usize) {
+    let env = &TestEnv::new();
+    let holders: Vec<Process> = (0..holders).map(|_| env.hold(&[queue], "l")).collect();
+    let waiters: Vec<Process> = ["-x", "-w1000"]
+        .repeat(4)
+        .into_iter()
+        .map(|option| spawn_waiting_holder(env, &[queue, option]))
+        .collect();
+    let sentinels = sentinels(env);
+    let pids = waiters.iter().map(Process::pid);
+    let pids: Vec<i32> = pids.chain(sentinels.iter().copied()).collect();
+    let usage = || -> Vec<(u64, u64)> {
+        let usage = |pid: &i32| (cpu_time_ns(*pid), voluntary_switches(*pid));
+        pids.iter().map(usage).collect()
+    };
+    pass_time(env, queue, "0.5");
+    let before = usage();
+    pass_time(env, queue, "1");
+    // A busy process would use half a second or more, and one that polls a hundred times per second
+    // would sleep a hundred times.
+    for ((cpu_time, switches), (cpu_time_before, switches_before)) in usage().iter().zip(&before) {
+        assert!(cpu_time - cpu_time_before < 100_000_000, "it is busy");
+        assert!(switches - switches_before < 20, "it polls");
+    }
+    drop(waiters);
+    holders.into_iter().for_each(Process::release);
+    assert_clean(env, &sentinels);
+}
+
+#[rstest]
+fn verbose_output_is_the_same_with_and_without_queue(#[values("-x", FAIR, ONE_SLOT)] queue: &str) {
+    let env = &TestEnv::new();
+    let assert_log = |flock: &mut Process| {
+        let time = flock.read_line();
+        assert!(time.starts_with("flock: getting lock took "), "{time}");
+        flock.expect_line("flock: executing echo");
+        flock.expect_line("ran");
+        assert_eq!(flock.wait(), ExitReason::Exited(0));
+        let rest = flock.read_until("\0").expect_err("no NUL in the output");
+        assert_eq!(rest, "expected \"\\0\"; output: \"\"");
+    };
+    for option in ["-x", "-F", "-o", "-w1000"] {
+        let args = [queue, "--verbose", option, "l", "echo", "ran"];
+        assert_log(&mut env.start_flock(args));
+    }
+    let holder = env.hold(&[], "l");
+    let mut waiter = env.start_flock([queue, "--verbose", "l", "echo", "ran"]);
+    let ticket_count = usize::from(queue != "-x");
+    waiter.wait_alive_until("it waits in the kernel", || {
+        tickets(env.file("l")).len() == ticket_count && waiter_count(env.file("l")) == 1
+    });
+    holder.release();
+    let line = waiter.read_line();
+    assert!(line.starts_with("flock: waiting for l: held by "), "{line}");
+    assert_log(&mut waiter);
+
+    let _holder = env.hold(&[queue], "l");
+    for (option, message) in [
+        ("-n", "flock: failed to get lock\n"),
+        ("-w0.01", "flock: timeout while waiting to get lock\n"),
+    ] {
+        let outcome = env.run([queue, "--verbose", option, "l", "true"]);
+        let stderr = outcome.assert_status(1).assert_stdout("").stderr_text();
+        assert!(stderr.contains(message), "{stderr}");
+        env.run([queue, option, "l", "true"])
+            .assert_status(1)
+            .assert_stdout("")
+            .assert_stderr("");
+    }
+}
+
+#[rstest]
+fn status_of_the_command_is_returned(
+    #[values(FAIR, ONE_SLOT)] queue: &str,
+    #[values(false, true)] waits: bool,
+) {
+    let env = &TestEnv::new();
+    for (script, option, expected) in [
+        ("exit 0", "-x", ExitReason::Exited(0)),
+        ("exit 7", "-o", ExitReason::Exited(7)),
+        ("exit 255", "-F", ExitReason::Exited(255)),
+        ("kill -9 $$", "-x", ExitReason::Exited(137)),
+        ("kill -9 $$", "-F", ExitReason::Signaled(9)),
+        ("kill -15 $$", "-o", ExitReason::Exited(143)),
+    ] {
+        let holder = waits.then(|| env.hold(&[], "l"));
+        let mut flock = env.start_flock([queue, option, "l", "sh", "-c", script]);
+        if let Some(holder) = holder {
+            flock.wait_alive_until("it has a ticket", || tickets(env.file("l")).len() == 1);
             holder.release();
-            by_descriptor.expect_line("got");
-            by_path.expect_line("done");
-            assert_eq!(by_path.wait(), ExitReason::Exited(0));
-            assert_eq!(state(), before, "{opened}");
         }
-        assert_eq!(env.file_names(), ["l"]);
-    });
+        assert_eq!(flock.wait(), expected, "{option} {script}");
+    }
+    assert_clean(env, &[]);
 }
 
-#[test]
-fn those_who_wait_use_no_processor() {
-    differs_from_util_linux(WHY, |env| {
-        let holder = env.hold(&[], "l");
-        let queue: Vec<_> = (0..8)
-            .map(|number| match number % 2 {
-                0 => spawn_waiter(env, ["--fair", "l", "true"]),
-                _ => spawn_waiter(env, ["--fair", "-w1000", "l", "true"]),
-            })
-            .collect();
-        let pids: Vec<i32> = queue.iter().map(|waiter| waiter.pid()).collect();
-        let sentinels = tickets(env.file("l"))
-            .into_iter()
-            .map(|ticket| ticket.sentinel);
-        let all: Vec<i32> = pids.iter().copied().chain(sentinels).collect();
-        // Somebody else's timeout is the clock.
-        let clock = || env.run(["-w1", "l", "true"]).assert_status(1);
-        clock();
-        let before: Vec<(u64, u64)> = all
-            .iter()
-            .map(|pid| (cpu_time_ns(*pid), voluntary_switches(*pid)))
-            .collect();
-        clock();
-        for (pid, (worked, slept)) in all.iter().zip(before) {
-            // One that is busy has had half a second or more, and one that polls every hundredth has slept a hundred
-            // times.
-            assert!(cpu_time_ns(*pid) - worked < 100_000_000, "{pid} is busy");
-            assert!(voluntary_switches(*pid) - slept < 20, "{pid} polls");
-        }
-        drop(queue);
-        holder.release();
-        assert_clean(env, &all[8..]);
-    });
-}
-
-#[test]
-fn what_is_told_is_what_is_told_without_a_turn() {
-    differs_from_util_linux(WHY, |env| {
-        let told = |fair: &str| {
-            let holder = env.hold(&[], "l");
-            let words = [fair, "--verbose", "l", "echo", "ran"];
-            let mut waiter = env.start_flock(words);
-            waiter.wait_alive_until("it waits", || waiter_count(env.file("l")) == 1);
-            holder.release();
-            let in_the_way = waiter.read_line();
-            assert!(
-                in_the_way.starts_with("flock: waiting for l: held by "),
-                "{in_the_way}"
-            );
-            let time = waiter.read_line();
-            assert!(time.starts_with("flock: getting lock took "), "{time}");
-            waiter.expect_line("flock: executing echo");
-            waiter.expect_line("ran");
-            assert_eq!(waiter.wait(), ExitReason::Exited(0));
-            assert_eq!(
-                waiter.read_until("\0").expect_err("silence"),
-                "expected \"\\0\"; output: \"\""
-            );
-        };
-        told("--fair");
-        told("-x");
-        let _holder = env.hold(&["--fair"], "l");
-        for (patience, said) in [
-            ("-n", "flock: failed to get lock\n"),
-            ("-w0.01", "flock: timeout while waiting to get lock\n"),
-        ] {
-            let told = env.run(["--fair", "--verbose", patience, "l", "true"]);
-            let told = told.assert_status(1).assert_stdout("").stderr_text();
-            assert!(told.contains(said), "{told}");
-            env.run(["--fair", patience, "l", "true"])
-                .assert_status(1)
-                .assert_stdout("")
-                .assert_stderr("");
-        }
-    });
-}
-
-#[test]
-fn every_status_is_passed_on_after_a_wait() {
-    differs_from_util_linux(WHY, |env| {
-        for (script, way, end) in [
-            ("exit 0", "-x", ExitReason::Exited(0)),
-            ("exit 255", "-s", ExitReason::Exited(255)),
-            ("kill -9 $$", "-x", ExitReason::Exited(137)),
-            ("kill -9 $$", "-F", ExitReason::Signaled(9)),
-            ("kill -15 $$", "-o", ExitReason::Exited(143)),
-        ] {
-            let holder = env.hold(&[], "l");
-            let mut waiter = spawn_waiter(env, ["--fair", way, "l", "sh", "-c", script]);
-            holder.release();
-            assert_eq!(waiter.wait(), end, "{way} {script}");
-        }
-        env.run(["--fair", "l", "no-such-command"])
-            .assert_status(69);
-        env.run(["--fair", "77"]).assert_status(65);
-        env.run(["--fair", "no/l", "true"]).assert_status(66);
-        wait_until("nobody waits", || tickets(env.file("l")).is_empty());
-    });
+#[rstest]
+fn missing_command_leaves_no_file(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    let env = TestEnv::new();
+    env.run([queue, "l", "no-such-command"])
+        .assert_status(69)
+        .assert_stderr("flock: failed to execute no-such-command: No such file or directory\n");
+    env.run([queue, "no/l", "true"]).assert_status(66);
+    assert!(env.file_names().is_empty());
 }

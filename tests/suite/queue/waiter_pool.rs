@@ -1,4 +1,5 @@
-//! Many waiters for the lock on `l`. Each has a number, and writes it to `order` when it has the lock.
+//! Many waiters for the lock on `l`. Each has a number, and appends it to `order` when it has the
+//! lock.
 
 use std::fs::OpenOptions;
 use std::os::fd::AsFd;
@@ -8,8 +9,10 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use test_support::locks::{locks_on, tickets};
 use test_support::pre_exec::CommandPreExecExt;
-use test_support::process::{open_pidfd, poll_readable, send_signal};
+use test_support::process::{Process, open_pidfd, poll_readable, send_signal};
 use test_support::{TestEnv, wait_until};
+
+use super::{assert_clean, shell_command};
 
 /// The waiters have no pipes, so that there can be hundreds. Their stderr is the file `errors`.
 pub struct WaiterPool<'l> {
@@ -33,37 +36,43 @@ impl<'l> WaiterPool<'l> {
         }
     }
 
+    /// Starts a holder, and `count` waiters, all with this option.
+    #[track_caller]
+    pub fn behind_holder(env: &'l TestEnv, queue: &str, count: usize) -> (Process, Self) {
+        let holder = env.hold(&[queue], "l");
+        let mut pool = Self::new(env);
+        for _ in 0..count {
+            pool.spawn(&[queue]);
+        }
+        (holder, pool)
+    }
+
     /// Starts the next waiter with `flock OPTIONS l COMMAND`, and returns when it has a ticket.
     #[track_caller]
     pub fn spawn(&mut self, options: &[&str]) {
-        let note = format!("echo {} >>order", self.waiters.len());
-        let command = ["l", "sh", "-c", &note];
-        self.spawn_command(self.env.flock(options.iter().chain(&command)));
+        self.spawn_command(self.flock(options));
     }
 
     /// Starts the next waiter, which ignores these signals.
     #[track_caller]
-    pub fn spawn_ignoring(&mut self, signals: &[i32]) {
-        let note = format!("echo {} >>order", self.waiters.len());
-        let mut command = self.env.flock(["--fair", "l", "sh", "-c", &note]);
+    pub fn spawn_ignoring(&mut self, options: &[&str], signals: &[i32]) {
+        let mut command = self.flock(options);
         command.ignore_signals(signals.iter().copied());
         self.spawn_command(command);
     }
 
-    /// Starts `count` waiters with the same options.
+    /// Starts the next waiter with a timeout. It may time out, with status 42, before its ticket is
+    /// visible.
     #[track_caller]
-    pub fn spawn_many(&mut self, count: usize, options: &[&str]) {
-        for _ in 0..count {
-            self.spawn(options);
-        }
+    pub fn spawn_with_timeout(&mut self, options: &[&str], timeout: &str) {
+        let options = [options, &["-E42", "-w", timeout]].concat();
+        self.spawn_until_queued(self.flock(&options), Some(42));
     }
 
     /// Starts the next waiter with a line of shell, in which `NOTE` writes the number to `order`.
     #[track_caller]
     pub fn spawn_shell(&mut self, line: &str) {
-        let mut shell = self.env.command("sh");
-        shell.arg("-c").arg(self.expand_note(line));
-        self.spawn_command(shell);
+        self.spawn_command(shell_command(self.env, &self.expand_note(line)));
     }
 
     /// Starts the next waiter with a line for a bash that has the builtin, in which `NOTE` writes the
@@ -73,17 +82,14 @@ impl<'l> WaiterPool<'l> {
         self.spawn_command(self.env.builtin_command(self.expand_note(line)));
     }
 
-    fn expand_note(&self, line: &str) -> String {
-        line.replace("NOTE", &format!("echo {} >>order", self.waiters.len()))
+    fn flock(&self, options: &[&str]) -> Command {
+        let note = self.expand_note("NOTE");
+        let command = ["l", "sh", "-c", &note];
+        self.env.flock(options.iter().chain(&command))
     }
 
-    /// Starts the next waiter with a timeout. It may time out, with status 42, before its ticket is
-    /// visible.
-    #[track_caller]
-    pub fn spawn_with_timeout(&mut self, time: &str) {
-        let note = format!("echo {} >>order", self.waiters.len());
-        let command = ["--fair", "-E42", "-w", time, "l", "sh", "-c", &note];
-        self.spawn_until_queued(self.env.flock(command), Some(42));
+    fn expand_note(&self, line: &str) -> String {
+        line.replace("NOTE", &format!("echo {} >>order", self.waiters.len()))
     }
 
     /// Starts the next waiter with any command, and returns when it has a ticket.
@@ -99,9 +105,9 @@ impl<'l> WaiterPool<'l> {
             .create(true)
             .open(self.env.file("errors"));
         command.stdout(Stdio::null());
-        command.stderr(errors.expect("a file"));
+        command.stderr(errors.expect("errors can be opened"));
         let before = tickets(self.env.file("l"));
-        let mut child = command.spawn().expect("it starts");
+        let mut child = command.spawn().expect("the command starts");
         let mut sentinel = 0;
         wait_until("it has a ticket", || {
             let now = tickets(self.env.file("l"));
@@ -136,6 +142,19 @@ impl<'l> WaiterPool<'l> {
         self.waiters.iter().map(|waiter| waiter.sentinel).collect()
     }
 
+    /// Sends a signal to the waiter of a number.
+    #[track_caller]
+    pub fn signal(&self, number: usize, signal: i32) {
+        assert!(send_signal(self.pid(number), signal), "{number} has exited");
+    }
+
+    /// Kills the sentinel of a number's first ticket.
+    #[track_caller]
+    pub fn kill_sentinel(&self, number: usize) {
+        let killed = send_signal(self.sentinel(number), libc::SIGKILL);
+        assert!(killed, "{number} has no sentinel");
+    }
+
     /// Waits until the process of a number exits.
     #[track_caller]
     pub fn wait(&mut self, number: usize) -> ExitStatus {
@@ -160,13 +179,21 @@ impl<'l> WaiterPool<'l> {
         assert_eq!(errors.expect("it was created"), "");
     }
 
+    /// Waits until these have been served, asserts that they, and no others, were served in this
+    /// order, and that nothing is left behind.
+    #[track_caller]
+    pub fn assert_served(&mut self, numbers: impl IntoIterator<Item = usize>) {
+        let numbers = Vec::from_iter(numbers);
+        self.assert_success(numbers.clone());
+        assert_eq!(self.order(), numbers);
+        assert_clean(self.env, &self.sentinels());
+    }
+
     /// Returns the numbers in the order in which they have had the lock.
     pub fn order(&self) -> Vec<usize> {
         let order = std::fs::read_to_string(self.env.file("order")).unwrap_or_default();
-        order
-            .lines()
-            .map(|line| line.parse().expect("a number"))
-            .collect()
+        let lines = order.lines();
+        lines.map(|line| line.parse().expect("a number")).collect()
     }
 
     /// Returns `count` random numbers, in random order.
@@ -188,7 +215,7 @@ impl<'l> WaiterPool<'l> {
 impl Drop for WaiterPool<'_> {
     fn drop(&mut self) {
         for waiter in &mut self.waiters {
-            if waiter.child.try_wait().is_ok_and(|end| end.is_none()) {
+            if waiter.child.try_wait().is_ok_and(|status| status.is_none()) {
                 send_signal(-(waiter.child.id() as i32), libc::SIGKILL);
                 let _ = waiter.child.wait();
             }

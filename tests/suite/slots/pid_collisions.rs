@@ -1,63 +1,62 @@
-//! Slots of processes that have the same number, each in a pid namespace of its own, as the first process of a
-//! container has.
+//! Slots of processes that have the same pid, each in its own pid namespace, like the first
+//! processes of containers.
 
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 
-use fdlock::lock::fair::marker::{ArrivalTime, Marker};
-use fdlock::sys::ofd::{self, Blocking, Operation};
+use fdlock::lock::fair::marker::{Mark as Marker, Moment as ArrivalTime};
+use fdlock::sys::ofd::{self, Operation};
 use rustix::process::Pid;
 
+use crate::queue::{HOLD, unshared_flock};
 use test_support::procfs::children_of;
-use test_support::{can_unshare, differs_from_util_linux};
+use test_support::{TestEnv, can_unshare};
 
-/// How far the bytes of one process number are apart, a step of time each.
+/// The distance between the offsets of two consecutive arrival times of a pid.
 const STEP: i64 = 1 << 22;
+/// How many slots of processes with pid 1 there are.
+const COUNT: i64 = 4000;
 
-/// A slot that a process of number 1 takes now.
+/// Returns the offset of a slot that a process with pid 1 takes now.
 fn slot_now() -> i64 {
-    let (arrived, pid) = (ArrivalTime::now(), Pid::INIT);
-    Marker::Slot { arrived, pid }.offset()
+    let (since, pid) = (ArrivalTime::now(), Pid::INIT);
+    Marker::Slot { since, pid }.byte()
 }
 
-/// The one slot that a process has.
+/// Returns the offset of the one slot that a process has.
 fn slot_of(pid: i32) -> i64 {
-    let descriptors = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("it is there");
-    let text = descriptors.map(|one| fs::read_to_string(one.expect("one").path()).expect("ours"));
-    let text: String = text.collect();
+    let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process exists");
+    let text = files.map(|file| fs::read_to_string(file.expect("an entry").path()));
+    let text: String = text.map(|text| text.expect("our process")).collect();
     let line = text.lines().find(|line| line.contains("OFDLCK"));
     let first = line.expect("a slot").split_whitespace().nth_back(1);
-    first.expect("a byte").parse().expect("a number")
+    first.expect("an offset").parse().expect("a number")
 }
 
 #[test]
-fn two_of_one_number_who_come_in_the_same_moment_have_a_slot_each() {
-    differs_from_util_linux("the reference has no slots", |env| {
-        if !can_unshare(env, "-pf") {
-            return;
+fn processes_of_equal_pid_and_arrival_time_have_a_slot_each() {
+    let env = &TestEnv::new();
+    if !can_unshare(env, "-pf") {
+        return;
+    }
+    let mut delay = 0;
+    for _ in 0..10 {
+        // Slots at all arrival times around the one at which the next process will arrive.
+        fs::write(env.file("l"), "").expect("a file");
+        let reading = File::open(env.file("l")).expect("a file");
+        let start = slot_now();
+        let first = start + (delay - COUNT / 2 * STEP).max(0);
+        for number in 0..COUNT {
+            let offset = first + number * STEP;
+            ofd::set(reading.as_fd(), Operation::Read, offset, 1, false).expect("no conflict");
         }
-        let mut delay = 0;
-        for _ in 0..30 {
-            // So many others of number 1 have come, one in each moment around that in which the next one is to come.
-            fs::write(env.file("l"), "").expect("a file");
-            let reading = File::open(env.file("l")).expect("a file");
-            let began = slot_now();
-            let first = began + (delay - 2000 * STEP).max(0);
-            let others_have = |byte| byte >= first && (byte - first) / STEP < 4000;
-            for number in 0..4000 {
-                let byte = first + number * STEP;
-                ofd::set(reading.as_fd(), Operation::Read, byte, 1, Blocking::No).expect("free");
-            }
-            let mut unshare = env.command("unshare");
-            let script = ["l", "sh", "-c", "echo held; read x; exit 0"];
-            unshare.args(["-pf", "flock", "--slots", "1000000", "-n"]);
-            unshare.args(script);
-            let mut unshare = env.start(unshare);
-            unshare.expect_line("held");
-            let slot = slot_of(children_of(unshare.pid())[0]);
-            assert!(!others_have(slot), "{slot:#x} is another's already");
-            delay = slot - began;
-            unshare.release();
-        }
-    });
+        let args = [&["--slots", "1000000", "-n"], &HOLD[..]].concat();
+        let mut unshare = env.start(unshared_flock(env, "-pf", &args));
+        unshare.expect_line("held");
+        let slot = slot_of(children_of(unshare.pid())[0]);
+        let is_taken = slot >= first && (slot - first) / STEP < COUNT;
+        assert!(!is_taken, "{slot:#x} is the slot of another process");
+        delay = slot - start;
+        unshare.release();
+    }
 }
