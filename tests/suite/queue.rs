@@ -6,6 +6,7 @@
 
 mod kills;
 mod lock_file;
+mod options;
 mod order;
 mod side_effects;
 mod signals;
@@ -80,6 +81,7 @@ pub fn assert_served(mut waiter: Process) {
     waiter.release();
 }
 
+/// Returns a command that runs a shell script.
 pub fn shell_command(env: &TestEnv, script: &str) -> Command {
     let mut shell = env.command("sh");
     shell.args(["-c", script]);

@@ -1,7 +1,7 @@
 //! What is peculiar to `--slots N`: up to N holders at a time.
 //!
-//! Every process can see the slots that are held: each is a locked byte of the lock file, far beyond any
-//! data, and is held as long as a process has the descriptor (`test_support::locks::slots`).
+//! Every process can see the slots that are held: each is a locked byte of the lock file, far beyond
+//! any data, and is held as long as a process has the descriptor (`test_support::locks::slots`).
 
 mod combinations;
 mod lifetime;

@@ -9,6 +9,7 @@ use super::{
     sentinels, shell_command, spawn_waiter, spawn_waiter_script, spawn_waiting_holder,
 };
 use fastrand::Rng;
+use libc::{SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1};
 use rstest::rstest;
 use test_support::locks::{locks_on, tickets};
 use test_support::pre_exec::signal_set;
@@ -37,7 +38,7 @@ fn rng() -> Rng {
 
 /// The signal that kills a victim.
 fn signal_for(victim: usize) -> i32 {
-    [libc::SIGKILL, libc::SIGTERM][victim % 2]
+    [SIGKILL, SIGTERM][victim % 2]
 }
 
 #[rstest]
@@ -118,7 +119,7 @@ fn killed_sentinels_lose_no_waiter(#[values(FAIR, ONE_SLOT)] queue: &str) {
             break;
         }
         let victim = sentinels[rng.usize(..sentinels.len())];
-        killed += u64::from(send_signal(victim, libc::SIGKILL));
+        killed += u64::from(send_signal(victim, SIGKILL));
     }
     assert!(killed > 0, "no sentinel was killed");
     pool.assert_success(0..100);
@@ -182,7 +183,7 @@ fn timeouts_while_others_are_served_keep_the_order(#[values(FAIR, ONE_SLOT)] que
 #[rstest]
 fn killed_waiter_leaves_no_ticket_and_no_sentinel(
     #[values(FAIR, ONE_SLOT)] queue: &str,
-    #[values(libc::SIGKILL, libc::SIGTERM, libc::SIGINT, libc::SIGHUP, 34)] signal: i32,
+    #[values(SIGKILL, SIGTERM, SIGINT, SIGHUP, 34)] signal: i32,
 ) {
     let env = &TestEnv::new();
     let holder = env.hold(&[queue], "l");
@@ -217,18 +218,11 @@ fn sentinel_is_an_idle_child_that_blocks_signals(#[values(FAIR, ONE_SLOT)] queue
     assert_eq!(parent_of(sentinel), waiter.pid());
     assert_eq!(children_of(waiter.pid()), [sentinel]);
     wait_until("it has its name", || is_sentinel(sentinel));
-    let all = !signal_set([libc::SIGKILL, libc::SIGSTOP]);
+    let all = !signal_set([SIGKILL, SIGSTOP]);
     assert_eq!(status_field(sentinel, "SigBlk"), format!("{all:016x}"));
     // A signal for the whole process group, which includes the sentinel, must not end a wait that
     // the waiter would continue.
-    for signal in [
-        libc::SIGTERM,
-        libc::SIGINT,
-        libc::SIGHUP,
-        libc::SIGUSR1,
-        34,
-        64,
-    ] {
+    for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, 34, 64] {
         assert!(send_signal(sentinel, signal));
     }
     let used = cpu_time_ns(sentinel);
@@ -247,7 +241,7 @@ fn sentinel_is_respawned_each_time_it_is_killed(#[values(FAIR, ONE_SLOT)] queue:
     let before = tickets(env.file("l"));
     for _ in 0..20 {
         let victim = tickets(env.file("l"))[1].sentinel;
-        assert!(send_signal(victim, libc::SIGKILL));
+        assert!(send_signal(victim, SIGKILL));
         wait_until("it has been replaced", || {
             let now = sentinels(env);
             now.len() == 3 && now[1] != victim
@@ -288,7 +282,7 @@ fn readers_do_not_pass_writer_without_sentinel() {
     let reader = env.hold(&["--fair", "-s"], "l");
     let writer = spawn_waiting_holder(env, &["--fair"]);
     let sentinel = last_ticket(env).sentinel;
-    assert!(send_signal(sentinel, libc::SIGKILL));
+    assert!(send_signal(sentinel, SIGKILL));
     wait_until("it is dead", || !is_sentinel(sentinel));
     env.run(["--fair", "-ns", "l", "true"]).assert_status(1);
     let late = spawn_waiting_holder(env, &["--fair", "-s"]);
@@ -311,8 +305,8 @@ fn sentinel_stopped_at_its_start_leaves_no_ticket() {
         while children_of(waiter).is_empty() {
             assert!(is_running(waiter), "it queues");
         }
-        assert!(send_signal(-shell.pid(), libc::SIGSTOP));
-        assert!(send_signal(waiter, libc::SIGKILL));
+        assert!(send_signal(-shell.pid(), SIGSTOP));
+        assert!(send_signal(waiter, SIGKILL));
         assert_queue_len(env, 0);
     }
     holder.release();

@@ -251,13 +251,3 @@ fn status_of_the_command_is_returned(
     }
     assert_clean(env, &[]);
 }
-
-#[rstest]
-fn missing_command_leaves_no_file(#[values(FAIR, ONE_SLOT)] queue: &str) {
-    let env = TestEnv::new();
-    env.run([queue, "l", "no-such-command"])
-        .assert_status(69)
-        .assert_stderr("flock: failed to execute no-such-command: No such file or directory\n");
-    env.run([queue, "no/l", "true"]).assert_status(66);
-    assert!(env.file_names().is_empty());
-}

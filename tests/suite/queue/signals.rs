@@ -1,6 +1,5 @@
 //! A waiter that survives a signal keeps its place in the queue.
 
-use std::ffi::c_int;
 use std::process::Command;
 
 use super::{
@@ -8,6 +7,7 @@ use super::{
     sentinels, spawn_noting_waiter, spawn_waiter, spawn_waiter_command, spawn_waiter_script,
     spawn_waiting_holder,
 };
+use libc::{SIGALRM, SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGURG, SIGUSR1, SIGWINCH};
 use rstest::rstest;
 use test_support::locks::tickets;
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
@@ -16,9 +16,9 @@ use test_support::procfs::{is_sentinel, is_stopped};
 use test_support::{TestEnv, wait_until};
 
 /// Returns all signals that can be ignored.
-fn ignorable() -> impl Iterator<Item = c_int> + Clone {
+fn ignorable() -> impl Iterator<Item = i32> + Clone {
     let all = (1..=31).chain(34..=64);
-    all.filter(|signal| ![libc::SIGKILL, libc::SIGSTOP].contains(signal))
+    all.filter(|signal| ![SIGKILL, SIGSTOP].contains(signal))
 }
 
 #[rstest]
@@ -34,19 +34,17 @@ fn harmless_signals_cost_no_place(#[values(FAIR, ONE_SLOT)] queue: &str) {
     ignoring.ignore_signals(ignorable());
     let ignoring = spawn_waiter_command(env, ignoring);
     let mut blocking = noting("blocking");
-    blocking
-        .ignore_signals([libc::SIGUSR1])
-        .block_signals(u64::MAX);
+    blocking.ignore_signals([SIGUSR1]).block_signals(u64::MAX);
     let blocking = spawn_waiter_command(env, blocking);
     let last = spawn_waiter_command(env, noting("last"));
     let before = tickets(env.file("l"));
     for _ in 0..20 {
-        for signal in [libc::SIGWINCH, libc::SIGURG, libc::SIGCHLD, libc::SIGCONT] {
+        for signal in [SIGWINCH, SIGURG, SIGCHLD, SIGCONT] {
             plain.signal(signal);
             last.signal(signal);
         }
         ignorable().for_each(|signal| ignoring.signal(signal));
-        blocking.signal(libc::SIGUSR1);
+        blocking.signal(SIGUSR1);
     }
     assert_eq!(tickets(env.file("l")), before);
     holder.release();
@@ -76,7 +74,7 @@ fn exit_of_an_inherited_child_does_not_matter(#[values(FAIR, ONE_SLOT)] queue: &
 #[rstest]
 fn caller_that_ignores_sigchld_gets_the_status(
     #[values(FAIR, ONE_SLOT)] queue: &str,
-    #[values(&[libc::SIGCHLD], &[])] ignored: &[i32],
+    #[values(&[SIGCHLD], &[])] ignored: &[i32],
 ) {
     let env = &TestEnv::new();
     let flock = || {
@@ -90,7 +88,7 @@ fn caller_that_ignores_sigchld_gets_the_status(
     let mut waiter = spawn_waiter_command(env, flock());
     let sentinel = last_ticket(env).sentinel;
     // The exit of the sentinel is noticed nevertheless.
-    assert!(send_signal(sentinel, libc::SIGKILL));
+    assert!(send_signal(sentinel, SIGKILL));
     wait_until("it has been replaced", || {
         let now = sentinels(env);
         now.len() == 2 && now[1] != sentinel
@@ -113,7 +111,7 @@ fn thousands_of_signals_do_not_change_the_timeout(#[values(FAIR, ONE_SLOT)] queu
         // The zombies keep their pids until they are dropped.
         while !exits.is_finished() {
             for pid in pids {
-                for signal in [libc::SIGSTOP, libc::SIGCONT, libc::SIGWINCH] {
+                for signal in [SIGSTOP, SIGCONT, SIGWINCH] {
                     send_signal(pid, signal);
                 }
             }
@@ -132,11 +130,11 @@ fn resumed_waiter_replaces_its_dead_sentinel(#[values(FAIR, ONE_SLOT)] queue: &s
     let holder = env.hold(&[queue], "l");
     let waiter = spawn_noting_waiter(env, &[queue], "first");
     let ticket = last_ticket(env);
-    waiter.signal(libc::SIGSTOP);
+    waiter.signal(SIGSTOP);
     waiter.wait_stopped();
-    assert!(send_signal(ticket.sentinel, libc::SIGKILL));
+    assert!(send_signal(ticket.sentinel, SIGKILL));
     wait_until("it is dead", || !is_sentinel(ticket.sentinel));
-    waiter.signal(libc::SIGCONT);
+    waiter.signal(SIGCONT);
     wait_until("it continues", || !is_stopped(waiter.pid()));
     assert_queue_len(env, 1);
     assert_eq!(last_ticket(env).arrived, ticket.arrived);
@@ -156,7 +154,7 @@ fn alarm_of_the_caller_terminates_the_wait(
     let mut timed = env.flock([queue, option, "l", "true"]);
     timed.set_alarm(200_000);
     let mut timed = env.start(timed);
-    assert_eq!(timed.wait(), ExitReason::Signaled(libc::SIGALRM));
+    assert_eq!(timed.wait(), ExitReason::Signaled(SIGALRM));
     assert_queue_len(env, 0);
     holder.release();
     assert_clean(env, &[]);
@@ -166,12 +164,12 @@ fn alarm_of_the_caller_terminates_the_wait(
 fn wait_leaves_signal_state_unchanged(
     #[values(FAIR, ONE_SLOT)] queue: &str,
     #[values(&[], &["-F"], &["-w1000"])] options: &[&str],
-    #[values(&[40, 64], &[libc::SIGCHLD, libc::SIGALRM], &[])] ignored: &[i32],
+    #[values(&[40, 64], &[SIGCHLD, SIGALRM], &[])] ignored: &[i32],
 ) {
     let env = &TestEnv::new();
     let set_up = |command: &mut Command| {
         command.ignore_signals(ignored.iter().copied());
-        command.block_signals(signal_set([libc::SIGALRM, libc::SIGUSR1, 63, 64]));
+        command.block_signals(signal_set([SIGALRM, SIGUSR1, 63, 64]));
     };
     let signal_lines = |state: &str| -> Vec<String> {
         let is_signal_line = |line: &&str| line.starts_with('S') || line.starts_with("alarm");

@@ -5,6 +5,7 @@ use super::{
     FAIR, ONE_SLOT, assert_clean, assert_order, assert_queue_len, assert_served, last_ticket,
     spawn_noting_waiter, spawn_waiter, spawn_waiting_holder,
 };
+use libc::{SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN};
 use rstest::rstest;
 use test_support::locks::waiter_count;
 use test_support::process::{ExitReason, send_signal};
@@ -21,7 +22,7 @@ fn stop(pid: i32, signal: i32) {
 /// Continues a process, or its whole group if the number is negative.
 #[track_caller]
 fn resume(pid: i32) {
-    assert!(send_signal(pid, libc::SIGCONT));
+    assert!(send_signal(pid, SIGCONT));
     wait_until("it continues", || !is_stopped(pid.abs()));
 }
 
@@ -30,7 +31,7 @@ fn waiters_stopped_for_a_while_keep_their_places(#[values(FAIR, ONE_SLOT)] queue
     let env = &TestEnv::new();
     let (holder, mut pool) = WaiterPool::behind_holder(env, queue, 10);
     // The head of the queue is among them.
-    for signal in [libc::SIGSTOP, libc::SIGTSTP, libc::SIGTTIN] {
+    for signal in [SIGSTOP, SIGTSTP, SIGTTIN] {
         for number in [0, 3, 7] {
             stop(pool.pid(number), signal);
         }
@@ -40,8 +41,8 @@ fn waiters_stopped_for_a_while_keep_their_places(#[values(FAIR, ONE_SLOT)] queue
     }
     // Whole groups, which include the sentinels.
     for number in [0, 4] {
-        stop(-pool.pid(number), libc::SIGSTOP);
-        stop(pool.sentinel(number), libc::SIGSTOP);
+        stop(-pool.pid(number), SIGSTOP);
+        stop(pool.sentinel(number), SIGSTOP);
         resume(-pool.pid(number));
         wait_until("the sentinel continues", || {
             !is_stopped(pool.sentinel(number))
@@ -59,7 +60,7 @@ fn assert_passed(queue: &str, stopped: &[usize], sign: i32) {
     let env = &TestEnv::new();
     let (holder, mut pool) = WaiterPool::behind_holder(env, queue, 6);
     for number in stopped {
-        stop(sign * pool.pid(*number), libc::SIGSTOP);
+        stop(sign * pool.pid(*number), SIGSTOP);
         wait_until("the sentinel stops too", || {
             sign > 0 || is_stopped(pool.sentinel(*number))
         });
@@ -95,7 +96,7 @@ fn waiter_resumed_in_time_is_served_in_its_place(#[values(FAIR, ONE_SLOT)] queue
     let stopped = spawn_noting_waiter(env, &[queue], "stopped");
     let mut second = spawn_waiting_holder(env, &[queue]);
     let third = spawn_noting_waiter(env, &[queue], "third");
-    stop(stopped.pid(), libc::SIGSTOP);
+    stop(stopped.pid(), SIGSTOP);
     holder.release();
     second.expect_line("held");
     // The third one may already consider itself the head of the queue, but it arrived later.
@@ -113,7 +114,7 @@ fn stopped_readers_and_writers_are_passed() {
         let holder = env.hold(&["--fair"], "l");
         let stopped = spawn_waiting_holder(env, &["--fair", stopped]);
         let next = spawn_waiting_holder(env, &["--fair", next]);
-        stop(stopped.pid(), libc::SIGSTOP);
+        stop(stopped.pid(), SIGSTOP);
         holder.release();
         assert_served(next);
         resume(stopped.pid());
@@ -146,7 +147,7 @@ fn waiter_joins_holder_past_a_stopped_one(
     wait_until("it sleeps", || {
         status_field(waiter_pid, "State").starts_with('S')
     });
-    stop(owner, libc::SIGSTOP);
+    stop(owner, SIGSTOP);
     other_holder.release();
     waiter.expect_line("held");
     assert_queue_len(env, 1);
@@ -158,7 +159,7 @@ fn nonblocking_call_passes_a_stopped_waiter(#[values(FAIR, ONE_SLOT)] queue: &st
     let holder = env.hold(&[queue], "l");
     let waiter = spawn_waiting_holder(env, &[queue]);
     env.run([queue, "-n", "l", "true"]).assert_status(1);
-    stop(waiter.pid(), libc::SIGSTOP);
+    stop(waiter.pid(), SIGSTOP);
     wait_until("it does not wait in the kernel", || {
         waiter_count(env.file("l")) == 0
     });
@@ -177,9 +178,9 @@ fn stopped_waiter_that_is_killed_leaves_nothing(#[values(FAIR, ONE_SLOT)] queue:
     let holder = env.hold(&[queue], "l");
     let mut waiter = spawn_waiter(env, [queue, "l", "echo", "never"]);
     let sentinel = last_ticket(env).sentinel;
-    stop(-waiter.pid(), libc::SIGSTOP);
-    waiter.signal(libc::SIGKILL);
-    assert_eq!(waiter.wait(), ExitReason::Signaled(libc::SIGKILL));
+    stop(-waiter.pid(), SIGSTOP);
+    waiter.signal(SIGKILL);
+    assert_eq!(waiter.wait(), ExitReason::Signaled(SIGKILL));
     assert_queue_len(env, 0);
     holder.release();
     assert_clean(env, &[sentinel]);
@@ -190,7 +191,7 @@ fn stopped_sentinels_hold_up_no_waiter_forever(#[values(FAIR, ONE_SLOT)] queue: 
     let env = &TestEnv::new();
     let (holder, mut pool) = WaiterPool::behind_holder(env, queue, 3);
     for number in [0, 1] {
-        stop(pool.sentinel(number), libc::SIGSTOP);
+        stop(pool.sentinel(number), SIGSTOP);
     }
     holder.release();
     pool.assert_success(0..3);
@@ -204,7 +205,7 @@ fn stopped_sentinels_hold_up_no_waiter_forever(#[values(FAIR, ONE_SLOT)] queue: 
 fn stopped_waiter_without_sentinel_is_passed(
     #[values(FAIR, ONE_SLOT)] queue: &str,
     #[values(0, 1)] stopped: usize,
-    #[values(&[], &[libc::SIGCHLD])] ignored: &[i32],
+    #[values(&[], &[SIGCHLD])] ignored: &[i32],
 ) {
     let env = &TestEnv::new();
     let (holder, mut pool) = WaiterPool::behind_holder(env, queue, 0);
@@ -212,7 +213,7 @@ fn stopped_waiter_without_sentinel_is_passed(
         let ignored = if number == stopped { ignored } else { &[] };
         pool.spawn_ignoring(&[queue], ignored);
     }
-    stop(pool.pid(stopped), libc::SIGSTOP);
+    stop(pool.pid(stopped), SIGSTOP);
     pool.kill_sentinel(stopped);
     holder.release();
     let others = pool.all_except(&[stopped]);
@@ -228,7 +229,7 @@ fn stopped_waiter_times_out_when_it_continues(#[values(FAIR, ONE_SLOT)] queue: &
     let mut first = spawn_waiter(env, [queue, "-w1", "-E42", "l", "true"]);
     let mut second = spawn_waiter(env, [queue, "-w1", "-E43", "l", "true"]);
     for waiter in [&first, &second] {
-        stop(waiter.pid(), libc::SIGSTOP);
+        stop(waiter.pid(), SIGSTOP);
     }
     // This one arrived later and has the same timeout.
     env.run([queue, "-w1", "-E44", "l", "true"])

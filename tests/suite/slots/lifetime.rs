@@ -2,6 +2,7 @@
 
 use super::{assert_slots_held, assert_try, held_slots, hold_slot, wait_for_slot};
 use crate::queue::{assert_clean, assert_queue_len, assert_served};
+use libc::{SIGHUP, SIGKILL, SIGTERM};
 use rstest::rstest;
 use test_support::TestEnv;
 use test_support::process::{ExitReason, send_signal};
@@ -72,7 +73,7 @@ fn waiter_sees_exit_of_background_process() {
 #[rstest]
 fn signal_to_the_group_frees_the_slot(
     #[values("-x", "-o", "-F")] option: &str,
-    #[values(libc::SIGKILL, libc::SIGTERM, libc::SIGHUP)] signal: i32,
+    #[values(SIGKILL, SIGTERM, SIGHUP)] signal: i32,
 ) {
     let env = &TestEnv::new();
     let mut flock = env.hold(&["--slots", "1", option], "l");
@@ -87,8 +88,8 @@ fn signal_to_the_group_frees_the_slot(
 fn signal_that_terminates_the_command_frees_the_slot() {
     let env = &TestEnv::new();
     let mut flock = hold_slot(env, "1");
-    flock.signal(libc::SIGTERM);
-    assert_eq!(flock.wait(), ExitReason::Signaled(libc::SIGTERM));
+    flock.signal(SIGTERM);
+    assert_eq!(flock.wait(), ExitReason::Signaled(SIGTERM));
     assert_eq!(held_slots(env), []);
     assert_try(env, "1", 0);
 }
