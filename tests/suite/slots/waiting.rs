@@ -1,10 +1,34 @@
 //! Waiting for one of several slots.
 
 use super::{assert_slots_held, assert_try, held_slots, hold_all_slots, wait_for_slot};
-use crate::queue::{assert_clean, assert_queue_len, assert_served};
+use crate::queue::{HOLD, assert_clean, assert_queue_len, assert_served};
 use rstest::rstest;
-use test_support::TestEnv;
+use test_support::locks::tickets;
 use test_support::process::Process;
+use test_support::{TestEnv, wait_until};
+
+/// The system calls that count and take slots are delayed, so that both callers would count before
+/// one of them takes the slot, if they were not to hold the lock meanwhile.
+#[test]
+fn simultaneous_callers_do_not_take_the_same_slot() {
+    let env = &TestEnv::new();
+    std::fs::write(env.file("l"), "").expect("a file");
+    let delay = "trace=fcntl inject=fcntl:delay_enter=100000";
+    let args = [&["--slots", "1"], &HOLD[..]].concat();
+    let delayed = || env.with_fault_injection("l", delay, &args);
+    let (Some(first), Some(second)) = (delayed(), delayed()) else {
+        return;
+    };
+    let mut callers = [first, second].map(|command| env.start(command));
+    wait_until("one of them waits, or both have a slot", || {
+        let slots = held_slots(env).len();
+        slots == 2 || slots == 1 && tickets(env.file("l")).len() == 1
+    });
+    assert_eq!(held_slots(env).len(), 1);
+    callers.iter_mut().for_each(Process::close_stdin);
+    callers.into_iter().for_each(assert_served);
+    assert_clean(env, &[]);
+}
 
 #[rstest]
 fn waiter_is_served_when_any_holder_exits(#[values(0, 1, 2)] exiting: usize) {
