@@ -1,8 +1,8 @@
 //! The queue of `--fair` and `--slots`: first come, first served, whatever happens to the waiters.
 //!
 //! Every process can see the tickets: each is a locked byte of the lock file, far beyond any data
-//! (`test_support::locks::tickets`). So the tests start a waiter when the ticket of the previous one
-//! is visible. Most of them run with each of [`FAIR`] and [`ONE_SLOT`].
+//! (`test_support::locks::tickets`). So the tests start a waiter when the ticket of the previous
+//! one is visible. Most of them run with each of [`FAIR`] and [`ONE_SLOT`].
 
 mod kills;
 mod lock_file;

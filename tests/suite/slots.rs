@@ -1,7 +1,8 @@
 //! What is peculiar to `--slots N`: up to N holders at a time.
 //!
-//! Every process can see the slots that are held: each is a locked byte of the lock file, far beyond
-//! any data, and is held as long as a process has the descriptor (`test_support::locks::slots`).
+//! Every process can see the slots that are held: each is a locked byte of the lock file, far
+//! beyond any data, and is held as long as a process has the descriptor
+//! (`test_support::locks::slots`).
 
 mod combinations;
 mod lifetime;
@@ -91,7 +92,7 @@ fn nested_call_takes_another_slot() {
 }
 
 #[test]
-fn each_caller_compares_all_holders_with_its_own_number() {
+fn callers_count_holders_against_their_own_number() {
     let env = &TestEnv::new();
     let first = hold_slot(env, "5");
     assert_try(env, "1", 1);
@@ -113,7 +114,7 @@ fn each_caller_compares_all_holders_with_its_own_number() {
 }
 
 #[test]
-fn simultaneous_callers_do_not_deny_each_other_free_slots() {
+fn simultaneous_callers_all_get_free_slots() {
     let env = &TestEnv::new();
     std::thread::scope(|scope| {
         for option in ["-x", "-w1000", "-o", "-F"].repeat(2) {

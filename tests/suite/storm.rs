@@ -1,8 +1,8 @@
 //! Stress tests: many processes count under one lock while others are killed, time out, or replace
 //! the lock file. The count must be exact, no process may hang, and nothing may be left behind.
 //!
-//! `FDLOCK_STORM` multiplies the number of rounds (1: some seconds), and `FDLOCK_STORM_SEED` repeats
-//! the random numbers of a run.
+//! `FDLOCK_STORM` multiplies the number of rounds (1: some seconds), and `FDLOCK_STORM_SEED`
+//! repeats the random numbers of a run.
 
 mod fair;
 mod slots;

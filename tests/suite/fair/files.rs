@@ -61,7 +61,7 @@ fn write_only_file_queues() {
         return;
     };
     assert_queue_in_order(env, ">>l", first, second);
-    // Tickets of files opened for writing and of files opened for reading are visible to each other.
+    // Tickets of files opened for writing and for reading are visible to each other.
     if rustix::process::geteuid().is_root() {
         let unprivileged = |name| write(name).expect("as before");
         let privileged = |name| shell_command(env, &descriptor_script("<>l", name));

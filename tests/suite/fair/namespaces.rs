@@ -172,7 +172,7 @@ fn order_is_kept_across_user_namespaces() {
 }
 
 #[test]
-fn no_queue_if_children_start_in_another_pid_namespace() {
+fn no_queue_if_children_are_in_another_pid_namespace() {
     let env = &TestEnv::new();
     if !can_unshare(env, "-rp") {
         return;

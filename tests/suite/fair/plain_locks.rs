@@ -1,5 +1,5 @@
-//! Beside plain locks: a ticket is only about the order. Callers without tickets are excluded by the
-//! lock of flock(2) as usual.
+//! `--fair` beside plain locks. A ticket is only about the order: what excludes callers without
+//! tickets is the lock of flock(2), as usual.
 
 use std::path::Path;
 
@@ -25,7 +25,8 @@ fn fair_and_plain_locks_exclude_each_other(
         return;
     }
     let env = TestEnv::new();
-    for (holder, other) in [(plain, "flock --fair"), ("flock --fair", plain)] {
+    let fair = "flock --fair";
+    for (holder, other) in [(plain, fair), (fair, plain), (fair, fair)] {
         let (holder, other) = (format!("{holder} {held}"), format!("{other} {requested}"));
         env.sh(format!("{holder} l {other} -n l true; echo $?"))
             .assert_stderr("")

@@ -115,7 +115,7 @@ fn readers_and_writers_are_served_in_order_of_arrival() {
 }
 
 #[test]
-fn tickets_have_modes_and_the_head_waits_in_the_kernel() {
+fn tickets_show_modes_and_head_waits_in_kernel() {
     let env = &TestEnv::new();
     let holder = env.hold(&[], "l");
     let options: [&[&str]; 4] = [

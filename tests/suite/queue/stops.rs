@@ -127,8 +127,8 @@ fn stopped_readers_and_writers_are_passed() {
     });
 }
 
-/// These have begun to wait for the stopped waiter before it was stopped, and would be served beside
-/// the holder if it were not there.
+/// The waiter has begun to wait for the other one before that was stopped, and would be served
+/// beside the holder without it.
 #[rstest]
 #[case::slot_is_free(["--slots=2", "-x"], ["--slots=2", "-x"])]
 #[case::readers_hold(["--fair", "-s"], ["--fair", "-x"])]
@@ -139,7 +139,6 @@ fn waiter_joins_holder_past_a_stopped_one(
     let env = &TestEnv::new();
     let _holder = env.hold(&options, "l");
     let other_holder = env.hold(&options, "l");
-    // It continues when the test ends.
     let _stopped = spawn_waiting_holder(env, &options_of_stopped);
     let owner = parent_of(last_ticket(env).sentinel);
     let mut waiter = spawn_waiting_holder(env, &options);

@@ -75,8 +75,8 @@ impl<'l> WaiterPool<'l> {
         self.spawn_command(shell_command(self.env, &self.expand_note(line)));
     }
 
-    /// Starts the next waiter with a line for a bash that has the builtin, in which `NOTE` writes the
-    /// number to `order`.
+    /// Starts the next waiter with a line for a bash that has the builtin, in which `NOTE` writes
+    /// the number to `order`.
     #[track_caller]
     pub fn spawn_builtin(&mut self, line: &str) {
         self.spawn_command(self.env.builtin_command(self.expand_note(line)));

@@ -145,14 +145,15 @@ fn slots_in_other_pid_namespaces_count(#[values("-rpf", "-rpf --mount-proc")] un
 fn builtin_leaves_slots_to_the_program() {
     test_support::builtin::for_each_bash(|env| {
         env.run_with_builtin(
-            "f() { echo never; }; exec 8<>k; flock --slots 1 l f; echo $?; flock --slots 2 8; echo $?
-            flock --slots 0 l true; echo $?",
+            "f() { echo never; }; exec 8<>k; flock --slots 1 l f; echo $?
+            flock --slots 2 8; echo $?; flock --slots 0 l true; echo $?",
         )
         .assert_stdout("69\n64\n64\n");
         assert_eq!(env.file_names(), ["k"]);
         env.run_with_builtin(
             "flock --slots 2 l flock --slots 2 l flock --slots 2 -nE42 l true; echo $?
-            f() { flock --slots 2 l flock --slots 2 -nE42 l true; echo $?; }; flock --slots 2 l true; f
+            f() { flock --slots 2 l flock --slots 2 -nE42 l true; echo $?; }
+            flock --slots 2 l true; f
             flock --slots 1 l sh -c 'bin/flock --slots 1 -n l true; echo $?; exit 3'; echo $?",
         )
         .assert_stderr("")

@@ -15,7 +15,7 @@ use test_support::{TestEnv, can_unshare};
 /// The distance between the offsets of two consecutive arrival times of a pid.
 const STEP: i64 = 1 << 22;
 /// How many slots of processes with pid 1 there are.
-const COUNT: i64 = 4000;
+const COUNT: i64 = 2000;
 
 /// Returns the offset of a slot that a process with pid 1 takes now.
 fn slot_now() -> i64 {
@@ -34,7 +34,7 @@ fn slot_of(pid: i32) -> i64 {
 }
 
 #[test]
-fn processes_of_equal_pid_and_arrival_time_have_a_slot_each() {
+fn processes_with_equal_pid_and_time_have_own_slots() {
     let env = &TestEnv::new();
     if !can_unshare(env, "-pf") {
         return;

@@ -1,5 +1,5 @@
-//! Stress tests of `--fair`: waiters with and without tickets, while waiters and holders are killed,
-//! sentinels are killed, and waiters are stopped.
+//! Stress tests of `--fair`: waiters with and without tickets, while waiters, holders and sentinels
+//! are killed, and waiters are stopped.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt;

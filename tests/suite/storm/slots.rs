@@ -1,5 +1,5 @@
-//! Stress tests of `--slots`: never more holders than slots while processes are killed, and a single
-//! slot excludes like a lock.
+//! Stress tests of `--slots`: never more holders than slots while processes are killed, and a
+//! single slot excludes like a lock.
 
 use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::Ordering::Relaxed;
