@@ -259,10 +259,6 @@ impl<'l> StressTest<'l> {
     }
 }
 
-/// Replaces the lock file after two of three steps. Only a holder may do that, as its last action: if
-/// another process did it, the next caller would have the lock at the same time as the holder.
-const REPLACE: &str = "case $((n % 3)) in 0) rm lock ;; 1) : >lock.$$; mv lock.$$ lock ;; esac";
-
 #[test]
 fn exact_count_despite_kills() {
     let env = TestEnv::new();
@@ -279,6 +275,10 @@ fn exact_count_despite_kills() {
     assert!(killed > 0, "no step was killed");
     stress.assert_consistent();
 }
+
+/// Replaces the lock file after two of three steps. Only a holder may do that, as its last action: if
+/// another process did it, the next caller would have the lock at the same time as the holder.
+const REPLACE: &str = "case $((n % 3)) in 0) rm lock ;; 1) : >lock.$$; mv lock.$$ lock ;; esac";
 
 #[test]
 fn exact_count_while_lock_file_is_replaced() {
