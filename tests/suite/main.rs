@@ -24,7 +24,6 @@ mod opening;
 mod operands;
 mod options;
 mod queue;
-mod ranges;
 mod recipes;
 mod replaced;
 mod running;

@@ -4,8 +4,8 @@
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 
-use fdlock::lock::fair::marker::{Mark as Marker, Moment as ArrivalTime};
-use fdlock::sys::ofd::{self, Operation};
+use fdlock::lock::fair::marker::{ArrivalTime, Marker};
+use fdlock::sys::ofd::{self, Blocking, Operation};
 use rustix::process::Pid;
 
 use crate::queue::{HOLD, unshared_flock};
@@ -19,8 +19,8 @@ const COUNT: i64 = 2000;
 
 /// Returns the offset of a slot that a process with pid 1 takes now.
 fn slot_now() -> i64 {
-    let (since, pid) = (ArrivalTime::now(), Pid::INIT);
-    Marker::Slot { since, pid }.byte()
+    let (arrived, pid) = (ArrivalTime::now(), Pid::INIT);
+    Marker::Slot { arrived, pid }.offset()
 }
 
 /// Returns the offset of the one slot that a process has.
@@ -48,7 +48,8 @@ fn processes_with_equal_pid_and_time_have_own_slots() {
         let first = start + (delay - COUNT / 2 * STEP).max(0);
         for number in 0..COUNT {
             let offset = first + number * STEP;
-            ofd::set(reading.as_fd(), Operation::Read, offset, 1, false).expect("no conflict");
+            ofd::set(reading.as_fd(), Operation::Read, offset, 1, Blocking::No)
+                .expect("no conflict");
         }
         let args = [&["--slots", "1000000", "-n"], &HOLD[..]].concat();
         let mut unshare = env.start(unshared_flock(env, "-pf", &args));
