@@ -8,7 +8,7 @@
 # make soak                run the stress tests of the compliance suite for a long time
 # make reference           run the compliance suite against util-linux's flock
 # make bench               run the benchmarks; updates benches/results and benches/README.md
-# make docs                generate --help, the option lists of the manuals and the completions
+# make docs                generate --help, the option lists of the manuals and completions (cargo xtask docs)
 # make fuzz                fuzz the parsers (needs nightly Rust and cargo-fuzz)
 # make deny                check licences and duplicates of dependencies (needs cargo-deny)
 
@@ -95,10 +95,10 @@ uninstall:
 uninstall-historic:
 	$(foreach name,$(HISTORIC),$(call remove_program,$(name)))
 
-# Test modules that do not involve the builtin: the documents, the sources, and the stress tests, which
+# Test modules that do not involve the builtin: the recipes, the sources, and the stress tests, which
 # kill many processes and identify them by their exit status. In the third run, all other tests call
 # every form of `flock` through a bash that has loaded the builtin.
-NOT_THROUGH_BUILTIN = builtin:: storm:: documents:: recipes:: fuzzing:: architecture:: installing::
+NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing::
 
 # The suite runs three times: against the development build (glibc on most machines), against the
 # installed program, and against the installed program called through the builtin.
@@ -132,11 +132,8 @@ bench: $(BUILT)
 	sed -n '/^## Targets/,/^## Everything/{/^|/p}' benches/results/results.md >target/targets.md
 	sed -i -e '/<!-- results: begin/,/<!-- results: end/{//!d}' -e '/<!-- results: begin/r target/targets.md' benches/README.md
 
-# In two runs: the programs contain their help text, so the second run tests what the first has
-# written.
 docs:
-	FDLOCK_WRITE_DOCS=1 $(CARGO) test --locked --test suite documents::what_is_made
-	$(CARGO) test --locked --test suite documents
+	$(CARGO) xtask docs
 
 fuzz:
 	cd fuzz && for target in words values; do $(CARGO) +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done

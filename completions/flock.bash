@@ -3,7 +3,7 @@
 
 # One row per option: its spellings, the name of its value, its help. `after_file`: the options that
 # follow FILE.
-# options: begin (from src/flock/args/mod.rs; make docs)
+# options: begin (from src/flock/args/mod.rs; cargo xtask docs)
 _flock_options() {
     # shellcheck disable=SC2016 # the help is not to be expanded
     options=(

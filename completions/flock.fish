@@ -101,7 +101,7 @@ function __flock_command
     complete --do-complete=(string join ' ' -- (string escape -- $operands) (commandline -ct))
 end
 
-# options: begin (from src/flock/args/mod.rs; make docs)
+# options: begin (from src/flock/args/mod.rs; cargo xtask docs)
 complete -c flock -n '__flock_at option' -s s -l shared -d 'get a shared lock (read lock)'
 complete -c flock -n '__flock_at option' -s x -s e -l exclusive -d 'get an exclusive lock (write lock), the default'
 complete -c flock -n '__flock_at option' -s u -l unlock -d 'release the lock'

@@ -2,7 +2,7 @@
 //!
 //! A [`ProgramSpec`] describes a program, with each option once: its names, its value, its help, and
 //! what it sets. [`parser`] scans command lines with it. The text of `--help`, the option lists of the
-//! manuals and those of the completions are generated from it by `make docs`, and tests compare them.
+//! manuals and those of the completions are generated from it by `cargo xtask docs`, and a test compares them.
 
 pub mod duration;
 pub mod number;

@@ -12,7 +12,6 @@ mod architecture;
 mod blog;
 mod builtin;
 mod commands;
-mod documents;
 mod fair;
 mod fcntl;
 mod footprint;

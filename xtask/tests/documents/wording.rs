@@ -1,4 +1,4 @@
-//! Words and phrases that the texts avoid, because a reader stumbles over them: persons for
+//! Words and phrases that the texts avoid, because readers stumble over them: persons for
 //! processes, clauses without a noun, and literal translations.
 //!
 //! A phrase is found in any case, as whole words, and across line breaks. To check more files, add
@@ -8,16 +8,34 @@ use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use super::document::PAGES;
+use xtask::document::absolute;
 
-/// The files that are checked, relative to the package; directories with everything below them. Of
-/// Rust source, only comments and literals are checked. The texts of `--help` are always checked.
-const SCANNED: &[&str] = &["man", "completions", "tests/suite/documents/frames"];
+/// The files that are checked, relative to the workspace; directories with everything below them.
+/// Of Rust source, only comments and literals are checked.
+const SCANNED: &[&str] = &[
+    "README.md",
+    "DESIGN.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "Makefile",
+    "docs",
+    "man",
+    "completions",
+    "scripts",
+    "src",
+    "builtin/src",
+    "historic/src",
+    "historic/tests",
+    "tests",
+    "benches/src",
+    "benches/README.md",
+    "xtask",
+];
 
-/// This file, which has to name what it bans.
+/// This file, which contains the banned phrases.
 const SKIPPED: &str = file!();
 
-/// In lower case.
+/// The phrases, in lower case.
 const BANNED: &[&str] = &[
     // Persons: a process is a process, the holder, a waiter, the caller.
     "he",
@@ -71,25 +89,17 @@ struct Text {
 }
 
 #[test]
-fn the_texts_avoid_banned_phrases() {
-    let help = PAGES.map(|page| Text {
-        name: format!("{} --help", page.name),
-        lines: page.help.lines().map(str::to_owned).collect(),
-    });
+fn texts_avoid_banned_phrases() {
     let files = SCANNED.iter().flat_map(|path| files_below(Path::new(path)));
-    let scanned = files
+    let faults = files
         .filter(|file| file != Path::new(SKIPPED))
-        .map(|file| Text::read(&file));
-    let faults = help
-        .into_iter()
-        .chain(scanned)
-        .flat_map(|text| text.faults())
+        .flat_map(|file| Text::read(&file).faults())
         .collect::<Vec<_>>();
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
 #[test]
-fn a_banned_phrase_is_found_with_its_line() {
+fn banned_phrase_is_found_with_its_line() {
     let faults_in = |file: &str, text: &str| {
         let name = file.to_owned();
         let lines = prose(Path::new(file), text);
@@ -107,7 +117,7 @@ fn a_banned_phrase_is_found_with_its_line() {
 }
 
 #[test]
-fn only_comments_and_literals_of_source_are_read() {
+fn only_comments_and_literals_of_source_are_checked() {
     let source = r##"let he = 'h'; // he /* him
 let quote = '"'; let lifetime: &'static str = "his \" himself"; // whom
 let raw = r#"anybody " somebody"#; /* nobody
@@ -127,14 +137,14 @@ let raw = r#"anybody " somebody"#; /* nobody
 
 impl Text {
     fn read(file: &Path) -> Self {
-        let text = fs::read_to_string(root().join(file)).expect("UTF-8");
+        let text = fs::read_to_string(absolute(file)).expect("the file is UTF-8");
         Self {
             name: file.display().to_string(),
             lines: prose(file, &text),
         }
     }
 
-    /// `file:line: phrase` for each banned phrase.
+    /// Returns `file:line: phrase` for each banned phrase.
     fn faults(&self) -> Vec<String> {
         let mut text = String::new();
         let mut starts = Vec::new();
@@ -168,22 +178,18 @@ impl Text {
     }
 }
 
-/// Letters, and what makes a word an option or a variable in a format.
+/// Whether a character is part of a word, an option or a variable in a format string.
 fn is_of_word(letter: char) -> bool {
     letter.is_alphanumeric() || "_-{}".contains(letter)
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-/// The files at and below a path, relative to the package as the path is.
+/// Returns the files at and below a path, all relative to the workspace.
 fn files_below(path: &Path) -> Vec<PathBuf> {
-    let place = root().join(path);
-    if !place.is_dir() {
+    let dir = absolute(path);
+    if !dir.is_dir() {
         return vec![path.to_owned()];
     }
-    let mut entries = fs::read_dir(place)
+    let mut entries = fs::read_dir(dir)
         .expect("a directory")
         .map(|entry| path.join(entry.expect("an entry").file_name()))
         .collect::<Vec<_>>();
@@ -194,7 +200,7 @@ fn files_below(path: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// The lines of a file, without what is not prose.
+/// Returns the lines of a file, prose only.
 fn prose(file: &Path, text: &str) -> Vec<String> {
     match file.extension().and_then(OsStr::to_str) {
         Some("rs") => rust_prose(text),
@@ -203,7 +209,7 @@ fn prose(file: &Path, text: &str) -> Vec<String> {
     }
 }
 
-/// A line of a manual without requests, font changes and escapes.
+/// Returns a line of a manual without requests, font changes and escapes.
 fn without_roff(line: &str) -> String {
     let line = match line.strip_prefix('.') {
         Some(request) => request.split_once(' ').map_or("", |(_, rest)| rest),
@@ -216,7 +222,7 @@ fn without_roff(line: &str) -> String {
         })
 }
 
-/// The comments and the literals of Rust source, each on the line where it stands.
+/// Returns the comments and the literals of Rust source, each on its line.
 fn rust_prose(source: &str) -> Vec<String> {
     let mut prose = String::new();
     let mut rest = source;
@@ -235,7 +241,7 @@ fn rust_prose(source: &str) -> Vec<String> {
     prose.lines().map(str::to_owned).collect()
 }
 
-/// The length of the comment, the literal or the other character at the start, and the lengths of
+/// Returns the length of the comment, literal or other character at the start, and the lengths of
 /// the delimiters of a comment or a string.
 fn token(source: &str) -> (usize, usize, usize) {
     let until = |from: usize, end: &str| {

@@ -1,39 +1,36 @@
-//! A program's page as `clap` knows it, which draws `--help` and the manual's option list.
+//! A program as a `clap` command, which renders `--help`, the manual's option list and completions.
 
 use clap::{Arg, ArgAction, Command};
-use fdlock::cli::{OptionDoc, ProgramSpec, Synopsis};
+use fdlock::cli::{OptionDoc, ProgramSpec};
 
-/// The text of `--help`.
-pub fn help(page: &ProgramSpec) -> String {
-    command(page).render_help().to_string()
+/// Renders the text of `--help`.
+pub fn help(spec: &ProgramSpec) -> String {
+    command(spec).render_help().to_string()
 }
 
-/// The program's page as a `clap` command.
-pub fn command(page: &ProgramSpec) -> Command {
-    let width = page
-        .synopses
-        .iter()
-        .map(|form| form.args.len())
-        .max()
-        .unwrap_or_default();
-    let form = |form: &Synopsis| format!("{} {:width$}  {}", page.name, form.args, form.help);
-    let usage = page
-        .synopses
-        .iter()
-        .map(form)
+/// Describes the program to `clap`.
+pub fn command(spec: &ProgramSpec) -> Command {
+    let synopses = spec.synopses.iter();
+    let width = synopses.clone().map(|synopsis| synopsis.args.len()).max();
+    let width = width.unwrap_or_default();
+    let usage = synopses
+        .map(|synopsis| {
+            let (args, help) = (synopsis.args, synopsis.help);
+            format!("{} {args:width$}  {help}", spec.name)
+        })
         .collect::<Vec<_>>()
         .join("\n       ");
-    Command::new(page.name)
+    Command::new(spec.name)
         .version(env!("CARGO_PKG_VERSION"))
-        .about(page.about)
+        .about(spec.about)
         .override_usage(usage)
-        .after_help(page.after_help)
+        .after_help(spec.after_help)
         .disable_help_flag(true)
         .disable_version_flag(true)
-        .args((page.options)().iter().map(argument))
+        .args((spec.options)().iter().map(argument))
 }
 
-/// What `clap` knows the option by.
+/// Returns the identifier of the option in the `clap` command.
 pub fn id(option: &OptionDoc) -> &'static str {
     option.long.first().copied().unwrap_or(option.short)
 }
@@ -42,8 +39,8 @@ fn argument(option: &OptionDoc) -> Arg {
     let mut arg = Arg::new(id(option))
         .help(option.help)
         .help_heading(option.group);
-    if let Some((name, others)) = option.long.split_first() {
-        arg = arg.long(*name).visible_aliases(others);
+    if let Some((name, aliases)) = option.long.split_first() {
+        arg = arg.long(*name).visible_aliases(aliases);
     }
     let mut letters = option.short.chars();
     if let Some(letter) = letters.next() {
@@ -51,7 +48,7 @@ fn argument(option: &OptionDoc) -> Arg {
             .short(letter)
             .visible_short_aliases(letters.collect::<Vec<_>>());
     }
-    let summary = format!("{}.", sentence(option.help));
+    let summary = format!("{}.", capitalized(option.help));
     arg = arg.long_help(match option.manual {
         "" => summary,
         manual => format!("{summary} {manual}"),
@@ -62,7 +59,7 @@ fn argument(option: &OptionDoc) -> Arg {
     }
 }
 
-fn sentence(line: &str) -> String {
+fn capitalized(line: &str) -> String {
     let mut letters = line.chars();
     letters
         .next()
