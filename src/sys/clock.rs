@@ -6,7 +6,7 @@ use std::time::Duration;
 /// Returns the time since the machine booted, including the time that it was suspended
 /// (`CLOCK_BOOTTIME`).
 ///
-/// Calls the C library: rustix looks for the vDSO itself, and under valgrind there is none at the
+/// Calls the C library: rustix looks for the vDSO itself, and valgrind does not map it at the
 /// address that the kernel reports.
 ///
 /// # References

@@ -19,7 +19,7 @@ const REPEAT_INTERVAL: libc::timespec = libc::timespec {
 ///
 /// *Race:* the timer may expire before the system call that it is to interrupt. A single signal
 /// that arrives just before the call begins is lost, and the call blocks forever. The signal is
-/// therefore repeated: the first one that arrives during the call interrupts it. There is none
+/// therefore repeated: the first one that arrives during the call interrupts it. No signal is sent
 /// before the time is up, so the waiter keeps its place in the kernel's queue.
 ///
 /// The timer is a POSIX timer that sends the last real-time signal to this thread. `SIGALRM`, and

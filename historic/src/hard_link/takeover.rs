@@ -18,8 +18,7 @@
 //!   holds the lock by that name and will remove it by that name, whatever file it is by then. The
 //!   contender's file, which is LOCK now, is as fresh as the one that it displaced, or fresher, so
 //!   it makes no lock stale.
-//! * There is none, because LOCK does not exist (`ENOENT`): the owner has removed it in this very
-//!   moment. Then all processes compete with link(2), as usual.
+//! * LOCK does not exist (`ENOENT`): the owner has removed it at this very moment. Then all processes compete with link(2), as usual.
 //!
 //! In the first two cases the contender removes the file that it got. The creator of a file that is
 //! displaced may be between its link(2) and its next step. If link(2) has reported success, that

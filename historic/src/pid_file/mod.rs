@@ -22,7 +22,7 @@
 //! * It removes a file by its path, a moment after it has read a dead process's PID from it. In
 //!   that moment we may have replaced the file with ours.
 //! * It opens the file that it believes it is creating with `O_TRUNC`, a moment after it has seen
-//!   that there is none. If it runs as root, that empties ours.
+//!   that the file does not exist. If it runs as root, that empties ours.
 //!
 //! In both cases our file is not as we wrote it by the time the original believes that it holds the
 //! lock, so we check the file once more before we believe that we hold it. And while we break a

@@ -130,7 +130,7 @@ fn socket_that_cannot_be_created_is_status_3() {
     let assert_failed = |outcome: Outcome, reason: &str| {
         outcome.assert_all(3, "", &format!("me-only: cannot create socket: {reason}\n"));
     };
-    // The first of two sockets takes the last descriptor, or there is none above 2 for it.
+    // The first of two sockets takes the last descriptor, or no descriptor above 2 is left for it.
     for limit in ["ulimit -n 4; exec", "exec <&-; ulimit -n 3; exec"] {
         let outcome = env.sh(format!("{limit} me-only {name} echo ran"));
         assert_failed(outcome, "Too many open files");

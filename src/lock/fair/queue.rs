@@ -9,8 +9,8 @@
 //! may therefore rely on what it observed a moment ago:
 //!
 //! 1. If there is no queue and the lock is free, it is taken.
-//! 2. Otherwise we issue a ticket and wait until the nearest earlier ticket is over. When there is none,
-//!    we block in flock(2), on the ticket's own open file description.
+//! 2. Otherwise we issue a ticket and wait until the nearest earlier ticket is over. Without an earlier
+//!    ticket, we block in flock(2), on the ticket's own open file description.
 //! 3. Once the lock is granted, we look again. An earlier ticket may have become ready in between: its
 //!    owner was stopped and has been continued, or is a shell that has finished running a trap. Then we
 //!    are not first: we release the lock and wait for that ticket.

@@ -277,7 +277,7 @@ done
         );
     }
 
-    /// Returns a command that runs a script as a user for whom file permissions are enforced: root
+    /// Returns a command that runs a script as a user with enforced file permissions: root
     /// without its capabilities, or the current user. `None` if root's capabilities cannot be
     /// dropped.
     pub fn unprivileged(&self, script: &str) -> Option<Command> {
