@@ -32,6 +32,7 @@ const LAYERS: &[(u32, &str)] = &[
     (8, "builtin/"),
     (8, "historic/"),
     (8, "tests/support/"),
+    (9, "xtask/"),
 ];
 
 /// Code with a restricted place, as (sources, tokens, the places in these sources).

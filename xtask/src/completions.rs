@@ -5,7 +5,8 @@ use clap::{Arg, ValueHint};
 use clap_complete::{Shell as Generator, generate as generate_by_clap};
 use fdlock::cli::ProgramSpec;
 
-use crate::{Shell, clap_command};
+use crate::clap_command;
+use crate::shell::Shell;
 
 /// Generates the completion of an older tool for a shell.
 pub fn generate(spec: &ProgramSpec, shell: Shell) -> String {

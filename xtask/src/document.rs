@@ -5,8 +5,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use fdlock::cli::ProgramSpec;
+use fdlock::flock;
+use historic::{loto, me_only, runlock, ulock};
 
-use crate::{PROGRAMS, Shell, clap_command, completions, option_lists};
+use crate::shell::Shell;
+use crate::{clap_command, completions, option_lists};
+
+/// The descriptions of all programs. The first is `flock`.
+pub static PROGRAMS: [&ProgramSpec; 5] = [
+    &flock::args::SPEC,
+    &loto::args::SPEC,
+    &me_only::args::SPEC,
+    &runlock::args::SPEC,
+    &ulock::args::SPEC,
+];
 
 /// A file that is generated, or a part of it.
 #[derive(Debug)]

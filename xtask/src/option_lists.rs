@@ -3,7 +3,8 @@
 use fdlock::cli::{OptPosition, OptionDoc, ProgramSpec};
 use fdlock::flock::args::SPEC;
 
-use crate::{Shell, clap_command};
+use crate::clap_command;
+use crate::shell::Shell;
 
 /// Returns all spellings of an option, short ones first.
 pub fn spellings(option: &OptionDoc) -> Vec<String> {
