@@ -8,7 +8,3 @@ mod plain_locks;
 mod reacquire;
 mod readers;
 mod resources;
-
-pub use crate::queue::{
-    assert_clean, assert_queue_len, last_ticket, spawn_waiting_holder, waiter_pool,
-};

@@ -341,7 +341,7 @@ fn holders_are_listed_by_file_and_by_descriptor() {
     holder.release();
     env.sh(&script)
         .assert_stderr("")
-        .assert_stdout("[]\nnobody\n");
+        .assert_stdout("[]\nnot held\n");
 }
 
 #[test]

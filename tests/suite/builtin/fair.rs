@@ -8,8 +8,8 @@
 mod traps;
 
 use super::{CTRL_Z, assert_acquires, wait_script};
-use crate::fair::waiter_pool::WaiterPool;
-use crate::fair::{assert_clean, assert_queue_len, last_ticket};
+use crate::queue::waiter_pool::WaiterPool;
+use crate::queue::{assert_clean, assert_queue_len, last_ticket};
 use test_support::builtin::for_each_bash;
 use test_support::locks::tickets;
 use test_support::process::{ExitReason, Process, send_signal};

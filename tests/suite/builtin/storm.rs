@@ -39,7 +39,7 @@ fn signals_are_answered_at_once(
     for_each_bash(|env| {
         let holder = env.hold(options, "l");
         let predecessors: Vec<_> = (0..predecessors)
-            .map(|_| crate::fair::spawn_waiting_holder(env, &["--fair"]))
+            .map(|_| crate::queue::spawn_waiting_holder(env, &["--fair"]))
             .collect();
         let mut waiter = env.start_with_builtin(format!(
             "f() {{ :; }}; n=0; trap 'echo $((n += 1))' {{34..63}}; trap 'exit 3' TERM; exec 8<>l; echo ready

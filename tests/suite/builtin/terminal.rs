@@ -1,7 +1,7 @@
 //! The builtin at a terminal: Ctrl-C and Ctrl-Z, in an interactive shell and in a script.
 
 use super::{CTRL_C, CTRL_Z};
-use crate::fair::assert_clean;
+use crate::queue::assert_clean;
 use test_support::builtin::{LIBRARY, for_each_bash};
 use test_support::locks::{locks_on, tickets, waiter_count};
 use test_support::process::{ExitReason, Process};

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{assert_acquires, wait_script};
-use crate::fair::{assert_clean, last_ticket};
+use crate::queue::{assert_clean, last_ticket};
 use test_support::builtin::for_each_bash;
 use test_support::locks::{Ticket, tickets, waiter_count};
 use test_support::pre_exec::{CommandPreExecExt, signal_set};

@@ -1,7 +1,6 @@
 //! `--fair` with `--also`, `--unlink` and `--verbose`, and beside fcntl(2) locks on the whole file.
 
-use super::{assert_clean, assert_queue_len};
-use crate::queue::{HOLD, assert_served, spawn_waiter};
+use crate::queue::{HOLD, assert_clean, assert_queue_len, assert_served, spawn_waiter};
 use rstest::rstest;
 use test_support::TestEnv;
 use test_support::locks::{locks_on, waiter_count};

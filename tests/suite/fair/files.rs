@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use super::assert_clean;
 use crate::queue::waiter_pool::WaiterPool;
 use crate::queue::{
-    assert_order, assert_served, shell_command, spawn_waiter_command, spawn_waiting_holder,
+    assert_clean, assert_order, assert_served, shell_command, spawn_waiter_command,
+    spawn_waiting_holder,
 };
 use rstest::rstest;
 use test_support::locks::{locks_on, tickets};

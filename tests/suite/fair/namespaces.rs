@@ -3,11 +3,10 @@
 use std::process::Command;
 
 use super::combinations::assert_silent_success;
-use super::{assert_clean, assert_queue_len, spawn_waiting_holder};
 use crate::queue::waiter_pool::WaiterPool;
 use crate::queue::{
-    assert_order, assert_served, other_user_command, sentinels, spawn_waiter_command,
-    spawn_waiter_script, unshared_flock,
+    assert_clean, assert_order, assert_queue_len, assert_served, other_user_command, sentinels,
+    spawn_waiter_command, spawn_waiter_script, spawn_waiting_holder, unshared_flock,
 };
 use rstest::rstest;
 use test_support::locks::{tickets, waiter_count};
@@ -27,7 +26,7 @@ fn different_users_queue_together() {
     let mut waiters = Vec::new();
     let mut names = Vec::new();
     for number in 0..6 {
-        let name = format!("nobody {number}");
+        let name = format!("user {number}");
         let script = format!("exec flock --fair l sh -c 'echo {name} >>order'");
         let Some(other) = other_user_command(env, &script) else {
             return;

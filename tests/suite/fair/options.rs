@@ -1,7 +1,8 @@
 //! `--fair` on the command line.
 
-use super::{assert_clean, assert_queue_len, spawn_waiting_holder};
-use crate::queue::{assert_served, assert_usage_error};
+use crate::queue::{
+    assert_clean, assert_queue_len, assert_served, assert_usage_error, spawn_waiting_holder,
+};
 use rstest::rstest;
 use test_support::TestEnv;
 

@@ -3,8 +3,7 @@
 
 use std::path::Path;
 
-use super::{assert_clean, assert_queue_len, spawn_waiting_holder};
-use crate::queue::{HOLD, assert_served};
+use crate::queue::{HOLD, assert_clean, assert_queue_len, assert_served, spawn_waiting_holder};
 use rstest::rstest;
 use test_support::locks::waiter_count;
 use test_support::process::{ExitReason, Process};

@@ -1,8 +1,10 @@
 //! Requests for an open file description that already has a lock, and requests of several processes
 //! for the same open file description.
 
-use super::{assert_clean, assert_queue_len, spawn_waiting_holder};
-use crate::queue::{assert_order, assert_served, shell_command, spawn_waiter_script};
+use crate::queue::{
+    assert_clean, assert_order, assert_queue_len, assert_served, shell_command,
+    spawn_waiter_script, spawn_waiting_holder,
+};
 use rstest::rstest;
 use test_support::locks::{locks_on, tickets};
 use test_support::process::Process;

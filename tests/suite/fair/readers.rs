@@ -2,9 +2,10 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
-use super::waiter_pool::WaiterPool;
-use super::{assert_clean, assert_queue_len, spawn_waiting_holder};
-use crate::queue::{HOLD, assert_served, spawn_waiter};
+use crate::queue::waiter_pool::WaiterPool;
+use crate::queue::{
+    HOLD, assert_clean, assert_queue_len, assert_served, spawn_waiter, spawn_waiting_holder,
+};
 use fdlock::lock::Mode;
 use test_support::locks::{locks_on, tickets, waiter_count};
 use test_support::process::Process;
@@ -163,8 +164,7 @@ fn writer_does_not_starve_among_overlapping_readers() {
         for mut reader in readers {
             scope.spawn(move || {
                 // A reader exits only after the next one of its thread has asked, and has the lock
-                // if it can have it. There are so many that a writer which waits for all of them
-                // would be noticed.
+                // if it can have it. A writer that waits for all of these readers would be noticed.
                 for _ in 0..200 {
                     let mut next = env.start(env.flock(["--fair", "-s"].iter().chain(&HOLD)));
                     next.wait_alive_until("it has asked", || {

@@ -1,7 +1,6 @@
 //! Exhausted resources: an error message, and nothing is left behind.
 
-use super::{assert_clean, spawn_waiting_holder};
-use crate::queue::{assert_served, spawn_waiter_script};
+use crate::queue::{assert_clean, assert_served, spawn_waiter_script, spawn_waiting_holder};
 use test_support::locks::tickets;
 use test_support::{Outcome, TestEnv, is_installed};
 

@@ -2,7 +2,7 @@
 
 use super::super::assert_acquires;
 use super::{WAITS, start_waiter};
-use crate::fair::{assert_clean, assert_queue_len, last_ticket, spawn_waiting_holder};
+use crate::queue::{assert_clean, assert_queue_len, last_ticket, spawn_waiting_holder};
 use test_support::builtin::for_each_bash;
 use test_support::locks::tickets;
 use test_support::process::ExitReason;
