@@ -11,7 +11,7 @@ use test_support::process::{ExitReason, Process};
 use test_support::procfs::voluntary_switches;
 use test_support::{TestEnv, wait_until};
 
-use crate::{AssertAll, CommandLineEnv};
+use crate::CommandLineEnv;
 
 /// Starts a `loto` that has to wait for a lock on the file.
 #[track_caller]

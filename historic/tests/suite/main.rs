@@ -98,20 +98,6 @@ impl ReadPid for Process {
     }
 }
 
-/// An assertion about everything that a command returns.
-trait AssertAll {
-    fn assert_all(self, status: i32, stdout: &str, stderr: &str);
-}
-
-impl AssertAll for Outcome {
-    #[track_caller]
-    fn assert_all(self, status: i32, stdout: &str, stderr: &str) {
-        self.assert_stderr(stderr)
-            .assert_stdout(stdout)
-            .assert_status(status);
-    }
-}
-
 /// Asserts that the command of a tool inherits the same state as the tool.
 #[track_caller]
 fn assert_inherits_state(env: &TestEnv, tool: &str, set_up: impl Fn(&mut Command)) {

@@ -13,7 +13,7 @@ use std::process::Command;
 use test_support::process::Process;
 use test_support::{Outcome, TestEnv};
 
-use crate::{AssertAll, CommandLineEnv, ReadPid};
+use crate::{CommandLineEnv, ReadPid};
 
 fn me_only<A: AsRef<OsStr>>(env: &TestEnv, args: impl IntoIterator<Item = A>) -> Command {
     let mut command = env.command("me-only");

@@ -2,8 +2,6 @@
 
 use test_support::TestEnv;
 
-use crate::AssertAll;
-
 /// Creates the programs that the examples run, and returns the example of a tool.
 #[track_caller]
 fn setup_example(env: &TestEnv, tool: &str) -> String {

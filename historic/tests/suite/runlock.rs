@@ -12,7 +12,7 @@ use test_support::locks::locks_on;
 use test_support::process::{ExitReason, Process, send_signal};
 use test_support::{Outcome, TestEnv, can_unshare, wait_until};
 
-use crate::{AssertAll, CommandLineEnv, spin};
+use crate::{CommandLineEnv, spin};
 
 const STILL_LOCKED: &str = "Still locked.\n";
 

@@ -14,7 +14,7 @@ use test_support::process::Process;
 use test_support::procfs::status_field;
 use test_support::{TestEnv, can_unshare, os_string, wait_until};
 
-use crate::{AssertAll, CommandLineEnv, assert_inherits_state};
+use crate::{CommandLineEnv, assert_inherits_state};
 
 /// Starts a command that executes `ulock`, and returns when it waits in the kernel for a file to
 /// change.

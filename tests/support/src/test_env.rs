@@ -62,6 +62,14 @@ impl Outcome {
         String::from_utf8_lossy(&self.stderr).into_owned()
     }
 
+    /// Asserts the exit status, as [`Outcome::code`] returns it, and the whole output.
+    #[track_caller]
+    pub fn assert_all(self, status: i32, stdout: &str, stderr: &str) -> Self {
+        self.assert_stderr(stderr)
+            .assert_stdout(stdout)
+            .assert_status(status)
+    }
+
     /// Asserts the exit status, as [`Outcome::code`] returns it. A failure shows all of the output.
     #[track_caller]
     pub fn assert_status(self, expected: i32) -> Self {

@@ -7,7 +7,7 @@ use test_support::procfs::is_running;
 use test_support::{TestEnv, wait_until};
 
 use super::{assert_free, assert_refused, hold_name, me_only, start_holder, unique_name};
-use crate::{AssertAll, CommandLineEnv, ReadPid};
+use crate::{CommandLineEnv, ReadPid};
 
 /// Returns the descriptors in a report of `test-helper`, and their files.
 fn descriptors(state: &str) -> Vec<(i32, &str)> {

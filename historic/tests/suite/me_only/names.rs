@@ -9,7 +9,7 @@ use test_support::{TestEnv, can_unshare, os_string};
 use super::{
     assert_free, assert_refused, hold_name, me_only, run_me_only, start_holder, unique_name,
 };
-use crate::{AssertAll, CommandLineEnv};
+use crate::CommandLineEnv;
 
 /// Returns a name of this many bytes that no other test uses.
 fn unique_name_of_length(env: &TestEnv, length: usize) -> String {

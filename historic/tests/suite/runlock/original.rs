@@ -10,7 +10,7 @@ use test_support::{TestEnv, is_installed, wait_until};
 use super::{
     STILL_LOCKED, assert_still_locked, assert_unlocked, hold_runlock, pid_in_lock_file, unlocked,
 };
-use crate::{AssertAll, CommandLineEnv};
+use crate::CommandLineEnv;
 
 /// What the original does, as far as other processes can see.
 const SCRIPT: &str = r#"#!/bin/sh

@@ -7,7 +7,7 @@ use test_support::procfs::status_field;
 use test_support::{TestEnv, wait_until};
 
 use super::run_injected;
-use crate::{AssertAll, CommandLineEnv, ReadPid};
+use crate::{CommandLineEnv, ReadPid};
 
 #[test]
 fn usage_error_is_status_127_and_creates_no_file() {

@@ -17,7 +17,7 @@ use super::{
     STILL_LOCKED, assert_still_locked, assert_unlocked, hold_runlock, pid_in_lock_file,
     run_injected, unlocked, write_lock_file,
 };
-use crate::{AssertAll, CommandLineEnv, ReadPid};
+use crate::{CommandLineEnv, ReadPid};
 
 /// A pid above the kernel's limit, which no process has.
 const DEAD_PID: i32 = 2_000_000_000;

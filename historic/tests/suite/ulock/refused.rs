@@ -4,7 +4,7 @@ use rstest::rstest;
 use test_support::{TestEnv, is_installed};
 
 use super::assert_files;
-use crate::{AssertAll, CommandLineEnv};
+use crate::CommandLineEnv;
 
 const MISSING: &str = "No such file or directory";
 

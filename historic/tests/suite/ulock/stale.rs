@@ -8,7 +8,7 @@ use test_support::procfs::is_stopped;
 use test_support::{TestEnv, wait_until};
 
 use super::{assert_files, start_reader, start_writer};
-use crate::{AssertAll, CommandLineEnv};
+use crate::CommandLineEnv;
 
 /// Creates a lock and waits until it is more than two seconds old, with a timeout as the clock.
 #[track_caller]

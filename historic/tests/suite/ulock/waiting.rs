@@ -8,7 +8,7 @@ use test_support::procfs::{is_running, voluntary_switches};
 use test_support::{TestEnv, wait_until};
 
 use super::{assert_files, start_reader, start_waiting, start_writer};
-use crate::{AssertAll, CommandLineEnv};
+use crate::CommandLineEnv;
 
 /// Asserts that a waiter does not wake up while nothing happens to the file it waits for. The
 /// timeout of another process is the clock.
