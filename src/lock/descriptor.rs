@@ -71,9 +71,9 @@ fn bad_descriptor_hint(fd: BorrowedFd<'_>, kind: LockKind, mode: Mode) -> Option
     })
 }
 
-/// Adds a hint to the error of [`acquire`] if the descriptor is closed here but open in the calling
-/// shell: ksh and its relatives open descriptors above 2 with close-on-exec, so that their commands
-/// do not inherit them.
+/// Adds a hint to the error of [`acquire()`] if the descriptor is closed here but open in the
+/// calling shell: ksh and its relatives open descriptors above 2 with close-on-exec, so that their
+/// commands do not inherit them.
 #[must_use]
 pub fn hint_if_closed_by_shell(error: Error, number: RawFd) -> Error {
     match error {

@@ -166,7 +166,7 @@ impl<'p> LockFile<'p> {
 ///
 /// *Race:* a process that opened the file before it was removed may lock it afterwards, while the
 /// next process creates a new one: two holders. The first compares its file with the path once it has
-/// the lock ([`acquire`]), finds another file or none, and starts again. And no process removes
+/// the lock ([`acquire()`]), finds another file or none, and starts again. And no process removes
 /// the file of another: only a process that holds the exclusive lock on the file at the path removes
 /// it, while it holds that lock, so the file that it checked is the one that it removes.
 ///

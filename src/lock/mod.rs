@@ -1,7 +1,7 @@
 //! Advisory locks on files and descriptors.
 //!
-//! * [`descriptor`], [`file`], [`multi`] – acquire a lock on a descriptor of the caller, on the file
-//!   at a path, or on several files at once.
+//! * [`descriptor`], [`mod@file`], [`multi`] – acquire a lock on a descriptor of the caller, on the
+//!   file at a path, or on several files at once.
 //! * [`acquire`] – the kinds of lock, and how one is acquired on an open file description.
 //! * [`advisory`] – the kernel's locks: flock(2) and fcntl(2).
 //! * [`fair`] – locks in arrival order, and slots.
