@@ -1,15 +1,14 @@
 //! The generated files, and those with a generated part.
 
 use std::fs;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use fdlock::cli::ProgramSpec;
 use fdlock::flock;
 use historic::{loto, me_only, runlock, ulock};
 
-use crate::shell::Shell;
-use crate::{clap_command, completions, option_lists};
+use crate::{SHELLS, Shell, clap_command, completions, option_lists};
 
 /// The descriptions of all programs. The first is `flock`.
 pub static PROGRAMS: [&ProgramSpec; 5] = [
@@ -21,62 +20,60 @@ pub static PROGRAMS: [&ProgramSpec; 5] = [
 ];
 
 /// A file that is generated, or a part of it.
-#[derive(Debug)]
-pub struct Document {
-    /// Its path, relative to the workspace.
-    pub path: String,
-    content: Content,
+struct Document {
+    path: String,
+    /// The lines around the part, in a file written by hand.
+    markers: Option<[String; 2]>,
+    text: String,
 }
 
-#[derive(Debug)]
-enum Content {
-    /// The whole file.
-    Whole(String),
-    /// The lines between two markers; the rest is written by hand.
-    Part {
-        begin: String,
-        end: String,
-        text: String,
-    },
-}
-
-/// Generates all documents.
-pub fn all() -> Vec<Document> {
-    PROGRAMS.into_iter().flat_map(documents_of).collect()
+/// Returns the paths, relative to the workspace, of the documents that are out of date, and their
+/// new texts.
+///
+/// # Errors
+///
+/// A file could not be read, or has no markers.
+pub fn stale() -> io::Result<Vec<(String, String)>> {
+    let mut stale = Vec::new();
+    for document in PROGRAMS.into_iter().flat_map(documents_of) {
+        if let Some(text) = document.update()? {
+            stale.push((document.path, text));
+        }
+    }
+    Ok(stale)
 }
 
 fn documents_of(spec: &ProgramSpec) -> Vec<Document> {
-    let (help, table) = match spec.name {
-        "flock" => (
-            "src/flock/help.txt".to_owned(),
-            "src/flock/args/mod.rs".to_owned(),
+    let (dir, table) = match spec.name {
+        "flock" => ("src/flock".to_owned(), "args/mod.rs"),
+        name => (
+            format!("historic/src/{}", name.replace('-', "_")),
+            "args.rs",
         ),
-        name => {
-            let dir = format!("historic/src/{}", name.replace('-', "_"));
-            (format!("{dir}/help.txt"), format!("{dir}/args.rs"))
-        }
     };
-    let part = |comment: &str, text: String| Content::Part {
-        begin: format!("{comment} options: begin (from {table}; cargo xtask docs)\n"),
-        end: format!("{comment} options: end\n"),
+    let whole = |path, text| Document {
+        path,
+        markers: None,
+        text,
+    };
+    let part = |path, comment: &str, text| Document {
+        path,
+        markers: Some([
+            format!("{comment} options: begin (from {dir}/{table}; cargo xtask docs)\n"),
+            format!("{comment} options: end\n"),
+        ]),
         text,
     };
     let mut documents = vec![
-        Document {
-            path: help,
-            content: Content::Whole(clap_command::help(spec)),
-        },
-        Document {
-            path: manual_path(spec),
-            content: part(r#".\""#, option_lists::manual(spec)),
-        },
+        whole(format!("{dir}/help.txt"), clap_command::help(spec)),
+        part(manual_path(spec), r#".\""#, option_lists::manual(spec)),
     ];
-    documents.extend(Shell::ALL.map(|shell| Document {
-        path: completion_path(spec, shell),
-        content: match spec.name {
-            "flock" => part("#", option_lists::flock_completion(shell)),
-            _ => Content::Whole(completions::generate(spec, shell)),
-        },
+    documents.extend(SHELLS.map(|shell| {
+        let path = completion_path(spec, shell);
+        match spec.name {
+            "flock" => part(path, "#", option_lists::flock_completion(shell)),
+            _ => whole(path, completions::generate(spec, shell)),
+        }
     }));
     documents
 }
@@ -92,6 +89,7 @@ pub fn completion_path(spec: &ProgramSpec, shell: Shell) -> String {
         Shell::Bash => format!("completions/{}.bash", spec.name),
         Shell::Zsh => format!("completions/_{}", spec.name),
         Shell::Fish => format!("completions/{}.fish", spec.name),
+        _ => panic!("{shell}: no completions"),
     }
 }
 
@@ -101,56 +99,34 @@ pub fn absolute(path: impl AsRef<Path>) -> PathBuf {
 }
 
 impl Document {
-    /// Whether the file differs from what would be generated.
-    ///
-    /// # Errors
-    ///
-    /// The file could not be read, or has no markers.
-    pub fn is_stale(&self) -> io::Result<bool> {
-        match fs::read_to_string(absolute(&self.path)) {
-            Ok(current) => Ok(current != self.updated(&current)?),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
-            Err(error) => Err(self.error(error.kind(), &error.to_string())),
-        }
-    }
-
-    /// Writes the file.
-    ///
-    /// # Errors
-    ///
-    /// The file could not be read or written, or has no markers.
-    pub fn write(&self) -> io::Result<()> {
-        let file = absolute(&self.path);
-        let text = match &self.content {
-            Content::Whole(text) => text.clone(),
-            Content::Part { .. } => self.updated(&fs::read_to_string(&file)?)?,
+    /// Returns the text that the file is to contain, or `None` if it is up to date.
+    fn update(&self) -> io::Result<Option<String>> {
+        let current = match fs::read_to_string(absolute(&self.path)) {
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            result => result.map_err(|error| self.error(error.kind(), &error.to_string()))?,
         };
-        fs::write(file, text)
-    }
-
-    /// Returns the current text with the generated part replaced.
-    fn updated(&self, current: &str) -> io::Result<String> {
-        let (begin, end, text) = match &self.content {
-            Content::Whole(text) => return Ok(text.clone()),
-            Content::Part { begin, end, text } => (begin, end, text),
+        let text = match &self.markers {
+            None => self.text.clone(),
+            Some([begin, end]) => {
+                let (before, rest) = self.split_at_marker(&current, begin)?;
+                let (_, after) = self.split_at_marker(rest, end)?;
+                [before, begin, &self.text, end, after].concat()
+            }
         };
-        let (before, rest) = self.split_at_marker(current, begin)?;
-        let (_, after) = self.split_at_marker(rest, end)?;
-        Ok([before, begin, text, end, after].concat())
+        Ok((text != current).then_some(text))
     }
 
     fn split_at_marker<'a>(&self, text: &'a str, marker: &str) -> io::Result<(&'a str, &'a str)> {
-        let parts = text.split(marker).collect::<Vec<_>>();
-        match parts[..] {
+        match text.split(marker).collect::<Vec<_>>()[..] {
             [before, after] => Ok((before, after)),
             _ => {
                 let reason = format!("not exactly one line `{}`", marker.trim_end());
-                Err(self.error(io::ErrorKind::InvalidData, &reason))
+                Err(self.error(ErrorKind::InvalidData, &reason))
             }
         }
     }
 
-    fn error(&self, kind: io::ErrorKind, reason: &str) -> io::Error {
+    fn error(&self, kind: ErrorKind, reason: &str) -> io::Error {
         io::Error::new(kind, format!("{}: {reason}", self.path))
     }
 }

@@ -10,7 +10,9 @@ pub mod clap_command;
 pub mod completions;
 pub mod document;
 pub mod option_lists;
-mod shell;
 
+pub use clap_complete::Shell;
 pub use document::PROGRAMS;
-pub use shell::Shell;
+
+/// The shells that there are completions for.
+pub const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];

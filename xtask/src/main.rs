@@ -6,54 +6,37 @@
     reason = "the rules are for the installed programs"
 )]
 
-use std::io;
 use std::process::ExitCode;
+use std::{fs, io};
 
-use xtask::document::{self, Document};
+use xtask::document;
 
 fn main() -> ExitCode {
     let args = std::env::args().skip(1).collect::<Vec<_>>();
-    let args = args.iter().map(String::as_str).collect::<Vec<_>>();
-    let result = match args[..] {
-        ["docs"] => write(),
-        ["docs", "--check"] => check(),
+    let check = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["docs"] => false,
+        ["docs", "--check"] => true,
         _ => {
             eprintln!("Usage: cargo xtask docs [--check]");
             return ExitCode::from(2);
         }
     };
-    result.unwrap_or_else(|error| {
+    update(check).unwrap_or_else(|error| {
         eprintln!("xtask: {error}");
         ExitCode::FAILURE
     })
 }
 
-fn write() -> io::Result<ExitCode> {
-    for document in stale()? {
-        document.write()?;
-        println!("updated {}", document.path);
-    }
-    Ok(ExitCode::SUCCESS)
-}
-
-fn check() -> io::Result<ExitCode> {
-    let stale = stale()?;
-    for document in &stale {
-        println!("{} is out of date: run `cargo xtask docs`", document.path);
-    }
-    Ok(if stale.is_empty() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    })
-}
-
-fn stale() -> io::Result<Vec<Document>> {
-    let mut stale = Vec::new();
-    for document in document::all() {
-        if document.is_stale()? {
-            stale.push(document);
+fn update(check: bool) -> io::Result<ExitCode> {
+    let mut status = ExitCode::SUCCESS;
+    for (path, text) in document::stale()? {
+        if check {
+            println!("{path} is out of date: run `cargo xtask docs`");
+            status = ExitCode::FAILURE;
+        } else {
+            fs::write(document::absolute(&path), text)?;
+            println!("updated {path}");
         }
     }
-    Ok(stale)
+    Ok(status)
 }

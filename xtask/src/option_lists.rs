@@ -3,8 +3,7 @@
 use fdlock::cli::{OptPosition, OptionDoc, ProgramSpec};
 use fdlock::flock::args::SPEC;
 
-use crate::clap_command;
-use crate::shell::Shell;
+use crate::{Shell, clap_command};
 
 /// Returns all spellings of an option, short ones first.
 pub fn spellings(option: &OptionDoc) -> Vec<String> {
@@ -22,13 +21,13 @@ pub fn manual(spec: &ProgramSpec) -> String {
     let mut command = clap_command::command(spec);
     let options = (spec.options)();
     for option in &options {
-        let first_letter = option.short.chars().next();
-        let listed = [
-            first_letter.map(|letter| format!("-{letter}")),
-            option.long.first().map(|name| format!("--{name}")),
-        ];
-        let mut aliases = spellings(option);
-        aliases.retain(|name| !listed.contains(&Some(name.clone())));
+        let short = option
+            .short
+            .chars()
+            .skip(1)
+            .map(|letter| format!("-{letter}"));
+        let long = option.long.iter().skip(1).map(|name| format!("--{name}"));
+        let aliases = short.chain(long).collect::<Vec<_>>();
         if !aliases.is_empty() {
             command = command.mut_arg(clap_command::id(option), |arg| {
                 let help = arg.get_long_help().expect("every option has one");
@@ -44,16 +43,14 @@ pub fn manual(spec: &ProgramSpec) -> String {
     let manual = String::from_utf8(manual).expect("clap_mangen writes UTF-8");
     let list = &manual[manual.find(".SH ").expect("a heading")..];
 
-    let has_one_group = options
-        .iter()
-        .all(|option| option.group == options[0].group);
+    let groups = options.iter().map(|option| option.group);
+    let has_one_group = groups.clone().all(|group| group == options[0].group);
     let subsection = |line: &str| match line.strip_prefix(".SH ") {
         None => line.to_owned(),
         Some(_) if has_one_group => String::new(),
         Some(title) => {
             let title = title.trim_end().trim_matches('"');
-            let mut groups = options.iter().map(|option| option.group);
-            let group = groups.find(|group| group.to_uppercase() == title);
+            let group = groups.clone().find(|group| group.to_uppercase() == title);
             format!(".SS {}\n", group.expect("every section is a group"))
         }
     };
@@ -72,6 +69,7 @@ pub fn flock_completion(shell: Shell) -> String {
         Shell::Bash => bash(&options, &after_file),
         Shell::Zsh => zsh(&options, &after_file),
         Shell::Fish => fish(&options, &after_file),
+        _ => panic!("{shell}: no completions"),
     }
 }
 

@@ -7,17 +7,18 @@ use xtask::Shell;
 use xtask::document::{absolute, completion_path};
 use xtask::option_lists::spellings;
 
-use super::shells::{assert_offered, installed_shells, lists, offered_values, offers};
+use super::shells::{assert_all_offer, assert_offered, installed_shells, lists, offers};
 
 /// The options that are written before the first operand.
-fn leading_options() -> Vec<OptionDoc> {
-    let mut options = (SPEC.options)();
-    options.retain(|option| option.position == OptPosition::BeforeOperands);
-    options
+fn leading_options() -> impl Iterator<Item = OptionDoc> {
+    let options = (SPEC.options)().into_iter();
+    options.filter(|option| option.position == OptPosition::BeforeOperands)
 }
 
 fn leading_spellings() -> Vec<String> {
-    leading_options().iter().flat_map(spellings).collect()
+    leading_options()
+        .flat_map(|option| spellings(&option))
+        .collect()
 }
 
 #[test]
@@ -25,21 +26,16 @@ fn every_spelling_of_every_option_is_offered() {
     let (long, short): (Vec<_>, Vec<_>) = leading_spellings()
         .into_iter()
         .partition(|name| name.starts_with("--"));
-    for shell in installed_shells() {
-        let lines = ["flock --", "flock -", "flock -nE 5 --v"];
-        let [(_, two_dashes), (_, one_dash), (_, after_value)] = offers(shell, lines);
-        assert_offered(&two_dashes, &long, true, shell);
-        assert_offered(&one_dash, &short, true, shell);
-        assert_offered(&after_value, &["--verbose"], true, shell);
-    }
+    assert_all_offer(["flock --"], &long, true);
+    assert_all_offer(["flock -"], &short, true);
+    assert_all_offer(["flock -nE 5 --v"], &["--verbose"], true);
 }
 
 #[test]
 fn options_are_listed_with_help() {
     for shell in installed_shells() {
         let shown = lists(shell, ["flock --"], "").concat();
-        for option in leading_options() {
-            let help = option.help;
+        for help in leading_options().map(|option| option.help) {
             assert!(shown.contains(help), "{shell:?}: {help}: {shown}");
         }
     }
@@ -82,11 +78,7 @@ fn no_option_is_offered_after_first_operand() {
         "flock -w 5 lk jobjob -",
         "flock -- -",
     ];
-    for shell in installed_shells() {
-        for (line, offered) in offers(shell, lines) {
-            assert_offered(&offered, &leading_spellings(), false, (shell, line));
-        }
-    }
+    assert_all_offer(lines, &leading_spellings(), false);
 }
 
 #[test]
@@ -98,18 +90,14 @@ fn files_directories_and_descriptors_are_offered() {
         "flock --timeout=5 ",
         "flock -- ",
     ];
-    for shell in installed_shells() {
-        for (line, offered) in offered_values(shell, lines) {
-            assert_offered(&offered, &["lk", "sub", "8", "9"], true, (shell, line));
-        }
-    }
+    assert_all_offer(lines, &["lk", "sub", "8", "9"], true);
 }
 
 #[test]
 fn inheritable_descriptors_are_offered_for_fd() {
     let lines = ["flock --fd ", "flock --fd=", "flock --who --fd "];
     for shell in installed_shells() {
-        for (line, offered) in offered_values(shell, lines) {
+        for (line, offered) in offers(shell, lines) {
             assert_eq!(offered, ["8", "9"], "{shell:?}: {line}");
         }
     }
@@ -118,11 +106,7 @@ fn inheritable_descriptors_are_offered_for_fd() {
 #[test]
 fn files_are_offered_for_also() {
     let lines = ["flock --also ", "flock --also=", "flock --also lk --also "];
-    for shell in installed_shells() {
-        for (line, offered) in offered_values(shell, lines) {
-            assert_offered(&offered, &["lk", "sub"], true, (shell, line));
-        }
-    }
+    assert_all_offer(lines, &["lk", "sub"], true);
 }
 
 #[test]
@@ -135,15 +119,9 @@ fn only_files_are_offered_after_who() {
         "flock --who -- ",
     ];
     let fd_lines = ["flock --who --fd 8 ", "flock --fd=8 --who "];
-    for shell in installed_shells() {
-        for (line, offered) in offered_values(shell, file_lines) {
-            assert_offered(&offered, &["lk", "sub"], true, (shell, line));
-            assert_offered(&offered, &["8", "9", "jobjob", "-c"], false, (shell, line));
-        }
-        for (line, offered) in offered_values(shell, fd_lines) {
-            assert_offered(&offered, &["lk", "sub", "jobjob"], false, (shell, line));
-        }
-    }
+    assert_all_offer(file_lines, &["lk", "sub"], true);
+    assert_all_offer(file_lines, &["8", "9", "jobjob", "-c"], false);
+    assert_all_offer(fd_lines, &["lk", "sub", "jobjob"], false);
 }
 
 #[test]
@@ -207,14 +185,8 @@ fn commands_are_offered_only_in_their_place() {
         "flock lk -c true jobj",
         "flock lk --fd 8 jobj",
     ];
-    for shell in installed_shells() {
-        for (line, offered) in offers(shell, command_lines) {
-            assert_offered(&offered, &["jobjob"], true, (shell, line));
-        }
-        for (line, offered) in offers(shell, other_lines) {
-            assert_offered(&offered, &["jobjob"], false, (shell, line));
-        }
-    }
+    assert_all_offer(command_lines, &["jobjob"], true);
+    assert_all_offer(other_lines, &["jobjob"], false);
 }
 
 /// zsh's `_arguments` does not know abbreviations.
@@ -229,15 +201,9 @@ fn bash_and_fish_know_abbreviated_options() {
 #[test]
 fn command_option_is_offered_only_after_file() {
     let after_file = ["flock lk -", "flock -n lk --", "flock -w 5 lk --"];
+    assert_all_offer(after_file, &["--command"], true);
     let elsewhere = ["flock --", "flock --fd 8 --", "flock lk jobjob --"];
-    for shell in installed_shells() {
-        for (line, offered) in offers(shell, after_file) {
-            assert_offered(&offered, &["--command"], true, (shell, line));
-        }
-        for (line, offered) in offers(shell, elsewhere) {
-            assert_offered(&offered, &["-c", "--command"], false, (shell, line));
-        }
-    }
+    assert_all_offer(elsewhere, &["-c", "--command"], false);
 }
 
 #[test]
@@ -268,8 +234,10 @@ fn bash_completion_package_completes_command() {
     if std::path::Path::new(package).exists() {
         let setup =
             format!(". {package}\n_job() {{ COMPREPLY=(red); }}\ncomplete -F _job jobjob\n");
-        let shown = lists(Shell::Bash, ["flock -w 5 lk jobjob "], &setup);
-        assert_eq!(shown, ["red\n"]);
+        assert_eq!(
+            lists(Shell::Bash, ["flock -w 5 lk jobjob "], &setup),
+            ["red\n"]
+        );
     }
 }
 
@@ -298,23 +266,13 @@ fn bash_completion_defines_only_its_functions() {
     );
     let outcome = env.bash(script).assert_stderr("").assert_status(0);
     // Variables that bash and the script set.
-    let expected = [
-        "before",
-        "last",
-        "COMPREPLY",
-        "COMP_WORDS",
-        "COMP_CWORD",
-        "BASH_LINENO",
-        "FUNCNAME",
-        "_",
-    ];
-    let defined = outcome.stdout_text();
-    for name in defined.lines().filter(|name| !expected.contains(name)) {
-        assert!(name.starts_with("_flock"), "{name}");
+    let expected = "before last COMPREPLY COMP_WORDS COMP_CWORD BASH_LINENO FUNCNAME _";
+    for name in outcome.stdout_text().lines() {
+        let is_expected = expected.split(' ').any(|other| other == name);
+        assert!(is_expected || name.starts_with("_flock"), "{name}");
     }
     env.bash(format!(". '{}'; complete -p", file.display()))
-        .assert_stdout("complete -F _flock flock\n")
-        .assert_stderr("");
+        .assert_all(0, "complete -F _flock flock\n", "");
 }
 
 #[test]
@@ -323,6 +281,6 @@ fn bash_completion_passes_shellcheck() {
         let env = TestEnv::new();
         let mut command = env.command("shellcheck");
         command.arg(absolute(completion_path(&SPEC, Shell::Bash)));
-        env.run_command(command).assert_stdout("").assert_status(0);
+        env.run_command(command).assert_all(0, "", "");
     }
 }

@@ -4,12 +4,11 @@
 
 use std::fmt::Debug;
 use std::fs;
-use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 
 use test_support::{TestEnv, is_installed};
 use xtask::document::{absolute, completion_path};
-use xtask::{PROGRAMS, Shell};
+use xtask::{PROGRAMS, SHELLS, Shell};
 
 /// Printed after the list for each line.
 const SEPARATOR: &str = "+++++\n";
@@ -76,8 +75,8 @@ end
 
 /// Returns the shells to test: bash, and the others if they are installed.
 pub fn installed_shells() -> impl Iterator<Item = Shell> {
-    let is_tested = |shell: &Shell| *shell == Shell::Bash || is_installed(shell.name());
-    Shell::ALL.into_iter().filter(is_tested)
+    let is_tested = |shell: &Shell| *shell == Shell::Bash || is_installed(&shell.to_string());
+    SHELLS.into_iter().filter(is_tested)
 }
 
 /// Asserts that all of these words are offered, or none of them.
@@ -88,18 +87,25 @@ pub fn assert_offered<S: AsRef<str>>(
     expected: bool,
     context: impl Debug,
 ) {
-    for word in words {
-        let word = word.as_ref();
-        assert_eq!(
-            offered.iter().any(|other| other == word),
-            expected,
-            "{word}: {context:?}: {offered:?}"
-        );
+    for word in words.iter().map(AsRef::as_ref) {
+        let is_offered = offered.iter().any(|other| other == word);
+        assert_eq!(is_offered, expected, "{word}: {context:?}: {offered:?}");
     }
 }
 
-/// Returns each line with the words that a shell offers at its end. All lines call the same
-/// program.
+/// Asserts that each shell offers all of these words at the end of each line, or none of them.
+#[track_caller]
+pub fn assert_all_offer<S: AsRef<str>, const N: usize>(lines: [&str; N], words: &[S], all: bool) {
+    for shell in installed_shells() {
+        for (line, offered) in offers(shell, lines) {
+            assert_offered(&offered, words, all, (shell, line));
+        }
+    }
+}
+
+/// Returns each line with the words that a shell offers at its end: without the `--fd=` or `--also=`
+/// that fish repeats before a value, and without the slash after directories. All lines call the
+/// same program.
 pub fn offers<const N: usize>(shell: Shell, lines: [&str; N]) -> [(&str, Vec<String>); N] {
     // 9: the first Tab, for which bash does not show the help.
     let mut lists = lists(shell, lines, "COMP_TYPE=9").into_iter();
@@ -112,42 +118,36 @@ pub fn offers<const N: usize>(shell: Shell, lines: [&str; N]) -> [(&str, Vec<Str
             // The line itself, as it is typed.
             Shell::Zsh if row.contains(line.trim_end()) || row.contains("DONE1") => vec![],
             // Several spellings, then `--` and the help.
-            Shell::Zsh => row
-                .split(" -- ")
-                .take(1)
-                .flat_map(str::split_whitespace)
-                .collect(),
+            _ => {
+                let (spellings, _) = row.split_once(" -- ").unwrap_or((row, ""));
+                spellings.split_whitespace().collect()
+            }
         });
-        (line, words.map(str::to_owned).collect())
+        let words = words.map(|word| {
+            let value = word
+                .trim_start_matches("--fd=")
+                .trim_start_matches("--also=");
+            value.trim_end_matches('/').to_owned()
+        });
+        (line, words.collect())
     })
-}
-
-/// Like [`offers`], without the `--fd=` or `--also=` that fish repeats before the value, and
-/// without the slash after directories.
-pub fn offered_values<const N: usize>(shell: Shell, lines: [&str; N]) -> [(&str, Vec<String>); N] {
-    let mut offers = offers(shell, lines);
-    for word in offers.iter_mut().flat_map(|(_, words)| words) {
-        let value = word
-            .trim_start_matches("--fd=")
-            .trim_start_matches("--also=");
-        *word = value.trim_end_matches('/').to_owned();
-    }
-    offers
 }
 
 /// Returns the list for each line as it is displayed. bash runs `bash_setup` first.
 pub fn lists<const N: usize>(shell: Shell, lines: [&str; N], bash_setup: &str) -> Vec<String> {
-    let env = completion_env();
+    let env = TestEnv::new();
+    env.sh("touch lk; mkdir sub; ln -s /bin/true bin/jobjob")
+        .assert_status(0);
     let script = match shell {
         // 63: a second Tab.
         Shell::Bash => format!("COMP_TYPE=63\n{bash_setup}\n{DRIVE_BASH}"),
         Shell::Zsh => DRIVE_ZSH.to_owned(),
-        Shell::Fish => DRIVE_FISH.to_owned(),
+        _ => DRIVE_FISH.to_owned(),
     };
     fs::write(env.file("setup.zsh"), SETUP_ZSH).expect("a file can be created");
     fs::write(env.file("drive"), script).expect("a file can be created");
     let mut command = env.command("/bin/sh");
-    command.args(["-c", r#"exec 8>>lk 9<sub "$@""#, "sh", shell.name()]);
+    command.args(["-c", r#"exec 8>>lk 9<sub "$@""#, "sh", &shell.to_string()]);
     if shell == Shell::Zsh {
         command.arg("-f");
     }
@@ -171,12 +171,4 @@ fn completion_for(line: &str, shell: Shell) -> PathBuf {
     let name = line.split(' ').next();
     let spec = PROGRAMS.iter().find(|spec| Some(spec.name) == name);
     absolute(completion_path(spec.expect("one of our programs"), shell))
-}
-
-fn completion_env() -> TestEnv {
-    let env = TestEnv::new();
-    fs::write(env.file("lk"), "").expect("a file can be created");
-    fs::create_dir(env.file("sub")).expect("a directory can be created");
-    symlink("/bin/true", env.file("bin/jobjob")).expect("a symbolic link can be created");
-    env
 }
