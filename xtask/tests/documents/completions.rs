@@ -53,10 +53,8 @@ fn bash_receives_only_text_after_equals_sign() {
         "flock sub/a=",
         "flock -n --wait=1 sub/a=b",
     ];
-    assert_eq!(
-        lists(Shell::Bash, lines, "touch sub/a=bc"),
-        ["10s\n1m\n1h\n", "bc\n", "bc\n"]
-    );
+    let shown = lists(Shell::Bash, lines, "touch sub/a=bc");
+    assert_eq!(shown, ["10s\n1m\n1h\n", "bc\n", "bc\n"]);
 }
 
 #[test]
@@ -64,8 +62,9 @@ fn bash_escapes_file_names_and_handles_quoted_words() {
     // Outside of readline, compopt fails; here it prints its arguments.
     let setup = r#"compopt() { echo "$@"; }"#;
     let lines = ["flock l", "flock \"l", "flock l\\"];
+    let shown = lists(Shell::Bash, lines, setup);
     assert_eq!(
-        lists(Shell::Bash, lines, setup),
+        shown,
         ["-o filenames\nlk\n", "-o default\n", "-o default\n"]
     );
 }
@@ -130,10 +129,8 @@ fn zsh_and_fish_show_files_of_descriptors() {
         let shown = lists(shell, ["flock --fd "], "").concat();
         for (number, file) in [("8", "/lk"), ("9", "/sub")] {
             let mut rows = shown.lines().map(str::trim);
-            assert!(
-                rows.any(|row| row.starts_with(number) && row.ends_with(file)),
-                "{shell:?}: {shown}"
-            );
+            let is_shown = rows.any(|row| row.starts_with(number) && row.ends_with(file));
+            assert!(is_shown, "{shell:?}: {shown}");
         }
     }
 }
@@ -234,10 +231,8 @@ fn bash_completion_package_completes_command() {
     if std::path::Path::new(package).exists() {
         let setup =
             format!(". {package}\n_job() {{ COMPREPLY=(red); }}\ncomplete -F _job jobjob\n");
-        assert_eq!(
-            lists(Shell::Bash, ["flock -w 5 lk jobjob "], &setup),
-            ["red\n"]
-        );
+        let shown = lists(Shell::Bash, ["flock -w 5 lk jobjob "], &setup);
+        assert_eq!(shown, ["red\n"]);
     }
 }
 

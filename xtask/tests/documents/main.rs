@@ -71,16 +71,12 @@ fn flock_prints_generated_help() {
 #[test]
 fn help_names_every_spelling_of_every_option() {
     for spec in PROGRAMS {
-        let words = spec
-            .help
+        let help = spec.help;
+        let words = help
             .split(|letter: char| letter.is_whitespace() || ",[]".contains(letter))
             .collect::<Vec<_>>();
         for name in (spec.options)().iter().flat_map(spellings) {
-            assert!(
-                words.contains(&name.as_str()),
-                "no {name} in:\n{}",
-                spec.help
-            );
+            assert!(words.contains(&&name[..]), "no {name} in:\n{help}");
         }
     }
 }
@@ -110,10 +106,8 @@ fn help_and_manual_list_options_by_group() {
                 first_part(group, ".SS ")
             };
             let group = unescaped(group);
-            assert!(
-                group.contains(&format!("\\fB{name}\\fR")),
-                "{name}: {group}"
-            );
+            let is_listed = group.contains(&format!("\\fB{name}\\fR"));
+            assert!(is_listed, "{name}: {group}");
         }
     }
 }
@@ -122,12 +116,9 @@ fn help_and_manual_list_options_by_group() {
 fn help_shows_every_synopsis() {
     for spec in PROGRAMS {
         for synopsis in spec.synopses {
-            let shown = format!(" {} {} ", spec.name, synopsis.args);
-            assert!(
-                spec.help.contains(&shown) && spec.help.contains(synopsis.help),
-                "no {synopsis:?} in:\n{}",
-                spec.help
-            );
+            let (usage, help) = (format!(" {} {} ", spec.name, synopsis.args), spec.help);
+            let is_shown = help.contains(&usage) && help.contains(synopsis.help);
+            assert!(is_shown, "no {synopsis:?} in:\n{help}");
         }
     }
 }
@@ -163,11 +154,8 @@ fn manual_explains_every_exit_status() {
         let explained = section(spec, "EXIT STATUS");
         let common = [exit::SUCCESS, exit::SOFTWARE];
         for status in statuses(spec).all().into_iter().chain(common) {
-            assert!(
-                explained.contains(&format!(".TP\n.B {status}\n")),
-                "{}: {status} is not explained",
-                spec.name
-            );
+            let is_explained = explained.contains(&format!(".TP\n.B {status}\n"));
+            assert!(is_explained, "{}: {status} is not explained", spec.name);
         }
     }
 }
@@ -180,10 +168,8 @@ fn manual_has_current_version_and_name() {
         let title = unescaped(title.expect("a title"));
         let start = format!(".TH {} 1 ", spec.name.to_uppercase());
         let version = concat!(" \"fdlock ", env!("CARGO_PKG_VERSION"), "\" ");
-        assert!(
-            title.starts_with(&start) && title.contains(version),
-            "{title}"
-        );
+        assert!(title.starts_with(&start), "{title}");
+        assert!(title.contains(version), "{title}");
 
         let name = unescaped(&section(spec, "NAME"));
         assert!(name.starts_with(&format!("{} - ", spec.name)), "{name}");
@@ -201,10 +187,7 @@ fn manual_formats_without_warnings() {
         for spec in PROGRAMS {
             let mut command = env.command(check[0]);
             command.args(&check[1..]).arg(absolute(manual_path(spec)));
-            env.run_command(command)
-                .assert_stderr("")
-                .assert_stdout("")
-                .assert_status(0);
+            env.run_command(command).assert_all(0, "", "");
         }
     }
 }
@@ -233,7 +216,7 @@ fn manual_examples_are_valid_shell() {
             assert!(script.contains(&format!("{} ", spec.name)), "{example}");
             let mut command = env.command("sh");
             command.args(["-n", "-c", &script]);
-            env.run_command(command).assert_stderr("").assert_status(0);
+            env.run_command(command).assert_all(0, "", "");
         }
     }
 }

@@ -23,22 +23,17 @@ fn bash_offers_options_and_files_to_older_tools() {
         let lines = lines.each_ref().map(String::as_str);
         let [(_, offered), (_, operand), (_, next)] = offers(Shell::Bash, lines);
         assert_offered(&offered, &all_spellings, true, name);
-        assert!(
-            operand.is_empty() && next.is_empty(),
-            "{operand:?} {next:?}"
-        );
+        assert_eq!([operand, next].concat(), [""; 0], "{name}");
 
         let file = absolute(completion_path(spec, Shell::Bash));
         let env = TestEnv::new();
         let outcome = env.bash(format!(". '{}'; complete -p", file.display()));
-        let outcome = outcome.assert_stderr("").assert_status(0);
         let completions = outcome.stdout_text();
-        assert!(
-            completions.lines().count() == 1
-                && completions.contains(" -o default ")
-                && completions.ends_with(&format!(" {name}\n")),
-            "{completions}"
-        );
+        assert!(completions.contains(" -o default "), "{completions}");
+        let is_for_tool = completions.ends_with(&format!(" {name}\n"));
+        assert!(is_for_tool, "{completions}");
+        assert_eq!(completions.lines().count(), 1, "{completions}");
+        outcome.assert_stderr("").assert_status(0);
     }
 }
 

@@ -82,38 +82,28 @@ const BANNED: &[&str] = &[
 /// Where a banned word is right: user accounts, names, quotations.
 const EXCEPTIONS: &[&str] = &["user nobody", "nobody:nogroup", "`nobody`", "/nobody"];
 
-/// The prose of a file, line by line.
-struct Text {
-    name: String,
-    lines: Vec<String>,
-}
-
 #[test]
 fn texts_avoid_banned_phrases() {
     let files = SCANNED.iter().flat_map(|path| files_below(Path::new(path)));
     let faults = files
         .filter(|file| file != Path::new(SKIPPED))
-        .flat_map(|file| Text::read(&file).faults())
+        .flat_map(|file| {
+            let text = fs::read_to_string(absolute(&file)).expect("the file is UTF-8");
+            faults_in(&file, &text)
+        })
         .collect::<Vec<_>>();
     assert!(faults.is_empty(), "\n{}", faults.join("\n"));
 }
 
 #[test]
 fn banned_phrase_is_found_with_its_line() {
-    let faults_in = |file: &str, text: &str| {
-        let name = file.to_owned();
-        let lines = prose(Path::new(file), text);
-        Text { name, lines }.faults()
-    };
-    let all = |text: &str| faults_in("x", text);
-    let manual = |text: &str| faults_in("x.1", text);
-    assert_eq!(all("a\nHe waits"), ["x:2: he"]);
-    assert_eq!(
-        all("waits for\never and for ever"),
-        ["x:1: for ever", "x:2: for ever"]
-    );
-    assert_eq!(manual(".B waits \\fBfor\\fR\n.I ever"), ["x.1:1: for ever"]);
-    assert_eq!(all("as user nobody: --he, {he}, the"), [""; 0]);
+    let faults = |file: &str, text: &str| faults_in(Path::new(file), text).join(", ");
+    assert_eq!(faults("x", "a\nHe waits"), "x:2: he");
+    let found = faults("x", "waits for\never and for ever");
+    assert_eq!(found, "x:1: for ever, x:2: for ever");
+    let found = faults("x.1", ".B waits \\fBfor\\fR\n.I ever");
+    assert_eq!(found, "x.1:1: for ever");
+    assert_eq!(faults("x", "as user nobody: --he, {he}, the"), "");
 }
 
 #[test]
@@ -124,58 +114,45 @@ let raw = r#"anybody " somebody"#; /* nobody
  everybody */ anew();
 "##;
     let lines = rust_prose(source);
-    assert_eq!(
-        lines[0].split_whitespace().collect::<Vec<_>>(),
-        ["he", "/*", "him"]
-    );
-    let words = lines[1].split_whitespace().collect::<Vec<_>>();
-    assert_eq!(words, ["his", "\\\"", "himself", "whom"]);
-    let words = lines[2].split_whitespace().collect::<Vec<_>>();
-    assert_eq!(words, ["anybody", "\"", "somebody", "nobody"]);
-    assert_eq!(lines[3].trim(), "everybody");
+    let words = |line: usize| lines[line].split_whitespace().collect::<Vec<_>>();
+    assert_eq!(words(0), ["he", "/*", "him"]);
+    assert_eq!(words(1), ["his", "\\\"", "himself", "whom"]);
+    assert_eq!(words(2), ["anybody", "\"", "somebody", "nobody"]);
+    assert_eq!(words(3), ["everybody"]);
 }
 
-impl Text {
-    fn read(file: &Path) -> Self {
-        let text = fs::read_to_string(absolute(file)).expect("the file is UTF-8");
-        Self {
-            name: file.display().to_string(),
-            lines: prose(file, &text),
+/// Returns `file:line: phrase` for each banned phrase in a text.
+fn faults_in(file: &Path, text: &str) -> Vec<String> {
+    let lines = prose(file, text);
+    let mut text = String::new();
+    let mut starts = Vec::new();
+    for line in &lines {
+        starts.push(text.len());
+        for word in line.split_whitespace() {
+            text.push_str(&word.to_lowercase());
+            text.push(' ');
         }
     }
-
-    /// Returns `file:line: phrase` for each banned phrase.
-    fn faults(&self) -> Vec<String> {
-        let mut text = String::new();
-        let mut starts = Vec::new();
-        for line in &self.lines {
-            starts.push(text.len());
-            for word in line.split_whitespace() {
-                text.push_str(&word.to_lowercase());
-                text.push(' ');
+    let line_of = |at: usize| starts.partition_point(|start| *start <= at);
+    let excepted = EXCEPTIONS
+        .iter()
+        .flat_map(|phrase| text.match_indices(phrase))
+        .map(|(at, phrase)| at..at + phrase.len())
+        .collect::<Vec<_>>();
+    let mut faults = Vec::new();
+    for phrase in BANNED {
+        for (at, _) in text.match_indices(phrase) {
+            let end = at + phrase.len();
+            let is_whole =
+                !text[..at].ends_with(is_of_word) && !text[end..].starts_with(is_of_word);
+            if is_whole && !excepted.iter().any(|range| range.contains(&at)) {
+                faults.push((line_of(at), phrase));
             }
         }
-        let line_of = |at: usize| starts.partition_point(|start| *start <= at);
-        let excepted = EXCEPTIONS
-            .iter()
-            .flat_map(|phrase| text.match_indices(phrase))
-            .map(|(at, phrase)| at..at + phrase.len())
-            .collect::<Vec<_>>();
-        let mut faults = Vec::new();
-        for phrase in BANNED {
-            for (at, _) in text.match_indices(phrase) {
-                let end = at + phrase.len();
-                let is_whole =
-                    !text[..at].ends_with(is_of_word) && !text[end..].starts_with(is_of_word);
-                if is_whole && !excepted.iter().any(|range| range.contains(&at)) {
-                    faults.push((line_of(at), phrase));
-                }
-            }
-        }
-        faults.sort();
-        let fault = |(line, phrase)| format!("{}:{line}: {phrase}", self.name);
-        faults.into_iter().map(fault).collect()
     }
+    faults.sort();
+    let fault = |(line, phrase)| format!("{}:{line}: {phrase}", file.display());
+    faults.into_iter().map(fault).collect()
 }
 
 /// Whether a character is part of a word, an option or a variable in a format string.
@@ -189,15 +166,12 @@ fn files_below(path: &Path) -> Vec<PathBuf> {
     if !dir.is_dir() {
         return vec![path.to_owned()];
     }
-    let mut entries = fs::read_dir(dir)
+    let mut files = fs::read_dir(dir)
         .expect("a directory")
-        .map(|entry| path.join(entry.expect("an entry").file_name()))
+        .flat_map(|entry| files_below(&path.join(entry.expect("an entry").file_name())))
         .collect::<Vec<_>>();
-    entries.sort();
-    entries
-        .iter()
-        .flat_map(|entry| files_below(entry))
-        .collect()
+    files.sort();
+    files
 }
 
 /// Returns the lines of a file, prose only.
