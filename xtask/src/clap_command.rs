@@ -11,8 +11,8 @@ pub fn help(spec: &ProgramSpec) -> String {
 /// Describes the program to `clap`.
 pub fn command(spec: &ProgramSpec) -> Command {
     let synopses = spec.synopses.iter();
-    let width = synopses.clone().map(|synopsis| synopsis.args.len()).max();
-    let width = width.unwrap_or_default();
+    let width = synopses.clone().map(|synopsis| synopsis.args.len());
+    let width = width.max().expect("a synopsis");
     let usage = synopses
         .map(|synopsis| {
             let (args, help) = (synopsis.args, synopsis.help);
@@ -48,7 +48,8 @@ fn argument(option: &OptionDoc) -> Arg {
             .short(letter)
             .visible_short_aliases(letters.collect::<Vec<_>>());
     }
-    let summary = format!("{}.", capitalized(option.help));
+    let (first, rest) = option.help.split_at(1);
+    let summary = format!("{}{rest}.", first.to_uppercase());
     arg = arg.long_help(match option.manual {
         "" => summary,
         manual => format!("{summary} {manual}"),
@@ -57,12 +58,4 @@ fn argument(option: &OptionDoc) -> Arg {
         Some(name) => arg.value_name(name),
         None => arg.action(ArgAction::SetTrue),
     }
-}
-
-fn capitalized(line: &str) -> String {
-    let mut letters = line.chars();
-    letters
-        .next()
-        .map(|first| first.to_uppercase().chain(letters).collect())
-        .unwrap_or_default()
 }

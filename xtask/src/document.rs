@@ -51,29 +51,30 @@ fn documents_of(spec: &ProgramSpec) -> Vec<Document> {
             "args.rs",
         ),
     };
-    let whole = |path, text| Document {
+    let document = |path, comment: Option<&str>, text| Document {
         path,
-        markers: None,
-        text,
-    };
-    let part = |path, comment: &str, text| Document {
-        path,
-        markers: Some([
-            format!("{comment} options: begin (from {dir}/{table}; cargo xtask docs)\n"),
-            format!("{comment} options: end\n"),
-        ]),
+        markers: comment.map(|comment| {
+            [
+                format!("{comment} options: begin (from {dir}/{table}; cargo xtask docs)\n"),
+                format!("{comment} options: end\n"),
+            ]
+        }),
         text,
     };
     let mut documents = vec![
-        whole(format!("{dir}/help.txt"), clap_command::help(spec)),
-        part(manual_path(spec), r#".\""#, option_lists::manual(spec)),
+        document(format!("{dir}/help.txt"), None, clap_command::help(spec)),
+        document(
+            manual_path(spec),
+            Some(r#".\""#),
+            option_lists::manual(spec),
+        ),
     ];
     documents.extend(SHELLS.map(|shell| {
-        let path = completion_path(spec, shell);
-        match spec.name {
-            "flock" => part(path, "#", option_lists::flock_completion(shell)),
-            _ => whole(path, completions::generate(spec, shell)),
-        }
+        let (comment, text) = match spec.name {
+            "flock" => (Some("#"), option_lists::flock_completion(shell)),
+            _ => (None, completions::generate(spec, shell)),
+        };
+        document(completion_path(spec, shell), comment, text)
     }));
     documents
 }
