@@ -11,7 +11,7 @@ use test_support::process::{ExitReason, Process};
 use test_support::procfs::voluntary_switches;
 use test_support::{TestEnv, wait_until};
 
-use crate::CommandLineEnv;
+use crate::{CommandLineEnv, env};
 
 /// Starts a `loto` that has to wait for a lock on the file.
 #[track_caller]
@@ -29,9 +29,8 @@ fn write_resources(env: &TestEnv) {
     fs::write(env.file("loto.conf"), resources).expect("a file");
 }
 
-#[test]
-fn loto_and_flock_exclude_each_other() {
-    let env = TestEnv::new();
+#[rstest]
+fn loto_and_flock_exclude_each_other(env: TestEnv) {
     for mode in ["-x", "-s"] {
         env.run_line(&format!("loto -L f -- flock -n {mode} f true"))
             .assert_status(1);
@@ -40,28 +39,24 @@ fn loto_and_flock_exclude_each_other() {
     env.run_line("loto -L f -- echo in")
         .assert_all(1, "", "loto: Failed to gain lock on f\n");
     holder.release();
-    env.run_line("loto -L f -- echo in")
-        .assert_all(0, "in\n", "");
+    env.assert_line("loto -L f -- echo in", 0, "in\n", "");
 }
 
-#[test]
-fn lock_file_is_created_with_0666_and_umask() {
-    let env = TestEnv::new();
+#[rstest]
+fn lock_file_is_created_with_0666_and_umask(env: TestEnv) {
     env.sh("umask 027; loto -L=f -- stat -c %a f; umask 0; loto -L g -- stat -c %a g")
         .assert_stdout("640\n666\n");
 }
 
-#[test]
-fn read_only_file_can_be_locked() {
-    let env = TestEnv::new();
+#[rstest]
+fn read_only_file_can_be_locked(env: TestEnv) {
     if let Some(command) = env.unprivileged("umask 777; : >f; chmod 444 f; loto -L f -- echo in") {
         env.run_command(command).assert_all(0, "in\n", "");
     }
 }
 
-#[test]
-fn conflict_and_timeout_are_reported_unless_quiet() {
-    let env = TestEnv::new();
+#[rstest]
+fn conflict_and_timeout_are_reported_unless_quiet(env: TestEnv) {
     let _holder = env.hold(&[], "f");
     for (options, reason) in [
         ("-L=f", "Failed"),
@@ -71,14 +66,12 @@ fn conflict_and_timeout_are_reported_unless_quiet() {
     ] {
         env.run_line(&format!("loto {options} -- echo in"))
             .assert_all(1, "", &format!("loto: {reason} to gain lock on f\n"));
-        env.run_line(&format!("loto -q {options} -- echo in"))
-            .assert_all(0, "", "");
+        env.assert_line(&format!("loto -q {options} -- echo in"), 0, "", "");
     }
 }
 
 #[rstest]
-fn waiter_sleeps_until_lock_is_released(#[values("-w", "-t 1000")] option: &str) {
-    let env = TestEnv::new();
+fn waiter_sleeps_until_lock_is_released(env: TestEnv, #[values("-w", "-t 1000")] option: &str) {
     let holder = env.hold(&[], "f");
     let mut waiter = start_waiting(&env, "f", &format!("loto {option} -L f -- echo in"));
     let before = voluntary_switches(waiter.pid());
@@ -92,16 +85,14 @@ fn waiter_sleeps_until_lock_is_released(#[values("-w", "-t 1000")] option: &str)
     assert_eq!(waiter.wait(), ExitReason::Exited(0));
 }
 
-#[test]
-fn waiters_get_lock_in_order_of_arrival() {
-    let env = TestEnv::new();
+#[rstest]
+fn waiters_get_lock_in_order_of_arrival(env: TestEnv) {
     let holder = env.hold(&[], "f");
-    let waiters = (0..5).map(|number| {
+    let waiters = [0, 1, 2, 3, 4].map(|number| {
         let waiter = env.start_script("loto -w -L f --", &format!("echo {number} >>log"));
         wait_until("it waits", || waiter_count(env.file("f")) == number + 1);
         waiter
     });
-    let waiters: Vec<Process> = waiters.collect();
     holder.release();
     for mut waiter in waiters {
         assert_eq!(waiter.wait(), ExitReason::Exited(0));
@@ -109,9 +100,8 @@ fn waiters_get_lock_in_order_of_arrival() {
     assert_eq!(env.read("log"), "0\n1\n2\n3\n4\n");
 }
 
-#[test]
-fn exit_status_is_that_of_command() {
-    let env = TestEnv::new();
+#[rstest]
+fn exit_status_is_that_of_command(env: TestEnv) {
     for (script, status) in [
         ("exit 0", 0),
         ("exit 1", 1),
@@ -124,17 +114,14 @@ fn exit_status_is_that_of_command() {
     }
 }
 
-#[test]
-fn command_that_cannot_be_executed_leaves_no_file() {
-    let env = TestEnv::new();
+#[rstest]
+fn command_that_cannot_be_executed_leaves_no_file(env: TestEnv) {
     fs::write(env.file("data"), "").expect("a file");
     for existed in [false, true] {
         let message = "loto: failed to execute no-such-job: No such file or directory\n";
-        env.run_line("loto -L f -- no-such-job")
-            .assert_all(127, "", message);
+        env.assert_line("loto -L f -- no-such-job", 127, "", message);
         let message = "loto: failed to execute ./data: Permission denied\n";
-        env.run_line("loto -q -L f -- ./data")
-            .assert_all(126, "", message);
+        env.assert_line("loto -q -L f -- ./data", 126, "", message);
         assert_eq!(env.file("f").exists(), existed);
         fs::write(env.file("f"), "").expect("a file");
     }
@@ -145,25 +132,25 @@ fn command_that_cannot_be_executed_leaves_no_file() {
 #[case::no_separator("-L f echo", "not an option: 'echo' (the command must follow --)")]
 #[case::no_command("-L f --", "missing command after --")]
 #[case::unknown_option("-x -L f -- true", "invalid option -- 'x'")]
-fn usage_error_is_reported_and_creates_no_file(#[case] args: &str, #[case] message: &str) {
-    let env = TestEnv::new();
+fn usage_error_is_reported_and_creates_no_file(
+    env: TestEnv,
+    #[case] args: &str,
+    #[case] message: &str,
+) {
     let usage = "Usage: loto -L FILE|RESOURCE [OPTION]... -- COMMAND [ARGUMENT]...";
     env.run_line(&format!("loto {args}"))
         .assert_all(1, "", &format!("loto: {message}\n{usage}\n"));
     assert!(env.file_names().is_empty());
 }
 
-#[test]
-fn file_that_cannot_be_created_is_error_even_if_quiet() {
-    let env = TestEnv::new();
+#[rstest]
+fn file_that_cannot_be_created_is_error_even_if_quiet(env: TestEnv) {
     let message = "loto: cannot open lock file no/such/f: No such file or directory\n";
-    env.run_line("loto -q -L no/such/f -- true")
-        .assert_all(1, "", message);
+    env.assert_line("loto -q -L no/such/f -- true", 1, "", message);
 }
 
-#[test]
-fn verbose_output_on_stdout_surrounds_that_of_command() {
-    let env = TestEnv::new();
+#[rstest]
+fn verbose_output_on_stdout_surrounds_that_of_command(env: TestEnv) {
     write_resources(&env);
     let holder = env.hold(&[], "loto.net");
     let mut loto = env.script("loto -v -w -L net --", "echo job; exit 3");
@@ -176,11 +163,12 @@ fn verbose_output_on_stdout_surrounds_that_of_command() {
     loto.expect_line("loto: executing sh");
     loto.expect_line("job");
     let line = loto.read_line();
-    let times = line
-        .strip_prefix("loto: command exited with 3 (run time: ")
-        .and_then(|rest| rest.strip_suffix(" sec)"));
     assert!(
-        times.is_some_and(|times| times.contains(" sec, lock wait: ")),
+        line.starts_with("loto: command exited with 3 (run time: "),
+        "{line}"
+    );
+    assert!(
+        line.contains(" sec, lock wait: ") && line.ends_with(" sec)"),
         "{line}"
     );
     assert_eq!(loto.wait(), ExitReason::Exited(3));
@@ -191,9 +179,8 @@ fn verbose_output_on_stdout_surrounds_that_of_command() {
     assert!(outcome.stdout_text().contains(end), "{outcome:?}");
 }
 
-#[test]
-fn write_error_turns_success_into_failure() {
-    let env = TestEnv::new();
+#[rstest]
+fn write_error_turns_success_into_failure(env: TestEnv) {
     env.sh("loto -v -L f -- sh -c 'echo done >log' >/dev/full; echo $?; cat log")
         .assert_stderr("loto: write error: No space left on device\n")
         .assert_stdout("1\ndone\n");
@@ -201,9 +188,8 @@ fn write_error_turns_success_into_failure() {
         .assert_stdout("4\n");
 }
 
-#[test]
-fn command_does_not_inherit_lock() {
-    let env = TestEnv::new();
+#[rstest]
+fn command_does_not_inherit_lock(env: TestEnv) {
     let open_files = env
         .run_script("loto -L f -L g --", "ls -l /proc/self/fd")
         .assert_status(0)
@@ -217,9 +203,8 @@ fn command_does_not_inherit_lock() {
         .assert_stdout("free\n");
 }
 
-#[test]
-fn several_locks_are_held_until_command_exits() {
-    let env = TestEnv::new();
+#[rstest]
+fn several_locks_are_held_until_command_exits(env: TestEnv) {
     write_resources(&env);
     env.sh("export LOTO_CONF=loto.conf
         loto -L b -L=cpu -L a -- sh -c '
@@ -228,9 +213,8 @@ fn several_locks_are_held_until_command_exits() {
         .assert_stdout("a 1\nb 1\nloto.cpu 1\n0\n");
 }
 
-#[test]
-fn several_locks_are_taken_all_or_none() {
-    let env = TestEnv::new();
+#[rstest]
+fn several_locks_are_taken_all_or_none(env: TestEnv) {
     let _holder = env.hold(&[], "b");
     for (option, reason) in [("", "Failed"), ("-t 0.01", "Timeout")] {
         env.run_line(&format!("loto {option} -L a -L b -L c -- true"))
@@ -239,27 +223,24 @@ fn several_locks_are_taken_all_or_none() {
     assert!(locks_on(env.file("a")).is_empty() && locks_on(env.file("c")).is_empty());
 }
 
-#[test]
-fn one_file_with_several_names_is_locked_once() {
-    let env = TestEnv::new();
+#[rstest]
+fn one_file_with_several_names_is_locked_once(env: TestEnv) {
     env.sh("ln -s a b; : >a; ln a c; loto -w -L a -L b -L c -L ./a -- echo in")
         .assert_all(0, "in\n", "");
 }
 
-#[test]
-fn order_of_locks_does_not_cause_deadlock() {
-    let env = TestEnv::new();
-    let script = "
+#[rstest]
+fn order_of_locks_does_not_cause_deadlock(env: TestEnv) {
+    env.sh("
         repeat() { i=0
             while [ $i -lt 60 ]; do i=$((i + 1)); loto -w $1 -- true || echo failed; done; }
         repeat '-L a -L b -L c' & repeat '-L c -L b -L a' &
-        repeat '-L b -L a' & repeat '-L c -L a' & wait; echo over";
-    env.sh(script).assert_stdout("over\n").assert_stderr("");
+        repeat '-L b -L a' & repeat '-L c -L a' & wait; echo over")
+        .assert_all(0, "over\n", "");
 }
 
-#[test]
-fn waits_for_one_held_lock_after_the_other() {
-    let env = TestEnv::new();
+#[rstest]
+fn waits_for_one_held_lock_after_the_other(env: TestEnv) {
     let files = ["a", "b"];
     let mut holders = files.map(|file| Some(env.hold(&[], file)));
     let mut loto = env.start_line("loto -w -L a -L b -- echo in");
@@ -273,9 +254,8 @@ fn waits_for_one_held_lock_after_the_other() {
     loto.expect_line("in");
 }
 
-#[test]
-fn replaced_lock_file_is_opened_again() {
-    let env = TestEnv::new();
+#[rstest]
+fn replaced_lock_file_is_opened_again(env: TestEnv) {
     let holder = env.hold(&[], "f");
     let mut loto = start_waiting(&env, "f", "loto -w -L f -L a -- flock -n f true");
     env.sh("rm f; : >f");
@@ -284,17 +264,15 @@ fn replaced_lock_file_is_opened_again() {
     assert_eq!(loto.wait(), ExitReason::Exited(1));
 }
 
-#[test]
-fn unknown_resource_is_file_name() {
-    let env = TestEnv::new();
+#[rstest]
+fn unknown_resource_is_file_name(env: TestEnv) {
     write_resources(&env);
     env.sh("LOTO_CONF=loto.conf loto -L disk -- ls disk")
         .assert_all(0, "disk\n", "");
 }
 
-#[test]
-fn invalid_resource_file_is_error_if_it_is_needed() {
-    let env = TestEnv::new();
+#[rstest]
+fn invalid_resource_file_is_error_if_it_is_needed(env: TestEnv) {
     env.sh(
         "echo 'tape here' >invalid; LOTO_CONF=invalid loto -L f -- true; echo $?
         LOTO_CONF=missing loto -L f -- true; echo $?
@@ -307,14 +285,12 @@ fn invalid_resource_file_is_error_if_it_is_needed() {
     .assert_stdout("1\n1\nnot read\n");
 }
 
-#[test]
-fn resource_with_slots_allows_several_jobs() {
-    let env = TestEnv::new();
+#[rstest]
+fn resource_with_slots_allows_several_jobs(env: TestEnv) {
     let resources = format!("net*2 {}\n", env.file("net").display());
     fs::write(env.file("slots.conf"), resources).expect("a file");
     let job = |options: &str| {
-        let line = format!("loto {options} -L net --");
-        let mut loto = env.script(&line, "echo in; read x");
+        let mut loto = env.script(&format!("loto {options} -L net --"), "echo in; read x");
         loto.env("LOTO_CONF", "slots.conf");
         loto
     };
@@ -337,9 +313,8 @@ fn resource_with_slots_allows_several_jobs() {
 }
 
 /// An example in loto(1).
-#[test]
-fn archive_example_compresses_one_file_at_a_time() {
-    let env = TestEnv::new();
+#[rstest]
+fn archive_example_compresses_one_file_at_a_time(env: TestEnv) {
     env.install_script(
         "bin/gzip",
         "#!/bin/sh\nmkdir busy || echo both >>log; echo $1 >>log; rmdir busy\n",
@@ -354,9 +329,8 @@ fn archive_example_compresses_one_file_at_a_time() {
 }
 
 /// An example in loto(1).
-#[test]
-fn batch_example_does_not_interleave_lines() {
-    let env = TestEnv::new();
+#[rstest]
+fn batch_example_does_not_interleave_lines(env: TestEnv) {
     env.install_script(
         "append_info_to_db.sh",
         "#!/bin/sh\nfor EACH in 1 2 3 4 5; do\n\techo $1 $EACH >>dbfile.txt\ndone\n",

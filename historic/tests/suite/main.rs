@@ -9,93 +9,94 @@ mod runlock;
 mod supervisor;
 mod ulock;
 
+use std::ffi::OsStr;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use rstest::fixture;
 use test_support::process::Process;
 use test_support::{Outcome, TestEnv};
 
-/// Command lines that are split at blanks, without a shell.
-trait CommandLineEnv {
-    fn command_line(&self, line: &str) -> Command;
-
-    /// Returns the command `LINE sh -c SCRIPT`.
-    fn script(&self, line: &str, script: &str) -> Command;
-
-    fn run_line(&self, line: &str) -> Outcome;
-
-    fn run_script(&self, line: &str, script: &str) -> Outcome;
-
-    fn start_line(&self, line: &str) -> Process;
-
-    fn start_script(&self, line: &str, script: &str) -> Process;
-
-    /// Returns a command under an strace that injects faults or signals into its system calls.
-    /// `None` if that is not possible.
-    fn injected(&self, inject: &str, line: &str) -> Option<Command>;
-
-    /// Reads a file that the test or a tool has written.
-    fn read(&self, name: &str) -> String;
+/// The environment of each test.
+#[fixture]
+fn env() -> TestEnv {
+    TestEnv::new()
 }
 
-impl CommandLineEnv for TestEnv {
+/// Command lines that are split at blanks, without a shell.
+trait CommandLineEnv {
+    fn env(&self) -> &TestEnv;
+
     fn command_line(&self, line: &str) -> Command {
+        self.with_args(line, [""; 0])
+    }
+
+    /// Returns a command with further arguments, which are not split.
+    fn with_args<A: AsRef<OsStr>>(&self, line: &str, args: impl IntoIterator<Item = A>) -> Command {
         let mut words = line.split_whitespace();
-        let mut command = self.command(words.next().expect("a program"));
-        command.args(words);
+        let mut command = self.env().command(words.next().expect("a program"));
+        command.args(words).args(args);
         command
     }
 
+    /// Returns the command `LINE sh -c SCRIPT`.
     fn script(&self, line: &str, script: &str) -> Command {
-        let mut command = self.command_line(&format!("{line} sh -c"));
-        command.arg(script);
-        command
+        self.with_args(&format!("{line} sh -c"), [script])
     }
 
     #[track_caller]
     fn run_line(&self, line: &str) -> Outcome {
-        self.run_command(self.command_line(line))
+        self.env().run_command(self.command_line(line))
+    }
+
+    /// Runs a command line and asserts its exit status and its whole output.
+    #[track_caller]
+    fn assert_line(&self, line: &str, status: i32, stdout: &str, stderr: &str) {
+        self.run_line(line).assert_all(status, stdout, stderr);
     }
 
     #[track_caller]
     fn run_script(&self, line: &str, script: &str) -> Outcome {
-        self.run_command(self.script(line, script))
+        self.env().run_command(self.script(line, script))
     }
 
     #[track_caller]
     fn start_line(&self, line: &str) -> Process {
-        self.start(self.command_line(line))
+        self.env().start(self.command_line(line))
     }
 
     #[track_caller]
     fn start_script(&self, line: &str, script: &str) -> Process {
-        self.start(self.script(line, script))
+        self.env().start(self.script(line, script))
     }
 
+    /// Returns a command under an strace that injects faults or signals into its system calls.
+    /// `None` if that is not possible.
     fn injected(&self, inject: &str, line: &str) -> Option<Command> {
         let words: Vec<&str> = line.split_whitespace().collect();
-        self.with_fault_injection_into(words[0], "", inject, &words[1..])
+        self.env()
+            .with_fault_injection_into(words[0], "", inject, &words[1..])
     }
 
+    /// Reads a file that the test or a tool has written.
     #[track_caller]
     fn read(&self, name: &str) -> String {
-        std::fs::read_to_string(self.file(name)).expect("it has been written")
+        std::fs::read_to_string(self.env().file(name)).expect("it has been written")
     }
 }
 
-/// The pids in the output of running processes.
-trait ReadPid {
-    /// Reads a line whose last word is a pid.
-    fn read_pid(&mut self) -> i32;
+impl CommandLineEnv for TestEnv {
+    fn env(&self) -> &TestEnv {
+        self
+    }
 }
 
-impl ReadPid for Process {
-    #[track_caller]
-    fn read_pid(&mut self) -> i32 {
-        let line = self.read_line();
-        let word = line.rsplit(' ').next().and_then(|word| word.parse().ok());
-        word.unwrap_or_else(|| panic!("no pid: {line}"))
-    }
+/// Reads a line whose last word is a pid.
+#[track_caller]
+fn read_pid(process: &mut Process) -> i32 {
+    let line = process.read_line();
+    let word = line.rsplit(' ').next().and_then(|word| word.parse().ok());
+    word.unwrap_or_else(|| panic!("no pid: {line}"))
 }
 
 /// Asserts that the command of a tool inherits the same state as the tool.

@@ -1,7 +1,4 @@
 //! `me-only`: the exit status, and how the script is run.
-//!
-//! Names belong to the whole machine, so every test derives its name from the directory of its test
-//! environment.
 
 mod holding;
 mod names;
@@ -10,32 +7,28 @@ mod storm;
 use std::ffi::OsStr;
 use std::process::Command;
 
+use rstest::{fixture, rstest};
 use test_support::process::Process;
 use test_support::{Outcome, TestEnv};
 
-use crate::{CommandLineEnv, ReadPid};
-
-fn me_only<A: AsRef<OsStr>>(env: &TestEnv, args: impl IntoIterator<Item = A>) -> Command {
-    let mut command = env.command("me-only");
-    command.args(args);
-    command
-}
+use crate::{CommandLineEnv, env, read_pid};
 
 #[track_caller]
 fn run_me_only<A: AsRef<OsStr>>(env: &TestEnv, args: impl IntoIterator<Item = A>) -> Outcome {
-    env.run_command(me_only(env, args))
+    env.run_command(env.with_args("me-only", args))
 }
 
-/// Returns a name that no other test uses.
-fn unique_name(env: &TestEnv) -> String {
-    env.file("lock").display().to_string()
+/// A name that no other test uses. Names belong to the whole machine.
+#[fixture]
+fn name() -> String {
+    format!("{:016x}.lock", fastrand::u64(..))
 }
 
 /// Starts a holder of the name, which exits at [`Process::release`]. Also returns the pid of its
 /// script.
 #[track_caller]
 fn hold_name(env: &TestEnv, name: &str) -> (Process, i32) {
-    start_holder(env, me_only(env, [name]))
+    start_holder(env, env.with_args("me-only", [name]))
 }
 
 /// Completes a command that binds a name with a script that keeps it, and starts it.
@@ -43,7 +36,7 @@ fn hold_name(env: &TestEnv, name: &str) -> (Process, i32) {
 fn start_holder(env: &TestEnv, mut command: Command) -> (Process, i32) {
     command.args(["sh", "-c", "echo held $$; read x; exit 0"]);
     let mut holder = env.start(command);
-    let script = holder.read_pid();
+    let script = read_pid(&mut holder);
     (holder, script)
 }
 
@@ -52,24 +45,20 @@ fn start_holder(env: &TestEnv, mut command: Command) -> (Process, i32) {
 fn assert_refused(env: &TestEnv, name: &str, holders: &[i32]) {
     let refused = run_me_only(env, [name, "echo", "overlap"]);
     let refused = refused.assert_status(4).assert_stdout("");
-    let is_holder = |pid: &i32| {
-        let message = format!("{name}: not the only instance (held by process {pid})");
-        refused.stderr_text() == format!("me-only: {message}\n")
-    };
+    let start = format!("me-only: {name}: not the only instance (held by process ");
+    let is_holder = |pid| refused.stderr_text() == format!("{start}{pid})\n");
     let is_reported = holders.iter().any(is_holder);
     assert!(is_reported, "one of {holders:?}: {refused:?}");
 }
 
-/// Asserts that no process has the name.
 #[track_caller]
 fn assert_free(env: &TestEnv, name: &str) {
     run_me_only(env, [name, "true"]).assert_all(0, "", "");
 }
 
-#[test]
-fn exit_status_of_script_is_mapped() {
-    let env = TestEnv::new();
-    let line = format!("me-only {}", unique_name(&env));
+#[rstest]
+fn exit_status_of_script_is_mapped(env: TestEnv, name: String) {
+    let line = format!("me-only {name}");
     for (script, status) in [
         ("exit 0", 0),
         // 1 to 4 are statuses of me-only itself.
@@ -87,10 +76,8 @@ fn exit_status_of_script_is_mapped() {
     }
 }
 
-#[test]
-fn script_that_cannot_be_executed_is_status_1() {
-    let env = TestEnv::new();
-    let name = unique_name(&env);
+#[rstest]
+fn script_that_cannot_be_executed_is_status_1(env: TestEnv, name: String) {
     env.sh("echo echo overlap >plain").assert_status(0);
     for (script, reason) in [
         ("./missing", "No such file or directory"),
@@ -105,9 +92,8 @@ fn script_that_cannot_be_executed_is_status_1() {
     }
 }
 
-#[test]
-fn usage_error_is_status_2() {
-    let env = TestEnv::new();
+#[rstest]
+fn usage_error_is_status_2(env: TestEnv) {
     let long = "x".repeat(108);
     let invalid = |path| format!("invalid lock path: '{path}' (expected 1 to 107 bytes)");
     for (args, message) in [
@@ -123,10 +109,8 @@ fn usage_error_is_status_2() {
     }
 }
 
-#[test]
-fn socket_that_cannot_be_created_is_status_3() {
-    let env = TestEnv::new();
-    let name = unique_name(&env);
+#[rstest]
+fn socket_that_cannot_be_created_is_status_3(env: TestEnv, name: String) {
     let assert_failed = |outcome: Outcome, reason: &str| {
         outcome.assert_all(3, "", &format!("me-only: cannot create socket: {reason}\n"));
     };
@@ -141,10 +125,8 @@ fn socket_that_cannot_be_created_is_status_3() {
     }
 }
 
-#[test]
-fn failed_bind_is_status_4_for_any_reason() {
-    let env = TestEnv::new();
-    let name = unique_name(&env);
+#[rstest]
+fn failed_bind_is_status_4_for_any_reason(env: TestEnv, name: String) {
     let line = format!("me-only {name} echo ran");
     for call in [1, 2] {
         // Without strace, bind(2) fails only if the name is in use.
@@ -157,10 +139,8 @@ fn failed_bind_is_status_4_for_any_reason() {
     }
 }
 
-#[test]
-fn name_is_bound_before_script_is_looked_up() {
-    let env = TestEnv::new();
-    let name = unique_name(&env);
+#[rstest]
+fn name_is_bound_before_script_is_looked_up(env: TestEnv, name: String) {
     let (holder, _) = hold_name(&env, &name);
     let refused = run_me_only(&env, [&name, "./missing"]).assert_status(4);
     let message = refused.stderr_text();
@@ -169,28 +149,21 @@ fn name_is_bound_before_script_is_looked_up() {
     run_me_only(&env, [&name, "./missing"]).assert_status(1);
 }
 
-#[test]
-fn refusal_in_script_is_status_204() {
-    let env = TestEnv::new();
-    let name = unique_name(&env);
-    run_me_only(&env, [&name, "me-only", &name, "echo", "overlap"])
-        .assert_status(204)
-        .assert_stdout("");
+#[rstest]
+fn refusal_in_script_is_status_204(env: TestEnv, name: String) {
+    let outcome = run_me_only(&env, [&name, "me-only", &name, "echo", "overlap"]);
+    outcome.assert_status(204).assert_stdout("");
 }
 
-#[test]
-fn script_gets_arguments_unchanged() {
-    let env = TestEnv::new();
+#[rstest]
+fn script_gets_arguments_unchanged(env: TestEnv, name: String) {
     env.install_script("script", "#!/bin/sh\nprintf '<%s>' \"$@\"\n");
-    let name = unique_name(&env);
     let args = [&name, "./script", "1", "", "-h", "--", "a  b", "*"];
     run_me_only(&env, args).assert_all(0, "<1><><-h><--><a  b><*>", "");
 }
 
-#[test]
-fn script_is_searched_in_current_directory_then_path() {
-    let env = TestEnv::new();
-    let name = unique_name(&env);
+#[rstest]
+fn script_is_searched_in_current_directory_then_path(env: TestEnv, name: String) {
     env.install_script("bin/script", "#!/bin/sh\necho in PATH\n");
     run_me_only(&env, [&name, "script"]).assert_stdout("in PATH\n");
     env.install_script("script", "#!/bin/sh\necho here\n");
@@ -198,10 +171,8 @@ fn script_is_searched_in_current_directory_then_path() {
 }
 
 /// The examples in the manual of the original, which differ in how they check the status.
-#[test]
-fn manual_examples_continue_only_on_success() {
-    let env = TestEnv::new();
-    let name = unique_name(&env);
+#[rstest]
+fn manual_examples_continue_only_on_success(env: TestEnv, name: String) {
     env.install_script("good", "#!/bin/sh\necho \"$*\"\n");
     env.install_script("bad", "#!/bin/sh\nexit 4\n");
     let run = |script: &str| {

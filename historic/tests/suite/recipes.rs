@@ -1,6 +1,9 @@
 //! The examples in docs/historic-tools.md.
 
+use rstest::rstest;
 use test_support::TestEnv;
+
+use crate::env;
 
 /// Creates the programs that the examples run, and returns the example of a tool.
 #[track_caller]
@@ -20,9 +23,8 @@ fn setup_example(env: &TestEnv, tool: &str) -> String {
     line.replace("/tmp/photos", &name)
 }
 
-#[test]
-fn loto_example_skips_run_while_locked() {
-    let env = TestEnv::new();
+#[rstest]
+fn loto_example_skips_run_while_locked(env: TestEnv) {
     let line = setup_example(&env, "loto");
     let resources = format!("net {}\n", env.file("net.lock").display());
     std::fs::write(env.file("resources"), resources).expect("a file");
@@ -34,9 +36,8 @@ fn loto_example_skips_run_while_locked() {
     .assert_all(0, "", "");
 }
 
-#[test]
-fn me_only_example_is_refused_while_name_is_bound() {
-    let env = TestEnv::new();
+#[rstest]
+fn me_only_example_is_refused_while_name_is_bound(env: TestEnv) {
     let line = setup_example(&env, "me-only");
     env.sh(&line).assert_all(0, "sort-photos runs\n", "");
     let name = env.file("photos").display().to_string();
@@ -45,18 +46,16 @@ fn me_only_example_is_refused_while_name_is_bound() {
         .assert_stdout("");
 }
 
-#[test]
-fn runlock_example_skips_run_while_locked() {
-    let env = TestEnv::new();
+#[rstest]
+fn runlock_example_skips_run_while_locked(env: TestEnv) {
     let line = setup_example(&env, "runlock");
     env.sh(&line).assert_all(0, "sync-photos runs\n", "");
     env.sh(format!("runlock photos sh -c '{line}'"))
         .assert_all(0, "", "Still locked.\n");
 }
 
-#[test]
-fn ulock_example_reads_unless_locked() {
-    let env = TestEnv::new();
+#[rstest]
+fn ulock_example_reads_unless_locked(env: TestEnv) {
     let line = setup_example(&env, "ulock");
     std::fs::write(env.file("master"), "read\n").expect("a file");
     env.sh(&line).assert_all(0, "read\n", "");

@@ -8,11 +8,12 @@ mod storm;
 
 use std::os::unix::fs::PermissionsExt;
 
+use rstest::rstest;
 use test_support::locks::locks_on;
 use test_support::process::{ExitReason, Process, send_signal};
 use test_support::{Outcome, TestEnv, can_unshare, wait_until};
 
-use crate::{CommandLineEnv, spin};
+use crate::{CommandLineEnv, env, spin};
 
 const STILL_LOCKED: &str = "Still locked.\n";
 
@@ -46,8 +47,7 @@ fn assert_still_locked(env: &TestEnv, message: &str) {
 /// Asserts that the lock can be taken, with this message.
 #[track_caller]
 fn assert_unlocked(env: &TestEnv, message: &str) {
-    env.run_line("runlock l echo ran")
-        .assert_all(0, "ran\n", message);
+    env.assert_line("runlock l echo ran", 0, "ran\n", message);
 }
 
 /// Creates a lock file, as the original does.
@@ -68,25 +68,22 @@ fn pid_in_lock_file(env: &TestEnv) -> i32 {
     pid.unwrap_or_else(|| panic!("no pid: {text}"))
 }
 
-#[test]
-fn command_runs_unless_locked() {
-    let env = TestEnv::new();
+#[rstest]
+fn command_runs_unless_locked(env: TestEnv) {
     let mut holder = hold_runlock(&env);
     assert_still_locked(&env, "");
     // Its age does not matter.
     env.sh("touch -d 1990-01-01 l.lock").assert_status(0);
     assert_still_locked(&env, "");
     // Nor whether the command exists.
-    env.run_line("runlock l no-such-command")
-        .assert_all(0, "", STILL_LOCKED);
+    env.assert_line("runlock l no-such-command", 0, "", STILL_LOCKED);
     holder.send_line("");
     assert_eq!(holder.wait(), ExitReason::Exited(5));
     assert_unlocked(&env, "");
 }
 
-#[test]
-fn first_line_of_file_is_pid() {
-    let env = TestEnv::new();
+#[rstest]
+fn first_line_of_file_is_pid(env: TestEnv) {
     for umask in ["000", "022", "777"] {
         let script =
             format!("umask {umask}; exec runlock l sh -c 'head -n 1 l.lock; stat -c %a l.lock'");
@@ -98,18 +95,15 @@ fn first_line_of_file_is_pid() {
     assert!(env.file_names().is_empty());
 }
 
-#[test]
-fn suffix_is_appended_to_path() {
-    let env = TestEnv::new();
+#[rstest]
+fn suffix_is_appended_to_path(env: TestEnv) {
     env.sh("mkdir d; runlock d/x ls -A d; runlock d/ ls -A d; runlock \"$PWD/x\" ls x.lock")
-        .assert_stderr("")
-        .assert_stdout("x.lock\n.lock\nx.lock\n");
+        .assert_all(0, "x.lock\n.lock\nx.lock\n", "");
     assert_eq!(env.file_names(), ["d"]);
 }
 
-#[test]
-fn file_is_removed_after_success_and_failure() {
-    let env = TestEnv::new();
+#[rstest]
+fn file_is_removed_after_success_and_failure(env: TestEnv) {
     env.install_script("no-interpreter", "#!/no/such/interpreter\n");
     std::fs::write(env.file("data"), "").expect("a file");
     for (script, status) in [
@@ -130,15 +124,13 @@ fn file_is_removed_after_success_and_failure() {
         ("./no-interpreter", "No such file or directory"),
     ] {
         let message = format!("runlock: failed to execute {command}: {reason}\n");
-        env.run_line(&format!("runlock l {command}"))
-            .assert_all(126, "", &message);
+        env.assert_line(&format!("runlock l {command}"), 126, "", &message);
         assert!(!env.file("l.lock").exists(), "{command}");
     }
 }
 
-#[test]
-fn file_systems_without_unnamed_files_are_supported() {
-    let env = TestEnv::new();
+#[rstest]
+fn file_systems_without_unnamed_files_are_supported(env: TestEnv) {
     // One of the calls has O_TMPFILE, for which NFS and others report this error.
     let inject = "inject=?open,openat:error=EOPNOTSUPP:when=";
     let script = "stat -c '%h %a' l.lock; ls -A | grep -v bin; runlock l true";
@@ -161,9 +153,8 @@ fn file_systems_without_unnamed_files_are_supported() {
     assert!(succeeded > 0);
 }
 
-#[test]
-fn command_does_not_inherit_lock_file() {
-    let env = TestEnv::new();
+#[rstest]
+fn command_does_not_inherit_lock_file(env: TestEnv) {
     // A standard descriptor that is closed must also be closed in the process that has the file
     // open: its messages must not be written to the file.
     let report = "for pid in $$ $PPID; do open=; for fd in 0 1 2; do
@@ -186,9 +177,8 @@ fn command_does_not_inherit_lock_file() {
     }
 }
 
-#[test]
-fn signals_are_forwarded_and_death_is_reported() {
-    let env = TestEnv::new();
+#[rstest]
+fn signals_are_forwarded_and_death_is_reported(env: TestEnv) {
     for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGUSR1] {
         let mut runlock = hold_runlock(&env);
         runlock.signal(signal);
@@ -204,9 +194,8 @@ fn signals_are_forwarded_and_death_is_reported() {
     assert!(!env.file("l.lock").exists());
 }
 
-#[test]
-fn signal_before_or_after_command_leaves_no_file() {
-    let env = TestEnv::new();
+#[rstest]
+fn signal_before_or_after_command_leaves_no_file(env: TestEnv) {
     for (call, stdout) in [("linkat", ""), ("?unlink,?unlinkat", "ran\n")] {
         for (name, number) in [("TERM", 15), ("INT", 2), ("HUP", 1)] {
             let Some(outcome) = run_injected(&env, &format!("inject={call}:signal={name}")) else {
@@ -223,9 +212,8 @@ fn signal_before_or_after_command_leaves_no_file() {
     }
 }
 
-#[test]
-fn signal_at_any_time_leaves_no_file() {
-    let env = TestEnv::new();
+#[rstest]
+fn signal_at_any_time_leaves_no_file(env: TestEnv) {
     let mut command_started = false;
     // From before main() until after the start of the command, on slow machines too.
     for delay in (0..120)
@@ -247,10 +235,9 @@ fn signal_at_any_time_leaves_no_file() {
     assert!(command_started, "the delays are too short");
 }
 
-#[test]
-fn removed_or_replaced_file_is_left_alone() {
-    let env = TestEnv::new();
-    env.run_line("runlock l rm -f l.lock").assert_all(0, "", "");
+#[rstest]
+fn removed_or_replaced_file_is_left_alone(env: TestEnv) {
+    env.assert_line("runlock l rm -f l.lock", 0, "", "");
     for replace in [
         "rm -f l.lock; echo 1 >l.lock",
         // The same file with other content, as the original writes it as root.
@@ -262,9 +249,8 @@ fn removed_or_replaced_file_is_left_alone() {
     }
 }
 
-#[test]
-fn holder_in_pid_namespace_is_known_to_be_alive() {
-    let env = TestEnv::new();
+#[rstest]
+fn holder_in_pid_namespace_is_known_to_be_alive(env: TestEnv) {
     if !can_unshare(&env, "-rpf --mount-proc") {
         return;
     }
@@ -283,9 +269,8 @@ fn holder_in_pid_namespace_is_known_to_be_alive() {
     assert_unlocked(&env, &unlocked(pid));
 }
 
-#[test]
-fn lock_file_is_not_writable() {
-    let env = TestEnv::new();
+#[rstest]
+fn lock_file_is_not_writable(env: TestEnv) {
     let _holder = hold_runlock(&env);
     if let Some(command) = env.unprivileged("echo 1 >l.lock") {
         assert_ne!(env.run_command(command).code(), 0);

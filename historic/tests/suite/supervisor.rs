@@ -13,7 +13,7 @@ use test_support::process::{ExitReason, Process, send_signal};
 use test_support::procfs::{children_of, is_running, is_stopped, parent_of, status_field};
 use test_support::{TestEnv, wait_until};
 
-use crate::{CommandLineEnv, ReadPid, assert_inherits_state, spin};
+use crate::{CommandLineEnv, assert_inherits_state, env, read_pid, spin};
 
 /// A command of three processes: a shell, a shell in it, and a background process of that. Each
 /// prints its pid. The `:` keeps the shells from executing their last command in place.
@@ -28,8 +28,13 @@ const REPORT_ALIVE: &str =
 #[track_caller]
 fn start_process_tree(env: &TestEnv) -> (Process, Vec<i32>) {
     let mut loto = env.start_script("loto -L l --", PROCESS_TREE);
-    let pids = (0..3).map(|_| loto.read_pid()).collect();
+    let pids = read_tree(&mut loto);
     (loto, pids)
+}
+
+/// Reads the pids that [`PROCESS_TREE`] prints.
+fn read_tree(loto: &mut Process) -> Vec<i32> {
+    (0..3).map(|_| read_pid(loto)).collect()
 }
 
 /// Starts a waiter that, when it gets the lock, prints `alive` for each of these processes that has
@@ -44,14 +49,12 @@ fn start_waiter(env: &TestEnv, pids: &[i32]) -> Process {
     waiter
 }
 
-/// Starts a command line on a new terminal.
 #[track_caller]
 fn start_at_terminal(env: &TestEnv, line: &str) -> Process {
     let words: Vec<&str> = line.split(' ').collect();
     env.start_at_terminal(env.session_leader(&words))
 }
 
-/// Returns the pid of the supervisor of a `loto`.
 #[track_caller]
 fn supervisor_of(loto: &Process) -> i32 {
     let children = children_of(loto.pid());
@@ -74,9 +77,8 @@ fn descendants_terminate_before_lock_is_free(#[case] signal: i32, #[case] rounds
     }
 }
 
-#[test]
-fn killed_group_is_inactive_when_lock_is_free() {
-    let env = TestEnv::new();
+#[rstest]
+fn killed_group_is_inactive_when_lock_is_free(env: TestEnv) {
     for _ in 0..10 {
         let script = "echo ready; while :; do echo x; done >trace";
         let mut loto = env.start_script("loto -w -L l --", script);
@@ -89,9 +91,8 @@ fn killed_group_is_inactive_when_lock_is_free() {
     }
 }
 
-#[test]
-fn loto_killed_at_any_time_leaves_no_process() {
-    let env = TestEnv::new();
+#[rstest]
+fn loto_killed_at_any_time_leaves_no_process(env: TestEnv) {
     for round in 0..60 {
         let mut loto = env.start_script("loto -w -L l --", "echo $$ >>pids; read x; :");
         spin(round * 60);
@@ -102,9 +103,8 @@ fn loto_killed_at_any_time_leaves_no_process() {
     assert!(env.file("pids").exists(), "no command was ever started");
 }
 
-#[test]
-fn stopped_command_of_killed_loto_is_killed() {
-    let env = TestEnv::new();
+#[rstest]
+fn stopped_command_of_killed_loto_is_killed(env: TestEnv) {
     let (mut loto, pids) = start_process_tree(&env);
     let mut waiter = start_waiter(&env, &pids);
     assert!(send_signal(pids[0], SIGSTOP));
@@ -114,9 +114,8 @@ fn stopped_command_of_killed_loto_is_killed() {
     waiter.expect_line("locked");
 }
 
-#[test]
-fn descendants_of_killed_supervisor_are_killed() {
-    let env = TestEnv::new();
+#[rstest]
+fn descendants_of_killed_supervisor_are_killed(env: TestEnv) {
     let (mut loto, pids) = start_process_tree(&env);
     let mut waiter = start_waiter(&env, &pids);
     assert!(send_signal(supervisor_of(&loto), SIGKILL));
@@ -125,9 +124,8 @@ fn descendants_of_killed_supervisor_are_killed() {
 }
 
 /// So that pkill(1) finds `loto` alone.
-#[test]
-fn supervisor_has_its_own_name_and_command_line() {
-    let env = TestEnv::new();
+#[rstest]
+fn supervisor_has_its_own_name_and_command_line(env: TestEnv) {
     let (loto, _) = start_process_tree(&env);
     let supervisor = supervisor_of(&loto);
     assert_eq!(status_field(loto.pid(), "Name"), "loto");
@@ -135,17 +133,17 @@ fn supervisor_has_its_own_name_and_command_line() {
     let command_line =
         |pid| std::fs::read_to_string(format!("/proc/{pid}/cmdline")).expect("it runs");
     // The rest of the original command line is overwritten with NULs.
-    let padded = command_line(supervisor);
-    assert_eq!(padded.trim_end_matches('\0'), "lock-keeper");
+    assert_eq!(
+        command_line(supervisor).trim_end_matches('\0'),
+        "lock-keeper"
+    );
     assert!(command_line(loto.pid()).starts_with("loto\0-L\0l\0"));
 }
 
-#[test]
-fn descendants_may_terminate_late_and_get_later_signals() {
-    let env = TestEnv::new();
-    let script = "test-helper catch-signals 2 & wait; :";
-    let mut loto = env.start_script("loto -L l --", script);
-    loto.read_pid();
+#[rstest]
+fn descendants_may_terminate_late_and_get_later_signals(env: TestEnv) {
+    let mut loto = env.start_script("loto -L l --", "test-helper catch-signals 2 & wait; :");
+    read_pid(&mut loto);
     let mut waiter = start_waiter(&env, &[]);
     loto.signal(SIGTERM);
     loto.expect_line("received 15 0 0");
@@ -156,14 +154,13 @@ fn descendants_may_terminate_late_and_get_later_signals() {
     waiter.expect_line("locked");
 }
 
-#[test]
-fn daemons_and_ignorers_of_signal_are_left_alone() {
-    let env = TestEnv::new();
+#[rstest]
+fn daemons_and_ignorers_of_signal_are_left_alone(env: TestEnv) {
     let script = "mkfifo never; echo $$; (trap '' TERM; sh -c 'echo ready $$; read x <never; :') &
         test-helper in-new-session catch-signals 1 & read x; :";
     let mut loto = env.start_script("loto -L l --", script);
-    let command = loto.read_pid();
-    let others = [loto.read_pid(), loto.read_pid()];
+    let command = read_pid(&mut loto);
+    let others = [read_pid(&mut loto), read_pid(&mut loto)];
     loto.signal(SIGTERM);
     assert_eq!(loto.wait(), ExitReason::Signaled(SIGTERM));
     assert!(!is_running(command));
@@ -174,12 +171,11 @@ fn daemons_and_ignorers_of_signal_are_left_alone() {
     }
 }
 
-#[test]
-fn background_process_outlives_command_without_lock() {
-    let env = TestEnv::new();
+#[rstest]
+fn background_process_outlives_command_without_lock(env: TestEnv) {
     let script = "mkfifo never; sh -c 'echo $$; read x <never; :' & read x";
     let mut loto = env.start_script("loto -L l --", script);
-    let background = loto.read_pid();
+    let background = read_pid(&mut loto);
     // This signal does not request termination.
     loto.signal(SIGURG);
     loto.send_line("");
@@ -189,12 +185,11 @@ fn background_process_outlives_command_without_lock() {
     send_signal(background, SIGKILL);
 }
 
-#[test]
-fn signals_reach_command_once_and_do_not_terminate_loto() {
-    let env = TestEnv::new();
+#[rstest]
+fn signals_reach_command_once_and_do_not_terminate_loto(env: TestEnv) {
     for signal in [SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGCONT, 40] {
         let mut loto = env.start_line("loto -L l -- test-helper catch-signals 2");
-        loto.read_pid();
+        read_pid(&mut loto);
         for signal in [signal, 64] {
             loto.signal(signal);
             loto.expect_line(&format!("received {signal} 0 0"));
@@ -203,11 +198,10 @@ fn signals_reach_command_once_and_do_not_terminate_loto() {
     }
 }
 
-#[test]
-fn ctrl_c_reaches_command_once() {
-    let env = TestEnv::new();
+#[rstest]
+fn ctrl_c_reaches_command_once(env: TestEnv) {
     let mut loto = start_at_terminal(&env, "loto -L l -- test-helper catch-signals 20");
-    loto.read_pid();
+    read_pid(&mut loto);
     for _ in 0..10 {
         loto.send("\x03");
         let line = loto.read_line();
@@ -219,14 +213,13 @@ fn ctrl_c_reaches_command_once() {
     assert_eq!(loto.wait(), ExitReason::Exited(ALL_SIGNALS_RECEIVED));
 }
 
-#[test]
-fn ctrl_z_and_fg_stop_and_continue_everything() {
-    let env = TestEnv::new();
+#[rstest]
+fn ctrl_z_and_fg_stop_and_continue_everything(env: TestEnv) {
     let mut bash = env.start_bash_at_terminal();
     bash.send_line(
         "loto -L l -- sh -c 'echo ready $$; read x; echo got $x; exit 5'; echo first $?",
     );
-    let command = bash.read_pid();
+    let command = read_pid(&mut bash);
     bash.send("\x1a");
     bash.expect("first 148");
     assert!(is_stopped(command));
@@ -238,12 +231,11 @@ fn ctrl_z_and_fg_stop_and_continue_everything() {
     bash.expect("second 5");
 }
 
-#[test]
-fn loto_killed_after_ctrl_z_kills_command() {
-    let env = TestEnv::new();
+#[rstest]
+fn loto_killed_after_ctrl_z_kills_command(env: TestEnv) {
     let mut bash = env.start_bash_at_terminal();
     bash.send_line("loto -L l -- sh -c 'echo ready $$; read x; :'; echo stopped");
-    let command = bash.read_pid();
+    let command = read_pid(&mut bash);
     let supervisor = parent_of(command);
     bash.send("\x1a");
     bash.expect("stopped");
@@ -253,9 +245,8 @@ fn loto_killed_after_ctrl_z_kills_command() {
     waiter.expect_line("locked");
 }
 
-#[test]
-fn command_inherits_state_of_caller() {
-    let env = TestEnv::new();
+#[rstest]
+fn command_inherits_state_of_caller(env: TestEnv) {
     assert_inherits_state(&env, "loto -L l --", |command| {
         command
             .block_signals(signal_set([SIGINT, SIGCHLD, 33, 64]))
@@ -267,14 +258,13 @@ fn command_inherits_state_of_caller() {
     });
 }
 
-#[test]
-fn children_of_caller_are_left_alone() {
-    let env = TestEnv::new();
+#[rstest]
+fn children_of_caller_are_left_alone(env: TestEnv) {
     let script = "mkfifo never; sh -c 'read x <never; :' & echo $!
         exec loto -L l -- sh -c 'echo $$; read x; :'";
     let mut loto = env.start_script("", script);
-    let child_of_caller = loto.read_pid();
-    let supervisor = parent_of(loto.read_pid());
+    let child_of_caller = read_pid(&mut loto);
+    let supervisor = parent_of(read_pid(&mut loto));
     assert!(send_signal(supervisor, SIGKILL));
     assert_eq!(loto.wait(), ExitReason::Exited(128 + SIGKILL));
     assert!(is_running(child_of_caller));

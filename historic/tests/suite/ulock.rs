@@ -9,12 +9,13 @@ mod waiting;
 
 use std::process::Command;
 
+use rstest::rstest;
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
 use test_support::process::Process;
 use test_support::procfs::status_field;
 use test_support::{TestEnv, can_unshare, os_string, wait_until};
 
-use crate::{CommandLineEnv, assert_inherits_state};
+use crate::{CommandLineEnv, assert_inherits_state, env};
 
 /// Starts a command that executes `ulock`, and returns when it waits in the kernel for a file to
 /// change.
@@ -26,7 +27,6 @@ fn start_waiting(env: &TestEnv, command: Command) -> Process {
     ulock
 }
 
-/// Starts a waiting writer.
 #[track_caller]
 fn start_writer(env: &TestEnv, options: &str) -> Process {
     let line = format!("ulock -w {options} lock counter");
@@ -36,14 +36,12 @@ fn start_writer(env: &TestEnv, options: &str) -> Process {
 /// Starts a reader, which reads until [`Process::release`].
 #[track_caller]
 fn start_reader(env: &TestEnv, options: &str) -> Process {
-    let mut reader = env.command_line(&format!("ulock -r {options} lock counter"));
-    reader.arg("echo reads; read x; exit 0");
-    let mut reader = env.start(reader);
+    let line = format!("ulock -r {options} lock counter");
+    let mut reader = env.start(env.with_args(&line, ["echo reads; read x; exit 0"]));
     reader.expect_line("reads");
     reader
 }
 
-/// Asserts that the test environment contains exactly these files.
 #[track_caller]
 fn assert_files(env: &TestEnv, names: &[&str]) {
     assert_eq!(env.file_names(), names);
@@ -76,9 +74,8 @@ END
 }
 
 /// The example of a writer and a reader in the manual.
-#[test]
-fn writer_and_reader_examples_exclude_each_other() {
-    let env = TestEnv::new();
+#[rstest]
+fn writer_and_reader_examples_exclude_each_other(env: TestEnv) {
     env.sh(r#"
         echo old >master
         cat >writelock.sh <<\END
@@ -96,9 +93,8 @@ END
     assert_files(&env, &["counter", "master", "writelock.sh"]);
 }
 
-#[test]
-fn readers_share_and_writers_exclude() {
-    let env = TestEnv::new();
+#[rstest]
+fn readers_share_and_writers_exclude(env: TestEnv) {
     env.sh(
         "ulock -r lock counter 'ulock -r --timeout=0 lock counter echo both'
         ulock -r lock counter 'ulock -w --timeout=0 lock counter; echo $?'
@@ -110,25 +106,22 @@ fn readers_share_and_writers_exclude() {
     assert_files(&env, &["counter", "lock"]);
 }
 
-#[test]
-fn writer_without_counter_ignores_readers() {
-    let env = TestEnv::new();
+#[rstest]
+fn writer_without_counter_ignores_readers(env: TestEnv) {
     env.sh("ulock -r lock counter 'ulock -w --timeout=0 lock; echo $?'")
         .assert_stdout("0\n");
     assert_files(&env, &["counter", "lock"]);
 }
 
-#[test]
-fn arguments_of_command_are_joined_to_shell_line() {
-    let env = TestEnv::new();
+#[rstest]
+fn arguments_of_command_are_joined_to_shell_line(env: TestEnv) {
     for (args, stdout) in [
         (&["echo a; echo b"][..], "a\nb\n"),
         (&["echo", "a  b", "&&", "echo", "c"], "a b\nc\n"),
         (&["echo", "-r", "--timeout=0", "-w"], "-r --timeout=0 -w\n"),
     ] {
-        let mut command = env.command_line("ulock -r lock counter");
-        command.args(args);
-        env.run_command(command).assert_all(0, stdout, "");
+        env.run_command(env.with_args("ulock -r lock counter", args))
+            .assert_all(0, stdout, "");
     }
     env.sh("mkdir d; echo found >d/f; ulock -r lock counter grep -r -w found d")
         .assert_stdout("d/f:found\n");
@@ -147,8 +140,7 @@ fn failed_command_leaves_link_and_is_reported() {
         ("kill -15 $$", 143),
     ] {
         let env = TestEnv::new();
-        let mut command = env.command_line("ulock -r lock counter");
-        command.arg(script);
+        let command = env.with_args("ulock -r lock counter", [script]);
         let outcome = env.run_command(command).assert_status(status);
         let names = env.file_names();
         let link = names[0].to_str().expect("a name");
@@ -165,9 +157,8 @@ fn failed_command_leaves_link_and_is_reported() {
     }
 }
 
-#[test]
-fn remaining_links_are_not_reused() {
-    let env = TestEnv::new();
+#[rstest]
+fn remaining_links_are_not_reused(env: TestEnv) {
     // The names of links contain the pid of `ulock`, which is that of this shell.
     env.sh("ulock -r lock counter false; for n in 0 1 2; do
                 cp -l counter .fdlock.$(uname -n).$$.$n; done
@@ -177,9 +168,8 @@ fn remaining_links_are_not_reused() {
     env.sh("stat -c %h counter").assert_stdout("5\n");
 }
 
-#[test]
-fn command_inherits_state_of_caller() {
-    let env = TestEnv::new();
+#[rstest]
+fn command_inherits_state_of_caller(env: TestEnv) {
     assert_inherits_state(&env, "ulock -r lock counter exec", |command| {
         command
             .block_signals(signal_set([libc::SIGINT, libc::SIGUSR1, 40]))
@@ -187,9 +177,8 @@ fn command_inherits_state_of_caller() {
     });
 }
 
-#[test]
-fn files_are_created_in_directory_of_lock_and_counter() {
-    let env = TestEnv::new();
+#[rstest]
+fn files_are_created_in_directory_of_lock_and_counter(env: TestEnv) {
     // A hard link cannot lead to another file system.
     let Ok(other_dir) = tempfile::tempdir_in("/dev/shm") else {
         return;
@@ -211,9 +200,8 @@ fn files_are_created_in_directory_of_lock_and_counter() {
     assert_files(&env, &["counter"]);
 }
 
-#[test]
-fn host_name_may_contain_slash() {
-    let env = TestEnv::new();
+#[rstest]
+fn host_name_may_contain_slash(env: TestEnv) {
     if !can_unshare(&env, "-ru") {
         return;
     }
@@ -221,13 +209,11 @@ fn host_name_may_contain_slash() {
     env.sh(format!(
         "unshare -ru sh -c \"{script}\" | sed 's/[0-9]*[.]0$/PID.0/'"
     ))
-    .assert_stderr("")
-    .assert_stdout(".fdlock.a_b.PID.0\n");
+    .assert_all(0, ".fdlock.a_b.PID.0\n", "");
 }
 
-#[test]
-fn files_are_created_with_0666_and_umask() {
-    let env = TestEnv::new();
+#[rstest]
+fn files_are_created_with_0666_and_umask(env: TestEnv) {
     for (umask, mode) in [("027", "640"), ("0", "666")] {
         env.sh(format!(
             "umask {umask}; ulock -w lock counter; stat -c %a lock counter; rm lock counter"
@@ -236,17 +222,13 @@ fn files_are_created_with_0666_and_umask() {
     }
 }
 
-#[test]
-fn arguments_may_be_non_utf8() {
-    let env = TestEnv::new();
-    let mut command = env.command_line("ulock -r lock counter false");
-    command.arg(os_string(b"\xff"));
+#[rstest]
+fn arguments_may_be_non_utf8(env: TestEnv) {
+    let command = env.with_args("ulock -r lock counter false", [os_string(b"\xff")]);
     let outcome = env.run_command(command).assert_status(1);
     let message = b"Error(282)[ulock] : command 'false \xff' failed, file './";
     assert!(outcome.stderr.starts_with(message), "{outcome:?}");
-    let mut command = env.command("ulock");
-    command.arg(os_string(b"\xfe/lock"));
-    let outcome = env.run_command(command).assert_status(1);
+    let outcome = env.run_command(env.with_args("ulock", [os_string(b"\xfe/lock")]));
     let message = b"ulock: cannot create lock file \xfe/lock: No such file or directory\n";
-    assert_eq!(outcome.stderr, message);
+    assert_eq!(outcome.assert_status(1).stderr, message);
 }

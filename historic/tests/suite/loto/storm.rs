@@ -4,12 +4,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
+use rstest::rstest;
 use test_support::TestEnv;
 use test_support::process::send_signal;
 use test_support::procfs::children_of;
 use test_support::stress::{ATOMIC_STEP, StressTest, random_delay};
 
-use crate::CommandLineEnv;
+use crate::{CommandLineEnv, env};
 
 /// Does steps with `loto`. Some of them are interrupted: `loto` is killed or asked to terminate, or
 /// its supervisor is killed. The command is killed with it.
@@ -36,9 +37,8 @@ fn step_with_loto(stress: &StressTest<'_>, mut rng: Rng) {
     }
 }
 
-#[test]
-fn count_is_exact_when_supervisors_and_commands_are_killed() {
-    let env = TestEnv::new();
+#[rstest]
+fn count_is_exact_when_supervisors_and_commands_are_killed(env: TestEnv) {
     let stress = StressTest::new(&env);
     std::thread::scope(|scope| {
         stress.spawn_threads(scope, 6, 8, step_with_loto);

@@ -6,14 +6,11 @@ use rstest::rstest;
 use test_support::helper::NAME_TAKEN;
 use test_support::{TestEnv, can_unshare, os_string};
 
-use super::{
-    assert_free, assert_refused, hold_name, me_only, run_me_only, start_holder, unique_name,
-};
-use crate::CommandLineEnv;
+use super::{assert_free, assert_refused, hold_name, name, run_me_only, start_holder};
+use crate::{CommandLineEnv, env};
 
-/// Returns a name of this many bytes that no other test uses.
-fn unique_name_of_length(env: &TestEnv, length: usize) -> String {
-    let name = unique_name(env);
+/// Returns a longer name, of this many bytes, that no other test uses.
+fn padded(name: &str, length: usize) -> String {
     assert!(name.len() < length);
     format!("{name:x<length$}")
 }
@@ -34,12 +31,13 @@ pub(super) fn other_program(env: &TestEnv, shape: &str, name: &str) -> Command {
 /// `exact` one that binds a name of exact length.
 #[rstest]
 fn other_programs_and_me_only_exclude_each_other(
+    env: TestEnv,
+    name: String,
     #[values("original", "padded", "exact")] shape: &str,
 ) {
-    let env = TestEnv::new();
     let mut names = vec![short_name(&env)];
     if shape != "original" {
-        names.extend([unique_name(&env), unique_name_of_length(&env, 107)]);
+        names.extend([padded(&name, 107), name]);
     }
     for name in &names {
         let (other, _) = start_holder(&env, other_program(&env, shape, name));
@@ -59,10 +57,8 @@ fn other_programs_and_me_only_exclude_each_other(
     }
 }
 
-#[test]
-fn second_instance_is_refused_and_holder_reported() {
-    let env = TestEnv::new();
-    let name = unique_name(&env);
+#[rstest]
+fn second_instance_is_refused_and_holder_reported(env: TestEnv, name: String) {
     let (holder, script) = hold_name(&env, &name);
     for _ in 0..2 {
         assert_refused(&env, &name, &[holder.pid(), script]);
@@ -71,11 +67,10 @@ fn second_instance_is_refused_and_holder_reported() {
     assert_free(&env, &name);
 }
 
-#[test]
-fn last_byte_of_name_is_significant() {
-    let env = TestEnv::new();
-    for length in [unique_name(&env).len() + 2, 106, 107] {
-        let name = unique_name_of_length(&env, length);
+#[rstest]
+fn last_byte_of_name_is_significant(env: TestEnv, name: String) {
+    for length in [name.len() + 2, 106, 107] {
+        let name = padded(&name, length);
         let other = format!("{}y", &name[..length - 1]);
         run_me_only(&env, [&name, "me-only", &other, "echo", "both"]).assert_all(0, "both\n", "");
         let (_holder, _) = hold_name(&env, &name);
@@ -83,10 +78,9 @@ fn last_byte_of_name_is_significant() {
     }
 }
 
-#[test]
-fn name_and_its_prefix_are_different() {
-    let env = TestEnv::new();
-    let name = unique_name_of_length(&env, 107);
+#[rstest]
+fn name_and_its_prefix_are_different(env: TestEnv, name: String) {
+    let name = padded(&name, 107);
     for length in [106, name.len() / 2, 9] {
         run_me_only(&env, [&name, "me-only", &name[..length], "echo", "both"])
             .assert_all(0, "both\n", "");
@@ -97,10 +91,14 @@ fn name_and_its_prefix_are_different() {
 #[case::no_newline(b"\xff @\xfe", true)]
 // The kernel's table of sockets, which shows the holder, has one line for each socket.
 #[case::newline(b"\xff \n\x01@\xfe", false)]
-fn name_may_contain_any_bytes(#[case] suffix: &[u8], #[case] reports_holder: bool) {
-    let env = TestEnv::new();
-    let name = [unique_name(&env).as_bytes(), suffix].concat();
-    let (holder, script) = start_holder(&env, me_only(&env, [os_string(&name)]));
+fn name_may_contain_any_bytes(
+    env: TestEnv,
+    name: String,
+    #[case] suffix: &[u8],
+    #[case] reports_holder: bool,
+) {
+    let name = [name.as_bytes(), suffix].concat();
+    let (holder, script) = start_holder(&env, env.with_args("me-only", [os_string(&name)]));
     let refused = run_me_only(&env, [os_string(&name), "echo".into(), "overlap".into()]);
     let refused = refused.assert_status(4).assert_stdout("");
     let has_message = |details: &str| {
@@ -117,13 +115,11 @@ fn name_may_contain_any_bytes(#[case] suffix: &[u8], #[case] reports_holder: boo
     run_me_only(&env, [os_string(&other), "true".into()]).assert_status(0);
 }
 
-#[test]
-fn names_are_per_network_namespace() {
-    let env = TestEnv::new();
+#[rstest]
+fn names_are_per_network_namespace(env: TestEnv, name: String) {
     if !can_unshare(&env, "-rn") {
         return;
     }
-    let name = unique_name(&env);
     let (_holder, _) = hold_name(&env, &name);
     run_me_only(&env, [&name, "echo", "overlap"]).assert_status(4);
     env.sh(format!("unshare -rn me-only {name} echo in a container"))
@@ -139,12 +135,10 @@ fn names_are_per_network_namespace() {
 #[rstest]
 #[case::user_namespace("-r")]
 #[case::pid_namespace("-rpf --mount-proc")]
-fn holder_outside_of_namespace_is_not_reported(#[case] options: &str) {
-    let env = TestEnv::new();
+fn holder_outside_of_namespace_is_not_reported(env: TestEnv, name: String, #[case] options: &str) {
     if !can_unshare(&env, options) {
         return;
     }
-    let name = unique_name(&env);
     let (_holder, _) = hold_name(&env, &name);
     env.sh(format!("unshare {options} me-only {name} echo overlap"))
         .assert_all(4, "", &format!("me-only: {name}: not the only instance\n"));

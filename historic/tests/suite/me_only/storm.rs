@@ -12,8 +12,8 @@ use test_support::stress::{ATOMIC_STEP, StressTest, kill_group, random_delay};
 use test_support::{TestEnv, wait_until};
 
 use super::names::{other_program, short_name};
-use super::{assert_free, me_only, run_me_only};
-use crate::CommandLineEnv;
+use super::{assert_free, run_me_only};
+use crate::{CommandLineEnv, env};
 
 /// The number of processes that compete for the name at once.
 const CONTENDERS: usize = 8;
@@ -50,7 +50,7 @@ impl Contest<'_> {
         let env = self.stress.env;
         let contender = match rng.u64(..3) {
             0 if fate == Fate::Spared => other_program(env, self.shape, &self.name),
-            _ => me_only(env, [&self.name]),
+            _ => env.with_args("me-only", [&self.name]),
         };
         let mut waiter = env.script("", "read x; exec \"$@\"");
         waiter.arg("sh").arg(contender.get_program());
@@ -67,7 +67,6 @@ impl Contest<'_> {
         self.stress.env.read("journal").lines().count()
     }
 
-    /// Runs contenders with these fates.
     fn run_round(&self, rng: &mut Rng, fates: [Fate; CONTENDERS]) {
         let before = self.journal_len();
         let (reader, writer) = std::io::pipe().expect("a pipe");
@@ -104,7 +103,7 @@ impl Contest<'_> {
         if killed == 0 {
             assert!(
                 is_free(),
-                "all processes have exited, but the name is taken"
+                "the name is taken, but all processes have exited"
             );
             assert!(successful > 0, "no process got the name");
         } else {
@@ -117,8 +116,10 @@ impl Contest<'_> {
 }
 
 #[rstest]
-fn one_at_a_time_with_kills_and_other_programs(#[values("original", "exact")] shape: &'static str) {
-    let env = TestEnv::new();
+fn one_at_a_time_with_kills_and_other_programs(
+    env: TestEnv,
+    #[values("original", "exact")] shape: &'static str,
+) {
     env.sh("mkfifo fifo").assert_status(0);
     let stress = StressTest::new(&env);
     let contest = Contest {

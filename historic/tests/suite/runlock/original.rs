@@ -1,8 +1,7 @@
 //! The original `runlock` and this one exclude each other. A shell script stands for the original,
 //! and also Perl's LockFile::Simple itself where that is installed.
 
-use std::process::Command;
-
+use rstest::rstest;
 use test_support::process::{ExitReason, send_signal};
 use test_support::procfs::is_running;
 use test_support::{TestEnv, is_installed, wait_until};
@@ -10,7 +9,7 @@ use test_support::{TestEnv, is_installed, wait_until};
 use super::{
     STILL_LOCKED, assert_still_locked, assert_unlocked, hold_runlock, pid_in_lock_file, unlocked,
 };
-use crate::CommandLineEnv;
+use crate::{CommandLineEnv, env};
 
 /// What the original does, as far as other processes can see.
 const SCRIPT: &str = r#"#!/bin/sh
@@ -37,50 +36,39 @@ $lock->release;
 exit $status >> 8;
 "#;
 
-/// Runs a test with each original that is available, as a program of that name.
-fn with_originals(test: impl Fn(&TestEnv, &dyn Fn(&[&str]) -> Command)) {
+/// Runs a test with each original that is available, as `./original`.
+fn with_originals(test: impl Fn(&TestEnv)) {
     let env = TestEnv::new();
     env.install_script("original", SCRIPT);
-    test(&env, &|args| {
-        let mut command = env.command_line("./original l");
-        command.args(args);
-        command
-    });
-    if !is_installed("perl") {
-        return;
-    }
-    let env = TestEnv::new();
-    std::fs::write(env.file("original"), PERL).expect("a file");
-    let perl = |args: &[&str]| {
-        let mut command = env.command_line("perl original l");
-        if let Some(path) = std::env::var_os("PERL5LIB") {
-            command.env("PERL5LIB", path);
+    test(&env);
+    if is_installed("perl") {
+        let env = TestEnv::new();
+        std::fs::write(env.file("original.pl"), PERL).expect("a file");
+        let path = std::env::var("PERL5LIB").unwrap_or_default();
+        let script = format!("#!/bin/sh\nPERL5LIB='{path}' exec perl original.pl \"$@\"\n");
+        env.install_script("original", &script);
+        if env.run_line("./original l true").code() == 0 {
+            test(&env);
         }
-        command.args(args);
-        command
-    };
-    if env.run_command(perl(&["true"])).code() == 0 {
-        test(&env, &perl);
     }
 }
 
 #[test]
 fn original_is_excluded() {
-    with_originals(|env, original| {
+    with_originals(|env| {
         let mut holder = hold_runlock(env);
-        env.run_command(original(&["echo", "ran"]))
+        env.run_line("./original l echo ran")
             .assert_all(0, "", STILL_LOCKED);
         holder.send_line("");
         assert_eq!(holder.wait(), ExitReason::Exited(5));
-        env.run_command(original(&["echo", "ran"]))
-            .assert_stdout("ran\n");
+        env.run_line("./original l echo ran").assert_stdout("ran\n");
     });
 }
 
 #[test]
 fn original_excludes_runlock() {
-    with_originals(|env, original| {
-        let mut holder = env.start(original(&["sh", "-c", "echo held; read x; exit 5"]));
+    with_originals(|env| {
+        let mut holder = env.start_script("./original l", "echo held; read x; exit 5");
         holder.expect_line("held");
         assert_still_locked(env, "");
         holder.send_line("");
@@ -91,11 +79,11 @@ fn original_excludes_runlock() {
 
 #[test]
 fn original_breaks_stale_lock() {
-    with_originals(|env, original| {
+    with_originals(|env| {
         // A copy of the file stands for one that was left behind.
         env.run_line("runlock l cp l.lock copy").assert_status(0);
         env.sh("mv -f copy l.lock").assert_status(0);
-        env.run_command(original(&["echo", "ran"]))
+        env.run_line("./original l echo ran")
             .assert_stdout("ran\n")
             .assert_status(0);
         assert!(!env.file("l.lock").exists());
@@ -104,8 +92,8 @@ fn original_breaks_stale_lock() {
 
 #[test]
 fn stale_lock_of_original_is_broken() {
-    with_originals(|env, original| {
-        let mut holder = env.start(original(&["sh", "-c", "echo held; read x"]));
+    with_originals(|env| {
+        let mut holder = env.start_script("./original l", "echo held; read x");
         holder.expect_line("held");
         holder.kill();
         assert_unlocked(env, &unlocked(holder.pid()));
@@ -132,9 +120,8 @@ fn interfere(env: &TestEnv, script: &str) -> Option<String> {
 }
 
 /// The original may take a new file for a stale one, or, as root, overwrite it.
-#[test]
-fn file_replaced_by_original_means_still_locked() {
-    let env = TestEnv::new();
+#[rstest]
+fn file_replaced_by_original_means_still_locked(env: TestEnv) {
     for replace in [
         "rm -f l.lock; echo 1 >l.lock",
         "chmod 644 l.lock; echo 1 >l.lock",
@@ -148,9 +135,8 @@ fn file_replaced_by_original_means_still_locked() {
     }
 }
 
-#[test]
-fn file_removed_by_original_is_created_again() {
-    let env = TestEnv::new();
+#[rstest]
+fn file_removed_by_original_is_created_again(env: TestEnv) {
     if let Some(line) = interfere(&env, "rm -f l.lock") {
         assert_eq!(line, "ran");
         assert!(!env.file("l.lock").exists());

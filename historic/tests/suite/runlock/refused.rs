@@ -3,36 +3,31 @@
 
 use std::os::unix::net::UnixListener;
 
+use rstest::rstest;
 use test_support::procfs::status_field;
 use test_support::{TestEnv, wait_until};
 
 use super::run_injected;
-use crate::{CommandLineEnv, ReadPid};
+use crate::{CommandLineEnv, env, read_pid};
 
-#[test]
-fn usage_error_is_status_127_and_creates_no_file() {
-    let env = TestEnv::new();
+#[rstest]
+fn usage_error_is_status_127_and_creates_no_file(env: TestEnv) {
     for (args, message) in [
         (&[][..], "missing LOCKFILE"),
         (&["l"], "missing COMMAND"),
         (&["", "true"], "LOCKFILE is empty"),
         (&["-n", "l", "true"], "invalid option -- 'n'"),
     ] {
-        let mut command = env.command("runlock");
-        command.args(args);
-        let outcome = env.run_command(command).assert_status(127);
-        let stderr = outcome.assert_stdout("").stderr_text();
-        assert!(
-            stderr.starts_with(&format!("runlock: {message}\n")),
-            "{stderr}"
-        );
+        let usage = "Usage: runlock LOCKFILE COMMAND [ARGUMENT]...";
+        let message = format!("runlock: {message}\n{usage}\n");
+        env.run_command(env.with_args("runlock", args))
+            .assert_all(127, "", &message);
     }
     assert!(env.file_names().is_empty());
 }
 
-#[test]
-fn file_that_cannot_be_created_is_error() {
-    let env = TestEnv::new();
+#[rstest]
+fn file_that_cannot_be_created_is_error(env: TestEnv) {
     std::fs::write(env.file("file"), "").expect("a file");
     let long = "x".repeat(251);
     for (path, status, action, reason) in [
@@ -41,8 +36,7 @@ fn file_that_cannot_be_created_is_error() {
         (&long, 66, "open", "File name too long"),
     ] {
         let message = format!("runlock: cannot {action} lock file {path}.lock: {reason}\n");
-        env.run_line(&format!("runlock {path} echo ran"))
-            .assert_all(status, "", &message);
+        env.assert_line(&format!("runlock {path} echo ran"), status, "", &message);
     }
     if let Some(command) = env.unprivileged("mkdir d; chmod 555 d; exec runlock d/l echo ran") {
         let message = "runlock: cannot create lock file d/l.lock: Permission denied\n";
@@ -50,9 +44,8 @@ fn file_that_cannot_be_created_is_error() {
     }
 }
 
-#[test]
-fn failed_system_call_has_its_status_and_leaves_no_file() {
-    let env = TestEnv::new();
+#[rstest]
+fn failed_system_call_has_its_status_and_leaves_no_file(env: TestEnv) {
     let create = "cannot create lock file l.lock";
     let fork = "?fork,?clone,?clone3";
     let unavailable = "Resource temporarily unavailable";
@@ -77,9 +70,8 @@ fn failed_system_call_has_its_status_and_leaves_no_file() {
     }
 }
 
-#[test]
-fn other_file_types_are_named_and_left_alone() {
-    let env = TestEnv::new();
+#[rstest]
+fn other_file_types_are_named_and_left_alone(env: TestEnv) {
     for (create, file_type) in [
         ("mkdir l.lock", "a directory"),
         ("echo 999999999 >pid; ln -s pid l.lock", "a symbolic link"),
@@ -92,22 +84,20 @@ fn other_file_types_are_named_and_left_alone() {
         let _socket = (file_type == "a socket").then(bind);
         let reason = format!("it is {file_type}, not a regular file");
         let message = format!("runlock: cannot open lock file l.lock: {reason}\n");
-        env.run_line("runlock l echo ran")
-            .assert_all(66, "", &message);
+        env.assert_line("runlock l echo ran", 66, "", &message);
         // Also fails if the file is missing.
         env.sh("rm -r l.lock").assert_status(0);
     }
     assert_eq!(env.file_names(), ["pid"]);
 }
 
-#[test]
-fn writer_of_fifo_loses_no_data() {
-    let env = TestEnv::new();
+#[rstest]
+fn writer_of_fifo_loses_no_data(env: TestEnv) {
     // The writer waits in open(2) for a reader, which `runlock` must not be.
     let script = "mkfifo l.lock; (echo text >l.lock; echo written) & echo $!
         read x; runlock l true; echo $?; cat l.lock; wait";
     let mut shell = env.start_script("", script);
-    let writer = shell.read_pid();
+    let writer = read_pid(&mut shell);
     wait_until("the writer waits", || {
         status_field(writer, "State").starts_with('S')
     });
@@ -118,9 +108,8 @@ fn writer_of_fifo_loses_no_data() {
     shell.expect("text\n");
 }
 
-#[test]
-fn unreadable_lock_file_is_error() {
-    let env = TestEnv::new();
+#[rstest]
+fn unreadable_lock_file_is_error(env: TestEnv) {
     let script = "echo 999999999 >l.lock; chmod 000 l.lock; exec runlock l echo ran";
     if let Some(command) = env.unprivileged(script) {
         let message = "runlock: cannot open lock file l.lock: Permission denied\n";
@@ -128,14 +117,13 @@ fn unreadable_lock_file_is_error() {
     }
 }
 
-#[test]
-fn failed_removal_is_reported_with_status_of_command() {
-    let env = TestEnv::new();
-    let Some(command) = env.unprivileged("mkdir d; runlock d/l sh -c 'chmod 555 d; exit 7'") else {
-        return;
-    };
-    let message = "runlock: cannot remove lock file d/l.lock: Permission denied\n";
-    env.run_command(command).assert_all(7, "", message);
-    env.sh("chmod 755 d; runlock d/l true 2>&1 | grep -c UNLOCKED")
-        .assert_stdout("1\n");
+#[rstest]
+fn failed_removal_is_reported_with_status_of_command(env: TestEnv) {
+    let script = "mkdir d; runlock d/l sh -c 'chmod 555 d; exit 7'";
+    if let Some(command) = env.unprivileged(script) {
+        let message = "runlock: cannot remove lock file d/l.lock: Permission denied\n";
+        env.run_command(command).assert_all(7, "", message);
+        env.sh("chmod 755 d; runlock d/l true 2>&1 | grep -c UNLOCKED")
+            .assert_stdout("1\n");
+    }
 }

@@ -1,7 +1,6 @@
 //! Which lock files are stale, and that only one of many processes that find such a file gets the
 //! lock.
 
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -17,7 +16,7 @@ use super::{
     STILL_LOCKED, assert_still_locked, assert_unlocked, hold_runlock, pid_in_lock_file,
     run_injected, unlocked, write_lock_file,
 };
-use crate::{CommandLineEnv, ReadPid};
+use crate::{CommandLineEnv, env, read_pid};
 
 /// A pid above the kernel's limit, which no process has.
 const DEAD_PID: i32 = 2_000_000_000;
@@ -59,9 +58,8 @@ fn file_content(pid: i32, start: u64, change: &str) -> String {
     format!("{pid}\n{}\n", fields.join(" "))
 }
 
-#[test]
-fn file_content_is_as_these_tests_write_it() {
-    let env = TestEnv::new();
+#[rstest]
+fn file_content_is_as_these_tests_write_it(env: TestEnv) {
     let _holder = hold_runlock(&env);
     let pid = pid_in_lock_file(&env);
     let fields = |text: &str| {
@@ -73,9 +71,8 @@ fn file_content_is_as_these_tests_write_it() {
     assert_eq!(fields(&env.read("l.lock")), fields(&expected));
 }
 
-#[test]
-fn lock_of_dead_process_is_broken() {
-    let env = TestEnv::new();
+#[rstest]
+fn lock_of_dead_process_is_broken(env: TestEnv) {
     let long = "x".repeat(100_000);
     for text in [
         format!("{DEAD_PID}\n"),
@@ -88,21 +85,19 @@ fn lock_of_dead_process_is_broken() {
     }
 }
 
-#[test]
-fn lock_of_killed_runlock_is_broken_after_command_exits() {
-    let env = TestEnv::new();
+#[rstest]
+fn lock_of_killed_runlock_is_broken_after_command_exits(env: TestEnv) {
     for _ in 0..20 {
         let mut killed = env.start_script("runlock l", "trap '' TERM; echo $$; read x; :");
-        let command = killed.read_pid();
+        let command = read_pid(&mut killed);
         killed.kill();
         assert_unlocked(&env, &unlocked(killed.pid()));
         assert!(!is_running(command));
     }
 }
 
-#[test]
-fn lock_of_running_process_is_not_broken() {
-    let env = TestEnv::new();
+#[rstest]
+fn lock_of_running_process_is_not_broken(env: TestEnv) {
     let (owner, start) = start_idle_process(&env);
     let pid = owner.pid();
     for text in [
@@ -119,9 +114,8 @@ fn lock_of_running_process_is_not_broken() {
     }
 }
 
-#[test]
-fn process_that_may_not_be_signaled_is_running() {
-    let env = TestEnv::new();
+#[rstest]
+fn process_that_may_not_be_signaled_is_running(env: TestEnv) {
     let is_root = rustix::process::geteuid().is_root();
     if is_root && !is_installed("setpriv") {
         return;
@@ -140,9 +134,8 @@ fn process_that_may_not_be_signaled_is_running() {
         .assert_all(0, "not permitted\n", STILL_LOCKED);
 }
 
-#[test]
-fn zombie_is_dead() {
-    let env = TestEnv::new();
+#[rstest]
+fn zombie_is_dead(env: TestEnv) {
     let mut command = env.script("", "read x");
     let mut child = command.stdin(Stdio::piped()).spawn().expect("it starts");
     let pid = child.id() as i32;
@@ -156,9 +149,8 @@ fn zombie_is_dead() {
     child.wait().expect("our child");
 }
 
-#[test]
-fn reused_pid_is_recognized_by_start_time_and_boot() {
-    let env = TestEnv::new();
+#[rstest]
+fn reused_pid_is_recognized_by_start_time_and_boot(env: TestEnv) {
     let (process, start) = start_idle_process(&env);
     let pid = process.pid();
     for text in [
@@ -171,17 +163,15 @@ fn reused_pid_is_recognized_by_start_time_and_boot() {
     }
 }
 
-#[test]
-fn pid_of_runlock_itself_is_stale() {
-    let env = TestEnv::new();
+#[rstest]
+fn pid_of_runlock_itself_is_stale(env: TestEnv) {
     env.sh("echo $$ >l.lock; exec runlock l echo ran")
         .assert_stdout("ran\n")
         .assert_status(0);
 }
 
-#[test]
-fn owner_in_other_pid_namespace_is_probed_by_flock() {
-    let env = TestEnv::new();
+#[rstest]
+fn owner_in_other_pid_namespace_is_probed_by_flock(env: TestEnv) {
     for pid in [1, DEAD_PID] {
         write_lock_file(&env, &file_content(pid, 1, "pidns=1"));
         let holder = env.hold(&[], "l.lock");
@@ -191,9 +181,8 @@ fn owner_in_other_pid_namespace_is_probed_by_flock() {
     }
 }
 
-#[test]
-fn lock_of_other_host_is_not_broken_but_reported() {
-    let env = TestEnv::new();
+#[rstest]
+fn lock_of_other_host_is_not_broken_but_reported(env: TestEnv) {
     for pid in [1, DEAD_PID] {
         write_lock_file(&env, &format!("{pid}:elsewhere\n"));
         let message = format!(
@@ -208,9 +197,8 @@ fn lock_of_other_host_is_not_broken_but_reported() {
     assert_unlocked(&env, &unlocked(DEAD_PID));
 }
 
-#[test]
-fn file_without_pid_is_not_broken_but_reported() {
-    let env = TestEnv::new();
+#[rstest]
+fn file_without_pid_is_not_broken_but_reported(env: TestEnv) {
     let long = "9".repeat(100_000);
     for line in [
         "",
@@ -232,9 +220,8 @@ fn file_without_pid_is_not_broken_but_reported() {
 }
 
 /// The holder stands for a supervisor that still kills the descendants of the dead process.
-#[test]
-fn stale_lock_is_waited_for_while_file_is_locked() {
-    let env = TestEnv::new();
+#[rstest]
+fn stale_lock_is_waited_for_while_file_is_locked(env: TestEnv) {
     write_lock_file(&env, &file_content(DEAD_PID, 1, ""));
     let holder = env.hold(&[], "l.lock");
     let start_waiting = || {
@@ -252,9 +239,8 @@ fn stale_lock_is_waited_for_while_file_is_locked() {
     assert_eq!(runlock.wait(), ExitReason::Exited(0));
 }
 
-#[test]
-fn stale_lock_is_not_broken_if_file_stays_locked() {
-    let env = TestEnv::new();
+#[rstest]
+fn stale_lock_is_not_broken_if_file_stays_locked(env: TestEnv) {
     write_lock_file(&env, &file_content(DEAD_PID, 1, ""));
     let _holder = env.hold(&[], "l.lock");
     let message = format!(
@@ -264,9 +250,8 @@ fn stale_lock_is_not_broken_if_file_stays_locked() {
     assert_still_locked(&env, &message);
 }
 
-#[test]
-fn stale_lock_that_cannot_be_removed_is_error() {
-    let env = TestEnv::new();
+#[rstest]
+fn stale_lock_that_cannot_be_removed_is_error(env: TestEnv) {
     let script =
         format!("mkdir d; echo {DEAD_PID} >d/l.lock; chmod 555 d; exec runlock d/l echo ran");
     if let Some(command) = env.unprivileged(&script) {
@@ -276,9 +261,8 @@ fn stale_lock_that_cannot_be_removed_is_error() {
 }
 
 /// An NFS client refuses to lock a file that is open for reading only.
-#[test]
-fn file_is_reopened_for_writing_if_lock_requires_it() {
-    let env = TestEnv::new();
+#[rstest]
+fn file_is_reopened_for_writing_if_lock_requires_it(env: TestEnv) {
     let run = || run_injected(&env, "inject=flock:error=EBADF:when=1");
     write_lock_file(&env, &format!("{DEAD_PID}\n"));
     let Some(outcome) = run() else { return };
@@ -302,9 +286,8 @@ fn file_is_reopened_for_writing_if_lock_requires_it() {
     assert_eq!(change_time(), before);
 }
 
-#[test]
-fn new_lock_in_place_of_stale_one_is_not_removed() {
-    let env = TestEnv::new();
+#[rstest]
+fn new_lock_in_place_of_stale_one_is_not_removed(env: TestEnv) {
     write_lock_file(&env, &format!("{DEAD_PID}\n"));
     // It stops between opening the file and reading it.
     let inject = "inject=?open,openat:signal=STOP:when=1";
@@ -340,43 +323,31 @@ fn has_open(pid: i32, file: &Path) -> bool {
 /// Starts processes that find the same file at the same time. Those that get the lock keep it until
 /// each process has reported whether it did. Returns the sorted output.
 fn race(env: &TestEnv, contenders: usize) -> Vec<String> {
-    let (stdin, stdin_writer) = std::io::pipe().expect("a pipe");
-    let (reader, stdout) = std::io::pipe().expect("a pipe");
     let gate = env.hold(&[], "gate");
     let script = "flock -s gate true; exec runlock l sh -c 'echo won; read x; :'";
-    let children: Vec<_> = (0..contenders)
-        .map(|_| {
-            let mut command = env.script("", script);
-            command
-                .stdin(stdin.try_clone().expect("a descriptor"))
-                .stdout(stdout.try_clone().expect("a descriptor"))
-                .stderr(stdout.try_clone().expect("a descriptor"));
-            command.spawn().expect("it starts")
-        })
-        .collect();
-    drop(stdout);
+    let start = |_| env.start_script("", script);
+    let mut processes: Vec<_> = (0..contenders).map(start).collect();
     wait_until("they wait", || waiter_count(env.file("gate")) == contenders);
     gate.release();
-    let mut stdin_writer = Some(stdin_writer);
-    let mut lines: Vec<String> = Vec::new();
-    for line in BufReader::new(reader).lines() {
-        lines.push(line.expect("text"));
-        let is_report = |line: &&String| ["won", "Still locked."].contains(&line.as_str());
-        if lines.iter().filter(is_report).count() == contenders {
-            stdin_writer = None;
+    let mut lines = Vec::new();
+    for process in &mut processes {
+        let is_report = |line: &String| line == "won" || *line == STILL_LOCKED.trim_end();
+        lines.push(process.read_line());
+        while !lines.last().is_some_and(is_report) {
+            lines.push(process.read_line());
         }
     }
-    drop(stdin_writer);
-    for child in children {
-        env.wait_with_output(child).expect("it does not hang");
+    for mut process in processes {
+        process.close_stdin();
+        assert_eq!(process.wait(), ExitReason::Exited(0));
+        process.read_until("\n").expect_err("no further output");
     }
     lines.sort();
     lines
 }
 
 #[rstest]
-fn stale_lock_is_won_by_one_process(#[values(2, 3, 8)] contenders: usize) {
-    let env = TestEnv::new();
+fn stale_lock_is_won_by_one_process(env: TestEnv, #[values(2, 3, 8)] contenders: usize) {
     for _ in 0..10 {
         for text in [format!("{DEAD_PID}\n"), file_content(DEAD_PID, 1, "")] {
             write_lock_file(&env, &text);
@@ -400,9 +371,8 @@ fn pin_to_first_cpu(command: &mut Command) {
     });
 }
 
-#[test]
-fn lock_of_killed_process_is_broken_before_it_has_exited() {
-    let env = TestEnv::new();
+#[rstest]
+fn lock_of_killed_process_is_broken_before_it_has_exited(env: TestEnv) {
     // A busy process on the same CPU delays the owner's exit.
     let mut busy = env.script("", "echo busy; while :; do :; done");
     pin_to_first_cpu(&mut busy);

@@ -7,10 +7,11 @@ use std::process::Child;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use fastrand::Rng;
+use rstest::rstest;
 use test_support::TestEnv;
 use test_support::stress::{ATOMIC_STEP, StressTest, kill_group, random_delay};
 
-use crate::CommandLineEnv;
+use crate::{CommandLineEnv, env};
 
 /// The exit status of a completed step. `runlock` exits with 0 if the lock is taken.
 const COMMITTED: i32 = 7;
@@ -85,9 +86,8 @@ fn create_stale_files(stress: &StressTest<'_>, mut rng: Rng, created: &AtomicU64
     }
 }
 
-#[test]
-fn count_is_exact_with_kills_and_stale_files() {
-    let env = TestEnv::new();
+#[rstest]
+fn count_is_exact_with_kills_and_stale_files(env: TestEnv) {
     let stress = StressTest::new(&env);
     let created = AtomicU64::new(0);
     std::thread::scope(|scope| {

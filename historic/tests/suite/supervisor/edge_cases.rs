@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use rstest::rstest;
 use rustix::fs::FlockOperation;
-use test_support::process::{ExitReason, Process, send_signal};
+use test_support::process::{ExitReason, send_signal};
 use test_support::procfs::{is_running, is_stopped, parent_of};
 use test_support::{TestEnv, can_unshare, wait_until};
 
-use super::{PROCESS_TREE, start_at_terminal, start_waiter, supervisor_of};
-use crate::{CommandLineEnv, ReadPid};
+use super::{PROCESS_TREE, read_tree, start_at_terminal, start_waiter, supervisor_of};
+use crate::{CommandLineEnv, env, read_pid};
 
 /// Asserts that none of these processes runs at the moment when the lock becomes free. A process
 /// that is late is late by less than it takes to start a program, so this polls the lock.
@@ -21,22 +21,15 @@ fn assert_exited_when_unlocked(env: &TestEnv, pids: &[i32]) {
     while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         assert!(Instant::now() < deadline, "the lock does not become free");
     }
-    let late = pids.iter().filter(|pid| is_running(**pid)).count();
-    assert_eq!(late, 0, "of {pids:?}");
-}
-
-/// Reads the pids that [`PROCESS_TREE`] prints.
-fn read_tree(loto: &mut Process) -> Vec<i32> {
-    (0..3).map(|_| loto.read_pid()).collect()
+    assert!(!pids.iter().any(|pid| is_running(*pid)), "{pids:?}");
 }
 
 #[test]
 fn command_in_own_session_exits_before_lock_is_free() {
     for _ in 0..20 {
         let env = TestEnv::new();
-        let line = "loto -L l -- test-helper in-new-session catch-signals 1";
-        let mut loto = env.start_line(line);
-        let command = loto.read_pid();
+        let mut loto = env.start_line("loto -L l -- test-helper in-new-session catch-signals 1");
+        let command = read_pid(&mut loto);
         loto.signal(libc::SIGKILL);
         assert_exited_when_unlocked(&env, &[command]);
     }
@@ -48,20 +41,18 @@ fn descendants_in_own_session_exit_before_lock_is_free(
 ) {
     for _ in 0..10 {
         let env = TestEnv::new();
-        let line = format!("loto -L l -- test-helper {mode}");
-        let mut loto = env.start_script(&line, PROCESS_TREE);
+        let mut loto = env.start_script(&format!("loto -L l -- test-helper {mode}"), PROCESS_TREE);
         let pids = read_tree(&mut loto);
         loto.signal(libc::SIGKILL);
         assert_exited_when_unlocked(&env, &pids);
     }
 }
 
-#[test]
-fn daemon_outlives_killed_loto() {
-    let env = TestEnv::new();
+#[rstest]
+fn daemon_outlives_killed_loto(env: TestEnv) {
     let script = "(test-helper in-new-session catch-signals 1 & :); read x; :";
     let mut loto = env.start_script("loto -L l --", script);
-    let daemon = loto.read_pid();
+    let daemon = read_pid(&mut loto);
     wait_until("the supervisor adopts it", || {
         parent_of(daemon) == supervisor_of(&loto)
     });
@@ -94,8 +85,7 @@ fn nested_loto_keeps_lock_until_its_descendants_exit(
 #[rstest]
 #[case::sigkill(libc::SIGKILL)]
 #[case::sigterm(libc::SIGTERM)]
-fn descendants_terminate_without_free_descriptors(#[case] signal: i32) {
-    let env = TestEnv::new();
+fn descendants_terminate_without_free_descriptors(env: TestEnv, #[case] signal: i32) {
     // `loto` gets one descriptor, for the lock; the command gets what it needs.
     let mut shell = env.script("", r#"ulimit -S -n 4; exec loto -L l -- sh -c "$0""#);
     shell.arg(format!("ulimit -S -n 100; {PROCESS_TREE}"));
@@ -107,37 +97,31 @@ fn descendants_terminate_without_free_descriptors(#[case] signal: i32) {
     waiter.expect_line("locked");
 }
 
-#[test]
-fn descendants_are_killed_if_proc_is_of_other_namespace() {
-    let env = TestEnv::new();
+#[rstest]
+fn descendants_are_killed_if_proc_is_of_other_namespace(env: TestEnv) {
     if !can_unshare(&env, "-rpf") {
         return;
     }
     env.sh("mkfifo never up");
     // The background shell is not killed with the command, and has `witness` locked while it lives.
-    env.install_script(
-        "command",
-        "#!/bin/sh\n(flock -s 9; echo up >up; read x <never; :) 9>witness & read x <never; :\n",
-    );
+    let command = "(flock -s 9; echo up >up; read x <never; :) 9>witness & read x <never; :";
+    env.install_script("command", &format!("#!/bin/sh\n{command}\n"));
     let script =
         "loto -L l -- ./command & read x <up; kill -KILL $!; flock l flock -n witness echo exited";
     env.run_script("unshare -rpf", script)
         .assert_stdout("exited\n");
 }
 
-#[test]
-fn command_runs_if_children_are_in_other_namespace() {
-    let env = TestEnv::new();
+#[rstest]
+fn command_runs_if_children_are_in_other_namespace(env: TestEnv) {
     if can_unshare(&env, "-rp") {
         env.sh("unshare -rp loto -L l -- sh -c 'flock -n l true; echo $?; exit 3'; echo $?")
-            .assert_stderr("")
-            .assert_stdout("1\n3\n");
+            .assert_all(0, "1\n3\n", "");
     }
 }
 
-#[test]
-fn ctrl_z_and_fg_stop_and_continue_descendants() {
-    let env = TestEnv::new();
+#[rstest]
+fn ctrl_z_and_fg_stop_and_continue_descendants(env: TestEnv) {
     env.sh("mkfifo never");
     let descendant = "trap 'echo signaled' TERM; echo $$; while :; do read x <never; done";
     env.install_script("descendant", &format!("#!/bin/sh\n{descendant}\n"));
@@ -145,7 +129,7 @@ fn ctrl_z_and_fg_stop_and_continue_descendants() {
     env.install_script("command", command);
     let mut bash = env.start_bash_at_terminal();
     bash.send_line("loto -L l -- ./command; echo first $?");
-    let (command, descendant) = (bash.read_pid(), bash.read_pid());
+    let (command, descendant) = (read_pid(&mut bash), read_pid(&mut bash));
     let supervisor = parent_of(command);
     assert!(send_signal(supervisor, libc::SIGTERM));
     bash.expect("signaled");
@@ -162,12 +146,10 @@ fn ctrl_z_and_fg_stop_and_continue_descendants() {
     wait_until("the supervisor exits", || !is_running(supervisor));
 }
 
-#[test]
-fn ctrl_c_reaches_descendants_once() {
-    let env = TestEnv::new();
-    let line = "loto -L l -- test-helper in-child catch-signals 2";
-    let mut loto = start_at_terminal(&env, line);
-    let descendant = loto.read_pid();
+#[rstest]
+fn ctrl_c_reaches_descendants_once(env: TestEnv) {
+    let mut loto = start_at_terminal(&env, "loto -L l -- test-helper in-child catch-signals 2");
+    let descendant = read_pid(&mut loto);
     loto.send("\x03");
     let line = loto.read_line();
     assert!(line.starts_with("received 2 "), "{line}");

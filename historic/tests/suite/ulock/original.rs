@@ -1,10 +1,13 @@
 //! The original `ulock`, and scripts that create such locks themselves, exclude this one and are
 //! excluded by it. A few shell functions stand for them.
 
+use rstest::rstest;
 use test_support::process::ExitReason;
 use test_support::{Outcome, TestEnv};
 
 use super::start_writer;
+
+use crate::env;
 
 /// How the original takes LOCK and counts a reader.
 const ORIGINAL: &str =
@@ -41,9 +44,8 @@ fn ulock_excludes_original() {
     .assert_stdout("1\n0\n1\n0\n");
 }
 
-#[test]
-fn readers_exclude_writers_of_other_version() {
-    let env = TestEnv::new();
+#[rstest]
+fn readers_exclude_writers_of_other_version(env: TestEnv) {
     sh(
         &env,
         "old_read || exit 9
@@ -61,9 +63,8 @@ fn readers_exclude_writers_of_other_version() {
     .assert_stdout("1\n0\n");
 }
 
-#[test]
-fn writer_waits_for_reader_of_original() {
-    let env = TestEnv::new();
+#[rstest]
+fn writer_waits_for_reader_of_original(env: TestEnv) {
     sh(&env, "old_read").assert_status(0);
     let mut writer = start_writer(&env, "");
     sh(&env, "rm mine").assert_status(0);

@@ -4,7 +4,7 @@ use rstest::rstest;
 use test_support::{TestEnv, is_installed};
 
 use super::assert_files;
-use crate::CommandLineEnv;
+use crate::{CommandLineEnv, env};
 
 const MISSING: &str = "No such file or directory";
 
@@ -18,8 +18,12 @@ const MISSING: &str = "No such file or directory";
 #[case("-w lock ./lock", "COUNTER and LOCK are the same file", "./lock")]
 #[case("-r lock ./lock echo", "COUNTER and LOCK are the same file", "./lock")]
 #[case("-r lock /proc/version echo", "cannot link to /proc/version", MISSING)]
-fn error_names_file_and_reason(#[case] args: &str, #[case] action: &str, #[case] reason: &str) {
-    let env = TestEnv::new();
+fn error_names_file_and_reason(
+    env: TestEnv,
+    #[case] args: &str,
+    #[case] action: &str,
+    #[case] reason: &str,
+) {
     env.sh("mkdir d; ln -s nowhere dangling").assert_status(0);
     env.run_line(&format!("ulock {args}")).assert_all(
         1,
@@ -29,9 +33,8 @@ fn error_names_file_and_reason(#[case] args: &str, #[case] action: &str, #[case]
     assert_files(&env, &["d", "dangling"]);
 }
 
-#[test]
-fn directory_without_write_permission_is_error() {
-    let env = TestEnv::new();
+#[rstest]
+fn directory_without_write_permission_is_error(env: TestEnv) {
     let script = "mkdir d; chmod 555 d; ulock d/lock; echo $?; ulock -w lock d/counter; echo $?";
     if let Some(command) = env.unprivileged(script) {
         let message = "ulock: cannot create lock file d/lock: Permission denied\n\
@@ -41,9 +44,8 @@ fn directory_without_write_permission_is_error() {
     }
 }
 
-#[test]
-fn counter_of_other_user_must_be_readable_and_writable() {
-    let env = TestEnv::new();
+#[rstest]
+fn counter_of_other_user_must_be_readable_and_writable(env: TestEnv) {
     let setting = std::fs::read("/proc/sys/fs/protected_hardlinks");
     let is_protected = setting.is_ok_and(|setting| setting == b"1\n");
     if !is_protected || !rustix::process::geteuid().is_root() || !is_installed("setpriv") {
@@ -60,35 +62,30 @@ fn counter_of_other_user_must_be_readable_and_writable() {
     );
     assert_files(&env, &["counter"]);
     env.sh("chmod 666 counter").assert_status(0);
-    env.run_line(line).assert_all(0, "reads\n", "");
+    env.assert_line(line, 0, "reads\n", "");
 }
 
-#[test]
-fn counter_may_be_symbolic_link() {
-    let env = TestEnv::new();
+#[rstest]
+fn counter_may_be_symbolic_link(env: TestEnv) {
     env.sh("ulock -w lock counter; rm lock; ln -s counter other
             ulock -r lock other 'stat -c %h counter; ulock -w --timeout=0 lock counter; echo $?'")
         .assert_stdout("2\n1\n");
     assert_files(&env, &["counter", "other"]);
 }
 
-#[test]
-fn usage_error_shows_three_forms() {
-    let env = TestEnv::new();
+#[rstest]
+fn usage_error_shows_three_forms(env: TestEnv) {
     for args in ["", "-r l", "-w -r l c x"] {
         let outcome = env.run_line(&format!("ulock {args}")).assert_status(1);
         let message = outcome.stderr_text();
-        assert!(
-            message.starts_with("ulock: ") && message.lines().count() == 4,
-            "{message}"
-        );
+        assert!(message.starts_with("ulock: "), "{message}");
+        assert_eq!(message.lines().count(), 4, "{message}");
     }
     assert_files(&env, &[]);
 }
 
-#[test]
-fn waiter_needs_few_descriptors() {
-    let env = TestEnv::new();
+#[rstest]
+fn waiter_needs_few_descriptors(env: TestEnv) {
     env.sh("ulock lock").assert_status(0);
     // One for the file that is to become LOCK, and one to inspect LOCK with.
     for limit in 5..=10 {

@@ -8,7 +8,7 @@ use test_support::procfs::is_stopped;
 use test_support::{TestEnv, wait_until};
 
 use super::{assert_files, start_reader, start_writer};
-use crate::CommandLineEnv;
+use crate::{CommandLineEnv, env};
 
 /// Creates a lock and waits until it is more than two seconds old, with a timeout as the clock.
 #[track_caller]
@@ -21,16 +21,14 @@ fn leave_lock(env: &TestEnv) {
 #[case::lock("lock", &["lock"])]
 #[case::writer("-w lock counter", &["counter", "lock"])]
 #[case::reader("-r lock counter true", &["counter"])]
-fn stale_lock_is_taken_over(#[case] args: &str, #[case] files: &[&str]) {
-    let env = TestEnv::new();
+fn stale_lock_is_taken_over(env: TestEnv, #[case] args: &str, #[case] files: &[&str]) {
     env.sh(format!(": >lock; ulock --invalid=0.1 {args}"))
         .assert_all(0, "", "");
     assert_files(&env, files);
 }
 
-#[test]
-fn fresh_lock_is_not_taken_over() {
-    let env = TestEnv::new();
+#[rstest]
+fn fresh_lock_is_not_taken_over(env: TestEnv) {
     env.sh(
         ": >lock; stat -c %i lock >before; ulock --timeout=0.2 lock; echo $?
             ulock --timeout=0.2 --invalid=3600 lock; echo $?
@@ -39,9 +37,8 @@ fn fresh_lock_is_not_taken_over() {
     .assert_all(0, "1\n1\n", "");
 }
 
-#[test]
-fn stale_lock_is_taken_over_with_zero_timeout() {
-    let env = TestEnv::new();
+#[rstest]
+fn stale_lock_is_taken_over_with_zero_timeout(env: TestEnv) {
     leave_lock(&env);
     env.sh(
         "ulock --timeout=0 --invalid=2 lock; echo $?; ulock --timeout=0 --invalid=2 lock; echo $?",
@@ -54,8 +51,7 @@ fn stale_lock_is_taken_over_with_zero_timeout() {
 #[case::no_exchange("inject=renameat2:error=EINVAL")]
 #[case::no_renameat2("inject=renameat2:error=ENOSYS")]
 #[case::no_statx("inject=renameat2:error=ENOSYS inject=statx:error=ENOSYS")]
-fn stale_lock_is_taken_over_without_exchange(#[case] inject: &str) {
-    let env = TestEnv::new();
+fn stale_lock_is_taken_over_without_exchange(env: TestEnv, #[case] inject: &str) {
     if let Some(ulock) = env.injected(inject, "ulock --invalid=0.1 lock") {
         env.sh(": >lock").assert_status(0);
         env.run_command(ulock).assert_all(0, "", "");
@@ -63,9 +59,8 @@ fn stale_lock_is_taken_over_without_exchange(#[case] inject: &str) {
     }
 }
 
-#[test]
-fn failed_takeover_is_reported() {
-    let env = TestEnv::new();
+#[rstest]
+fn failed_takeover_is_reported(env: TestEnv) {
     let inject = "inject=renameat2:error=EPERM inject=rename,renameat:error=EPERM";
     if let Some(ulock) = env.injected(inject, "ulock --invalid=0.1 lock") {
         env.sh(": >lock").assert_status(0);
@@ -75,9 +70,8 @@ fn failed_takeover_is_reported() {
     }
 }
 
-#[test]
-fn one_of_many_takes_over_stale_lock() {
-    let env = TestEnv::new();
+#[rstest]
+fn one_of_many_takes_over_stale_lock(env: TestEnv) {
     for _ in 0..2 {
         env.sh("rm -f lock").assert_status(0);
         let script = "read x; exec ulock --timeout=0 --invalid=2 lock";
@@ -97,8 +91,7 @@ fn one_of_many_takes_over_stale_lock() {
 #[rstest]
 #[case::exchange("inject=renameat2:delay_enter=1s")]
 #[case::rename("inject=renameat2:error=EINVAL inject=rename,renameat:delay_enter=1s")]
-fn delayed_takeover_does_not_succeed_too(#[case] inject: &str) {
-    let env = TestEnv::new();
+fn delayed_takeover_does_not_succeed_too(env: TestEnv, #[case] inject: &str) {
     let Some(delayed) = env.injected(inject, "ulock --timeout=0 --invalid=2 lock") else {
         return;
     };
@@ -114,9 +107,8 @@ fn delayed_takeover_does_not_succeed_too(#[case] inject: &str) {
     assert_files(&env, &["lock"]);
 }
 
-#[test]
-fn lock_of_waiting_writer_does_not_become_stale() {
-    let env = TestEnv::new();
+#[rstest]
+fn lock_of_waiting_writer_does_not_become_stale(env: TestEnv) {
     let reader = start_reader(&env, "");
     let mut writer = start_writer(&env, "--invalid=2");
     env.sh("ulock --invalid=2 --timeout=3 lock")
@@ -126,9 +118,8 @@ fn lock_of_waiting_writer_does_not_become_stale() {
     assert_files(&env, &["counter", "lock"]);
 }
 
-#[test]
-fn stopped_writer_starts_over_after_takeover() {
-    let env = TestEnv::new();
+#[rstest]
+fn stopped_writer_starts_over_after_takeover(env: TestEnv) {
     let reader = start_reader(&env, "");
     let mut writer = start_writer(&env, "--invalid=0.2");
     writer.signal(libc::SIGSTOP);

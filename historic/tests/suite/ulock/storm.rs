@@ -5,10 +5,11 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::Ordering;
 
 use fastrand::Rng;
+use rstest::rstest;
 use test_support::TestEnv;
 use test_support::stress::{CHECK, STEP, StressTest, kill_group, random_delay};
 
-use crate::CommandLineEnv;
+use crate::{CommandLineEnv, env};
 
 /// Waits for the lock or holds it until killed. A killed holder leaves the lock behind.
 fn hold_until_killed(stress: &StressTest<'_>, mut rng: Rng) {
@@ -25,9 +26,8 @@ fn hold_until_killed(stress: &StressTest<'_>, mut rng: Rng) {
     assert_eq!(stress.wait(&mut child).signal(), Some(libc::SIGKILL));
 }
 
-#[test]
-fn count_is_exact_while_locks_are_left_behind() {
-    let env = TestEnv::new();
+#[rstest]
+fn count_is_exact_while_locks_are_left_behind(env: TestEnv) {
     let stress = StressTest::new(&env);
     env.sh("ulock -w lock readers; rm lock").assert_status(0);
     let rounds = 15 * stress.size;

@@ -8,7 +8,7 @@ use test_support::procfs::{is_running, voluntary_switches};
 use test_support::{TestEnv, wait_until};
 
 use super::{assert_files, start_reader, start_waiting, start_writer};
-use crate::CommandLineEnv;
+use crate::{CommandLineEnv, env};
 
 /// Asserts that a waiter does not wake up while nothing happens to the file it waits for. The
 /// timeout of another process is the clock.
@@ -22,9 +22,8 @@ fn assert_sleeps(env: &TestEnv, waiter: &Process) {
     assert_eq!(after, before, "it woke up for nothing");
 }
 
-#[test]
-fn timeout_is_silent_and_status_1() {
-    let env = TestEnv::new();
+#[rstest]
+fn timeout_is_silent_and_status_1(env: TestEnv) {
     for timeout in ["--timeout=0", "--timeout=0.000001", "--timeout=0.05"] {
         for args in ["lock", "-w lock counter", "-r lock counter echo never"] {
             env.sh(format!(": >lock; ulock {timeout} {args}"))
@@ -36,22 +35,19 @@ fn timeout_is_silent_and_status_1() {
     }
 }
 
-#[test]
-fn writer_removes_lock_at_timeout() {
-    let env = TestEnv::new();
+#[rstest]
+fn writer_removes_lock_at_timeout(env: TestEnv) {
     let reader = start_reader(&env, "");
     for timeout in ["--timeout=0", "--timeout=0.05"] {
-        env.run_line(&format!("ulock -w {timeout} lock counter"))
-            .assert_all(1, "", "");
+        env.assert_line(&format!("ulock -w {timeout} lock counter"), 1, "", "");
         assert!(!env.file("lock").exists());
     }
     reader.release();
     assert_files(&env, &["counter"]);
 }
 
-#[test]
-fn timeout_covers_lock_and_counter() {
-    let env = TestEnv::new();
+#[rstest]
+fn timeout_covers_lock_and_counter(env: TestEnv) {
     let _reader = start_reader(&env, "");
     env.sh(": >lock").assert_status(0);
     let mut writer = start_writer(&env, "--timeout=0.3");
@@ -66,8 +62,7 @@ fn timeout_covers_lock_and_counter() {
 #[case::timeout("ulock --timeout=1000 lock")]
 #[case::writer("ulock -w lock counter")]
 #[case::reader("ulock -r lock counter true")]
-fn waiter_sleeps_until_lock_is_removed(#[case] line: &str) {
-    let env = TestEnv::new();
+fn waiter_sleeps_until_lock_is_removed(env: TestEnv, #[case] line: &str) {
     env.sh("ulock lock").assert_status(0);
     let mut waiter = start_waiting(&env, env.command_line(line));
     assert_sleeps(&env, &waiter);
@@ -75,18 +70,16 @@ fn waiter_sleeps_until_lock_is_removed(#[case] line: &str) {
     assert_eq!(waiter.wait(), ExitReason::Exited(0));
 }
 
-#[test]
-fn lock_that_is_renamed_is_free() {
-    let env = TestEnv::new();
+#[rstest]
+fn lock_that_is_renamed_is_free(env: TestEnv) {
     env.sh("ulock lock").assert_status(0);
     let mut waiter = start_waiting(&env, env.command_line("ulock lock"));
     env.sh("mv lock moved").assert_status(0);
     assert_eq!(waiter.wait(), ExitReason::Exited(0));
 }
 
-#[test]
-fn writer_sleeps_until_last_reader_exits() {
-    let env = TestEnv::new();
+#[rstest]
+fn writer_sleeps_until_last_reader_exits(env: TestEnv) {
     let (first, second) = (start_reader(&env, ""), start_reader(&env, ""));
     let mut writer = start_writer(&env, "");
     assert!(env.file("lock").exists(), "it excludes new readers");
@@ -99,9 +92,8 @@ fn writer_sleeps_until_last_reader_exits() {
     assert_files(&env, &["counter", "lock"]);
 }
 
-#[test]
-fn waiters_that_lose_continue_to_wait() {
-    let env = TestEnv::new();
+#[rstest]
+fn waiters_that_lose_continue_to_wait(env: TestEnv) {
     env.sh("ulock lock").assert_status(0);
     let start = |_| start_waiting(&env, env.command_line("ulock lock"));
     let mut waiters: Vec<_> = (0..4).map(start).collect();
@@ -121,8 +113,7 @@ fn waiters_that_lose_continue_to_wait() {
 #[case::no_watch("inject=inotify_add_watch:error=ENOSPC")]
 #[case::no_signalfd("inject=signalfd4:error=EMFILE")]
 #[case::unknown_file_system("inject=statfs,fstatfs:error=ENOSYS")]
-fn waiter_without_notification_polls(#[case] inject: &str) {
-    let env = TestEnv::new();
+fn waiter_without_notification_polls(env: TestEnv, #[case] inject: &str) {
     let Some(waiter) = env.injected(inject, "ulock -w lock counter") else {
         return;
     };
@@ -149,9 +140,8 @@ fn start_waiting_without_core(env: &TestEnv, args: &str) -> Process {
     )
 }
 
-#[test]
-fn writer_killed_while_waiting_for_readers_removes_lock() {
-    let env = TestEnv::new();
+#[rstest]
+fn writer_killed_while_waiting_for_readers_removes_lock(env: TestEnv) {
     let _reader = start_reader(&env, "");
     for signal in SIGNALS {
         let mut writer = start_waiting_without_core(&env, "-w lock counter");
@@ -162,9 +152,8 @@ fn writer_killed_while_waiting_for_readers_removes_lock() {
     }
 }
 
-#[test]
-fn killed_waiter_leaves_no_file() {
-    let env = TestEnv::new();
+#[rstest]
+fn killed_waiter_leaves_no_file(env: TestEnv) {
     env.sh("ulock lock").assert_status(0);
     for signal in SIGNALS {
         for args in ["lock", "-w lock counter", "-r lock counter true"] {
@@ -176,9 +165,8 @@ fn killed_waiter_leaves_no_file() {
     }
 }
 
-#[test]
-fn ignored_and_blocked_signals_do_not_end_wait() {
-    let env = TestEnv::new();
+#[rstest]
+fn ignored_and_blocked_signals_do_not_end_wait(env: TestEnv) {
     env.sh("ulock lock").assert_status(0);
     let mut command = env.command_line("ulock lock");
     command.ignore_signals([SIGHUP]);
@@ -196,8 +184,11 @@ fn ignored_and_blocked_signals_do_not_end_wait() {
 #[case::lock_created("inject=linkat:signal=TERM:when=1", "")]
 #[case::lock_removed("inject=unlinkat,unlink:signal=TERM:when=1", "")]
 #[case::command_exited("inject=waitid:signal=TERM", "ran\n")]
-fn signal_around_command_leaves_neither_lock_nor_link(#[case] inject: &str, #[case] stdout: &str) {
-    let env = TestEnv::new();
+fn signal_around_command_leaves_neither_lock_nor_link(
+    env: TestEnv,
+    #[case] inject: &str,
+    #[case] stdout: &str,
+) {
     if let Some(ulock) = env.injected(inject, "ulock -r lock counter echo ran") {
         env.run_command(ulock).assert_all(128 + SIGTERM, stdout, "");
         let mut names = env.file_names();
@@ -206,12 +197,10 @@ fn signal_around_command_leaves_neither_lock_nor_link(#[case] inject: &str, #[ca
     }
 }
 
-#[test]
-fn signals_are_forwarded_to_command_of_reader() {
-    let env = TestEnv::new();
-    let mut reader = env.command_line("ulock -r lock counter");
-    reader.arg("trap 'echo trapped; exit 0' TERM; echo ready; while :; do read x; done");
-    let mut reader = env.start(reader);
+#[rstest]
+fn signals_are_forwarded_to_command_of_reader(env: TestEnv) {
+    let script = "trap 'echo trapped; exit 0' TERM; echo ready; while :; do read x; done";
+    let mut reader = env.start(env.with_args("ulock -r lock counter", [script]));
     reader.expect_line("ready");
     reader.signal(SIGTERM);
     reader.expect_line("trapped");
