@@ -39,7 +39,8 @@ fn loto_and_flock_exclude_each_other(env: TestEnv) {
     env.run_line("loto -L f -- echo in")
         .assert_all(1, "", "loto: Failed to gain lock on f\n");
     holder.release();
-    env.assert_line("loto -L f -- echo in", 0, "in\n", "");
+    env.run_line("loto -L f -- echo in")
+        .assert_all(0, "in\n", "");
 }
 
 #[rstest]
@@ -66,7 +67,8 @@ fn conflict_and_timeout_are_reported_unless_quiet(env: TestEnv) {
     ] {
         env.run_line(&format!("loto {options} -- echo in"))
             .assert_all(1, "", &format!("loto: {reason} to gain lock on f\n"));
-        env.assert_line(&format!("loto -q {options} -- echo in"), 0, "", "");
+        env.run_line(&format!("loto -q {options} -- echo in"))
+            .assert_all(0, "", "");
     }
 }
 
@@ -119,9 +121,11 @@ fn command_that_cannot_be_executed_leaves_no_file(env: TestEnv) {
     fs::write(env.file("data"), "").expect("a file");
     for existed in [false, true] {
         let message = "loto: failed to execute no-such-job: No such file or directory\n";
-        env.assert_line("loto -L f -- no-such-job", 127, "", message);
+        env.run_line("loto -L f -- no-such-job")
+            .assert_all(127, "", message);
         let message = "loto: failed to execute ./data: Permission denied\n";
-        env.assert_line("loto -q -L f -- ./data", 126, "", message);
+        env.run_line("loto -q -L f -- ./data")
+            .assert_all(126, "", message);
         assert_eq!(env.file("f").exists(), existed);
         fs::write(env.file("f"), "").expect("a file");
     }
@@ -146,7 +150,8 @@ fn usage_error_is_reported_and_creates_no_file(
 #[rstest]
 fn file_that_cannot_be_created_is_error_even_if_quiet(env: TestEnv) {
     let message = "loto: cannot open lock file no/such/f: No such file or directory\n";
-    env.assert_line("loto -q -L no/such/f -- true", 1, "", message);
+    env.run_line("loto -q -L no/such/f -- true")
+        .assert_all(1, "", message);
 }
 
 #[rstest]

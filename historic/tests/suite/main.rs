@@ -49,12 +49,6 @@ trait CommandLineEnv {
         self.env().run_command(self.command_line(line))
     }
 
-    /// Runs a command line and asserts its exit status and its whole output.
-    #[track_caller]
-    fn assert_line(&self, line: &str, status: i32, stdout: &str, stderr: &str) {
-        self.run_line(line).assert_all(status, stdout, stderr);
-    }
-
     #[track_caller]
     fn run_script(&self, line: &str, script: &str) -> Outcome {
         self.env().run_command(self.script(line, script))

@@ -47,7 +47,8 @@ fn assert_still_locked(env: &TestEnv, message: &str) {
 /// Asserts that the lock can be taken, with this message.
 #[track_caller]
 fn assert_unlocked(env: &TestEnv, message: &str) {
-    env.assert_line("runlock l echo ran", 0, "ran\n", message);
+    env.run_line("runlock l echo ran")
+        .assert_all(0, "ran\n", message);
 }
 
 /// Creates a lock file, as the original does.
@@ -76,7 +77,8 @@ fn command_runs_unless_locked(env: TestEnv) {
     env.sh("touch -d 1990-01-01 l.lock").assert_status(0);
     assert_still_locked(&env, "");
     // Nor whether the command exists.
-    env.assert_line("runlock l no-such-command", 0, "", STILL_LOCKED);
+    env.run_line("runlock l no-such-command")
+        .assert_all(0, "", STILL_LOCKED);
     holder.send_line("");
     assert_eq!(holder.wait(), ExitReason::Exited(5));
     assert_unlocked(&env, "");
@@ -124,7 +126,8 @@ fn file_is_removed_after_success_and_failure(env: TestEnv) {
         ("./no-interpreter", "No such file or directory"),
     ] {
         let message = format!("runlock: failed to execute {command}: {reason}\n");
-        env.assert_line(&format!("runlock l {command}"), 126, "", &message);
+        env.run_line(&format!("runlock l {command}"))
+            .assert_all(126, "", &message);
         assert!(!env.file("l.lock").exists(), "{command}");
     }
 }
@@ -237,7 +240,7 @@ fn signal_at_any_time_leaves_no_file(env: TestEnv) {
 
 #[rstest]
 fn removed_or_replaced_file_is_left_alone(env: TestEnv) {
-    env.assert_line("runlock l rm -f l.lock", 0, "", "");
+    env.run_line("runlock l rm -f l.lock").assert_all(0, "", "");
     for replace in [
         "rm -f l.lock; echo 1 >l.lock",
         // The same file with other content, as the original writes it as root.

@@ -103,9 +103,9 @@ pub fn assert_all_offer<S: AsRef<str>, const N: usize>(lines: [&str; N], words: 
     }
 }
 
-/// Returns each line with the words that a shell offers at its end: without the `--fd=` or `--also=`
-/// that fish repeats before a value, and without the slash after directories. All lines call the
-/// same program.
+/// Returns each line with the words that a shell offers at its end, without the slash after
+/// directories, and without the `--fd=` or `--also=` that fish repeats before the value. All lines
+/// call the same program.
 pub fn offers<const N: usize>(shell: Shell, lines: [&str; N]) -> [(&str, Vec<String>); N] {
     // 9: the first Tab, for which bash does not show the help.
     let mut lists = lists(shell, lines, "COMP_TYPE=9").into_iter();

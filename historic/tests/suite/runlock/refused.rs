@@ -36,7 +36,8 @@ fn file_that_cannot_be_created_is_error(env: TestEnv) {
         (&long, 66, "open", "File name too long"),
     ] {
         let message = format!("runlock: cannot {action} lock file {path}.lock: {reason}\n");
-        env.assert_line(&format!("runlock {path} echo ran"), status, "", &message);
+        env.run_line(&format!("runlock {path} echo ran"))
+            .assert_all(status, "", &message);
     }
     if let Some(command) = env.unprivileged("mkdir d; chmod 555 d; exec runlock d/l echo ran") {
         let message = "runlock: cannot create lock file d/l.lock: Permission denied\n";
@@ -84,7 +85,8 @@ fn other_file_types_are_named_and_left_alone(env: TestEnv) {
         let _socket = (file_type == "a socket").then(bind);
         let reason = format!("it is {file_type}, not a regular file");
         let message = format!("runlock: cannot open lock file l.lock: {reason}\n");
-        env.assert_line("runlock l echo ran", 66, "", &message);
+        env.run_line("runlock l echo ran")
+            .assert_all(66, "", &message);
         // Also fails if the file is missing.
         env.sh("rm -r l.lock").assert_status(0);
     }

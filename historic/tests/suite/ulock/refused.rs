@@ -62,7 +62,7 @@ fn counter_of_other_user_must_be_readable_and_writable(env: TestEnv) {
     );
     assert_files(&env, &["counter"]);
     env.sh("chmod 666 counter").assert_status(0);
-    env.assert_line(line, 0, "reads\n", "");
+    env.run_line(line).assert_all(0, "reads\n", "");
 }
 
 #[rstest]

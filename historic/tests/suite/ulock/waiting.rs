@@ -39,7 +39,8 @@ fn timeout_is_silent_and_status_1(env: TestEnv) {
 fn writer_removes_lock_at_timeout(env: TestEnv) {
     let reader = start_reader(&env, "");
     for timeout in ["--timeout=0", "--timeout=0.05"] {
-        env.assert_line(&format!("ulock -w {timeout} lock counter"), 1, "", "");
+        env.run_line(&format!("ulock -w {timeout} lock counter"))
+            .assert_all(1, "", "");
         assert!(!env.file("lock").exists());
     }
     reader.release();
