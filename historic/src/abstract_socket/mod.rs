@@ -56,10 +56,7 @@ pub fn acquire(name: &Name) -> Result<Acquired<SocketGuard>, Error> {
 /// Does the same and calls `between` before it binds the second address, once it has bound the
 /// first.
 fn acquire_with(name: &Name, mut between: impl FnMut()) -> Result<Acquired<SocketGuard>, Error> {
-    let bind_error = |errno: Errno| Error::Bind {
-        name: name.as_os_str().to_owned(),
-        error: errno.into(),
-    };
+    let bind_error = |errno: Errno| Error::Bind(name.as_os_str().to_owned(), errno.into());
     let mut sockets = Vec::new();
     for address in name.addresses() {
         let address = SocketAddrUnix::new_abstract_name(&address).map_err(bind_error)?;

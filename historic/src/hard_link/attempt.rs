@@ -4,14 +4,11 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use rustix::io::Errno;
-
 use super::guard::LinkGuard;
 use super::metadata::{self, DualTimestamp, FileMeta};
 use super::takeover::{StaleLock, Takeover, TakeoverFn};
-use crate::error::Error;
+use crate::error::{Error, create_error, io_error, open_error};
 use crate::new_file::TempFile;
-use fdlock::lock;
 use fdlock::sys::filesystem::Locality;
 
 /// When to try again if another process is taking over the same stale LOCK.
@@ -35,9 +32,11 @@ struct KnownLock {
     meta: FileMeta,
     /// When it was first seen in this state.
     first_seen: Instant,
-    /// When it will be stale; `None` if that is beyond the end of the clock.
-    stale_at: Option<Instant>,
+    stale_at: StaleAt,
 }
+
+/// When a LOCK will be stale; `None` if that is beyond the end of the clock.
+type StaleAt = Option<Instant>;
 
 /// The result of an attempt.
 #[derive(Debug)]
@@ -48,40 +47,32 @@ pub(super) enum Attempt<'a> {
     TakenOver(LinkGuard<'a>),
     /// LOCK belongs to another process, or did a moment ago: try again at once.
     Vanished,
-    /// LOCK belongs to another process, and will be stale at this time, unless that is beyond the
-    /// end of the clock.
-    Held { stale_at: Option<Instant> },
+    /// LOCK belongs to another process.
+    Held { stale_at: StaleAt },
 }
 
-/// Whether a LOCK is stale.
+/// Whether a LOCK is older than the maximum age, or when it will be.
 #[derive(Debug)]
 enum Age {
-    /// It is older than the maximum age.
     Stale,
-    /// It will be stale at this time, unless that is beyond the end of the clock.
-    StaleAt(Option<Instant>),
+    StaleAt(StaleAt),
 }
 
 impl<'a> Candidate<'a> {
     /// Creates the file, in the directory of LOCK.
-    ///
-    /// # Errors
-    /// The file could not be created.
     pub(super) fn new(
         lock: &'a OsStr,
         max_age: Duration,
         takeover: TakeoverFn,
     ) -> Result<Self, Error> {
-        let file = TempFile::new_in_dir_of(lock, b"");
-        let file = file.map_err(|errno| create_error(lock, errno))?;
+        let file = TempFile::new_in_dir_of(lock, b"").map_err(create_error(lock))?;
         let timestamp = DualTimestamp::take(|| Ok(FileMeta::from_fd(&file)?.changed));
-        let timestamp = timestamp.map_err(|errno| create_error(lock, errno))?;
         Ok(Self {
             lock,
             max_age,
             takeover,
             file,
-            timestamp,
+            timestamp: timestamp.map_err(create_error(lock))?,
             known: None,
         })
     }
@@ -101,47 +92,34 @@ impl<'a> Candidate<'a> {
     }
 
     /// Creates LOCK with link(2). If it exists, checks its age, and takes it over if it is stale.
-    ///
-    /// # Errors
-    ///
-    /// LOCK could be neither created nor examined, or it is stale and could not be taken over.
     pub(super) fn attempt(&mut self) -> Result<Attempt<'a>, Error> {
         if self.create()? {
             return Ok(Attempt::Created);
         }
-        let existing = StaleLock::open(self.lock).map_err(|errno| lock::Error::Open {
-            path: self.lock.to_owned(),
-            error: errno.into(),
-            hint: None,
-        })?;
-        let Some(existing) = existing else {
+        let Some(existing) = StaleLock::open(self.lock).map_err(open_error(self.lock))? else {
             return Ok(Attempt::Vanished);
         };
         if let Age::StaleAt(stale_at) = self.age_of(&existing.meta)? {
             return Ok(Attempt::Held { stale_at });
         }
-        match (self.takeover)(self.lock, &existing, self.max_age) {
-            Ok(Takeover::Won(file, timestamp)) => {
+        let takeover = (self.takeover)(self.lock, &existing, self.max_age)
+            .map_err(io_error("take over stale lock", self.lock))?;
+        Ok(match takeover {
+            Takeover::Won(file, timestamp) => {
                 let guard = LinkGuard::new(self.lock, file, timestamp, self.max_age);
-                Ok(Attempt::TakenOver(guard))
+                Attempt::TakenOver(guard)
             }
-            Ok(Takeover::Cleared) if self.create()? => Ok(Attempt::Created),
-            Ok(Takeover::Cleared | Takeover::Lost) => Ok(Attempt::Vanished),
-            Ok(Takeover::Busy) => Ok(Attempt::Held {
+            Takeover::Cleared if self.create()? => Attempt::Created,
+            Takeover::Cleared | Takeover::Lost => Attempt::Vanished,
+            Takeover::Busy => Attempt::Held {
                 stale_at: Some(Instant::now() + TAKEOVER_RETRY),
-            }),
-            Err(errno) => Err(Error::Io {
-                action: "take over stale lock",
-                path: self.lock.to_owned(),
-                error: errno.into(),
-                hint: None,
-            }),
-        }
+            },
+        })
     }
 
     fn create(&self) -> Result<bool, Error> {
         let created = self.file.persist_noclobber(self.lock);
-        created.map_err(|errno| create_error(self.lock, errno))
+        created.map_err(create_error(self.lock))
     }
 
     /// Determines whether the LOCK of another process is stale, or when it will be.
@@ -151,21 +129,17 @@ impl<'a> Candidate<'a> {
     /// one may have been set back, so that LOCK comes from the future. But a LOCK that has not
     /// changed for longer than the maximum age while we saw it is stale, whatever the clock says.
     fn age_of(&mut self, meta: &FileMeta) -> Result<Age, Error> {
-        let known = self.known.take();
-        let known =
-            known.filter(|known| (known.meta.id, known.meta.changed) == (meta.id, meta.changed));
-        let first_seen = known
-            .as_ref()
-            .map_or_else(Instant::now, |known| known.first_seen);
-        if let Some(known) = known
-            && known
-                .stale_at
-                .is_none_or(|stale_at| Instant::now() < stale_at)
-        {
-            return Ok(Age::StaleAt(self.known.insert(known).stale_at));
+        let is_same =
+            |known: &KnownLock| (known.meta.id, known.meta.changed) == (meta.id, meta.changed);
+        let mut first_seen = Instant::now();
+        if let Some(known) = self.known.take().filter(is_same) {
+            first_seen = known.first_seen;
+            if known.stale_at.is_none_or(|time| Instant::now() < time) {
+                return Ok(Age::StaleAt(self.known.insert(known).stale_at));
+            }
         }
         let timestamp = DualTimestamp::take(|| metadata::touch(&self.file));
-        self.timestamp = timestamp.map_err(|errno| create_error(self.lock, errno))?;
+        self.timestamp = timestamp.map_err(create_error(self.lock))?;
         let left_by_file_time = self.timestamp.until_stale(self.max_age, meta.changed);
         let left_by_observation = self.max_age.checked_sub(first_seen.elapsed());
         let Some((by_file_time, by_observation)) = left_by_file_time.zip(left_by_observation)
@@ -179,13 +153,6 @@ impl<'a> Candidate<'a> {
             stale_at,
         });
         Ok(Age::StaleAt(stale_at))
-    }
-}
-
-fn create_error(lock: &OsStr, errno: Errno) -> Error {
-    Error::Create {
-        path: lock.to_owned(),
-        error: errno.into(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 
 use super::metadata::{self, DualTimestamp, FileMeta};
-use crate::error::Error;
+use crate::error::{Error, io_error};
 
 /// A LOCK that is held. Dropping the guard removes LOCK, by name.
 ///
@@ -64,17 +64,9 @@ impl<'a> LinkGuard<'a> {
     /// If there is another file at the name although LOCK was *not* stale, it was left by a process
     /// that tried to take over another lock and came too late (see `takeover`). LOCK is ours, and
     /// consists of that file, which is then touched by name, if that is permitted.
-    ///
-    /// # Errors
-    ///
-    /// The file system reports an error.
     pub(super) fn confirm(&mut self) -> Result<Ownership, Error> {
-        self.check_ownership().map_err(|errno| Error::Io {
-            action: "verify ownership of",
-            path: self.lock.to_owned(),
-            error: errno.into(),
-            hint: None,
-        })
+        self.check_ownership()
+            .map_err(io_error("verify ownership of", self.lock))
     }
 
     fn check_ownership(&mut self) -> Result<Ownership, Errno> {
@@ -115,21 +107,18 @@ impl<'a> LinkGuard<'a> {
 
     /// Removes LOCK, right after it was [confirmed](Self::confirm). If it has been removed already,
     /// that is not an error.
-    ///
-    /// # Errors
-    ///
-    /// LOCK could not be removed.
-    pub(super) fn release(mut self) -> Result<(), Error> {
-        self.file = None;
-        match rustix::fs::unlink(self.lock) {
-            Err(Errno::NOENT) | Ok(()) => Ok(()),
-            Err(errno) => Err(Error::Io {
-                action: "remove",
-                path: self.lock.to_owned(),
-                error: errno.into(),
-                hint: None,
-            }),
-        }
+    pub(super) fn release(self) -> Result<(), Error> {
+        let lock = self.lock;
+        self.disarm();
+        remove_if_present(lock)
+    }
+}
+
+/// unlink(2) – removes a file, unless that has been done already.
+pub(super) fn remove_if_present(path: &OsStr) -> Result<(), Error> {
+    match rustix::fs::unlink(path) {
+        Err(Errno::NOENT) => Ok(()),
+        removed => removed.map_err(io_error("remove", path)),
     }
 }
 

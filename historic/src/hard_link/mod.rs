@@ -4,13 +4,6 @@
 //! The process that has created the name LOCK holds the lock, and removing the name releases it.
 //! Which file has the name does not matter, not even to the holder: scripts create and remove it
 //! with `ln` and `rm`, and the original does in effect the same.
-//!
-//! * `attempt` – creates LOCK.
-//! * `takeover` – takes over a LOCK that was left behind.
-//! * `guard` – keeps LOCK and removes it.
-//! * `readers` – counts readers.
-//! * `watch` – waits for changes.
-//! * `metadata` – file metadata and timestamps.
 
 mod attempt;
 mod guard;
@@ -75,10 +68,10 @@ impl<'a> LinkLock<'a> {
     ///
     /// LOCK could not be created, or is stale and could not be taken over.
     pub fn exclusive(&mut self) -> Result<Acquired<LinkGuard<'a>>, Error> {
-        Ok(match self.acquire()? {
-            Acquired::Held(guard) => self.unless_interrupted(guard),
-            not_held => not_held,
-        })
+        match self.acquire()? {
+            Acquired::Held(guard) => Ok(self.unless_interrupted(guard)),
+            not_held => Ok(not_held),
+        }
     }
 
     /// Acquires LOCK, and waits until there are no readers.

@@ -10,58 +10,42 @@ use std::ffi::{OsStr, OsString};
 use rustix::fs::{AtFlags, CWD, FileType};
 use rustix::io::Errno;
 
+use super::guard::remove_if_present;
 use super::metadata::FileMeta;
-use crate::error::Error;
+use crate::error::{Error, create_error, open_error};
 use crate::new_file::{self, TempFile};
-use fdlock::lock;
 
 /// Returns the number of readers. Creates COUNTER if it is missing, for programs that can only link
-/// to it.
-///
-/// # Errors
-///
-/// COUNTER could not be created, or is not a file that can have more links.
+/// to it. Fails if it is not a file that can have more links.
 pub(super) fn count(counter: &OsStr) -> Result<u64, Error> {
-    let open_error = |errno: Errno| lock::Error::Open {
-        path: counter.to_owned(),
-        error: errno.into(),
-        hint: None,
-    };
     loop {
-        match FileMeta::from_path(counter) {
+        let errno = match FileMeta::from_path(counter) {
             // The links of a directory are not its names.
-            Ok(meta) if meta.file_type == FileType::Directory => {
-                return Err(open_error(Errno::ISDIR).into());
-            }
+            Ok(meta) if meta.file_type == FileType::Directory => Errno::ISDIR,
             Ok(meta) => return Ok(meta.links.saturating_sub(1)),
-            Err(Errno::NOENT) => {}
-            Err(errno) => return Err(open_error(errno).into()),
-        }
+            Err(errno) => errno,
+        };
         let is_symlink = |meta: FileMeta| meta.file_type == FileType::Symlink;
-        if FileMeta::from_path_nofollow(counter).is_ok_and(is_symlink) {
-            return Err(open_error(Errno::NOENT).into());
+        if errno != Errno::NOENT || FileMeta::from_path_nofollow(counter).is_ok_and(is_symlink) {
+            return Err(open_error(counter)(errno).into());
         }
-        create(counter).map_err(|errno| Error::Create {
-            path: counter.to_owned(),
-            error: errno.into(),
-        })?;
+        create(counter).map_err(create_error(counter))?;
     }
 }
 
 /// Checks that COUNTER is not LOCK by another name: a file that is removed and created again cannot
 /// count anything. The caller must hold LOCK.
-///
-/// # Errors
-///
-/// They are the same file.
 pub(super) fn check_distinct(counter: &OsStr, lock: &OsStr) -> Result<(), Error> {
-    let lock = FileMeta::from_path_nofollow(lock);
-    match (FileMeta::from_path(counter), lock) {
-        (Ok(of_counter), Ok(of_lock)) if of_counter.id == of_lock.id => Err(Error::SameFile {
-            path: counter.to_owned(),
-        }),
-        _ => Ok(()),
+    let metas = (
+        FileMeta::from_path(counter),
+        FileMeta::from_path_nofollow(lock),
+    );
+    if let (Ok(counter_meta), Ok(lock_meta)) = metas
+        && counter_meta.id == lock_meta.id
+    {
+        return Err(Error::SameFile(counter.to_owned()));
     }
+    Ok(())
 }
 
 /// Creates COUNTER with link(2), like LOCK: complete, with a single link in the end, and no matter
@@ -80,10 +64,6 @@ pub struct Reader {
 
 impl Reader {
     /// Adds a reader. The caller must hold LOCK.
-    ///
-    /// # Errors
-    ///
-    /// COUNTER could not be created or linked to.
     pub(super) fn register(counter: &OsStr) -> Result<Self, Error> {
         loop {
             count(counter)?;
@@ -108,15 +88,7 @@ impl Reader {
     ///
     /// The link could not be removed. If it has been removed already, that is not an error.
     pub fn unregister(self) -> Result<(), Error> {
-        let removed = match rustix::fs::unlink(&self.link) {
-            Err(Errno::NOENT) | Ok(()) => Ok(()),
-            Err(errno) => Err(Error::Io {
-                action: "remove",
-                path: self.link.clone(),
-                error: errno.into(),
-                hint: None,
-            }),
-        };
+        let removed = remove_if_present(&self.link);
         self.keep();
         removed
     }

@@ -57,7 +57,7 @@ use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use rustix::fs::{CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::metadata::{self, DualTimestamp, FileMeta};
@@ -72,12 +72,8 @@ pub(super) struct StaleLock {
 }
 
 impl StaleLock {
-    /// Opens LOCK, whatever it is. Returns `None` if it does not exist any more.
-    ///
-    /// # Errors
-    ///
-    /// Those of open(2) and statx(2), and `EISDIR`: a directory cannot be the lock of any process,
-    /// and would never be removed.
+    /// Opens LOCK, unless it is a directory: that cannot be the lock of any process, and would never
+    /// be removed. Returns `None` if LOCK does not exist any more.
     pub(super) fn open(lock: &OsStr) -> Result<Option<Self>, Errno> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match rustix::fs::open(lock, flags, Mode::empty()) {
@@ -199,14 +195,10 @@ fn by_rename_with(
             _ => Ok(Takeover::Cleared),
         }
     } else {
-        restore(temp_path, lock);
+        // Gives LOCK back to its holder. If the name is taken by now, nothing more can be done.
+        let _ = rustix::fs::linkat(CWD, temp_path, CWD, lock, AtFlags::empty());
         Ok(Takeover::Lost)
     }
-}
-
-/// Gives LOCK back to its holder. If the name is taken by now, nothing more can be done.
-fn restore(temp_path: &OsStr, lock: &OsStr) {
-    let _ = rustix::fs::linkat(CWD, temp_path, CWD, lock, rustix::fs::AtFlags::empty());
 }
 
 /// Opens LOCK for writing if possible, because NFS requires that for an exclusive flock(2) lock.

@@ -1,4 +1,3 @@
-use std::ffi::OsString;
 use std::fs;
 
 use super::*;
@@ -8,14 +7,14 @@ use fdlock::lock::Timeout;
 /// Runs the test with the paths of a lock and of a counter, and with a request for the lock.
 fn with_lock(timeout: Timeout, max_age: Duration, test: impl Fn(&OsStr, &OsStr, LinkLock<'_>)) {
     let dir = tempfile::tempdir().expect("a temporary directory");
-    let path = |name| dir.path().join(name).into_os_string();
-    let (lock, counter): (OsString, OsString) = (path("lock"), path("counter"));
+    let [lock, counter] = ["lock", "counter"].map(|name| dir.path().join(name).into_os_string());
     let deferred = DeferredSignals::terminating();
     let request = LinkLock::new(&lock, timeout.start(), max_age, &deferred);
     test(&lock, &counter, request);
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
+const ANY_AGE: Duration = Duration::ZERO;
 
 fn held<G>(result: Result<Acquired<G>, Error>) -> G {
     match result.expect("no error") {
@@ -58,8 +57,7 @@ fn a_fresh_lock_is_ours_whatever_file_it_is() {
 
 #[test]
 fn a_stale_lock_is_ours_only_if_it_is_the_same_file() {
-    let any_age = Duration::ZERO;
-    with_lock(Timeout::NonBlocking, any_age, |lock, _, mut request| {
+    with_lock(Timeout::NonBlocking, ANY_AGE, |lock, _, mut request| {
         let mut guard = held(request.acquire());
         assert_eq!(guard.confirm().expect("it exists"), Ownership::Held);
         replace(lock);
@@ -78,8 +76,7 @@ fn every_takeover_method_acquires_a_stale_lock() {
         takeover::by_exchange,
         takeover::by_rename,
     ] {
-        let any_age = Duration::ZERO;
-        with_lock(Timeout::Infinite, any_age, |lock, counter, mut request| {
+        with_lock(Timeout::Infinite, ANY_AGE, |lock, counter, mut request| {
             request.takeover = takeover;
             fs::write(lock, "").expect("a new file");
             held(request.acquire()).keep();

@@ -46,12 +46,10 @@ pub(super) enum Watch {
     Polled,
 }
 
-/// How a path that is a symbolic link is watched.
+/// Whether the target of a symbolic link is watched, or the link itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Symlink {
-    /// Its target is watched.
     Follow,
-    /// The link itself is watched.
     NoFollow,
 }
 
@@ -123,17 +121,13 @@ impl<'a> LinkWatcher<'a> {
         if self.deferred.is_pending() {
             return WatchEvent::Interrupted;
         }
-        self.discard_events();
-        WatchEvent::Recheck
-    }
-
-    /// Reads all events, so that only new ones end the next wait. Their contents do not matter,
-    /// because the file is checked next.
-    fn discard_events(&self) {
+        // Reads all events, so that only new ones end the next wait. Their contents do not matter,
+        // because the file is checked next.
         let mut buffer = [0_u8; 4096];
         if let Some((inotify, _)) = &self.notify_fds {
             while rustix::io::read(inotify, &mut buffer).is_ok_and(|read| read > 0) {}
         }
+        WatchEvent::Recheck
     }
 }
 

@@ -47,12 +47,9 @@ impl Resources {
         let text = match std::fs::read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound && custom.is_none() => Vec::new(),
-            Err(error) => {
-                let problem = errno::text(&error);
-                return Err(Error::Config { path, problem });
-            }
+            Err(error) => return Err(Error::Config(path, errno::text(&error))),
         };
-        parse(&text).map_err(|problem| Error::Config { path, problem })
+        parse(&text).map_err(|problem| Error::Config(path, problem))
     }
 
     /// Returns the resource with this name.

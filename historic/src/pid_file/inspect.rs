@@ -12,7 +12,7 @@ use rustix::process::Pid;
 
 use super::owner::{self, OwnerState, ProcessIdentity};
 use super::remove;
-use crate::error::Error;
+use crate::error::{Error, io_error, open_error};
 use fdlock::lock::advisory::{self, LockApi};
 use fdlock::lock::file_id::{Comparison, FileId, ReplacementCheck};
 use fdlock::lock::{self, AcquireError, Acquired, Deadline, Mode, Timeout};
@@ -77,38 +77,28 @@ impl Contended {
     pub fn message(&self) -> Option<OsString> {
         let (path, reason) = match self {
             Self::Held => return None,
-            Self::StillLocked { path, creator } => (
-                path,
-                format!(
-                    " is still locked, although process {}, which created it, seems to be dead; \
-                     lslocks(8) shows the holder",
-                    creator.as_raw_nonzero()
-                )
-                .into(),
-            ),
-            Self::Unverifiable {
-                path,
-                creator: Some((pid, host)),
-            } => {
-                let mut reason = OsString::from(format!(
-                    " was created by process {} on host ",
-                    pid.as_raw_nonzero()
-                ));
-                reason.push(host);
-                reason.push("; if that process no longer runs, remove the file");
+            Self::StillLocked { path, creator } => {
+                let reason = format!(
+                    " is still locked, although process {creator}, which created it, seems to be \
+                     dead; lslocks(8) shows the holder",
+                );
+                (path, reason.into())
+            }
+            Self::Unverifiable { path, creator } => {
+                let reason = match creator {
+                    Some((pid, host)) => {
+                        let mut reason = format!(" was created by process {pid} on host ").into();
+                        OsString::push(&mut reason, host);
+                        reason.push("; if that process no longer runs, remove the file");
+                        reason
+                    }
+                    None => " does not contain a process ID; if it is not in use, remove the file"
+                        .into(),
+                };
                 (path, reason)
             }
-            Self::Unverifiable {
-                path,
-                creator: None,
-            } => (
-                path,
-                " does not contain a process ID; if it is not in use, remove the file".into(),
-            ),
         };
-        let mut message = path.clone();
-        message.push(reason);
-        Some(message)
+        Some([path, &*reason].join(OsStr::new("")))
     }
 }
 
@@ -128,7 +118,7 @@ impl<'a> ExistingLock<'a> {
             return Ok(State::Absent);
         };
         let (file, outcome) = self.try_lock(file)?;
-        let contents = owner::read(file.as_fd()).map_err(|errno| self.open_error(errno))?;
+        let contents = owner::read(file.as_fd()).map_err(open_error(self.path))?;
         let locality = Locality::from_fd(&file);
         let owner = self
             .identity
@@ -172,14 +162,7 @@ impl<'a> ExistingLock<'a> {
                     Ok(true) => State::Broken(pid),
                     // The original was faster.
                     Ok(false) => State::Changed,
-                    Err(errno) => {
-                        return Err(Error::Io {
-                            action: "remove lock file",
-                            path: self.path.to_owned(),
-                            error: errno.into(),
-                            hint: None,
-                        });
-                    }
+                    Err(errno) => return Err(io_error("remove lock file", self.path)(errno)),
                 }
             }
             OwnerState::Alive(_) => State::Contended(Contended::Held),
@@ -194,7 +177,7 @@ impl<'a> ExistingLock<'a> {
     fn open(&self) -> Result<Option<(OwnedFd, Stat)>, lock::Error> {
         let stat = match rustix::fs::lstat(self.path) {
             Err(Errno::NOENT | Errno::NOTDIR) => return Ok(None),
-            other => other.map_err(|errno| self.open_error(errno))?,
+            other => other.map_err(open_error(self.path))?,
         };
         self.check_file_type(&stat)?;
         let flags =
@@ -203,8 +186,8 @@ impl<'a> ExistingLock<'a> {
             Err(Errno::NOENT) => return Ok(None),
             other => other.and_then(dup_above_stderr),
         }
-        .map_err(|errno| self.open_error(errno))?;
-        let stat = rustix::fs::fstat(&file).map_err(|errno| self.open_error(errno))?;
+        .map_err(open_error(self.path))?;
+        let stat = rustix::fs::fstat(&file).map_err(open_error(self.path))?;
         self.check_file_type(&stat)?;
         Ok(Some((file, stat)))
     }
@@ -247,7 +230,7 @@ impl<'a> ExistingLock<'a> {
                 let _ = rustix::fs::fchmod(&file, READ_ONLY);
                 // This releases our shared lock, which would conflict with the exclusive one.
                 drop(file);
-                let file = writable.map_err(|errno| self.open_error(errno))?;
+                let file = writable.map_err(open_error(self.path))?;
                 let outcome = self.lock(file.as_fd(), &Deadline::Immediate)?;
                 Ok((file, outcome))
             }
@@ -265,17 +248,9 @@ impl<'a> ExistingLock<'a> {
         let at_path = match rustix::fs::lstat(self.path) {
             Ok(stat) => Some(FileId::from_stat(&stat)),
             Err(Errno::NOENT | Errno::NOTDIR | Errno::STALE) => None,
-            Err(errno) => return Err(self.open_error(errno)),
+            Err(errno) => return Err(open_error(self.path)(errno)),
         };
         Ok(self.check.compare(FileId::from_stat(opened), at_path))
-    }
-
-    fn open_error(&self, errno: Errno) -> lock::Error {
-        lock::Error::Open {
-            path: self.path.to_owned(),
-            error: errno.into(),
-            hint: None,
-        }
     }
 }
 

@@ -46,7 +46,7 @@ use rustix::fs::Stat;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use crate::error::Error;
+use crate::error::{Error, create_error, io_error};
 use crate::new_file::TempFile;
 use fdlock::lock::advisory::{self, LockApi};
 use fdlock::lock::file_id::FileId;
@@ -108,12 +108,8 @@ impl PidFile {
     ///
     /// The file is ours and could not be removed. Once this process has exited, the lock is stale.
     pub fn release(&self) -> Result<(), Error> {
-        self.remove().map_err(|errno| Error::Io {
-            action: "remove lock file",
-            path: self.path.clone(),
-            error: errno.into(),
-            hint: None,
-        })
+        self.remove()
+            .map_err(io_error("remove lock file", &self.path))
     }
 
     /// Returns `None` if another process has the lock: the name is taken, or the file is not as we
@@ -165,12 +161,9 @@ impl Drop for PidFile {
 /// Creates a file with these contents and a flock(2) lock, and gives it the name. Returns `None` if
 /// the name is taken.
 fn create_locked(path: &OsStr, contents: &[u8]) -> Result<Option<OwnedFd>, Error> {
-    let create_error = |errno: Errno| Error::Create {
-        path: path.to_owned(),
-        error: errno.into(),
-    };
-    let temp = TempFile::new_in_dir_of(path, contents).map_err(create_error)?;
-    rustix::fs::fchmod(&temp, READ_ONLY).map_err(create_error)?;
+    let create_error = create_error(path);
+    let temp = TempFile::new_in_dir_of(path, contents).map_err(&create_error)?;
+    rustix::fs::fchmod(&temp, READ_ONLY).map_err(&create_error)?;
     // Always granted: no other process locks a file before it has its final name.
     advisory::try_acquire(temp.as_fd(), LockApi::Flock, Mode::Exclusive)
         .map_err(|error| error.for_target(path))?;

@@ -18,10 +18,12 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new() -> Self {
+    fn with_stale_lock() -> (Self, StaleLock) {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let lock = dir.path().join("lock").into_os_string();
-        Self { dir, lock }
+        let scratch = Self { dir, lock };
+        let stale = scratch.create_stale();
+        (scratch, stale)
     }
 
     /// Creates LOCK, and waits until it is stale by the file system's clock.
@@ -52,11 +54,8 @@ impl Scratch {
 
     fn names(&self) -> Vec<OsString> {
         let entries = fs::read_dir(self.dir.path()).expect("the directory exists");
-        let mut names = entries
-            .map(|entry| entry.expect("an entry").file_name())
-            .collect::<Vec<_>>();
-        names.sort();
-        names
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        names.collect()
     }
 }
 
@@ -73,8 +72,7 @@ fn wins(method: TakeoverFn, lock: &OsStr, stale: &StaleLock) -> bool {
 /// Without an exchange, the other tests show little.
 #[test]
 fn names_can_be_exchanged_here() {
-    let scratch = Scratch::new();
-    let stale = scratch.create_stale();
+    let (scratch, stale) = Scratch::with_stale_lock();
     let result = by_exchange(&scratch.lock, &stale, ANY_AGE);
     let unsupported = matches!(result, Err(Errno::INVAL | Errno::NOSYS));
     assert!(
@@ -86,8 +84,7 @@ fn names_can_be_exchanged_here() {
 #[test]
 fn a_takeover_leaves_nothing_behind() {
     for method in METHODS {
-        let scratch = Scratch::new();
-        let stale = scratch.create_stale();
+        let (scratch, stale) = Scratch::with_stale_lock();
         assert!(wins(method, &scratch.lock, &stale));
         assert_ne!(scratch.open().meta.id, stale.meta.id);
         assert_eq!(scratch.names(), ["lock"]);
@@ -98,8 +95,7 @@ fn a_takeover_leaves_nothing_behind() {
 fn only_one_of_many_contenders_wins() {
     for method in METHODS {
         for _ in 0..100 {
-            let scratch = Scratch::new();
-            scratch.create_stale();
+            let (scratch, _) = Scratch::with_stale_lock();
             let ready = Barrier::new(4);
             let contend = || {
                 let stale = scratch.open();
@@ -120,8 +116,7 @@ fn only_one_of_many_contenders_wins() {
 #[test]
 fn a_late_contender_loses_and_the_name_remains() {
     for method in METHODS {
-        let scratch = Scratch::new();
-        let stale = scratch.create_stale();
+        let (scratch, stale) = Scratch::with_stale_lock();
         scratch.change_hands();
         assert!(!wins(method, &scratch.lock, &stale));
         assert_eq!(scratch.names(), ["lock"]);
@@ -134,8 +129,7 @@ fn a_late_contender_loses_and_the_name_remains() {
 #[test]
 fn a_lock_touched_in_between_is_not_taken_over() {
     for method in METHODS {
-        let scratch = Scratch::new();
-        let stale = scratch.create_stale();
+        let (scratch, stale) = Scratch::with_stale_lock();
         metadata::touch_path_nofollow(&scratch.lock).expect("our own file");
         assert!(!wins(method, &scratch.lock, &stale));
         assert_eq!(scratch.names(), ["lock"]);
@@ -145,8 +139,7 @@ fn a_lock_touched_in_between_is_not_taken_over() {
 #[test]
 fn a_lock_removed_in_between_is_free() {
     for method in METHODS {
-        let scratch = Scratch::new();
-        let stale = scratch.create_stale();
+        let (scratch, stale) = Scratch::with_stale_lock();
         fs::remove_file(&scratch.lock).expect("it exists");
         let result = method(&scratch.lock, &stale, ANY_AGE);
         assert!(matches!(result, Ok(Takeover::Cleared)), "{result:?}");
@@ -156,8 +149,7 @@ fn a_lock_removed_in_between_is_free() {
 
 #[test]
 fn a_fresh_lock_moved_by_a_rename_is_restored() {
-    let scratch = Scratch::new();
-    let stale = scratch.create_stale();
+    let (scratch, stale) = Scratch::with_stale_lock();
     let mut newcomer = None;
     let result = by_rename_with(&scratch.lock, &stale, ANY_AGE, |temp_path| {
         newcomer = Some(scratch.change_hands());
@@ -171,8 +163,7 @@ fn a_fresh_lock_moved_by_a_rename_is_restored() {
 
 #[test]
 fn the_effect_of_a_rename_counts_not_its_reply() {
-    let scratch = Scratch::new();
-    let stale = scratch.create_stale();
+    let (scratch, stale) = Scratch::with_stale_lock();
     let result = by_rename_with(&scratch.lock, &stale, ANY_AGE, |temp_path| {
         rustix::fs::rename(&scratch.lock, temp_path)?;
         Err(Errno::NOENT)
@@ -191,8 +182,7 @@ fn the_effect_of_a_rename_counts_not_its_reply() {
 
 #[test]
 fn a_rename_admits_one_contender_at_a_time() {
-    let scratch = Scratch::new();
-    let stale = scratch.create_stale();
+    let (scratch, stale) = Scratch::with_stale_lock();
     let other = open_for_flock(&scratch.lock).expect("it exists");
     rustix::fs::flock(&other, FlockOperation::LockExclusive).expect("it is free");
     let result = by_rename(&scratch.lock, &stale, ANY_AGE);
@@ -204,20 +194,17 @@ fn a_rename_admits_one_contender_at_a_time() {
 #[test]
 fn a_lock_once_found_stale_remains_stale() {
     for method in METHODS {
-        let scratch = Scratch::new();
-        let stale = scratch.create_stale();
+        let (scratch, stale) = Scratch::with_stale_lock();
         // By a clock that was set back in the meantime, it is fresh.
         let result = method(&scratch.lock, &stale, Duration::from_secs(3600));
-        assert!(
-            matches!(result, Ok(Takeover::Won(..) | Takeover::Cleared)),
-            "{result:?}"
-        );
+        let is_taken_over = matches!(result, Ok(Takeover::Won(..) | Takeover::Cleared));
+        assert!(is_taken_over, "{result:?}");
     }
 }
 
 #[test]
 fn a_directory_is_not_a_lock() {
-    let scratch = Scratch::new();
+    let (scratch, _) = Scratch::with_stale_lock();
     let opened = StaleLock::open(scratch.dir.path().as_os_str());
     assert!(matches!(opened, Err(Errno::ISDIR)), "{opened:?}");
 }
