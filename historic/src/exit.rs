@@ -51,20 +51,10 @@ pub static RUNLOCK: Statuses = Statuses {
 /// The statuses of `ulock`: a single one for all failures. Its command is a shell command line,
 /// which has statuses of its own.
 pub static ULOCK: Statuses = Statuses {
-    no_output: 1,
-    conflict: 1,
-    usage: 1,
-    lock_failed: 1,
-    not_opened: 1,
-    not_created: 1,
-    exhausted: 1,
     not_found: 1,
     not_executed: 1,
-    lost_child: 1,
+    ..LOTO
 };
-
-/// Added to a status of the script that is also one of `me-only`'s own.
-const SCRIPT_OFFSET: u8 = 200;
 
 /// Returns how `me-only` exits after its script.
 ///
@@ -73,7 +63,7 @@ const SCRIPT_OFFSET: u8 = 200;
 /// passed on.
 pub fn for_script(reason: ExitReason) -> Exit {
     match reason {
-        ExitReason::Exited(status @ 1..=4) => Exit::Status(SCRIPT_OFFSET + status),
+        ExitReason::Exited(status @ 1..=4) => Exit::Status(200 + status),
         other => other.into(),
     }
 }
@@ -84,20 +74,12 @@ mod tests {
 
     #[test]
     fn scripts_and_me_only_share_no_failure_status() {
-        let own = [
-            ME_ONLY.not_found,
-            ME_ONLY.usage,
-            ME_ONLY.lock_failed,
-            ME_ONLY.conflict,
-        ];
+        let own = &ME_ONLY;
+        let own = [own.not_found, own.usage, own.lock_failed, own.conflict];
         for status in 0..=u8::MAX {
-            let expected = if own.contains(&status) {
-                status + 200
-            } else {
-                status
-            };
+            let offset = if own.contains(&status) { 200 } else { 0 };
             let exit = for_script(ExitReason::Exited(status));
-            assert_eq!(exit, Exit::Status(expected));
+            assert_eq!(exit, Exit::Status(status + offset));
         }
     }
 

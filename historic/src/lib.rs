@@ -22,10 +22,32 @@ pub mod ulock;
 #[cfg(test)]
 mod tests {
     use std::ffi::OsString;
+    use std::fmt::Debug;
     use std::os::unix::ffi::OsStringExt;
 
     use super::*;
+    use fdlock::cli::{ParseResult, UsageError};
     use proptest::prelude::*;
+
+    /// The function that parses a program's arguments.
+    type Parse<R> = fn(Vec<OsString>) -> Result<ParseResult<R>, UsageError>;
+
+    pub(crate) fn args(line: &str) -> Vec<OsString> {
+        line.split_whitespace().map(OsString::from).collect()
+    }
+
+    pub(crate) fn request<R: Debug>(parse: Parse<R>, line: &str) -> R {
+        match parse(args(line)) {
+            Ok(ParseResult::Request(request)) => request,
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    /// Returns the message about invalid arguments.
+    pub(crate) fn usage_error<R: Debug>(parse: Parse<R>, args: Vec<OsString>) -> String {
+        let error = parse(args.clone()).expect_err(&format!("{args:?}"));
+        error.message().to_string_lossy().into_owned()
+    }
 
     /// Arguments that look like those of the programs, and arbitrary ones.
     fn argument() -> impl Strategy<Value = OsString> {

@@ -49,19 +49,15 @@ impl TempFile {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         let create = |name: &OsStr| rustix::fs::open(name, flags, PERMISSIONS);
         let (name, file) = create_unique(parent_dir(path), create)?;
-        let name = TempName(name);
-        Ok(Self {
-            file: dup_above_stderr(file)?,
-            name: Some(name),
-        })
+        let name = Some(TempName(name));
+        dup_above_stderr(file).map(|file| Self { file, name })
     }
 
     fn write(&self, mut contents: &[u8]) -> Result<(), Errno> {
         while !contents.is_empty() {
             match rustix::io::write(&self.file, contents) {
-                Ok(written) => contents = &contents[written..],
                 Err(Errno::INTR) => {}
-                Err(error) => return Err(error),
+                result => contents = &contents[result?..],
             }
         }
         Ok(())
@@ -125,7 +121,6 @@ impl AsFd for TempFile {
 
 impl Drop for TempName {
     fn drop(&mut self) {
-        // Best effort: no caller could do anything about the error.
         let _ = rustix::fs::unlink(&self.0);
     }
 }
@@ -232,13 +227,8 @@ mod tests {
 
     #[test]
     fn the_parent_directory_of_a_path() {
-        for (path, expected) in [
-            ("file", "."),
-            ("/file", "/"),
-            ("a/b/file", "a/b"),
-            ("./file", "."),
-        ] {
-            assert_eq!(parent_dir(OsStr::new(path)), expected);
-        }
+        let dir = |path| parent_dir(OsStr::new(path));
+        assert_eq!(["file", "./file"].map(dir), [".", "."]);
+        assert_eq!(["/file", "a/b/file"].map(dir), ["/", "a/b"]);
     }
 }

@@ -1,8 +1,4 @@
 //! `loto`: its requests.
-//!
-//! * [`args`] – from arguments to a request.
-//! * [`run`] – carries out a request.
-//! * [`resource`] – lock files that have names.
 
 pub mod args;
 pub mod resource;

@@ -1,7 +1,4 @@
 //! `me-only`: its requests.
-//!
-//! * [`args`] – from arguments to a request.
-//! * [`run`] – carries out a request.
 
 pub mod args;
 pub mod run;

@@ -42,7 +42,6 @@ mod remove;
 use std::ffi::{OsStr, OsString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::Stat;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
@@ -128,11 +127,8 @@ impl PidFile {
 
     /// Returns whether the path leads to our file and the file contains what we wrote.
     fn is_intact(&self) -> bool {
-        let opened = rustix::fs::fstat(&self.file);
-        let at_path = rustix::fs::lstat(&self.path);
-        let same =
-            |opened: Stat, at_path: Stat| FileId::from_stat(&opened) == FileId::from_stat(&at_path);
-        matches!((opened, at_path), (Ok(opened), Ok(at_path)) if same(opened, at_path))
+        let at_path = rustix::fs::lstat(&self.path).map(|stat| FileId::from_stat(&stat));
+        FileId::from_fd(&self.file).is_some_and(|opened| at_path == Ok(opened))
             && owner::read(self.file.as_fd()).is_ok_and(|contents| contents == self.contents)
     }
 

@@ -38,17 +38,10 @@ struct ProcessInstance {
     start: u64,
 }
 
-/// The parsed contents of a lock file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct PidRecord {
-    pid: Pid,
-    origin: Origin,
-}
-
-/// Where the PID of a record is valid.
+/// Where the PID in a lock file is valid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Origin {
-    /// The record does not say.
+    /// The file does not say.
     Unspecified,
     /// On this host.
     Host(Vec<u8>),
@@ -87,16 +80,11 @@ impl ProcessIdentity {
 
     /// Returns the contents of a lock file that this process creates.
     pub(super) fn file_contents(&self) -> Vec<u8> {
-        let mut text = format!("{}\n", self.pid.as_raw_nonzero()).into_bytes();
+        let mut text = format!("{}\n", self.pid).into_bytes();
         if let Some(instance) = &self.instance {
-            let ProcessInstance {
-                start, namespace, ..
-            } = instance;
+            let (start, namespace) = (instance.start, instance.namespace);
             text.extend(format!("start={start} pidns={namespace} boot=").bytes());
-            text.extend(&instance.boot);
-            text.extend(b" host=");
-            text.extend(&self.host);
-            text.push(b'\n');
+            text.extend([&instance.boot, &b" host="[..], &self.host, b"\n"].concat());
         }
         text
     }
@@ -109,7 +97,7 @@ impl ProcessIdentity {
         locality: Locality,
         check_liveness: impl Fn(Pid) -> Liveness,
     ) -> OwnerState {
-        let Some(PidRecord { pid, origin }) = parse(contents) else {
+        let Some((pid, origin)) = parse(contents) else {
             return OwnerState::Unknown;
         };
         let remote = |host| OwnerState::Remote {
@@ -184,13 +172,10 @@ fn sanitize(value: &[u8]) -> Vec<u8> {
 }
 
 /// Returns `None` if the file does not name a process: it is empty, or not a lock file at all.
-fn parse(contents: &[u8]) -> Option<PidRecord> {
+fn parse(contents: &[u8]) -> Option<(Pid, Origin)> {
     let mut lines = contents.split(|byte| *byte == b'\n');
-    let first = lines.next()?;
-    let (pid, host) = match first.iter().position(|byte| *byte == b':') {
-        Some(colon) => (&first[..colon], Some(&first[colon + 1..])),
-        None => (first, None),
-    };
+    let mut first = lines.next()?.splitn(2, |byte| *byte == b':');
+    let (pid, host) = (first.next()?, first.next());
     // `str::parse` alone would accept signs. For kill(2), zero and negative numbers mean whole
     // groups of processes.
     let is_decimal = pid.iter().all(u8::is_ascii_digit);
@@ -203,7 +188,7 @@ fn parse(contents: &[u8]) -> Option<PidRecord> {
             .and_then(parse_second_line)
             .unwrap_or(Origin::Unspecified),
     };
-    Some(PidRecord { pid, origin })
+    Some((pid, origin))
 }
 
 /// Returns `None` if the line is not one of ours, or incomplete.

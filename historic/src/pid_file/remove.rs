@@ -20,10 +20,6 @@ use fdlock::sys::deferred_signals::DeferredSignals;
 /// same lock in the same moment and a third process arrives in the next.
 ///
 /// If the file system cannot rename without replacing a file (NFS), the file is removed at once.
-///
-/// # Errors
-///
-/// Those of renameat2(2) and unlink(2): the file could not be removed.
 pub(super) fn remove(path: &OsStr, stale: FileId) -> Result<bool, Errno> {
     // The temporary name must not be left behind.
     let _deferred = DeferredSignals::terminating();

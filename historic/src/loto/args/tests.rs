@@ -1,34 +1,17 @@
 use super::*;
+use crate::tests::{args, request, usage_error};
 use std::time::Duration;
-
-fn args(line: &str) -> Vec<OsString> {
-    line.split_whitespace().map(OsString::from).collect()
-}
-
-fn request_from(line: &str) -> Request {
-    match parse(args(line)) {
-        Ok(ParseResult::Request(request)) => request,
-        other => panic!("{line}: {other:?}"),
-    }
-}
-
-fn usage_error(line: &str) -> String {
-    let error = parse(args(line)).expect_err(line);
-    error.message().to_string_lossy().into_owned()
-}
 
 #[test]
 fn values_follow_an_equals_sign_or_a_space() {
     for line in ["-L=f -t=5 -- c", "-L f -t 5 -- c", "-Lf -t5 -- c"] {
-        let request = request_from(line);
-        assert_eq!(request.targets, ["f"], "{line}");
-        assert_eq!(
-            request.timeout,
-            Timeout::After(Duration::from_secs(5)),
-            "{line}"
-        );
+        let Request {
+            targets, timeout, ..
+        } = request(parse, line);
+        assert_eq!(targets, ["f"], "{line}");
+        assert_eq!(timeout, Timeout::After(Duration::from_secs(5)), "{line}");
     }
-    assert_eq!(request_from("-L==f -- c").targets, ["=f"]);
+    assert_eq!(request(parse, "-L==f -- c").targets, ["=f"]);
 }
 
 #[test]
@@ -41,7 +24,7 @@ fn t_overrides_w_and_the_default_is_not_to_wait() {
         ("-w -t 2 -L f -- c", two_seconds),
         ("-t 2 -w -L f -- c", two_seconds),
     ] {
-        assert_eq!(request_from(line).timeout, timeout, "{line}");
+        assert_eq!(request(parse, line).timeout, timeout, "{line}");
     }
 }
 
@@ -54,18 +37,15 @@ fn verbose_after_quiet_is_normal() {
         ("-v -q -L f -- c", Verbosity::Quiet),
         ("-q -v -L f -- c", Verbosity::Normal),
     ] {
-        assert_eq!(request_from(line).verbosity, verbosity, "{line}");
+        assert_eq!(request(parse, line).verbosity, verbosity, "{line}");
     }
 }
 
 #[test]
 fn all_locks_count_and_the_command_is_not_parsed() {
-    let request = request_from("-L a -L=cpu -- c -L x -- -q");
+    let request = request(parse, "-L a -L=cpu -- c -L x -- -q");
     assert_eq!(request.targets, ["a", "cpu"]);
-    assert_eq!(
-        request.command,
-        Command::new(args("c -L x -- -q")).expect("a command")
-    );
+    assert_eq!(Some(request.command), Command::new(args("c -L x -- -q")));
 }
 
 #[test]
@@ -85,7 +65,8 @@ fn usage_errors_have_messages() {
         ),
         ("-z -L f -- c", "invalid option -- 'z'"),
     ] {
-        assert_eq!(usage_error(line), message, "{line}");
+        assert_eq!(usage_error(parse, args(line)), message, "{line}");
     }
-    assert!(usage_error("-t soon -L f -- c").starts_with("invalid time: 'soon' (expected seconds"));
+    let time = usage_error(parse, args("-t soon -L f -- c"));
+    assert!(time.starts_with("invalid time: 'soon' (expected seconds"));
 }

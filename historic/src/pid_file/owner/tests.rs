@@ -63,11 +63,10 @@ const BOTH: [Locality; 2] = [Locality::Local, Locality::Remote];
 fn the_first_line_is_the_pid_and_the_second_is_parsed() {
     let text = own_identity().file_contents();
     assert!(text.starts_with(b"100\n"));
-    let record = parse(&text).expect("a record");
-    assert_eq!(record.pid, pid(100));
     let instance = own_identity().instance.expect("known");
     let host = b"web1".to_vec();
-    assert_eq!(record.origin, Origin::Runlock { host, instance });
+    let origin = Origin::Runlock { host, instance };
+    assert_eq!(parse(&text), Some((pid(100), origin)));
 }
 
 #[test]
@@ -107,8 +106,7 @@ fn flock_decides_about_a_process_that_is_not_visible() {
     let check_flock = OwnerState::CheckFlock(pid(42));
     assert_eq!(state(contents(""), Locality::Local, HIDDEN), check_flock);
     for locality in BOTH {
-        let found = state_unchecked(contents("pidns=8"), locality);
-        assert_eq!(found, check_flock);
+        assert_eq!(state_unchecked(contents("pidns=8"), locality), check_flock);
     }
 }
 
@@ -157,32 +155,21 @@ fn our_own_pid_belonged_to_a_dead_process() {
 
 #[test]
 fn without_a_valid_pid_the_owner_is_unknown() {
-    for text in [
-        "",
-        "\n",
-        "\n42\n",
-        "0\n",
-        "-1\n",
-        "-42\n",
-        "+42\n",
-        " 42\n",
-        "42 \n",
-        "42\r\n",
-        "0:web1\n",
-        ":web1\n",
-        "4x\n",
-        "2147483648\n",
-        "99999999999999999999999\n",
-        "\u{661}\n",
-        "start=500 pidns=7 boot=b-1 host=web1\n",
-    ] {
-        for locality in BOTH {
-            let found = state_unchecked(text, locality);
+    let short = [
+        "", "\n42", "0", "-1", "-42", "+42", " 42", "42 ", "42\r", "0:web1", ":web1", "4x",
+        "\u{661}",
+    ];
+    let second_line = "start=500 pidns=7 boot=b-1 host=web1";
+    let long = ["2147483648", "99999999999999999999999", second_line];
+    for locality in BOTH {
+        for text in short.into_iter().chain(long) {
+            let found = state_unchecked(format!("{text}\n"), locality);
             assert_eq!(found, OwnerState::Unknown, "{text:?}");
         }
+        for bytes in [&b""[..], b"\xff\xfe\n"] {
+            assert_eq!(state_unchecked(bytes, locality), OwnerState::Unknown);
+        }
     }
-    let bytes = state_unchecked(b"\xff\xfe\n", Locality::Local);
-    assert_eq!(bytes, OwnerState::Unknown);
 }
 
 #[test]

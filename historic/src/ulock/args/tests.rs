@@ -1,20 +1,5 @@
 use super::*;
-
-fn args(line: &str) -> Vec<OsString> {
-    line.split_whitespace().map(OsString::from).collect()
-}
-
-fn request_from(line: &str) -> Request {
-    match parse(args(line)) {
-        Ok(ParseResult::Request(request)) => request,
-        other => panic!("{line}: {other:?}"),
-    }
-}
-
-fn usage_error(line: &str) -> String {
-    let error = parse(args(line)).expect_err(line);
-    error.message().to_string_lossy().into_owned()
-}
+use crate::tests::{args, request, usage_error};
 
 fn read(line: &str) -> UlockOp {
     UlockOp::Read {
@@ -34,7 +19,7 @@ fn there_are_three_operations() {
         ("-w l c", counter(Some("c"))),
         ("-r l c cat master", read("cat master")),
     ] {
-        let request = request_from(line);
+        let request = request(parse, line);
         assert_eq!((request.lock, request.op), ("l".into(), op), "{line}");
     }
 }
@@ -46,35 +31,33 @@ fn options_may_be_anywhere_before_the_command() {
         "l -r c --timeout=5 grep -r -w x --timeout=9",
         "l c --timeout 5 -r grep -r -w x --timeout=9",
     ] {
-        let request = request_from(line);
-        assert_eq!(request.op, read("grep -r -w x --timeout=9"), "{line}");
-        assert_eq!(
-            request.timeout,
-            Timeout::After(Duration::from_secs(5)),
-            "{line}"
-        );
+        let Request { op, timeout, .. } = request(parse, line);
+        assert_eq!(op, read("grep -r -w x --timeout=9"), "{line}");
+        assert_eq!(timeout, Timeout::After(Duration::from_secs(5)), "{line}");
     }
-    assert_eq!(
-        request_from("l --timeout=0").timeout,
-        Timeout::After(Duration::ZERO)
-    );
-    assert_eq!(request_from("l -w").op, UlockOp::Write { counter: None });
+    let timeout = request(parse, "l --timeout=0").timeout;
+    assert_eq!(timeout, Timeout::After(Duration::ZERO));
+    let op = request(parse, "l -w").op;
+    assert_eq!(op, UlockOp::Write { counter: None });
 }
 
 #[test]
 fn the_defaults_are_those_of_the_manual() {
-    let request = request_from("l");
-    assert_eq!(request.timeout, Timeout::Infinite);
-    assert_eq!(request.max_age, Duration::from_secs(60));
-    assert_eq!(request_from("--timeout=-1 l").timeout, Timeout::Infinite);
-    assert_eq!(
-        request_from("--invalid=5 l").max_age,
-        Duration::from_secs(5)
-    );
+    for (line, timeout, max_age) in [
+        ("l", Timeout::Infinite, 60),
+        ("--timeout=-1 l", Timeout::Infinite, 60),
+        ("--invalid=5 l", Timeout::Infinite, 5),
+    ] {
+        let request = request(parse, line);
+        let expected = (timeout, Duration::from_secs(max_age));
+        assert_eq!((request.timeout, request.max_age), expected, "{line}");
+    }
 }
 
 #[test]
 fn usage_errors_have_messages() {
+    let timeout =
+        |value| format!("invalid timeout: '{value}' (expected seconds, or -1 for no limit)");
     for (line, message) in [
         ("", "missing LOCK"),
         ("-w l l", "LOCK and COUNTER are the same file"),
@@ -84,19 +67,13 @@ fn usage_errors_have_messages() {
         ("-r l c", "-r requires a command to run"),
         ("-w l c x", "a command requires -r"),
         ("l c", "COUNTER requires -w or -r"),
-        (
-            "--timeout=-2 l",
-            "invalid timeout: '-2' (expected seconds, or -1 for no limit)",
-        ),
+        ("--timeout=-2 l", &timeout("-2")),
         (
             "--invalid=-1 l",
             "invalid age: '-1' (expected seconds, e.g. 60)",
         ),
-        (
-            "--timeout l",
-            "invalid timeout: 'l' (expected seconds, or -1 for no limit)",
-        ),
+        ("--timeout l", &timeout("l")),
     ] {
-        assert_eq!(usage_error(line), message, "{line}");
+        assert_eq!(usage_error(parse, args(line)), message, "{line}");
     }
 }
