@@ -5,6 +5,11 @@ use std::path::Path;
 use std::process::Command;
 use std::{env, io};
 
+/// The linker's flags make a single segment, which saves a page fault.
+const FLAGS: &str = "-O2 -Wall -Wextra -ffreestanding -fno-stack-protector \
+    -fno-pie -no-pie -static -nostdlib -nostartfiles \
+    -Wl,--build-id=none -Wl,-z,noseparate-code -Wl,-z,norelro -s";
+
 fn main() {
     println!("cargo::rerun-if-changed=floor");
     println!("cargo::rerun-if-env-changed=CC");
@@ -13,17 +18,14 @@ fn main() {
         ("floor-wrapper", "floor/wrapper.c", &[]),
         ("floor-exec", "floor/wrapper.c", &["-DEXEC"]),
     ] {
-        match compile(program, source, defines) {
-            Ok(true) => {}
-            Ok(false) => {
-                println!("cargo::warning=cannot compile {program}: measuring without it")
-            }
+        let problem = match compile(program, source, defines) {
+            Ok(true) => continue,
+            Ok(false) => format!("cannot compile {program}: measuring without it"),
             Err(error) => {
-                println!(
-                    "cargo::warning=cannot run the C compiler ({error}): measuring without {program}"
-                )
+                format!("cannot run the C compiler ({error}): measuring without {program}")
             }
-        }
+        };
+        println!("cargo::warning={problem}");
     }
 }
 
@@ -31,27 +33,7 @@ fn compile(program: &str, source: &str, defines: &[&str]) -> io::Result<bool> {
     let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
     let status = Command::new(compiler)
-        .args([
-            "-O2",
-            "-Wall",
-            "-Wextra",
-            "-ffreestanding",
-            "-fno-stack-protector",
-        ])
-        .args([
-            "-fno-pie",
-            "-no-pie",
-            "-static",
-            "-nostdlib",
-            "-nostartfiles",
-        ])
-        // A single segment saves a page fault.
-        .args([
-            "-Wl,--build-id=none",
-            "-Wl,-z,noseparate-code",
-            "-Wl,-z,norelro",
-            "-s",
-        ])
+        .args(FLAGS.split_whitespace())
         .args(defines)
         .arg("-o")
         .arg(Path::new(&out).join(program))

@@ -3,7 +3,7 @@
 
 use crate::contenders::{Contender, Programs, command};
 use crate::fixture::Fixture;
-use crate::measurement::{Measurement, Series, Target, Unit, interleave};
+use crate::measurement::{Measurement, Target, Unit, interleave};
 use anyhow::{Context, Result, ensure};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, ErrorKind, Write};
@@ -58,22 +58,19 @@ fn lock_and_unlock(
     let zsh_line = format!("zsystem flock -f fd {file}; zsystem flock -u $fd");
     let program_line = format!("{program} -x 8; {program} -u 8");
     let mut loops = vec![
-        (Contender::BashColon, Loop::bash(&[open], COLON, 5000)?),
-        (
-            Contender::Fdlock,
-            Loop::bash(&[open, enable], builtin_line, 5000)?,
-        ),
+        Loop::bash(Contender::BashColon, &[open], COLON, 5000)?,
+        Loop::bash(Contender::Fdlock, &[open, enable], builtin_line, 5000)?,
     ];
-    if let Some(zsh) = Shell::zsh()? {
+    if let Some(zsh) = Shell::start("zsh", &["-f", "-s"])? {
         let zsh = Loop::new(zsh, &["zmodload zsh/system"], &zsh_line, 5000)?;
         loops.push((Contender::Zsh, zsh));
     }
-    loops.push((Contender::Reference, Loop::bash(&[open], &program_line, 5)?));
+    loops.push(Loop::bash(Contender::Reference, &[open], &program_line, 5)?);
     Ok(Measurement {
         title: "Lock and unlock with the builtin".into(),
         command: builtin_line,
         unit: Unit::Microseconds,
-        series: time_loops(loops, rounds)?,
+        series: interleave(loops, rounds, Loop::time)?,
         target: Some(Target::Ratio(1.94)),
     })
 }
@@ -88,47 +85,43 @@ fn run_function(
     let define = "f() { :; }";
     let builtin_line = format!("flock {file} f");
     let program_line = format!("{program} {file} bash -c f");
+    let export = "export -f f";
     let loops = vec![
-        (Contender::BashColon, Loop::bash(&[], COLON, 2000)?),
-        (
-            Contender::Fdlock,
-            Loop::bash(&[define, enable], &builtin_line, 2000)?,
-        ),
-        (Contender::NoLock, Loop::bash(&[define], "f", 2000)?),
-        (
-            Contender::Reference,
-            Loop::bash(&[define, "export -f f"], &program_line, 2)?,
-        ),
+        Loop::bash(Contender::BashColon, &[], COLON, 2000)?,
+        Loop::bash(Contender::Fdlock, &[define, enable], &builtin_line, 2000)?,
+        Loop::bash(Contender::NoLock, &[define], "f", 2000)?,
+        Loop::bash(Contender::Reference, &[define, export], &program_line, 2)?,
     ];
     Ok(Measurement {
         title: "Run a function under a lock".into(),
         command: "flock FILE f",
         unit: Unit::Microseconds,
-        series: time_loops(loops, rounds)?,
+        series: interleave(loops, rounds, Loop::time)?,
         target: Some(Target::Ratio(4.7)),
     })
 }
 
 fn load(enable: &str, rounds: u32) -> Result<Measurement> {
     let line = format!("{enable}; enable -d flock");
-    let loops = vec![(Contender::Fdlock, Loop::bash(&[], &line, 20)?)];
+    let loops = vec![Loop::bash(Contender::Fdlock, &[], &line, 20)?];
     Ok(Measurement {
         title: "Load and unload the builtin".into(),
         command: "enable -f …/flock flock; enable -d flock",
         unit: Unit::Microseconds,
-        series: time_loops(loops, rounds)?,
+        series: interleave(loops, rounds, Loop::time)?,
         target: Some(Target::Amount(250.0)),
     })
 }
 
-fn time_loops(loops: Vec<(Contender, Loop)>, rounds: u32) -> Result<Vec<Series>> {
-    interleave(loops, rounds, Loop::time)
-}
-
 impl Loop {
-    fn bash(setup: &[&str], line: &str, iterations: u32) -> Result<Self> {
+    fn bash(
+        contender: Contender,
+        setup: &[&str],
+        line: &str,
+        iterations: u32,
+    ) -> Result<(Contender, Self)> {
         let shell = Shell::bash()?.context("bash is not installed any more")?;
-        Self::new(shell, setup, line, iterations)
+        Ok((contender, Self::new(shell, setup, line, iterations)?))
     }
 
     /// Runs each line of `setup`, then `line` once, all of which must succeed.
@@ -145,27 +138,20 @@ impl Loop {
 
     /// Returns the time of one iteration, in microseconds.
     fn time(&mut self) -> Result<f64> {
-        let Self {
-            line, iterations, ..
-        } = self;
-        let line = format!("for ((i = 0; i < {iterations}; i++)); do {line}; done");
+        let (line, count) = (&self.line, self.iterations);
+        let line = format!("for ((i = 0; i < {count}; i++)); do {line}; done");
         let start = Instant::now();
         self.shell.run(&line)?;
-        Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(self.iterations))
+        Ok(start.elapsed().as_secs_f64() * 1e6 / f64::from(count))
     }
 }
 
 impl Shell {
-    /// Returns `None` if bash is not installed.
     fn bash() -> Result<Option<Self>> {
         Self::start("bash", &["--norc", "-s"])
     }
 
-    /// Returns `None` if zsh is not installed.
-    fn zsh() -> Result<Option<Self>> {
-        Self::start("zsh", &["-f", "-s"])
-    }
-
+    /// Returns `None` if the shell is not installed.
     fn start(name: &str, args: &[&str]) -> Result<Option<Self>> {
         let args: Vec<&OsStr> = args.iter().map(OsStr::new).collect();
         let spawned = command(Path::new(name), &args)

@@ -123,11 +123,7 @@ pub fn slots(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Meas
 /// Returns fewer rounds for many waiters, because these rounds are slow and their results vary
 /// little.
 fn rounds_for(waiters: usize, rounds: u32) -> u32 {
-    if waiters > 100 {
-        rounds.div_ceil(4)
-    } else {
-        rounds
-    }
+    rounds.div_ceil(if waiters > 100 { 4 } else { 1 })
 }
 
 /// Returns the time in milliseconds.
@@ -163,10 +159,8 @@ fn time_hand_over(command: &mut Command, count: usize, fixture: &Fixture) -> Res
     for _ in 0..count {
         let (pid, status) = wait(WaitOptions::empty())?.context("no waiter is left")?;
         times.push(release.elapsed().as_secs_f64() * 1e6);
-        ensure!(
-            status.exit_status() == Some(0),
-            "a waiter failed: {command:?}"
-        );
+        let is_success = status.exit_status() == Some(0);
+        ensure!(is_success, "a waiter failed: {command:?}");
         let file = files.get(&(pid.as_raw_nonzero().get() as u32));
         let file = file.context("unknown child process")?;
         release = Instant::now();

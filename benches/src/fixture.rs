@@ -18,11 +18,6 @@ pub struct Fixture {
     dir: TempDir,
 }
 
-/// A lock on the fixture's lock file, released on drop.
-pub struct HeldLock {
-    _file: File,
-}
-
 /// The waiters for the lock on a file.
 struct Waiters {
     /// The number of processes that are blocked in the kernel.
@@ -57,12 +52,12 @@ impl Fixture {
         self.dir.path().join(name)
     }
 
-    /// Locks the lock file. Commands do not inherit this lock.
-    pub fn lock(&self) -> Result<HeldLock> {
+    /// Locks the lock file until the result is dropped. Commands do not inherit this lock.
+    pub fn lock(&self) -> Result<File> {
         let file = File::open(&self.lock_file)?;
         flock(&file, FlockOperation::NonBlockingLockExclusive)
             .context("the lock file is already locked")?;
-        Ok(HeldLock { _file: file })
+        Ok(file)
     }
 
     /// Opens the lock file on descriptor 8, which commands inherit, as after `exec 8<FILE` in a

@@ -49,24 +49,15 @@ struct Options {
     out: PathBuf,
 }
 
-impl Options {
-    /// Returns the number of rounds for measurements that start many processes, or wait until one
-    /// has blocked.
-    fn slow_rounds(&self) -> u32 {
-        self.runs.div_ceil(100)
-    }
-
-    /// Returns the number of rounds for loops of a shell.
-    fn loop_rounds(&self) -> u32 {
-        self.runs.div_ceil(20)
-    }
-}
-
 fn main() -> Result<()> {
     let options = Options::parse();
     let programs = &Programs::new(&options)?;
     let fixture = &Fixture::new()?;
-    let (runs, slow_rounds) = (options.runs, options.slow_rounds());
+    let runs = options.runs;
+    // For measurements that start many processes, or wait until one has blocked.
+    let slow_rounds = runs.div_ceil(100);
+    // For loops of a shell.
+    let loop_rounds = runs.div_ceil(20);
 
     let mut short_calls = vec![
         uncontended::lock_descriptor(programs, fixture, runs)?,
@@ -75,7 +66,7 @@ fn main() -> Result<()> {
         resources::memory(programs, fixture, slow_rounds)?,
     ];
     short_calls.extend(resources::instructions(programs, fixture)?);
-    short_calls.extend(builtin::measure(programs, fixture, options.loop_rounds())?);
+    short_calls.extend(builtin::measure(programs, fixture, loop_rounds)?);
 
     let drains = contended::drain(programs, fixture, slow_rounds)?;
 
@@ -99,10 +90,10 @@ fn main() -> Result<()> {
     let heading = "fdlock with --fair and with --slots";
     charts::draw_bars(&fairness, heading, &out.join("fairness.svg"))
         .context("cannot write fairness.svg")?;
-    let measurements: Vec<_> = [short_calls, drains, fairness, who]
+    let measurements = [short_calls, drains, fairness, who]
         .into_iter()
         .flatten()
-        .collect();
+        .collect::<Vec<_>>();
     let report = report::render(&measurements, &report::environment(programs)?);
     print!("{report}");
     fs::write(out.join("results.md"), &report).context("cannot write results.md")

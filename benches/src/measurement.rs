@@ -55,13 +55,11 @@ pub fn interleave<C>(
     rounds: u32,
     mut sample: impl FnMut(&mut C) -> Result<f64>,
 ) -> Result<Vec<Series>> {
-    let mut series: Vec<Series> = contenders
-        .iter()
-        .map(|(contender, _)| Series {
-            contender: *contender,
-            samples: Vec::new(),
-        })
-        .collect();
+    let empty = |(contender, _): &(Contender, C)| Series {
+        contender: *contender,
+        samples: Vec::new(),
+    };
+    let mut series: Vec<Series> = contenders.iter().map(empty).collect();
     let warm_up = rounds / 20;
     for round in 0..warm_up + rounds {
         let mut order: Vec<usize> = (0..contenders.len()).collect();
@@ -111,11 +109,7 @@ impl Measurement {
         )
     }
 
-    /// Returns the samples of `contender`.
-    ///
-    /// # Panics
-    ///
-    /// If it is not one of [`Self::contenders`].
+    /// Returns the samples of one of [`Self::contenders`].
     pub fn samples(&self, contender: Contender) -> &[f64] {
         let mut series = self.series.iter();
         let series = series.find(|series| series.contender == contender);
@@ -210,10 +204,7 @@ impl Percentiles {
 /// Interpolates linearly between two samples.
 fn quantile(sorted: &[f64], q: f64) -> f64 {
     let position = q * (sorted.len() - 1) as f64;
-    let (below, above) = (
-        sorted[position.floor() as usize],
-        sorted[position.ceil() as usize],
-    );
+    let [below, above] = [position.floor(), position.ceil()].map(|index| sorted[index as usize]);
     below + (above - below) * position.fract()
 }
 
@@ -222,17 +213,15 @@ mod tests {
     use super::*;
 
     fn measurement(series: &[(Contender, &[f64])]) -> Measurement {
+        let one = |(contender, samples): &(Contender, &[f64])| Series {
+            contender: *contender,
+            samples: samples.to_vec(),
+        };
         Measurement {
             title: String::new(),
             command: "",
             unit: Unit::Microseconds,
-            series: series
-                .iter()
-                .map(|(contender, samples)| Series {
-                    contender: *contender,
-                    samples: samples.to_vec(),
-                })
-                .collect(),
+            series: series.iter().map(one).collect(),
             target: None,
         }
     }
@@ -248,10 +237,8 @@ mod tests {
             (Contender::Reference, &[2.0, 80.0, 20.0, 200.0]),
             (Contender::Fdlock, &[1.0, 40.0, 10.0, 100.0]),
         ]);
-        assert_eq!(
-            measurement.ratio(Contender::Fdlock),
-            percentiles(0.5, 0.5, 0.5)
-        );
+        let ratio = measurement.ratio(Contender::Fdlock);
+        assert_eq!(ratio, percentiles(0.5, 0.5, 0.5));
     }
 
     #[test]
@@ -276,14 +263,9 @@ mod tests {
 
     #[test]
     fn instructions_have_thousands_separators() {
-        for (number, expected) in [
-            (0.0, "0"),
-            (999.0, "999"),
-            (1000.0, "1,000"),
-            (1_234_567.0, "1,234,567"),
-        ] {
-            assert_eq!(Unit::Instructions.format_number(number), expected);
-        }
+        let numbers = [0.0, 999.0, 1000.0, 1_234_567.0];
+        let formatted = numbers.map(|number| Unit::Instructions.format_number(number));
+        assert_eq!(formatted, ["0", "999", "1,000", "1,234,567"]);
     }
 
     #[test]

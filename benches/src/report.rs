@@ -5,7 +5,6 @@ use crate::measurement::{Measurement, Percentiles, Target, format_ratio};
 use anyhow::{Context, Result};
 use std::fs;
 use std::path::Path;
-use std::time::SystemTime;
 
 pub fn render(measurements: &[Measurement], environment: &str) -> String {
     format!(
@@ -19,10 +18,8 @@ pub fn render(measurements: &[Measurement], environment: &str) -> String {
 /// Returns one line with the date, the versions, the processor and the kernel. It does not identify
 /// the machine.
 pub fn environment(programs: &Programs) -> Result<String> {
-    let now = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let date = now.split('T').next().unwrap_or(&now);
     let kernel = rustix::system::uname();
-    let mut parts = vec![date.to_owned()];
+    let mut parts = Vec::from_iter(shell_output("sh", "date -u +%F"));
     let args = ["--version".as_ref()];
     for (_, mut flock) in [programs.reference(&args), programs.fdlock(&args)] {
         let output = flock.output().context("cannot run flock --version")?;
@@ -30,35 +27,28 @@ pub fn environment(programs: &Programs) -> Result<String> {
         parts.extend(version.lines().next().map(str::to_owned));
     }
     if programs.builtin.is_some() {
-        parts.extend(shell_version("bash", "echo bash $BASH_VERSION"));
-        parts.extend(shell_version("zsh", "echo zsh $ZSH_VERSION"));
+        parts.extend(shell_output("bash", "echo bash $BASH_VERSION"));
+        parts.extend(shell_output("zsh", "echo zsh $ZSH_VERSION"));
     }
     let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    parts.push(
-        cpu_model(&cpuinfo)
-            .unwrap_or("unknown processor")
-            .to_owned(),
-    );
-    parts.push(format!(
-        "Linux {} {}",
-        kernel.release().to_string_lossy(),
-        kernel.machine().to_string_lossy()
-    ));
+    let cpu = cpu_model(&cpuinfo).unwrap_or("unknown processor");
+    let [release, machine] =
+        [kernel.release(), kernel.machine()].map(|text| text.to_string_lossy());
+    parts.push(format!("{cpu}; Linux {release} {machine}"));
     Ok(parts.join("; "))
 }
 
 /// Returns `None` if the shell is not installed.
-fn shell_version(shell: &str, line: &str) -> Option<String> {
+fn shell_output(shell: &str, line: &str) -> Option<String> {
     let args = ["-c".as_ref(), line.as_ref()];
     let output = command(Path::new(shell), &args).output().ok()?;
-    let version = String::from_utf8(output.stdout).ok()?;
-    Some(version.trim_end().to_owned())
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.trim_end().to_owned())
 }
 
 fn cpu_model(cpuinfo: &str) -> Option<&str> {
-    let line = cpuinfo
-        .lines()
-        .find(|line| line.starts_with("model name"))?;
+    let mut lines = cpuinfo.lines();
+    let line = lines.find(|line| line.starts_with("model name"))?;
     Some(line.split_once(": ")?.1)
 }
 
@@ -69,11 +59,8 @@ fn targets(measurements: &[Measurement]) -> String {
             continue;
         };
         let measured = target.measured(measurement);
-        let verdict = if measured <= target.limit() {
-            "met"
-        } else {
-            "not met"
-        };
+        let is_met = measured <= target.limit();
+        let verdict = if is_met { "met" } else { "not met" };
         let format = |amount| match target {
             Target::Ratio(_) => format!("{amount:.2} × {}", measurement.baseline().name()),
             Target::Amount(_) => measurement.unit.format(amount),

@@ -83,17 +83,12 @@ fn peak_memory(command: &mut Command, fixture: &Fixture) -> Result<f64> {
     drop(lock);
     let status = waiter.wait()?;
     ensure!(status.success(), "{command:?}: {status}");
-    parse_peak(&proc_status).context("no VmHWM in /proc/PID/status")
+    number_after("VmHWM:", &proc_status).context("no VmHWM in /proc/PID/status")
 }
 
-fn parse_peak(proc_status: &str) -> Option<f64> {
-    proc_status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?
-        .trim()
-        .strip_suffix(" kB")?
-        .parse()
-        .ok()
+fn number_after(label: &str, text: &str) -> Option<f64> {
+    let (_, rest) = text.split_once(label)?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 fn has_valgrind() -> Result<bool> {
@@ -116,22 +111,13 @@ fn count_instructions(command: &Command, profile: &Path) -> Result<f64> {
         output.status.success(),
         "{command:?} failed under valgrind: {stderr}"
     );
-    parse_instructions(&stderr).with_context(|| format!("no count from callgrind: {stderr}"))
+    // In a line like `==42== Collected : 9876`.
+    number_after("Collected :", &stderr)
+        .with_context(|| format!("no count from callgrind: {stderr}"))
 }
 
 fn valgrind(args: &[&OsStr]) -> Command {
     command(Path::new("valgrind"), args)
-}
-
-/// Parses the number in a line like `==42== Collected : 9876`.
-fn parse_instructions(stderr: &str) -> Option<f64> {
-    stderr
-        .lines()
-        .find_map(|line| line.split_once("Collected :"))?
-        .1
-        .trim()
-        .parse()
-        .ok()
 }
 
 /// Returns the processor time of the waiters and their sentinels, in milliseconds per second.

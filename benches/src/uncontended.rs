@@ -64,18 +64,16 @@ pub fn fair(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Vec<M
             target: Some(Target::Ratio(1.10)),
         })
     };
-    let file = fixture.lock_file().as_os_str();
+    let lock = ["-n".as_ref(), "8".as_ref()];
+    let run = [
+        "-n".as_ref(),
+        fixture.lock_file().as_os_str(),
+        TRUE.as_ref(),
+    ];
+    let run_line = "flock -n --fair FILE /bin/true";
     Ok(vec![
-        measure(
-            "Lock a descriptor with --fair",
-            "flock -n --fair 8",
-            &["-n".as_ref(), "8".as_ref()],
-        )?,
-        measure(
-            "Run a command with --fair",
-            "flock -n --fair FILE /bin/true",
-            &["-n".as_ref(), file, TRUE.as_ref()],
-        )?,
+        measure("Lock a descriptor with --fair", "flock -n --fair 8", &lock)?,
+        measure("Run a command with --fair", run_line, &run)?,
     ])
 }
 

@@ -115,16 +115,11 @@ extern "C" fn execute(call: *mut c_void) -> c_int {
 
 impl StringArray {
     fn new(strings: impl Iterator<Item = OsString>) -> Result<Self> {
-        let strings = strings
-            .map(|string| CString::new(string.into_vec()))
-            .collect::<Result<Vec<_>, _>>()?;
-        let pointers = strings
-            .iter()
-            .map(|string| string.as_ptr())
-            .chain(once(null()))
-            .collect();
+        let strings = strings.map(|string| CString::new(string.into_vec()));
+        let strings = strings.collect::<Result<Vec<_>, _>>()?;
+        let pointers = strings.iter().map(|string| string.as_ptr());
         Ok(Self {
-            pointers,
+            pointers: pointers.chain(once(null())).collect(),
             _strings: strings,
         })
     }

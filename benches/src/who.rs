@@ -55,10 +55,8 @@ fn time(command: &mut Command, expected_status: i32) -> Result<f64> {
     let start = Instant::now();
     let status = command.status()?;
     let elapsed = start.elapsed();
-    ensure!(
-        status.code() == Some(expected_status),
-        "{command:?}: {status}"
-    );
+    let is_expected = status.code() == Some(expected_status);
+    ensure!(is_expected, "{command:?}: {status}");
     Ok(elapsed.as_secs_f64() * 1e3)
 }
 
