@@ -18,9 +18,6 @@ use crate::external;
 use crate::ffi::{self, Bash, WordList, Words};
 use crate::function::{FilesToUnlink, GuardedCall, HeldLock};
 
-/// The name that messages start with.
-const NAME: &str = "flock";
-
 static PROGRAM: Program<Request> = Program {
     spec: &args::SPEC,
     statuses: &exit::FLOCK,
@@ -54,13 +51,14 @@ pub fn attempt(
     progress: &mut Progress,
     check: InterruptCheck,
 ) -> Next {
-    let mut report = Report::new(OsStr::new(NAME));
+    let mut report = Report::new(OsStr::new("flock"));
     let request = match PROGRAM.parse(Words(list).to_os_strings(), &mut report) {
         Ok(Request::Lock(request)) => request,
         Ok(Request::Who(request)) => {
-            let caller = match bash.is_in_substitution() {
-                true => Caller::Subshell,
-                false => Caller::Shell,
+            let caller = if bash.is_in_substitution() {
+                Caller::Subshell
+            } else {
+                Caller::Shell
             };
             return Next::Return(who::run(&request, caller, &mut report).into_code());
         }
@@ -82,22 +80,31 @@ pub fn attempt(
         )
     };
     let (params, log) = progress.0.get_or_insert_with(start);
-    let params = *params;
-    let until = |deadline| AcquireParams { deadline, ..params };
-    let wait_by = match params.deadline {
-        // With job control, the user may want to stop the wait and continue it later (Ctrl-Z, fg),
-        // which bash cannot do with a builtin. Then the program waits; it locks the same open file
-        // description.
-        Deadline::Never | Deadline::At(_)
-            if job.is_none()
-                && bash.has_job_control()
-                && external::installed_program().is_some() =>
-        {
-            WaitBy::External(until(Deadline::Immediate))
-        }
-        deadline => WaitBy::Builtin(until(deadline.interruptible(check))),
+    // With job control, the user may want to stop the wait and continue it later (Ctrl-Z, fg),
+    // which bash cannot do with a builtin. Then the program waits; it locks the same open file
+    // description.
+    let program_waits = matches!(params.deadline, Deadline::Never | Deadline::At(_))
+        && job.is_none()
+        && bash.has_job_control()
+        && external::installed_program().is_some();
+    let deadline = if program_waits {
+        Deadline::Immediate
+    } else {
+        params.deadline.interruptible(check)
     };
-    let result = lock(bash, &request, job, wait_by, log, &mut report);
+    let params = AcquireParams {
+        deadline,
+        ..*params
+    };
+    let result = lock(
+        bash,
+        &request,
+        job,
+        &params,
+        program_waits,
+        log,
+        &mut report,
+    );
     let next = result.unwrap_or_else(|failure| {
         report.error(failure.message());
         Next::Return(failure.exit_status(&exit::FLOCK))
@@ -108,32 +115,19 @@ pub fn attempt(
     }
 }
 
-/// What waits if the lock is not free.
-enum WaitBy {
-    /// The builtin, in the shell's own process.
-    Builtin(AcquireParams),
-    /// The external program.
-    External(AcquireParams),
-}
-
 /// Acquires the locks. If a function is to run under them, registers the cleanup.
 fn lock(
     bash: &Bash,
     request: &LockRequest,
     job: Option<(&Job, *mut WordList)>,
-    wait_by: WaitBy,
+    params: &AcquireParams,
+    program_waits: bool,
     log: &mut VerboseLog,
     report: &mut Report,
 ) -> Result<Next, Failure> {
-    let outcome = match wait_by {
-        WaitBy::Builtin(params) => run::acquire(request, &params, log, report)?,
-        WaitBy::External(params) => match run::acquire(request, &params, log, report)? {
-            Acquired::NotHeld(_) => return Ok(Next::RunExternal),
-            held => held,
-        },
-    };
-    let locks = match outcome {
+    let locks = match run::acquire(request, params, log, report)? {
         Acquired::Held(locks) => locks,
+        Acquired::NotHeld(_) if program_waits => return Ok(Next::RunExternal),
         Acquired::NotHeld(Refusal::Interrupted) => return Ok(Next::HandleSignals),
         Acquired::NotHeld(reason) => {
             log.report_refusal(request, reason, report);

@@ -63,11 +63,8 @@ extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
                 bash.push_unwind(|()| {}, ());
                 bash.check_signals_and_traps();
                 bash.run_unwind();
-                unhandled = if bash.signal_pending() {
-                    unhandled + 1
-                } else {
-                    0
-                };
+                let is_unhandled = bash.signal_pending();
+                unhandled = if is_unhandled { unhandled + 1 } else { 0 };
             }
             Next::CallFunction(words, call) => {
                 return match bash.execute_function(words) {
@@ -122,10 +119,9 @@ fn report_panic(panic: &PanicHookInfo<'_>) {
     let text = payload.downcast_ref::<&str>().copied();
     let text = text.or_else(|| payload.downcast_ref::<String>().map(String::as_str));
     let text = text.unwrap_or("no message").replace('\n', " ");
-    let location = match panic.location() {
-        Some(location) => format!(" ({}:{})", location.file(), location.line()),
-        None => String::new(),
-    };
+    let location = panic.location().map_or_else(String::new, |location| {
+        format!(" ({}:{})", location.file(), location.line())
+    });
     Report::new(OsStr::new("flock")).error(format!("internal error: {text}{location}"));
 }
 
@@ -194,7 +190,6 @@ fn free_help() {
 
 #[cfg(test)]
 mod tests {
-    use std::fs::File;
     use std::io::{Read, Seek};
     use std::os::fd::AsFd;
 
@@ -203,12 +198,8 @@ mod tests {
     #[test]
     fn a_panic_prints_one_line_and_returns_the_default() {
         let mut file = tempfile::tempfile().expect("a temporary file");
-        let stderr = File::from(
-            std::io::stderr()
-                .as_fd()
-                .try_clone_to_owned()
-                .expect("an open descriptor"),
-        );
+        let stderr = std::io::stderr().as_fd().try_clone_to_owned();
+        let stderr = stderr.expect("an open descriptor");
         panic::set_hook(Box::new(report_panic));
         rustix::stdio::dup2_stderr(&file).expect("descriptor 2");
         let status = catch_panic(exit::SOFTWARE, || panic!("two\nlines"));

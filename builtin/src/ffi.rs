@@ -64,13 +64,10 @@ unsafe extern "C" {
 /// Since 5.0: the status of a builtin that wants the program of its name to run instead.
 pub const EX_DISKFALLBACK: c_int = 262;
 
-/// The flag of a child that runs in the background.
+/// Flags of `subshell_environment`: a child that runs in the background, one for a command or
+/// process substitution, and one that was forked for one simple command.
 const SUBSHELL_ASYNC: c_int = 0x01;
-
-/// The flag of a child for a command or process substitution.
 const SUBSHELL_COMSUB: c_int = 0x04;
-
-/// The flag of a child that was forked for one simple command.
 const SUBSHELL_FORK: c_int = 0x08;
 
 /// `JM_PREFIX | JM_STOPPED | JM_FIRSTMATCH`: the last stopped job whose command line has this
@@ -163,13 +160,9 @@ impl Bash {
     /// Returns whether a signal has arrived that bash has not handled yet. May be called at any
     /// time.
     pub fn signal_pending(&self) -> bool {
-        [
-            self.terminating_signal,
-            self.interrupt_state,
-            self.trapped_signal_received,
-        ]
-        .into_iter()
-        .any(|flag| value(flag) != 0)
+        value(self.terminating_signal) != 0
+            || value(self.interrupt_state) != 0
+            || value(self.trapped_signal_received) != 0
     }
 
     /// Returns whether commands are jobs, which Ctrl-Z stops and `fg` continues.
@@ -196,7 +189,6 @@ impl Bash {
         !version.to_bytes().starts_with(b"4.")
     }
 
-    /// Returns whether this is a restricted shell.
     pub fn is_restricted(&self) -> bool {
         value(self.restricted) != 0
     }
@@ -221,12 +213,10 @@ impl Bash {
         }
     }
 
-    /// Returns whether this process was forked for a substitution.
     pub fn is_in_substitution(&self) -> bool {
         value(self.subshell_environment) & SUBSHELL_COMSUB != 0
     }
 
-    /// Returns whether this process runs in the background.
     pub fn is_in_background(&self) -> bool {
         value(self.subshell_environment) & SUBSHELL_ASYNC != 0
     }
@@ -255,16 +245,14 @@ impl Bash {
     /// Returns the command that bash has most recently formatted as text. Just after a fork, this
     /// is the command that bash forked for, unless that is a simple command.
     pub fn last_printed_command(&self) -> &[u8] {
-        // SAFETY: a variable of bash: null or a string.
-        let text = unsafe { *self.the_printed_command };
-        if text.is_null() {
-            return &[];
+        // SAFETY: a variable of bash: null or a string; the caller copies what it keeps.
+        unsafe {
+            let text = *self.the_printed_command;
+            (!text.is_null()).then(|| CStr::from_ptr(text).to_bytes())
         }
-        // SAFETY: as above; the caller copies what it keeps.
-        unsafe { CStr::from_ptr(text) }.to_bytes()
+        .unwrap_or_default()
     }
 
-    /// Returns whether a shell function has this name.
     pub fn has_function(&self, name: &CStr) -> bool {
         // SAFETY: a string.
         unsafe { !(self.find_function)(name.as_ptr()).is_null() }
@@ -363,11 +351,8 @@ impl Bash {
         before_exec: fn(),
     ) -> c_int {
         let words = Words(list).map(|node| word(node).as_ptr());
-        let argv: Vec<_> = [name.as_ptr()]
-            .into_iter()
-            .chain(words)
-            .chain([ptr::null()])
-            .collect();
+        let mut argv = vec![name.as_ptr()];
+        argv.extend(words.chain([ptr::null()]));
         // SAFETY: bash does the same for programs; the elements are strings, followed by a null.
         unsafe {
             (self.reset_terminating_signals)();

@@ -13,15 +13,9 @@ struct AtFork {
     depth: (i32, i32),
     /// Hashes of what may be the only command of the subshell or coprocess that bash forked.
     sole_commands: [Option<u64>; 2],
-    job_control: JobControl,
+    job_control: bool,
     /// What commands inherit for `INTERRUPTS`. The dispositions of the shell itself are bash's own.
     interrupts: [Disposition; 2],
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum JobControl {
-    On,
-    Off,
 }
 
 /// The signals that the terminal sends to the foreground process group.
@@ -37,11 +31,7 @@ pub extern "C" fn record_fork() {
         *at_fork = Some(AtFork {
             depth: bash.depth(),
             sole_commands: sole_commands.map(|text| text.map(hash)),
-            job_control: if bash.has_job_control() {
-                JobControl::On
-            } else {
-                JobControl::Off
-            },
+            job_control: bash.has_job_control(),
             interrupts: INTERRUPTS.map(|signal| bash.inherited_disposition(signal)),
         });
     }
@@ -76,11 +66,15 @@ pub fn restore_interrupts(bash: &Bash) {
     }
     let Some(at_fork) = at_fork() else { return };
     for (signal, inherited) in INTERRUPTS.into_iter().zip(at_fork.interrupts) {
-        let disposition = match at_fork.job_control {
-            JobControl::On => inherited,
-            JobControl::Off => Disposition::Ignore,
-        };
-        signal::set_disposition(signal, disposition);
+        let ignored = Disposition::Ignore;
+        signal::set_disposition(
+            signal,
+            if at_fork.job_control {
+                inherited
+            } else {
+                ignored
+            },
+        );
     }
 }
 
