@@ -80,11 +80,7 @@ fn acquire_with(name: &Name, mut between: impl FnMut()) -> Result<Acquired<Socke
 /// no process would ever accept the connection, and each one would stay in the kernel for as long
 /// as the name is held, until the backlog is full and there are no more answers.
 fn create_socket() -> Result<OwnedFd, Errno> {
-    dup_above_stderr(rustix::net::socket(
-        AddressFamily::UNIX,
-        SocketType::STREAM,
-        None,
-    )?)
+    rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None).and_then(dup_above_stderr)
 }
 
 #[cfg(test)]

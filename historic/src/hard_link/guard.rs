@@ -95,13 +95,8 @@ impl<'a> LinkGuard<'a> {
         }
     }
 
-    /// Keeps LOCK, for the caller to remove.
-    pub fn keep(self) {
-        self.disarm();
-    }
-
     /// Drops the guard without removing LOCK.
-    pub(super) fn disarm(mut self) {
+    pub fn disarm(mut self) {
         self.file = None;
     }
 

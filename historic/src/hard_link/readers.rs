@@ -29,7 +29,11 @@ pub(super) fn count(counter: &OsStr) -> Result<u64, Error> {
         if errno != Errno::NOENT || FileMeta::from_path_nofollow(counter).is_ok_and(is_symlink) {
             return Err(open_error(counter)(errno).into());
         }
-        create(counter).map_err(create_error(counter))?;
+        // With link(2), like LOCK: complete, with a single link in the end, and no matter which
+        // other process creates it, too.
+        let file = TempFile::new_in_dir_of(counter, b"");
+        file.and_then(|file| file.persist_noclobber(counter))
+            .map_err(create_error(counter))?;
     }
 }
 
@@ -45,13 +49,6 @@ pub(super) fn check_distinct(counter: &OsStr, lock: &OsStr) -> Result<(), Error>
     {
         return Err(Error::SameFile(counter.to_owned()));
     }
-    Ok(())
-}
-
-/// Creates COUNTER with link(2), like LOCK: complete, with a single link in the end, and no matter
-/// which other process creates it, too.
-fn create(counter: &OsStr) -> Result<(), Errno> {
-    TempFile::new_in_dir_of(counter, b"")?.persist_noclobber(counter)?;
     Ok(())
 }
 

@@ -34,7 +34,7 @@ fn a_dropped_lock_is_removed_and_a_kept_one_is_not() {
     with_lock(Timeout::NonBlocking, HOUR, |lock, _, mut request| {
         drop(held(request.acquire()));
         assert!(!fs::exists(lock).expect("the directory exists"));
-        held(request.acquire()).keep();
+        held(request.acquire()).disarm();
         assert!(fs::exists(lock).expect("the directory exists"));
         let refused = request.acquire().expect("no error").map(drop);
         assert_eq!(refused, Acquired::NotHeld(Refusal::WouldBlock));
@@ -79,7 +79,7 @@ fn every_takeover_method_acquires_a_stale_lock() {
         with_lock(Timeout::Infinite, ANY_AGE, |lock, counter, mut request| {
             request.takeover = takeover;
             fs::write(lock, "").expect("a new file");
-            held(request.acquire()).keep();
+            held(request.acquire()).disarm();
             fs::write(counter, "").expect("a new file");
             held(request.write(counter)).disarm();
             let reader = held(request.read(counter));

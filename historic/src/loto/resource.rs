@@ -68,6 +68,7 @@ fn parse(text: &[u8]) -> Result<Resources, String> {
     };
     let mut resources = BUILT_IN.map(|name| (name.into(), built_in(name))).to_vec();
     for (number, line) in (1..).zip(text.split(|byte| *byte == b'\n')) {
+        let error = |problem| format!("line {number}: {problem}");
         let line = line.split(|byte| *byte == b'#').next().unwrap_or_default();
         let line = line.trim_ascii();
         if line.is_empty() {
@@ -81,19 +82,14 @@ fn parse(text: &[u8]) -> Result<Resources, String> {
             Some(star) => {
                 let slots = parse_slots(&name[star + 1..]);
                 let expected = "expected a positive number or nothing after '*'";
-                let slots = slots.ok_or_else(|| format!("line {number}: {expected}"))?;
-                (&name[..star], Some(slots))
+                (&name[..star], Some(slots.ok_or_else(|| error(expected))?))
             }
         };
-        if !is_name(name) {
-            return Err(format!(
-                "line {number}: a resource name cannot contain a slash"
-            ));
-        }
         let file = match path {
+            _ if !is_name(name) => return Err(error("a resource name cannot contain a slash")),
             [] => default_file(name),
             [b'/', ..] => OsString::from_vec(path.to_vec()),
-            _ => return Err(format!("line {number}: the path must begin with a slash")),
+            _ => return Err(error("the path must begin with a slash")),
         };
         let name = OsString::from_vec(name.to_vec());
         resources.push((name, Resource { file, slots }));
@@ -175,10 +171,8 @@ mod tests {
         assert!(slots.is_some_and(|slots| slots > 0), "one per processor");
         for invalid in ["cpu*0", "cpu*x", "cpu*-1", "cpu*4*", "cpu*99999999999 /x"] {
             let problem = parse(invalid.as_bytes()).expect_err(invalid);
-            assert!(
-                problem.starts_with("line 1: expected a positive number"),
-                "{problem}"
-            );
+            let expected = "line 1: expected a positive number or nothing after '*'";
+            assert_eq!(problem, expected, "{invalid}");
         }
     }
 

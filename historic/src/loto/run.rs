@@ -39,7 +39,7 @@ fn lock_and_run(request: &Request, report: &mut Report) -> Result<Exit, Error> {
     }
     let deadline = request.timeout.start();
     let outcome = multi::acquire(&targets, Mode::Exclusive, &deadline, &mut |path| {
-        log.report_wait(path);
+        log.info("waiting for lock on ", path);
     })?;
     let guards = match outcome {
         Acquired::Held(guards) => guards,
@@ -48,7 +48,7 @@ fn lock_and_run(request: &Request, report: &mut Report) -> Result<Exit, Error> {
         }
     };
     let waited = log.started.elapsed();
-    log.report_command(request.command.name());
+    log.info("executing ", request.command.name());
     let close_fds = guards.iter().map(Guard::as_fd).collect::<Vec<_>>();
     let options = RunOptions {
         close_fds: &close_fds,
@@ -73,7 +73,7 @@ fn lock_targets(request: &Request, log: &mut VerboseLog<'_>) -> Result<Vec<LockT
                 kind: flock,
             };
         };
-        log.report_resource(&resource.file);
+        log.info("resource lock file ", &resource.file);
         LockTarget {
             path: resource.file.clone(),
             kind: resource.slots.map_or(flock, |limit| LockKind::Slot {
@@ -93,22 +93,11 @@ struct VerboseLog<'a> {
 }
 
 impl VerboseLog<'_> {
-    fn info(&mut self, parts: &[&OsStr]) {
+    fn info(&mut self, text: &str, object: &OsStr) {
         if self.verbosity == Verbosity::Verbose {
-            self.report.info(parts.join(OsStr::new("")));
+            self.report
+                .info([text.as_ref(), object].join(OsStr::new("")));
         }
-    }
-
-    fn report_resource(&mut self, file: &OsStr) {
-        self.info(&["resource lock file ".as_ref(), file]);
-    }
-
-    fn report_wait(&mut self, file: &OsStr) {
-        self.info(&["waiting for lock on ".as_ref(), file]);
-    }
-
-    fn report_command(&mut self, command: &OsStr) {
-        self.info(&["executing ".as_ref(), command]);
     }
 
     fn report_exit(&mut self, reason: ExitReason, waited: Duration) {
@@ -121,7 +110,7 @@ impl VerboseLog<'_> {
         let total = self.started.elapsed();
         let (ran, waited) = ((total - waited).as_secs(), waited.as_secs());
         let line = format!("command {reason} (run time: {ran} sec, lock wait: {waited} sec)");
-        self.info(&[line.as_ref()]);
+        self.info(&line, OsStr::new(""));
     }
 
     /// Reports a conflict, which is a failure unless `-q` was given.

@@ -34,7 +34,7 @@ fn conflict_message(name: &Name) -> OsString {
     let mut message = name.as_os_str().to_owned();
     message.push(": not the only instance");
     if let Some(pid) = abstract_socket::owner(name) {
-        message.push(format!(" (held by process {})", pid.as_raw_nonzero()));
+        message.push(format!(" (held by process {pid})"));
     }
     message
 }

@@ -255,8 +255,7 @@ impl<'a> ExistingLock<'a> {
 }
 
 fn requires_writing(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    matches!(errno, Some(Errno::BADF | Errno::IO))
+    matches!(Errno::from_io_error(error), Some(Errno::BADF | Errno::IO))
 }
 
 /// Returns the owner if it is dead, or as good as dead: it has been killed and does nothing any

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use crate::error::Error;
 use crate::exit;
-use crate::pid_file::{self, Contended};
+use crate::pid_file;
 use crate::runlock::Request;
 use fdlock::exit::{Exit, ExitError};
 use fdlock::lock::Acquired;
@@ -25,12 +25,19 @@ fn lock_and_run(request: &Request, report: &Report) -> Result<Exit, Error> {
     let outcome = pid_file::acquire(&path, &mut |pid| {
         let mut line = OsString::from("UNLOCKED ");
         line.push(&request.file);
-        line.push(format!(" (stale lock by PID {})", pid.as_raw_nonzero()));
+        line.push(format!(" (stale lock by PID {pid})"));
         report.error(line);
     })?;
     let lock = match outcome {
         Acquired::Held(lock) => lock,
-        Acquired::NotHeld(contended) => return Ok(report_contended(&contended, report)),
+        Acquired::NotHeld(contended) => {
+            // Word for word the original's, for the readers of cron's mail.
+            report.error_raw("Still locked.\n");
+            if let Some(message) = contended.message() {
+                report.error(message);
+            }
+            return Ok(Exit::Status(exit::RUNLOCK.conflict));
+        }
     };
     let options = RunOptions {
         close_fds: &[lock.as_fd()],
@@ -44,13 +51,4 @@ fn lock_and_run(request: &Request, report: &Report) -> Result<Exit, Error> {
     }
     drop(lock);
     Ok(result?.into())
-}
-
-/// The first line is word for word the original's, for the readers of cron's mail.
-fn report_contended(contended: &Contended, report: &Report) -> Exit {
-    report.error_raw("Still locked.\n");
-    if let Some(message) = contended.message() {
-        report.error(message);
-    }
-    Exit::Status(exit::RUNLOCK.conflict)
 }

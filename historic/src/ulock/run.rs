@@ -41,7 +41,7 @@ fn lock_and_run(
         } => lock.write(counter)?,
         UlockOp::Write { counter: None } | UlockOp::Exclusive => lock.exclusive()?,
     };
-    match outcome.map(LinkGuard::keep) {
+    match outcome.map(LinkGuard::disarm) {
         Acquired::Held(()) => {
             drop(lock);
             // The exit status is about to report that the caller has LOCK, so it must not change.
