@@ -55,10 +55,9 @@ pub fn attempt(
     let request = match PROGRAM.parse(Words(list).to_os_strings(), &mut report) {
         Ok(Request::Lock(request)) => request,
         Ok(Request::Who(request)) => {
-            let caller = if bash.is_in_substitution() {
-                Caller::Subshell
-            } else {
-                Caller::Shell
+            let caller = match bash.is_in_substitution() {
+                true => Caller::Subshell,
+                false => Caller::Shell,
             };
             return Next::Return(who::run(&request, caller, &mut report).into_code());
         }
@@ -87,14 +86,11 @@ pub fn attempt(
         && job.is_none()
         && bash.has_job_control()
         && external::installed_program().is_some();
-    let deadline = if program_waits {
+    let mut params = *params;
+    params.deadline = if program_waits {
         Deadline::Immediate
     } else {
         params.deadline.interruptible(check)
-    };
-    let params = AcquireParams {
-        deadline,
-        ..*params
     };
     let result = lock(
         bash,
