@@ -66,8 +66,9 @@ impl TempFile {
     /// link(2) – gives the file this name. Returns `false` if another file has the name.
     ///
     /// *Race:* other processes want the same name, and link(2) lets one of them win. Over NFS the
-    /// reply may get lost: the client repeats the request, and the server replies that the
-    /// name is taken, namely by us. Therefore a refusal is believed only if the file has as many links as before.
+    /// reply may get lost: the client repeats the request, and the server replies that the name is
+    /// taken, namely by us. Therefore a refusal is believed only if the file has as many links as
+    /// before.
     ///
     /// # Errors
     ///

@@ -107,10 +107,10 @@ impl Drop for Reader {
 
 /// link(2) – adds a link to COUNTER, with this path.
 ///
-/// Over NFS the reply may get lost: the client repeats the request, and the server replies that
-/// the path is taken, namely by us. Therefore a refusal is believed only if the path, which was free before, is
-/// not COUNTER afterwards. No other process uses our temporary paths, and a link that an earlier
-/// process with our PID has left behind was there before.
+/// Over NFS the reply may get lost: the client repeats the request, and the server replies that the
+/// path is taken, namely by us. Therefore a refusal is believed only if the path, which was free
+/// before, is not COUNTER afterwards. No other process uses our temporary paths, and a link that an
+/// earlier process with our PID has left behind was there before.
 fn link_counter(counter: &OsStr, path: &OsStr) -> Result<(), Errno> {
     link_counter_with(counter, path, || {
         rustix::fs::linkat(CWD, counter, CWD, path, AtFlags::SYMLINK_FOLLOW)

@@ -18,7 +18,8 @@
 //!   holds the lock by that name and will remove it by that name, whatever file it is by then. The
 //!   contender's file, which is LOCK now, is as fresh as the one that it displaced, or fresher, so
 //!   it makes no lock stale.
-//! * LOCK does not exist (`ENOENT`): the owner has removed it at this very moment. Then all processes compete with link(2), as usual.
+//! * LOCK does not exist (`ENOENT`): the owner has removed it at this very moment. Then all
+//!   processes compete with link(2), as usual.
 //!
 //! In the first two cases the contender removes the file that it got. The creator of a file that is
 //! displaced may be between its link(2) and its next step. If link(2) has reported success, that
@@ -72,8 +73,8 @@ pub(super) struct StaleLock {
 }
 
 impl StaleLock {
-    /// Opens LOCK, unless it is a directory: that cannot be the lock of any process, and would never
-    /// be removed. Returns `None` if LOCK does not exist any more.
+    /// Opens LOCK, unless it is a directory (`EISDIR`): that cannot be the lock of any process, and
+    /// would never be removed. Returns `None` if LOCK does not exist any more.
     pub(super) fn open(lock: &OsStr) -> Result<Option<Self>, Errno> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = match rustix::fs::open(lock, flags, Mode::empty()) {
