@@ -30,15 +30,11 @@ impl<R> Program<R> {
         };
         let mut report = Report::new(&name);
         // A panic must not look like a result, and must not unwind into the C library.
-        panic::catch_unwind(AssertUnwindSafe(|| self.run(args, &mut report)))
-            .map_or(exit::SOFTWARE, Exit::into_code)
-    }
-
-    fn run(&self, args: Vec<OsString>, report: &mut Report) -> Exit {
-        match self.parse(args, report) {
-            Ok(request) => (self.run)(&request, report),
+        let exit = panic::catch_unwind(AssertUnwindSafe(|| match self.parse(args, &mut report) {
+            Ok(request) => (self.run)(&request, &mut report),
             Err(status) => Exit::Status(status),
-        }
+        }));
+        exit.map_or(exit::SOFTWARE, Exit::into_code)
     }
 
     /// Parses the arguments after the name.

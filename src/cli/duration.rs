@@ -15,22 +15,16 @@ pub fn parse(arg: &OsStr) -> Option<Duration> {
     if negative {
         return None;
     }
-    if !text
-        .bytes()
-        .all(|byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-'))
-    {
-        return humantime::parse_duration(text)
-            .ok()
-            .filter(|time| time.as_secs() <= i64::MAX as u64);
+    let is_numeric = |byte| matches!(byte, b'0'..=b'9' | b'.' | b'e' | b'E' | b'+' | b'-');
+    if !text.bytes().all(is_numeric) {
+        let time = humantime::parse_duration(text).ok();
+        return time.filter(|time| time.as_secs() <= i64::MAX as u64);
     }
     if !text.starts_with(|first: char| first.is_ascii_digit() || first == '.') {
         return None;
     }
-    let seconds = text
-        .parse::<f64>()
-        .ok()
-        .filter(|seconds| *seconds < i64::MAX as f64)?;
-    Duration::try_from_secs_f64(seconds).ok()
+    let seconds = text.parse::<f64>().ok();
+    Duration::try_from_secs_f64(seconds.filter(|seconds| *seconds < i64::MAX as f64)?).ok()
 }
 
 #[cfg(test)]
@@ -39,8 +33,8 @@ mod tests {
     use proptest::prelude::*;
 
     #[test]
-    fn seconds_may_have_fractions_and_exponents() {
-        let good = [
+    fn seconds_and_durations_with_units_are_parsed() {
+        for (arg, millis) in [
             ("0", 0),
             ("5", 5000),
             ("0.5", 500),
@@ -48,59 +42,34 @@ mod tests {
             ("1.", 1000),
             ("1e1", 10_000),
             ("1E-1", 100),
-        ];
-        for (arg, millis) in good
-            .into_iter()
-            .chain([(" 2", 2000), ("+2", 2000), ("002", 2000)])
-        {
-            assert_eq!(
-                parse(OsStr::new(arg)),
-                Some(Duration::from_millis(millis)),
-                "{arg:?}"
-            );
-        }
-    }
-
-    #[test]
-    fn people_may_write_as_they_speak() {
-        for (arg, millis) in [
+            (" 2", 2000),
+            ("+2", 2000),
+            ("002", 2000),
             ("150ms", 150),
             ("1m30s", 90_000),
             ("1m 30s", 90_000),
             ("2h", 7_200_000),
             ("5s", 5000),
         ] {
-            assert_eq!(
-                parse(OsStr::new(arg)),
-                Some(Duration::from_millis(millis)),
-                "{arg:?}"
-            );
+            let time = Duration::from_millis(millis);
+            assert_eq!(parse(OsStr::new(arg)), Some(time), "{arg:?}");
         }
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
-        let bad = [
+    fn other_arguments_are_rejected() {
+        for arg in [
             "", " ", ".", "-1", "nan", "inf", "infinity", "NaN", "1e400", "1e19", "0x10", "1,5",
-            "x", "5x", "e5",
-        ];
-        for arg in bad.into_iter().chain([
-            "+-1",
-            "--1",
-            "1e",
-            "1e+",
-            "1.2.3",
-            "99999999999999999999y",
-            "- 1",
-            "5 6",
-        ]) {
+            "x", "5x", "e5", "+-1", "--1", "1e", "1e+", "1.2.3", "- 1", "5 6",
+        ] {
             assert_eq!(parse(OsStr::new(arg)), None, "{arg:?}");
         }
+        assert_eq!(parse(OsStr::new("99999999999999999999y")), None);
     }
 
     proptest! {
         #[test]
-        fn no_word_is_too_odd(arg: Vec<u8>) {
+        fn arbitrary_bytes_do_not_panic(arg: Vec<u8>) {
             parse(OsStr::from_bytes(&arg));
         }
 

@@ -159,11 +159,9 @@ impl<D> OptionSpec<D> {
         Self {
             short: "V",
             long: &["version"],
-            abbrev: Abbrev::Allowed,
             action: Action::Version,
-            group,
             help: "print version and exit",
-            manual: "",
+            ..Self::help(group)
         }
     }
 

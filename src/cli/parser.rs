@@ -50,8 +50,8 @@ pub fn scan<D>(
                 continue;
             }
             Ok(Some(Arg::Short(letter))) => {
-                let option = find_by_letter(table, letter)
-                    .ok_or_else(|| unknown_letter(&non_utf8, letter))?;
+                let option = table.iter().find(|option| option.short.contains(letter));
+                let option = option.ok_or_else(|| unknown_letter(&non_utf8, letter))?;
                 (option, Spelling::Short(letter))
             }
             Ok(Some(Arg::Long(name))) => {
@@ -68,9 +68,8 @@ pub fn scan<D>(
             (&option.action, &spelling)
             && parser.optional_value().is_some()
         {
-            return Err(UsageError::new(format!(
-                "option '--{name}' doesn't allow an argument"
-            )));
+            let message = format!("option '--{name}' doesn't allow an argument");
+            return Err(UsageError::new(message));
         }
         match option.action {
             Action::Flag(set) => set(raw),
@@ -105,13 +104,6 @@ enum Spelling {
     Long(&'static str),
 }
 
-fn find_by_letter<D>(
-    table: &'static [OptionSpec<D>],
-    letter: char,
-) -> Option<&'static OptionSpec<D>> {
-    table.iter().find(|option| option.short.contains(letter))
-}
-
 /// An option, and the name by which it was found.
 type NamedOption<D> = (&'static OptionSpec<D>, &'static str);
 
@@ -121,11 +113,9 @@ fn find_by_name<D>(
     table: &'static [OptionSpec<D>],
     name: &str,
 ) -> Result<Option<NamedOption<D>>, UsageError> {
-    let names = || {
-        table
-            .iter()
-            .flat_map(|option| option.long.iter().map(move |long| (option, *long)))
-    };
+    let named =
+        |option: &'static OptionSpec<D>| option.long.iter().map(move |long| (option, *long));
+    let names = || table.iter().flat_map(named);
     if let Some(exact) = names().find(|(_, long)| *long == name) {
         return Ok(Some(exact));
     }
@@ -188,55 +178,39 @@ mod tests {
         OptionSpec {
             short: "ab",
             long: &["alpha"],
-            abbrev: Abbrev::Allowed,
             action: Action::Flag(|recorded| recorded.push("alpha".into())),
-            group: "",
-            help: "",
-            manual: "",
+            ..OptionSpec::help("")
         },
         OptionSpec {
             short: "v",
             long: &["value", "val"],
-            abbrev: Abbrev::Allowed,
             action: Action::Value("V", |recorded, arg| {
                 recorded.push(arg.to_string_lossy().into_owned());
                 Ok(())
             }),
-            group: "",
-            help: "",
-            manual: "",
+            ..OptionSpec::help("")
         },
-        OptionSpec {
-            short: "",
-            long: &["version"],
-            abbrev: Abbrev::Allowed,
-            action: Action::Version,
-            group: "",
-            help: "",
-            manual: "",
-        },
-        OptionSpec {
-            short: "h",
-            long: &["help"],
-            abbrev: Abbrev::Allowed,
-            action: Action::Help,
-            group: "",
-            help: "",
-            manual: "",
-        },
+        OptionSpec::version(""),
+        OptionSpec::help(""),
         OptionSpec {
             short: "c",
             long: &["command"],
-            abbrev: Abbrev::Allowed,
             action: Action::AfterFile("C", "after FILE"),
-            group: "",
-            help: "",
-            manual: "",
+            ..OptionSpec::help("")
         },
     ];
 
     fn scan_line(line: &str) -> (Result<ScanResult, String>, Recorded) {
         scan_up_to(1, line)
+    }
+
+    /// Checks the operands and the values that were set.
+    #[track_caller]
+    fn assert_scanned(max_operands: usize, line: &str, operands: &[&str], values: &[&str]) {
+        let operands = operands.iter().map(OsString::from).collect();
+        let values = values.iter().map(|value| (*value).to_owned()).collect();
+        let expected = (Ok(ScanResult::Operands(operands)), values);
+        assert_eq!(scan_up_to(max_operands, line), expected, "{line}");
     }
 
     fn scan_up_to(max_operands: usize, line: &str) -> (Result<ScanResult, String>, Recorded) {
@@ -245,12 +219,6 @@ mod tests {
         let result = scan(TABLE, args, max_operands, &mut recorded)
             .map_err(|error| error.message().to_string_lossy().into_owned());
         (result, recorded)
-    }
-
-    fn operands(args: &[&str]) -> Result<ScanResult, String> {
-        Ok(ScanResult::Operands(
-            args.iter().map(OsString::from).collect(),
-        ))
     }
 
     #[test]
@@ -263,62 +231,33 @@ mod tests {
             "--val=-5 x",
             "--valu -5 x",
         ] {
-            assert_eq!(
-                scan_line(line),
-                (operands(&["x"]), vec!["-5".into()]),
-                "{line}"
-            );
+            assert_scanned(1, line, &["x"], &["-5"]);
         }
     }
 
     #[test]
     fn letters_can_be_combined() {
-        assert_eq!(
-            scan_line("-abv5 x"),
-            (
-                operands(&["x"]),
-                vec!["alpha".into(), "alpha".into(), "5".into()]
-            )
-        );
+        assert_scanned(1, "-abv5 x", &["x"], &["alpha", "alpha", "5"]);
     }
 
     #[test]
     fn options_end_at_an_operand_or_two_dashes() {
-        assert_eq!(scan_line("x -a"), (operands(&["x", "-a"]), vec![]));
-        assert_eq!(
-            scan_line("-a -- -a --"),
-            (operands(&["-a", "--"]), vec!["alpha".into()])
-        );
-        assert_eq!(scan_line("x -- y"), (operands(&["x", "--", "y"]), vec![]));
-        assert_eq!(scan_line("- -a"), (operands(&["-", "-a"]), vec![]));
+        assert_scanned(1, "x -a", &["x", "-a"], &[]);
+        assert_scanned(1, "-a -- -a --", &["-a", "--"], &["alpha"]);
+        assert_scanned(1, "x -- y", &["x", "--", "y"], &[]);
+        assert_scanned(1, "- -a", &["-", "-a"], &[]);
     }
 
     #[test]
     fn options_may_follow_operands_before_the_command() {
-        let alpha = || vec!["alpha".to_owned()];
-        assert_eq!(
-            scan_up_to(2, "x -a y -a"),
-            (operands(&["x", "y", "-a"]), alpha())
-        );
-        assert_eq!(scan_up_to(3, "x y -a"), (operands(&["x", "y"]), alpha()));
-        assert_eq!(
-            scan_up_to(3, "x -- -a y -a"),
-            (operands(&["x", "-a", "y", "-a"]), vec![])
-        );
+        assert_scanned(2, "x -a y -a", &["x", "y", "-a"], &["alpha"]);
+        assert_scanned(3, "x y -a", &["x", "y"], &["alpha"]);
+        assert_scanned(3, "x -- -a y -a", &["x", "-a", "y", "-a"], &[]);
     }
 
     #[test]
     fn an_unambiguous_prefix_is_enough() {
-        assert_eq!(
-            scan_line("--al x"),
-            (operands(&["x"]), vec!["alpha".into()])
-        );
-        let ambiguous = "option '--v' is ambiguous; possibilities: '--value' '--val' '--version'";
-        assert_eq!(scan_line("--v x").0, Err(ambiguous.into()));
-        assert_eq!(
-            scan_line("--co x").0,
-            Err("unrecognized option '--co'".into())
-        );
+        assert_scanned(1, "--al x", &["x"], &["alpha"]);
     }
 
     #[test]
@@ -334,6 +273,11 @@ mod tests {
             ("-a=1", "invalid option -- '='"),
             ("--zeta=1", "unrecognized option '--zeta=1'"),
             ("-c x", "invalid option -- 'c' (after FILE)"),
+            ("--co x", "unrecognized option '--co'"),
+            (
+                "--v x",
+                "option '--v' is ambiguous; possibilities: '--value' '--val' '--version'",
+            ),
         ] {
             assert_eq!(scan_line(line).0, Err(message.into()), "{line}");
         }

@@ -18,13 +18,7 @@ pub struct VerboseLog {
     started: Option<Instant>,
     caller: Caller,
     /// Whether the holder has been reported: an interrupted wait consists of several attempts.
-    holder: HolderReport,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum HolderReport {
-    Pending,
-    Done,
+    is_holder_reported: bool,
 }
 
 impl VerboseLog {
@@ -33,16 +27,15 @@ impl VerboseLog {
         Self {
             started: (verbosity == Verbosity::Verbose).then(Instant::now),
             caller,
-            holder: HolderReport::Pending,
+            is_holder_reported: false,
         }
     }
 
     /// Reports the holder before the wait, once.
     pub fn report_wait(&mut self, request: &LockRequest, report: &Report) {
-        if self.started.is_none() || self.holder == HolderReport::Done {
+        if self.started.is_none() || std::mem::replace(&mut self.is_holder_reported, true) {
             return;
         }
-        self.holder = HolderReport::Done;
         for line in who::blocker_lines(request, self.caller) {
             let mut message = OsString::from("waiting for ");
             message.push(line);

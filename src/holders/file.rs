@@ -29,11 +29,11 @@ enum Handle {
     Borrowed(BorrowedFd<'static>),
 }
 
-impl AsFd for File {
+impl AsFd for Handle {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        match &self.handle {
-            Handle::Owned(fd) => fd.as_fd(),
-            Handle::Borrowed(fd) => *fd,
+        match self {
+            Self::Owned(fd) => fd.as_fd(),
+            Self::Borrowed(fd) => *fd,
         }
     }
 }
@@ -78,27 +78,17 @@ impl File {
     }
 
     fn from_handle(handle: Handle) -> Result<Self, Error> {
-        let mut file = Self {
-            handle,
-            key: FileKey {
-                device: (0, 0),
-                inode: 0,
-            },
-            id: None,
-        };
-        file.id = FileId::from_fd(&file);
-        let device = file.id.map_or(0, FileId::device);
-        let info = FdInfo::read_own(file.as_fd())
-            .map_err(|error| Error::proc(&fdinfo::own_path(file.as_fd()), error))?;
+        let id = FileId::from_fd(handle.as_fd());
+        let (device, inode) = id.map_or((0, 0), |id| (id.device, id.inode));
+        let info = FdInfo::read_own(handle.as_fd())
+            .map_err(|error| Error::proc(&fdinfo::own_path(handle.as_fd()), error))?;
         // A file that is not on a mount of this namespace, such as a pipe, has the device of stat(2).
         let mounted = info.mount.and_then(device_of);
-        file.key = FileKey {
+        let key = FileKey {
             device: mounted.unwrap_or((rustix::fs::major(device), rustix::fs::minor(device))),
-            inode: info
-                .inode
-                .unwrap_or_else(|| file.id.map_or(0, FileId::inode)),
+            inode: info.inode.unwrap_or(inode),
         };
-        Ok(file)
+        Ok(Self { handle, key, id })
     }
 
     /// Returns whether a descriptor that is open on a file with this key is open on this file. On btrfs,
@@ -110,25 +100,26 @@ impl File {
             return true;
         };
         let (major, minor) = self.key.device;
-        if makedev(major, minor) == id.device() {
+        if makedev(major, minor) == id.device {
             return true;
         }
         let flags = rustix::fs::AtFlags::STATX_DONT_SYNC;
         let stat = rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::INO);
         stat.is_ok_and(|stat| {
-            makedev(stat.stx_dev_major, stat.stx_dev_minor) == id.device()
-                && stat.stx_ino == id.inode()
+            let device = makedev(stat.stx_dev_major, stat.stx_dev_minor);
+            (device, stat.stx_ino) == (id.device, id.inode)
         })
     }
 
     /// Opens the file to query its locks. Returns `None` if that is not permitted, or could have side
     /// effects.
     pub(super) fn open(&self) -> Option<OwnedFd> {
-        let file_type = rustix::fs::fstat(self).map(|stat| FileType::from_raw_mode(stat.st_mode));
+        let stat = rustix::fs::fstat(self.handle.as_fd());
+        let file_type = stat.map(|stat| FileType::from_raw_mode(stat.st_mode));
         if !matches!(file_type, Ok(FileType::RegularFile | FileType::Directory)) {
             return None;
         }
-        let path = format!("/proc/self/fd/{}", self.as_fd().as_raw_fd());
+        let path = format!("/proc/self/fd/{}", self.handle.as_fd().as_raw_fd());
         // With O_NONBLOCK, a lease does not block open(2).
         let flags = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         rustix::fs::open(path, flags, Permissions::empty()).ok()
@@ -136,6 +127,6 @@ impl File {
 
     /// Returns whether other machines can lock it.
     pub fn locality(&self) -> Locality {
-        Locality::from_fd(self)
+        Locality::from_fd(self.handle.as_fd())
     }
 }

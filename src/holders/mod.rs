@@ -4,11 +4,6 @@
 //! `flock 8` has its lock from a process that has exited, and locks of open file descriptions have no PID
 //! at all. The *holders* are the processes that have the open file description open, one or several, and
 //! `/proc/PID/fdinfo` shows those. [`snapshot`] reads both and combines them.
-//!
-//! * `lock_user`, `error` – the results.
-//! * `file` – identifies the file as the kernel does.
-//! * `scan` – finds the descriptors of all processes.
-//! * `resolve` – combines the observations.
 
 mod error;
 mod file;

@@ -6,7 +6,7 @@ use super::lock_user::{Caller, Confidence, ListedKind, LockUser, Range, Role};
 use super::scan::{BlockedThread, Scan};
 use crate::lock::Mode;
 use crate::lock::fair::marker::{Marker, SLOT_RANGE, TICKET_RANGE};
-use crate::sys::procfs::locks::{Access, LockRecord, LockState, LockType};
+use crate::sys::procfs::locks::{LockRecord, LockState, LockType};
 use crate::sys::procfs::syscall::BlockedCall;
 
 /// Everything that was observed about the locks on a file.
@@ -20,13 +20,6 @@ pub(super) struct Observations<'o> {
     pub parent: &'o dyn Fn(Pid) -> Option<Pid>,
     /// Returns whether a process exists.
     pub is_alive: &'o dyn Fn(Pid) -> bool,
-}
-
-fn mode_of(access: Access) -> Mode {
-    match access {
-        Access::Read => Mode::Shared,
-        Access::Write => Mode::Exclusive,
-    }
 }
 
 fn marker_of(record: &LockRecord) -> Option<Marker> {
@@ -65,7 +58,7 @@ fn lock_user(record: &LockRecord, pid: Option<Pid>, confidence: Confidence) -> L
             LockState::Blocked => Role::Waiter,
         },
         kind: record.lock_type.into(),
-        mode: Some(mode_of(record.access)),
+        mode: Some(record.access.into()),
         range,
         pid,
         confidence,
@@ -110,16 +103,14 @@ impl Observations<'_> {
                 continue;
             };
             let (pid, confidence) = self.ticket_owner(record, pid);
+            let since = Some(arrived);
+            let user = waiter(ListedKind::Flock, Some(mode), pid);
             add(
                 users,
                 LockUser {
-                    role: Role::Waiter,
-                    kind: ListedKind::Flock,
-                    mode: Some(mode),
-                    range: None,
-                    pid,
                     confidence,
-                    since: Some(arrived),
+                    since,
+                    ..user
                 },
             );
         }
@@ -148,29 +139,21 @@ impl Observations<'_> {
 
     /// Whether a process is only a sentinel.
     fn is_sentinel(&self, pid: Pid, ns_pid: Option<Pid>) -> bool {
-        self.records()
-            .filter(|record| is_ticket(record))
-            .any(|record| {
-                matches!(
-                    marker_of(record),
-                    Some(Marker::Ticket { pid: sentinel, .. })
-                        if sentinel == pid || Some(sentinel) == ns_pid
-                )
-            })
+        self.records().any(|record| match marker_of(record) {
+            Some(Marker::Ticket { pid: sentinel, .. }) => {
+                sentinel == pid || Some(sentinel) == ns_pid
+            }
+            _ => false,
+        })
     }
 
     /// Adds the processes with a descriptor whose open file description holds a lock.
     fn add_seen_holders(&self, users: &mut Vec<LockUser>) {
         for lock in &self.scan.fd_locks {
-            let record = &lock.record;
-            let is_listed = !is_ticket(record)
-                && !self.is_sentinel(lock.pid, lock.ns_pid)
-                && !self.is_caller(lock.pid, record);
-            if is_listed {
-                add(
-                    users,
-                    lock_user(record, Some(lock.pid), Confidence::Verified),
-                );
+            let (record, pid) = (&lock.record, lock.pid);
+            let is_only_queued = is_ticket(record) || self.is_sentinel(pid, lock.ns_pid);
+            if !is_only_queued && !self.is_caller(pid, record) {
+                add(users, lock_user(record, Some(pid), Confidence::Verified));
             }
         }
     }
@@ -242,19 +225,21 @@ impl Observations<'_> {
                     } else {
                         Mode::Exclusive
                     };
-                    waiter(ListedKind::Flock, Some(mode), *pid)
+                    waiter(ListedKind::Flock, Some(mode), Some(*pid))
                 }
                 // The arguments do not show the range, but there may be only one possibility.
                 BlockedCall::Ofd { .. } => {
                     found += 1;
-                    let all_alike = ofd.iter().all(|record| is_same_request(record, ofd[0]));
-                    ofd.first()
-                        .filter(|_| all_alike)
-                        .map_or(waiter(ListedKind::Ofd, None, *pid), |record| {
+                    let request = |record: &LockRecord| (record.access, record.first, record.last);
+                    let all_alike = ofd.iter().all(|record| request(record) == request(ofd[0]));
+                    match ofd.first() {
+                        Some(record) if all_alike => {
                             lock_user(record, Some(*pid), Confidence::Verified)
-                        })
+                        }
+                        _ => waiter(ListedKind::Ofd, None, Some(*pid)),
+                    }
                 }
-                BlockedCall::Posix { .. } => waiter(ListedKind::Posix, None, *pid),
+                BlockedCall::Posix { .. } => waiter(ListedKind::Posix, None, Some(*pid)),
             };
             self.add_waiter(users, waiter);
         }
@@ -274,20 +259,16 @@ impl Observations<'_> {
     }
 }
 
-fn waiter(kind: ListedKind, mode: Option<Mode>, pid: Pid) -> LockUser {
+fn waiter(kind: ListedKind, mode: Option<Mode>, pid: Option<Pid>) -> LockUser {
     LockUser {
         role: Role::Waiter,
         kind,
         mode,
         range: None,
-        pid: Some(pid),
+        pid,
         confidence: Confidence::Verified,
         since: None,
     }
-}
-
-fn is_same_request(one: &LockRecord, other: &LockRecord) -> bool {
-    (one.access, one.first, one.last) == (other.access, other.first, other.last)
 }
 
 #[cfg(test)]

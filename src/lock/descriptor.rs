@@ -60,36 +60,31 @@ fn bad_descriptor_hint(fd: BorrowedFd<'_>, kind: LockKind, mode: Mode) -> Option
         Mode::Shared => ("a shared", "reading"),
         Mode::Exclusive | Mode::Unlocked => ("an exclusive", "writing"),
     };
-    Some(match kind.api() {
-        _ if flags.contains(OFlags::PATH) => "it was opened with O_PATH".to_owned(),
-        LockApi::Ofd { .. } => {
-            format!("it is not open for {access}, which {lock} --fcntl lock requires")
-        }
-        LockApi::Flock => {
-            format!("it is not open for {access}, which {lock} lock over NFS requires")
-        }
-    })
+    let kind = match kind.api() {
+        _ if flags.contains(OFlags::PATH) => return Some("it was opened with O_PATH".to_owned()),
+        LockApi::Ofd { .. } => "--fcntl lock",
+        LockApi::Flock => "lock over NFS",
+    };
+    Some(format!(
+        "it is not open for {access}, which {lock} {kind} requires"
+    ))
 }
 
 /// Adds a hint to the error of [`acquire()`] if the descriptor is closed here but open in the
 /// calling shell: ksh and its relatives open descriptors above 2 with close-on-exec, so that their
 /// commands do not inherit them.
 #[must_use]
-pub fn hint_if_closed_by_shell(error: Error, number: RawFd) -> Error {
-    match error {
-        Error::Lock {
-            target,
-            error,
-            hint: None,
-        } if error.raw_os_error() == Some(Errno::BADF.raw_os_error()) => Error::Lock {
-            target,
-            error,
-            hint: is_open_in_parent(number).then(|| format!(
-                "the shell does not pass this descriptor to commands (ksh closes those above 2); use: flock {number} {number}>&{number}"
-            )),
-        },
-        other => other,
+pub fn hint_if_closed_by_shell(mut failure: Error, number: RawFd) -> Error {
+    if let Error::Lock { error, hint, .. } = &mut failure
+        && hint.is_none()
+        && error.raw_os_error() == Some(Errno::BADF.raw_os_error())
+        && is_open_in_parent(number)
+    {
+        *hint = Some(format!(
+            "the shell does not pass this descriptor to commands (ksh closes those above 2); use: flock {number} {number}>&{number}"
+        ));
     }
+    failure
 }
 
 fn is_open_in_parent(number: RawFd) -> bool {

@@ -5,57 +5,39 @@ use std::io;
 
 use crate::sys::errno;
 
-/// Why a request for a lock failed.
+/// Why a request for a lock failed. Paths are as given, and a hint says what would be right.
 #[derive(Debug)]
+#[allow(missing_docs, reason = "the names of the fields say it")]
 pub enum Error {
     /// The file could be neither opened nor created.
     Open {
-        /// The path, as given.
         path: OsString,
-        /// The error of the system.
         error: io::Error,
-        /// What would be right, if that is known.
         hint: Option<&'static str>,
     },
     /// The path leads to something that cannot be a lock file.
     UnsuitableFile {
-        /// The path, as given.
         path: OsString,
-        /// What it leads to.
         what: &'static str,
-        /// What it must lead to.
         expected: &'static str,
     },
     /// The file system does not report reliably which file the path leads to.
-    UnstableInode {
-        /// The path, as given.
-        path: OsString,
-    },
-    /// The lock call failed.
+    UnstableInode { path: OsString },
+    /// The lock call failed for this path or descriptor.
     Lock {
-        /// The path or the descriptor, as given.
         target: OsString,
-        /// The error of the system.
         error: io::Error,
-        /// What would be right, if that is known.
         hint: Option<String>,
     },
     /// The lock file could not be removed.
-    Remove {
-        /// The path, as given.
-        path: OsString,
-        /// The error of the system.
-        error: io::Error,
-    },
+    Remove { path: OsString, error: io::Error },
     /// There is no timer for the timeout.
     Timer(io::Error),
     /// The queue could not be joined.
     Queue(io::Error),
     /// The file cannot have slots.
     SlotsUnsupported {
-        /// The path, as given.
         path: OsString,
-        /// The reason.
         reason: &'static str,
     },
 }
@@ -65,42 +47,32 @@ impl Error {
     pub fn message(&self) -> OsString {
         match self {
             Self::Open { path, error, hint } => {
-                let reason = errno::text(error);
-                let mut message = join(&["cannot open lock file ".as_ref(), path, ": ".as_ref()]);
-                message.push(with_hint(reason, *hint));
-                message
+                about("cannot open lock file ", path, &with_hint(error, *hint))
             }
             Self::UnsuitableFile {
                 path,
                 what,
                 expected,
-            } => join(&[
-                "cannot open lock file ".as_ref(),
-                path,
-                format!(": it is {what}, not {expected}").as_ref(),
-            ]),
+            } => {
+                let reason = format!("it is {what}, not {expected}");
+                about("cannot open lock file ", path, &reason)
+            }
             Self::Lock {
                 target,
                 error,
                 hint,
-            } => {
-                let reason = with_hint(errno::text(error), hint.as_deref());
-                join(&[target, ": ".as_ref(), reason.as_ref()])
+            } => about("", target, &with_hint(error, hint.as_deref())),
+            Self::UnstableInode { path } => {
+                let reason = "cannot detect replacement: its device and inode keep changing";
+                about("", path, reason)
             }
-            Self::UnstableInode { path } => join(&[
-                path,
-                ": cannot detect replacement: its device and inode keep changing".as_ref(),
-            ]),
-            Self::Remove { path, error } => join(&[
-                "cannot remove lock file ".as_ref(),
-                path,
-                format!(": {}", errno::text(error)).as_ref(),
-            ]),
+            Self::Remove { path, error } => {
+                about("cannot remove lock file ", path, &errno::text(error))
+            }
             Self::Timer(error) => format!("cannot set up timer: {}", errno::text(error)).into(),
-            Self::SlotsUnsupported { path, reason } => join(&[
-                path,
-                format!(": --slots is not supported: {reason}").as_ref(),
-            ]),
+            Self::SlotsUnsupported { path, reason } => {
+                about("", path, &format!("--slots is not supported: {reason}"))
+            }
             Self::Queue(error) => {
                 format!("cannot queue for the lock: {}", errno::text(error)).into()
             }
@@ -108,14 +80,14 @@ impl Error {
     }
 }
 
-fn join(parts: &[&OsStr]) -> OsString {
-    parts.join(OsStr::new(""))
+fn about(what: &str, target: &OsStr, reason: &str) -> OsString {
+    [what.as_ref(), target, ": ".as_ref(), reason.as_ref()].join(OsStr::new(""))
 }
 
-fn with_hint(reason: String, hint: Option<&str>) -> String {
+fn with_hint(error: &io::Error, hint: Option<&str>) -> String {
     match hint {
-        Some(hint) => format!("{reason}: {hint}"),
-        None => reason,
+        Some(hint) => format!("{}: {hint}", errno::text(error)),
+        None => errno::text(error),
     }
 }
 

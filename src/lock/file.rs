@@ -77,9 +77,9 @@ fn acquire_with(
 
 /// An open lock file, perhaps locked.
 pub(super) struct LockFile<'p> {
-    path: &'p OsStr,
+    pub(super) path: &'p OsStr,
     fd: OwnedFd,
-    id: FileId,
+    pub(super) id: FileId,
     access: OFlags,
 }
 
@@ -107,14 +107,6 @@ impl<'p> LockFile<'p> {
             id: FileId::from_stat(&stat),
             access,
         })
-    }
-
-    pub(super) fn id(&self) -> FileId {
-        self.id
-    }
-
-    pub(super) fn path(&self) -> &'p OsStr {
-        self.path
     }
 
     /// stat(2) – returns the identity of the file that the path leads to, if there is one.
@@ -355,10 +347,8 @@ mod tests {
         };
         assert!(changes.is_empty());
         let at_path = rustix::fs::stat(&path).expect("the file exists");
-        assert_eq!(
-            FileId::from_fd(guard.as_fd()),
-            Some(FileId::from_stat(&at_path))
-        );
+        let at_path = Some(FileId::from_stat(&at_path));
+        assert_eq!(FileId::from_fd(guard.as_fd()), at_path);
     }
 
     #[test]

@@ -7,8 +7,10 @@ use rustix::fs::Stat;
 /// The device and the inode of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileId {
-    device: u64,
-    inode: u64,
+    /// `st_dev`
+    pub device: u64,
+    /// `st_ino`
+    pub inode: u64,
 }
 
 impl FileId {
@@ -24,16 +26,6 @@ impl FileId {
     /// fstat(2) – returns the identity of an open file, or `None` if the descriptor is not open.
     pub fn from_fd(fd: impl AsFd) -> Option<Self> {
         rustix::fs::fstat(fd).as_ref().map(Self::from_stat).ok()
-    }
-
-    /// Returns the device number.
-    pub fn device(self) -> u64 {
-        self.device
-    }
-
-    /// Returns the inode number.
-    pub fn inode(self) -> u64 {
-        self.inode
     }
 }
 
@@ -103,8 +95,7 @@ mod tests {
         for _ in 0..100 {
             assert_eq!(check.compare(id(1, 5), None), Comparison::Replaced);
         }
-        let comparison = check.compare(id(1, 5), Some(id(1, 5)));
-        assert_eq!(comparison, Comparison::Same);
+        assert_eq!(check.compare(id(1, 5), Some(id(1, 5))), Comparison::Same);
     }
 
     #[test]

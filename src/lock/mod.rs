@@ -1,11 +1,4 @@
 //! Advisory locks on files and descriptors.
-//!
-//! * [`descriptor`], [`mod@file`], [`multi`] – acquire a lock on a descriptor of the caller, on the
-//!   file at a path, or on several files at once.
-//! * [`acquire`] – the kinds of lock, and how one is acquired on an open file description.
-//! * [`advisory`] – the kernel's locks: flock(2) and fcntl(2).
-//! * [`fair`] – locks in arrival order, and slots.
-//! * [`file_id`] – whether a path still leads to the file that was opened.
 
 pub mod acquire;
 pub mod advisory;
@@ -19,6 +12,8 @@ pub mod multi;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use crate::sys::procfs::locks::Access;
+
 pub use deadline::{Deadline, InterruptCheck, Timeout, remaining};
 pub use error::{AcquireError, Error};
 
@@ -31,6 +26,15 @@ pub enum Mode {
     Exclusive,
     /// No lock: the one that it holds is released.
     Unlocked,
+}
+
+impl From<Access> for Mode {
+    fn from(access: Access) -> Self {
+        match access {
+            Access::Read => Self::Shared,
+            Access::Write => Self::Exclusive,
+        }
+    }
 }
 
 /// Whether a lock was acquired.

@@ -55,20 +55,18 @@ pub fn acquire<'a>(
     'retry: for _ in 0..MAX_RETRIES {
         let mut files = open_in_order(targets, mode)?;
         for (file, kind) in &mut files {
-            let path = file.path();
+            let path = file.path;
             replaced = path;
-            if file.id_at_path()? != Some(file.id()) {
+            if file.id_at_path()? != Some(file.id) {
                 continue 'retry;
             }
             let locked = file.lock_with(mode, |fd| {
                 acquire::acquire(fd, *kind, mode, deadline, &mut || on_wait(path))
             })?;
             match locked {
-                Locked::Yes if file.id_at_path()? == Some(file.id()) => {}
+                Locked::Yes if file.id_at_path()? == Some(file.id) => {}
                 Locked::Yes | Locked::Replaced(_) => continue 'retry,
-                Locked::No(reason) => {
-                    return Ok(Acquired::NotHeld(Contended { path, reason }));
-                }
+                Locked::No(reason) => return Ok(Acquired::NotHeld(Contended { path, reason })),
             }
         }
         let guards = files.into_iter().map(|(file, _)| file.into_guard());
@@ -88,7 +86,7 @@ fn open_in_order(
     for target in targets {
         let file = LockFile::open(&target.path, target.kind.api(), mode)?;
         // The lists are short, and the sort of the standard library takes 9 kB.
-        if let Err(index) = files.binary_search_by_key(&file.id(), |(file, _)| file.id()) {
+        if let Err(index) = files.binary_search_by_key(&file.id, |(file, _)| file.id) {
             files.insert(index, (file, target.kind));
         }
     }
@@ -156,17 +154,10 @@ mod tests {
         let held = [file("b")];
         let holder = try_lock(&held).expect_held();
         let all = [file("a"), file("b"), file("c")];
-        let path = file("b").path;
-        match try_lock(&all) {
-            Acquired::NotHeld(contended) => assert_eq!(
-                contended,
-                Contended {
-                    path: &path,
-                    reason: Refusal::WouldBlock
-                }
-            ),
-            Acquired::Held(_) => panic!("b is held"),
-        }
+        let Acquired::NotHeld(Contended { path, reason }) = try_lock(&all) else {
+            panic!("b is held");
+        };
+        assert_eq!((path, reason), (&*held[0].path, Refusal::WouldBlock));
         let others = [file("a"), file("c")];
         assert_eq!(try_lock(&others).expect_held().len(), 2);
         drop(holder);

@@ -67,9 +67,5 @@ pub(super) fn has_name(pid: Pid, name: &str) -> bool {
 }
 
 fn status(pid: Pid) -> Option<Status> {
-    if procfs::shows_own_pids() {
-        Status::read(pid)
-    } else {
-        None
-    }
+    procfs::shows_own_pids().then(|| Status::read(pid))?
 }

@@ -11,7 +11,6 @@ use std::io;
 use rustix::process::{Pid, Resource, WaitId, WaitIdOptions, WaitIdStatus};
 
 use super::error::Error;
-use super::exit_reason::ExitReason;
 use super::terminal::Foreground;
 use crate::sys::continue_on_exit::ContinueOnExit;
 use crate::sys::process;
@@ -30,6 +29,17 @@ pub(super) struct SignalForwarder {
     state: State,
     /// The process that would continue this one. When it has exited, this process does not stop.
     parent: Option<Pid>,
+}
+
+/// Why a command exited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExitReason {
+    /// The command exited with this status.
+    Exited(u8),
+    /// The command was killed by a signal that was sent to it alone.
+    Signaled(i32),
+    /// The command was killed by a signal that was sent to this process, too.
+    SignaledToo(i32),
 }
 
 /// What a signal has led to.
@@ -53,25 +63,16 @@ enum State {
 }
 
 impl SignalForwarder {
-    /// Creates a forwarder to a command that has just been forked, with the signals that are
-    /// pending after the fork.
-    pub(super) fn new(command: Pid, pending_at_fork: SignalSet) -> Self {
+    /// Creates a forwarder to a command that has just been forked. A process that must exit with
+    /// its parent, and is sent `SIGCONT` when the parent exits, passes that parent.
+    pub(super) fn new(command: Pid, parent: Option<Pid>) -> Self {
         Self {
             command,
-            pending_at_fork,
+            pending_at_fork: signal::pending(),
             received: SignalSet::EMPTY,
             sent_to_group: SignalSet::EMPTY,
             state: State::Running,
-            parent: None,
-        }
-    }
-
-    /// Sets the parent, for a process that must exit with its parent, and is sent `SIGCONT` when
-    /// the parent exits.
-    pub(super) fn with_parent(self, parent: Pid) -> Self {
-        Self {
-            parent: Some(parent),
-            ..self
+            parent,
         }
     }
 

@@ -4,7 +4,6 @@
 
 mod descendants;
 mod error;
-mod exit_reason;
 mod forward;
 mod path_lookup;
 mod supervisor;
@@ -23,8 +22,7 @@ use forward::SignalForwarder;
 use path_lookup::Lookup;
 
 pub use error::Error;
-pub use exit_reason::ExitReason;
-pub use forward::terminate_by;
+pub use forward::{ExitReason, terminate_by};
 
 /// A command to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,18 +75,19 @@ impl Command {
 
     /// Creates a command that runs a line with `/bin/sh -c`, as system(3) does.
     pub fn system(line: OsString) -> Self {
-        Self {
-            args: vec!["/bin/sh".into(), "-c".into(), line],
-            lookup: Lookup::Path,
-        }
+        Self::line("/bin/sh".into(), line)
     }
 
     /// Creates a command that runs a line with `$SHELL -c`, or with `/bin/sh -c` if `SHELL` is
     /// unset or empty.
     pub fn shell(line: OsString) -> Self {
-        let shell = std::env::var_os("SHELL")
-            .filter(|shell| !shell.is_empty())
-            .unwrap_or_else(|| "/bin/sh".into());
+        match std::env::var_os("SHELL") {
+            Some(shell) if !shell.is_empty() => Self::line(shell, line),
+            _ => Self::system(line),
+        }
+    }
+
+    fn line(shell: OsString, line: OsString) -> Self {
         Self {
             args: vec![shell, "-c".into(), line],
             lookup: Lookup::Path,
@@ -198,7 +197,7 @@ fn run_directly(
     warn: &mut dyn FnMut(Error),
 ) -> Result<ExitReason, SpawnError> {
     let child = spawn::spawn(image, options).map_err(SpawnError::Fork)?;
-    let mut forwarder = SignalForwarder::new(child.pid, signal::pending());
+    let mut forwarder = SignalForwarder::new(child.pid, None);
     let reason = forwarder.wait_for_exit(warn).map_err(SpawnError::Wait)?;
     match child.exec_error() {
         Some(error) => Err(SpawnError::Exec(error)),

@@ -52,21 +52,16 @@ fn candidates(name: &OsStr, path: &OsStr) -> Vec<OsString> {
         file.push(name);
         file
     };
-    path.as_bytes()
-        .split(|byte| *byte == b':')
-        .map(join)
-        .collect()
+    let directories = path.as_bytes().split(|byte| *byte == b':');
+    directories.map(join).collect()
 }
 
 /// Converts a string, truncated at an interior NUL as in C. Strings from a C string contain none.
 fn c_string(string: OsString) -> CString {
     let mut bytes = string.into_vec();
-    bytes.truncate(
-        bytes
-            .iter()
-            .position(|byte| *byte == 0)
-            .unwrap_or(bytes.len()),
-    );
+    if let Some(end) = bytes.iter().position(|byte| *byte == 0) {
+        bytes.truncate(end);
+    }
     CString::new(bytes).expect("truncated at the first NUL")
 }
 
@@ -116,9 +111,7 @@ mod tests {
     fn a_name_with_a_slash_is_not_looked_up() {
         let image = exec_image(&["./no/such".into()], Lookup::Path);
         assert_eq!(image.paths(), [c"./no/such".to_owned()]);
-        assert_eq!(
-            find(&image).unwrap_err().raw_os_error(),
-            Some(Errno::NOENT.raw_os_error())
-        );
+        let error = find(&image).unwrap_err().raw_os_error();
+        assert_eq!(error, Some(Errno::NOENT.raw_os_error()));
     }
 }

@@ -40,8 +40,7 @@ use rustix::process::{Pid, WaitOptions};
 
 use super::descendants::{children, has_name, ignores, in_session_of, may_be_stopped};
 use super::error::{Error, SpawnError};
-use super::exit_reason::ExitReason;
-use super::forward::{self, Event, SignalForwarder};
+use super::forward::{self, Event, ExitReason, SignalForwarder};
 use crate::sys::args;
 use crate::sys::deferred_signals::STOP_SIGNALS;
 use crate::sys::process;
@@ -74,7 +73,7 @@ pub(super) fn run(
         0
     });
     let supervisor = supervisor.map_err(SpawnError::Fork)?;
-    let mut forwarder = SignalForwarder::new(supervisor, signal::pending());
+    let mut forwarder = SignalForwarder::new(supervisor, None);
     let reason = forwarder.wait_for_exit(warn).map_err(SpawnError::Wait)?;
     let os_error = io::Error::from_raw_os_error;
     match SupervisorReport::decode(shared.get()) {
@@ -152,7 +151,7 @@ fn supervise(
     let mut supervisor = Supervisor {
         parent,
         command: child.pid,
-        forwarder: SignalForwarder::new(child.pid, signal::pending()).with_parent(parent),
+        forwarder: SignalForwarder::new(child.pid, Some(parent)),
     };
     let reason = match supervisor.run(warn) {
         Ok(reason) => reason,
@@ -218,7 +217,7 @@ impl Supervisor {
         let mut signal = stop;
         let mut is_from_terminal = self.forwarder.was_sent_to_group(stop);
         loop {
-            reap_all();
+            while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
             let mut remaining = children();
             remaining.retain(|child| {
                 in_session_of(*child, Some(self.command)) && !ignores(*child, stop)
@@ -280,9 +279,7 @@ fn receives_key(signal: i32, pid: Pid) -> bool {
 /// Kills the command, if it has not been reaped, and all that it left behind, and waits until they
 /// have exited. What they leave behind in turn has become a child of this process by then.
 ///
-/// Daemons are spared: processes that had already been left behind in a session of their own. A
-/// process that has a living parent among the descendants is killed, whatever its session (`su -c`
-/// creates one).
+/// Daemons are spared: processes that had already been left behind in a session of their own.
 ///
 /// A supervisor among the processes left behind belongs to a program that held a lock of its own,
 /// and was killed. That supervisor does the same as this function, and its lock lasts until then.
@@ -321,10 +318,6 @@ fn reap_others(command: Pid) {
     while let Some(exited) = process::exited_child().filter(|exited| *exited != command) {
         let _ = rustix::process::waitpid(Some(exited), WaitOptions::NOHANG);
     }
-}
-
-fn reap_all() {
-    while let Ok(Some(_)) = rustix::process::wait(WaitOptions::NOHANG) {}
 }
 
 #[cfg(test)]

@@ -103,13 +103,8 @@ impl Drop for DeferredSignals {
 
 #[cfg(test)]
 mod tests {
+    use super::super::signal::raise;
     use super::*;
-
-    /// Sends a signal to this thread, the only one that blocks it.
-    fn raise(signal: i32) {
-        // SAFETY: takes three numbers.
-        unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), signal) };
-    }
 
     #[test]
     fn an_ignored_signal_is_discarded() {

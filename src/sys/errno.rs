@@ -57,13 +57,8 @@ mod tests {
 
     #[test]
     fn the_text_contains_no_error_number() {
-        assert_eq!(
-            text(&io::Error::from_raw_os_error(libc::EBADF)),
-            "Bad file descriptor"
-        );
-        assert_eq!(
-            text(&io::Error::from_raw_os_error(libc::EMFILE)),
-            "Too many open files"
-        );
+        let text = |errno| text(&io::Error::from_raw_os_error(errno));
+        assert_eq!(text(libc::EBADF), "Bad file descriptor");
+        assert_eq!(text(libc::EMFILE), "Too many open files");
     }
 }

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::signal::{self, SignalSet};
-use super::timer::ThreadTimer;
+use super::timer::{SignalAction, ThreadTimer};
 
 /// The length of a table that is indexed by signal numbers, which start at 1.
 const TABLE_SIZE: usize = 65;
@@ -127,12 +127,9 @@ impl Drop for InterruptibleCall {
         for signal in signals.filter(|signal| self.replaced.contains(*signal)) {
             // SAFETY: see `HandlerTable`; an action that sigaction(2) itself returned.
             unsafe {
-                libc::sigaction(
-                    signal,
-                    &raw const (*HANDLERS.originals.get())[signal as usize],
-                    ptr::null_mut(),
-                )
-            };
+                let original = &raw const (*HANDLERS.originals.get())[signal as usize];
+                libc::sigaction(signal, original, ptr::null_mut());
+            }
         }
         ACTIVE.store(false, Ordering::Release);
     }
@@ -155,8 +152,7 @@ fn install_trampoline(signal: libc::c_int) -> bool {
     // SAFETY: see `HandlerTable`.
     unsafe { (*HANDLERS.originals.get())[signal as usize] = original };
     let mut replacement = original;
-    let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = trampoline;
-    replacement.sa_sigaction = handler as usize;
+    replacement.sa_sigaction = trampoline as SignalAction as usize;
     replacement.sa_flags = (original.sa_flags | libc::SA_SIGINFO) & !libc::SA_RESTART;
     // The timer must not interrupt system calls that the host's handler makes.
     // SAFETY: an initialized set, and a valid signal number.
@@ -178,12 +174,8 @@ extern "C" fn trampoline(
         return;
     }
     // SAFETY: see `HandlerTable`: the trampoline is installed, so both are written.
-    let (timer, original) = unsafe {
-        (
-            *HANDLERS.timer.get(),
-            (*HANDLERS.originals.get())[signal as usize],
-        )
-    };
+    let (timer, originals) = unsafe { (*HANDLERS.timer.get(), &*HANDLERS.originals.get()) };
+    let original = originals[signal as usize];
     match original.sa_sigaction {
         libc::SIG_IGN => {}
         libc::SIG_DFL => {
@@ -194,8 +186,7 @@ extern "C" fn trampoline(
         }
         handler if original.sa_flags & libc::SA_SIGINFO != 0 => {
             // SAFETY: the host set it with SA_SIGINFO, so it has this type.
-            let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
-                unsafe { std::mem::transmute(handler) };
+            let handler: SignalAction = unsafe { std::mem::transmute(handler) };
             handler(signal, info, context);
         }
         handler => {

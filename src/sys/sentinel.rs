@@ -38,7 +38,8 @@ const STACK_SIZE: usize = 32 * 1024;
 /// clone(2), `PR_SET_PDEATHSIG(2const)`, futex(2).
 #[derive(Debug)]
 pub struct Sentinel {
-    pid: Pid,
+    /// The PID of the process.
+    pub pid: Pid,
     _stack: Stack,
 }
 
@@ -51,7 +52,8 @@ impl Sentinel {
     pub fn new() -> io::Result<Self> {
         let stack = Stack::new()?;
         let state = stack.state();
-        let starting = starting_state();
+        // Until the sentinel is ready, its state is the PID of its parent.
+        let starting = rustix::process::getpid().as_raw_nonzero().get() as u32;
         state.store(starting, Release);
         // The sentinel blocks all signals from the start, so that those to the whole group do not
         // affect it.
@@ -66,11 +68,6 @@ impl Sentinel {
         wait_while_equal(state, starting);
         Ok(Self { pid, _stack: stack })
     }
-
-    /// Returns the PID of the sentinel.
-    pub fn pid(&self) -> Pid {
-        self.pid
-    }
 }
 
 impl Drop for Sentinel {
@@ -84,11 +81,6 @@ impl Drop for Sentinel {
             && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
         {}
     }
-}
-
-/// Returns the state of a sentinel that is not ready yet: the PID of its parent.
-fn starting_state() -> u32 {
-    rustix::process::getpid().as_raw_nonzero().get() as u32
 }
 
 /// The state of a sentinel that is ready.
@@ -205,35 +197,27 @@ mod tests {
     #[test]
     fn exit_is_seen_when_the_sentinel_is_dropped() {
         let sentinel = Sentinel::new().expect("a process");
-        let pid = sentinel.pid();
+        let pid = sentinel.pid;
         let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("the sentinel exists");
-        let exited = || {
-            poll(
-                &mut [PollFd::new(&pidfd, PollFlags::IN)],
-                Some(&Default::default()),
-            )
-        };
+        let no_wait = Some(&Default::default());
+        let exited = || poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], no_wait);
         assert_eq!(exited(), Ok(0));
         drop(sentinel);
         assert_eq!(exited(), Ok(1));
-        assert_eq!(
-            test_kill_process(pid),
-            Err(Errno::SRCH),
-            "the sentinel was reaped"
-        );
+        assert_eq!(test_kill_process(pid), Err(Errno::SRCH), "it was reaped");
     }
 
     #[test]
     fn descriptors_are_closed_and_signals_blocked() {
         let sentinel = Sentinel::new().expect("a process");
-        let path = |file: &str| format!("/proc/{}/{file}", sentinel.pid().as_raw_nonzero());
+        let path = |file: &str| format!("/proc/{}/{file}", sentinel.pid.as_raw_nonzero());
         let fds = std::fs::read_dir(path("fd")).expect("the sentinel exists");
         assert_eq!(fds.count(), 0);
         let status = std::fs::read_to_string(path("status")).expect("the sentinel exists");
         assert!(status.contains("SigBlk:\tfffffffffffbfeff\n"), "{status}");
         assert!(status.starts_with("Name:\tflock-queue\n"), "{status}");
         let own = Stat::read_own().expect("this process exists");
-        let stat = Stat::read(sentinel.pid()).expect("the sentinel exists");
+        let stat = Stat::read(sentinel.pid).expect("the sentinel exists");
         assert_ne!(stat.start, 0);
         assert!(stat.start >= own.start);
     }

@@ -12,7 +12,7 @@ use std::ptr;
 use rustix::process::Pid;
 
 /// The numbers of the signals that are handled specially.
-#[allow(missing_docs)]
+#[allow(missing_docs, reason = "the names are the documentation")]
 pub mod number {
     pub const HUP: i32 = libc::SIGHUP;
     pub const INT: i32 = libc::SIGINT;
@@ -148,9 +148,9 @@ pub enum Origin {
 /// A signal that was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SignalInfo {
-    /// The number of the signal.
+    /// Its number.
     pub signal: i32,
-    /// The sender.
+    /// Who sent it.
     pub origin: Origin,
 }
 
@@ -326,6 +326,13 @@ impl Disposition {
     }
 }
 
+/// Sends a signal to this thread, the only one that blocks it.
+#[cfg(test)]
+pub(super) fn raise(signal: i32) {
+    // SAFETY: takes three numbers.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), libc::gettid(), signal) };
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -348,24 +355,10 @@ mod tests {
     fn a_pending_signal_is_taken_once() {
         let set = SignalSet::single(libc::SIGURG);
         let before = block(set);
-        // Sent to this thread, the only one that blocks it.
-        // SAFETY: takes three numbers.
-        unsafe {
-            libc::syscall(
-                libc::SYS_tgkill,
-                libc::getpid(),
-                libc::gettid(),
-                libc::SIGURG,
-            )
-        };
+        raise(libc::SIGURG);
         assert!(pending().contains(libc::SIGURG));
-        assert_eq!(
-            take_pending(set),
-            Some(SignalInfo {
-                signal: libc::SIGURG,
-                origin: Origin::Process
-            })
-        );
+        let (signal, origin) = (libc::SIGURG, Origin::Process);
+        assert_eq!(take_pending(set), Some(SignalInfo { signal, origin }));
         assert_eq!(take_pending(set), None);
         set_mask(before);
     }

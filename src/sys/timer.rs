@@ -40,6 +40,9 @@ pub struct Interrupter {
 /// Whether the signal would terminate this process if there were no interrupter.
 static WOULD_TERMINATE: AtomicBool = AtomicBool::new(false);
 
+/// A signal handler that is installed with `SA_SIGINFO`.
+pub(super) type SignalAction = extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void);
+
 /// The handler of the timer's signal, which does nothing: the arrival of the signal has interrupted
 /// the system call. A signal of the same number from another process has its usual effect.
 extern "C" fn interrupt(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
@@ -64,9 +67,7 @@ impl Interrupter {
 
         // SAFETY: all zeroes is a valid `sigaction`; without SA_RESTART, so that the call returns.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-        let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
-            interrupt;
-        action.sa_sigaction = handler as usize;
+        action.sa_sigaction = interrupt as SignalAction as usize;
         action.sa_flags = libc::SA_SIGINFO;
         let mut before = action;
         // SAFETY: two valid actions; the handler is async-signal-safe.
@@ -89,14 +90,9 @@ impl Drop for Interrupter {
     fn drop(&mut self) {
         self.timer.delete();
         signal::set_mask(self.mask);
+        let signal = ThreadTimer::signal();
         // SAFETY: an action that sigaction(2) itself returned.
-        unsafe {
-            libc::sigaction(
-                ThreadTimer::signal(),
-                &raw const self.action,
-                ptr::null_mut(),
-            )
-        };
+        unsafe { libc::sigaction(signal, &raw const self.action, ptr::null_mut()) };
     }
 }
 

@@ -6,38 +6,28 @@ use crate::flock::OnRelease;
 use crate::lock::Mode;
 
 /// One option, or several that stand for the same thing, and whether any of them was given.
-#[derive(Clone, Copy)]
-struct Given {
-    names: &'static str,
-    by: fn(&RawArgs) -> bool,
-}
+type Given = (&'static str, fn(&RawArgs) -> bool);
 
-const fn given(names: &'static str, by: fn(&RawArgs) -> bool) -> Given {
-    Given { names, by }
-}
-
-const MODE: Given = given("--shared, --exclusive or --unlock", |raw| {
+const MODE: Given = ("--shared, --exclusive or --unlock", |raw| {
     raw.mode.is_some()
 });
-const SHARED: Given = given("--shared or --unlock", |raw| {
+const SHARED: Given = ("--shared or --unlock", |raw| {
     raw.mode.is_some_and(|mode| mode != Mode::Exclusive)
 });
-const NONBLOCK: Given = given("--nonblock", |raw| raw.nonblock);
-const TIMEOUT: Given = given("--timeout", |raw| raw.timeout.is_some());
-const STATUS: Given = given("--conflict-exit-code", |raw| raw.conflict_status.is_some());
-const CLOSE: Given = given("--close", |raw| raw.close);
-const NO_FORK: Given = given("--no-fork", |raw| raw.no_fork);
-const FCNTL: Given = given("--fcntl, --start or --length", |raw| raw.range.is_some());
-const FAIR: Given = given("--fair", |raw| raw.fair);
-const SLOTS: Given = given("--slots", |raw| raw.slots.is_some());
-const ALSO: Given = given("--also", |raw| !raw.also.is_empty());
-const UNLINK: Given = given("--unlink", |raw| raw.on_release == OnRelease::Unlink);
-const ALSO_OR_UNLINK: Given = given("--also or --unlink", |raw| {
-    (ALSO.by)(raw) || (UNLINK.by)(raw)
-});
-const WHO: Given = given("--who", |raw| raw.who.who);
-const JSON: Given = given("--json", |raw| raw.who.json);
-const PIDS: Given = given("--pids", |raw| raw.who.pids);
+const NONBLOCK: Given = ("--nonblock", |raw| raw.nonblock);
+const TIMEOUT: Given = ("--timeout", |raw| raw.timeout.is_some());
+const STATUS: Given = ("--conflict-exit-code", |raw| raw.conflict_status.is_some());
+const CLOSE: Given = ("--close", |raw| raw.close);
+const NO_FORK: Given = ("--no-fork", |raw| raw.no_fork);
+const FCNTL: Given = ("--fcntl, --start or --length", |raw| raw.range.is_some());
+const FAIR: Given = ("--fair", |raw| raw.fair);
+const SLOTS: Given = ("--slots", |raw| raw.slots.is_some());
+const ALSO: Given = ("--also", |raw| !raw.also.is_empty());
+const UNLINK: Given = ("--unlink", |raw| raw.on_release == OnRelease::Unlink);
+const ALSO_OR_UNLINK: Given = ("--also or --unlink", |raw| (ALSO.1)(raw) || (UNLINK.1)(raw));
+const WHO: Given = ("--who", |raw| raw.who.who);
+const JSON: Given = ("--json", |raw| raw.who.json);
+const PIDS: Given = ("--pids", |raw| raw.who.pids);
 
 /// How a conflict is reported.
 #[derive(Clone, Copy)]
@@ -78,11 +68,10 @@ static FILE_ONLY: &[Given] = &[SLOTS, ALSO, UNLINK];
 /// Checks that no two options conflict.
 pub(super) fn check(raw: &RawArgs) -> Result<(), UsageError> {
     let mut conflicts = CONFLICTS.iter();
-    let found = conflicts.find(|(first, second, _)| (first.by)(raw) && (second.by)(raw));
-    let Some((first, second, wording)) = found else {
+    let found = conflicts.find(|((_, first), (_, second), _)| first(raw) && second(raw));
+    let Some(((first, _), (second, _), wording)) = found else {
         return Ok(());
     };
-    let (first, second) = (first.names, second.names);
     Err(UsageError::new(match wording {
         Incompatible => format!("the {first} and {second} options are incompatible"),
         NotWith => format!("{first} cannot be used with {second}"),
@@ -91,10 +80,9 @@ pub(super) fn check(raw: &RawArgs) -> Result<(), UsageError> {
 
 /// Checks that no option was given that does not apply to a descriptor.
 pub(super) fn check_for_descriptor(raw: &RawArgs) -> Result<(), UsageError> {
-    let Some(option) = FILE_ONLY.iter().find(|option| (option.by)(raw)) else {
+    let Some((option, _)) = FILE_ONLY.iter().find(|(_, is_given)| is_given(raw)) else {
         return Ok(());
     };
-    let option = option.names;
     Err(UsageError::new(format!(
         "{option} requires a lock file and a command: flock {option} ... FILE COMMAND"
     )))

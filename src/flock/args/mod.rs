@@ -248,14 +248,12 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         long: &["slots"],
         abbrev: Abbrev::Forbidden,
         action: Action::Value("N", |raw, arg| {
-            let expected = "expected a positive number";
+            let what = "invalid number of slots";
             let slots = number::decimal(arg)
                 .and_then(|number| u32::try_from(number).ok())
-                .filter(|slots| *slots > 0);
-            raw.slots =
-                Some(slots.ok_or_else(|| {
-                    UsageError::invalid("invalid number of slots", arg, expected)
-                })?);
+                .filter(|slots| *slots > 0)
+                .ok_or_else(|| UsageError::invalid(what, arg, "expected a positive number"))?;
+            raw.slots = Some(slots);
             Ok(())
         }),
         group: LOCK_MODE,
@@ -419,20 +417,18 @@ impl RawArgs {
             1 => Ok((Target::Descriptor(parse_descriptor(&operands[0])?), None)),
             _ => {
                 let args = operands.split_off(1);
-                let path = operands.remove(0);
-                let command = if args[0] == "-c" || args[0] == "--command" {
-                    match <[OsString; 2]>::try_from(args) {
-                        Ok([_, line]) => Some(Command::shell(line)),
-                        Err(mut args) => {
-                            let mut message = args.swap_remove(0);
-                            message.push(" requires exactly one command argument");
-                            return Err(UsageError::new(message));
-                        }
+                let path = Target::Path(operands.remove(0));
+                if args[0] != "-c" && args[0] != "--command" {
+                    return Ok((path, Command::new(args)));
+                }
+                match <[OsString; 2]>::try_from(args) {
+                    Ok([_, line]) => Ok((path, Some(Command::shell(line)))),
+                    Err(mut args) => {
+                        let mut message = args.swap_remove(0);
+                        message.push(" requires exactly one command argument");
+                        Err(UsageError::new(message))
                     }
-                } else {
-                    Command::new(args)
-                };
-                Ok((Target::Path(path), command))
+                }
             }
         }
     }
@@ -448,13 +444,8 @@ fn parse_descriptor(arg: &OsStr) -> Result<RawFd, UsageError> {
 }
 
 fn parse_bytes(what: &str, arg: &OsStr) -> Result<i64, UsageError> {
-    number::size(arg).ok_or_else(|| {
-        UsageError::invalid(
-            what,
-            arg,
-            "expected a number of bytes, e.g. 4096, 0x1000 or 4K",
-        )
-    })
+    let expected = "expected a number of bytes, e.g. 4096, 0x1000 or 4K";
+    number::size(arg).ok_or_else(|| UsageError::invalid(what, arg, expected))
 }
 
 #[cfg(test)]

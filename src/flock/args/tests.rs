@@ -12,12 +12,11 @@ fn lock_request(line: &str) -> LockRequest {
     }
 }
 
-fn usage_error(line: &str) -> String {
-    parse(split(line))
-        .expect_err(line)
-        .message()
-        .to_string_lossy()
-        .into_owned()
+#[track_caller]
+fn assert_usage_error(line: &str, part: &str) {
+    let error = parse(split(line)).expect_err(line);
+    let message = error.message().to_string_lossy();
+    assert!(message.contains(part), "{line}: {message}");
 }
 
 fn split(line: &str) -> Vec<OsString> {
@@ -57,32 +56,18 @@ fn nonblock_overrides_a_timeout_in_any_order() {
 
 #[test]
 fn start_and_length_imply_fcntl() {
-    for (line, api) in [
-        ("8", LockApi::Flock),
-        (
-            "--fcntl 8",
-            LockApi::Ofd {
-                start: 0,
-                length: 0,
-            },
-        ),
-        (
-            "--start 1K --fcntl 8",
-            LockApi::Ofd {
-                start: 1024,
-                length: 0,
-            },
-        ),
-        (
-            "--length 0x10 --start 5 8",
-            LockApi::Ofd {
-                start: 5,
-                length: 16,
-            },
-        ),
+    let last = i64::MAX;
+    assert_eq!(lock_request("8").api, LockApi::Flock);
+    for (line, start, length) in [
+        ("--fcntl 8", 0, 0),
+        ("--start 1K --fcntl 8", 1024, 0),
+        ("--length 0x10 --start 5 8", 5, 16),
+        (&format!("--start {last} --length 1 8"), last, 1),
     ] {
+        let api = LockApi::Ofd { start, length };
         assert_eq!(lock_request(line).api, api, "{line}");
     }
+    assert_usage_error(&format!("--start {last} --length 2 8"), "largest file");
 }
 
 #[test]
@@ -101,56 +86,24 @@ fn fairness_is_off_unless_requested() {
 fn slots_require_a_lock_file_and_a_positive_number() {
     for slots in ["0", "-1", "x", "1.5", "", "4294967296"] {
         let line = format!("--slots={slots} lock job");
-        assert!(
-            usage_error(&line).contains("invalid number of slots"),
-            "{line}"
-        );
+        assert_usage_error(&line, "invalid number of slots");
     }
     for line in ["--slots 1 8", "--slots 1 --fd 8 job"] {
-        assert!(
-            usage_error(line).contains("--slots requires a lock file"),
-            "{line}"
-        );
+        assert_usage_error(line, "--slots requires a lock file");
     }
-    for with in [
-        "-s",
-        "-u",
-        "--also x",
-        "--unlink",
-        "--fcntl",
-        "--start 1",
-        "--length 1",
-    ] {
+    for with in ["-s", "-u", "--also x", "--unlink"] {
         let line = format!("{with} --slots 1 lock job");
-        assert!(
-            usage_error(&line).contains("--slots cannot be used with"),
-            "{line}"
-        );
+        assert_usage_error(&line, "--slots cannot be used with");
     }
 }
 
 #[test]
-fn fair_cannot_be_used_with_fcntl() {
+fn fair_and_slots_cannot_be_used_with_fcntl() {
     for with in ["--fcntl", "--start 1", "--length 1"] {
-        let line = format!("--fair {with} 8");
-        assert!(
-            usage_error(&line).contains("--fair cannot be used with"),
-            "{line}"
-        );
+        let (fair, slots) = (format!("--fair {with} 8"), format!("{with} --slots 1 l j"));
+        assert_usage_error(&fair, "--fair cannot be used with");
+        assert_usage_error(&slots, "--slots cannot be used with");
     }
-}
-
-#[test]
-fn a_range_beyond_the_largest_offset_is_rejected() {
-    let last = i64::MAX;
-    assert_eq!(
-        lock_request(&format!("--start {last} --length 1 8")).api,
-        LockApi::Ofd {
-            start: last,
-            length: 1
-        }
-    );
-    assert!(usage_error(&format!("--start {last} --length 2 8")).contains("largest file"));
 }
 
 #[test]
@@ -160,30 +113,24 @@ fn the_number_of_operands_selects_the_form() {
     let request = lock_request("--fd 8 job -n");
     assert_eq!(request.target, Target::Descriptor(8));
     assert_eq!(request.job.map(|job| job.command), command("job -n"));
-    assert!(usage_error("lock").contains("bad file descriptor: 'lock'"));
-    assert!(usage_error("-n").contains("requires file descriptor"));
-    assert!(usage_error("--fd 8").contains("requires a command"));
+    assert_usage_error("lock", "bad file descriptor: 'lock'");
+    assert_usage_error("-n", "requires file descriptor");
+    assert_usage_error("--fd 8", "requires a command");
 }
 
 #[test]
 fn the_command_after_the_lock_file_is_untouched() {
-    for (line, words) in [
-        ("lock -n cmd", "-n cmd"),
-        ("lock -- cmd", "-- cmd"),
-        ("-- lock cmd -- -x", "cmd -- -x"),
+    for (line, expected) in [
+        ("lock -n cmd", command("-n cmd")),
+        ("lock -- cmd", command("-- cmd")),
+        ("-- lock cmd -- -x", command("cmd -- -x")),
+        ("lock -c true", Some(Command::shell("true".into()))),
     ] {
-        assert_eq!(
-            lock_request(line).job.map(|job| job.command),
-            command(words),
-            "{line}"
-        );
+        let job = lock_request(line).job;
+        assert_eq!(job.map(|job| job.command), expected, "{line}");
     }
-    assert_eq!(
-        lock_request("lock -c true").job.expect("a job").command,
-        Command::shell("true".into())
-    );
-    assert!(usage_error("lock -c").contains("-c requires exactly one"));
-    assert!(usage_error("lock --command a b").contains("--command requires exactly one"));
+    assert_usage_error("lock -c", "-c requires exactly one");
+    assert_usage_error("lock --command a b", "--command requires exactly one");
 }
 
 #[test]
@@ -193,23 +140,18 @@ fn close_and_no_fork_select_the_exec_mode() {
         ("-o l j", ExecMode::ForkAndClose),
         ("--no-fork l j", ExecMode::Exec),
     ] {
-        assert_eq!(
-            lock_request(line).job.expect("a job").exec_mode,
-            exec_mode,
-            "{line}"
-        );
+        let job = lock_request(line).job.expect("a job");
+        assert_eq!(job.exec_mode, exec_mode, "{line}");
     }
-    assert!(usage_error("-oF l j").contains("incompatible"));
+    assert_usage_error("-oF l j", "incompatible");
 }
 
 #[test]
 fn every_option_has_help_and_a_unique_name() {
     let mut names = Vec::new();
     for option in (SPEC.options)() {
-        assert!(
-            !option.help.is_empty() && !option.help.ends_with('.'),
-            "{option:?}"
-        );
+        let help = option.help;
+        assert!(!help.is_empty() && !help.ends_with('.'), "{option:?}");
         names.extend(option.short.chars().map(String::from));
         names.extend(option.long.iter().map(|name| (*name).to_owned()));
     }
@@ -232,21 +174,15 @@ fn who_takes_files_or_a_descriptor() {
         let path = |name: &&str| Target::Path(name.into());
         names.iter().map(path).collect::<Vec<_>>()
     };
+    let descriptor = vec![Target::Descriptor(8)];
+    let (table, json, pids) = (OutputFormat::Table, OutputFormat::Json, OutputFormat::Pids);
     for (line, targets, format) in [
-        ("--who f", files(&["f"]), OutputFormat::Table),
-        ("--who 8 g", files(&["8", "g"]), OutputFormat::Table),
-        ("--json --who -- -f", files(&["-f"]), OutputFormat::Json),
-        (
-            "--who --pids f --json",
-            files(&["f", "--json"]),
-            OutputFormat::Pids,
-        ),
-        (
-            "--fd 8 --who",
-            vec![Target::Descriptor(8)],
-            OutputFormat::Table,
-        ),
-        ("--verbose --who f", files(&["f"]), OutputFormat::Table),
+        ("--who f", files(&["f"]), table),
+        ("--who 8 g", files(&["8", "g"]), table),
+        ("--json --who -- -f", files(&["-f"]), json),
+        ("--who --pids f --json", files(&["f", "--json"]), pids),
+        ("--fd 8 --who", descriptor, table),
+        ("--verbose --who f", files(&["f"]), table),
     ] {
         assert_eq!(who_request(line), WhoRequest { targets, format }, "{line}");
     }
@@ -264,12 +200,8 @@ fn lock_options_cannot_be_used_with_who() {
     for option in options.iter().filter(is_lock_option) {
         let value = if option.value.is_some() { "=1" } else { "" };
         let line = format!("--{}{value} --who f", option.long[0]);
-        let message = usage_error(&line);
-        assert!(
-            message.contains("cannot be used with --who"),
-            "{line}: {message}"
-        );
-        assert!(message.contains(option.long[0]), "{line}: {message}");
+        assert_usage_error(&line, "cannot be used with --who");
+        assert_usage_error(&line, option.long[0]);
     }
 }
 

@@ -15,31 +15,26 @@ impl RawArgs {
             WhoArgs { pids: true, .. } => OutputFormat::Pids,
             WhoArgs { .. } => OutputFormat::Table,
         };
+        let usage_error = |message| Err(UsageError::new(message));
         match format {
             _ if self.who.who => {}
             OutputFormat::Table => return Ok(None),
             OutputFormat::Json => {
-                return Err(UsageError::new(
-                    "--json requires --who: flock --who --json FILE...",
-                ));
+                return usage_error("--json requires --who: flock --who --json FILE...");
             }
             OutputFormat::Pids => {
-                return Err(UsageError::new(
-                    "--pids requires --who: flock --who --pids FILE...",
-                ));
+                return usage_error("--pids requires --who: flock --who --pids FILE...");
             }
         }
         let targets = match (self.descriptor, operands) {
             (Some(number), []) => vec![Target::Descriptor(number)],
             (Some(_), _) => {
-                return Err(UsageError::new(
-                    "--who takes either files or --fd NUMBER, not both",
-                ));
+                return usage_error("--who takes either files or --fd NUMBER, not both");
             }
             (None, []) => {
-                return Err(UsageError::new(
+                return usage_error(
                     "--who requires files or a descriptor: flock --who FILE... or flock --who --fd NUMBER",
-                ));
+                );
             }
             (None, files) => files.iter().cloned().map(Target::Path).collect(),
         };

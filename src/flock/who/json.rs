@@ -16,19 +16,18 @@ use crate::lock::Mode;
 ///
 /// RFC 8259.
 pub(super) fn format(rows: &[Row]) -> Vec<u8> {
+    if rows.is_empty() {
+        return b"[]\n".to_vec();
+    }
     let objects: Vec<String> = rows.iter().map(object).collect();
-    let array = match objects.is_empty() {
-        true => "[]\n".to_owned(),
-        false => format!("[\n{}\n]\n", objects.join(",\n")),
-    };
-    array.into_bytes()
+    format!("[\n{}\n]\n", objects.join(",\n")).into_bytes()
 }
 
 fn object(row: &Row) -> String {
     let lock = &row.lock;
     let (file, descriptor) = match &row.target {
-        Target::Path(path) => (string(path), None),
-        Target::Descriptor(number) => (NULL.to_owned(), Some(number)),
+        Target::Path(path) => (Some(string(path)), None),
+        Target::Descriptor(number) => (None, Some(number)),
     };
     let role = match lock.role {
         Role::Holder => "holder",
@@ -38,6 +37,9 @@ fn object(row: &Row) -> String {
         Mode::Shared => "\"shared\"",
         _ => "\"exclusive\"",
     });
+    let first = lock.range.map_or(0, |range| range.first);
+    let is_verified = lock.confidence == Confidence::Verified;
+    let user = row.user.as_ref().map(|user| string(user));
     let elapsed = row.time.map(Time::elapsed);
     let since = elapsed.and_then(|elapsed| {
         let moment = SystemTime::now().checked_sub(elapsed)?;
@@ -49,31 +51,20 @@ fn object(row: &Row) -> String {
     });
     let args: Vec<String> = row.args.iter().map(|arg| string(arg)).collect();
     let fields = [
-        ("file", file),
-        ("descriptor", number(descriptor)),
+        ("file", or_null(file)),
+        ("descriptor", or_null(descriptor)),
         ("role", format!("\"{role}\"")),
         ("kind", format!("\"{}\"", row.kind())),
-        ("mode", number(mode)),
-        (
-            "first",
-            lock.range.map_or(0, |range| range.first).to_string(),
-        ),
-        ("last", number(lock.range.and_then(|range| range.last))),
-        ("pid", number(row.pid.map(raw_pid))),
-        (
-            "verified",
-            (lock.confidence == Confidence::Verified).to_string(),
-        ),
-        ("uid", number(row.uid)),
-        (
-            "user",
-            row.user
-                .as_ref()
-                .map_or_else(|| NULL.to_owned(), |user| string(user)),
-        ),
-        ("since", number(since)),
-        ("seconds", number(elapsed.map(|elapsed| elapsed.as_secs()))),
-        ("since_of", number(of)),
+        ("mode", or_null(mode)),
+        ("first", first.to_string()),
+        ("last", or_null(lock.range.and_then(|range| range.last))),
+        ("pid", or_null(row.pid.map(raw_pid))),
+        ("verified", is_verified.to_string()),
+        ("uid", or_null(row.uid)),
+        ("user", or_null(user)),
+        ("since", or_null(since)),
+        ("seconds", or_null(elapsed.map(|elapsed| elapsed.as_secs()))),
+        ("since_of", or_null(of)),
         ("name", string(&row.name)),
         ("command", format!("[{}]", args.join(","))),
     ];
@@ -81,10 +72,8 @@ fn object(row: &Row) -> String {
     format!("{{{}}}", fields.join(","))
 }
 
-const NULL: &str = "null";
-
-fn number<N: ToString>(number: Option<N>) -> String {
-    number.map_or_else(|| NULL.to_owned(), |number| number.to_string())
+fn or_null<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "null".to_owned(), |value| value.to_string())
 }
 
 fn string(text: &OsStr) -> String {
@@ -110,20 +99,18 @@ mod tests {
 
     #[test]
     fn strings_are_what_json_has() {
-        let quoted = |bytes: &[u8]| string(OsStr::from_bytes(bytes));
-        assert_eq!(
-            quoted(b"a \"b\" \\c\n\x1b\x7f"),
-            r#""a \"b\" \\c\u000a\u001b\u007f""#
-        );
-        assert_eq!(
-            quoted("grün \u{1f512}\u{85}".as_bytes()),
-            "\"grün \u{1f512}\\u0085\""
-        );
-        assert_eq!(quoted(b"\xff"), "\"\u{fffd}\"");
-    }
-
-    #[test]
-    fn no_rows_are_an_empty_array() {
-        assert_eq!(format(&[]), b"[]\n");
+        for (bytes, expected) in [
+            (
+                &b"a \"b\" \\c\n\x1b\x7f"[..],
+                r#""a \"b\" \\c\u000a\u001b\u007f""#,
+            ),
+            (
+                "grün \u{1f512}\u{85}".as_bytes(),
+                "\"grün \u{1f512}\\u0085\"",
+            ),
+            (b"\xff", "\"\u{fffd}\""),
+        ] {
+            assert_eq!(string(OsStr::from_bytes(bytes)), expected);
+        }
     }
 }

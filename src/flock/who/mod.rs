@@ -79,18 +79,15 @@ fn notes(rows: &[Row], visibility: Visibility) -> Vec<String> {
     let holders = || rows.iter().filter(|row| row.lock.role == Role::Holder);
     let needs_root = visibility.hidden > 0 || !geteuid().is_root();
     if holders().any(|row| row.lock.pid.is_none()) {
-        notes.push(match visibility {
-            _ if needs_root => "held by a process that only root can see".to_owned(),
-            Visibility {
-                locality: Locality::Remote,
-                ..
-            } => "held, but the holder is not visible; it may be on another machine".to_owned(),
-            Visibility {
-                namespace: Namespace::Whole,
-                ..
-            } => "held, but no process has it open".to_owned(),
-            _ => "held by a process outside this PID namespace".to_owned(),
-        });
+        let note = match (visibility.locality, visibility.namespace) {
+            _ if needs_root => "held by a process that only root can see",
+            (Locality::Remote, _) => {
+                "held, but the holder is not visible; it may be on another machine"
+            }
+            (_, Namespace::Whole) => "held, but no process has it open",
+            _ => "held by a process outside this PID namespace",
+        };
+        notes.push(note.to_owned());
     }
     for row in holders().filter(|row| row.lock.confidence == Confidence::Unverified) {
         if let Some(pid) = row.pid {

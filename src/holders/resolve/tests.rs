@@ -1,3 +1,4 @@
+use super::super::scan::FdLock;
 use super::*;
 use crate::lock::fair::marker::ArrivalTime;
 
@@ -7,17 +8,10 @@ fn pid(id: i32) -> Pid {
     Pid::from_raw(id).expect("not zero")
 }
 
-fn lines(text: &[&str]) -> Vec<LockRecord> {
-    let with_file = |line: &&str| {
-        let (prefix, range) = line.split_once(" @ ").expect("a range");
-        format!("1: {prefix} fe:00:99 {range}")
-    };
-    let line = |line: &&str| LockRecord::parse(with_file(line).as_bytes()).expect("a lock");
-    text.iter().map(line).collect()
-}
-
 fn line(text: &str) -> LockRecord {
-    lines(&[text])[0]
+    let (prefix, range) = text.split_once(" @ ").expect("a range");
+    let line = format!("1: {prefix} fe:00:99 {range}");
+    LockRecord::parse(line.as_bytes()).expect("a lock")
 }
 
 /// A lock of flock(2) that this process has acquired, or waits for.
@@ -27,17 +21,23 @@ fn flock(prefix: &str, mode: &str, acquired_by: i32) -> LockRecord {
     ))
 }
 
+/// A byte that is locked as a marker.
+fn byte(marker: Marker) -> LockRecord {
+    let offset = marker.offset();
+    line(&format!("OFDLCK ADVISORY READ -1 @ {offset} {offset}"))
+}
+
 /// Visible processes and their locks.
 fn scan(processes: &[(i32, &[LockRecord])]) -> Scan {
     let mut scan = Scan::default();
     for (id, lines) in processes {
-        scan.visible.push(pid(*id));
-        scan.fd_locks
-            .extend(lines.iter().map(|line| super::super::scan::FdLock {
-                pid: pid(*id),
-                ns_pid: Some(pid(*id)),
-                record: *line,
-            }));
+        let pid = pid(*id);
+        scan.visible.push(pid);
+        scan.fd_locks.extend(lines.iter().map(|line| FdLock {
+            pid,
+            ns_pid: Some(pid),
+            record: *line,
+        }));
     }
     scan
 }
@@ -110,10 +110,8 @@ fn identical_locks_are_all_listed() {
 
 #[test]
 fn a_lock_missing_from_the_table_is_listed() {
-    assert_eq!(
-        resolved(&[], &scan(&[(2, &[flock("", "READ", 0)])])),
-        [holder(2)]
-    );
+    let scan = scan(&[(2, &[flock("", "READ", 0)])]);
+    assert_eq!(resolved(&[], &scan), [holder(2)]);
 }
 
 #[test]
@@ -138,8 +136,7 @@ fn a_subshell_is_not_listed_with_its_shell() {
         is_alive: &|_| true,
     }
     .users();
-    assert_eq!(users.len(), 1);
-    assert_eq!(users[0].pid, Some(pid(60)));
+    assert_eq!((users.len(), users[0].pid), (1, Some(pid(60))));
 }
 
 #[test]
@@ -180,26 +177,18 @@ fn ofd_waiters_are_found_by_their_calls() {
         last: Some(9),
     };
     assert_eq!(range(&[held, one, one]), Some(known));
-    assert_eq!(
-        range(&[held, request("READ", "6 9"), one]),
-        None,
-        "it is ambiguous"
-    );
+    let ambiguous = [held, request("READ", "6 9"), one];
+    assert_eq!(range(&ambiguous), None);
 }
 
 #[test]
 fn waiters_missing_from_the_table_are_found() {
     let lock = flock("", "WRITE", 0);
     let mut scan = scan(&[(2, &[lock])]);
+    let (fd, shared) = (3, true);
     for (id, call) in [
-        (
-            7,
-            BlockedCall::Flock {
-                fd: 3,
-                shared: true,
-            },
-        ),
-        (8, BlockedCall::Posix { fd: 3 }),
+        (7, BlockedCall::Flock { fd, shared }),
+        (8, BlockedCall::Posix { fd }),
     ] {
         scan.blocked.push(BlockedThread { pid: pid(id), call });
     }
@@ -209,13 +198,11 @@ fn waiters_missing_from_the_table_are_found() {
 
 /// A ticket with this sentinel.
 fn ticket(sentinel: i32) -> LockRecord {
-    let marker = Marker::Ticket {
+    byte(Marker::Ticket {
         arrived: ArrivalTime::now(),
         mode: Mode::Shared,
         pid: pid(sentinel),
-    };
-    let offset = marker.offset();
-    line(&format!("OFDLCK ADVISORY READ -1 @ {offset} {offset}"))
+    })
 }
 
 #[test]
@@ -259,12 +246,10 @@ fn a_hidden_ticket_belongs_to_the_sentinels_parent() {
 #[test]
 fn a_slot_is_held_by_every_process_with_it_open() {
     let slot = |acquired_by: i32| {
-        let marker = Marker::Slot {
+        byte(Marker::Slot {
             arrived: ArrivalTime::now(),
             pid: pid(acquired_by),
-        };
-        let offset = marker.offset();
-        line(&format!("OFDLCK ADVISORY READ -1 @ {offset} {offset}"))
+        })
     };
     let (one, two, three) = (slot(2), slot(50), slot(300));
     let scan = scan(&[(2, &[one]), (3, &[one])]);

@@ -50,7 +50,6 @@ use crate::lock::advisory::{self, LockApi};
 use crate::lock::{AcquireError, Acquired, Deadline, Mode, Refusal, remaining};
 use crate::sys::interruptible::InterruptibleCall;
 use crate::sys::procfs::fdinfo::FdInfo;
-use crate::sys::procfs::locks::Access;
 
 /// How often a waiter checks whether the queue has stalled.
 pub(super) const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(2);
@@ -109,7 +108,8 @@ pub(in crate::lock) fn acquire(
     let Some(ticket) = Ticket::issue(fd, arrived, mode)? else {
         return advisory::acquire(fd, LockApi::Flock, mode, deadline, &mut || {});
     };
-    let mut waiter = QueueWaiter::new(fd, mode, ticket, always_free);
+    // A waiter that holds the flock(2) lock exclusively has nothing else to wait for.
+    let mut waiter = QueueWaiter::new(fd, mode, ticket, |_| true);
     loop {
         match waiter.wait(deadline)? {
             Acquired::Held(()) if waiter.transfer()? => return Ok(HELD),
@@ -123,11 +123,6 @@ fn try_flock(fd: BorrowedFd<'_>, mode: Mode) -> Result<Acquired<()>, AcquireErro
     advisory::try_acquire(fd, LockApi::Flock, mode)
 }
 
-/// A waiter that holds the flock(2) lock exclusively has nothing else to wait for.
-fn always_free(_: BorrowedFd<'_>) -> bool {
-    true
-}
-
 /// Returns the first offset of tickets with this arrival time.
 pub(super) fn first_offset(arrived: ArrivalTime) -> i64 {
     let (mode, pid) = (Mode::Exclusive, Pid::INIT);
@@ -136,13 +131,7 @@ pub(super) fn first_offset(arrived: ArrivalTime) -> i64 {
 
 /// Returns the flock(2) lock that the open file description holds already.
 fn held_mode(fd: BorrowedFd<'_>) -> Option<Mode> {
-    FdInfo::read_own(fd)
-        .ok()?
-        .flock_access()
-        .map(|access| match access {
-            Access::Read => Mode::Shared,
-            Access::Write => Mode::Exclusive,
-        })
+    FdInfo::read_own(fd).ok()?.flock_access().map(Mode::from)
 }
 
 /// A waiter with a ticket.
@@ -195,13 +184,13 @@ impl<'f> QueueWaiter<'f> {
     /// lasts as long as the waiter.
     pub(super) fn wait(&mut self, deadline: &Deadline) -> Result<Acquired<()>, AcquireError> {
         loop {
-            if let Some(before) = ticket::runnable_predecessor(self.fd, self.ticket.offset()) {
+            if let Some(before) = ticket::runnable_predecessor(self.fd, self.ticket.offset) {
                 match self.wait_for_predecessor(before, deadline)? {
                     None => continue,
                     Some(outcome) => return Ok(outcome),
                 }
             }
-            let file = self.ticket.file();
+            let file = self.ticket.file.as_fd();
             let outcome = advisory::acquire(file, LockApi::Flock, self.mode, deadline, &mut || {})?;
             if outcome != HELD || self.is_first() {
                 return Ok(outcome);
@@ -219,7 +208,7 @@ impl<'f> QueueWaiter<'f> {
     ) -> Result<Option<Acquired<()>>, AcquireError> {
         self.free_since = None;
         // Our sentinel's PID may belong to another sentinel in another PID namespace.
-        let sentinel = ticket::sentinel_of(before).filter(|pid| *pid != self.ticket.sentinel_pid());
+        let sentinel = ticket::sentinel_of(before).filter(|pid| *pid != self.ticket.sentinel.pid);
         let pidfd = sentinel.and_then(pidfd_if_running);
         if !ticket::marker_exists(self.fd, before) {
             return Ok(None);
@@ -247,12 +236,12 @@ impl<'f> QueueWaiter<'f> {
     }
 
     fn is_first(&self) -> bool {
-        ticket::runnable_predecessor(self.fd, self.ticket.offset()).is_none()
+        ticket::runnable_predecessor(self.fd, self.ticket.offset).is_none()
     }
 
     /// Releases the lock of the ticket's open file description.
     pub(super) fn release(&self) -> Result<(), AcquireError> {
-        try_flock(self.ticket.file(), Mode::Unlocked).map(drop)
+        try_flock(self.ticket.file.as_fd(), Mode::Unlocked).map(drop)
     }
 
     /// Transfers the lock from the ticket's open file description to the one it is wanted for, and
@@ -294,7 +283,7 @@ impl<'f> QueueWaiter<'f> {
             }
             _ => None,
         };
-        let all = [self.ticket.sentinel_pidfd()]
+        let all = [self.ticket.sentinel_pidfd.as_fd()]
             .into_iter()
             .chain(pidfds.iter().map(AsFd::as_fd));
         let mut polled: Vec<_> = all
@@ -332,7 +321,7 @@ impl<'f> QueueWaiter<'f> {
     /// The first in the queue is woken by the kernel; all others need as long to notice as we do.
     /// Therefore earlier waiters get the time that each of them may need before we pass them.
     fn probe_stalled_queue(&mut self, before: i64) -> Result<Wakeup, AcquireError> {
-        let file = self.ticket.file();
+        let file = self.ticket.file.as_fd();
         if try_flock(file, Mode::Exclusive)? != HELD {
             self.free_since = None;
             let joins = self.mode == Mode::Shared && ticket::is_owner_stopped(before);
@@ -365,7 +354,7 @@ impl<'f> QueueWaiter<'f> {
     /// Returns how many earlier waiters have yet to notice by themselves that the lock is free, or
     /// `None` if all earlier waiters are stopped.
     fn live_waiters_ahead(&self) -> Option<u32> {
-        let (mut offset, mut live, mut is_first_live) = (self.ticket.offset(), 0, false);
+        let (mut offset, mut live, mut is_first_live) = (self.ticket.offset, 0, false);
         for _ in 0..MAX_TICKETS_COUNTED {
             let Some(before) = ticket::predecessor(self.fd, offset) else {
                 break;

@@ -1,8 +1,7 @@
 //! Slots: at most N holders at a time, in arrival order.
 //!
-//! A slot is a [marker](super::marker) on the lock file: a byte that the holder's own open file description
-//! has locked for reading. The command inherits it, so the kernel releases the slot when the last process
-//! that holds it exits.
+//! A slot is a [marker](super::marker) that the holder's own open file description holds. The
+//! command inherits it, so the kernel releases the slot when the last process that holds it exits.
 //!
 //! *Race:* two processes that count the slots and find one free would both take it. Therefore slots are
 //! counted and taken under the flock(2) lock on the same file, which is held for just that long. Slots are
@@ -87,7 +86,8 @@ pub(in crate::lock) fn acquire(
             ticket::unsupported_reason(fd).unwrap_or("the file cannot have a queue"),
         ));
     };
-    let mut waiter = QueueWaiter::new(fd, Mode::Exclusive, ticket, no_slot_held);
+    // If no slot is held, the first in the queue has nothing to wait for, whatever its limit is.
+    let mut waiter = QueueWaiter::new(fd, Mode::Exclusive, ticket, |fd| !any_slot_held(fd));
     loop {
         match waiter.wait(deadline)? {
             Acquired::Held(()) => {}
@@ -110,11 +110,6 @@ pub(in crate::lock) fn any_slot_held(fd: BorrowedFd<'_>) -> bool {
         ofd::conflict(fd, *SLOT_RANGE.start(), *SLOT_RANGE.end()),
         Ok(None)
     )
-}
-
-/// The first in the queue then has nothing to wait for, whatever its limit is.
-fn no_slot_held(fd: BorrowedFd<'_>) -> bool {
-    !any_slot_held(fd)
 }
 
 /// The result of an attempt to take a slot.

@@ -1,9 +1,8 @@
 //! Tickets: places in the queue of the processes that lock a file in arrival order.
 //!
-//! A ticket is published by a [marker](super::marker) on the lock file: a byte that a private open file
-//! description has locked for reading, whose offset says when the waiter arrived and which process is its
-//! sentinel. Other waiters wait for the exit of the [`Sentinel`], because the waiter itself may run for a
-//! long time after it has acquired the lock.
+//! A ticket is published by a [marker](super::marker) that a private open file description holds.
+//! Other waiters wait for the exit of the [`Sentinel`] that the marker names, because the waiter
+//! itself may run for a long time after it has acquired the lock.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -27,11 +26,14 @@ pub(super) struct Ticket {
     arrived: ArrivalTime,
     mode: Mode,
     operation: Operation,
-    offset: i64,
-    /// Declared before the sentinel, so that its exit wakes waiters only after the marker is gone.
-    file: OwnedFd,
-    sentinel_pidfd: OwnedFd,
-    sentinel: Sentinel,
+    /// The offset of the marker.
+    pub(super) offset: i64,
+    /// The open file description that belongs to the ticket alone. Declared before the sentinel, so
+    /// that its exit wakes waiters only after the marker is gone.
+    pub(super) file: OwnedFd,
+    /// poll(2) reports it as readable if the sentinel has been killed.
+    pub(super) sentinel_pidfd: OwnedFd,
+    pub(super) sentinel: Sentinel,
 }
 
 impl Ticket {
@@ -59,11 +61,11 @@ impl Ticket {
         }
         let sentinel = Sentinel::new().map_err(AcquireError::Queue)?;
         // Unavailable before Linux 5.3, and in some sandboxes.
-        let pidfd = ok_unless_exhausted(pidfd_open(sentinel.pid(), PidfdFlags::empty()))?;
+        let pidfd = ok_unless_exhausted(pidfd_open(sentinel.pid, PidfdFlags::empty()))?;
         let Some(sentinel_pidfd) = pidfd else {
             return Ok(None);
         };
-        let pid = sentinel.pid();
+        let pid = sentinel.pid;
         let offset = Marker::Ticket { arrived, mode, pid }.offset();
         match ofd::set(file.as_fd(), operation, offset, 1, Blocking::No) {
             Ok(()) => {}
@@ -82,35 +84,15 @@ impl Ticket {
         }))
     }
 
-    /// Returns the offset of the marker.
-    pub(super) fn offset(&self) -> i64 {
-        self.offset
-    }
-
-    /// Returns the open file description that belongs to the ticket alone.
-    pub(super) fn file(&self) -> BorrowedFd<'_> {
-        self.file.as_fd()
-    }
-
-    /// Returns the PID of the sentinel.
-    pub(super) fn sentinel_pid(&self) -> Pid {
-        self.sentinel.pid()
-    }
-
-    /// Returns a descriptor that poll(2) reports as readable if the sentinel has been killed.
-    pub(super) fn sentinel_pidfd(&self) -> BorrowedFd<'_> {
-        self.sentinel_pidfd.as_fd()
-    }
-
     /// Replaces a killed sentinel, and keeps the place in the queue. The new marker is set before the
     /// old one is removed, so that there always is one. (Adjacent markers may form one lock for a
     /// moment. A waiter that looks just then sees no marker, and sees it when it looks again after it
     /// has been granted the lock.)
     pub(super) fn respawn_sentinel(&mut self) -> Result<(), AcquireError> {
         let sentinel = Sentinel::new().map_err(AcquireError::Queue)?;
-        let pidfd = pidfd_open(sentinel.pid(), PidfdFlags::empty());
+        let pidfd = pidfd_open(sentinel.pid, PidfdFlags::empty());
         let sentinel_pidfd = pidfd.map_err(|errno| AcquireError::Queue(errno.into()))?;
-        let (arrived, mode, pid) = (self.arrived, self.mode, sentinel.pid());
+        let (arrived, mode, pid) = (self.arrived, self.mode, sentinel.pid);
         let offset = Marker::Ticket { arrived, mode, pid }.offset();
         let set = |operation, offset| {
             ofd::set(self.file.as_fd(), operation, offset, 1, Blocking::No)
@@ -296,13 +278,8 @@ mod tests {
         let is_earlier =
             |offset, than| predecessor_ranges(than).any(|range| range.contains(&offset));
         let quarter = 1_i64 << 60;
-        for offset in [
-            first,
-            first + quarter,
-            first + 2 * quarter,
-            first + 3 * quarter,
-            last,
-        ] {
+        let quarters = (0..4).map(|count| first + count * quarter);
+        for offset in quarters.chain([last]) {
             assert!(!is_earlier(offset, offset));
             let before =
                 |distance: i64| first + ((offset - first) - distance).rem_euclid(last - first);
@@ -315,33 +292,25 @@ mod tests {
     fn the_predecessor_is_found_among_many() {
         let file = tempfile::tempfile().expect("a temporary file");
         let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let other = std::fs::File::options()
-            .read(true)
-            .open(path)
-            .expect("a second open file description");
+        let other = std::fs::File::options().read(true).open(path);
+        let other = other.expect("a second open file description");
         let first = *TICKET_RANGE.start();
-        let offsets = [
-            first + 1,
-            first + 3,
-            first + (1 << 40),
-            first + (1 << 50),
-            i64::MAX - 1,
-        ];
+        let last = i64::MAX - 1 - first;
         // Adjacent bytes would become one lock, because they have the same owner.
-        for offset in offsets {
+        for distance in [1, 3, 1 << 40, 1 << 50, last] {
+            let offset = first + distance;
             ofd::set(other.as_fd(), Operation::Read, offset, 1, Blocking::No).expect("no conflict");
         }
-        assert_eq!(predecessor(file.as_fd(), first + 1), Some(i64::MAX - 1));
-        assert_eq!(predecessor(file.as_fd(), first + 3), Some(first + 1));
-        assert_eq!(predecessor(file.as_fd(), first + 4), Some(first + 3));
-        assert_eq!(
-            predecessor(file.as_fd(), first + (1 << 50)),
-            Some(first + (1 << 40))
-        );
-        assert_eq!(
-            predecessor(file.as_fd(), first + (1 << 60)),
-            Some(first + (1 << 50))
-        );
+        for (distance, expected) in [
+            (1, last),
+            (3, 1),
+            (4, 3),
+            (1 << 50, 1 << 40),
+            (1 << 60, 1 << 50),
+        ] {
+            let found = predecessor(file.as_fd(), first + distance);
+            assert_eq!(found, Some(first + expected), "{distance}");
+        }
         assert!(has_waiters(file.as_fd()) && marker_exists(file.as_fd(), first + 3));
         assert!(!marker_exists(file.as_fd(), first + 4));
     }

@@ -15,7 +15,7 @@ use super::locks::{Access, LockRecord, LockType};
 /// # References
 ///
 /// proc_pid_fdinfo(5).
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub struct FdInfo {
     /// The inode.
     pub inode: Option<u64>,
@@ -28,11 +28,7 @@ pub struct FdInfo {
 impl FdInfo {
     /// Parses the text of such a file.
     pub fn parse(text: &[u8]) -> Self {
-        let mut info = Self {
-            inode: None,
-            mount: None,
-            locks: Vec::new(),
-        };
+        let mut info = Self::default();
         for line in text.split(|byte| *byte == b'\n') {
             if let Some(lock) = line.strip_prefix(b"lock:") {
                 info.locks.extend(LockRecord::parse(lock));
@@ -90,27 +86,20 @@ pub fn own_path(fd: BorrowedFd<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::locks::FileKey;
-    use super::super::locks::records_for;
     use super::*;
     use proptest::prelude::*;
 
-    const FILE: FileKey = FileKey {
-        device: (0xfe, 0),
-        inode: 99,
-    };
-
     #[test]
     fn inode_mount_and_locks_are_parsed() {
-        let text = "pos:\t0\nflags:\t02100002\nmnt_id:\t27\nino:\t99\n\
-                    lock:\t1: FLOCK  ADVISORY  WRITE 1 fe:00:99 0 EOF\n\
-                    lock:\t2: LEASE  ACTIVE    READ 1 fe:00:99 0 EOF\n";
+        let lock = "1: FLOCK  ADVISORY  WRITE 1 fe:00:99 0 EOF";
+        let text = format!(
+            "pos:\t0\nflags:\t02100002\nmnt_id:\t27\nino:\t99\n\
+             lock:\t{lock}\nlock:\t2: LEASE  ACTIVE    READ 1 fe:00:99 0 EOF\n"
+        );
         let info = FdInfo::parse(text.as_bytes());
         assert_eq!((info.inode, info.mount), (Some(99), Some(27)));
-        assert_eq!(
-            info.locks,
-            records_for(FILE, b"1: FLOCK  ADVISORY  WRITE 1 fe:00:99 0 EOF")
-        );
+        let record = LockRecord::parse(lock.as_bytes()).expect("a lock");
+        assert_eq!(info.locks, [record]);
         // Before Linux 5.14.
         assert_eq!(FdInfo::parse(b"pos:\t0\nmnt_id:\t27\n").inode, None);
     }
@@ -121,14 +110,12 @@ mod tests {
             |locks: &str| FdInfo::parse(format!("pos:\t0\n{locks}").as_bytes()).flock_access();
         let flock = |access| format!("lock:\t1: FLOCK  ADVISORY  {access} 4711 fe:00:99 0 EOF\n");
         let other = "lock:\t1: OFDLCK ADVISORY  READ -1 fe:00:99 0 EOF\n";
+        let both = format!("{other}{}", flock("READ"));
         assert_eq!(access(""), None);
         assert_eq!(access(&flock("READ")), Some(Access::Read));
         assert_eq!(access(&flock("WRITE")), Some(Access::Write));
         assert_eq!(access(other), None);
-        assert_eq!(
-            access(&format!("{other}{}", flock("READ"))),
-            Some(Access::Read)
-        );
+        assert_eq!(access(&both), Some(Access::Read));
     }
 
     proptest! {

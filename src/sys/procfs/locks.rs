@@ -22,7 +22,7 @@ pub struct FileKey {
 /// Whether a lock is held or waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LockState {
-    /// It is held.
+    /// The lock is held.
     Granted,
     /// A process waits for it.
     Blocked,
@@ -55,11 +55,11 @@ pub enum Access {
 /// proc_locks(5), proc_pid_fdinfo(5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LockRecord {
-    /// Whether it is held or waited for.
+    /// Whether it is held.
     pub state: LockState,
-    /// The type of the lock.
+    /// The kind of lock.
     pub lock_type: LockType,
-    /// The access that it grants.
+    /// Whether it is shared.
     pub access: Access,
     /// The process that acquired it, or waits for it; `None` for an open file description lock, and
     /// for a process in another PID namespace.
@@ -196,19 +196,11 @@ mod tests {
             first: 0,
             last: i64::MAX,
         };
-        assert_eq!(
-            parse("1: FLOCK  ADVISORY  WRITE 4711 fe:00:99 0 EOF"),
-            Some(record)
-        );
         let waiting = LockRecord {
             state: LockState::Blocked,
             access: Access::Read,
             ..record
         };
-        assert_eq!(
-            parse("1:   -> FLOCK  ADVISORY  READ 4711 fe:00:99 0 EOF"),
-            Some(waiting)
-        );
         let ofd = LockRecord {
             lock_type: LockType::Ofd,
             pid: None,
@@ -216,19 +208,19 @@ mod tests {
             last: 14,
             ..record
         };
-        assert_eq!(
-            parse("12: OFDLCK ADVISORY  WRITE -1 fe:00:99 5 14"),
-            Some(ofd)
-        );
         let posix = LockRecord {
             lock_type: LockType::Posix,
             pid: None,
             ..record
         };
-        assert_eq!(
-            parse("3: POSIX  MANDATORY WRITE 0 fe:00:99 0 EOF"),
-            Some(posix)
-        );
+        for (line, expected) in [
+            ("1: FLOCK  ADVISORY  WRITE 4711 fe:00:99 0 EOF", record),
+            ("1:   -> FLOCK  ADVISORY  READ 4711 fe:00:99 0 EOF", waiting),
+            ("12: OFDLCK ADVISORY  WRITE -1 fe:00:99 5 14", ofd),
+            ("3: POSIX  MANDATORY WRITE 0 fe:00:99 0 EOF", posix),
+        ] {
+            assert_eq!(parse(line), Some(expected), "{line}");
+        }
         assert!(record.is_whole() && !ofd.is_whole());
     }
 

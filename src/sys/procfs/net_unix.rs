@@ -58,28 +58,25 @@ fn bound_inode<'t>(line: &'t [u8], shown: &[Vec<u8>]) -> Option<&'t [u8]> {
 mod tests {
     use super::*;
 
-    const HEAD: &str = "Num       RefCount Protocol Flags    Type St Inode Path\n";
-
-    fn found(lines: &[&str]) -> Vec<String> {
-        let table = format!("{HEAD}{}\n", lines.join("\n"));
+    fn found(lines: &[&str]) -> Vec<Vec<u8>> {
+        let head = "Num       RefCount Protocol Flags    Type St Inode Path";
+        let table = format!("{head}\n{}\n", lines.join("\n"));
         let addresses = [b"/tmp/a\0\0".to_vec(), b"/tmp/a".to_vec()];
         parse(table.as_bytes(), &addresses)
-            .into_iter()
-            .map(|socket| String::from_utf8(socket).expect("text"))
-            .collect()
     }
 
     #[test]
     fn either_address_finds_a_socket() {
         let padded = "00000000a1b2c3d4: 00000002 00000000 00000000 0001 01 12345 @/tmp/a@@";
         let exact = "00000000a1b2c3d5: 00000002 00000000 00010000 0001 01     7 @/tmp/a";
-        assert_eq!(found(&[padded, exact]), ["socket:[12345]", "socket:[7]"]);
+        let expected = [&b"socket:[12345]"[..], b"socket:[7]"];
+        assert_eq!(found(&[padded, exact]), expected);
     }
 
     #[test]
     fn similar_lines_are_not_found() {
         for other in [
-            // A file, other names, another type, a connection, an unnamed socket, and malformed lines.
+            // A file, other names, another type, a connection, an unnamed socket, malformed lines.
             "0000000000000001: 00000002 00000000 00000000 0001 01 12345 /tmp/a",
             "0000000000000001: 00000002 00000000 00000000 0001 01 12345 @/tmp/a@",
             "0000000000000001: 00000002 00000000 00000000 0001 01 12345 @/tmp/ab",

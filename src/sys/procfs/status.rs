@@ -133,17 +133,13 @@ pub fn command_line(pid: Pid) -> Vec<OsString> {
 /// Splits the text after each NUL. A process that writes a title of its own fills the rest with NULs,
 /// so empty arguments at the end are dropped.
 fn split_arguments(text: &[u8]) -> Vec<OsString> {
-    let end = text
-        .iter()
-        .rposition(|byte| *byte != 0)
-        .map_or(0, |last| last + 1);
-    match &text[..end] {
-        [] => Vec::new(),
-        arguments => arguments
-            .split(|byte| *byte == 0)
-            .map(|argument| OsStr::from_bytes(argument).to_owned())
-            .collect(),
-    }
+    let Some(last) = text.iter().rposition(|byte| *byte != 0) else {
+        return Vec::new();
+    };
+    let arguments = text[..=last].split(|byte| *byte == 0);
+    arguments
+        .map(|argument| OsStr::from_bytes(argument).to_owned())
+        .collect()
 }
 
 /// Returns the command name of a process, which is that of its main thread.
@@ -180,8 +176,8 @@ mod tests {
         assert_eq!(status.pending_signals(), SignalSet::single(1).with(9));
         let empty = Status(Vec::new());
         assert_eq!(
-            (empty.effective_uid(), empty.name()),
-            (None, OsString::new())
+            (empty.effective_uid(), &*empty.name()),
+            (None, OsStr::new(""))
         );
         assert_eq!(empty.pending_signals(), SignalSet::EMPTY);
     }

@@ -5,24 +5,14 @@ use std::os::fd::RawFd;
 
 /// A system call that waits for a lock, or is about to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names of the fields say it")]
 pub enum BlockedCall {
     /// flock(2).
-    Flock {
-        /// The descriptor.
-        fd: RawFd,
-        /// Whether the lock is shared.
-        shared: bool,
-    },
+    Flock { fd: RawFd, shared: bool },
     /// fcntl(`F_OFD_SETLKW`).
-    Ofd {
-        /// The descriptor.
-        fd: RawFd,
-    },
+    Ofd { fd: RawFd },
     /// fcntl(`F_SETLKW`).
-    Posix {
-        /// The descriptor.
-        fd: RawFd,
-    },
+    Posix { fd: RawFd },
 }
 
 impl BlockedCall {
@@ -87,14 +77,24 @@ mod tests {
 
     #[test]
     fn calls_that_wait_for_locks_are_recognized() {
-        let parse = |call, second| BlockedCall::parse(line(call, 3, second).as_bytes());
-        let flock = |shared| Some(BlockedCall::Flock { fd: 3, shared });
-        assert_eq!(parse(libc::SYS_flock, libc::LOCK_EX), flock(false));
-        assert_eq!(parse(libc::SYS_flock, libc::LOCK_SH), flock(true));
-        let ofd = parse(libc::SYS_fcntl, libc::F_OFD_SETLKW);
-        assert_eq!(ofd, Some(BlockedCall::Ofd { fd: 3 }));
-        let posix = parse(libc::SYS_fcntl, libc::F_SETLKW);
-        assert_eq!(posix, Some(BlockedCall::Posix { fd: 3 }));
+        let flock = |shared| BlockedCall::Flock { fd: 3, shared };
+        for (call, second, expected) in [
+            (libc::SYS_flock, libc::LOCK_EX, flock(false)),
+            (libc::SYS_flock, libc::LOCK_SH, flock(true)),
+            (
+                libc::SYS_fcntl,
+                libc::F_OFD_SETLKW,
+                BlockedCall::Ofd { fd: 3 },
+            ),
+            (
+                libc::SYS_fcntl,
+                libc::F_SETLKW,
+                BlockedCall::Posix { fd: 3 },
+            ),
+        ] {
+            let parsed = BlockedCall::parse(line(call, 3, second).as_bytes());
+            assert_eq!(parsed, Some(expected));
+        }
     }
 
     #[test]
@@ -102,17 +102,8 @@ mod tests {
         let nonblocking = line(libc::SYS_flock, 3, libc::LOCK_EX | libc::LOCK_NB);
         let getfl = line(libc::SYS_fcntl, 3, libc::F_GETFL);
         let read = line(libc::SYS_read, 3, libc::F_SETLKW);
-        let lines = [
-            &nonblocking,
-            &getfl,
-            &read,
-            "running\n",
-            "-1 0x7 0x8",
-            "",
-            "73",
-            "73 3 2",
-        ];
-        for line in lines {
+        let malformed = ["running\n", "-1 0x7 0x8", "", "73", "73 3 2"];
+        for line in malformed.into_iter().chain([&*nonblocking, &getfl, &read]) {
             assert_eq!(BlockedCall::parse(line.as_bytes()), None, "{line}");
         }
     }
