@@ -30,8 +30,9 @@ zshdir = $(PREFIX)/share/zsh/site-functions
 fishdir = $(PREFIX)/share/fish/vendor_completions.d
 builtindir = $(PREFIX)/lib/bash
 
-# All installed programs. The one that is copied last is the target for all of them. It is a file, not
-# a phony target, so that after `make` root can run `make install install-historic` without cargo.
+# All installed programs. The one that is copied last is the target for all of them. It is a file,
+# not a phony target, so that after `make` root can run `make install install-historic` without
+# cargo.
 OUT = target/install
 BUILT = $(OUT)/flock
 # The same program with its symbols, for the test of the link order.
@@ -43,8 +44,8 @@ SOURCES = $(shell find src builtin/src historic/src -type f) Cargo.toml builtin/
 
 all: $(BUILT)
 
-# Copied once more after stripping: strip writes in pieces, and until the file is next read from disk the page cache
-# keeps it in a form that counts as more memory of each process.
+# Copied once more after stripping: strip writes in pieces, and until the file is next read from
+# disk the page cache keeps it in a form that counts as more memory of each process.
 $(BUILT): $(SOURCES)
 	target=$$(scripts/build-target.sh) && \
 	CARGO_PROFILE_RELEASE_STRIP=false \
@@ -95,9 +96,9 @@ uninstall:
 uninstall-historic:
 	$(foreach name,$(HISTORIC),$(call remove_program,$(name)))
 
-# Test modules that do not involve the builtin: the recipes, the sources, and the stress tests, which
-# kill many processes and identify them by their exit status. In the third run, all other tests call
-# every form of `flock` through a bash that has loaded the builtin.
+# Test modules that do not involve the builtin: the recipes, the sources, and the stress tests,
+# which kill many processes and identify them by their exit status. In the third run, all other
+# tests call every form of `flock` through a bash that has loaded the builtin.
 NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing::
 
 # The suite runs three times: against the development build (glibc on most machines), against the

@@ -1,7 +1,8 @@
 #!/bin/sh
-# Prints the Rust target for the programs: this machine's architecture with musl, for static linking,
-# to which a program that makes a single system call owes most of its speed. Installs the target if it
-# is missing. If that is not possible, prints a message to standard error and uses the host's target.
+# Prints the Rust target for the programs: this machine's architecture with musl, for static
+# linking, to which a program that makes a single system call owes most of its speed. Installs the
+# target if it is missing. If that is not possible, prints a message to standard error and uses the
+# host's target.
 set -eu
 
 host=$(rustc -vV | sed -n 's/^host: //p')

@@ -1,20 +1,22 @@
 //! Advisory locks for shell scripts: the library behind `flock`.
 //!
-//! Data flows in one direction, from arguments to a request to an exit status, and each layer imports
-//! only from those above it in this list:
+//! Data flows in one direction, from arguments to a request to an exit status, and each layer
+//! imports only from those above it in this list:
 //!
 //! * [`sys`] – system calls that no safe crate offers, as types; everything that is parsed from `/proc`.
 //!   Mechanisms without policy, and the only place with `unsafe`.
 //! * [`cli`] – command lines: option tables and their parser. It does not know what a lock is.
 //! * [`lock`] – locks on descriptors and files, deadlines, the queue in arrival order, slots.
-//! * [`holders`] – the processes that hold a lock or wait for it. It never takes a lock to find out.
+//! * [`holders`] – the processes that hold a lock or wait for it. It never takes a lock to find
+//!   out.
 //! * [`run`] – runs a command: environment, signals, exit status, supervision.
 //! * [`exit`] – exit statuses: the only table that maps errors to numbers.
 //! * [`report`] – the only place that prints.
 //! * [`flock`] – the program: its requests, options, and how a request is carried out.
 //! * [`program`] – the `main` function that all programs share.
 //!
-//! Other workspace members build on this library: `builtin` (bash) and `historic` (the older tools).
+//! Other workspace members build on this library: `builtin` (bash) and `historic` (the older
+//! tools).
 
 #![deny(unsafe_code)]
 

@@ -1,5 +1,5 @@
-//! The only place that prints: errors on standard error, results on standard output. Messages start with
-//! the name by which the program was called.
+//! The only place that prints: errors on standard error, results on standard output. Messages start
+//! with the name by which the program was called.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -40,7 +40,8 @@ impl Report {
         }
     }
 
-    /// Prints a message on standard error. Errors are ignored: there is no other place to report them.
+    /// Prints a message on standard error. Errors are ignored: there is no other place to report
+    /// them.
     pub fn error(&self, message: impl AsRef<OsStr>) {
         let _ = stdio::write_all(Stream::Error, &self.line(message.as_ref()));
     }
@@ -99,8 +100,8 @@ impl Report {
         }
     }
 
-    /// Returns a whole line, which is written with a single call so that the output of other processes
-    /// does not end up in the middle of it.
+    /// Returns a whole line, which is written with a single call so that the output of other
+    /// processes does not end up in the middle of it.
     fn line(&self, message: &OsStr) -> Vec<u8> {
         [self.name.as_bytes(), b": ", message.as_bytes(), b"\n"].concat()
     }

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::number;
 
-/// Parses a timeout: seconds, which may have a fraction (`5`, `0.5`, `.5`, `1.`, `1e1`) with a decimal
-/// point in every locale, or a duration with units (`150ms`, `1m30s`, `2h`). Returns `None` if it is
-/// negative, not a number, or exceeds the range of a clock.
+/// Parses a timeout: seconds, which may have a fraction (`5`, `0.5`, `.5`, `1.`, `1e1`) with a
+/// decimal point in every locale, or a duration with units (`150ms`, `1m30s`, `2h`). Returns `None`
+/// if it is negative, not a number, or exceeds the range of a clock.
 pub fn parse(arg: &OsStr) -> Option<Duration> {
     let (negative, rest) = number::signed(arg.as_bytes());
     let text = std::str::from_utf8(rest).ok()?;

@@ -1,8 +1,9 @@
 //! Command lines: what programs and options look like, and how they are parsed.
 //!
-//! A [`ProgramSpec`] describes a program, with each option once: its names, its value, its help, and
-//! what it sets. [`parser`] scans command lines with it. The text of `--help`, the option lists of the
-//! manuals and those of the completions are generated from it by `cargo xtask docs`, and a test compares them.
+//! A [`ProgramSpec`] describes a program, with each option once: its names, its value, its help,
+//! and what it sets. [`parser`] scans command lines with it. The text of `--help`, the option lists
+//! of the manuals and those of the completions are generated from it by `cargo xtask docs`, and a
+//! test compares them.
 
 pub mod duration;
 pub mod number;
@@ -131,8 +132,8 @@ pub enum Action<D: 'static> {
     Flag(fn(&mut D)),
     /// Sets a value, which has this name in the documentation.
     Value(&'static str, fn(&mut D, &OsStr) -> Result<(), UsageError>),
-    /// Is not an option, but an argument after the lock file, with a value of this name. The hint is
-    /// printed if it is used as an option.
+    /// Is not an option, but an argument after the lock file, with a value of this name. The hint
+    /// is printed if it is used as an option.
     AfterFile(&'static str, &'static str),
     /// Prints the help.
     Help,

@@ -3,8 +3,8 @@
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 
-/// Parses a decimal number. Leading blanks, a sign and zeros are accepted (`" 8"`, `+8`, `08`), as in
-/// util-linux; trailing characters are not.
+/// Parses a decimal number. Leading blanks, a sign and zeros are accepted (`" 8"`, `+8`, `08`), as
+/// in util-linux; trailing characters are not.
 pub fn decimal(arg: &OsStr) -> Option<i64> {
     let (negative, digits) = signed(arg.as_bytes());
     if digits.is_empty() {
@@ -21,8 +21,8 @@ pub fn decimal(arg: &OsStr) -> Option<i64> {
     })
 }
 
-/// Parses a number of bytes: decimal, octal (`0…`) or hexadecimal (`0x…`), with an optional suffix. K,
-/// M, G, T, P and E, or KiB and so on, are powers of 1024; KB and so on are powers of 1000.
+/// Parses a number of bytes: decimal, octal (`0…`) or hexadecimal (`0x…`), with an optional suffix.
+/// K, M, G, T, P and E, or KiB and so on, are powers of 1024; KB and so on are powers of 1000.
 pub fn size(arg: &OsStr) -> Option<i64> {
     let (negative, rest) = signed(arg.as_bytes());
     let (radix, rest) = match rest {
@@ -52,7 +52,8 @@ pub fn size(arg: &OsStr) -> Option<i64> {
     number.checked_mul(base.checked_pow(power as u32)?)
 }
 
-/// Strips leading blanks, as defined by isspace(3), and a sign. Returns whether the sign is a minus.
+/// Strips leading blanks, as defined by isspace(3), and a sign. Returns whether the sign is a
+/// minus.
 pub fn signed(arg: &[u8]) -> (bool, &[u8]) {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t'..=b'\r');
     let start = arg

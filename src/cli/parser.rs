@@ -107,8 +107,8 @@ enum Spelling {
 /// An option, and the name by which it was found.
 type NamedOption<D> = (&'static OptionSpec<D>, &'static str);
 
-/// Finds an option by its name, or by a prefix that no other option has. Several names of one option
-/// do not make a prefix ambiguous.
+/// Finds an option by its name, or by a prefix that no other option has. Several names of one
+/// option do not make a prefix ambiguous.
 fn find_by_name<D>(
     table: &'static [OptionSpec<D>],
     name: &str,

@@ -39,8 +39,8 @@ impl AsFd for Handle {
 }
 
 impl File {
-    /// Identifies the file at a path. It is opened with `O_PATH`, which requires no permission on the
-    /// file, creates nothing, and is blocked neither by a FIFO nor by a lease.
+    /// Identifies the file at a path. It is opened with `O_PATH`, which requires no permission on
+    /// the file, creates nothing, and is blocked neither by a FIFO nor by a lease.
     ///
     /// # Errors
     ///
@@ -82,7 +82,8 @@ impl File {
         let (device, inode) = id.map_or((0, 0), |id| (id.device, id.inode));
         let info = FdInfo::read_own(handle.as_fd())
             .map_err(|error| Error::proc(&fdinfo::own_path(handle.as_fd()), error))?;
-        // A file that is not on a mount of this namespace, such as a pipe, has the device of stat(2).
+        // A file that is not on a mount of this namespace, such as a pipe, has the device of
+        // stat(2).
         let mounted = info.mount.and_then(device_of);
         let key = FileKey {
             device: mounted.unwrap_or((rustix::fs::major(device), rustix::fs::minor(device))),
@@ -91,8 +92,8 @@ impl File {
         Ok(Self { handle, key, id })
     }
 
-    /// Returns whether a descriptor that is open on a file with this key is open on this file. On btrfs,
-    /// files of several subvolumes may have the same key.
+    /// Returns whether a descriptor that is open on a file with this key is open on this file. On
+    /// btrfs, files of several subvolumes may have the same key.
     ///
     /// Only cached attributes are read, because the server of the file may be unreachable.
     pub(super) fn is_open_at(&self, path: &str) -> bool {
@@ -111,8 +112,8 @@ impl File {
         })
     }
 
-    /// Opens the file to query its locks. Returns `None` if that is not permitted, or could have side
-    /// effects.
+    /// Opens the file to query its locks. Returns `None` if that is not permitted, or could have
+    /// side effects.
     pub(super) fn open(&self) -> Option<OwnedFd> {
         let stat = rustix::fs::fstat(self.handle.as_fd());
         let file_type = stat.map(|stat| FileType::from_raw_mode(stat.st_mode));

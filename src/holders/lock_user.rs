@@ -70,8 +70,8 @@ pub struct LockUser {
     pub mode: Option<Mode>,
     /// The locked bytes; `None` means the whole file.
     pub range: Option<Range>,
-    /// The PID in `/proc`, which is the PID here unless the namespace is [`Namespace::Foreign`]; `None`
-    /// if it is unknown.
+    /// The PID in `/proc`, which is the PID here unless the namespace is [`Namespace::Foreign`];
+    /// `None` if it is unknown.
     pub pid: Option<Pid>,
     /// How certain it is.
     pub confidence: Confidence,

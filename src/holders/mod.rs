@@ -1,9 +1,10 @@
-//! The holders and the waiters of a lock, as far as `/proc` shows them. No lock is taken to find out.
+//! The holders and the waiters of a lock, as far as `/proc` shows them. No lock is taken to find
+//! out.
 //!
-//! `/proc/locks` lists all locks, but for each only the process that *acquired* it: a script that calls
-//! `flock 8` has its lock from a process that has exited, and locks of open file descriptions have no PID
-//! at all. The *holders* are the processes that have the open file description open, one or several, and
-//! `/proc/PID/fdinfo` shows those. [`snapshot`] reads both and combines them.
+//! `/proc/locks` lists all locks, but for each only the process that *acquired* it: a script that
+//! calls `flock 8` has its lock from a process that has exited, and locks of open file descriptions
+//! have no PID at all. The *holders* are the processes that have the open file description open,
+//! one or several, and `/proc/PID/fdinfo` shows those. [`snapshot`] reads both and combines them.
 
 mod error;
 mod file;
@@ -39,13 +40,13 @@ const MAX_TABLE_READS: u32 = 4;
 
 /// Returns the holders and waiters of the locks on a file.
 ///
-/// *Race:* locks are acquired, released and passed on while we look. A process that is listed was seen to
-/// hold the lock, or to wait for it, at some moment. But a lock that is held all the time could be missed.
-/// A long table is read in pieces, and if a lock in an earlier piece is released in between, the next piece
-/// starts one line too late. Therefore a file that is missing from such a table proves nothing: the table
-/// is read again, and the processes are examined in any case. A lock that is passed on may be missed at
-/// both processes; therefore, if fewer holders are found than locks, and the table has changed, we look
-/// again.
+/// *Race:* locks are acquired, released and passed on while we look. A process that is listed was
+/// seen to hold the lock, or to wait for it, at some moment. But a lock that is held all the time
+/// could be missed. A long table is read in pieces, and if a lock in an earlier piece is released
+/// in between, the next piece starts one line too late. Therefore a file that is missing from such
+/// a table proves nothing: the table is read again, and the processes are examined in any case. A
+/// lock that is passed on may be missed at both processes; therefore, if fewer holders are found
+/// than locks, and the table has changed, we look again.
 ///
 /// # Errors
 ///
@@ -128,8 +129,8 @@ fn records_for(file: &File) -> Result<(Vec<LockRecord>, TableRead), Error> {
     Ok((Vec::new(), TableRead::Torn))
 }
 
-/// Returns a lock of fcntl(2) that the file's server knows. On NFS and CIFS, locks of flock(2) are locks
-/// of fcntl(2) on the server.
+/// Returns a lock of fcntl(2) that the file's server knows. On NFS and CIFS, locks of flock(2) are
+/// locks of fcntl(2) on the server.
 fn remote_holder(file: &File) -> Option<LockUser> {
     let opened = file.open()?;
     let last = *SLOT_RANGE.start() - 1;

@@ -174,8 +174,8 @@ impl Observations<'_> {
             }
     }
 
-    /// Adds the locks that no process was seen to hold. If several locks look alike, adds as many as there
-    /// are more of them than descriptors.
+    /// Adds the locks that no process was seen to hold. If several locks look alike, adds as many
+    /// as there are more of them than descriptors.
     fn add_unseen_holders(&self, users: &mut Vec<LockUser>) {
         for (index, record) in self.table.iter().enumerate() {
             if record.state == LockState::Blocked || is_ticket(record) {

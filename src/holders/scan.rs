@@ -52,13 +52,13 @@ pub(super) enum WaiterSearch {
 
 /// Examines all processes.
 ///
-/// No file is queried, not even for its type: its server may be unreachable, and the call would hang. The
-/// kernel's own records (`fdinfo`) contain everything that is needed.
+/// No file is queried, not even for its type: its server may be unreachable, and the call would
+/// hang. The kernel's own records (`fdinfo`) contain everything that is needed.
 ///
-/// *Race:* processes start, exit and pass descriptors on during the scan. The kernel lists them by PID: a
-/// process that is started by one that has already been examined has a higher PID and is seen, unless the
-/// PIDs wrap around. A lock that has been passed on changes `/proc/locks`, and then the caller scans
-/// again.
+/// *Race:* processes start, exit and pass descriptors on during the scan. The kernel lists them by
+/// PID: a process that is started by one that has already been examined has a higher PID and is
+/// seen, unless the PIDs wrap around. A lock that has been passed on changes `/proc/locks`, and
+/// then the caller scans again.
 pub(super) fn scan(file: &File, search: WaiterSearch) -> Scan {
     let mut scan = Scan::default();
     for pid in pids().unwrap_or_default() {

@@ -37,8 +37,8 @@ pub enum Deadline {
     Never,
     /// At this instant.
     At(Instant),
-    /// At this instant, if there is one, or as soon as a signal is handled: for a host process, whose
-    /// signals must not wait.
+    /// At this instant, if there is one, or as soon as a signal is handled: for a host process,
+    /// whose signals must not wait.
     Interruptible(Option<Instant>, InterruptCheck),
 }
 
@@ -47,8 +47,8 @@ pub enum Deadline {
 pub type InterruptCheck = fn() -> bool;
 
 impl Deadline {
-    /// Returns the same deadline for a host process: the wait also ends when the host has a signal to
-    /// handle ([`Refusal::Interrupted`](super::Refusal::Interrupted)).
+    /// Returns the same deadline for a host process: the wait also ends when the host has a signal
+    /// to handle ([`Refusal::Interrupted`](super::Refusal::Interrupted)).
     #[must_use]
     pub fn interruptible(self, check: InterruptCheck) -> Self {
         match self {

@@ -1,5 +1,5 @@
-//! Locks on a path: opening or creating the lock file, and making sure that the locked file is still
-//! the one that the path leads to.
+//! Locks on a path: opening or creating the lock file, and making sure that the locked file is
+//! still the one that the path leads to.
 
 use std::ffi::OsStr;
 use std::io;
@@ -15,8 +15,8 @@ use super::file_id::{Comparison, FileId, ReplacementCheck};
 use super::{AcquireError, Acquired, Deadline, Error, Guard, Mode, Refusal};
 use crate::sys::fd::dup_above_stderr;
 
-/// Opens the lock file at the path, creates it if it is missing, and locks it. Calls `on_wait` before
-/// each wait.
+/// Opens the lock file at the path, creates it if it is missing, and locks it. Calls `on_wait`
+/// before each wait.
 ///
 /// The descriptor is the lowest free one above 2, and a command that is executed inherits it.
 ///
@@ -24,10 +24,10 @@ use crate::sys::fd::dup_above_stderr;
 /// the lock is granted. We would then hold a lock on a file that the path no longer leads to, while
 /// the next process locks the new one: two holders. Therefore, once the lock is granted, descriptor
 /// and path are compared (device and inode). If they differ, we release the lock and start again,
-/// within the same deadline. If they are equal, every process that opened the path until then opened
-/// this very file and waits for our lock; a process that replaces the file later breaks a lock that
-/// was rightfully held, which no locking tool can prevent. The inode number cannot be reused during
-/// the comparison, because our descriptor keeps the inode alive.
+/// within the same deadline. If they are equal, every process that opened the path until then
+/// opened this very file and waits for our lock; a process that replaces the file later breaks a
+/// lock that was rightfully held, which no locking tool can prevent. The inode number cannot be
+/// reused during the comparison, because our descriptor keeps the inode alive.
 ///
 /// # Errors
 ///
@@ -118,8 +118,8 @@ impl<'p> LockFile<'p> {
         }
     }
 
-    /// Locks the open file. If the lock needs a descriptor that is open for writing (NFS), opens the
-    /// file again.
+    /// Locks the open file. If the lock needs a descriptor that is open for writing (NFS), opens
+    /// the file again.
     pub(super) fn lock_with(
         &mut self,
         mode: Mode,
@@ -150,17 +150,19 @@ impl<'p> LockFile<'p> {
     }
 }
 
-/// Removes a lock file, unless another process holds or waits for the lock: that process removes it.
+/// Removes a lock file, unless another process holds or waits for the lock: that process removes
+/// it.
 ///
-/// The caller must have released the lock. The command may have left a process behind that inherited
-/// the descriptor, and with it the lock; if the exclusive lock can be acquired again without waiting,
-/// no process holds it any more.
+/// The caller must have released the lock. The command may have left a process behind that
+/// inherited the descriptor, and with it the lock; if the exclusive lock can be acquired again
+/// without waiting, no process holds it any more.
 ///
 /// *Race:* a process that opened the file before it was removed may lock it afterwards, while the
-/// next process creates a new one: two holders. The first compares its file with the path once it has
-/// the lock ([`acquire()`]), finds another file or none, and starts again. And no process removes
-/// the file of another: only a process that holds the exclusive lock on the file at the path removes
-/// it, while it holds that lock, so the file that it checked is the one that it removes.
+/// next process creates a new one: two holders. The first compares its file with the path once it
+/// has the lock ([`acquire()`]), finds another file or none, and starts again. And no process
+/// removes the file of another: only a process that holds the exclusive lock on the file at the
+/// path removes it, while it holds that lock, so the file that it checked is the one that it
+/// removes.
 ///
 /// Anything but a regular file is left alone, and so is a symbolic link with its target.
 ///
@@ -255,11 +257,11 @@ impl OpenError {
 }
 
 /// Opens the file, and creates it only if it is missing: with `O_CREAT` the kernel refuses a
-/// directory, a file on a read-only file system, and (`fs.protected_regular`) another user's file in
-/// a sticky directory, all of which can be locked.
+/// directory, a file on a read-only file system, and (`fs.protected_regular`) another user's file
+/// in a sticky directory, all of which can be locked.
 ///
-/// *Race:* the file may appear or disappear between the two calls. If it appears, `O_CREAT` opens it,
-/// unless it is one of those; therefore a refusal is followed by one more attempt without it.
+/// *Race:* the file may appear or disappear between the two calls. If it appears, `O_CREAT` opens
+/// it, unless it is one of those; therefore a refusal is followed by one more attempt without it.
 fn open(path: &OsStr, access: OFlags) -> Result<(OwnedFd, Stat), OpenError> {
     match open_as(path, access) {
         Err(OpenError::System(Errno::NOENT)) => {
@@ -273,8 +275,8 @@ fn open(path: &OsStr, access: OFlags) -> Result<(OwnedFd, Stat), OpenError> {
     }
 }
 
-/// `O_NONBLOCK` is set only while opening, so that a FIFO or a terminal line does not block open(2).
-/// With it, a file under a lease is refused, and then opened again without.
+/// `O_NONBLOCK` is set only while opening, so that a FIFO or a terminal line does not block
+/// open(2). With it, a file under a lease is refused, and then opened again without.
 fn open_as(path: &OsStr, flags: OFlags) -> Result<(OwnedFd, Stat), OpenError> {
     let flags = flags | OFlags::NOCTTY;
     let permissions = Permissions::from_raw_mode(0o666);

@@ -67,8 +67,9 @@ impl<G, R> Acquired<G, R> {
     }
 }
 
-/// A lock that is held. Dropping the guard releases a lock on a file that this process opened, unless
-/// a command has inherited it; a lock on a descriptor of the caller stays with that descriptor.
+/// A lock that is held. Dropping the guard releases a lock on a file that this process opened,
+/// unless a command has inherited it; a lock on a descriptor of the caller stays with that
+/// descriptor.
 #[derive(Debug)]
 pub enum Guard {
     /// The lock is on a descriptor of the caller.

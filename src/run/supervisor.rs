@@ -209,8 +209,8 @@ impl Supervisor {
     ///
     /// *Race:* at any moment, a process may exit or may itself leave processes behind. These become
     /// children of the supervisor before the exit is reported, so the children are listed again
-    /// after every `SIGCHLD`, until no child is left. One `SIGCHLD` may stand for several exits, and
-    /// may have been received earlier. So the children that have exited are reaped before the
+    /// after every `SIGCHLD`, until no child is left. One `SIGCHLD` may stand for several exits,
+    /// and may have been received earlier. So the children that have exited are reaped before the
     /// others are listed, and the exit of any that is listed has yet to be reported.
     fn stop_descendants(&self, stop: i32) -> io::Result<()> {
         let mut signaled = BTreeSet::new();

@@ -11,8 +11,8 @@ use crate::lock::Mode;
 use crate::lock::advisory::LockApi;
 use crate::sys::procfs::status::ProcessInfo;
 
-/// Returns a line for each lock of the request that another process holds: `FILE: held by 1234 rsync,
-/// 3m 12s, and 2 others`. If no holder is found, returns one line that says so.
+/// Returns a line for each lock of the request that another process holds: `FILE: held by 1234
+/// rsync, 3m 12s, and 2 others`. If no holder is found, returns one line that says so.
 ///
 /// Best effort: on any error, including a panic, it reports less and leaves the lock alone.
 #[cold]

@@ -19,8 +19,8 @@ pub(super) use blockers::blocker_lines;
 use row::Row;
 use target::{label, raw_pid, snapshot};
 
-/// Lists the holders and waiters, and returns how to exit. A target that cannot be examined does not
-/// prevent the others from being listed; its status is the exit status.
+/// Lists the holders and waiters, and returns how to exit. A target that cannot be examined does
+/// not prevent the others from being listed; its status is the exit status.
 #[cold]
 #[inline(never)]
 pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
@@ -73,7 +73,8 @@ fn pids(rows: &[Row]) -> Vec<u8> {
     lines.collect::<String>().into_bytes()
 }
 
-/// Returns what the rows cannot show: that there may be other holders, or that a holder is uncertain.
+/// Returns what the rows cannot show: that there may be other holders, or that a holder is
+/// uncertain.
 fn notes(rows: &[Row], visibility: Visibility) -> Vec<String> {
     let mut notes = Vec::new();
     let holders = || rows.iter().filter(|row| row.lock.role == Role::Holder);

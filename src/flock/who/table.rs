@@ -15,8 +15,8 @@ const HEAD: [&str; 8] = [
     "FILE", "ROLE", "LOCK", "MODE", "PID", "USER", "TIME", "COMMAND",
 ];
 
-/// Returns a line per row, below a line of headings, or nothing if there are no rows. The FILE column is
-/// omitted if there is only one target.
+/// Returns a line per row, below a line of headings, or nothing if there are no rows. The FILE
+/// column is omitted if there is only one target.
 pub(super) fn format(rows: &[Row], targets: usize) -> Vec<u8> {
     if rows.is_empty() {
         return Vec::new();

@@ -18,8 +18,8 @@ use crate::sys::timer::Interrupter;
 pub enum LockApi {
     /// flock(2): the whole file.
     Flock,
-    /// An open file description lock of fcntl(2) on `length` bytes from `start`. Length 0 means to the
-    /// end of the file and beyond.
+    /// An open file description lock of fcntl(2) on `length` bytes from `start`. Length 0 means to
+    /// the end of the file and beyond.
     Ofd {
         /// The first byte.
         start: i64,
@@ -30,9 +30,9 @@ pub enum LockApi {
 
 /// Acquires or releases a lock on an open file description, and waits no longer than the deadline.
 ///
-/// A wait blocks in the kernel and keeps its place in the kernel's queue: even with a deadline, it is
-/// interrupted only once the deadline has passed. A lock that is granted at the very moment of the
-/// deadline counts as held. Calls `on_wait` before it blocks.
+/// A wait blocks in the kernel and keeps its place in the kernel's queue: even with a deadline, it
+/// is interrupted only once the deadline has passed. A lock that is granted at the very moment of
+/// the deadline counts as held. Calls `on_wait` before it blocks.
 ///
 /// # Errors
 ///

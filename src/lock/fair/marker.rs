@@ -1,10 +1,11 @@
-//! Markers: single bytes of a lock file, far beyond any data, that a process has locked for reading with
-//! an open file description lock. The offset of the byte says who the process is and when it arrived.
+//! Markers: single bytes of a lock file, far beyond any data, that a process has locked for reading
+//! with an open file description lock. The offset of the byte says who the process is and when it
+//! arrived.
 //!
-//! A read lock requires no permission to write, so any file can carry markers: another user's file, a
-//! directory, or a script that is being executed. The contents of the file are never touched. The kernel
-//! removes the marker when the last descriptor is closed, so no marker outlives its process. A marker
-//! excludes nothing; the flock(2) lock on the same file does.
+//! A read lock requires no permission to write, so any file can carry markers: another user's file,
+//! a directory, or a script that is being executed. The contents of the file are never touched. The
+//! kernel removes the marker when the last descriptor is closed, so no marker outlives its process.
+//! A marker excludes nothing; the flock(2) lock on the same file does.
 //!
 //! ```text
 //! bit     62  61 … 23                         22     21 … 0
@@ -89,8 +90,8 @@ impl Marker {
     }
 }
 
-/// A time on the clock that counts from the machine's boot (`CLOCK_BOOTTIME`), in ticks of 16 µs. All
-/// processes of the machine share the clock. It wraps around after 101 days.
+/// A time on the clock that counts from the machine's boot (`CLOCK_BOOTTIME`), in ticks of 16 µs.
+/// All processes of the machine share the clock. It wraps around after 101 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArrivalTime(u64);
 

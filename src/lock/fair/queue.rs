@@ -1,12 +1,12 @@
 //! Locks of flock(2) in arrival order, among all processes that ask for them that way.
 //!
-//! The kernel serves waiters in order only as long as nothing disturbs them: a newcomer can overtake a
-//! waiter that is just being woken, readers pass a waiting writer forever, and a waiter that is
-//! interrupted, stopped or times out loses its place. Therefore the processes that ask for a fair lock
-//! queue with [`Ticket`]s, and only the first of them waits in the kernel.
+//! The kernel serves waiters in order only as long as nothing disturbs them: a newcomer can
+//! overtake a waiter that is just being woken, readers pass a waiting writer forever, and a waiter
+//! that is interrupted, stopped or times out loses its place. Therefore the processes that ask for
+//! a fair lock queue with [`Ticket`]s, and only the first of them waits in the kernel.
 //!
-//! *What excludes* is the flock(2) lock alone: no error in the order can let two holders in. The order
-//! may therefore rely on what it observed a moment ago:
+//! *What excludes* is the flock(2) lock alone: no error in the order can let two holders in. The
+//! order may therefore rely on what it observed a moment ago:
 //!
 //! 1. If there is no queue and the lock is free, it is taken.
 //! 2. Otherwise we issue a ticket and wait until the nearest earlier ticket is over. Without an earlier
@@ -18,24 +18,25 @@
 //!    ticket is over, and the next waiter wakes. It blocks in flock(2) while we hold the lock, or shares
 //!    it if both are readers.
 //!
-//! *Why not lock the wanted open file description directly?* It belongs to the caller: other processes
-//! may share it and ask for the lock too. A lock that is granted to one of them is held by all of them,
-//! and if one of them released it, two processes would believe that they hold it.
+//! *Why not lock the wanted open file description directly?* It belongs to the caller: other
+//! processes may share it and ask for the lock too. A lock that is granted to one of them is held
+//! by all of them, and if one of them released it, two processes would believe that they hold it.
 //!
-//! *Race in step 1:* another process may issue a ticket between our look and our acquiring the lock. It
-//! found the lock held, and the lock was released after that; we acquire it as if we had arrived at the
-//! same moment. Conversely, the lock may be released while we issue our ticket, and the next process
-//! does not see a queue yet. Order is not guaranteed at that granularity.
+//! *Race in step 1:* another process may issue a ticket between our look and our acquiring the
+//! lock. It found the lock held, and the lock was released after that; we acquire it as if we had
+//! arrived at the same moment. Conversely, the lock may be released while we issue our ticket, and
+//! the next process does not see a queue yet. Order is not guaranteed at that granularity.
 //!
 //! *Race in step 2:* an earlier ticket may appear after our look, because its arrival time is read
-//! before its marker is set. If we have been granted the lock by then, step 3 looks again. A ticket may
-//! end, and the PID of its sentinel may be reused, before we wait for its exit. Therefore we check that
-//! the marker exists after we have opened the pidfd: if it does, the pidfd refers to the sentinel.
+//! before its marker is set. If we have been granted the lock by then, step 3 looks again. A ticket
+//! may end, and the PID of its sentinel may be reused, before we wait for its exit. Therefore we
+//! check that the marker exists after we have opened the pidfd: if it does, the pidfd refers to the
+//! sentinel.
 //!
-//! *Waiters that do not take their turn:* a stopped process is not waited for, and no process is waited
-//! for forever. Every waiter checks from time to time ([`STALL_CHECK_INTERVAL`]) whether the lock is
-//! free, which it cannot be as long as the first in the queue waits for it in the kernel. If it stays
-//! free, the first waiter is frozen, or invisible from here, and is passed.
+//! *Waiters that do not take their turn:* a stopped process is not waited for, and no process is
+//! waited for forever. Every waiter checks from time to time ([`STALL_CHECK_INTERVAL`]) whether the
+//! lock is free, which it cannot be as long as the first in the queue waits for it in the kernel.
+//! If it stays free, the first waiter is frozen, or invisible from here, and is passed.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -57,8 +58,8 @@ pub(super) const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// How long the lock must stay free before the first waiter is passed: it may just be waking up.
 const HANDOFF_GRACE: Duration = Duration::from_millis(50);
 
-/// How often a waiter looks again if the exit of its predecessor cannot be observed, because it is in
-/// another PID namespace.
+/// How often a waiter looks again if the exit of its predecessor cannot be observed, because it is
+/// in another PID namespace.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// How many earlier tickets are counted when the queue has stalled.
@@ -66,8 +67,8 @@ const MAX_TICKETS_COUNTED: u32 = 16;
 
 const HELD: Acquired<()> = Acquired::Held(());
 
-/// Acquires or releases a lock on an open file description, in arrival order. Calls `on_wait` before it
-/// joins the queue.
+/// Acquires or releases a lock on an open file description, in arrival order. Calls `on_wait`
+/// before it joins the queue.
 ///
 /// # Errors
 ///
@@ -101,8 +102,8 @@ pub(in crate::lock) fn acquire(
     }
     on_wait();
     if held.is_some() {
-        // Two readers that both want to write would wait for each other. The kernel releases the read
-        // lock in this case, too.
+        // Two readers that both want to write would wait for each other. The kernel releases the
+        // read lock in this case, too.
         try_flock(fd, Mode::Unlocked)?;
     }
     let Some(ticket) = Ticket::issue(fd, arrived, mode)? else {
@@ -145,8 +146,8 @@ pub(super) struct QueueWaiter<'f> {
     free_since: Option<Instant>,
 }
 
-/// Opens a pidfd, for poll(2). Returns `None` if the process cannot be observed, or has exited: poll(2)
-/// would report a zombie again and again.
+/// Opens a pidfd, for poll(2). Returns `None` if the process cannot be observed, or has exited:
+/// poll(2) would report a zombie again and again.
 pub(super) fn pidfd_if_running(pid: Pid) -> Option<OwnedFd> {
     let pidfd = pidfd_open(pid, PidfdFlags::empty()).ok()?;
     let no_wait = Timespec::default();
@@ -200,7 +201,8 @@ impl<'f> QueueWaiter<'f> {
     }
 
     /// Waits until the ticket at this offset is over, or there is another reason to look for the
-    /// predecessor again (`None`); or until we pass it and hold the lock, or the deadline has passed.
+    /// predecessor again (`None`); or until we pass it and hold the lock, or the deadline has
+    /// passed.
     fn wait_for_predecessor(
         &mut self,
         before: i64,
@@ -246,8 +248,8 @@ impl<'f> QueueWaiter<'f> {
 
     /// Transfers the lock from the ticket's open file description to the one it is wanted for, and
     /// returns whether that succeeded. Readers hold it twice for a moment. A writer must release it
-    /// first, and a process that does not queue may acquire it in between: then we hold nothing, and
-    /// are still first in the queue.
+    /// first, and a process that does not queue may acquire it in between: then we hold nothing,
+    /// and are still first in the queue.
     fn transfer(&self) -> Result<bool, AcquireError> {
         if self.mode == Mode::Exclusive {
             self.release()?;
@@ -311,12 +313,12 @@ impl<'f> QueueWaiter<'f> {
         }
     }
 
-    /// Checks whether the queue has stalled: whether the predecessor with the ticket at this offset does
-    /// not take the lock although it could. Then we pass it, and hold the lock.
+    /// Checks whether the queue has stalled: whether the predecessor with the ticket at this offset
+    /// does not take the lock although it could. Then we pass it, and hold the lock.
     ///
-    /// The predecessor could take a lock that is free, unless it has something else to wait for. If it
-    /// is a writer and the lock is held by readers, it rightly waits; but if it is stopped, a reader
-    /// joins them.
+    /// The predecessor could take a lock that is free, unless it has something else to wait for. If
+    /// it is a writer and the lock is held by readers, it rightly waits; but if it is stopped, a
+    /// reader joins them.
     ///
     /// The first in the queue is woken by the kernel; all others need as long to notice as we do.
     /// Therefore earlier waiters get the time that each of them may need before we pass them.

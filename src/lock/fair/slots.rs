@@ -3,18 +3,20 @@
 //! A slot is a [marker](super::marker) that the holder's own open file description holds. The
 //! command inherits it, so the kernel releases the slot when the last process that holds it exits.
 //!
-//! *Race:* two processes that count the slots and find one free would both take it. Therefore slots are
-//! counted and taken under the flock(2) lock on the same file, which is held for just that long. Slots are
-//! released without it, at any time: a process that counts a slot which is just being released waits for
-//! the exit of its holder and counts again.
+//! *Race:* two processes that count the slots and find one free would both take it. Therefore slots
+//! are counted and taken under the flock(2) lock on the same file, which is held for just that
+//! long. Slots are released without it, at any time: a process that counts a slot which is just
+//! being released waits for the exit of its holder and counts again.
 //!
-//! *Race:* a holder against a process that waits for its exit. The holder may have exited, and its PID may
-//! have been reused, before we wait for it. Therefore we look at the slots again after we have opened all
-//! pidfds: if they are the same, so are the processes. If a holder has passed its slot to processes that
-//! inherited it, their exit cannot be waited for, and we look again from time to time ([`POLL_INTERVAL`]).
+//! *Race:* a holder against a process that waits for its exit. The holder may have exited, and its
+//! PID may have been reused, before we wait for it. Therefore we look at the slots again after we
+//! have opened all pidfds: if they are the same, so are the processes. If a holder has passed its
+//! slot to processes that inherited it, their exit cannot be waited for, and we look again from
+//! time to time ([`POLL_INTERVAL`]).
 //!
-//! Processes with different limits each count all slots against their own limit. There is one queue: the
-//! first waiter holds up those behind it until there are few enough holders for its limit.
+//! Processes with different limits each count all slots against their own limit. There is one
+//! queue: the first waiter holds up those behind it until there are few enough holders for its
+//! limit.
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -29,8 +31,8 @@ use crate::lock::{AcquireError, Acquired, Deadline, Mode, Refusal, Timeout, rema
 use crate::sys::ofd::{self, Blocking, Operation};
 use crate::sys::procfs::stat::{Stat, age};
 
-/// How long we wait for processes that are just counting, even without a timeout. If they made us queue,
-/// non-blocking requests would fail.
+/// How long we wait for processes that are just counting, even without a timeout. If they made us
+/// queue, non-blocking requests would fail.
 const COUNT_TIMEOUT: Duration = Duration::from_millis(50);
 
 /// The longest clock tick of any kernel, in which the start of a process is measured.
@@ -39,8 +41,8 @@ const MAX_CLOCK_TICK: Duration = Duration::from_millis(20);
 /// How many holders are waited for at once.
 const MAX_PIDFDS: usize = 64;
 
-/// Acquires one of `limit` slots of the file for this open file description. Calls `on_wait` before it
-/// joins the queue.
+/// Acquires one of `limit` slots of the file for this open file description. Calls `on_wait` before
+/// it joins the queue.
 ///
 /// # Errors
 ///
@@ -185,8 +187,8 @@ fn wait_for_any(
     }
 }
 
-/// Returns the process that acquired a slot, or `None` if its PID belongs to another process here: one
-/// that is younger than the slot, or this one, which holds none.
+/// Returns the process that acquired a slot, or `None` if its PID belongs to another process here:
+/// one that is younger than the slot, or this one, which holds none.
 fn holder_of(slot: i64) -> Option<Pid> {
     let Some(Marker::Slot { pid, arrived }) = Marker::from_offset(slot) else {
         return None;

@@ -37,13 +37,13 @@ pub(super) struct Ticket {
 }
 
 impl Ticket {
-    /// Issues a ticket to a waiter that arrived at this time. Returns `None` if the file cannot have a
-    /// queue: see [`unsupported_reason`].
+    /// Issues a ticket to a waiter that arrived at this time. Returns `None` if the file cannot
+    /// have a queue: see [`unsupported_reason`].
     ///
-    /// The marker requires an open file description of its own, because that of the lock is shared with
-    /// the caller, which keeps it, and with the command. The file is opened for reading or, where that
-    /// is not permitted, for writing: a lock of fcntl(2) requires a descriptor that is open for the
-    /// access that it grants, and which access a marker grants does not matter.
+    /// The marker requires an open file description of its own, because that of the lock is shared
+    /// with the caller, which keeps it, and with the command. The file is opened for reading or,
+    /// where that is not permitted, for writing: a lock of fcntl(2) requires a descriptor that is
+    /// open for the access that it grants, and which access a marker grants does not matter.
     ///
     /// # Errors
     ///
@@ -84,10 +84,10 @@ impl Ticket {
         }))
     }
 
-    /// Replaces a killed sentinel, and keeps the place in the queue. The new marker is set before the
-    /// old one is removed, so that there always is one. (Adjacent markers may form one lock for a
-    /// moment. A waiter that looks just then sees no marker, and sees it when it looks again after it
-    /// has been granted the lock.)
+    /// Replaces a killed sentinel, and keeps the place in the queue. The new marker is set before
+    /// the old one is removed, so that there always is one. (Adjacent markers may form one lock for
+    /// a moment. A waiter that looks just then sees no marker, and sees it when it looks again
+    /// after it has been granted the lock.)
     pub(super) fn respawn_sentinel(&mut self) -> Result<(), AcquireError> {
         let sentinel = Sentinel::new().map_err(AcquireError::Queue)?;
         let pidfd = pidfd_open(sentinel.pid, PidfdFlags::empty());
@@ -158,9 +158,9 @@ pub fn unsupported_reason(fd: BorrowedFd<'_>) -> Option<&'static str> {
     }
 }
 
-/// Whether a child would be in another PID namespace (`unshare -p` without `-f`). The first child is
-/// process 1 of that namespace, and no process can be created there after it has exited. The first
-/// child may therefore be the command, but not a sentinel.
+/// Whether a child would be in another PID namespace (`unshare -p` without `-f`). The first child
+/// is process 1 of that namespace, and no process can be created there after it has exited. The
+/// first child may therefore be the command, but not a sentinel.
 fn children_in_other_pid_namespace() -> bool {
     let namespace = |name| rustix::fs::stat(name).map(|stat| stat.st_ino);
     namespace("/proc/self/ns/pid_for_children") != namespace("/proc/self/ns/pid")
@@ -186,8 +186,8 @@ pub(in crate::lock) fn has_waiters(fd: BorrowedFd<'_>) -> bool {
     find_marker(fd, &TICKET_RANGE).is_some()
 }
 
-/// Returns the nearest earlier ticket whose owner can take its turn. A stopped owner does not hold up
-/// the waiters behind it while the lock is free.
+/// Returns the nearest earlier ticket whose owner can take its turn. A stopped owner does not hold
+/// up the waiters behind it while the lock is free.
 pub(super) fn runnable_predecessor(fd: BorrowedFd<'_>, offset: i64) -> Option<i64> {
     let mut offset = offset;
     loop {
@@ -203,8 +203,8 @@ pub(super) fn marker_exists(fd: BorrowedFd<'_>, offset: i64) -> bool {
     find_marker(fd, &(offset..=offset)).is_some()
 }
 
-/// Returns the nearest earlier ticket. The kernel reports any marker in a range, not the nearest, so
-/// the range is halved until there is nothing between the nearest known one and ours.
+/// Returns the nearest earlier ticket. The kernel reports any marker in a range, not the nearest,
+/// so the range is halved until there is nothing between the nearest known one and ours.
 pub(super) fn predecessor(fd: BorrowedFd<'_>, offset: i64) -> Option<i64> {
     predecessor_ranges(offset).find_map(|range| {
         let mut high = *range.end();
@@ -221,8 +221,9 @@ pub(super) fn predecessor(fd: BorrowedFd<'_>, offset: i64) -> Option<i64> {
     })
 }
 
-/// Returns the offsets of the tickets that arrived before this one, the nearest range first. Arrival
-/// times wrap around, so one half of them counts as earlier than any of them, the other half as later.
+/// Returns the offsets of the tickets that arrived before this one, the nearest range first.
+/// Arrival times wrap around, so one half of them counts as earlier than any of them, the other
+/// half as later.
 fn predecessor_ranges(offset: i64) -> impl Iterator<Item = RangeInclusive<i64>> {
     const HALF: i64 = 1 << 61;
     let (first, last) = TICKET_RANGE.into_inner();
@@ -245,8 +246,8 @@ fn find_marker(fd: BorrowedFd<'_>, range: &RangeInclusive<i64>) -> Option<i64> {
     }
 }
 
-/// Returns the sentinel of a ticket, or `None` if it is in another PID namespace and its PID belongs to
-/// an unrelated process here.
+/// Returns the sentinel of a ticket, or `None` if it is in another PID namespace and its PID
+/// belongs to an unrelated process here.
 pub(super) fn sentinel_of(offset: i64) -> Option<Pid> {
     match Marker::from_offset(offset) {
         Some(Marker::Ticket { pid, .. }) if may_be_sentinel(pid) => Some(pid),

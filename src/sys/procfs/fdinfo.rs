@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use super::decimal;
 use super::locks::{Access, LockRecord, LockType};
 
-/// The inode that a descriptor is open on (since Linux 5.14), the mount through which it was opened,
-/// and the locks of its open file description.
+/// The inode that a descriptor is open on (since Linux 5.14), the mount through which it was
+/// opened, and the locks of its open file description.
 ///
 /// # References
 ///

@@ -23,12 +23,12 @@ pub enum Liveness {
 
 /// Looks for a process.
 ///
-/// A process that may not be signalled (`EPERM`) exists. A zombie can be signalled too; `/proc` tells
-/// it apart. If `/proc` hides the process (`hidepid`), or shows the processes of another namespace,
-/// the process counts as alive.
+/// A process that may not be signalled (`EPERM`) exists. A zombie can be signalled too; `/proc`
+/// tells it apart. If `/proc` hides the process (`hidepid`), or shows the processes of another
+/// namespace, the process counts as alive.
 ///
-/// *Race:* the process may exit, and its PID may be reused, between the two checks. If `/proc` shows
-/// nothing, kill(2) is called again; if it shows another process, the start is that one's.
+/// *Race:* the process may exit, and its PID may be reused, between the two checks. If `/proc`
+/// shows nothing, kill(2) is called again; if it shows another process, the start is that one's.
 ///
 /// # References
 ///

@@ -3,11 +3,11 @@
 use std::fs;
 use std::io;
 
-/// Returns the stream sockets that are bound to one of these abstract addresses, in the form in which
-/// `/proc/PID/fd` shows them.
+/// Returns the stream sockets that are bound to one of these abstract addresses, in the form in
+/// which `/proc/PID/fd` shows them.
 ///
-/// The table shows a NUL as `@`, so names that differ in nothing else look the same, and a newline in
-/// a name as a line break. Use the result for messages only.
+/// The table shows a NUL as `@`, so names that differ in nothing else look the same, and a newline
+/// in a name as a line break. Use the result for messages only.
 ///
 /// # Errors
 ///

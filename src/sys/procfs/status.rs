@@ -1,5 +1,5 @@
-//! `/proc/PID/status` and `/proc/PID/cmdline`: the name, the user, the signals and the arguments of a
-//! process.
+//! `/proc/PID/status` and `/proc/PID/cmdline`: the name, the user, the signals and the arguments of
+//! a process.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -130,8 +130,8 @@ pub fn command_line(pid: Pid) -> Vec<OsString> {
     split_arguments(&text.unwrap_or_default())
 }
 
-/// Splits the text after each NUL. A process that writes a title of its own fills the rest with NULs,
-/// so empty arguments at the end are dropped.
+/// Splits the text after each NUL. A process that writes a title of its own fills the rest with
+/// NULs, so empty arguments at the end are dropped.
 fn split_arguments(text: &[u8]) -> Vec<OsString> {
     let Some(last) = text.iter().rposition(|byte| *byte != 0) else {
         return Vec::new();
