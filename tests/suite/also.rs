@@ -17,8 +17,7 @@ const PROBE: &str = "for f in a b c; do flock -n $f true; echo $?; done";
 fn all_files_are_locked_while_the_command_runs() {
     let env = TestEnv::new();
     env.run(["--also", "b", "--also=c", "a", "sh", "-c", PROBE])
-        .assert_stdout("1\n1\n1\n")
-        .assert_status(0);
+        .assert_all(0, "1\n1\n1\n", "");
     env.sh(PROBE).assert_stdout("0\n0\n0\n");
 }
 
@@ -28,8 +27,7 @@ fn no_lock_is_kept_if_one_file_is_locked() {
     let _holder = env.hold(&[], "b");
     for wait in ["-n", "-w0.01"] {
         env.run([wait, "-E", "9", "--also", "a", "--also", "b", "c", "true"])
-            .assert_status(9)
-            .assert_stderr("");
+            .assert_all(9, "", "");
     }
     env.sh(PROBE).assert_stdout("0\n1\n0\n");
 }
@@ -146,10 +144,13 @@ fn also_requires_a_file_and_a_command() {
         &["--also", "a", "8"][..],
         &["--also", "a", "--fd", "8", "true"],
     ] {
-        env.run(args).assert_status(64).assert_stderr(
-            "flock: --also requires a lock file and a command: flock --also ... FILE COMMAND\n\
+        env.run(args)
+            .assert_status(64)
+            .assert_stdout("")
+            .assert_stderr(
+                "flock: --also requires a lock file and a command: flock --also ... FILE COMMAND\n\
              Try 'flock --help' for more information.\n",
-        );
+            );
     }
     env.run(["--also", "b", "a", "no-such-command"])
         .assert_status(69);
@@ -161,6 +162,7 @@ fn also_cannot_be_abbreviated() {
     let env = TestEnv::new();
     env.run(["--als", "a", "b", "true"])
         .assert_status(64)
+        .assert_stdout("")
         .assert_stderr(
             "flock: unrecognized option '--als'\nTry 'flock --help' for more information.\n",
         );

@@ -14,7 +14,7 @@ mod terminal;
 mod waiting;
 mod window;
 
-use test_support::TestEnv;
+use rstest::rstest;
 use test_support::builtin::for_each_bash;
 use test_support::process::{ExitReason, Process};
 
@@ -24,15 +24,13 @@ const CTRL_Z: &str = "\x1a";
 /// For scripts: `held FILE` prints whether the program finds FILE locked.
 const HELD: &str = "held() { bin/flock -n \"$1\" true && echo free || echo held; }\n";
 
-/// Runs each script after [`HELD`], and asserts its output.
+/// Runs a script after [`HELD`] in every bash, and asserts that it prints this and succeeds.
 #[track_caller]
-fn assert_scripts(env: &TestEnv, scripts: &[(&str, &str)]) {
-    for (script, expected) in scripts {
-        println!("{script}");
-        env.run_with_builtin(format!("{HELD}{script}"))
-            .assert_stderr("")
-            .assert_stdout(expected);
-    }
+fn assert_script(script: &str, stdout: &str) {
+    for_each_bash(|env| {
+        let outcome = env.run_with_builtin(format!("{HELD}{script}"));
+        outcome.assert_all(0, stdout, "");
+    });
 }
 
 /// Returns a script that opens `l` as descriptor 8, executes `before` and `wait`, prints `over` and
@@ -62,8 +60,7 @@ fn descriptor_form_needs_no_program() {
              flock 8; echo $?; flock -n 9; echo $?; ./ours -n l /bin/true; echo $?
              flock -u 8; echo $?; flock -n 9; echo $?; ./ours -n l /bin/true; echo $?",
         )
-        .assert_stderr("")
-        .assert_stdout("0\n1\n1\n0\n0\n1\n");
+        .assert_all(0, "0\n1\n1\n0\n0\n1\n", "");
     });
 }
 
@@ -72,73 +69,71 @@ fn descriptor_options_work_as_in_the_program() {
     for_each_bash(|env| {
         // Whether another process can lock it then: exclusively, shared.
         let others = "bin/flock -n l true; echo $?; bin/flock -ns l true; echo $?";
-        for (call, expected) in [
-            ("flock 8", "0\n1\n1\n"),
-            ("flock -x 8", "0\n1\n1\n"),
-            ("flock -e 8", "0\n1\n1\n"),
-            ("flock --exclusive 8", "0\n1\n1\n"),
-            ("flock -s 8", "0\n1\n0\n"),
-            ("flock --shared 8", "0\n1\n0\n"),
-            ("flock -sx ' +08'", "0\n1\n1\n"),
-            ("flock 8; flock -u 8", "0\n0\n0\n"),
-            ("flock 8; flock --unlock 8", "0\n0\n0\n"),
-            ("flock --fd 8 true", "0\n1\n1\n"),
-            ("flock -s 9; flock -n 8", "1\n1\n0\n"),
-            ("flock -s 9; flock --nonblock 8", "1\n1\n0\n"),
-            ("flock -s 9; flock -nE 42 8", "42\n1\n0\n"),
-            ("flock -s 9; flock -w 0.01 -E 43 8", "43\n1\n0\n"),
-            ("flock -s 9; flock --timeout=10ms 8", "1\n1\n0\n"),
-            ("flock -s 9; flock -ns 8", "0\n1\n0\n"),
-        ] {
-            println!("{call}");
-            env.run_with_builtin(format!("exec 8>l 9>l; {call}; echo $?; {others}"))
-                .assert_stdout(expected);
-        }
-        let others = "bin/flock -n --fcntl l true; echo $?
+        let fcntl_others = "bin/flock -n --fcntl l true; echo $?
             bin/flock -n --start 0 --length 5 l true; echo $?
             bin/flock -ns --start 10 --length 5 l true; echo $?";
-        for (call, expected) in [
-            ("flock --fcntl 8", "0\n1\n1\n1\n"),
-            ("flock --fcntl -s 8", "0\n1\n1\n0\n"),
-            ("flock --start 10 --length 10 8", "0\n1\n0\n1\n"),
-            ("flock --start 0 --length 5 8", "0\n1\n1\n0\n"),
+        for (others, call, expected) in [
+            (others, "flock 8", "0\n1\n1\n"),
+            (others, "flock -x 8", "0\n1\n1\n"),
+            (others, "flock -e 8", "0\n1\n1\n"),
+            (others, "flock --exclusive 8", "0\n1\n1\n"),
+            (others, "flock -s 8", "0\n1\n0\n"),
+            (others, "flock --shared 8", "0\n1\n0\n"),
+            (others, "flock -sx ' +08'", "0\n1\n1\n"),
+            (others, "flock 8; flock -u 8", "0\n0\n0\n"),
+            (others, "flock 8; flock --unlock 8", "0\n0\n0\n"),
+            (others, "flock --fd 8 true", "0\n1\n1\n"),
+            (others, "flock -s 9; flock -n 8", "1\n1\n0\n"),
+            (others, "flock -s 9; flock --nonblock 8", "1\n1\n0\n"),
+            (others, "flock -s 9; flock -nE 42 8", "42\n1\n0\n"),
+            (others, "flock -s 9; flock -w 0.01 -E 43 8", "43\n1\n0\n"),
+            (others, "flock -s 9; flock --timeout=10ms 8", "1\n1\n0\n"),
+            (others, "flock -s 9; flock -ns 8", "0\n1\n0\n"),
+            (fcntl_others, "flock --fcntl 8", "0\n1\n1\n1\n"),
+            (fcntl_others, "flock --fcntl -s 8", "0\n1\n1\n0\n"),
+            (
+                fcntl_others,
+                "flock --start 10 --length 10 8",
+                "0\n1\n0\n1\n",
+            ),
+            (fcntl_others, "flock --start 0 --length 5 8", "0\n1\n1\n0\n"),
         ] {
             println!("{call}");
-            env.run_with_builtin(format!("exec 8<>l; {call}; echo $?; {others}"))
-                .assert_stdout(expected);
+            env.run_with_builtin(format!("exec 8<>l 9>l; {call}; echo $?; {others}"))
+                .assert_all(0, expected, "");
         }
     });
 }
 
-#[test]
-fn messages_match_the_program() {
+#[rstest]
+fn messages_match_the_program(
+    #[values(
+        "",
+        "zz",
+        "9x",
+        "--nonsense 8",
+        "-w -1 8",
+        "-w 8",
+        "-E 256 8",
+        "77",
+        "-n 8",
+        "-n --verbose 8",
+        "-w 0.01 --verbose 8",
+        "-h",
+        "--help",
+        "-V",
+        "--version",
+        "--fcntl --start x 8"
+    )]
+    args: &str,
+) {
     for_each_bash(|env| {
-        for call in [
-            "flock",
-            "flock zz",
-            "flock 9x",
-            "flock --nonsense 8",
-            "flock -w -1 8",
-            "flock -w 8",
-            "flock -E 256 8",
-            "flock 77",
-            "flock -n 8",
-            "flock -n --verbose 8",
-            "flock -w 0.01 --verbose 8",
-            "flock -h",
-            "flock --help",
-            "flock -V",
-            "flock --version",
-            "flock --fcntl --start x 8",
-        ] {
-            let output = |flock: &str| {
-                let call = call.replacen("flock", flock, 1);
-                let script = format!("exec 8>l 9>l; flock 9; {call}; echo $?");
-                let outcome = env.run_with_builtin(script);
-                (outcome.stdout_text(), mask_holder(&outcome.stderr_text()))
-            };
-            assert_eq!(output("flock"), output("command -p env flock"), "{call}");
-        }
+        let output = |flock: &str| {
+            let script = format!("exec 8>l 9>l; flock 9; {flock} {args}; echo $?");
+            let outcome = env.run_with_builtin(script);
+            (outcome.stdout_text(), mask_holder(&outcome.stderr_text()))
+        };
+        assert_eq!(output("flock"), output("command -p env flock"));
     });
 }
 
@@ -168,22 +163,21 @@ fn full_disk_under_stdout_is_an_error() {
         env.run_with_builtin(
             "exec 8>l; flock --verbose 8 >/dev/full; echo $?; flock -V >/dev/full; echo $?",
         )
-        .assert_stderr(&"flock: write error: No space left on device\n".repeat(2))
-        .assert_stdout("1\n1\n");
+        .assert_status(0)
+        .assert_stdout("1\n1\n")
+        .assert_stderr(&"flock: write error: No space left on device\n".repeat(2));
     });
 }
 
 #[test]
 fn output_can_be_redirected_and_captured() {
-    for_each_bash(|env| {
-        env.run_with_builtin(
-            "v=$(flock -V); [ \"$v\" = \"$(bin/flock -V)\" ]; echo $?
-             flock -V >out; cmp out <(bin/flock -V); echo $?
-             flock -V | cmp - out; echo $?
-             flock zz 2>err; echo $?; cmp err <(bin/flock zz 2>&1); echo $?",
-        )
-        .assert_stdout("0\n0\n0\n64\n0\n");
-    });
+    assert_script(
+        "v=$(flock -V); [ \"$v\" = \"$(bin/flock -V)\" ]; echo $?
+         flock -V >out; cmp out <(bin/flock -V); echo $?
+         flock -V | cmp - out; echo $?
+         flock zz 2>err; echo $?; cmp err <(bin/flock zz 2>&1); echo $?",
+        "0\n0\n0\n64\n0\n",
+    );
 }
 
 #[test]
@@ -207,14 +201,11 @@ fn help_builtin_prints_the_programs_help() {
 
 #[test]
 fn builtin_can_be_unloaded_disabled_and_reloaded() {
-    for_each_bash(|env| {
-        env.run_with_builtin(
-            "exec 8>l; type -t flock; flock 8
-             enable -d flock; echo $?; type -t flock; flock -n 8; echo $?
-             enable -f bin/lib/bash/flock flock; echo $?; type -t flock; flock -n 8; echo $?
-             enable -n flock; type -t flock; enable flock; type -t flock",
-        )
-        .assert_stderr("")
-        .assert_stdout("builtin\n0\nfile\n0\n0\nbuiltin\n0\nfile\nbuiltin\n");
-    });
+    assert_script(
+        "exec 8>l; type -t flock; flock 8
+         enable -d flock; echo $?; type -t flock; flock -n 8; echo $?
+         enable -f bin/lib/bash/flock flock; echo $?; type -t flock; flock -n 8; echo $?
+         enable -n flock; type -t flock; enable flock; type -t flock",
+        "builtin\n0\nfile\n0\n0\nbuiltin\n0\nfile\nbuiltin\n",
+    );
 }

@@ -53,8 +53,7 @@ fn a_script_without_an_interpreter_is_run_by_sh() {
             ("bin/greet", "bin/greet"),
         ] {
             env.run([mode, "l", name, "a b"])
-                .assert_status(5)
-                .assert_stdout(&format!("a b from {path}\n"));
+                .assert_all(5, &format!("a b from {path}\n"), "");
         }
         env.run([mode, "l", "nothing"]).assert_status(0);
     }
@@ -121,8 +120,7 @@ fn no_lock_file_is_created_for_a_missing_command(#[case] command: &str) {
 fn a_conflict_is_reported_before_a_missing_command() {
     let env = TestEnv::new();
     env.run(["l", "flock", "-n", "-E", "9", "l", "nosuch"])
-        .assert_status(9)
-        .assert_stderr("");
+        .assert_all(9, "", "");
 }
 
 #[test]
@@ -136,8 +134,7 @@ fn the_search_in_path_skips_unusable_files() {
     for mode in EXEC_MODES {
         let flock = |path| flock_with_path(&env, Some(path), &[mode, "l", "tool"]);
         env.run_command(flock("missing:one:two:three:four:five"))
-            .assert_status(0)
-            .assert_stdout("found\n");
+            .assert_all(0, "found\n", "");
         // If a file was found that cannot be executed, the reason is the one for that file.
         let only_unusable = flock("missing:one:two:three");
         assert_cannot_execute(&env, only_unusable, "tool", "Permission denied");
@@ -154,9 +151,7 @@ fn an_empty_element_of_path_is_the_working_directory() {
     for mode in EXEC_MODES {
         let flock = |path| flock_with_path(&env, Some(path), &[mode, "l", "here"]);
         for path in [":/nonexistent", "/nonexistent:", "/nonexistent::/none"] {
-            env.run_command(flock(path))
-                .assert_status(0)
-                .assert_stdout("here\n");
+            env.run_command(flock(path)).assert_all(0, "here\n", "");
         }
         assert_cannot_execute(&env, flock("/nonexistent"), "here", NOT_FOUND);
     }
@@ -167,8 +162,7 @@ fn without_path_the_default_directories_are_searched() {
     let env = TestEnv::new();
     for mode in EXEC_MODES {
         env.run_command(flock_with_path(&env, None, &[mode, "l", "ls", "-d", "l"]))
-            .assert_status(0)
-            .assert_stdout("l\n");
+            .assert_all(0, "l\n", "");
     }
 }
 
@@ -210,7 +204,7 @@ fn the_command_gets_its_name_and_arguments_unchanged() {
     for mode in EXEC_MODES {
         let mut flock = env.flock([mode, "l"]);
         flock.args(args.map(os_string));
-        env.run_command(flock).assert_status(0).assert_stderr("");
+        env.run_command(flock).assert_all(0, "", "");
         let received = fs::read(env.file("file")).expect("the arguments");
         assert_eq!(
             received.escape_ascii().to_string(),
@@ -249,9 +243,7 @@ fn an_interrupt_before_or_after_the_command_ends_flock() {
         };
         let outcome = env.run_command(command);
         if !env.is_reference() {
-            outcome
-                .assert_status(128 + libc::SIGINT)
-                .assert_stdout(stdout);
+            outcome.assert_all(128 + libc::SIGINT, stdout, "");
         }
     }
 }
@@ -266,8 +258,7 @@ fn every_exit_status_is_passed_on() {
                 i=$((i + 1))
             done"
         ))
-        .assert_stdout("")
-        .assert_stderr("");
+        .assert_all(0, "", "");
     }
 }
 
@@ -277,9 +268,8 @@ fn a_command_killed_by_signal_n_is_status_128_plus_n() {
     for signal in (1..=15).chain(24..=27).chain([29, 30, 31, 34, 50, 64]) {
         let script = format!("ulimit -c 0; kill -{signal} $$");
         let outcome = env.run(["l", "sh", "-c", &script]);
-        // `flock` itself exits and is not killed.
-        assert_eq!(outcome.status.code(), Some(128 + signal), "{signal}");
-        outcome.assert_stdout("").assert_stderr("");
+        let outcome = outcome.assert_all(128 + signal, "", "");
+        assert!(outcome.status.code().is_some(), "flock itself is killed");
     }
 }
 
@@ -297,8 +287,7 @@ fn with_no_fork_a_signal_kills_the_command_itself() {
 fn a_broken_pipe_is_visible_in_the_exit_status() {
     let env = TestEnv::new();
     env.bash("flock l yes | head -n 1; echo ${PIPESTATUS[0]}")
-        .assert_stdout("y\n141\n")
-        .assert_stderr("");
+        .assert_all(0, "y\n141\n", "");
     env.bash("trap '' PIPE; flock l yes 2>/dev/null | head -n 1; echo ${PIPESTATUS[0]}")
         .assert_stdout("y\n1\n");
 }
@@ -322,8 +311,5 @@ fn other_children_are_not_mistaken_for_the_command(#[case] child: &str, #[case] 
     let script = format!("{child} >/dev/null & s=$!; export s; exec flock l sh -c \"$command\"");
     let mut shell = env.command("sh");
     shell.args(["-c", &script]).env("command", command);
-    env.run_command(shell)
-        .assert_status(3)
-        .assert_stdout("done\n")
-        .assert_stderr("");
+    env.run_command(shell).assert_all(3, "done\n", "");
 }

@@ -45,8 +45,7 @@ fn an_fcntl_lock_belongs_to_the_open_file_description() {
         "exec 8<>l 9<>l; flock --fcntl 8; : <l; exec 9>&-; flock --fcntl -n l true; echo $?
             (flock --fcntl -u 8); flock --fcntl -n l true; echo $?",
     )
-    .assert_stdout("1\n0\n")
-    .assert_stderr("");
+    .assert_all(0, "1\n0\n", "");
 }
 
 #[test]
@@ -59,8 +58,7 @@ fn an_fcntl_lock_times_out_and_reports_conflicts() {
         ("-s -w .01 -E 9", 9),
     ] {
         env.sh(format!("flock --fcntl l flock --fcntl {options} l true"))
-            .assert_status(status)
-            .assert_stderr("");
+            .assert_all(status, "", "");
     }
 }
 
@@ -88,15 +86,14 @@ fn an_fcntl_lock_needs_a_descriptor_with_that_access() {
             .sh(format!(": >l; exec {open}; flock --fcntl {mode} 8"))
             .assert_status(status)
             .assert_stdout("");
-        // A hint may follow.
-        let message = if status == 0 {
-            ""
-        } else {
-            "flock: 8: Bad file descriptor"
-        };
         let stderr = outcome.stderr_text();
-        assert!(stderr.starts_with(message), "{stderr}");
-        assert_eq!(stderr.is_empty(), status == 0, "{stderr}");
+        // A hint may follow.
+        let is_reported = stderr.starts_with("flock: 8: Bad file descriptor");
+        assert_eq!(
+            (is_reported, stderr.is_empty()),
+            (status != 0, status == 0),
+            "{stderr}"
+        );
     }
 }
 
@@ -119,9 +116,7 @@ fn an_exclusive_fcntl_lock_needs_a_writable_file() {
     );
     let shared = env.unprivileged(&script.replace("FORM", "-s"));
     env.run_command(shared.expect("as before"))
-        .assert_status(0)
-        .assert_stdout("ran\n")
-        .assert_stderr("");
+        .assert_all(0, "ran\n", "");
 }
 
 #[test]
@@ -138,9 +133,7 @@ fn a_directory_cannot_have_an_exclusive_fcntl_lock() {
         "{stderr}"
     );
     env.run(["--fcntl", "-s", "bin", "echo", "ran"])
-        .assert_status(0)
-        .assert_stdout("ran\n")
-        .assert_stderr("");
+        .assert_all(0, "ran\n", "");
 }
 
 #[test]
@@ -151,8 +144,7 @@ fn fcntl_creates_files_and_keeps_their_content() {
             "rm -f l; umask 027; flock --fcntl {mode} l true; stat -c %a l
              echo kept >l; flock --fcntl {mode} l cat l"
         ))
-        .assert_stdout("640\nkept\n")
-        .assert_stderr("");
+        .assert_all(0, "640\nkept\n", "");
     }
 }
 
@@ -225,8 +217,7 @@ fn ranges_conflict_only_if_they_overlap() {
             "flock {held} l flock -n {requested} l true; echo $?
              flock -s {held} l flock -ns {requested} l true; echo $?"
         ))
-        .assert_stdout(&format!("{status}\n0\n"))
-        .assert_stderr("");
+        .assert_all(0, &format!("{status}\n0\n"), "");
     }
 }
 

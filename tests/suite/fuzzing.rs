@@ -126,9 +126,7 @@ fn every_file_name_can_be_locked() {
         if name.is_empty() {
             return;
         }
-        run(&env, ["--".as_ref(), &*name, "true".as_ref()])
-            .assert_status(0)
-            .assert_stderr("");
+        run(&env, ["--".as_ref(), &*name, "true".as_ref()]).assert_all(0, "", "");
         assert!(env.file(&name).exists(), "{name:?}");
     });
 }
@@ -140,9 +138,7 @@ fn every_conflict_status_up_to_255_is_returned() {
     let _holder = env.hold(&[], "l");
     for_all(60, &(prefix, 0..=255i32), |(prefix, status)| {
         let argument = format!("{prefix}{status}");
-        run(&env, ["-n", "-E", &argument, "l", "true"])
-            .assert_status(status)
-            .assert_stderr("");
+        run(&env, ["-n", "-E", &argument, "l", "true"]).assert_all(status, "", "");
     });
 }
 
@@ -152,9 +148,7 @@ fn every_decimal_number_is_a_timeout() {
     let number = (0..100_000u32, proptest::option::of("[0-9]{0,9}"));
     for_all(60, &number, |(whole, fraction)| {
         let fraction = fraction.map_or_else(String::new, |digits| format!(".{digits}"));
-        run(&env, ["-w", &format!("{whole}{fraction}"), "l", "true"])
-            .assert_status(0)
-            .assert_stderr("");
+        run(&env, ["-w", &format!("{whole}{fraction}"), "l", "true"]).assert_all(0, "", "");
     });
 }
 

@@ -25,7 +25,7 @@ fn make(env: &TestEnv, targets: &[&str]) {
         .arg(format!("DESTDIR={}", env.file("machine").display()))
         .args(["PREFIX=/usr", "CARGO=false"])
         .args(targets);
-    env.run_command(command).assert_stderr("").assert_status(0);
+    env.run_command(command).assert_all(0, "", "");
 }
 
 /// Returns the paths of all files that are installed.

@@ -27,9 +27,7 @@ fn unlocking_a_free_lock_succeeds() {
 fn unlocking_a_path_neither_waits_nor_releases_a_lock() {
     let env = TestEnv::new();
     env.sh("flock l flock -u l sh -c 'echo ran; flock -n l true; echo $?'")
-        .assert_status(0)
-        .assert_stdout("ran\n1\n")
-        .assert_stderr("");
+        .assert_all(0, "ran\n1\n", "");
 }
 
 #[test]
@@ -77,8 +75,7 @@ fn background_processes_of_the_command_keep_the_lock() {
              flock -n l true; echo $?
              echo >end; flock l true; echo $?"
         ))
-        .assert_stdout(&format!("{status}\n0\n"))
-        .assert_stderr("");
+        .assert_all(0, &format!("{status}\n0\n"), "");
     }
 }
 

@@ -13,8 +13,7 @@ fn a_full_stdout_is_an_error() {
     let env = TestEnv::new();
     for args in WRITING_CALLS {
         env.sh(format!("exec 8<>l; flock {args} >/dev/full"))
-            .assert_status(1)
-            .assert_stderr("flock: write error: No space left on device\n");
+            .assert_all(1, "", "flock: write error: No space left on device\n");
     }
 }
 
@@ -43,8 +42,7 @@ fn a_closed_stdout_does_not_matter_without_output() {
         "exec 8<>l; flock 8 >&-; echo $?; flock -n l true >&-; echo $?
          flock -u 8 >&-; flock l sh -c 'exit 7' >&-; echo $?",
     )
-    .assert_stdout("0\n1\n7\n")
-    .assert_stderr("");
+    .assert_all(0, "0\n1\n7\n", "");
 }
 
 #[rstest]
@@ -54,6 +52,7 @@ fn a_closed_stdout_is_an_error_if_there_is_output(
     differs_from_util_linux("it ignores EBADF, as it does EPIPE", |env| {
         env.sh(format!("exec 8<>l; flock {args} >&-"))
             .assert_status(1)
+            .assert_stdout("")
             .assert_stderr("flock: write error: Bad file descriptor\n");
     });
 }
@@ -130,6 +129,7 @@ fn messages_begin_with_the_name_of_the_program(#[case] program: &str, #[case] na
     symlink("flock", env.file("bin/mutex")).expect("a link");
     env.sh(format!("{program} 99"))
         .assert_status(65)
+        .assert_stdout("")
         .assert_stderr(&format!("{name}: 99: Bad file descriptor\n"));
     let verbose = env.sh(format!("{program} --verbose l true"));
     let stdout = verbose.assert_status(0).stdout_text();
@@ -149,6 +149,7 @@ fn the_name_of_the_program_is_argument_0() {
         TestEnv::new()
             .bash("exec -a queue flock 99")
             .assert_status(65)
+            .assert_stdout("")
             .assert_stderr("queue: 99: Bad file descriptor\n");
     }
 }

@@ -41,8 +41,7 @@ fn a_missing_file_is_created_with_mode_0666_and_umask(#[case] umask: &str, #[cas
     env.sh(format!(
         "umask {umask}; flock l echo ran && stat -c '%F %a' l"
     ))
-    .assert_stdout(&format!("ran\nregular empty file {mode}\n"))
-    .assert_stderr("");
+    .assert_all(0, &format!("ran\nregular empty file {mode}\n"), "");
 }
 
 #[test]
@@ -61,8 +60,7 @@ fn a_symbolic_link_is_followed_and_its_target_created() {
     symlink("target", env.file("l")).expect("a link");
     for [held, requested] in [["l", "target"], ["target", "l"]] {
         env.run([held, "flock", "-n", requested, "true"])
-            .assert_status(1)
-            .assert_stderr("");
+            .assert_all(1, "", "");
         assert_eq!(env.file_names(), ["l", "target"]);
     }
 }
@@ -73,8 +71,7 @@ fn a_directory_can_be_locked() {
     for directory in [".", "bin", "bin/", "/"] {
         // Shared, because other processes on this machine may lock the root directory.
         env.run(["-s", directory, "flock", "-n", "-E9", directory, "true"])
-            .assert_status(9)
-            .assert_stderr("");
+            .assert_all(9, "", "");
     }
 }
 
@@ -84,9 +81,7 @@ fn a_read_only_file_can_be_locked() {
     let script = "echo kept >l; chmod 444 l; { echo x >l; } 2>&-
         flock l flock -n -E 9 l true; echo $?; cat l";
     if let Some(command) = env.unprivileged(script) {
-        env.run_command(command)
-            .assert_stdout("9\nkept\n")
-            .assert_stderr("");
+        env.run_command(command).assert_all(0, "9\nkept\n", "");
     }
 }
 
@@ -101,10 +96,7 @@ fn a_foreign_file_in_a_sticky_directory_can_be_locked() {
         fs::write(env.file("l"), "").expect("l");
         std::os::unix::fs::chown(env.file("l"), Some(65534), Some(65534)).expect("another owner");
         fs::set_permissions(env.path(), fs::Permissions::from_mode(0o1777)).expect("sticky");
-        env.run(["l", "echo", "ran"])
-            .assert_status(0)
-            .assert_stdout("ran\n")
-            .assert_stderr("");
+        env.run(["l", "echo", "ran"]).assert_all(0, "ran\n", "");
     });
 }
 
@@ -137,9 +129,8 @@ fn a_locked_terminal_does_not_become_the_controlling_one() {
 #[case("exec 3<bin 4>&- 5<bin", 4)]
 fn the_lock_gets_the_lowest_free_fd_above_2(#[case] setup: &str, #[case] descriptor: i32) {
     let env = TestEnv::new();
-    env.sh(format!("{setup}; flock l sh -c '{FDS}'"))
-        .assert_stdout(&format!("{descriptor}\n"))
-        .assert_stderr("");
+    env.sh(format!("{setup}; flock l sh -c '{FDS}; :'"))
+        .assert_all(0, &format!("{descriptor}\n"), "");
 }
 
 #[rstest]
@@ -151,8 +142,7 @@ fn the_lock_file_is_never_a_standard_descriptor(
         env.sh(format!(
             "exec 7>out 3>&-; flock l {command} {closed}; cat out"
         ))
-        .assert_stdout("3\n")
-        .assert_stderr("");
+        .assert_all(0, "3\n", "");
     });
 }
 
@@ -304,9 +294,7 @@ fn the_status_depends_on_why_the_lock_call_fails() {
             return;
         };
         env.run_command(command)
-            .assert_status(status)
-            .assert_stdout("")
-            .assert_stderr(&format!("flock: l: {reason}\n"));
+            .assert_all(status, "", &format!("flock: l: {reason}\n"));
     }
 }
 
@@ -329,10 +317,7 @@ fn eacces_is_a_conflict_only_without_waiting() {
             ("-w9", 65, "flock: l: Permission denied\n"),
         ] {
             if let Some(outcome) = run_with_errors(env, "inject=flock:error=EACCES", option) {
-                outcome
-                    .assert_status(status)
-                    .assert_stdout("")
-                    .assert_stderr(message);
+                outcome.assert_all(status, "", message);
             }
         }
     });

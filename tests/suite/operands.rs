@@ -9,8 +9,7 @@ fn the_first_of_two_operands_is_a_path_even_if_a_number() {
     let env = TestEnv::new();
     // If it were the descriptor, `l` would be locked and `8` would not be created.
     env.sh("exec 7<>l 8<>l; flock 8 flock -n 7; echo $?; flock 8 flock -n 8 true; echo $?")
-        .assert_stdout("0\n1\n")
-        .assert_stderr("");
+        .assert_all(0, "0\n1\n", "");
     assert_eq!(env.file_names(), ["8", "l"]);
 }
 
@@ -18,8 +17,7 @@ fn the_first_of_two_operands_is_a_path_even_if_a_number() {
 fn the_lock_is_held_until_the_command_exits() {
     let env = TestEnv::new();
     env.sh("flock l flock -n l echo two; echo $?; flock -n l echo one; echo $?")
-        .assert_stdout("1\none\n0\n")
-        .assert_stderr("");
+        .assert_all(0, "1\none\n0\n", "");
 }
 
 #[test]
@@ -27,8 +25,7 @@ fn a_single_operand_is_a_descriptor_that_stays_locked() {
     let env = TestEnv::new();
     env.sh("exec 8<>l; flock 8; echo $?; flock -n l true; echo $?
             flock -u 8; flock -n l true; echo $?")
-        .assert_stdout("0\n1\n0\n")
-        .assert_stderr("");
+        .assert_all(0, "0\n1\n0\n", "");
 }
 
 #[test]
@@ -98,8 +95,7 @@ fn an_option_after_the_file_is_the_command() {
     }
     env.install_script("bin/-n", "#!/bin/sh\necho dash n: \"$@\"\n");
     env.run(["l", "-n", "-c", "x"])
-        .assert_status(0)
-        .assert_stdout("dash n: -c x\n");
+        .assert_all(0, "dash n: -c x\n", "");
 }
 
 #[test]
@@ -108,16 +104,11 @@ fn dash_c_after_the_file_runs_a_shell_command_line() {
     for option in ["-c", "--command"] {
         let line = "echo a  'b  c' | tr a-c d-f; flock -n l true; echo $? $#";
         env.run(["l", option, line])
-            .assert_status(0)
-            .assert_stdout("d e  f\n1 0\n")
-            .assert_stderr("");
+            .assert_all(0, "d e  f\n1 0\n", "");
         env.run(["l", option, "exit 42"]).assert_status(42);
-        env.run(["l", option, ""])
-            .assert_status(0)
-            .assert_stdout("");
+        env.run(["l", option, ""]).assert_all(0, "", "");
         env.run(["-n", "--", "l", option, "echo ran"])
-            .assert_status(0)
-            .assert_stdout("ran\n");
+            .assert_all(0, "ran\n", "");
     }
 }
 
@@ -147,9 +138,7 @@ fn dash_c_runs_the_shell_of_the_environment() {
         env.sh(format!(
             "PATH=$PWD:$PATH; SHELL={shell} flock l -c 'echo ran'"
         ))
-        .assert_status(0)
-        .assert_stdout("<mine><-c><echo ran>")
-        .assert_stderr("");
+        .assert_all(0, "<mine><-c><echo ran>", "");
     }
     env.sh("SHELL=/no/such/shell flock l -c 'echo ran'")
         .assert_status(69)
@@ -175,9 +164,7 @@ fn dash_c_runs_bin_sh_if_shell_is_unset_or_empty() {
 #[test]
 fn a_single_dash_is_an_operand() {
     let env = TestEnv::new();
-    env.run(["-", "echo", "ran"])
-        .assert_status(0)
-        .assert_stdout("ran\n");
+    env.run(["-", "echo", "ran"]).assert_all(0, "ran\n", "");
     assert_eq!(env.file_names(), ["-"]);
     assert_usage_error(env.run(["-"]), "-");
 }

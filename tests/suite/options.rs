@@ -29,8 +29,7 @@ fn assert_each_form(env: &TestEnv, script: &str, expected: &str, forms: &[&str])
     for form in forms {
         println!("{form}");
         env.sh(format!("{SETUP}{}", script.replace("FORM", form)))
-            .assert_stdout(&format!("{expected}\n"))
-            .assert_stderr("");
+            .assert_all(0, &format!("{expected}\n"), "");
     }
 }
 
@@ -147,8 +146,7 @@ fn with_fd_all_operands_are_the_command() {
     }
     env.install_script("bin/8", "#!/bin/sh\necho eight \"$@\"\n");
     env.sh("exec 8>l; flock --fd 8 8 -n")
-        .assert_status(0)
-        .assert_stdout("eight -n\n");
+        .assert_all(0, "eight -n\n", "");
     assert!(!env.file("8").exists());
 }
 
@@ -159,9 +157,7 @@ fn fd_takes_the_number_of_an_open_descriptor() {
         return;
     }
     env.run(["--fd", "99", "echo", "ran"])
-        .assert_status(65)
-        .assert_stdout("")
-        .assert_stderr("flock: 99: Bad file descriptor\n");
+        .assert_all(65, "", "flock: 99: Bad file descriptor\n");
     for value in ["x", "8x", "0x8", "4294967304"] {
         assert_usage_error(env.run(["--fd", value, "echo", "ran"]), value);
     }
@@ -204,10 +200,7 @@ fn arguments_after_help_or_version_are_ignored(#[case] option: &str, #[case] cal
     let env = TestEnv::new();
     let expected = env.run([option]).stdout_text();
     for call in calls {
-        env.run(call.split(' '))
-            .assert_status(0)
-            .assert_stdout(&expected)
-            .assert_stderr("");
+        env.run(call.split(' ')).assert_all(0, &expected, "");
     }
 }
 
@@ -221,10 +214,7 @@ fn two_dashes_before_the_file_end_the_options() {
         (&["--", "-c", "echo", "ran"], "-c"),
         (&["-n", "--", "l", "-c", "echo ran"], "l"),
     ] {
-        env.run(args)
-            .assert_status(0)
-            .assert_stdout("ran\n")
-            .assert_stderr("");
+        env.run(args).assert_all(0, "ran\n", "");
         assert!(env.file(file).exists(), "{file}");
     }
     assert_each_form(
@@ -255,7 +245,7 @@ fn util_linux_rejects_our_own_options(#[case] option: &str, #[case] call: &str) 
         if !env.is_reference() {
             // No process holds the lock, so the status of --who is 1.
             let status = i32::from(call.contains("--who"));
-            outcome.assert_stderr("").assert_status(status);
+            outcome.assert_status(status).assert_stderr("");
         }
     });
 }

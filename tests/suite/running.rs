@@ -37,7 +37,7 @@ fn assert_same_inherited_state(env: &TestEnv, prepare: impl Fn(&mut Command)) ->
         let mut flock = reporting_flock(env, options, "state");
         prepare(&mut flock);
         let (state, outcome) = env.inherited_state_of(flock);
-        outcome.assert_status(0).assert_stderr("");
+        outcome.assert_all(0, "", "");
         let lock = format!("fd 3 {}", env.file("l").display());
         let (lock, rest): (Vec<&str>, Vec<&str>) = state.lines().partition(|line| *line == lock);
         assert_eq!(lock.len(), usize::from(options != ["-o"]), "{state}");
@@ -160,7 +160,7 @@ fn ignored_sigchld_does_not_lose_the_status() {
     let env = TestEnv::new();
     let mut flock = env.flock(["l", "sh", "-c", "exit 7"]);
     flock.ignore_signals([libc::SIGCHLD]);
-    env.run_command(flock).assert_status(7).assert_stderr("");
+    env.run_command(flock).assert_all(7, "", "");
 }
 
 #[test]

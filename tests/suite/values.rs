@@ -56,8 +56,7 @@ fn a_descriptor_may_have_blanks_a_plus_and_zeros() {
         env.sh(format!(
             "exec 7<>l 8<>l; flock '{value}' && flock -n 7; echo $?"
         ))
-        .assert_stdout("1\n")
-        .assert_stderr("");
+        .assert_all(0, "1\n", "");
     }
 }
 
@@ -88,11 +87,10 @@ fn a_descriptor_above_the_soft_limit_can_be_locked() {
     // With bash, as dash only supports descriptors of one digit.
     let script = "exec 800<>l; ulimit -Sn 64; flock FORM || exit; (flock -n l true); echo $?";
     env.bash(script.replace("FORM", "800"))
-        .assert_stdout("1\n")
-        .assert_stderr("");
+        .assert_all(0, "1\n", "");
     if env.supports_option("--fd") {
         let script = "exec 800<>l; ulimit -Sn 64; flock --fd 800 flock -n l true; echo $?";
-        env.bash(script).assert_stdout("1\n").assert_stderr("");
+        env.bash(script).assert_all(0, "1\n", "");
     }
 }
 
@@ -110,8 +108,7 @@ fn an_exit_code_may_have_blanks_a_plus_and_zeros() {
         ("255", 255),
     ] {
         env.run(["l", "flock", "-n", "-E", value, "l", "true"])
-            .assert_status(status)
-            .assert_stderr("");
+            .assert_all(status, "", "");
     }
 }
 
@@ -133,7 +130,7 @@ fn a_timeout_may_be_a_fraction() {
     for value in [
         "0.01", ".01", "1e-2", "1E-2", "0", "0.", "0.0", "00.01", "0.000001", "+.01", " .01",
     ] {
-        time_out(&env, value).assert_status(1).assert_stderr("");
+        time_out(&env, value).assert_all(1, "", "");
     }
 }
 
@@ -141,7 +138,7 @@ fn a_timeout_may_be_a_fraction() {
 fn a_timeout_may_have_units() {
     for value in ["10ms", "1us", "0s", "1ms 10us", "2ms1us"] {
         differs_from_util_linux("-w takes seconds only", |env| {
-            time_out(env, value).assert_status(1).assert_stderr("");
+            time_out(env, value).assert_all(1, "", "");
         });
     }
 }
@@ -159,7 +156,7 @@ fn a_timeout_does_not_end_early() {
             continue;
         }
         let start = Instant::now();
-        time_out(&env, value).assert_status(1).assert_stderr("");
+        time_out(&env, value).assert_all(1, "", "");
         let elapsed = start.elapsed();
         assert!(
             elapsed >= Duration::from_millis(milliseconds),
@@ -182,8 +179,7 @@ fn assert_waiters_get_the_lock(env: &TestEnv, timeouts: &[&str]) {
     env.sh(format!(
         "exec 7<>l; flock 7; {waiters} queued l {count}; flock -u 7; wait"
     ))
-    .assert_stdout(&"locked\n".repeat(count))
-    .assert_stderr("");
+    .assert_all(0, &"locked\n".repeat(count), "");
 }
 
 #[test]

@@ -31,8 +31,7 @@ fn shared_locks_conflict_only_with_exclusive_locks() {
             ("-x", "-e", 1),
         ] {
             env.run([kind, held, "l", "flock", kind, "-n", requested, "l", "true"])
-                .assert_status(status)
-                .assert_stderr("");
+                .assert_all(status, "", "");
             env.sh(format!(
                 "exec 8<>l 9<>l; flock {kind} {held} 8 || exit 9; flock {kind} -n {requested} 9"
             ))
@@ -99,8 +98,7 @@ fn a_timeout_of_a_microsecond_fires(#[case] kind: &str, #[case] descriptor_optio
         done"
     );
     env.run([kind, "l", "sh", "-c", &script])
-        .assert_status(0)
-        .assert_stderr("");
+        .assert_all(0, "", "");
 }
 
 /// Waits until a timeout, while the caller ignores and blocks these signals.

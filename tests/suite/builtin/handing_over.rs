@@ -1,7 +1,9 @@
 //! Commands other than functions: the builtin delegates them to the program, as if there were no
 //! builtin.
 
-use super::HELD;
+use rstest::rstest;
+
+use super::{HELD, assert_script};
 use test_support::builtin::for_each_bash;
 use test_support::helper::ALL_SIGNALS_RECEIVED;
 use test_support::process::{ExitReason, send_signal};
@@ -41,8 +43,7 @@ fn status_is_the_programs() {
                 env.run_with_builtin(format!(
                     "exec 8>k; {line} 2>/dev/null; echo $?; {line} 2>&-; (exit $?)"
                 ))
-                .assert_status(status)
-                .assert_stdout(&format!("{status}\n"));
+                .assert_all(status, &format!("{status}\n"), "");
             }
         }
     });
@@ -56,8 +57,7 @@ fn program_beside_the_builtin_precedes_path() {
             env.run_with_builtin(format!(
                 "{path}; flock l /bin/echo right; flock l /bin/echo right >out; /bin/cat out"
             ))
-            .assert_stderr("")
-            .assert_stdout("right\nright\n");
+            .assert_all(0, "right\nright\n", "");
         }
     });
 }
@@ -69,99 +69,88 @@ fn program_in_path_is_used_if_there_is_none_beside() {
         std::fs::create_dir(env.file("elsewhere")).expect("a directory");
         env.install_script("elsewhere/flock", "#!/bin/sh\necho other \"$@\"\n");
         env.run_with_builtin("PATH=$PWD/elsewhere:$PATH; flock l true; flock l true >out; cat out")
-            .assert_stderr("")
-            .assert_stdout("other l true\nother l true\n");
+            .assert_all(0, "other l true\nother l true\n", "");
     });
 }
 
-#[test]
-fn kill_of_a_background_flock_reaches_the_command() {
+#[rstest]
+fn kill_of_a_background_flock_reaches_the_command(
+    #[values(
+        "flock l CMD",
+        "flock l CMD >log",
+        "flock l CMD >log 2>&1",
+        "flock l CMD <<<text",
+        "command flock l CMD",
+        "command flock l CMD >log",
+        "X=1 flock l CMD",
+        "X=1 flock l CMD >log",
+        "flock -o l CMD 3>log",
+        "( flock l CMD )",
+        "flock k flock l CMD"
+    )]
+    call: &str,
+) {
     for_each_bash(|env| {
+        // Without a builtin too, the shell that was forked for `command` then remains and is killed.
+        if call.starts_with("command") && env.bash_is_older_than("5.1") {
+            return;
+        }
         // In a file, because a command line that looks as if it had redirections is delegated in
         // another way.
         env.install_script(
             "bin/catcher",
             "#!/bin/sh\nexec test-helper catch-signals 1 >ready\n",
         );
-        env.run_with_builtin("mkfifo ready").assert_status(0);
-        for call in [
-            "flock l CMD &",
-            "flock l CMD >log &",
-            "flock l CMD >log 2>&1 &",
-            "flock l CMD <<<text &",
-            "command flock l CMD &",
-            "command flock l CMD >log &",
-            "X=1 flock l CMD &",
-            "X=1 flock l CMD >log &",
-            "flock -o l CMD 3>log &",
-            "( flock l CMD ) &",
-            "flock k flock l CMD &",
-        ] {
-            // There, without a builtin too, the shell that was forked for `command` remains and is
-            // killed.
-            if call.starts_with("command") && env.bash_is_older_than("5.1") {
-                continue;
-            }
-            println!("{call}");
-            let call = call.replace("CMD", "catcher");
-            env.run_with_builtin(format!(
-                "{HELD}exec 5<>ready; {call}\nread x <&5; held l; kill $!; wait $!; echo $?; held l"
-            ))
-            .assert_stdout(&format!("held\n{ALL_SIGNALS_RECEIVED}\nfree\n"));
-        }
+        let call = call.replace("CMD", "catcher");
+        env.run_with_builtin(format!(
+            "{HELD}mkfifo ready; exec 5<>ready; {call} &
+             read x <&5; held l; kill $!; wait $!; echo $?; held l"
+        ))
+        .assert_stdout(&format!("held\n{ALL_SIGNALS_RECEIVED}\nfree\n"));
     });
 }
 
-#[test]
-fn kill_ends_a_wait_in_the_background() {
+#[rstest]
+fn kill_ends_a_wait_in_the_background(
+    #[values("flock l touch ran", "flock 8")] call: &str,
+    #[values("", ">log")] redirection: &str,
+) {
     for_each_bash(|env| {
         env.install_queued_script();
-        for call in [
-            "flock l touch ran &",
-            "flock l touch ran >log &",
-            "flock 8 &",
-            "flock 8 >log &",
-        ] {
-            env.run_with_builtin(format!(
-                "exec 8>l 9>l; bin/flock 9; {call} bin/queued l 1; kill $!; wait $!; echo $?"
-            ))
-            .assert_stdout("143\n");
-        }
+        env.run_with_builtin(format!(
+            "exec 8>l 9>l; bin/flock 9; {call} {redirection} & bin/queued l 1; kill $!; wait $!; echo $?"
+        ))
+        .assert_stdout("143\n");
         assert!(!env.file("ran").exists());
     });
 }
 
 #[test]
 fn redirections_take_effect_once() {
-    for_each_bash(|env| {
-        for call in CALLS.into_iter().filter(|call| *call != "eval flock") {
-            env.run_with_builtin(format!(
-                "n=0; {call} l cat <<<\"$((++n))\"; echo $n
-                 next() {{ echo x >>count; echo out$(wc -l <count); }}; rm -f count
-                 {call} l echo hi >\"$(next)\"; cat out1; wc -l <count
-                 {call} l cat <<END\n$(next)\nEND\n wc -l <count
-                 {call} l cat 4<\"$(next; : >out3)\" <<<\"$((++n))\" 2>/dev/null; echo $n; wc -l <count
-                 {call} l true {{fd}}>\"x$((++n))\"; echo $n
-                 {call} l sh -c 'echo a; echo b >&2' >>both 2>&1; cat both; rm both"
-            ))
-            .assert_stdout("1\n1\nhi\n1\nout2\n2\n2\n2\n3\n3\na\nb\n");
-        }
-    });
+    for call in &CALLS[..5] {
+        let script = format!(
+            "n=0; {call} l cat <<<\"$((++n))\"; echo $n
+             next() {{ echo x >>count; echo out$(wc -l <count); }}
+             {call} l echo hi >\"$(next)\"; cat out1; wc -l <count
+             {call} l cat <<END\n$(next)\nEND\n wc -l <count
+             {call} l cat 4<\"$(next; : >out3)\" <<<\"$((++n))\" 2>/dev/null; echo $n; wc -l <count
+             {call} l true {{fd}}>\"x$((++n))\"; echo $n
+             {call} l sh -c 'echo a; echo b >&2' >>both 2>&1; cat both"
+        );
+        assert_script(&script, "1\n1\nhi\n1\nout2\n2\n2\n2\n3\n3\na\nb\n");
+    }
 }
 
 #[test]
 fn fifo_is_opened_once() {
-    for_each_bash(|env| {
-        for call in CALLS {
-            // The first close is the end of the stream for a reader, so a second open would hang,
-            // or read nothing.
-            env.run_with_builtin(format!(
-                "mkfifo in out; (echo through >in) & cat out >got & {call} l cat <in >out; wait; cat got; rm in out"
-            ))
-            .assert_stderr("")
-            .assert_stdout("through\n");
-        }
-    });
+    for call in CALLS {
+        // The first close is the end of the stream for a reader, so a second open would hang, or
+        // read nothing.
+        let script = format!(
+            "mkfifo in out; (echo through >in) & cat out >got & {call} l cat <in >out; wait; cat got"
+        );
+        assert_script(&script, "through\n");
+    }
 }
 
 #[test]
@@ -177,11 +166,7 @@ fn pipelines_conditions_and_substitutions_work() {
                  trap \"{call} l echo trapped\" USR1; kill -USR1 $$; :
                  set -e; {call} l false || :; {call} l true; {call} l false; echo no"
             ))
-            .assert_stderr("")
-            .assert_status(1)
-            .assert_stdout(
-                "b\nor\nand\nnot\ncaptured\nsubstituted\nsub\ngroup\nfirst\nfunction\ntrapped\n",
-            );
+            .assert_all(1, "b\nor\nand\nnot\ncaptured\nsubstituted\nsub\ngroup\nfirst\nfunction\ntrapped\n", "");
         }
     });
 }
@@ -209,78 +194,55 @@ fn status_in_a_pipeline_is_the_programs() {
 
 #[test]
 fn coprocess_is_the_program() {
-    for_each_bash(|env| {
-        env.run_with_builtin(format!(
-            "{HELD}coproc flock l cat; echo hi >&${{COPROC[1]}}; read x <&${{COPROC[0]}}; echo $x; held l
-             eval \"exec ${{COPROC[1]}}>&-\"; wait $COPROC_PID; echo $?; held l"
-        ))
-        .assert_stdout("hi\nheld\n0\nfree\n");
-    });
+    assert_script(
+        "coproc flock l cat; echo hi >&${COPROC[1]}; read x <&${COPROC[0]}; echo $x; held l
+         eval \"exec ${COPROC[1]}>&-\"; wait $COPROC_PID; echo $?; held l",
+        "hi\nheld\n0\nfree\n",
+    );
 }
 
-#[test]
-fn program_replaces_the_same_forked_shells() {
+#[rstest]
+#[case("( flock l ./report ) & p=$!")]
+#[case("( flock l ./report >>log ) & p=$!")]
+#[case("( :; flock l ./report ) & p=$!")]
+#[case("( cd . && flock l ./report ) & p=$!")]
+#[case("{ :; flock l ./report; } & p=$!")]
+#[case("coproc flock l ./report >>log; p=$COPROC_PID")]
+#[case("f=$(flock l ./report); : & p=$!")]
+#[case("f() { flock l ./report; :; }; f & p=$!")]
+#[case("flock l ./report & p=$!")]
+#[case("eval 'flock l ./report; :' & p=$!")]
+fn program_replaces_the_same_forked_shells(#[case] start: &str) {
     for_each_bash(|env| {
         env.install_script("report", "#!/bin/sh\necho $PPID >parent\n");
-        for command in [
-            "( flock l ./report )",
-            "( flock l ./report >>log )",
-            "( :; flock l ./report )",
-            "( cd . && flock l ./report )",
-            "{ :; flock l ./report; }",
-            "coproc flock l ./report >>log",
-            "f=$(flock l ./report); :",
-            "f() { flock l ./report; :; }; f",
-            "flock l ./report",
-            "eval 'flock l ./report; :'",
-        ] {
-            let start = match command {
-                coprocess if coprocess.starts_with("coproc") => {
-                    format!("{coprocess}; p=$COPROC_PID")
-                }
-                other => format!("{other} & p=$!"),
-            };
-            let is_replaced = |first: &str| {
-                env.run_with_builtin(format!(
-                    "{first}; PATH=$PWD/bin/bin:$PATH; {start}
-                     wait; read q <parent; [ $q = $p ] && echo replaced || echo child"
-                ))
-                .assert_stderr("")
-                .assert_status(0)
-                .stdout_text()
-            };
-            assert_eq!(
-                is_replaced(":"),
-                is_replaced("enable -d flock"),
-                "{command}"
-            );
-        }
+        let is_replaced = |first: &str| {
+            env.run_with_builtin(format!(
+                "{first}; PATH=$PWD/bin/bin:$PATH; {start}
+                 wait; read q <parent; [ $q = $p ] && echo replaced || echo child"
+            ))
+            .assert_stderr("")
+            .assert_status(0)
+            .stdout_text()
+        };
+        assert_eq!(is_replaced(":"), is_replaced("enable -d flock"));
     });
 }
 
-#[test]
-fn commands_after_flock_run_in_every_forked_shell() {
+#[rstest]
+#[case("f() { echo $(flock l echo one; echo two); }; f & wait")]
+#[case("f() { echo $(flock l echo one >&1; echo two); }; f | cat")]
+#[case("( flock l cat ); for w in \"$(flock l cat; echo one two)\"; do echo $w; done")]
+#[case("f() { cat <(flock l echo one; echo two); }; f | paste -s -d ' '")]
+#[case("f() { flock l echo -n 'one ' >&1; echo two; }; f & wait")]
+#[case("eval 'flock l echo -n \"one \"; echo two' & wait")]
+fn commands_after_flock_run_in_every_forked_shell(
+    #[case] script: &str,
+    #[values("eval \"$1\"", "bash -c \"$1\"", "bash -c 'eval \"$1\"' bash \"$1\"")] way: &str,
+) {
     for_each_bash(|env| {
-        for script in [
-            "f() { echo $(flock l echo one; echo two); }; f & wait",
-            "f() { echo $(flock l echo one >&1; echo two); }; f | cat",
-            "( flock l cat ); for w in \"$(flock l cat; echo one two)\"; do echo $w; done",
-            "f() { cat <(flock l echo one; echo two); }; f | paste -s -d ' '",
-            "f() { flock l echo -n 'one ' >&1; echo two; }; f & wait",
-            "eval 'flock l echo -n \"one \"; echo two' & wait",
-        ] {
-            for way in [
-                "eval \"$1\"",
-                "bash -c \"$1\"",
-                "bash -c 'eval \"$1\"' bash \"$1\"",
-            ] {
-                let mut command = env.builtin_command(way);
-                command.args(["bash", script]);
-                env.run_command(command)
-                    .assert_stderr("")
-                    .assert_stdout("one two\n");
-            }
-        }
+        let mut command = env.builtin_command(way);
+        command.args(["bash", script]);
+        env.run_command(command).assert_all(0, "one two\n", "");
     });
 }
 
@@ -297,32 +259,25 @@ fn command_inherits_the_same_as_from_the_program() {
                      cmp one two && cmp env-one env-two || {{ diff one two; diff env-one env-two; }}
                  done; flock l sh -c 'test-helper inherited-state two' {redirection}; sed -i 's/pipe:.*//; s/sh-thd.*//' two; cmp one two"
             ))
-            .assert_stderr("")
-            .assert_stdout("");
+            .assert_all(0, "", "");
         }
     });
 }
 
 #[test]
 fn arguments_are_passed_unchanged() {
-    for_each_bash(|env| {
-        for call in ["flock", "command flock", "builtin flock"] {
-            env.run_with_builtin(format!(
-                "{call} l printf '<%s>' 'a b' '' '*' $'\\xff' \"it's\" -n -- '$x' '`y`' $'new\\nline' >got
-                 printf '<%s>' 'a b' '' '*' $'\\xff' \"it's\" -n -- '$x' '`y`' $'new\\nline' | cmp - got; echo $?"
-            ))
-            .assert_stderr("")
-            .assert_stdout("0\n");
-        }
-    });
+    for call in ["flock", "command flock", "builtin flock"] {
+        let args = r#"printf '<%s>' 'a b' '' '*' $'\xff' "it's" -n -- '$x' '`y`' $'new\nline'"#;
+        let script = format!("{call} l {args} >got; {args} | cmp - got; echo $?");
+        assert_script(&script, "0\n");
+    }
 }
 
 #[test]
 fn exec_replaces_the_shell_with_the_program() {
     for_each_bash(|env| {
         env.run_with_builtin("exec flock l sh -c 'echo in; exit 3'; echo no")
-            .assert_status(3)
-            .assert_stdout("in\n");
+            .assert_all(3, "in\n", "");
         // The last command of a subshell replaces it, so it has the same parent.
         if !env.bash_is_older_than("5") {
             env.run_with_builtin(

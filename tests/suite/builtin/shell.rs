@@ -1,6 +1,8 @@
 //! The shell around the builtin: its modes, its descriptors, its memory.
 
-use super::{HELD, assert_scripts};
+use rstest::rstest;
+
+use super::{HELD, assert_script};
 use test_support::builtin::{LIBRARY, for_each_bash};
 
 #[test]
@@ -15,8 +17,7 @@ fn works_in_posix_mode() {
                      flock l echo external; flock l echo over >out; cat out; flock zz 2>/dev/null || echo $?; type -t flock"
                 ),
             )
-            .assert_stderr("")
-            .assert_stdout("held\nfree\nheld\n3\nexternal\nover\n64\nbuiltin\n");
+            .assert_all(0, "held\nfree\nheld\n3\nexternal\nover\n64\nbuiltin\n", "");
         }
     });
 }
@@ -33,8 +34,7 @@ fn works_in_restricted_shell() {
         let nested = format!("bash -r -c \"{}\"", script.replace('$', r"\$"));
         for script in [format!("set -r; {script}"), nested] {
             env.run_with_builtin(format!("exec 8>l; {script}"))
-                .assert_stderr("")
-                .assert_stdout(expected);
+                .assert_all(0, expected, "");
         }
     });
 }
@@ -45,8 +45,7 @@ fn restricted_shell_runs_only_programs_in_its_path() {
         std::fs::create_dir(env.file("allowed")).expect("a directory");
         env.install_script("allowed/flock", "#!/bin/sh\necho allowed\n");
         env.run_with_builtin("PATH=$PWD/allowed; set -r; flock l /bin/echo not; flock l nothing")
-            .assert_stderr("")
-            .assert_stdout("allowed\nallowed\n");
+            .assert_all(0, "allowed\nallowed\n", "");
     });
 }
 
@@ -56,91 +55,69 @@ fn errexit_nounset_and_pipefail_work_as_usual() {
         env.run_with_builtin("set -eu; exec 8>l; flock 8; flock k true; f() { :; }; flock k f; flock -u 8; echo well")
             .assert_stdout("well\n");
         env.run_with_builtin("set -e; exec 8>l 9>l; flock 9; flock -n 8; echo no")
-            .assert_status(1)
-            .assert_stdout("");
+            .assert_all(1, "", "");
         env.run_with_builtin("set -e; exec 8>l 9>l; flock 9; flock -n 8 || echo or; if flock -n 8; then :; else echo else; fi; ! flock -n 8; flock 77; echo no")
-            .assert_status(65)
-            .assert_stdout("or\nelse\n");
+            .assert_all(65, "or\nelse\n", "flock: 77: Bad file descriptor\n");
         env.run_with_builtin("set -o pipefail; flock 77 2>&- | cat; echo $?; flock 77 2>&1 | flock 78; echo ${PIPESTATUS[@]}")
-            .assert_stderr("flock: 78: Bad file descriptor\n")
-            .assert_stdout("65\n65 65\n");
+            .assert_all(0, "65\n65 65\n", "flock: 78: Bad file descriptor\n");
     });
 }
 
-#[test]
-fn lock_is_held_while_its_descriptor_is_open() {
-    for_each_bash(|env| {
-        let rows = [
-            (
-                "exec {fd}>l; flock $fd; held l; exec {fd}>&-; held l",
-                "held\nfree\n",
-            ),
-            (
-                "exec 200>l; flock 200; held l; exec 200>&-; held l",
-                "held\nfree\n",
-            ),
-            ("( flock 8; held l ) 8>l; held l", "held\nfree\n"),
-            ("{ flock 8; held l; } 8>l; held l", "held\nfree\n"),
-            (
-                "{ flock $fd; held l; } {fd}>l; exec {fd}>&-; held l",
-                "held\nfree\n",
-            ),
-            (
-                "f() { flock 8; held l; } 8>l; f; held l; f; held l",
-                "held\nfree\nheld\nfree\n",
-            ),
-            ("f() { flock 8; held l; }; f 8>l; held l", "held\nfree\n"),
-            ("flock 8 8>l; held l", "free\n"),
-            (
-                "for i in 1 2; do flock 8; held l; done 8>l; held l",
-                "held\nheld\nfree\n",
-            ),
-            (
-                "while read x; do flock 8; held l; done 8>l <<<x; held l",
-                "held\nfree\n",
-            ),
-            ("if flock 8; then held l; fi 8>l; held l", "held\nfree\n"),
-            (
-                "exec 8>l; (flock 8); held l; (flock -u 8); held l",
-                "held\nfree\n",
-            ),
-            (
-                "exec 8>l; flock 8; exec 9>&8 8>&-; held l; flock -u 9; held l",
-                "held\nfree\n",
-            ),
-            ("exec 8>l; flock 8 | cat; held l", "held\n"),
-            (
-                "exec 8>l; x=$(flock 8); held l; flock 8 & wait $!; echo $?",
-                "held\n0\n",
-            ),
-            (
-                "exec 8>l; flock 8; bash -c 'flock -n 8; echo $?; flock -u 8'; held l",
-                "0\nfree\n",
-            ),
-            ("exec 8>l; bash -c 'flock 8'; held l", "held\n"),
-            (
-                "exec 8>l; bin/flock 8; held l; flock -u 8; held l; flock 8; bin/flock -u 8; held l",
-                "held\nfree\nfree\n",
-            ),
-            (
-                "exec 8>l; flock 8; exec bash -c 'bin/flock -n l true; echo $?'",
-                "1\n",
-            ),
-            (
-                "exec 8>l; eval flock 8; held l; echo 'flock -u 8' >s; . ./s; held l",
-                "held\nfree\n",
-            ),
-            (
-                "exec 8>l; trap 'flock 8' USR1; kill -USR1 $$; :; held l",
-                "held\n",
-            ),
-            (
-                "exec 8>l; fd=8; flock $fd; held l; flock -u \"$fd\"; builtin flock 8; command flock -u 8; held l",
-                "held\nfree\n",
-            ),
-        ];
-        assert_scripts(env, &rows);
-    });
+#[rstest]
+#[case("exec {fd}>l; flock $fd; held l; exec {fd}>&-; held l", "held\nfree\n")]
+#[case("exec 200>l; flock 200; held l; exec 200>&-; held l", "held\nfree\n")]
+#[case("( flock 8; held l ) 8>l; held l", "held\nfree\n")]
+#[case("{ flock 8; held l; } 8>l; held l", "held\nfree\n")]
+#[case("{ flock $fd; held l; } {fd}>l; exec {fd}>&-; held l", "held\nfree\n")]
+#[case(
+    "f() { flock 8; held l; } 8>l; f; held l; f; held l",
+    "held\nfree\nheld\nfree\n"
+)]
+#[case("f() { flock 8; held l; }; f 8>l; held l", "held\nfree\n")]
+#[case("flock 8 8>l; held l", "free\n")]
+#[case(
+    "for i in 1 2; do flock 8; held l; done 8>l; held l",
+    "held\nheld\nfree\n"
+)]
+#[case(
+    "while read x; do flock 8; held l; done 8>l <<<x; held l",
+    "held\nfree\n"
+)]
+#[case("if flock 8; then held l; fi 8>l; held l", "held\nfree\n")]
+#[case("exec 8>l; (flock 8); held l; (flock -u 8); held l", "held\nfree\n")]
+#[case(
+    "exec 8>l; flock 8; exec 9>&8 8>&-; held l; flock -u 9; held l",
+    "held\nfree\n"
+)]
+#[case("exec 8>l; flock 8 | cat; held l", "held\n")]
+#[case(
+    "exec 8>l; x=$(flock 8); held l; flock 8 & wait $!; echo $?",
+    "held\n0\n"
+)]
+#[case(
+    "exec 8>l; flock 8; bash -c 'flock -n 8; echo $?; flock -u 8'; held l",
+    "0\nfree\n"
+)]
+#[case("exec 8>l; bash -c 'flock 8'; held l", "held\n")]
+#[case(
+    "exec 8>l; bin/flock 8; held l; flock -u 8; held l; flock 8; bin/flock -u 8; held l",
+    "held\nfree\nfree\n"
+)]
+#[case(
+    "exec 8>l; flock 8; exec bash -c 'bin/flock -n l true; echo $?'",
+    "1\n"
+)]
+#[case(
+    "exec 8>l; eval flock 8; held l; echo 'flock -u 8' >s; . ./s; held l",
+    "held\nfree\n"
+)]
+#[case("exec 8>l; trap 'flock 8' USR1; kill -USR1 $$; :; held l", "held\n")]
+#[case(
+    "exec 8>l; fd=8; flock $fd; held l; flock -u \"$fd\"; builtin flock 8; command flock -u 8; held l",
+    "held\nfree\n"
+)]
+fn lock_is_held_while_its_descriptor_is_open(#[case] script: &str, #[case] stdout: &str) {
+    assert_script(script, stdout);
 }
 
 #[test]
@@ -151,8 +128,9 @@ fn closed_descriptor_is_reported_as_bad() {
         env.run_with_builtin(
             "exec 8>l; (exec 8>&-; flock 8); echo $?; bash -c 'exec 8>&-; flock 8; echo $?'",
         )
-        .assert_stderr("flock: 8: Bad file descriptor\nflock: 8: Bad file descriptor\n")
-        .assert_stdout("65\n65\n");
+        .assert_status(0)
+        .assert_stdout("65\n65\n")
+        .assert_stderr("flock: 8: Bad file descriptor\nflock: 8: Bad file descriptor\n");
     });
 }
 
@@ -176,35 +154,28 @@ const RESOURCES: &str = "resident() { local line; while read -r line; do case $l
 
 #[test]
 fn two_hundred_thousand_calls_leak_nothing() {
-    for_each_bash(|env| {
-        env.run_with_builtin(format!(
-            "{RESOURCES}; exec 8>l 9>l 3>&2 2>/dev/null; f() {{ :; }}; g() {{ return 1; }}
-             some() {{ local i; for ((i = 0; i < 10000; i++)); do flock 8; flock -u 8; done; flock 8
-                 for ((i = 0; i < 300; i++)); do flock k f; flock k g; flock -n 9; flock 77; flock zz; done
-                 for ((i = 0; i < 5; i++)); do flock -w 0.000001 9; done; flock -u 8; }}
-             some; some; resident; kb_before=$kb; fds; fds_before=$fds
-             for round in {{1..8}}; do some; done; resident; fds
-             [ $((kb - kb_before)) -lt 256 ] || echo $((kb - kb_before)) kB >&3
-             [ \"$fds\" = \"$fds_before\" ]; echo $?"
-        ))
-        .assert_stderr("")
-        .assert_stdout("0\n");
-    });
+    let script = format!(
+        "{RESOURCES}; exec 8>l 9>l 3>&2 2>/dev/null; f() {{ :; }}; g() {{ return 1; }}
+         some() {{ local i; for ((i = 0; i < 10000; i++)); do flock 8; flock -u 8; done; flock 8
+             for ((i = 0; i < 300; i++)); do flock k f; flock k g; flock -n 9; flock 77; flock zz; done
+             for ((i = 0; i < 5; i++)); do flock -w 0.000001 9; done; flock -u 8; }}
+         some; some; resident; kb_before=$kb; fds; fds_before=$fds
+         for round in {{1..8}}; do some; done; resident; fds
+         [ $((kb - kb_before)) -lt 256 ] || echo $((kb - kb_before)) kB >&3
+         [ \"$fds\" = \"$fds_before\" ]; echo $?"
+    );
+    assert_script(&script, "0\n");
 }
 
 #[test]
 fn loading_and_unloading_leaks_nothing() {
-    for_each_bash(|env| {
-        // That the library is mapped while it is loaded shows that the test looks in the right
-        // place.
-        env.run_with_builtin(format!(
-            "{RESOURCES}; f() {{ :; }}; exec 8>l 9>l; some() {{ for ((i = 0; i < $1; i++)); do
-                 enable -f {LIBRARY} flock; flock 9; flock -w 0.000001 8; flock -u 9; flock k f; help flock >/dev/null; enable -d flock; done; }}
-             mapped() {{ grep -q -e flock_builtin -e lib/bash/flock /proc/$$/maps && echo mapped || echo not mapped; }}
-             mapped; enable -d flock; some 20; mapped; fds; fds_before=$fds; resident; kb_before=$kb
-             some 200; mapped; resident; [ $((kb - kb_before)) -lt 512 ]; echo $?; fds; [ \"$fds\" = \"$fds_before\" ]; echo $?"
-        ))
-        .assert_stderr("")
-        .assert_stdout("mapped\nnot mapped\nnot mapped\n0\n0\n");
-    });
+    // That the library is mapped while it is loaded shows that the test looks in the right place.
+    let script = format!(
+        "{RESOURCES}; f() {{ :; }}; exec 8>l 9>l; some() {{ for ((i = 0; i < $1; i++)); do
+             enable -f {LIBRARY} flock; flock 9; flock -w 0.000001 8; flock -u 9; flock k f; help flock >/dev/null; enable -d flock; done; }}
+         mapped() {{ grep -q -e flock_builtin -e lib/bash/flock /proc/$$/maps && echo mapped || echo not mapped; }}
+         mapped; enable -d flock; some 20; mapped; fds; fds_before=$fds; resident; kb_before=$kb
+         some 200; mapped; resident; [ $((kb - kb_before)) -lt 512 ]; echo $?; fds; [ \"$fds\" = \"$fds_before\" ]; echo $?"
+    );
+    assert_script(&script, "mapped\nnot mapped\nnot mapped\n0\n0\n");
 }

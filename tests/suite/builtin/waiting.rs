@@ -361,8 +361,7 @@ fn timeout_ends_the_wait_and_leaves_nothing() {
         let expected = "1\n9\n".repeat(15) + "0\nno child\n";
         let assert_times_out = |fair: &str| {
             env.run_with_builtin(script(fair))
-                .assert_stderr("")
-                .assert_stdout(&expected);
+                .assert_all(0, &expected, "");
         };
         assert_times_out("");
         assert_times_out("--fair");
@@ -431,8 +430,7 @@ fn other_timers_and_waits_of_the_shell_still_work() {
              (flock -w 0.01 8; echo sub $?) & wait $!; x=$(flock -w 0.01 8; echo $?); echo $x
              (kill -ALRM $$); flock -w 0.01 8; echo $?; sleep 0.01; echo $?",
         )
-        .assert_stderr("")
-        .assert_stdout("1\n1\n1\n7\nsub 1\n1\nalarm\n1\n0\n");
+        .assert_all(0, "1\n1\n1\n7\nsub 1\n1\nalarm\n1\n0\n", "");
         holder.release();
     });
 }

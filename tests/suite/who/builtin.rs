@@ -15,9 +15,7 @@ fn shell_lists_itself_but_not_an_asking_subshell() {
         );
         let pid = |file| std::fs::read_to_string(env.file(file)).expect("a pid");
         let (shell, sub) = (pid("shell"), pid("sub"));
-        outcome
-            .assert_stderr("")
-            .assert_stdout(&format!("{shell}{shell}{sub}{sub}1\n"));
+        outcome.assert_all(0, &format!("{shell}{shell}{sub}{sub}1\n"), "");
     });
 }
 
@@ -25,8 +23,7 @@ fn shell_lists_itself_but_not_an_asking_subshell() {
 fn no_program_is_started() {
     for_each_bash(|env| {
         env.run_with_builtin("exec 8>>f; flock 8; PATH=/nowhere; flock() { echo function; }; builtin flock --who --pids f >out; echo $?")
-            .assert_stderr("")
-            .assert_stdout("0\n");
+            .assert_all(0, "0\n", "");
         env.run_with_builtin(
             "flock --who nothing; echo $?; flock --who --fd 77; echo $?; flock --who; echo $?",
         )

@@ -14,7 +14,7 @@ use test_support::{TestEnv, can_unshare};
 fn table_has_headings_and_a_line_for_each_process() {
     let env = TestEnv::new();
     let holder = env.hold(&["-F"], "f");
-    let outcome = env.run(["--who", "f"]).assert_stderr("").assert_status(0);
+    let outcome = env.run(["--who", "f"]).assert_status(0).assert_stderr("");
     let table = outcome.stdout_text();
     let lines: Vec<&str> = table.lines().collect();
     let [headings, row] = [lines[0], lines[1]].map(|line| Vec::from_iter(line.split_whitespace()));
@@ -55,17 +55,14 @@ fn several_files_get_a_file_column() {
 fn missing_file_is_reported_and_not_created() {
     let env = TestEnv::new();
     let message = "flock: cannot open lock file nothing: No such file or directory\n";
-    env.run(["--who", "nothing"])
-        .assert_stdout("")
-        .assert_stderr(message)
-        .assert_status(66);
+    env.run(["--who", "nothing"]).assert_all(66, "", message);
     assert!(env.file_names().is_empty());
     // The other files are looked at.
     let holder = env.hold(&["-F"], "f");
     env.run(["--who", "--pids", "nothing", "f"])
+        .assert_status(66)
         .assert_stdout(&format!("{}\n", holder.pid()))
-        .assert_stderr(message)
-        .assert_status(66);
+        .assert_stderr(message);
 }
 
 #[rstest]
@@ -88,9 +85,7 @@ fn missing_file_is_reported_and_not_created() {
 fn unusable_file_is_an_error(#[case] call: &str, #[case] message: &str, #[case] status: i32) {
     TestEnv::new()
         .sh(call)
-        .assert_stdout("")
-        .assert_stderr(&format!("flock: {message}\n"))
-        .assert_status(status);
+        .assert_all(status, "", &format!("flock: {message}\n"));
 }
 
 #[rstest]
@@ -115,8 +110,8 @@ fn unusable_file_is_an_error(#[case] call: &str, #[case] message: &str, #[case] 
 fn usage_errors(#[case] args: &[&str], #[case] message: &str) {
     let env = TestEnv::new();
     env.run(args)
-        .assert_stdout("")
         .assert_status(64)
+        .assert_stdout("")
         .assert_stderr(&format!(
             "flock: {message}\nTry 'flock --help' for more information.\n"
         ));
@@ -129,11 +124,7 @@ fn usage_errors(#[case] args: &[&str], #[case] message: &str) {
 #[case::pids(": >f; flock --who --pids f", "")]
 #[case::number_is_a_file(": >8; flock --who 8", "")]
 fn status_is_1_if_the_lock_is_free(#[case] call: &str, #[case] stdout: &str) {
-    TestEnv::new()
-        .sh(call)
-        .assert_stdout(stdout)
-        .assert_stderr("")
-        .assert_status(1);
+    TestEnv::new().sh(call).assert_all(1, stdout, "");
 }
 
 #[test]
@@ -166,8 +157,9 @@ fn full_stdout_is_an_error_but_a_closed_pipe_is_not() {
     let env = TestEnv::new();
     let _holder = start_holding_script(&env);
     env.sh("flock --who f >/dev/full")
-        .assert_stderr("flock: write error: No space left on device\n")
-        .assert_status(1);
+        .assert_status(1)
+        .assert_stdout("")
+        .assert_stderr("flock: write error: No space left on device\n");
     let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
     drop(reader);
     let mut command = env.flock(["--who", "f"]);
@@ -185,9 +177,7 @@ fn file_is_not_opened() {
         .assert_stdout("1\n");
     let script = ": >f; chmod 000 f; flock --who f; echo $?";
     if let Some(command) = env.unprivileged(script) {
-        env.run_command(command)
-            .assert_stderr("")
-            .assert_stdout("1\n");
+        env.run_command(command).assert_all(0, "1\n", "");
     }
 }
 
@@ -197,7 +187,7 @@ fn lock_is_not_acquired() {
     let _holder = env.hold(&[], "f");
     let args = ["--who", "--pids", "f"];
     if let Some(command) = env.with_fault_injection("f", "inject=flock:signal=KILL", &args) {
-        let outcome = env.run_command(command).assert_stderr("").assert_status(0);
+        let outcome = env.run_command(command).assert_status(0).assert_stderr("");
         assert_eq!(outcome.stdout_text().lines().count(), 2);
     }
 }
@@ -219,7 +209,10 @@ fn missing_proc_is_an_error() {
     let env = TestEnv::new();
     if can_unshare(&env, "-rm") {
         env.sh(": >f; unshare -rm sh -c 'mount -t tmpfs none /proc; exec flock --who f'")
+            .assert_status(65)
             .assert_stdout("")
-            .assert_status(65);
+            .assert_stderr(
+                "flock: cannot list lock holders: /proc/self/fdinfo/3: No such file or directory\n",
+            );
     }
 }

@@ -28,7 +28,7 @@ fn uninspectable_locker_is_unverified_and_not_in_pids() {
     assert!(table.contains("holder, unverified  FLOCK"), "{table}");
     assert!(table.contains(&format!(" {pid} ")), "{table}");
     let pids = who("--pids").expect("as before");
-    pids.assert_stdout("").assert_stderr(&note).assert_status(0);
+    pids.assert_all(0, "", &note);
     let rows = parse_rows(&who("--json").expect("as before").stdout);
     assert_fields(&rows[0], &json!({"pid": pid, "verified": false}));
 }
@@ -45,11 +45,11 @@ fn holder_is_unknown_if_the_locker_has_exited() {
     let cells: Vec<&str> = row.split_whitespace().collect();
     assert_eq!(cells, ["holder", "FLOCK", "exclusive", "-", "-", "-", "-"]);
     let pids = who("--pids f").expect("as before");
-    pids.assert_stdout("").assert_stderr(note).assert_status(0);
+    pids.assert_all(0, "", note);
     // A free lock has no holder for any user.
     env.sh(": >g");
     let free = who("g").expect("as before");
-    free.assert_stderr("").assert_status(1);
+    free.assert_all(1, "", "");
 }
 
 /// The kernel names waiters for flock(2) locks to every user, but not those for open file
@@ -79,16 +79,16 @@ fn processes_outside_the_pid_namespace_are_hidden() {
     }
     let _outside = start_holding_script(&env);
     env.sh("unshare -rpf --mount-proc flock --who f")
+        .assert_status(1)
         .assert_stdout("")
         .assert_stderr(
             "flock: f: no holder found; processes outside this PID namespace are not visible\n",
-        )
-        .assert_status(1);
+        );
     // The kernel knows no pid for an open file description lock, and shows it in every namespace.
     let _other = env.hold(&["--fcntl"], "g");
+    let note = "flock: g: held by a process outside this PID namespace\n";
     env.sh("unshare -rpf --mount-proc flock --who --pids g")
-        .assert_stdout("")
-        .assert_status(0);
+        .assert_all(0, "", note);
 }
 
 /// Although the kernel's table does not contain them there.
@@ -116,9 +116,7 @@ fn pids_of_another_namespace_are_not_shown() {
     let _holder = start_holding_script(&env);
     let note = "flock: f: PIDs are not shown, because /proc belongs to another PID namespace\n";
     env.sh("unshare -pf flock --who --pids f")
-        .assert_stdout("")
-        .assert_stderr(note)
-        .assert_status(0);
+        .assert_all(0, "", note);
     let outcome = env.sh("unshare -pf flock --who --json f");
     let row = &parse_rows(&outcome.stdout)[0];
     assert_fields(row, &json!({"pid": null}));
@@ -151,6 +149,7 @@ fn overlay_file_is_found_by_the_kernels_device() {
     );
     env.install_script("script", &script);
     env.sh("exec unshare -rm sh ./script")
+        .assert_status(0)
         .assert_stdout("found old\nfree old\nfound new\nfree new\n")
         .assert_stderr("");
 }
@@ -162,9 +161,7 @@ fn remote_holders_of_a_shared_file_are_not_visible() {
     let inject = "inject=fstatfs:error=EIO";
     if let Some(command) = env.with_fault_injection("", inject, &["--who", "f"]) {
         env.run_command(command)
-            .assert_stdout("")
-            .assert_stderr("flock: f: no holder found on this machine; holders on other machines are not visible\n")
-            .assert_status(1);
+            .assert_all(1, "", "flock: f: no holder found on this machine; holders on other machines are not visible\n");
     }
 }
 
@@ -183,7 +180,7 @@ fn lock_that_only_the_file_reveals_is_held() {
     env.sh(format!(
         "unshare -rpf --mount-proc {strace} flock --who --pids f"
     ))
+    .assert_status(0)
     .assert_stdout("")
-    .assert_stderr("flock: f: held, but the holder is not visible; it may be on another machine\n")
-    .assert_status(0);
+    .assert_stderr("flock: f: held, but the holder is not visible; it may be on another machine\n");
 }

@@ -138,10 +138,7 @@ fn process_locks_and_slots_are_listed(
 fn released_lock_has_no_holder() {
     let env = TestEnv::new();
     start_holding_script(&env).release();
-    env.run(["--who", "f"])
-        .assert_stdout("")
-        .assert_stderr("")
-        .assert_status(1);
+    env.run(["--who", "f"]).assert_all(1, "", "");
     env.sh("exec 8>>f; flock 8; flock -u 8; flock --who f; echo $?")
         .assert_stdout("1\n");
 }

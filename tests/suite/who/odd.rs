@@ -72,6 +72,5 @@ fn status_suffices_for_a_caller_with_closed_streams() {
     let mut command = env.flock(["--who", "f"]);
     command.close_fds(&[0, 1]);
     env.run_command(command)
-        .assert_stderr("flock: write error: Bad file descriptor\n")
-        .assert_status(1);
+        .assert_all(1, "", "flock: write error: Bad file descriptor\n");
 }

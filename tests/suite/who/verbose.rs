@@ -61,7 +61,7 @@ fn free_lock_is_not_reported_as_a_wait() {
         &["--verbose", "f", "true"][..],
         &["--verbose", "-w", "9", "f", "true"],
     ] {
-        env.run(args).assert_stderr("").assert_status(0);
+        env.run(args).assert_status(0).assert_stderr("");
     }
 }
 
@@ -85,7 +85,7 @@ fn holder_is_reported_before_and_after_a_timeout() {
             ("flock --verbose -w .01 f true", "f"),
             ("exec 7>>f; flock --verbose -w .01 7; exit", "descriptor 7"),
         ] {
-            let outcome = env.sh(call).assert_stdout("").assert_status(1);
+            let outcome = env.sh(call).assert_status(1).assert_stdout("");
             let held = format!("{label}: held by {} sh", holder.pid());
             let expected = [
                 format!("flock: waiting for {held}"),
@@ -108,9 +108,8 @@ fn only_the_holder_of_a_conflicting_range_is_reported() {
     // This range conflicts with both writers, and the older process is named.
     let held = format!("{held}, and 1 other");
     assert_blocked(&env, &["--start", "2", "f", "true"], &held);
-    env.run(["--verbose", "-s", "-n", "f", "true"])
-        .assert_stderr("")
-        .assert_status(0);
+    let outcome = env.run(["--verbose", "-s", "-n", "f", "true"]);
+    outcome.assert_status(0).assert_stderr("");
 }
 
 #[test]
@@ -131,12 +130,13 @@ fn missing_information_changes_nothing() {
     if let Some(mut command) = env.with_fault_injection("/proc/locks", inject, &args) {
         command.stdin(Stdio::null());
         env.run_command(command)
+            .assert_status(1)
+            .assert_stdout("")
             .assert_stderr(
                 "flock: waiting for f: no holder found\n\
                  flock: timeout while waiting to get lock\n\
                  flock: f: no holder found\n",
-            )
-            .assert_status(1);
+            );
     }
 }
 
@@ -147,7 +147,7 @@ fn holder_is_not_looked_up_without_verbose() {
     let inject = "inject=open,openat:signal=KILL";
     let args = ["-w", ".01", "f", "true"];
     if let Some(command) = env.with_fault_injection("/proc/locks", inject, &args) {
-        env.run_command(command).assert_stderr("").assert_status(1);
+        env.run_command(command).assert_all(1, "", "");
     }
 }
 
@@ -158,7 +158,6 @@ fn slot_blocks_only_requests_for_a_slot() {
     assert_lock_users(&env, "f", &[("holder SLOT -", holder.pid())]);
     let held = format!("f: held by {} sh", holder.pid());
     assert_blocked(&env, &["--slots", "1", "f", "true"], &held);
-    env.run(["--verbose", "-n", "f", "true"])
-        .assert_stderr("")
-        .assert_status(0);
+    let outcome = env.run(["--verbose", "-n", "f", "true"]);
+    outcome.assert_status(0).assert_stderr("");
 }

@@ -112,7 +112,5 @@ fn status_is_1_if_there_are_only_waiters() {
         table.contains("waiter") && !table.contains("holder"),
         "{table}"
     );
-    env.run(["--who", "--pids", "f"])
-        .assert_stdout("")
-        .assert_status(1);
+    env.run(["--who", "--pids", "f"]).assert_all(1, "", "");
 }
