@@ -10,6 +10,8 @@ use test_support::builtin::for_each_bash;
 use test_support::locks::waiter_count;
 use test_support::{TestEnv, wait_until};
 
+use crate::usage_errors::assert_misuse;
+
 /// Prints for each file 0 if it can be locked, 1 if not.
 const PROBE: &str = "for f in a b c; do flock -n $f true; echo $?; done";
 
@@ -139,19 +141,10 @@ fn each_file_is_opened_once_even_if_flock_waits() {
 
 #[test]
 fn also_requires_a_file_and_a_command() {
+    let message = "--also requires a lock file and a command: flock --also ... FILE COMMAND";
+    assert_misuse(&["--also", "a", "8"], message);
+    assert_misuse(&["--also", "a", "--fd", "8", "true"], message);
     let env = TestEnv::new();
-    for args in [
-        &["--also", "a", "8"][..],
-        &["--also", "a", "--fd", "8", "true"],
-    ] {
-        env.run(args)
-            .assert_status(64)
-            .assert_stdout("")
-            .assert_stderr(
-                "flock: --also requires a lock file and a command: flock --also ... FILE COMMAND\n\
-             Try 'flock --help' for more information.\n",
-            );
-    }
     env.run(["--also", "b", "a", "no-such-command"])
         .assert_status(69);
     assert!(env.file_names().is_empty());
@@ -159,23 +152,15 @@ fn also_requires_a_file_and_a_command() {
 
 #[test]
 fn also_cannot_be_abbreviated() {
-    let env = TestEnv::new();
-    env.run(["--als", "a", "b", "true"])
-        .assert_status(64)
-        .assert_stdout("")
-        .assert_stderr(
-            "flock: unrecognized option '--als'\nTry 'flock --help' for more information.\n",
-        );
-    assert!(env.file_names().is_empty());
+    assert_misuse(&["--als", "a", "b", "true"], "unrecognized option '--als'");
 }
 
 #[test]
 fn the_builtin_locks_all_files_for_functions() {
+    let probe = PROBE.replace("flock", "bin/flock");
+    let script = format!("f() {{ {probe}; }}; flock --also b a f; f; flock --also b --also c a f");
     for_each_bash(|env| {
-        let probe = PROBE.replace("flock", "bin/flock");
-        env.run_with_builtin(format!(
-            "f() {{ {probe}; }}; flock --also b a f; f; flock --also b --also c a f"
-        ))
-        .assert_stdout("1\n1\n0\n0\n0\n0\n1\n1\n1\n");
+        env.run_with_builtin(&script)
+            .assert_all(0, "1\n1\n0\n0\n0\n0\n1\n1\n1\n", "");
     });
 }

@@ -177,33 +177,13 @@ fn a_name_with_a_slash_is_not_searched_in_path() {
 #[test]
 fn the_command_gets_its_name_and_arguments_unchanged() {
     let env = TestEnv::new();
-    let args = [
-        &b"test-helper"[..],
-        b"args",
-        b"file",
-        b"-n",
-        b"--help",
-        b"-V",
-        b"--bogus",
-        b"-c",
-        b"--command",
-        b"-w",
-        b"--",
-        b"l",
-        b"",
-        b"a  b",
-        b"*",
-        b"$HOME",
-        b"\\",
-        b"'",
-        b"\n",
-        b"\xff\xfe\n",
-        b"",
-    ];
-    let expected = args.map(|arg| [arg, b"\0"].concat()).concat();
+    let args = b"test-helper|args|file|-n|--help|-V|--bogus|-c|--command|-w|--|l||\
+        a  b|*|$HOME|\\|'|\n|\xff\xfe\n|";
+    let args: Vec<&[u8]> = args.split(|byte| *byte == b'|').collect();
+    let expected = [&args.join(&b'\0')[..], b"\0"].concat();
     for mode in EXEC_MODES {
         let mut flock = env.flock([mode, "l"]);
-        flock.args(args.map(os_string));
+        flock.args(args.iter().map(|arg| os_string(arg)));
         env.run_command(flock).assert_all(0, "", "");
         let received = fs::read(env.file("file")).expect("the arguments");
         assert_eq!(

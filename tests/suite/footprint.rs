@@ -30,22 +30,13 @@ fn patterns() -> Vec<&'static str> {
 
 /// Whether a symbol matches a pattern in which `*` stands for any text.
 fn matches(pattern: &str, symbol: &str) -> bool {
-    let mut parts = pattern.split('*');
-    let first = parts.next().unwrap_or_default();
-    let Some(mut rest) = symbol.strip_prefix(first) else {
-        return false;
+    let Some((start, pattern)) = pattern.split_once('*') else {
+        return symbol == pattern;
     };
-    let mut parts = parts.peekable();
-    while let Some(part) = parts.next() {
-        if parts.peek().is_none() {
-            return rest.ends_with(part);
-        }
-        match rest.split_once(part) {
-            Some((_, after)) => rest = after,
-            None => return false,
-        }
-    }
-    rest.is_empty()
+    symbol.strip_prefix(start).is_some_and(|rest| {
+        let mut ends = (0..=rest.len()).filter_map(|skipped| rest.get(skipped..));
+        ends.any(|end| matches(pattern, end))
+    })
 }
 
 /// Returns the symbols in the section that the link order fills.

@@ -1,55 +1,51 @@
 //! How long a lock is held: until it is released, or its open file description is closed.
 
+use rstest::rstest;
 use test_support::TestEnv;
 use test_support::locks::locks_on;
 use test_support::process::ExitReason;
 
 use crate::fcntl::lock_kinds;
 
-#[test]
-fn unlocking_releases_no_other_descriptor() {
-    let env = TestEnv::new();
-    env.sh("exec 7>k 8>l; flock 7; flock 8; flock -u 8
-            flock -n l true; echo $?; flock -n k true; echo $?")
-        .assert_stdout("0\n1\n");
-    env.sh("exec 8>l 9>l; flock 8; flock -u 9; echo $?; flock -n l true; echo $?")
-        .assert_stdout("0\n1\n");
-}
-
-#[test]
-fn unlocking_a_free_lock_succeeds() {
-    let env = TestEnv::new();
-    env.sh("exec 8>l; flock -u 8").assert_status(0);
-    env.run(["-u", "l", "echo", "ran"]).assert_stdout("ran\n");
-}
-
-#[test]
-fn unlocking_a_path_neither_waits_nor_releases_a_lock() {
-    let env = TestEnv::new();
-    env.sh("flock l flock -u l sh -c 'echo ran; flock -n l true; echo $?'")
-        .assert_all(0, "ran\n1\n", "");
-}
-
-#[test]
-fn a_child_can_unlock_an_inherited_descriptor() {
-    let env = TestEnv::new();
-    env.sh("exec 8>l; flock 8; (flock -u 8); flock -n l true")
-        .assert_status(0);
-    let script = "flock -n l true; echo $?; flock -u 3; flock -n l true; echo $?";
-    env.run(["l", "sh", "-c", script]).assert_stdout("1\n0\n");
-}
-
-#[test]
-fn closing_the_open_file_description_releases_the_lock() {
-    let env = TestEnv::new();
-    env.sh("(flock 8; flock -n l true; echo $?) 8>l; flock -n l true; echo $?")
-        .assert_stdout("1\n0\n");
-    env.sh("exec 8>l; flock 8; exec 9>&8 8>&-; flock -n l true; echo $?
-         exec 9>&-; flock -n l true; echo $?")
-        .assert_stdout("1\n0\n");
-    // Another description of the same file.
-    env.sh("exec 8>l 9>l; flock 8; exec 9>&-; flock -n l true; echo $?")
-        .assert_stdout("1\n");
+#[rstest]
+#[case::unlocking_one_descriptor_keeps_the_lock_of_another_file(
+    "exec 7>k 8>l; flock 7; flock 8; flock -u 8
+     flock -n l true; echo $?; flock -n k true; echo $?",
+    "0\n1\n"
+)]
+#[case::unlocking_an_unlocked_descriptor_keeps_that_of_another(
+    "exec 8>l 9>l; flock 8; flock -u 9; echo $?; flock -n l true; echo $?",
+    "0\n1\n"
+)]
+#[case::unlocking_a_free_lock_succeeds("exec 8>l; flock -u 8; echo $?", "0\n")]
+#[case::unlocking_a_free_path_succeeds("flock -u l echo ran", "ran\n")]
+#[case::unlocking_a_path_neither_waits_nor_releases_a_lock(
+    "flock l flock -u l sh -c 'echo ran; flock -n l true; echo $?'",
+    "ran\n1\n"
+)]
+#[case::a_subshell_can_unlock_an_inherited_descriptor(
+    "exec 8>l; flock 8; (flock -u 8); flock -n l true; echo $?",
+    "0\n"
+)]
+#[case::the_command_can_unlock_its_descriptor(
+    "flock l sh -c 'flock -n l true; echo $?; flock -u 3; flock -n l true; echo $?'",
+    "1\n0\n"
+)]
+#[case::the_end_of_a_subshell_releases_the_lock(
+    "(flock 8; flock -n l true; echo $?) 8>l; flock -n l true; echo $?",
+    "1\n0\n"
+)]
+#[case::closing_the_last_descriptor_releases_the_lock(
+    "exec 8>l; flock 8; exec 9>&8 8>&-; flock -n l true; echo $?
+     exec 9>&-; flock -n l true; echo $?",
+    "1\n0\n"
+)]
+#[case::closing_another_description_keeps_the_lock(
+    "exec 8>l 9>l; flock 8; exec 9>&-; flock -n l true; echo $?",
+    "1\n"
+)]
+fn lock_lasts_until_unlocked_or_closed(#[case] script: &str, #[case] stdout: &str) {
+    TestEnv::new().sh(script).assert_all(0, stdout, "");
 }
 
 #[test]

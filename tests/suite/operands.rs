@@ -1,5 +1,6 @@
 //! The forms of a call: a path and a command, a path and `-c`, or a descriptor.
 
+use rstest::rstest;
 use test_support::TestEnv;
 
 use crate::usage_errors::assert_usage_error;
@@ -71,10 +72,9 @@ fn a_missing_operand_is_a_usage_error() {
     );
 }
 
-#[test]
-fn an_option_after_the_file_is_the_command() {
-    let env = TestEnv::new();
-    for option in [
+#[rstest]
+fn an_option_after_the_file_is_the_command(
+    #[values(
         "-n",
         "--",
         "-x",
@@ -84,15 +84,19 @@ fn an_option_after_the_file_is_the_command() {
         "-cecho ran",
         "--command=echo ran",
         "-C",
-        "--comm",
-    ] {
-        env.run(["l", option, "echo", "ran"])
-            .assert_status(69)
-            .assert_stdout("")
-            .assert_stderr(&format!(
-                "flock: failed to execute {option}: No such file or directory\n"
-            ));
-    }
+        "--comm"
+    )]
+    option: &str,
+) {
+    let message = format!("flock: failed to execute {option}: No such file or directory\n");
+    TestEnv::new()
+        .run(["l", option, "echo", "ran"])
+        .assert_all(69, "", &message);
+}
+
+#[test]
+fn a_command_may_be_called_like_an_option() {
+    let env = TestEnv::new();
     env.install_script("bin/-n", "#!/bin/sh\necho dash n: \"$@\"\n");
     env.run(["l", "-n", "-c", "x"])
         .assert_all(0, "dash n: -c x\n", "");

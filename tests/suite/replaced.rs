@@ -6,19 +6,16 @@ use test_support::{TestEnv, differs_from_util_linux};
 
 const WHY: &str = "it accepts a lock on a file that is no longer at the path";
 
-/// A waiter, a change of the file that it waits for, and the release of the old file's lock.
-/// Descriptor 9 is the holder.
-const SCRIPT: &str = "
-    exec 9<>l; flock KIND 9
-    flock WAITER 9>&- & waiter=$!
-    queued l 1
-    CHANGE
-    flock KIND -u 9
-";
-
+/// Returns a script with a waiter, a change of the file that it waits for, and the release of the
+/// old file's lock. Descriptor 9 is the holder.
 fn script(kind: &str, waiter: &str, change: &str) -> String {
-    let script = SCRIPT.replace("KIND", kind);
-    script.replace("WAITER", waiter).replace("CHANGE", change)
+    format!(
+        "exec 9<>l; flock {kind} 9
+         flock {waiter} 9>&- & waiter=$!
+         queued l 1
+         {change}
+         flock {kind} -u 9\n"
+    )
 }
 
 /// Runs the script with `same` as the waiter's command, and asserts that the file that it has
@@ -36,25 +33,18 @@ fn assert_locks_file_at_path(env: &TestEnv, script: &str) {
 }
 
 #[rstest]
-#[case("l ./same")]
-#[case("-s l ./same")]
-#[case("-w 100 l ./same")]
-#[case("-F l ./same")]
-#[case("l -c ./same")]
-fn a_waiter_creates_a_deleted_file_again(#[case] waiter: &str) {
+#[case::created_again("l ./same", "rm l")]
+#[case::created_again_shared("-s l ./same", "rm l")]
+#[case::created_again_with_timeout("-w 100 l ./same", "rm l")]
+#[case::created_again_without_fork("-F l ./same", "rm l")]
+#[case::created_again_for_a_shell("l -c ./same", "rm l")]
+#[case::renamed("l ./same", ": >new; mv new l")]
+#[case::created_by_another_process("l ./same", "rm l; : >l")]
+#[case::created_after_a_rename("l ./same", "mv l old; : >l")]
+#[case::behind_a_symbolic_link("l ./same", "rm l; ln -s new l")]
+fn a_waiter_locks_the_new_file(#[case] waiter: &str, #[case] change: &str) {
     differs_from_util_linux(WHY, |env| {
-        assert_locks_file_at_path(env, &script("-x", waiter, "rm l"));
-    });
-}
-
-#[rstest]
-#[case(": >new; mv new l")]
-#[case("rm l; : >l")]
-#[case("mv l old; : >l")]
-#[case("rm l; ln -s new l")]
-fn a_waiter_locks_the_new_file(#[case] change: &str) {
-    differs_from_util_linux(WHY, |env| {
-        assert_locks_file_at_path(env, &script("-x", "l ./same", change));
+        assert_locks_file_at_path(env, &script("-x", waiter, change));
     });
 }
 

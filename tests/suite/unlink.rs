@@ -8,6 +8,8 @@ use test_support::TestEnv;
 use test_support::builtin::for_each_bash;
 use test_support::stress::{StressSettings, random_delay};
 
+use crate::usage_errors::assert_misuse;
+
 #[test]
 fn the_file_is_removed_however_the_command_terminates() {
     let env = TestEnv::new();
@@ -91,14 +93,7 @@ fn a_failed_removal_does_not_change_the_status() {
     "the --no-fork and --unlink options are incompatible"
 )]
 fn unlink_excludes_descriptors_and_no_fork(#[case] args: &[&str], #[case] message: &str) {
-    let env = TestEnv::new();
-    env.run(args)
-        .assert_status(64)
-        .assert_stdout("")
-        .assert_stderr(&format!(
-            "flock: {message}\nTry 'flock --help' for more information.\n"
-        ));
-    assert!(env.file_names().is_empty());
+    assert_misuse(args, message);
 }
 
 #[test]

@@ -54,6 +54,16 @@ fn assert_getopt_error(outcome: Outcome, expected: &str) {
     assert_eq!(hint, "Try 'flock --help' for more information.\n");
 }
 
+/// Asserts a usage error with this message and a hint to the help, and that no file was created.
+#[track_caller]
+pub fn assert_misuse(args: &[&str], message: &str) {
+    let env = TestEnv::new();
+    let hint = "Try 'flock --help' for more information.";
+    env.run(args)
+        .assert_all(64, "", &format!("flock: {message}\n{hint}\n"));
+    assert!(env.file_names().is_empty(), "{:?}", env.file_names());
+}
+
 #[test]
 fn every_unique_prefix_of_a_long_option_is_accepted() {
     let env = TestEnv::new();

@@ -8,26 +8,6 @@ use test_support::{Outcome, TestEnv, differs_from_util_linux, is_installed};
 
 use crate::usage_errors::assert_usage_error;
 
-/// Not a descriptor, and not an exit code either.
-const NOT_NUMBERS: &[&str] = &[
-    "",
-    " ",
-    "x",
-    "8x",
-    "8 ",
-    "0x8",
-    "8.0",
-    "1e1",
-    "-",
-    "+",
-    "++8",
-    "8,",
-    "2147483648",
-    // 8, if only the lower 32 bits were read.
-    "4294967304",
-    "99999999999999999999",
-];
-
 /// Asserts that the value is reported and that no file was created.
 #[track_caller]
 fn assert_rejected(env: &TestEnv, outcome: Outcome, value: &str) {
@@ -41,32 +21,43 @@ fn time_out(env: &TestEnv, value: &str) -> Outcome {
     env.run(["l", "flock", "-w", value, "l", "true"])
 }
 
-#[test]
-fn a_descriptor_may_have_blanks_a_plus_and_zeros() {
-    let env = TestEnv::new();
-    for value in [
-        "8",
-        " 8",
-        "\t8",
-        "+8",
-        "08",
-        "00000000000000000000008",
-        " +08",
-    ] {
-        env.sh(format!(
+#[rstest]
+fn a_descriptor_may_have_blanks_a_plus_and_zeros(
+    #[values("8", " 8", "\t8", "+8", "08", "00000000000000000000008", " +08")] value: &str,
+) {
+    TestEnv::new()
+        .sh(format!(
             "exec 7<>l 8<>l; flock '{value}' && flock -n 7; echo $?"
         ))
         .assert_all(0, "1\n", "");
-    }
 }
 
-#[test]
-fn a_descriptor_is_a_number_up_to_int_max() {
+/// 4294967304 would be 8, if only the lower 32 bits were read.
+#[rstest]
+fn a_descriptor_or_an_exit_code_is_a_decimal_number(
+    #[values(
+        "",
+        " ",
+        "x",
+        "8x",
+        "8 ",
+        "0x8",
+        "8.0",
+        "1e1",
+        "-",
+        "+",
+        "++8",
+        "8,",
+        "2147483648",
+        "4294967304",
+        "99999999999999999999"
+    )]
+    value: &str,
+) {
     let env = TestEnv::new();
-    for value in NOT_NUMBERS {
-        let outcome = env.sh(format!("exec 8</; flock -n '{value}'"));
-        assert_rejected(&env, outcome, value);
-    }
+    let descriptor = env.sh(format!("exec 8</; flock -n '{value}'"));
+    assert_rejected(&env, descriptor, value);
+    assert_rejected(&env, env.run(["-E", value, "l", "true"]), value);
 }
 
 #[test]
@@ -94,30 +85,21 @@ fn a_descriptor_above_the_soft_limit_can_be_locked() {
     }
 }
 
-#[test]
-fn an_exit_code_may_have_blanks_a_plus_and_zeros() {
-    let env = TestEnv::new();
-    for (value, status) in [
-        ("7", 7),
-        (" 7", 7),
-        ("\t7", 7),
-        ("+7", 7),
-        ("007", 7),
-        (" +07", 7),
-        ("0", 0),
-        ("255", 255),
-    ] {
-        env.run(["l", "flock", "-n", "-E", value, "l", "true"])
-            .assert_all(status, "", "");
-    }
+#[rstest]
+fn an_exit_code_may_have_blanks_a_plus_and_zeros(
+    #[values(
+        ("7", 7), (" 7", 7), ("\t7", 7), ("+7", 7), ("007", 7), (" +07", 7), ("0", 0), ("255", 255)
+    )]
+    (value, status): (&str, i32),
+) {
+    TestEnv::new()
+        .run(["l", "flock", "-n", "-E", value, "l", "true"])
+        .assert_all(status, "", "");
 }
 
 #[test]
 fn an_exit_code_is_a_number_up_to_255() {
     let env = TestEnv::new();
-    for value in NOT_NUMBERS {
-        assert_rejected(&env, env.run(["-E", value, "l", "true"]), value);
-    }
     for value in ["256", "-1", "4294967303"] {
         // The message may contain the valid range instead of the value.
         assert_rejected(&env, env.run(["-E", value, "l", "true"]), "");
@@ -213,20 +195,20 @@ fn a_negative_or_infinite_timeout_is_rejected(
     });
 }
 
-#[test]
-fn a_timeout_out_of_range_is_rejected() {
-    let env = TestEnv::new();
-    if env.is_reference() {
-        // util-linux 2.38.1 accepts these, as some finite time.
-        return;
-    }
-    for value in [
+#[rstest]
+fn a_timeout_out_of_range_is_rejected(
+    #[values(
         "1e30",
         "99999999999999999999",
         "99999999999999999999h",
         "-1s",
-        "-0h 1s",
-    ] {
+        "-0h 1s"
+    )]
+    value: &str,
+) {
+    let env = TestEnv::new();
+    // util-linux 2.38.1 accepts these, as some finite time.
+    if !env.is_reference() {
         assert_rejected(&env, env.run(["-w", value, "l", "true"]), value);
     }
 }
@@ -252,24 +234,13 @@ fn the_decimal_point_does_not_depend_on_the_locale() {
     }
 }
 
-#[test]
-fn a_malformed_start_or_length_is_rejected() {
+#[rstest]
+fn a_malformed_start_or_length_is_rejected(
+    #[values("--start", "--length")] option: &str,
+    #[values("", "x", "K", "1X", "1KiBB", "1 x", "-1", "99999999999999999999999")] value: &str,
+) {
     let env = TestEnv::new();
-    if !env.supports_option("--start") {
-        return;
-    }
-    for option in ["--start", "--length"] {
-        for value in [
-            "",
-            "x",
-            "K",
-            "1X",
-            "1KiBB",
-            "1 x",
-            "-1",
-            "99999999999999999999999",
-        ] {
-            assert_rejected(&env, env.run([option, value, "l", "true"]), value);
-        }
+    if env.supports_option("--start") {
+        assert_rejected(&env, env.run([option, value, "l", "true"]), value);
     }
 }

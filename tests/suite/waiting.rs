@@ -211,23 +211,19 @@ fn interruptions_do_not_prolong_a_timeout() {
     assert_eq!(waiter.wait(), ExitReason::Exited(42));
 }
 
-#[test]
-fn a_shared_lock_can_become_exclusive_and_back() {
-    let env = TestEnv::new();
-    env.sh("exec 8>l
-            flock -s 8; flock -ns l true; echo $?; flock -n l true; echo $?
-            flock -x 8; flock -ns l true; echo $?
-            flock -s 8; flock -ns l true; echo $?")
-        .assert_stdout("0\n1\n1\n0\n");
-}
-
-#[test]
-fn a_conversion_conflicts_with_other_shared_locks() {
-    let env = TestEnv::new();
-    env.sh("exec 8>l 9>l; flock -s 8; flock -s 9
-            flock -nx 8; echo $?
-            flock -w 0.01 -x 9; echo $?")
-        .assert_stdout("1\n0\n");
+#[rstest]
+#[case::shared_lock_to_exclusive_and_back(
+    "exec 8>l; flock -s 8; flock -ns l true; echo $?; flock -n l true; echo $?
+     flock -x 8; flock -ns l true; echo $?
+     flock -s 8; flock -ns l true; echo $?",
+    "0\n1\n1\n0\n"
+)]
+#[case::conflict_with_another_shared_lock(
+    "exec 8>l 9>l; flock -s 8; flock -s 9; flock -nx 8; echo $?; flock -w 0.01 -x 9; echo $?",
+    "1\n0\n"
+)]
+fn a_descriptor_can_be_converted(#[case] script: &str, #[case] stdout: &str) {
+    TestEnv::new().sh(script).assert_all(0, stdout, "");
 }
 
 #[test]

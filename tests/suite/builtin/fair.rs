@@ -7,6 +7,8 @@
 
 mod traps;
 
+use rstest::rstest;
+
 use super::{CTRL_Z, assert_acquires, wait_script};
 use crate::queue::waiter_pool::WaiterPool;
 use crate::queue::{assert_clean, assert_queue_len, last_ticket};
@@ -104,30 +106,28 @@ fn commands_inherit_the_lock_but_not_the_ticket() {
     });
 }
 
-#[test]
-fn forked_shells_queue() {
+#[rstest]
+#[case("(flock --fair 8; echo got $?)")]
+#[case("x=$(flock --fair 8; echo got $?); echo $x")]
+#[case("flock --fair 8 | cat; echo got ${PIPESTATUS[0]}")]
+#[case("flock --fair 8 & wait $!; echo got $?")]
+#[case("{ flock --fair -w 1000 8; echo got $?; } & wait")]
+#[case("cat <(flock --fair 8; echo got $?)")]
+fn forked_shells_queue(#[case] script: &str) {
     for_each_bash(|env| {
-        for script in [
-            "(flock --fair 8; echo got $?)",
-            "x=$(flock --fair 8; echo got $?); echo $x",
-            "flock --fair 8 | cat; echo got ${PIPESTATUS[0]}",
-            "flock --fair 8 & wait $!; echo got $?",
-            "{ flock --fair -w 1000 8; echo got $?; } & wait",
-            "cat <(flock --fair 8; echo got $?)",
-        ] {
-            println!("{script}");
-            let holder = env.hold(&[], "l");
-            let mut waiter = start_waiter(env, "", script, "");
-            let mut next = start_waiter(env, "", "flock --fair l got", "");
-            let sentinels = tickets(env.file("l")).into_iter();
-            let sentinels: Vec<i32> = sentinels.map(|ticket| ticket.sentinel).collect();
-            holder.release();
-            waiter.expect_line("got 0");
-            waiter.expect_line("over 0");
-            assert_eq!(waiter.wait(), ExitReason::Exited(0));
-            assert_acquires(&mut next);
-            assert_clean(env, &sentinels);
-        }
+        let holder = env.hold(&[], "l");
+        let mut waiter = start_waiter(env, "", script, "");
+        let mut next = start_waiter(env, "", "flock --fair l got", "");
+        let tickets = tickets(env.file("l"));
+        holder.release();
+        waiter.expect_line("got 0");
+        waiter.expect_line("over 0");
+        assert_eq!(waiter.wait(), ExitReason::Exited(0));
+        assert_acquires(&mut next);
+        assert_clean(
+            env,
+            &Vec::from_iter(tickets.iter().map(|ticket| ticket.sentinel)),
+        );
     });
 }
 

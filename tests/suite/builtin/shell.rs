@@ -5,20 +5,21 @@ use rstest::rstest;
 use super::{HELD, assert_script};
 use test_support::builtin::{LIBRARY, for_each_bash};
 
-#[test]
-fn works_in_posix_mode() {
+#[rstest]
+fn works_in_posix_mode(
+    #[values(("bash --posix", ":"), ("bash", "set -o posix"))] (shell, set): (&str, &str),
+) {
+    let script = format!(
+        "enable -f {LIBRARY} flock; {set}; {HELD}
+         exec 8>l; flock 8; held l; flock -u 8; held l; f() {{ held l; return 3; }}; flock l f; echo $?
+         flock l echo external; flock l echo over >out; cat out; flock zz 2>/dev/null || echo $?; type -t flock"
+    );
     for_each_bash(|env| {
-        for (shell, set) in [("bash --posix", ":"), ("bash", "set -o posix")] {
-            env.shell(
-                shell,
-                format!(
-                    "enable -f {LIBRARY} flock; {set}; {HELD}
-                     exec 8>l; flock 8; held l; flock -u 8; held l; f() {{ held l; return 3; }}; flock l f; echo $?
-                     flock l echo external; flock l echo over >out; cat out; flock zz 2>/dev/null || echo $?; type -t flock"
-                ),
-            )
-            .assert_all(0, "held\nfree\nheld\n3\nexternal\nover\n64\nbuiltin\n", "");
-        }
+        env.shell(shell, &script).assert_all(
+            0,
+            "held\nfree\nheld\n3\nexternal\nover\n64\nbuiltin\n",
+            "",
+        );
     });
 }
 

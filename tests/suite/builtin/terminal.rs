@@ -1,5 +1,7 @@
 //! The builtin at a terminal: Ctrl-C and Ctrl-Z, in an interactive shell and in a script.
 
+use rstest::rstest;
+
 use super::{CTRL_C, CTRL_Z};
 use crate::queue::assert_clean;
 use test_support::builtin::{LIBRARY, for_each_bash};
@@ -38,40 +40,40 @@ fn stop_job(bash: &mut Process) {
     bash.read_line();
 }
 
-#[test]
-fn interrupt_ends_the_wait_but_not_the_shell() {
+#[rstest]
+fn interrupt_ends_the_wait_but_not_the_shell(
+    #[values(
+        "flock 8",
+        "flock -w 1000 8",
+        "flock l f",
+        "flock -w 1000 l f",
+        "flock l echo got",
+        "flock --fair 8",
+        "flock --fair -w 1000 l f"
+    )]
+    command: &str,
+) {
     for_each_bash(|env| {
         let holder = env.hold(&[], "l");
-        for command in [
-            "flock 8",
-            "flock -w 1000 8",
-            "flock l f",
-            "flock -w 1000 l f",
-            "flock l echo got",
-            "flock --fair 8",
-            "flock --fair -w 1000 l f",
-        ] {
-            println!("{command}");
-            let mut bash = start_interactive_waiter(env, command);
-            for round in 1..=3 {
-                let tickets_before = tickets(env.file("l"));
-                bash.send(CTRL_C);
-                assert_last_status(&mut bash, 130);
-                wait_until("no process waits", || {
-                    waiter_count(env.file("l")) == 0 && tickets(env.file("l")).is_empty()
-                });
-                for ticket in tickets_before {
-                    wait_until("the sentinel exits", || !is_sentinel(ticket.sentinel));
-                }
-                if round < 3 {
-                    bash.send_line(command);
-                    wait_blocked(env);
-                }
+        let mut bash = start_interactive_waiter(env, command);
+        for round in 1..=3 {
+            let tickets_before = tickets(env.file("l"));
+            bash.send(CTRL_C);
+            assert_last_status(&mut bash, 130);
+            wait_until("no process waits", || {
+                waiter_count(env.file("l")) == 0 && tickets(env.file("l")).is_empty()
+            });
+            for ticket in tickets_before {
+                wait_until("the sentinel exits", || !is_sentinel(ticket.sentinel));
             }
-            bash.send_line("read c </proc/$$/task/$$/children || echo no child $c; exit 3");
-            bash.expect("no child\n");
-            assert_eq!(bash.wait(), ExitReason::Exited(3));
+            if round < 3 {
+                bash.send_line(command);
+                wait_blocked(env);
+            }
         }
+        bash.send_line("read c </proc/$$/task/$$/children || echo no child $c; exit 3");
+        bash.expect("no child\n");
+        assert_eq!(bash.wait(), ExitReason::Exited(3));
         holder.release();
         assert_clean(env, &[]);
     });
@@ -202,22 +204,16 @@ fn start_script(env: &TestEnv, script: &str) -> Process {
     env.start_at_terminal(env.session_leader(&["bash", "-c", &script]))
 }
 
-#[test]
-fn interrupt_ends_a_waiting_script() {
+#[rstest]
+fn interrupt_ends_a_waiting_script(
+    #[values("flock 8", "flock -w 1000 8", "flock l f", "flock l echo got")] wait: &str,
+) {
     for_each_bash(|env| {
-        let holder = env.hold(&[], "l");
-        for wait in [
-            "flock 8",
-            "flock -w 1000 8",
-            "flock l f",
-            "flock l echo got",
-        ] {
-            let mut bash = start_script(env, &format!("while :; do {wait}; echo no; done"));
-            wait_blocked(env);
-            bash.send(CTRL_C);
-            assert_eq!(bash.wait(), ExitReason::Signaled(libc::SIGINT), "{wait}");
-        }
-        holder.release();
+        let _holder = env.hold(&[], "l");
+        let mut bash = start_script(env, &format!("while :; do {wait}; echo no; done"));
+        wait_blocked(env);
+        bash.send(CTRL_C);
+        assert_eq!(bash.wait(), ExitReason::Signaled(libc::SIGINT));
     });
 }
 

@@ -222,16 +222,8 @@ fn return_in_a_trap_leaves_the_waiting_function() {
 fn fatal_signals_kill_a_waiting_shell() {
     for_each_wait(|env, wait| {
         let holder = hold_against(env, wait);
-        for signal in [
-            libc::SIGTERM,
-            libc::SIGKILL,
-            libc::SIGHUP,
-            libc::SIGINT,
-            libc::SIGUSR1,
-            libc::SIGALRM,
-            34,
-            64,
-        ] {
+        use libc::{SIGALRM, SIGHUP, SIGINT, SIGKILL, SIGTERM, SIGUSR1};
+        for signal in [SIGTERM, SIGKILL, SIGHUP, SIGINT, SIGUSR1, SIGALRM, 34, 64] {
             let mut waiter = start_waiter(env, "", wait, "");
             let sentinels = sentinels(env);
             waiter.signal(signal);

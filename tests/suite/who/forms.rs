@@ -7,6 +7,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::{assert_fields, start_holding_script, start_script, who_rows};
+use crate::usage_errors::assert_misuse;
 use test_support::process::ExitReason;
 use test_support::{TestEnv, can_unshare};
 
@@ -108,14 +109,7 @@ fn unusable_file_is_an_error(#[case] call: &str, #[case] message: &str, #[case] 
 #[case::abbreviated_json(&["--who", "--jso", "f"], "unrecognized option '--jso'")]
 #[case::argument(&["--who=f"], "option '--who' doesn't allow an argument")]
 fn usage_errors(#[case] args: &[&str], #[case] message: &str) {
-    let env = TestEnv::new();
-    env.run(args)
-        .assert_status(64)
-        .assert_stdout("")
-        .assert_stderr(&format!(
-            "flock: {message}\nTry 'flock --help' for more information.\n"
-        ));
-    assert!(env.file_names().is_empty());
+    assert_misuse(args, message);
 }
 
 #[rstest]

@@ -161,7 +161,9 @@ fn remote_holders_of_a_shared_file_are_not_visible() {
     let inject = "inject=fstatfs:error=EIO";
     if let Some(command) = env.with_fault_injection("", inject, &["--who", "f"]) {
         env.run_command(command)
-            .assert_all(1, "", "flock: f: no holder found on this machine; holders on other machines are not visible\n");
+            .assert_stdout("")
+            .assert_stderr("flock: f: no holder found on this machine; holders on other machines are not visible\n")
+            .assert_status(1);
     }
 }
 
