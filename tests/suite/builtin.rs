@@ -18,9 +18,6 @@ use rstest::rstest;
 use test_support::builtin::for_each_bash;
 use test_support::process::{ExitReason, Process};
 
-const CTRL_C: &str = "\x03";
-const CTRL_Z: &str = "\x1a";
-
 /// For scripts: `held FILE` prints whether the program finds FILE locked.
 const HELD: &str = "held() { bin/flock -n \"$1\" true && echo free || echo held; }\n";
 

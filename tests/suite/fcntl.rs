@@ -2,7 +2,7 @@
 
 use test_support::locks::{locks_on, waiter_count};
 use test_support::process::ExitReason;
-use test_support::{TestEnv, wait_until};
+use test_support::{Outcome, TestEnv, wait_until};
 
 /// Returns a test environment, unless the program under test is a util-linux without `--fcntl`.
 fn test_env() -> Option<TestEnv> {
@@ -24,15 +24,10 @@ pub fn lock_kinds(env: &TestEnv) -> &'static [&'static str] {
 fn assert_range(env: &TestEnv, options: &[&str], first: &str, last: &str) {
     let holder = env.hold(options, "l");
     let locks = locks_on(env.file("l"));
-    let [lock] = &locks[..] else {
-        panic!("not a single lock: {locks:?}")
-    };
+    assert_eq!(locks.len(), 1, "{locks:?}");
+    let (lock, (start, end)) = (&locks[0], &locks[0].range);
     assert_eq!((&lock.kind[..], &lock.mode[..]), ("OFDLCK", "WRITE"));
-    assert_eq!(
-        (&lock.range.0[..], &lock.range.1[..]),
-        (first, last),
-        "{options:?}"
-    );
+    assert_eq!((&start[..], &end[..]), (first, last), "{options:?}");
     holder.release();
 }
 
@@ -51,12 +46,7 @@ fn an_fcntl_lock_belongs_to_the_open_file_description() {
 #[test]
 fn an_fcntl_lock_times_out_and_reports_conflicts() {
     let Some(env) = test_env() else { return };
-    for (options, status) in [
-        ("-n", 1),
-        ("-n -E 9", 9),
-        ("-w .01", 1),
-        ("-s -w .01 -E 9", 9),
-    ] {
+    for (options, status) in [("-n", 1), ("-nE9", 9), ("-w.01", 1), ("-sw.01 -E9", 9)] {
         env.sh(format!("flock --fcntl l flock --fcntl {options} l true"))
             .assert_all(status, "", "");
     }
@@ -97,6 +87,13 @@ fn an_fcntl_lock_needs_a_descriptor_with_that_access() {
     }
 }
 
+#[track_caller]
+fn assert_cannot_open(outcome: Outcome, message: &str, reason: &str) {
+    let stderr = outcome.assert_status(66).assert_stdout("").stderr_text();
+    let is_reported = stderr.starts_with(message) && stderr.contains(reason);
+    assert!(is_reported, "{stderr}");
+}
+
 #[test]
 fn an_exclusive_fcntl_lock_needs_a_writable_file() {
     let Some(env) = test_env() else { return };
@@ -104,16 +101,8 @@ fn an_exclusive_fcntl_lock_needs_a_writable_file() {
     let Some(exclusive) = env.unprivileged(&script.replace("FORM", "-x")) else {
         return;
     };
-    let stderr = env
-        .run_command(exclusive)
-        .assert_status(66)
-        .assert_stdout("")
-        .stderr_text();
     let message = "flock: cannot open lock file l: Permission denied";
-    assert!(
-        stderr.starts_with(message) && stderr.contains("--fcntl"),
-        "{stderr}"
-    );
+    assert_cannot_open(env.run_command(exclusive), message, "--fcntl");
     let shared = env.unprivileged(&script.replace("FORM", "-s"));
     env.run_command(shared.expect("as before"))
         .assert_all(0, "ran\n", "");
@@ -122,16 +111,8 @@ fn an_exclusive_fcntl_lock_needs_a_writable_file() {
 #[test]
 fn a_directory_cannot_have_an_exclusive_fcntl_lock() {
     let Some(env) = test_env() else { return };
-    let stderr = env
-        .run(["--fcntl", "bin", "echo", "ran"])
-        .assert_status(66)
-        .assert_stdout("")
-        .stderr_text();
-    let message = "flock: cannot open lock file bin: ";
-    assert!(
-        stderr.starts_with(message) && stderr.contains("directory"),
-        "{stderr}"
-    );
+    let outcome = env.run(["--fcntl", "bin", "echo", "ran"]);
+    assert_cannot_open(outcome, "flock: cannot open lock file bin: ", "directory");
     env.run(["--fcntl", "-s", "bin", "echo", "ran"])
         .assert_all(0, "ran\n", "");
 }
@@ -178,13 +159,8 @@ fn offsets_and_lengths_may_have_prefixes_and_units() {
 #[test]
 fn the_default_range_and_a_length_of_0_reach_the_end() {
     let Some(env) = test_env() else { return };
-    for options in [
-        &["--fcntl"][..],
-        &["--length=0"],
-        &["--start=0"],
-        &["--start=0", "--length", "0"],
-    ] {
-        assert_range(&env, options, "0", "EOF");
+    for options in ["--fcntl", "--length=0", "--start=0", "--start=0 --length=0"] {
+        assert_range(&env, &Vec::from_iter(options.split(' ')), "0", "EOF");
     }
     assert_range(&env, &["--start=7", "--length=0"], "7", "EOF");
 }

@@ -15,10 +15,6 @@ use test_support::{TestEnv, wait_until};
 /// The most memory that a waiter may have resident, in kB.
 const MAX_WAITER_KB: u64 = 400;
 
-/// Symbols that show that the patterns which select whole files still match.
-const FILE_PATTERNS: [(&str, &str); 2] =
-    [("*crt*.o", "_start"), ("*libc.a:*", "__libc_start_main")];
-
 /// Returns the patterns of the link order, which select input sections. These are named after their
 /// symbols.
 fn patterns() -> Vec<&'static str> {
@@ -75,7 +71,8 @@ fn every_link_order_pattern_matches_a_symbol() {
         .filter(|pattern| !symbols.iter().any(|symbol| matches(pattern, symbol)))
         .collect();
     assert!(unmatched.is_empty(), "no symbol matches {unmatched:#?}");
-    for (pattern, symbol) in FILE_PATTERNS {
+    // Symbols that show that the patterns which select whole files still match.
+    for (pattern, symbol) in [("*crt*.o", "_start"), ("*libc.a:*", "__libc_start_main")] {
         let found = symbols.iter().any(|name| name == symbol);
         assert!(found, "{symbol} is not where {pattern} puts it");
     }

@@ -25,24 +25,8 @@ const VALUES: &str =
     1m30s 1KiB 2147483647 2147483648 9223372036854775808 99999999999999999999999 f true -c -- bin";
 
 /// Ends of command lines.
-const OPERANDS: &[&[&str]] = &[
-    &[],
-    &["f"],
-    &["f", "true"],
-    &["f", "true", "-n", "--", "x"],
-    &["f", "-c", "true"],
-    &["f", "--command", "true"],
-    &["f", "-c"],
-    &["f", "-c", "true", "true"],
-    &["f", "--", "true"],
-    &["--", "f", "true"],
-    &["bin", "true"],
-    &["bin/f/g", "true"],
-    &["", "true"],
-    &["0"],
-    &["7"],
-    &["8", "true"],
-];
+const OPERANDS: &str = "|f|f true|f true -n -- x|f -c true|f --command true|f -c|f -c true true|\
+    f -- true|-- f true|bin true|bin/f/g true| true|0|7|8 true";
 
 /// Returns one of the words, or one of these others.
 fn word(words: &str, others: &[&[u8]]) -> impl Strategy<Value = OsString> + use<> {
@@ -58,14 +42,13 @@ fn command_line() -> impl Strategy<Value = Vec<OsString>> {
         1 => vec(1u8.., 0..12).prop_map(|bytes| os_string(&bytes)),
     ];
     let options = vec((option, proptest::option::weighted(0.3, value)), 0..5);
-    (options, select(OPERANDS)).prop_map(|(options, operands)| {
+    let operands = select(Vec::from_iter(OPERANDS.split('|')));
+    (options, operands).prop_map(|(options, operands)| {
         let options = options.into_iter();
-        let mut args: Vec<OsString> = options
-            .flat_map(|(option, value)| [Some(option), value])
-            .flatten()
-            .collect();
-        args.extend(operands.iter().map(OsString::from));
-        args
+        let options = options.flat_map(|(option, value)| [Some(option), value]);
+        // Nothing has no operands, and a leading blank stands for an empty one.
+        let operands = operands.split_terminator(' ').map(OsString::from);
+        options.flatten().chain(operands).collect()
     })
 }
 

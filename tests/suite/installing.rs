@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use rstest::rstest;
 use test_support::{HISTORIC, TestEnv};
 
 /// Runs make for these targets, which install below the directory `machine`.
@@ -68,18 +69,13 @@ fn historic_files() -> BTreeSet<String> {
     HISTORIC.into_iter().flat_map(files_of).collect()
 }
 
-#[test]
-fn install_installs_only_flock() {
+#[rstest]
+#[case::only_flock("install", flock_files())]
+#[case::only_the_older_tools("install-historic", historic_files())]
+fn install_target_installs(#[case] target: &str, #[case] expected: BTreeSet<String>) {
     let env = TestEnv::new();
-    make(&env, &["install"]);
-    assert_eq!(installed(&env), flock_files());
-}
-
-#[test]
-fn install_historic_installs_only_the_older_tools() {
-    let env = TestEnv::new();
-    make(&env, &["install-historic"]);
-    assert_eq!(installed(&env), historic_files());
+    make(&env, &[target]);
+    assert_eq!(installed(&env), expected);
 }
 
 #[test]

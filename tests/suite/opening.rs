@@ -149,10 +149,8 @@ fn the_lock_file_is_never_a_standard_descriptor(
 #[test]
 fn the_inherited_descriptor_is_read_only_and_blocking() {
     let env = TestEnv::new();
-    let printed = env
-        .run(["l", "sh", "-c", FLAGS])
-        .assert_stderr("")
-        .stdout_text();
+    let outcome = env.run(["l", "sh", "-c", FLAGS]).assert_stderr("");
+    let printed = outcome.stdout_text();
     let (access, nonblock, close_on_exec) = (0o3, 0o4000, 0o200_0000);
     let flags = parse_flags(&printed) & (access | nonblock | close_on_exec);
     assert_eq!(flags, 0, "{printed}");

@@ -226,22 +226,25 @@ fn two_dashes_before_the_file_end_the_options() {
 }
 
 #[rstest]
-#[case("--fair", "--fair l true")]
-#[case("--slots", "--slots 2 l true")]
-#[case("--also", "--also k l true")]
-#[case("--unlink", "--unlink l true")]
-#[case("--who", "--who l")]
-#[case("--json", "--json --who l")]
-#[case("--pids", "--pids --who l")]
-fn util_linux_rejects_our_own_options(#[case] option: &str, #[case] call: &str) {
+fn util_linux_rejects_our_own_options(
+    #[values(
+        "--fair l true",
+        "--slots 2 l true",
+        "--also k l true",
+        "--unlink l true",
+        "--who l",
+        "--json --who l",
+        "--pids --who l"
+    )]
+    call: &str,
+) {
+    let option = call.split(' ').next().expect("an option");
     differs_from_util_linux("it has no such option", |env| {
         std::fs::write(env.file("l"), "").expect("a file");
         let outcome = env.run(call.split(' '));
-        let is_rejected = outcome.code() == 64
-            && outcome
-                .stderr_text()
-                .contains(&format!("unrecognized option '{option}'"));
-        assert!(!is_rejected, "{outcome:?}");
+        let rejection = format!("unrecognized option '{option}'");
+        let is_rejected = outcome.stderr_text().contains(&rejection);
+        assert!(outcome.code() != 64 || !is_rejected, "{outcome:?}");
         if !env.is_reference() {
             // No process holds the lock, so the status of --who is 1.
             let status = i32::from(call.contains("--who"));

@@ -165,14 +165,9 @@ fn ignored_sigchld_does_not_lose_the_status() {
 
 #[test]
 fn blocked_and_pending_signals_do_not_lose_the_status() {
+    use libc::{SIGALRM, SIGCHLD, SIGHUP, SIGTERM};
     let env = TestEnv::new();
-    for pending in [
-        libc::SIGTERM,
-        libc::SIGCHLD,
-        libc::SIGALRM,
-        libc::SIGHUP,
-        40,
-    ] {
+    for pending in [SIGTERM, SIGCHLD, SIGALRM, SIGHUP, 40] {
         let mut flock = env.flock(["l", "sh", "-c", "exit 7"]);
         flock.block_signals(u64::MAX).raise_signal(pending);
         env.run_command(flock).assert_status(7);

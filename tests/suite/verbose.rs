@@ -12,14 +12,23 @@ fn parse_time(line: &str) -> Option<f64> {
         .strip_prefix("flock: getting lock took ")?
         .strip_suffix(" seconds")?;
     let (whole, fraction) = seconds.split_once('.')?;
-    let is_decimal = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let is_valid = is_decimal(whole) && is_decimal(fraction) && fraction.len() == 6;
-    if is_valid { seconds.parse().ok() } else { None }
+    let is_decimal = [whole, fraction]
+        .concat()
+        .bytes()
+        .all(|byte| byte.is_ascii_digit());
+    (is_decimal && fraction.len() == 6).then(|| seconds.parse().ok())?
 }
 
 /// Whether the line reports a holder, which util-linux does not do.
 fn is_holder_line(line: &str) -> bool {
     line.contains(": held by ")
+}
+
+/// Returns the output of a script that succeeds without a message.
+#[track_caller]
+fn stdout_of(env: &TestEnv, script: &str) -> String {
+    let outcome = env.sh(script).assert_status(0).assert_stderr("");
+    outcome.stdout_text()
 }
 
 /// Asserts the output of a verbose `flock` whose command prints `ran`.
@@ -38,11 +47,7 @@ fn assert_verbose_log(lines: &[&str], command: &str) {
 #[case("--verbose -o l echo ran", "echo")]
 #[case("--verbose -w 9 l -c 'echo ran'", "/bin/sh")]
 fn the_time_and_the_command_are_printed_on_stdout(#[case] args: &str, #[case] command: &str) {
-    let stdout = TestEnv::new()
-        .sh(format!("flock {args}"))
-        .assert_status(0)
-        .assert_stderr("")
-        .stdout_text();
+    let stdout = stdout_of(&TestEnv::new(), &format!("flock {args}"));
     // In any order: util-linux's lines are buffered when stdout is a pipe.
     let mut lines: Vec<_> = stdout.lines().collect();
     lines.sort_by_key(|line| (*line == "ran", line.contains("executing")));
@@ -55,11 +60,7 @@ fn both_lines_precede_the_output_of_the_command(
     #[values(("echo ran", "echo"), ("-c 'echo ran'", "/bin/sh"))] (form, command): (&str, &str),
 ) {
     differs_from_util_linux("its lines are buffered, and lost with -F", |env| {
-        let stdout = env
-            .sh(format!("flock --verbose {option} l {form}"))
-            .assert_status(0)
-            .assert_stderr("")
-            .stdout_text();
+        let stdout = stdout_of(env, &format!("flock --verbose {option} l {form}"));
         assert_verbose_log(&stdout.lines().collect::<Vec<_>>(), command);
     });
 }
@@ -67,20 +68,14 @@ fn both_lines_precede_the_output_of_the_command(
 #[test]
 fn both_lines_precede_the_output_in_a_file() {
     differs_from_util_linux("its lines are buffered", |env| {
-        let file = env
-            .sh("flock --verbose l echo ran >all; cat all")
-            .stdout_text();
+        let file = stdout_of(env, "flock --verbose l echo ran >all; cat all");
         assert_verbose_log(&file.lines().collect::<Vec<_>>(), "echo");
     });
 }
 
 #[test]
 fn for_a_descriptor_only_the_time_is_printed() {
-    let stdout = TestEnv::new()
-        .sh("exec 8<>l; flock --verbose 8")
-        .assert_status(0)
-        .assert_stderr("")
-        .stdout_text();
+    let stdout = stdout_of(&TestEnv::new(), "exec 8<>l; flock --verbose 8");
     assert!(parse_time(stdout.trim_end()).is_some(), "{stdout}");
 }
 
@@ -97,11 +92,8 @@ fn a_conflict_or_a_timeout_is_reported_on_stderr(#[case] options: &str, #[case] 
         .assert_status(1)
         .assert_stdout("")
         .stderr_text();
-    let lines: Vec<&str> = stderr
-        .lines()
-        .filter(|line| !is_holder_line(line))
-        .collect();
-    assert_eq!(lines, [&*format!("flock: {message}"); 2]);
+    let lines = stderr.lines().filter(|line| !is_holder_line(line));
+    assert_eq!(Vec::from_iter(lines), [&*format!("flock: {message}"); 2]);
 }
 
 #[test]
@@ -144,10 +136,7 @@ fn the_printed_time_is_the_time_waited() {
     let stderr = outcome.stderr_text();
     assert!(stderr.lines().all(is_holder_line), "{stderr}");
     let stdout = outcome.stdout_text();
-    let time = stdout.lines().next().and_then(parse_time);
-    let time = time.expect("a time");
-    assert!(
-        time >= 0.02 && time <= start.elapsed().as_secs_f64(),
-        "{stdout}"
-    );
+    let time = stdout.lines().next().and_then(parse_time).expect("a time");
+    let elapsed = start.elapsed().as_secs_f64();
+    assert!((0.02..=elapsed).contains(&time), "{stdout}");
 }

@@ -9,7 +9,8 @@ mod traps;
 
 use rstest::rstest;
 
-use super::{CTRL_Z, assert_acquires, wait_script};
+use super::terminal::{assert_last_status, stop_job};
+use super::{assert_acquires, wait_script};
 use crate::queue::waiter_pool::WaiterPool;
 use crate::queue::{assert_clean, assert_queue_len, last_ticket};
 use test_support::builtin::for_each_bash;
@@ -145,11 +146,8 @@ fn wait_stopped_at_the_terminal_keeps_its_place() {
             bash.send_line(command);
             assert_queue_len(env, 1);
             let ticket = last_ticket(env);
-            bash.send(CTRL_Z);
-            bash.expect("Stopped");
-            bash.read_line();
-            bash.send_line("echo status $?");
-            bash.expect(&format!("status {}\n", 128 + libc::SIGTSTP));
+            stop_job(&mut bash);
+            assert_last_status(&mut bash, 128 + libc::SIGTSTP);
             bash.send_line(how);
             wait_until("it is continued", || {
                 !is_stopped(parent_of(ticket.sentinel))
@@ -158,8 +156,7 @@ fn wait_stopped_at_the_terminal_keeps_its_place() {
             assert_queue_len(env, 2);
             assert_eq!(tickets(env.file("l"))[0].arrived, ticket.arrived);
             holder.release();
-            bash.send_line("echo status $?");
-            bash.expect("status 0\n");
+            assert_last_status(&mut bash, 0);
             assert_queue_len(env, 1);
             bash.send_line("flock -u 8; exit 4");
             assert_acquires(&mut next);

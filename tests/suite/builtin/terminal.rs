@@ -2,13 +2,15 @@
 
 use rstest::rstest;
 
-use super::{CTRL_C, CTRL_Z};
 use crate::queue::assert_clean;
 use test_support::builtin::{LIBRARY, for_each_bash};
 use test_support::locks::{locks_on, tickets, waiter_count};
 use test_support::process::{ExitReason, Process};
 use test_support::procfs::{is_sentinel, is_stopped};
 use test_support::{TestEnv, wait_until};
+
+const CTRL_C: &str = "\x03";
+const CTRL_Z: &str = "\x1a";
 
 #[track_caller]
 fn wait_blocked(env: &TestEnv) {
@@ -27,14 +29,14 @@ fn start_interactive_waiter(env: &TestEnv, command: &str) -> Process {
 
 /// Asserts that an interactive bash is at its prompt, with this `$?`.
 #[track_caller]
-fn assert_last_status(bash: &mut Process, status: i32) {
+pub(super) fn assert_last_status(bash: &mut Process, status: i32) {
     bash.send_line("echo status $?");
     bash.expect(&format!("status {status}\n"));
 }
 
 /// Types Ctrl-Z, and waits until bash reports that the job is stopped.
 #[track_caller]
-fn stop_job(bash: &mut Process) {
+pub(super) fn stop_job(bash: &mut Process) {
     bash.send(CTRL_Z);
     bash.expect("Stopped");
     bash.read_line();

@@ -39,9 +39,11 @@ fn command_and_flock_are_listed_if_they_hold_the_lock(
     let args = ["f", "sh", "-c", "echo $$; read x"];
     let mut flock = env.start(env.flock(option.iter().chain(&args)));
     let command: i32 = flock.read_line().parse().expect("a pid");
-    let mut expected = Vec::new();
-    expected.extend(command_holds.then_some(command));
-    expected.extend(flock_holds.then_some(flock.pid()));
+    let holders = [
+        command_holds.then_some(command),
+        flock_holds.then_some(flock.pid()),
+    ];
+    let mut expected = Vec::from_iter(holders.into_iter().flatten());
     expected.sort_unstable();
     assert_eq!(holder_pids(&env, &["f"]), expected);
 }

@@ -1,18 +1,23 @@
 //! The waiters for a lock.
 
+use rstest::rstest;
 use serde_json::json;
 
-use super::{assert_fields, assert_lock_users, lock_users, start_holding_script, who_rows};
+use super::{
+    assert_fields, assert_lock_users, holder_pids, lock_users, start_holding_script, who_rows,
+};
 use test_support::locks::waiter_count;
 use test_support::{TestEnv, wait_until};
 
-#[test]
-fn waiters_are_listed_but_are_not_holders() {
+#[rstest]
+#[case::blocked_in_the_kernel("-x")]
+#[case::queued_with_a_sentinel("--fair")]
+fn waiters_are_listed_once_and_are_not_holders(#[case] option: &str) {
     let env = TestEnv::new();
     let holder = start_holding_script(&env);
-    let one = env.start_flock(["f", "true"]);
-    let two = env.start_flock(["-s", "f", "true"]);
-    wait_until("they wait", || waiter_count(env.file("f")) == 2);
+    let one = env.start_flock([option, "f", "true"]);
+    let two = env.start_flock([option, "-s", "f", "true"]);
+    wait_until("they wait", || lock_users(&env, &["f"]).len() == 3);
     assert_lock_users(
         &env,
         "f",
@@ -22,8 +27,14 @@ fn waiters_are_listed_but_are_not_holders() {
             ("waiter FLOCK shared", two.pid()),
         ],
     );
-    let pids = env.run(["--who", "--pids", "f"]).assert_status(0);
-    pids.assert_stdout(&format!("{}\n", holder.pid()));
+    assert_eq!(holder_pids(&env, &["f"]), [holder.pid()]);
+    if option == "--fair" {
+        for row in &who_rows(&env, &["f"])[1..] {
+            assert_eq!(row["since_of"], "lock", "{row}");
+            let seconds = row["seconds"].as_u64();
+            assert!(seconds.is_some_and(|seconds| seconds < 60), "{row}");
+        }
+    }
 }
 
 #[test]
@@ -71,29 +82,6 @@ fn waiter_for_a_process_lock_is_listed() {
             ("waiter POSIX exclusive", waiter.pid()),
         ],
     );
-}
-
-#[test]
-fn queued_waiter_is_listed_once_without_its_sentinel() {
-    let env = TestEnv::new();
-    let holder = start_holding_script(&env);
-    let one = env.start_flock(["--fair", "f", "true"]);
-    let two = env.start_flock(["--fair", "-s", "f", "true"]);
-    wait_until("they queue", || lock_users(&env, &["f"]).len() == 3);
-    assert_lock_users(
-        &env,
-        "f",
-        &[
-            ("holder FLOCK exclusive", holder.pid()),
-            ("waiter FLOCK exclusive", one.pid()),
-            ("waiter FLOCK shared", two.pid()),
-        ],
-    );
-    for row in &who_rows(&env, &["f"])[1..] {
-        assert_eq!(row["since_of"], "lock", "{row}");
-        let seconds = row["seconds"].as_u64();
-        assert!(seconds.is_some_and(|seconds| seconds < 60), "{row}");
-    }
 }
 
 #[test]
