@@ -71,11 +71,8 @@ fn holder_pids(env: &TestEnv, args: &[&str]) -> Vec<i32> {
 /// until its stdin is closed.
 #[track_caller]
 fn start_holding_script(env: &TestEnv) -> Process {
-    start_script(
-        env,
-        "exec 8>>f; bin/flock 8; echo held; read x; exit 0",
-        "held",
-    )
+    let script = "exec 8>>f; bin/flock 8; echo held; read x; exit 0";
+    start_script(env, script, "held")
 }
 
 /// Starts a script, and returns when it has printed this line.

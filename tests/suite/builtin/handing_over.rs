@@ -19,32 +19,27 @@ const CALLS: [&str; 6] = [
     "eval flock",
 ];
 
-#[test]
-fn status_is_the_programs() {
+#[rstest]
+#[case("l true", 0)]
+#[case("l sh -c 'exit 5'", 5)]
+#[case("l -c 'exit 6'", 6)]
+#[case("l nothing-of-that-name", 69)]
+#[case("l sh -c 'kill -KILL $$'", 128 + libc::SIGKILL)]
+#[case("-F l sh -c 'exit 7'", 7)]
+#[case("nowhere/l true", 66)]
+#[case("-nE 9 l flock -nE 9 l true", 9)]
+#[case("--fd 8 sh -c 'exit 8'", 8)]
+#[case("-u l sh -c 'exit 10'", 10)]
+fn status_is_the_programs(#[case] args: &str, #[case] status: i32) {
     for_each_bash(|env| {
         for call in CALLS {
-            for (args, status) in [
-                ("l true", 0),
-                ("l sh -c 'exit 5'", 5),
-                ("l -c 'exit 6'", 6),
-                ("l nothing-of-that-name", 69),
-                ("l sh -c 'kill -KILL $$'", 128 + libc::SIGKILL),
-                ("-F l sh -c 'exit 7'", 7),
-                ("nowhere/l true", 66),
-                ("-nE 9 l flock -nE 9 l true", 9),
-                ("--fd 8 sh -c 'exit 8'", 8),
-                ("-u l sh -c 'exit 10'", 10),
-            ] {
-                let line = match call {
-                    "eval flock" => format!("eval \"flock {}\"", args.replace('$', "\\$")),
-                    _ => format!("{call} {args}"),
-                };
-                println!("{line}");
-                env.run_with_builtin(format!(
-                    "exec 8>k; {line} 2>/dev/null; echo $?; {line} 2>&-; (exit $?)"
-                ))
-                .assert_all(status, &format!("{status}\n"), "");
-            }
+            let line = match call {
+                "eval flock" => format!("eval \"flock {}\"", args.replace('$', "\\$")),
+                _ => format!("{call} {args}"),
+            };
+            let script = format!("exec 8>k; {line} 2>/dev/null; echo $?; {line} 2>&-; (exit $?)");
+            let outcome = env.run_with_builtin(script);
+            outcome.assert_all(status, &format!("{status}\n"), "");
         }
     });
 }

@@ -131,13 +131,8 @@ fn overlay_file_is_found_by_the_kernels_device() {
     let overlay = "mkdir up/up up/work all && mount -t overlay none -o xino=off,lowerdir=low,upperdir=up/up,workdir=up/work all";
     let mount =
         format!("mkdir low up && mount -t tmpfs none low && mount -t tmpfs none up && {overlay}");
-    let works = || {
-        TestEnv::new()
-            .sh(format!("unshare -rm sh -c '{mount}'"))
-            .code()
-            == 0
-    };
-    if !can_unshare(&env, "-rm") || !works() {
+    let works = |mount| TestEnv::new().sh(mount).code() == 0;
+    if !can_unshare(&env, "-rm") || !works(format!("unshare -rm sh -c '{mount}'")) {
         return;
     }
     let script = format!(
