@@ -180,11 +180,8 @@ fn output_can_be_redirected_and_captured() {
 #[test]
 fn help_builtin_prints_the_programs_help() {
     for_each_bash(|env| {
-        let help = env
-            .run_with_builtin("help flock")
-            .assert_status(0)
-            .assert_stderr("")
-            .stdout_text();
+        let help = env.run_with_builtin("help flock").assert_stderr("");
+        let help = help.assert_status(0).stdout_text();
         let program = env.run(["--help"]).stdout_text();
         assert!(program.lines().count() > 10);
         for line in program.lines() {

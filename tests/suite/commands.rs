@@ -186,10 +186,8 @@ fn the_command_gets_its_name_and_arguments_unchanged() {
         flock.args(args.iter().map(|arg| os_string(arg)));
         env.run_command(flock).assert_all(0, "", "");
         let received = fs::read(env.file("file")).expect("the arguments");
-        assert_eq!(
-            received.escape_ascii().to_string(),
-            expected.escape_ascii().to_string()
-        );
+        let text = |bytes: &[u8]| bytes.escape_ascii().to_string();
+        assert_eq!(text(&received), text(&expected));
     }
 }
 

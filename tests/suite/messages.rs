@@ -133,10 +133,8 @@ fn messages_begin_with_the_name_of_the_program(#[case] program: &str, #[case] na
         .assert_stderr(&format!("{name}: 99: Bad file descriptor\n"));
     let verbose = env.sh(format!("{program} --verbose l true"));
     let stdout = verbose.assert_status(0).stdout_text();
-    assert!(
-        stdout.ends_with(&format!("\n{name}: executing true\n")),
-        "{stdout}"
-    );
+    let executing = format!("\n{name}: executing true\n");
+    assert!(stdout.ends_with(&executing), "{stdout}");
     let misuse = env.sh(format!("{program} --bogus"));
     let stderr = misuse.assert_status(64).stderr_text();
     let hint = format!("\nTry '{name} --help' for more information.\n");

@@ -170,11 +170,8 @@ fn a_file_whose_lock_requires_write_access_is_reopened() {
         let stdout = env.run_command(command).assert_stderr("").stdout_text();
         let (status, flags) = stdout.split_once('\n').expect("two lines");
         assert_eq!(status, "1", "{error}");
-        assert_eq!(
-            parse_flags(flags) & 0o3,
-            0o2,
-            "{error}: not read-write: {flags}"
-        );
+        let access = parse_flags(flags) & 0o3;
+        assert_eq!(access, 0o2, "{error}: not read-write: {flags}");
     }
 }
 
@@ -212,10 +209,8 @@ fn permission_to_open_or_create_may_be_denied(#[case] path: &str, #[case] setup:
 fn a_fifo_or_a_socket_is_rejected_at_once() {
     let assert_rejected = |outcome: Outcome, kinds: &[&str]| {
         let stderr = outcome.assert_status(66).assert_stdout("").stderr_text();
-        assert!(
-            stderr.starts_with("flock: cannot open lock file l: "),
-            "{stderr}"
-        );
+        let message = "flock: cannot open lock file l: ";
+        assert!(stderr.starts_with(message), "{stderr}");
         let stderr = stderr.to_lowercase();
         assert!(kinds.iter().any(|kind| stderr.contains(kind)), "{stderr}");
     };

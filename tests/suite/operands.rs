@@ -142,11 +142,8 @@ fn dash_c_runs_bin_sh_if_shell_is_unset_or_empty() {
     let env = TestEnv::new();
     let script = "flock l -c 'readlink /proc/$$/exe; echo $0'; readlink -f /bin/sh";
     for change in ["unset SHELL", "export SHELL="] {
-        let stdout = env
-            .sh(format!("{change}; {script}"))
-            .assert_status(0)
-            .assert_stderr("")
-            .stdout_text();
+        let outcome = env.sh(format!("{change}; {script}")).assert_stderr("");
+        let stdout = outcome.assert_status(0).stdout_text();
         let lines: Vec<_> = stdout.lines().collect();
         assert_eq!(lines, [lines[2], "/bin/sh", lines[2]], "{change}");
     }

@@ -167,20 +167,16 @@ fn fd_takes_the_number_of_an_open_descriptor() {
 fn help_and_version_are_printed_on_stdout() {
     let env = TestEnv::new();
     let print = |form: &str| {
-        env.run([form])
-            .assert_status(0)
-            .assert_stderr("")
-            .stdout_text()
+        let outcome = env.run([form]).assert_status(0).assert_stderr("");
+        outcome.stdout_text()
     };
     for form in ["-h", "--help", "--h", "-xh", "-nh"] {
         let help = print(form);
         for (name, ..) in long_options(&env) {
             // One spelling of each option is enough in the help.
             let is_alias = ["nonblocking", "nb", "wait"].contains(&name);
-            assert!(
-                is_alias || help.contains(&format!("--{name}")),
-                "{form}: {name}: {help}"
-            );
+            let is_listed = help.contains(&format!("--{name}"));
+            assert!(is_alias || is_listed, "{form}: {name}: {help}");
         }
     }
     for form in ["-V", "--version", "--vers", "-nV"] {

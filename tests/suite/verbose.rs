@@ -102,11 +102,8 @@ fn a_command_that_is_not_utf_8_is_printed_unchanged() {
     symlink("/bin/true", env.file(os_string(b"bin/t\xff"))).expect("a command");
     let args = ["--verbose".into(), "l".into(), os_string(b"t\xff")];
     let stdout = env.run(args).assert_status(0).stdout;
-    assert!(
-        stdout.ends_with(b"\nflock: executing t\xff\n"),
-        "{}",
-        stdout.escape_ascii()
-    );
+    let is_printed = stdout.ends_with(b"\nflock: executing t\xff\n");
+    assert!(is_printed, "{}", stdout.escape_ascii());
 }
 
 #[test]

@@ -251,10 +251,8 @@ fn function_is_not_called_without_the_lock() {
 #[test]
 fn verbose_reports_the_function() {
     for_each_bash(|env| {
-        let out = env
-            .run_with_builtin("f() { echo in f; }; flock --verbose l f")
-            .assert_stderr("")
-            .stdout_text();
+        let outcome = env.run_with_builtin("f() { echo in f; }; flock --verbose l f");
+        let out = outcome.assert_stderr("").stdout_text();
         let lines: Vec<&str> = out.lines().collect();
         assert!(lines[0].starts_with("flock: getting lock took "), "{out}");
         assert_eq!(lines[1..], ["flock: executing f", "in f"]);

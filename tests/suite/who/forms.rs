@@ -23,10 +23,8 @@ fn table_has_headings_and_a_line_for_each_process() {
     assert_eq!(row[..3], ["holder", "FLOCK", "exclusive"]);
     assert_eq!(row[3], holder.pid().to_string());
     assert!(row[5].ends_with('s'), "{table}");
-    assert!(
-        table.ends_with("sh -c echo held; read x; exit 0\n"),
-        "{table}"
-    );
+    let command = "sh -c echo held; read x; exit 0\n";
+    assert!(table.ends_with(command), "{table}");
     for (heading, cell) in [("MODE", "exclusive"), ("COMMAND", "sh -c")] {
         assert_eq!(lines[0].find(heading), lines[1].find(cell), "{table}");
     }
@@ -37,10 +35,8 @@ fn several_files_get_a_file_column() {
     let env = TestEnv::new();
     let (_f, _g) = (env.hold(&["-F"], "f"), env.hold(&["-F"], "g"));
     env.sh(": >free");
-    let table = env
-        .run(["--who", "f", "free", "g"])
-        .assert_status(0)
-        .stdout_text();
+    let outcome = env.run(["--who", "f", "free", "g"]).assert_status(0);
+    let table = outcome.stdout_text();
     let firsts: Vec<_> = table.lines().map(|line| line.split(' ').next()).collect();
     assert_eq!(firsts, [Some("FILE"), Some("f"), Some("g")], "{table}");
     let rows = who_rows(&env, &["f", "free", "g"]);
