@@ -4,10 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::programs::{our_flock, workspace_root};
-
-/// Where the builtin is installed, below the prefix.
-const INSTALLED_LIBRARY: &str = "lib/bash/flock";
+use crate::programs::{our_flock, path_from_env, workspace_root};
 
 /// The builtin in a test environment. Its prefix is `bin`, which keeps the environment's own
 /// directory free of it.
@@ -39,20 +36,10 @@ pub(crate) fn install_into(dir: &Path) {
 fn library_under_test() -> &'static Path {
     static LIBRARY_FILE: OnceLock<PathBuf> = OnceLock::new();
     LIBRARY_FILE.get_or_init(|| {
-        let configured = std::env::var_os("FLOCK_BUILTIN_UNDER_TEST");
-        if let Some(path) = configured.filter(|path| !path.is_empty()) {
-            let path = PathBuf::from(path);
-            assert!(
-                path.is_absolute() && path.exists(),
-                "FLOCK_BUILTIN_UNDER_TEST: no such library: {}",
-                path.display()
-            );
-            return path;
-        }
         let prefix = our_flock().ancestors().nth(2);
-        let installed = prefix.map(|prefix| prefix.join(INSTALLED_LIBRARY));
-        installed
-            .filter(|library| library.exists())
+        let installed = prefix.map(|prefix| prefix.join("lib/bash/flock"));
+        path_from_env("FLOCK_BUILTIN_UNDER_TEST")
+            .or_else(|| installed.filter(|library| library.exists()))
             .unwrap_or_else(build)
     })
 }
@@ -60,25 +47,14 @@ fn library_under_test() -> &'static Path {
 /// Builds the builtin, which cargo does not do for the tests of another package.
 fn build() -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
-    cargo
-        .args([
-            "build",
-            "--quiet",
-            "--locked",
-            "--package",
-            "fdlock-builtin",
-        ])
-        .current_dir(workspace_root())
-        .args(["--target-dir", "target"]);
+    let args = "build --quiet --locked --package fdlock-builtin --target-dir target";
+    cargo.args(args.split(' ')).current_dir(workspace_root());
     if cfg!(target_env = "musl") {
         // As in scripts/build-builtin.sh.
         cargo.env("RUSTFLAGS", "-C target-feature=-crt-static");
     }
     let output = cargo.output().expect("cargo starts");
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
     workspace_root().join("target/debug/libflock_builtin.so")
 }

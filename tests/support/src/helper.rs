@@ -18,6 +18,7 @@ use std::{fs, mem, ptr};
 
 use rustix::net;
 
+use crate::pre_exec::set_signal_mask;
 use crate::procfs::status_field;
 use crate::programs::TEST_HELPER;
 use crate::test_env::{Outcome, TestEnv};
@@ -111,16 +112,7 @@ fn report_inherited_state(file: &str) -> i32 {
         let fd = path.file_name().expect("a number");
         writeln!(state, "fd {} {}", fd.display(), target.display()).expect("a string");
     }
-    for field in [
-        "SigPnd",
-        "ShdPnd",
-        "SigBlk",
-        "SigIgn",
-        "SigCgt",
-        "Umask",
-        "Groups",
-        "NoNewPrivs",
-    ] {
+    for field in "SigPnd ShdPnd SigBlk SigIgn SigCgt Umask Groups NoNewPrivs".split(' ') {
         writeln!(state, "{field} {}", status_field(pid as i32, field)).expect("a string");
     }
     let cwd = fs::read_link("/proc/self/cwd").expect("cwd");
@@ -143,19 +135,8 @@ fn report_inherited_state(file: &str) -> i32 {
 /// that arrives, until it has received `count` of them.
 fn catch_signals(count: usize) -> i32 {
     let all = u64::MAX;
-    // SAFETY: the set outlives the call, and 8 is its size. The C library's function would leave
-    // out 32 and 33.
-    unsafe {
-        libc::syscall(
-            libc::SYS_rt_sigprocmask,
-            libc::SIG_SETMASK,
-            &raw const all,
-            ptr::null_mut::<u64>(),
-            8,
-        );
-    }
-    let print = |line: String| rustix::io::write(rustix::stdio::stdout(), line.as_bytes());
-    print(format!("ready {}\n", std::process::id())).expect("stdout is open");
+    set_signal_mask(all).expect("a signal mask");
+    print(&format!("ready {}\n", std::process::id()));
     for _ in 0..count {
         // So that a test that fails does not leave the helper behind forever.
         let timeout = libc::timespec {
@@ -177,16 +158,19 @@ fn catch_signals(count: usize) -> i32 {
         if signal < 0 {
             return 3;
         }
-        // SAFETY: for codes without a value these bytes are numbers too.
-        let value = unsafe { info.si_value().sival_ptr } as usize;
-        let value = if info.si_code == libc::SI_QUEUE {
-            value
-        } else {
-            0
+        let value = match info.si_code {
+            // SAFETY: a queued signal has a value.
+            libc::SI_QUEUE => unsafe { info.si_value().sival_ptr as usize },
+            _ => 0,
         };
-        print(format!("received {signal} {} {value}\n", info.si_code)).expect("stdout is open");
+        print(&format!("received {signal} {} {value}\n", info.si_code));
     }
     ALL_SIGNALS_RECEIVED
+}
+
+/// Prints a text without a buffer, which would not be flushed at the exit.
+pub(crate) fn print(text: &str) {
+    rustix::io::write(rustix::stdio::stdout(), text.as_bytes()).expect("stdout is open");
 }
 
 /// Does the work in a child, while the parent waits for a signal to kill it.
@@ -225,15 +209,14 @@ fn bind_and_exec(shape: &str, name: &[u8], command: &[&[u8]]) -> i32 {
 
 /// Executes a command in a child in a new session, as `su -c` does, and waits for it.
 fn fork_in_new_session(command: &[&[u8]]) -> i32 {
-    // SAFETY: no other thread has been started yet.
-    match unsafe { libc::fork() } {
-        0 => exec_in_new_session(command),
-        child => {
-            // SAFETY: the status is not requested.
-            unsafe { libc::waitpid(child, ptr::null_mut(), 0) };
-            0
+    // SAFETY: no other thread has been started yet, and the status is not requested.
+    unsafe {
+        match libc::fork() {
+            0 => return exec_in_new_session(command),
+            child => libc::waitpid(child, ptr::null_mut(), 0),
         }
-    }
+    };
+    0
 }
 
 /// Executes a command in this process, in a new session.

@@ -7,14 +7,14 @@
 )]
 
 use std::fs::File;
-use std::os::fd::AsRawFd;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use fdlock::sys::interruptible::InterruptibleCall;
 
+use crate::helper::print;
 use crate::process::{poll_readable, send_signal};
 
 /// How many signals the handler has received.
@@ -30,34 +30,15 @@ fn signal_pending() -> bool {
     RECEIVED.load(Relaxed) > PROCESSED.load(Relaxed)
 }
 
-/// A file that is already locked, so that a second request blocks forever.
-struct LockedFile {
-    _holder: File,
-    waiter: File,
-}
-
-impl LockedFile {
-    fn new(path: &str) -> Self {
-        let open = || File::create(path).expect("the file can be created");
-        let (holder, waiter) = (open(), open());
-        rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive)
-            .expect("the file is not locked yet");
-        Self {
-            _holder: holder,
-            waiter,
-        }
-    }
-
-    /// Waits for the lock once; true if the system call failed, that is, was interrupted.
-    fn wait(&self) -> bool {
-        // SAFETY: the descriptor is open. rustix's call might retry.
-        unsafe { libc::flock(self.waiter.as_raw_fd(), libc::LOCK_EX) == -1 }
-    }
-}
-
 /// Runs one of the scenarios, prints what happened, and returns the exit status.
 pub(crate) fn wait(scenario: &str, path: &str) -> i32 {
-    let lock = LockedFile::new(path);
+    let open = || File::create(path).expect("the file can be created");
+    // The second request blocks forever.
+    let (holder, waiter) = (open(), open());
+    rustix::fs::flock(&holder, rustix::fs::FlockOperation::LockExclusive).expect("a free lock");
+    // Waits for the lock once; true if the system call failed, that is, was interrupted.
+    // SAFETY: the descriptor is open. rustix's call might retry.
+    let wait = || unsafe { libc::flock(waiter.as_raw_fd(), libc::LOCK_EX) == -1 };
     // SAFETY: all zeroes is a valid action; the handler only counts.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
@@ -71,12 +52,12 @@ pub(crate) fn wait(scenario: &str, path: &str) -> i32 {
         // The signal arrives between the last check of the flags and the system call.
         "unprotected" => {
             raise();
-            lock.wait()
+            wait()
         }
         "interruptible" => {
             let _call = begin(None).expect("no signal yet");
             raise();
-            lock.wait()
+            wait()
         }
         "signal-before" => {
             raise();
@@ -86,26 +67,23 @@ pub(crate) fn wait(scenario: &str, path: &str) -> i32 {
             let _call = begin(Some(Duration::from_micros(1))).expect("no signal yet");
             // The time is over long before the system call.
             std::thread::sleep(Duration::from_millis(5));
-            lock.wait()
+            wait()
         }
         "handlers-restored" => {
             drop(begin(None));
             raise();
-            lock.wait()
+            wait()
         }
-        rounds => return answer_signals(&lock, rounds.parse().expect("a number of rounds")),
+        rounds => return answer_signals(wait, rounds.parse().expect("a number of rounds")),
     };
-    let report = format!(
-        "interrupted {interrupted} received {}\n",
-        RECEIVED.load(Relaxed)
-    );
-    rustix::io::write(rustix::stdio::stdout(), report.as_bytes()).expect("stdout is open");
+    let received = RECEIVED.load(Relaxed);
+    print(&format!("interrupted {interrupted} received {received}\n"));
     0
 }
 
 /// Waits for the lock again and again, as a host does, while a child sends `rounds` signals, each
 /// at a random time after the previous one was answered. A missed signal is never answered.
-fn answer_signals(lock: &LockedFile, rounds: u64) -> i32 {
+fn answer_signals(wait: impl Fn() -> bool, rounds: u64) -> i32 {
     let parent = std::process::id() as i32;
     let (reader, writer) = rustix::pipe::pipe().expect("a pipe");
     // SAFETY: no other thread has been started yet.
@@ -114,7 +92,7 @@ fn answer_signals(lock: &LockedFile, rounds: u64) -> i32 {
     }
     while PROCESSED.load(Relaxed) < rounds {
         if let Some(_call) = InterruptibleCall::begin(None, signal_pending).expect("a timer") {
-            lock.wait();
+            wait();
         }
         // The call may also have been interrupted by another tick of the timer.
         if signal_pending() {
@@ -122,7 +100,7 @@ fn answer_signals(lock: &LockedFile, rounds: u64) -> i32 {
             rustix::io::write(&writer, b".").expect("the child reads");
         }
     }
-    rustix::io::write(rustix::stdio::stdout(), b"all signals answered\n").expect("stdout is open");
+    print("all signals answered\n");
     0
 }
 
@@ -135,8 +113,7 @@ fn send_signals(parent: i32, reader: &OwnedFd, rounds: u64) -> i32 {
         send_signal(parent, libc::SIGUSR1);
         let deadline = Instant::now() + Duration::from_secs(30);
         if !poll_readable(&[reader.as_fd()], deadline)[0] {
-            let report = format!("signal {round} was missed\n");
-            rustix::io::write(rustix::stdio::stdout(), report.as_bytes()).expect("stdout is open");
+            print(&format!("signal {round} was missed\n"));
             send_signal(parent, libc::SIGKILL);
             return 1;
         }

@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 
 use fdlock::lock::fair::marker::{ArrivalTime, Marker};
 
+use crate::helper::print;
 use crate::process::Process;
 use crate::test_env::TestEnv;
 
@@ -18,26 +19,26 @@ use crate::test_env::TestEnv;
 pub(crate) fn hold_lock(kind: &str, start: i64, length: i64, file: &str) -> i32 {
     let file = File::options().read(true).write(true).open(file);
     let file = file.expect("the file can be opened");
-    let (command, start, length) = match kind {
-        "posix" => (libc::F_SETLKW, start, length),
-        "ofd" | "leader-exited" => (libc::F_OFD_SETLKW, start, length),
-        "slot" => (libc::F_OFD_SETLKW, slot_marker().offset(), 1),
+    let (command, lock_type, start, length) = match kind {
+        "posix" => (libc::F_SETLKW, libc::F_WRLCK, start, length),
+        "ofd" | "leader-exited" => (libc::F_OFD_SETLKW, libc::F_WRLCK, start, length),
+        "slot" => {
+            let (arrived, pid) = (ArrivalTime::now(), rustix::process::getpid());
+            let marker = Marker::Slot { arrived, pid };
+            (libc::F_OFD_SETLKW, libc::F_RDLCK, marker.offset(), 1)
+        }
         _ => return 2,
     };
     // SAFETY: all zeroes is a valid `flock`.
     let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = if kind == "slot" {
-        libc::F_RDLCK
-    } else {
-        libc::F_WRLCK
-    } as libc::c_short;
+    lock.l_type = lock_type as libc::c_short;
     lock.l_start = start;
     lock.l_len = length;
     // SAFETY: the call takes a pointer to a `flock`, which outlives it.
     if unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const lock) } == -1 {
         return 3;
     }
-    rustix::io::write(rustix::stdio::stdout(), b"held\n").expect("stdout is open");
+    print("held\n");
     if kind == "leader-exited" {
         // When the first thread exits, /proc/PID/fd no longer shows the descriptors.
         std::thread::spawn(wait_for_stdin);
@@ -51,13 +52,6 @@ pub(crate) fn hold_lock(kind: &str, start: i64, length: i64, file: &str) -> i32 
 fn wait_for_stdin() -> i32 {
     let _ = std::io::stdin().read(&mut [0; 1]);
     0
-}
-
-fn slot_marker() -> Marker {
-    Marker::Slot {
-        arrived: ArrivalTime::now(),
-        pid: rustix::process::getpid(),
-    }
 }
 
 impl TestEnv {

@@ -84,17 +84,15 @@ pub struct Ticket {
 
 /// Returns the tickets of the file's queue, in order of arrival.
 pub fn tickets(file: impl AsRef<Path>) -> Vec<Ticket> {
-    let markers = markers_on(file).into_iter();
-    markers
-        .filter_map(|marker| match marker {
-            Marker::Ticket { arrived, mode, pid } => Some(Ticket {
-                arrived,
-                mode,
-                sentinel: pid.as_raw_nonzero().get(),
-            }),
-            Marker::Slot { .. } => None,
-        })
-        .collect()
+    let ticket = |marker| match marker {
+        Marker::Ticket { arrived, mode, pid } => Some(Ticket {
+            arrived,
+            mode,
+            sentinel: pid.as_raw_nonzero().get(),
+        }),
+        Marker::Slot { .. } => None,
+    };
+    markers_on(file).into_iter().filter_map(ticket).collect()
 }
 
 /// A slot of `--slots` that is held.
@@ -108,16 +106,14 @@ pub struct Slot {
 
 /// Returns the slots of the file that are held, in the order in which they were taken.
 pub fn slots(file: impl AsRef<Path>) -> Vec<Slot> {
-    let markers = markers_on(file).into_iter();
-    markers
-        .filter_map(|marker| match marker {
-            Marker::Slot { arrived, pid } => Some(Slot {
-                arrived,
-                pid: pid.as_raw_nonzero().get(),
-            }),
-            Marker::Ticket { .. } => None,
-        })
-        .collect()
+    let slot = |marker| match marker {
+        Marker::Slot { arrived, pid } => Some(Slot {
+            arrived,
+            pid: pid.as_raw_nonzero().get(),
+        }),
+        Marker::Ticket { .. } => None,
+    };
+    markers_on(file).into_iter().filter_map(slot).collect()
 }
 
 /// Returns the markers on a file, ordered by their bytes. It probes one range after the other
@@ -142,10 +138,8 @@ fn markers_on(file: impl AsRef<Path>) -> Vec<Marker> {
         }
     }
     offsets.sort_unstable();
-    offsets
-        .into_iter()
-        .filter_map(Marker::from_offset)
-        .collect()
+    let markers = offsets.into_iter().filter_map(Marker::from_offset);
+    markers.collect()
 }
 
 /// Returns the first byte and the length of an fcntl(2) lock that another open file description has
@@ -158,16 +152,12 @@ fn find_lock(file: &impl AsRawFd, first: i64, last: i64) -> Option<(i64, i64)> {
         lock.l_type = libc::F_WRLCK as libc::c_short;
         lock.l_whence = libc::SEEK_SET as libc::c_short;
         lock.l_start = first;
-        // 0 means up to the largest offset.
-        lock.l_len = if last == i64::MAX {
-            0
-        } else {
-            last - first + 1
-        };
-        assert_eq!(
-            libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock),
-            0
-        );
+        // A length of 0 means up to the largest offset.
+        if last < i64::MAX {
+            lock.l_len = last - first + 1;
+        }
+        let result = libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock);
+        assert_eq!(result, 0);
         lock
     };
     let is_free = found.l_type == libc::F_UNLCK as libc::c_short;

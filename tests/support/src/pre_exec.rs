@@ -29,21 +29,9 @@ pub trait CommandPreExecExt {
         })
     }
 
-    /// Blocks exactly the signals of this set, in the kernel's format: bit N-1 for signal N,
-    /// including 32 and 33, which the C library reserves for itself.
+    /// Blocks exactly the signals of this set, in the format of [`signal_set`].
     fn block_signals(&mut self, set: u64) -> &mut Self {
-        self.before_exec(move || {
-            // SAFETY: the set outlives the call, and 8 is its size.
-            check(unsafe {
-                libc::syscall(
-                    libc::SYS_rt_sigprocmask,
-                    libc::SIG_SETMASK,
-                    &raw const set,
-                    ptr::null_mut::<u64>(),
-                    8,
-                ) == 0
-            })
-        })
+        self.before_exec(move || set_signal_mask(set))
     }
 
     /// Sends the process a signal, which stays pending if it has been blocked before.
@@ -66,15 +54,13 @@ pub trait CommandPreExecExt {
     /// Sets a timer like alarm(2), in microseconds.
     fn set_alarm(&mut self, microseconds: libc::suseconds_t) -> &mut Self {
         self.before_exec(move || {
+            let timeval = |microseconds| libc::timeval {
+                tv_sec: microseconds / 1_000_000,
+                tv_usec: microseconds % 1_000_000,
+            };
             let time = libc::itimerval {
-                it_interval: libc::timeval {
-                    tv_sec: 0,
-                    tv_usec: 0,
-                },
-                it_value: libc::timeval {
-                    tv_sec: microseconds / 1_000_000,
-                    tv_usec: microseconds % 1_000_000,
-                },
+                it_interval: timeval(0),
+                it_value: timeval(microseconds),
             };
             // SAFETY: the new value outlives the call, and the old value is not requested.
             check(unsafe {
@@ -130,7 +116,16 @@ fn check(succeeded: bool) -> io::Result<()> {
     succeeded.then_some(()).ok_or_else(io::Error::last_os_error)
 }
 
-/// Returns a set of signals in the kernel's format.
+/// Blocks exactly the signals of this set, including 32 and 33, which the C library's function would
+/// leave out.
+pub(crate) fn set_signal_mask(set: u64) -> io::Result<()> {
+    let old = ptr::null_mut::<u64>();
+    let (call, how) = (libc::SYS_rt_sigprocmask, libc::SIG_SETMASK);
+    // SAFETY: the set outlives the call, and 8 is its size.
+    check(unsafe { libc::syscall(call, how, &raw const set, old, 8) == 0 })
+}
+
+/// Returns a set of signals in the kernel's format: bit N-1 for signal N.
 pub fn signal_set(signals: impl IntoIterator<Item = c_int>) -> u64 {
     signals
         .into_iter()

@@ -133,10 +133,7 @@ impl Process {
     /// Reads the next line of its output.
     #[track_caller]
     pub fn read_line(&mut self) -> String {
-        let line = self
-            .read_until("\n")
-            .unwrap_or_else(|error| panic!("{error}"));
-        line.trim_end().to_owned()
+        self.expect("\n").trim_end().to_owned()
     }
 
     /// Asserts that this is the next line of its output.

@@ -23,16 +23,17 @@ pub fn workspace_root() -> &'static Path {
 /// workspace.
 pub(crate) fn flock_under_test() -> &'static Path {
     static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
-    PROGRAM.get_or_init(|| {
-        let configured = std::env::var_os("FLOCK_UNDER_TEST").filter(|path| !path.is_empty());
-        let program = configured.map_or_else(|| built_program("flock"), PathBuf::from);
-        assert!(
-            program.is_absolute() && program.exists(),
-            "FLOCK_UNDER_TEST: no such program: {}",
-            program.display()
-        );
-        program
-    })
+    PROGRAM
+        .get_or_init(|| path_from_env("FLOCK_UNDER_TEST").unwrap_or_else(|| built_program("flock")))
+}
+
+/// Returns the absolute path of an existing file that an environment variable names, if it is set.
+pub(crate) fn path_from_env(variable: &str) -> Option<PathBuf> {
+    let path = std::env::var_os(variable).filter(|path| !path.is_empty())?;
+    let path = PathBuf::from(path);
+    let is_usable = path.is_absolute() && path.exists();
+    assert!(is_usable, "{variable}: no such file: {}", path.display());
+    Some(path)
 }
 
 /// Returns the `flock` under test, or the one of this workspace if util-linux's is under test.

@@ -132,9 +132,8 @@ impl<'env> StressTest<'env> {
 
     /// Starts a command with the stdin that it has been given.
     pub fn spawn_with_stdin(&self, mut command: Command) -> Child {
-        let errors = OpenOptions::new()
-            .append(true)
-            .open(self.env.file("errors"));
+        let errors = self.env.file("errors");
+        let errors = OpenOptions::new().append(true).open(errors);
         command
             .stdout(self.writer.try_clone().expect("a descriptor"))
             .stderr(errors.expect("it has been created"));
@@ -189,10 +188,15 @@ impl<'env> StressTest<'env> {
                 random_delay(&mut rng);
                 let _ = child.kill();
             }
-            let status = self.wait(&mut child);
-            let killed = status.signal() == Some(libc::SIGKILL);
-            assert!(status.success() || killed, "{status}");
+            let killed = self.was_killed(&mut child);
             self.count_step(killed);
+        }
+    }
+
+    /// Does one step after the other if the lock is free in time.
+    pub fn try_steps(&self, mut rng: Rng, rounds: u64, options: &[&str]) {
+        for _ in 0..rounds * self.size {
+            self.try_step(&mut rng, options);
         }
     }
 
@@ -210,9 +214,7 @@ impl<'env> StressTest<'env> {
     /// Runs a script a number of times in one shell, which must exit with status 0.
     pub fn run_repeatedly(&self, rounds: u64, script: &str) {
         let script = format!("i=0; while [ $i -lt {rounds} ]; do i=$((i + 1)); {script}; done");
-        let mut shell = self.env.command("sh");
-        shell.args(["-c", &script]);
-        let status = self.wait(&mut self.spawn(shell));
+        let status = self.wait(&mut self.spawn(self.env.sh_command(&script)));
         assert!(status.success(), "{status}: {script}");
     }
 
@@ -225,10 +227,16 @@ impl<'env> StressTest<'env> {
                 random_delay(&mut rng);
                 kill_group(&child);
             }
-            let status = self.wait(&mut child);
-            let killed = status.signal() == Some(libc::SIGKILL);
-            assert!(status.success() || killed, "{status}");
+            self.was_killed(&mut child);
         }
+    }
+
+    /// Waits for a process, and returns whether it was killed. Otherwise it must succeed.
+    fn was_killed(&self, child: &mut Child) -> bool {
+        let status = self.wait(child);
+        let killed = status.signal() == Some(libc::SIGKILL);
+        assert!(status.success() || killed, "{status}");
+        killed
     }
 
     /// Waits for the lock and holds it until killed with the command, in the first `ways` of three
@@ -238,16 +246,17 @@ impl<'env> StressTest<'env> {
             let mut child = match rng.u64(..ways) {
                 0 => self.spawn_flock(&["lock", "sh", "-c", "read x"]),
                 1 => self.spawn_flock(&["-s", "-w", "1000", "lock", "sh", "-c", "read x"]),
-                _ => {
-                    let mut shell = self.env.command("sh");
-                    shell.args(["-c", "exec 8>>lock; flock 8; read x"]);
-                    self.spawn(shell)
-                }
+                _ => self.spawn(self.env.sh_command("exec 8>>lock; flock 8; read x")),
             };
-            random_delay(&mut rng);
-            kill_group(&child);
-            assert_eq!(self.wait(&mut child).signal(), Some(libc::SIGKILL));
+            self.kill_soon(&mut child, &mut rng);
         }
+    }
+
+    /// Kills a process and its group at a random time.
+    pub fn kill_soon(&self, child: &mut Child, rng: &mut Rng) {
+        random_delay(rng);
+        kill_group(child);
+        assert_eq!(self.wait(child).signal(), Some(libc::SIGKILL));
     }
 
     /// Does one step unless the lock is not free soon. Returns whether it did.
@@ -269,10 +278,9 @@ impl<'env> StressTest<'env> {
     /// Asserts that the journal, the counter and the number of steps agree, after all processes
     /// have exited, and that the lock is free.
     pub fn assert_consistent(self) {
-        let counter = self.env.file("counter");
+        let env = self.env;
         let steps = self.assert_journal_consistent();
-        let count = fs::read_to_string(counter).expect("it has been created");
-        assert_eq!(count, format!("{steps} {steps}\n"));
+        assert_eq!(env.read_file("counter"), format!("{steps} {steps}\n"));
     }
 
     /// Asserts that the journal and the number of steps agree, after all processes have exited, and
@@ -294,11 +302,10 @@ impl<'env> StressTest<'env> {
             "a process hangs: {:?}",
             locks_on(self.env.file("lock"))
         );
-        let read = |name| fs::read_to_string(self.env.file(name)).expect("it has been created");
-        let errors = read("errors");
+        let errors = self.env.read_file("errors");
         let unexpected: Vec<&str> = errors.lines().filter(|line| !is_expected(line)).collect();
         assert!(unexpected.is_empty(), "{unexpected:?}");
-        let journal = read("journal");
+        let journal = self.env.read_file("journal");
         let steps = journal.lines().count() as u64;
         for (step, line) in (1..).zip(journal.lines()) {
             assert_eq!(line, format!("{step}"), "line {step} of {steps}");

@@ -70,49 +70,31 @@ impl Outcome {
             .assert_status(status)
     }
 
-    /// Asserts the exit status, as [`Outcome::code`] returns it. A failure shows all of the output.
+    /// Asserts the exit status, as [`Outcome::code`] returns it.
     #[track_caller]
     pub fn assert_status(self, expected: i32) -> Self {
-        assert_eq!(
-            self.code(),
-            expected,
-            "status\nstdout: {}\nstderr: {}",
-            self.stdout_text(),
-            self.stderr_text()
-        );
+        assert_eq!(self.code(), expected, "status of {self:?}");
         self
     }
 
     /// Asserts the whole of stdout.
     #[track_caller]
     pub fn assert_stdout(self, expected: &str) -> Self {
-        assert_eq!(
-            self.stdout_text(),
-            expected,
-            "stdout\nstatus: {}\nstderr: {}",
-            self.code(),
-            self.stderr_text()
-        );
+        assert_eq!(self.stdout_text(), expected, "stdout of {self:?}");
         self
     }
 
     /// Asserts the whole of stderr.
     #[track_caller]
     pub fn assert_stderr(self, expected: &str) -> Self {
-        assert_eq!(
-            self.stderr_text(),
-            expected,
-            "stderr\nstatus: {}\nstdout: {}",
-            self.code(),
-            self.stdout_text()
-        );
+        assert_eq!(self.stderr_text(), expected, "stderr of {self:?}");
         self
     }
 }
 
 /// A temporary directory with the program under test as `bin/flock`, first in PATH, and with the
-/// historic tools if they have been built, the bash builtin and the helper program. Commands run in that directory with a
-/// fixed environment (`LC_ALL=C`, `PATH`, `HOME`, `SHELL=/bin/sh`).
+/// historic tools if they have been built, the bash builtin and the helper program. Commands run
+/// there with a fixed environment (`LC_ALL=C`, `PATH`, `HOME`, `SHELL=/bin/sh`).
 #[derive(Debug)]
 pub struct TestEnv {
     dir: tempfile::TempDir,
@@ -120,16 +102,8 @@ pub struct TestEnv {
     pub(crate) timeout: Duration,
     /// A directory with a bash that takes the place of the installed one.
     pub(crate) bash_dir: Option<PathBuf>,
-    flock_impl: FlockImpl,
-}
-
-/// What runs when a test calls `flock`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum FlockImpl {
-    /// The program.
-    Program,
-    /// The builtin, in a bash.
-    Builtin,
+    /// `flock` is the builtin, in a bash, instead of the program.
+    through_builtin: bool,
 }
 
 impl TestEnv {
@@ -141,9 +115,8 @@ impl TestEnv {
     )]
     pub fn new() -> Self {
         let mut env = Self::without_builtin();
-        if std::env::var_os("FLOCK_THROUGH_BUILTIN").is_some_and(|value| !value.is_empty()) {
-            env.flock_impl = FlockImpl::Builtin;
-        }
+        env.through_builtin =
+            std::env::var_os("FLOCK_THROUGH_BUILTIN").is_some_and(|value| !value.is_empty());
         env
     }
 
@@ -174,7 +147,7 @@ impl TestEnv {
             program: program.to_owned(),
             timeout,
             bash_dir: None,
-            flock_impl: FlockImpl::Program,
+            through_builtin: false,
         }
     }
 
@@ -186,6 +159,12 @@ impl TestEnv {
     /// Returns the path of a file in the temporary directory.
     pub fn file(&self, name: impl AsRef<OsStr>) -> PathBuf {
         self.path().join(name.as_ref())
+    }
+
+    /// Returns the contents of a file in the temporary directory.
+    #[track_caller]
+    pub fn read_file(&self, name: &str) -> String {
+        std::fs::read_to_string(self.file(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     /// Returns the names of the files in the temporary directory, except `bin`.
@@ -230,9 +209,10 @@ impl TestEnv {
     /// Returns a command in this environment that stays in our process group, because it creates a
     /// session.
     pub(crate) fn command_in_our_group(&self, program: impl AsRef<OsStr>) -> Command {
-        let mut command = match self.flock_impl {
-            FlockImpl::Program => Command::new(program),
-            FlockImpl::Builtin => Self::command_through_builtin(program.as_ref()),
+        let mut command = if self.through_builtin {
+            Self::command_through_builtin(program.as_ref())
+        } else {
+            Command::new(program)
         };
         let mut path = self.file("bin").into_os_string();
         if let Some(dir) = &self.bash_dir {
@@ -248,7 +228,7 @@ impl TestEnv {
             .env("SHELL", "/bin/sh")
             .env("LC_ALL", "C")
             .stdin(Stdio::null());
-        if self.flock_impl == FlockImpl::Builtin {
+        if self.through_builtin {
             command.env("BASH_ENV", self.file(builtin_install::START_UP));
         }
         command
@@ -261,13 +241,19 @@ impl TestEnv {
         command
     }
 
+    /// Returns a command that runs a script with `sh`.
+    pub fn sh_command(&self, script: impl AsRef<OsStr>) -> Command {
+        let mut shell = self.command("sh");
+        shell.arg("-c").arg(script);
+        shell
+    }
+
     /// Creates an executable script. A child process writes it, because this process must not have
     /// it open for writing while another test's thread forks: the new process would inherit the
     /// descriptor, and executing the script would fail with `ETXTBSY`.
     pub fn install_script(&self, name: &str, script: &str) {
-        let mut writer = self.command("/bin/sh");
-        writer.args(["-c", "printf %s \"$2\" >\"$1\" && chmod +x \"$1\"", "sh"]);
-        writer.args([name, script]);
+        let mut writer = self.sh_command("printf %s \"$2\" >\"$1\" && chmod +x \"$1\"");
+        writer.args(["sh", name, script]);
         self.run_command(writer).assert_status(0);
     }
 
@@ -290,9 +276,7 @@ done
     /// dropped.
     pub fn unprivileged(&self, script: &str) -> Option<Command> {
         if !rustix::process::geteuid().is_root() {
-            let mut command = self.command("/bin/sh");
-            command.args(["-c", script]);
-            return Some(command);
+            return Some(self.sh_command(script));
         }
         let mut command = self.command("setpriv");
         command.args(["--bounding-set=-all", "--inh-caps=-all", "/bin/sh", "-c"]);
