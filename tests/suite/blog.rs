@@ -18,45 +18,44 @@ const SUBSHELL: &str = include_str!("blog/subshell.sh");
 const CLEANUP: &str = include_str!("blog/cleanup.sh");
 const ITSELF: &str = include_str!("blog/itself.sh");
 
+/// A shell, with its arguments.
 #[derive(Clone, Copy)]
-struct Shell {
-    command: &'static str,
-    /// Commands do not inherit a descriptor above 2 that `exec` has opened: it must be passed
-    /// explicitly, with `8>&8`.
-    is_korn: bool,
-}
+struct Shell(&'static str);
 
+const BASH: Shell = Shell("bash");
 const SHELLS: [Shell; 6] = [
-    Shell::new("bash", false),
-    Shell::new("dash", false),
-    Shell::new("zsh", false),
-    Shell::new("busybox sh", false),
-    Shell::new("ksh", true),
-    Shell::new("mksh", true),
+    BASH,
+    Shell("dash"),
+    Shell("zsh"),
+    Shell("busybox sh"),
+    Shell("ksh"),
+    Shell("mksh"),
 ];
 
 /// Runs a test with every shell that is installed, each in a new test environment.
 fn for_each_shell(body: impl Fn(&TestEnv, Shell)) {
     let is_installed = |shell: &Shell| is_installed(shell.program_and_args().0);
     for shell in SHELLS.into_iter().filter(is_installed) {
-        println!("{}", shell.command);
+        println!("{}", shell.0);
         body(&TestEnv::new(), shell);
     }
 }
 
 impl Shell {
-    const fn new(command: &'static str, is_korn: bool) -> Self {
-        Self { command, is_korn }
+    fn program_and_args(self) -> (&'static str, &'static str) {
+        self.0.split_once(' ').unwrap_or((self.0, ""))
     }
 
-    fn program_and_args(self) -> (&'static str, &'static str) {
-        self.command.split_once(' ').unwrap_or((self.command, ""))
+    /// Whether its commands do not inherit a descriptor above 2 that `exec` has opened: it must be
+    /// passed explicitly, with `8>&8`.
+    fn is_korn(self) -> bool {
+        self.0.ends_with("ksh")
     }
 
     /// Adapts a script to this shell: a Korn shell has to pass the descriptor to `flock`.
     fn adapt(self, script: &str) -> String {
         let mut script = script.to_owned();
-        if self.is_korn {
+        if self.is_korn() {
             // And to a `sleep` at the end of a subshell, which replaces the shell: otherwise the
             // lock would be released.
             for call in ["-x 8", "-e 8", "-u 8", "sleep 10"] {
@@ -71,7 +70,7 @@ impl Shell {
     #[track_caller]
     fn run(self, env: &TestEnv, script: &str) -> Outcome {
         fs::write(env.file("script"), format!("{script}\n")).expect("the script");
-        env.sh(format!("exec {} script", self.command))
+        env.sh(format!("exec {} script", self.0))
     }
 
     /// Installs a script of the article, adapted to this shell, with `nap` for `sleep`: it writes
@@ -95,7 +94,8 @@ impl Shell {
 fn general_form_queues() {
     for_each_shell(|env, shell| {
         shell.install(env, "flocktest0", FLOCKTEST0);
-        let shell = shell.command;
+        let expected = "I'm in (first)\nI'm done (first)\nI'm in (second)\nI'm done (second)\n";
+        let shell = shell.0;
         env.sh(format!(
             "{shell} flocktest0 >>log & first=$!
             read word <began
@@ -105,9 +105,7 @@ fn general_form_queues() {
             read word <began; echo wake >over; wait $second || exit
             sed -e \"s/$first/first/; s/$second/second/\" log"
         ))
-        .assert_status(0)
-        .assert_stderr("")
-        .assert_stdout("I'm in (first)\nI'm done (first)\nI'm in (second)\nI'm done (second)\n");
+        .assert_all(0, expected, "");
     });
 }
 
@@ -115,7 +113,9 @@ fn general_form_queues() {
 fn alternate_form_rejects_until_the_first_is_done() {
     for_each_shell(|env, shell| {
         shell.install(env, "flocktest1", FLOCKTEST1);
-        let shell = shell.command;
+        let expected = "I'm in (first)\nI'm rejected\nI'm rejected\nI'm rejected\n\
+            I'm done (first)\nI'm in (fifth)\nI'm done (fifth)\n";
+        let shell = shell.0;
         env.sh(format!(
             "{shell} flocktest1 >>log & first=$!
             read word <began
@@ -125,12 +125,7 @@ fn alternate_form_rejects_until_the_first_is_done() {
             read word <began; echo wake >over; wait $fifth || exit
             sed -e \"s/$first/first/; s/$fifth/fifth/; s/rejected .*/rejected/\" log"
         ))
-        .assert_status(0)
-        .assert_stderr("")
-        .assert_stdout(
-            "I'm in (first)\nI'm rejected\nI'm rejected\nI'm rejected\nI'm done (first)\n\
-             I'm in (fifth)\nI'm done (fifth)\n",
-        );
+        .assert_all(0, expected, "");
     });
 }
 
@@ -147,7 +142,7 @@ fn background_subshells_run_one_after_the_other() {
                 read word <began; queued mythemail.LCK 1; echo nap >>log; echo wake >over
                 read word <began; echo nap >>log; echo wake >over
                 flock mythemail.LCK cat log",
-                shell.command
+                shell.0
             ))
             .assert_status(0)
             .assert_stderr("")
@@ -169,8 +164,9 @@ fn guard_allows_one_instance_of_a_script() {
     for_each_shell(|env, shell| {
         let script = format!("{MYTHFRONTEND}echo playing; nap; :\n");
         shell.install(env, "mythfrontend", &script);
-        let shell = shell.command;
+        let shell = shell.0;
         let refused = "Can't get file lock, mythfrontend already running";
+        let expected = format!("playing\n{refused}\n1\n{refused}\n1\n0\nplaying\n0\n");
         env.sh(format!(
             "{shell} mythfrontend & first=$!
             read word <began
@@ -180,11 +176,7 @@ fn guard_allows_one_instance_of_a_script() {
             {shell} mythfrontend & third=$!
             read word <began; echo wake >over; wait $third; echo $?"
         ))
-        .assert_status(0)
-        .assert_stderr("")
-        .assert_stdout(&format!(
-            "playing\n{refused}\n1\n{refused}\n1\n0\nplaying\n0\n"
-        ));
+        .assert_all(0, &expected, "");
     });
 }
 
@@ -195,30 +187,23 @@ fn subshell_holds_the_lock_until_it_exits() {
     let script = SUBSHELL.replace(work, "flock -n lockfile true; echo inside $?\n");
     let script = format!("{script}flock -n lockfile true; echo outside $?");
     for_each_shell(|env, shell| {
-        env.shell(shell.command, &script)
-            .assert_stdout("inside 1\noutside 0\n")
-            .assert_stderr("");
+        env.shell(shell.0, &script)
+            .assert_all(0, "inside 1\noutside 0\n", "");
     });
 }
 
 #[test]
 fn descriptor_can_be_opened_and_closed_in_every_way() {
     for_each_shell(|env, shell| {
-        for (open, content) in [
-            ("8>l", ""),
-            ("8>>l", "kept\n"),
-            ("8<l", "kept\n"),
-            ("8<>l", "kept\n"),
-        ] {
+        for open in ["8>l", "8>>l", "8<l", "8<>l"] {
+            let content = if open == "8>l" { "" } else { "kept\n" };
             for release in ["flock -u 8", "exec 8>&-", "exec 8<&-"] {
                 let script = format!(
                     "echo kept >l; exec {open}; flock -x 8 || exit; flock -n l true; echo $?; \
                      {release}; flock -n l true; echo $?; cat l"
                 );
-                shell
-                    .run(env, &shell.adapt(&script))
-                    .assert_stdout(&format!("1\n0\n{content}"))
-                    .assert_stderr("");
+                let outcome = shell.run(env, &shell.adapt(&script));
+                outcome.assert_all(0, &format!("1\n0\n{content}"), "");
             }
         }
     });
@@ -229,12 +214,9 @@ fn lock_lasts_until_the_script_exits() {
     for_each_shell(|env, shell| {
         let script = shell.adapt("exec 8>l; flock -x 8; flock -n l true; echo $?");
         fs::write(env.file("script"), script).expect("the script");
-        env.sh(format!(
-            "{} script; flock -n l true; echo $?",
-            shell.command
-        ))
-        .assert_stdout("1\n0\n")
-        .assert_stderr("");
+        let shell = shell.0;
+        env.sh(format!("{shell} script; flock -n l true; echo $?"))
+            .assert_all(0, "1\n0\n", "");
     });
 }
 
@@ -242,37 +224,30 @@ fn lock_lasts_until_the_script_exits() {
 fn descriptor_number_can_be_a_variable_with_eval() {
     for_each_shell(|env, shell| {
         // A redirection must be evaluated to have a variable as its number.
-        let pass = if shell.is_korn { "$N>&$N" } else { "" };
+        let pass = if shell.is_korn() { "$N>&$N" } else { "" };
         let script = format!(
             "N=9; LCK=l; eval \"exec $N>$LCK\"; eval \"flock -x $N {pass}\"; echo $?; \
              flock -n l true; echo $?; eval \"exec $N>&-\"; flock -n l true; echo $?"
         );
-        shell
-            .run(env, &script)
-            .assert_stdout("0\n1\n0\n")
-            .assert_stderr("");
+        shell.run(env, &script).assert_all(0, "0\n1\n0\n", "");
     });
 }
 
 #[test]
 fn descriptor_chosen_by_the_shell_can_be_locked() {
     for_each_shell(|env, shell| {
-        if !["bash", "zsh"].contains(&shell.command) {
+        if !["bash", "zsh"].contains(&shell.0) {
             return;
         }
         let script = "exec {fd}>l; flock -x $fd; echo $? $(( fd > 9 )); flock -n l true; echo $?; \
                       exec {fd}>&-; flock -n l true; echo $?";
-        shell
-            .run(env, script)
-            .assert_stdout("0 1\n1\n0\n")
-            .assert_stderr("");
+        shell.run(env, script).assert_all(0, "0 1\n1\n0\n", "");
     });
 }
 
 #[test]
 fn lock_file_can_be_removed_afterwards() {
-    let bash = SHELLS[0];
-    if !is_installed(bash.command) {
+    if !is_installed(BASH.0) {
         return;
     }
     let work = "[[critical code]]";
@@ -285,14 +260,16 @@ fn lock_file_can_be_removed_afterwards() {
     );
     let script = CLEANUP.replace(work, "flock -n l true; echo inside $?");
     let script = format!("LOCK_FILE=l lock_file=l\n{script}flock -n l true; echo outside $?");
-    bash.run(&env, &script)
-        .assert_stdout("inside 1\nremoved lock here\nremoved lock file\noutside 0\n")
-        .assert_stderr("");
-    bash.run(&env, &format!("exec 7>l; {script}"))
-        .assert_stdout(
-            "inside 1\nremoved lock here\nlock file still in use, not deleting\noutside 0\n",
-        )
-        .assert_stderr("");
+    for (script, result) in [
+        (script.clone(), "removed lock file"),
+        (
+            format!("exec 7>l; {script}"),
+            "lock file still in use, not deleting",
+        ),
+    ] {
+        let expected = format!("inside 1\nremoved lock here\n{result}\noutside 0\n");
+        BASH.run(&env, &script).assert_all(0, &expected, "");
+    }
 }
 
 #[test]
@@ -313,9 +290,7 @@ fn script_can_lock_itself() {
             ./itself & third=$!
             read word <began; echo wake >over; wait $third; echo $?",
         )
-        .assert_status(0)
-        .assert_stderr("")
-        .assert_stdout("in 2 a b c\n1\n0\nin 0 \n0\n");
+        .assert_all(0, "in 2 a b c\n1\n0\nin 0 \n0\n", "");
     });
 }
 
@@ -324,17 +299,14 @@ fn descriptor_can_be_passed_explicitly() {
     for_each_shell(|env, shell| {
         let script = "exec 8>l; flock 8 8>&8; echo $?; flock -n l true; echo $?; \
                       exec 8>&-; flock -n l true; echo $?";
-        shell
-            .run(env, script)
-            .assert_stdout("0\n1\n0\n")
-            .assert_stderr("");
+        shell.run(env, script).assert_all(0, "0\n1\n0\n", "");
     });
 }
 
 #[test]
 fn korn_shell_user_gets_a_hint_about_the_descriptor() {
     for_each_shell(|env, shell| {
-        if !shell.is_korn {
+        if !shell.is_korn() {
             return;
         }
         let outcome = shell
@@ -363,9 +335,7 @@ fn korn_shell_user_gets_a_hint_about_the_descriptor() {
 #[test]
 fn no_hint_about_a_descriptor_that_is_not_open() {
     for_each_shell(|env, shell| {
-        shell
-            .run(env, "exec 8>&-; flock 8; echo $?")
-            .assert_stdout("65\n")
-            .assert_stderr("flock: 8: Bad file descriptor\n");
+        let outcome = shell.run(env, "exec 8>&-; flock 8; echo $?");
+        outcome.assert_all(0, "65\n", "flock: 8: Bad file descriptor\n");
     });
 }

@@ -47,7 +47,7 @@ pub fn spawn_waiter_command(env: &TestEnv, command: Command) -> Process {
 /// Starts a shell script that waits for the lock on `l`, and returns when it has a ticket.
 #[track_caller]
 pub fn spawn_waiter_script(env: &TestEnv, script: &str) -> Process {
-    spawn_waiter_command(env, shell_command(env, script))
+    spawn_waiter_command(env, env.sh_command(script))
 }
 
 /// Starts a waiter that runs [`HOLD`], and returns when it has a ticket.
@@ -69,8 +69,7 @@ pub fn spawn_noting_waiter(env: &TestEnv, options: &[&str], name: &str) -> Proce
 #[track_caller]
 pub fn assert_order(env: &TestEnv, waiters: impl IntoIterator<Item = Process>, names: &[&str]) {
     waiters.into_iter().for_each(Process::release);
-    let order = std::fs::read_to_string(env.file("order")).expect("waiters have written it");
-    assert_eq!(order.lines().collect::<Vec<_>>(), names);
+    assert_eq!(env.read_file("order").lines().collect::<Vec<_>>(), names);
     std::fs::remove_file(env.file("order")).expect("order can be removed");
 }
 
@@ -79,13 +78,6 @@ pub fn assert_order(env: &TestEnv, waiters: impl IntoIterator<Item = Process>, n
 pub fn assert_served(mut waiter: Process) {
     waiter.expect_line("held");
     waiter.release();
-}
-
-/// Returns a command that runs a shell script.
-pub fn shell_command(env: &TestEnv, script: &str) -> Command {
-    let mut shell = env.command("sh");
-    shell.args(["-c", script]);
-    shell
 }
 
 /// Waits until `l` has `count` tickets.
@@ -117,6 +109,26 @@ pub fn assert_clean(env: &TestEnv, sentinels: &[i32]) {
             && !sentinels.iter().any(|sentinel| is_sentinel(*sentinel))
     });
     env.run(["--fair", "-n", "l", "true"]).assert_status(0);
+}
+
+/// Releases the lock of a holder, and asserts that nothing is left behind.
+#[track_caller]
+pub fn assert_clean_after(env: &TestEnv, holder: Process) {
+    holder.release();
+    assert_clean(env, &[]);
+}
+
+/// Releases the lock of a holder, asserts that these processes, each of which runs [`HOLD`], get it
+/// one after the other, and that nothing is left behind.
+#[track_caller]
+pub fn assert_served_after(
+    env: &TestEnv,
+    holder: Process,
+    waiters: impl IntoIterator<Item = Process>,
+) {
+    holder.release();
+    waiters.into_iter().for_each(assert_served);
+    assert_clean(env, &[]);
 }
 
 /// Lets time pass: waits for the held lock until a timeout.

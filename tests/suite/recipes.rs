@@ -5,10 +5,9 @@ use std::io::Write;
 
 use test_support::builtin::for_each_bash;
 use test_support::locks::{tickets, waiter_count};
-use test_support::process::ExitReason;
+use test_support::process::{ExitReason, Process};
 use test_support::{Outcome, TestEnv, differs_from_util_linux, wait_until};
 
-/// The documents with examples that are executed here.
 const DOCUMENTS: [&str; 3] = [
     include_str!("../../README.md"),
     include_str!("../../docs/recipes.md"),
@@ -18,11 +17,9 @@ const DOCUMENTS: [&str; 3] = [
 /// Returns the first code block after the heading that begins with this text.
 #[track_caller]
 fn code_block(heading: &str) -> String {
-    let after_heading = |document: &'static str| {
-        let (_, after) = document.split_once(&format!("# {heading}"))?;
-        Some(after)
-    };
-    let after = DOCUMENTS.into_iter().find_map(after_heading);
+    let heading = format!("# {heading}");
+    let mut documents = DOCUMENTS.into_iter();
+    let after = documents.find_map(|document| Some(document.split_once(&heading)?.1));
     let after = after.unwrap_or_else(|| panic!("no heading {heading}"));
     let (_, code) = after.split_once("\n```").expect("a code block");
     let (_language, code) = code.split_once('\n').expect("code");
@@ -72,21 +69,15 @@ fn quick_start_lines_work() {
     let script = setup_recipe(&env, "Quick start", &["bin/backup.sh"]);
     assert_eq!(script.lines().count(), 4);
     env.sh(&script)
-        .assert_stdout("in\none block\nbackup.sh runs\n")
-        .assert_status(0);
+        .assert_all(0, "in\none block\nbackup.sh runs\n", "");
 }
 
 #[test]
 fn cron_job_is_skipped_silently_if_still_running() {
     let env = TestEnv::new();
     let command = setup_cron_job(&env, "Cron: skip the run", "bin/sync-photos");
-    env.sh(&command)
-        .assert_stdout("sync-photos runs\n")
-        .assert_status(0);
-    run_while_held(&env, "sync.lock", &command)
-        .assert_stdout("")
-        .assert_stderr("")
-        .assert_status(1);
+    env.sh(&command).assert_all(0, "sync-photos runs\n", "");
+    run_while_held(&env, "sync.lock", &command).assert_all(1, "", "");
 }
 
 #[test]
@@ -94,16 +85,11 @@ fn cron_job_reports_the_holder() {
     differs_from_util_linux("--verbose does not report the holder", |env| {
         let command = setup_cron_job(env, "Cron: report what", "bin/backup");
         let command = command.replace("/var/log/", "").replace("1h", "0.01");
-        env.sh(&command)
-            .assert_stdout("")
-            .assert_stderr("")
-            .assert_status(0);
+        env.sh(&command).assert_all(0, "", "");
         let holder = env.hold(&["-F"], "backup.lock");
         let outcome = env.sh(&command).assert_stdout("").assert_status(1);
-        let message = format!(
-            "flock: waiting for backup.lock: held by {} sh, ",
-            holder.pid()
-        );
+        let holder = holder.pid();
+        let message = format!("flock: waiting for backup.lock: held by {holder} sh, ");
         assert!(outcome.stderr_text().starts_with(&message), "{outcome:?}");
     });
 }
@@ -118,13 +104,9 @@ fn systemd_unit_does_not_fail_on_a_held_lock() {
         value.unwrap_or_else(|| panic!("no {key}"))
     };
     let command = value("ExecStart");
-    env.sh(command)
-        .assert_stdout("report runs\n")
-        .assert_status(0);
+    env.sh(command).assert_all(0, "report runs\n", "");
     let status = value("SuccessExitStatus").parse().expect("a number");
-    run_while_held(&env, "report.lock", command)
-        .assert_stdout("")
-        .assert_status(status);
+    run_while_held(&env, "report.lock", command).assert_all(status, "", "");
 }
 
 #[test]
@@ -132,13 +114,10 @@ fn deploy_script_waits_and_gives_up() {
     differs_from_util_linux("its timeouts have no units", |env| {
         let script = setup_recipe(env, "Deploy script", &["build", "switch"]);
         env.sh(&script)
-            .assert_stdout("build runs\nswitch runs\n")
-            .assert_status(0);
+            .assert_all(0, "build runs\nswitch runs\n", "");
         let impatient = replace(&script, "-w 5m", "-w 5ms");
-        run_while_held(env, "deploy.lock", &impatient)
-            .assert_stdout("")
-            .assert_stderr("another deploy is still running\n")
-            .assert_status(1);
+        let message = "another deploy is still running\n";
+        run_while_held(env, "deploy.lock", &impatient).assert_all(1, "", message);
     });
 }
 
@@ -148,9 +127,7 @@ fn makefile_waits_for_the_lock() {
     let makefile = setup_recipe(&env, "Makefile: one upload", &["upload"]);
     fs::write(env.file("Makefile"), makefile).expect("a makefile");
     let holder = env.hold(&[], "publish.lock");
-    let mut make = env.command("make");
-    make.args(["-s", "publish"]);
-    let mut make = env.start(make);
+    let mut make = env.start(env.sh_command("exec make -s publish"));
     wait_until("make waits", || waiter_count(env.file("publish.lock")) == 1);
     holder.release();
     make.expect_line("upload runs");
@@ -162,16 +139,13 @@ fn readers_share_the_lock_and_a_writer_does_not() {
     let lines = setup_recipe(&env, "Readers and a writer", &["report", "update"]);
     let (read, write) = lines.trim().split_once('\n').expect("two lines");
     env.sh(&lines)
-        .assert_stdout("report runs\nupdate runs\n")
-        .assert_status(0);
+        .assert_all(0, "report runs\nupdate runs\n", "");
     env.run(["-s", "data.lock", "sh", "-c", read])
-        .assert_stdout("report runs\n")
-        .assert_status(0);
+        .assert_all(0, "report runs\n", "");
     for (mode, line) in [("-s", write), ("-x", write), ("-x", read)] {
         let impatient = replace(line, "flock ", "flock -n ");
         env.run([mode, "data.lock", "sh", "-c", &impatient])
-            .assert_stdout("")
-            .assert_status(1);
+            .assert_all(1, "", "");
     }
 }
 
@@ -179,17 +153,13 @@ fn readers_share_the_lock_and_a_writer_does_not() {
 fn timeout_is_distinguished_from_a_failure() {
     let env = TestEnv::new();
     let script = setup_recipe(&env, "Tell a timeout from a failure", &["import"]);
-    env.sh(&script)
-        .assert_stdout("import runs\nimported\n")
-        .assert_status(0);
+    env.sh(&script).assert_all(0, "import runs\nimported\n", "");
     let impatient = replace(&script, "-w 30", "-w 0.01");
-    run_while_held(&env, "import.lock", &impatient)
-        .assert_stdout("gave up after 30 seconds: still locked\n")
-        .assert_status(0);
+    let expected = "gave up after 30 seconds: still locked\n";
+    run_while_held(&env, "import.lock", &impatient).assert_all(0, expected, "");
     env.install_script("import", "#!/bin/sh\nexit 3\n");
     env.sh(&script)
-        .assert_stdout("the import failed with status 3\n")
-        .assert_status(0);
+        .assert_all(0, "the import failed with status 3\n", "");
 }
 
 #[test]
@@ -200,13 +170,8 @@ fn single_instance_keeps_the_lock_through_exec() {
         "frontend",
         "#!/bin/sh\nflock -n frontend.lock true || echo still locked\n",
     );
-    env.sh(&script)
-        .assert_stdout("still locked\n")
-        .assert_status(0);
-    run_while_held(&env, "frontend.lock", &script)
-        .assert_stdout("")
-        .assert_stderr("already running\n")
-        .assert_status(1);
+    env.sh(&script).assert_all(0, "still locked\n", "");
+    run_while_held(&env, "frontend.lock", &script).assert_all(1, "", "already running\n");
 }
 
 #[test]
@@ -214,10 +179,8 @@ fn script_locked_on_itself_runs_alone() {
     let env = TestEnv::new();
     let script = setup_recipe(&env, "Lock a script on itself", &[]);
     env.install_script("itself", &script);
-    env.sh("./itself").assert_stdout("alone\n").assert_status(0);
-    run_while_held(&env, "itself", "./itself")
-        .assert_stdout("")
-        .assert_status(1);
+    env.sh("./itself").assert_all(0, "alone\n", "");
+    run_while_held(&env, "itself", "./itself").assert_all(1, "", "");
 }
 
 #[test]
@@ -229,8 +192,7 @@ fn daemon_does_not_keep_the_lock() {
         "#!/bin/sh\nmkfifo end\nread x <end >/dev/null 2>&1 &\n",
     );
     env.sh(format!("{line}\nflock -n start.lock echo free; echo >end"))
-        .assert_stdout("free\n")
-        .assert_status(0);
+        .assert_all(0, "free\n", "");
     let passing = replace(&line, " -o", "");
     env.sh(format!(
         "rm end; {passing}\nflock -n start.lock echo free || echo kept; echo >end"
@@ -243,8 +205,7 @@ fn free_descriptor_can_be_locked() {
     let env = TestEnv::new();
     let script = setup_recipe(&env, "Use any free descriptor", &[]);
     env.bash(format!("{script}\nflock -n job.lock true || echo locked"))
-        .assert_stdout("locked\n")
-        .assert_status(0);
+        .assert_all(0, "locked\n", "");
 }
 
 #[test]
@@ -256,19 +217,14 @@ fn readers_do_not_overtake_an_earlier_writer() {
     let reader = env.hold(&["-s"], "data.lock");
     let ticket_count = || tickets(env.file("data.lock")).len();
     let waiters = [write, read].map(|line| {
-        let mut shell = env.command("sh");
-        shell.args(["-c", &format!("{line} >>log")]);
         let count = ticket_count();
-        let waiter = env.start(shell);
+        let waiter = env.start(env.sh_command(format!("{line} >>log")));
         wait_until("it queues", || ticket_count() > count);
         waiter
     });
     reader.release();
-    for mut waiter in waiters {
-        assert_eq!(waiter.wait(), ExitReason::Exited(0));
-    }
-    let log = fs::read_to_string(env.file("log")).expect("a log");
-    assert_eq!(log, "update runs\nreport runs\n");
+    waiters.into_iter().for_each(Process::release);
+    assert_eq!(env.read_file("log"), "update runs\nreport runs\n");
 }
 
 #[test]
@@ -279,22 +235,16 @@ fn three_downloads_run_at_once() {
     // A download runs until it has read a line from `out`.
     env.install_script("download", "#!/bin/sh\necho $1 >>log\nread x <out\n");
     env.sh("mkfifo out").assert_status(0);
-    let mut shell = env.command("sh");
-    shell.args(["-c", &script]);
-    let mut shell = env.start(shell);
-    let started = || {
-        let log = fs::read_to_string(env.file("log"));
-        log.unwrap_or_default().lines().count()
-    };
+    let mut shell = env.start(env.sh_command(&script));
+    let log = || fs::read_to_string(env.file("log")).unwrap_or_default();
+    let started = || log().lines().count();
     wait_until("three downloads have started", || started() == 3);
     let waiting = || tickets(env.file("downloads.lock")).len();
     wait_until("two downloads wait", || waiting() == 2);
     assert_eq!(started(), 3);
     // Kept open, because a pipe loses its content when no process has it open.
-    let out = fs::File::options()
-        .read(true)
-        .write(true)
-        .open(env.file("out"));
+    let mut options = fs::File::options();
+    let out = options.read(true).write(true).open(env.file("out"));
     let mut out = out.expect("a pipe");
     out.write_all(b"\n\n\n\n\n").expect("room in the pipe");
     assert_eq!(shell.wait(), ExitReason::Exited(0));
@@ -307,22 +257,16 @@ fn both_locks_are_taken_or_none() {
     let script = setup_recipe(&env, "Take two locks without deadlock", &["deploy"]);
     let script = replace(&script, "10m", "0.01");
     for lock in ["web.lock", "db.lock"] {
-        run_while_held(&env, lock, &script)
-            .assert_stdout("")
-            .assert_status(1);
+        run_while_held(&env, lock, &script).assert_all(1, "", "");
     }
-    env.sh(&script)
-        .assert_stdout("deploy runs\n")
-        .assert_status(0);
+    env.sh(&script).assert_all(0, "deploy runs\n", "");
 }
 
 #[test]
 fn lock_file_is_removed_afterwards() {
     let env = TestEnv::new();
     let script = setup_recipe(&env, "Remove the lock file afterwards", &["sync"]);
-    env.sh(&script)
-        .assert_stdout("sync runs\n")
-        .assert_status(0);
+    env.sh(&script).assert_all(0, "sync runs\n", "");
     assert_eq!(env.file_names(), ["sync"]);
 }
 
@@ -339,9 +283,7 @@ fn holders_are_listed_by_file_and_by_descriptor() {
     assert!(code_block("Who holds the lock?").contains(header));
     assert!(stdout.starts_with(header), "{stdout}");
     holder.release();
-    env.sh(&script)
-        .assert_stderr("")
-        .assert_stdout("[]\nnot held\n");
+    env.sh(&script).assert_all(0, "[]\nnot held\n", "");
 }
 
 #[test]
@@ -352,10 +294,7 @@ fn second_call_stops_what_the_first_has_started() {
     env.install_script("radio", "#!/bin/sh\necho plays\nread x\n");
     let mut radio = env.start(env.command("./switch"));
     radio.expect_line("plays");
-    env.sh("./switch")
-        .assert_stdout("")
-        .assert_stderr("")
-        .assert_status(0);
+    env.sh("./switch").assert_all(0, "", "");
     assert_eq!(radio.wait(), ExitReason::Signaled(libc::SIGTERM));
     let mut radio = env.start(env.command("./switch"));
     radio.expect_line("plays");
@@ -376,9 +315,7 @@ fn builtin_is_enabled_where_it_is_installed() {
             ("/nowhere:bin/lib", "file\n"),
         ] {
             env.shell("bash", replace(&script, BUILTIN_DIRS, dirs))
-                .assert_stderr("")
-                .assert_stdout(kind)
-                .assert_status(1);
+                .assert_all(1, kind, "");
         }
     });
 }
@@ -390,8 +327,7 @@ fn function_under_a_lock_keeps_its_variables() {
         let script = replace(&script, BUILTIN_DIRS, "bin/lib/bash");
         for number in [1, 2] {
             env.shell("bash", &script)
-                .assert_stdout(&format!("my number is {number}\n"))
-                .assert_status(0);
+                .assert_all(0, &format!("my number is {number}\n"), "");
         }
         let impatient = replace(&script, "-w 30", "-w 0.01");
         let held = format!("exec 8>counter.lock; bin/flock 8; {impatient}");

@@ -3,6 +3,11 @@
 
 use std::time::{Duration, Instant};
 
+use libc::{
+    SIGABRT, SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGIO, SIGKILL, SIGPIPE, SIGPROF, SIGPWR, SIGQUIT,
+    SIGSTOP, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGUSR1, SIGUSR2, SIGVTALRM, SIGWINCH,
+    SIGXCPU,
+};
 use rstest::rstest;
 use test_support::helper::ALL_SIGNALS_RECEIVED;
 use test_support::locks::locks_on;
@@ -16,23 +21,12 @@ const STOPS: &str = "it goes on waiting for a command that is stopped";
 
 /// The signals that kill a process by default, and that are sent for that purpose.
 const DEADLY: [i32; 13] = [
-    libc::SIGHUP,
-    libc::SIGINT,
-    libc::SIGQUIT,
-    libc::SIGUSR1,
-    libc::SIGUSR2,
-    libc::SIGPIPE,
-    libc::SIGALRM,
-    libc::SIGTERM,
-    libc::SIGIO,
-    libc::SIGPWR,
-    libc::SIGVTALRM,
-    libc::SIGPROF,
-    libc::SIGXCPU,
+    SIGHUP, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGPIPE, SIGALRM, SIGTERM, SIGIO, SIGPWR, SIGVTALRM,
+    SIGPROF, SIGXCPU,
 ];
 
 /// Signals that a process ignores by default.
-const HARMLESS: [i32; 3] = [libc::SIGCONT, libc::SIGURG, libc::SIGWINCH];
+const HARMLESS: [i32; 3] = [SIGCONT, SIGURG, SIGWINCH];
 
 /// Starts `flock` with these arguments before a `test-helper` that catches `count` signals, and
 /// waits until the helper is ready.
@@ -65,9 +59,9 @@ fn start_script_with(env: &TestEnv, options: &[&str], script: &str) -> (Process,
 
 #[rstest]
 #[case::deadly_or_harmless(ORPHANS, DEADLY.into_iter().chain(HARMLESS))]
-#[case::abort_by_a_watchdog(ORPHANS, [libc::SIGABRT])]
+#[case::abort_by_a_watchdog(ORPHANS, [SIGABRT])]
 #[case::real_time(ORPHANS, 34..=63)]
-#[case::stop("it stops alone", [libc::SIGTSTP, libc::SIGTTIN, libc::SIGTTOU])]
+#[case::stop("it stops alone", [SIGTSTP, SIGTTIN, SIGTTOU])]
 fn command_receives_signals_once(
     #[case] reason: &str,
     #[case] signals: impl IntoIterator<Item = i32> + Clone,
@@ -89,7 +83,7 @@ fn command_receives_signals_once(
 fn queued_signals_keep_their_values_and_order() {
     differs_from_util_linux(ORPHANS, |env| {
         let mut flock = start_catching(env, &["l"], 203);
-        for (signal, value) in [(libc::SIGUSR1, 1234), (40, usize::MAX)] {
+        for (signal, value) in [(SIGUSR1, 1234), (40, usize::MAX)] {
             flock.queue_signal(signal, value);
             flock.expect_line(&format!("received {signal} -1 {value}"));
         }
@@ -128,7 +122,7 @@ fn command_receives_alarm_set_by_the_caller() {
 fn signal_is_forwarded_through_nested_locks() {
     differs_from_util_linux(ORPHANS, |env| {
         let mut flock = start_catching(env, &["a", "flock", "b", "flock", "c"], 1);
-        flock.signal(libc::SIGTERM);
+        flock.signal(SIGTERM);
         flock.expect_line("received 15 0 0");
         assert_eq!(flock.wait(), ExitReason::Exited(ALL_SIGNALS_RECEIVED));
     });
@@ -153,9 +147,7 @@ fn shell_sees_128_plus_the_number_of_the_signal() {
         // The shell's own message about the death is not of interest.
         let script = "exec 2>/dev/null; flock l sh -c 'kill -TERM $PPID; read x; read x'
             echo $?; flock -n l true; echo $?";
-        let mut shell = env.command("sh");
-        shell.args(["-c", script]);
-        let mut shell = env.start(shell);
+        let mut shell = env.start(env.sh_command(script));
         shell.expect_line("143");
         shell.expect_line("0");
     });
@@ -179,19 +171,19 @@ fn flock_dies_of_a_signal_to_a_stopped_group() {
     let env = TestEnv::new();
     for _ in 0..20 {
         let (mut flock, command) = start_script(&env, "echo ready $$; read x");
-        assert!(send_signal(-flock.pid(), libc::SIGSTOP));
+        assert!(send_signal(-flock.pid(), SIGSTOP));
         flock.wait_stopped();
         wait_until("the command stops", || is_stopped(command));
-        assert!(send_signal(-flock.pid(), libc::SIGTERM));
-        assert!(send_signal(-flock.pid(), libc::SIGCONT));
-        assert_eq!(flock.wait(), ExitReason::Signaled(libc::SIGTERM));
+        assert!(send_signal(-flock.pid(), SIGTERM));
+        assert!(send_signal(-flock.pid(), SIGCONT));
+        assert_eq!(flock.wait(), ExitReason::Signaled(SIGTERM));
     }
 }
 
 #[test]
 fn flock_exits_if_only_the_command_is_killed() {
     let env = TestEnv::new();
-    for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGINT, 40] {
+    for signal in [SIGTERM, SIGKILL, SIGINT, 40] {
         let (mut flock, command) = start_script(&env, "echo ready $$; read x");
         assert!(send_signal(command, signal));
         assert_eq!(flock.wait(), ExitReason::Exited(128 + signal));
@@ -201,9 +193,9 @@ fn flock_exits_if_only_the_command_is_killed() {
 #[test]
 fn flock_exits_if_another_signal_kills_the_command() {
     differs_from_util_linux(ORPHANS, |env| {
-        for last in [libc::SIGKILL, libc::SIGUSR2] {
+        for last in [SIGKILL, SIGUSR2] {
             let (mut flock, command) = start_script(env, "trap '' TERM; echo ready $$; read x");
-            flock.signal(libc::SIGTERM);
+            flock.signal(SIGTERM);
             assert!(send_signal(command, last));
             assert_eq!(flock.wait(), ExitReason::Exited(128 + last));
         }
@@ -214,7 +206,7 @@ fn flock_exits_if_another_signal_kills_the_command() {
 fn command_that_ignores_a_signal_keeps_the_lock() {
     differs_from_util_linux(ORPHANS, |env| {
         let (mut flock, _) = start_script(env, "trap '' TERM HUP; echo ready $$; read x; exit 5");
-        for signal in [libc::SIGTERM, libc::SIGHUP, libc::SIGTERM] {
+        for signal in [SIGTERM, SIGHUP, SIGTERM] {
             flock.signal(signal);
             env.run(["-n", "l", "true"]).assert_status(1);
         }
@@ -228,10 +220,10 @@ fn command_that_ignores_a_signal_keeps_the_lock() {
 fn command_that_handles_a_signal_decides_the_status() {
     differs_from_util_linux(ORPHANS, |env| {
         let mut flock = start_catching(env, &["l"], 2);
-        flock.signal(libc::SIGTERM);
+        flock.signal(SIGTERM);
         flock.expect_line("received 15 0 0");
         env.run(["-n", "l", "true"]).assert_status(1);
-        flock.signal(libc::SIGINT);
+        flock.signal(SIGINT);
         flock.expect_line("received 2 0 0");
         assert_eq!(flock.wait(), ExitReason::Exited(ALL_SIGNALS_RECEIVED));
         env.run(["-n", "l", "true"]).assert_status(0);
@@ -249,8 +241,8 @@ fn signal_at_any_time_leaves_no_orphan() {
             while Instant::now() < deadline {
                 std::hint::spin_loop();
             }
-            flock.signal(libc::SIGTERM);
-            assert_eq!(flock.wait(), ExitReason::Signaled(libc::SIGTERM), "{delay}");
+            flock.signal(SIGTERM);
+            assert_eq!(flock.wait(), ExitReason::Signaled(SIGTERM), "{delay}");
             assert!(locks_on(env.file("l")).is_empty(), "{delay}: still locked");
             command_has_run |= flock.read_until("ready").is_ok();
         }
@@ -261,7 +253,7 @@ fn signal_at_any_time_leaves_no_orphan() {
 #[test]
 fn signals_that_the_caller_ignores_kill_neither() {
     let env = TestEnv::new();
-    let signals = [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT];
+    let signals = [SIGHUP, SIGINT, SIGQUIT];
     let mut flock = env.flock(["l", "sh", "-c", "echo ready; read x; exit 5"]);
     flock.ignore_signals(signals);
     let mut flock = env.start(flock);
@@ -299,7 +291,7 @@ fn flock_stops_with_its_command_and_continues_it() {
             for word in ["one", "two"] {
                 flock.wait_stopped();
                 assert!(is_stopped(command));
-                flock.signal(libc::SIGCONT);
+                flock.signal(SIGCONT);
                 flock.expect_line(word);
             }
             assert_eq!(flock.wait(), ExitReason::Exited(7));
@@ -313,7 +305,7 @@ fn nested_locks_stop_and_continue_together() {
         let script = "kill -STOP $$; echo on; exit 7";
         let mut flock = env.start_flock(["a", "flock", "b", "sh", "-c", script]);
         flock.wait_stopped();
-        flock.signal(libc::SIGCONT);
+        flock.signal(SIGCONT);
         flock.expect_line("on");
         assert_eq!(flock.wait(), ExitReason::Exited(7));
     });
@@ -328,9 +320,9 @@ fn stopped_flock_dies_of_a_signal_when_continued() {
             let (mut flock, command) = start_script(env, "echo ready $$; kill -STOP $$; read x");
             flock.wait_stopped();
             let target = if to_group { -flock.pid() } else { flock.pid() };
-            assert!(send_signal(target, libc::SIGTERM));
-            assert!(send_signal(target, libc::SIGCONT));
-            assert_eq!(flock.wait(), ExitReason::Signaled(libc::SIGTERM));
+            assert!(send_signal(target, SIGTERM));
+            assert!(send_signal(target, SIGCONT));
+            assert_eq!(flock.wait(), ExitReason::Signaled(SIGTERM));
             assert!(!send_signal(command, 0), "the command is alive");
         }
     });
@@ -343,7 +335,7 @@ fn stopped_flock_exits_with_a_command_continued_alone() {
             let script = "echo ready $$; kill -STOP $$; exit 7";
             let (mut flock, command) = start_script_with(env, &[option], script);
             flock.wait_stopped();
-            assert!(send_signal(command, libc::SIGCONT));
+            assert!(send_signal(command, SIGCONT));
             assert_eq!(flock.wait(), ExitReason::Exited(7));
         }
     });
@@ -354,12 +346,12 @@ fn command_may_be_stopped_and_continued_alone() {
     let env = TestEnv::new();
     let (mut flock, command) = start_script(&env, "echo ready $$; kill -STOP $$; echo on; exit 7");
     wait_until("it stops", || is_stopped(command));
-    assert!(send_signal(command, libc::SIGCONT));
-    flock.signal(libc::SIGCONT);
+    assert!(send_signal(command, SIGCONT));
+    flock.signal(SIGCONT);
     flock.expect_line("on");
     // flock may have stopped after the first of these signals.
     wait_until("the lock is released", || {
-        flock.signal(libc::SIGCONT);
+        flock.signal(SIGCONT);
         locks_on(env.file("l")).is_empty()
     });
     assert_eq!(flock.wait(), ExitReason::Exited(7));
@@ -369,11 +361,11 @@ fn command_may_be_stopped_and_continued_alone() {
 fn flock_stopped_alone_does_not_lose_the_status() {
     let env = TestEnv::new();
     let (mut flock, command) = start_script(&env, "echo ready $$; read x; exit 7");
-    flock.signal(libc::SIGSTOP);
+    flock.signal(SIGSTOP);
     flock.wait_stopped();
     flock.send_line("on");
     wait_until("the command exits", || !is_running(command));
-    flock.signal(libc::SIGCONT);
+    flock.signal(SIGCONT);
     assert_eq!(flock.wait(), ExitReason::Exited(7));
 }
 
@@ -388,5 +380,5 @@ fn command_may_stop_in_a_group_of_another_namespace() {
     let stop = "./wake $$ & kill -STOP $$; wait; exit 5";
     let mut command = env.command("unshare");
     command.args(["-rpf", "--mount-proc", "flock", "l", "sh", "-c", stop]);
-    env.run_command(command).assert_stderr("").assert_status(5);
+    env.run_command(command).assert_all(5, "", "");
 }

@@ -53,8 +53,7 @@ fn assert_slots_held(env: &TestEnv, count: usize) {
 #[track_caller]
 fn assert_try(env: &TestEnv, slots: &str, status: i32) {
     env.run(["--slots", slots, "-n", "l", "true"])
-        .assert_stderr("")
-        .assert_status(status);
+        .assert_all(status, "", "");
 }
 
 #[rstest]
@@ -65,8 +64,7 @@ fn slots_limit_the_number_of_holders(#[values(1, 2, 3, 7)] count: usize) {
     assert_eq!(held_slots(env).len(), count);
     for option in ["-n", "-w0", "-w0.01", "-nE1", "-on", "-Fn"] {
         env.run(["--slots", number, option, "l", "true"])
-            .assert_stderr("")
-            .assert_status(1);
+            .assert_all(1, "", "");
     }
     env.run(["-nE42", "--slots", number, "l", "-c", "true"])
         .assert_status(42);
@@ -86,8 +84,7 @@ fn nested_call_takes_another_slot() {
         "--slots", "3", "l", "flock", "--slots", "3", "l", "flock", "--slots", "3", "-n", "l",
         "flock", "--slots", "3", "-nE42", "l", "true",
     ])
-    .assert_stderr("")
-    .assert_status(42);
+    .assert_all(42, "", "");
     assert_eq!(held_slots(env), []);
 }
 
@@ -121,8 +118,7 @@ fn simultaneous_callers_all_get_free_slots() {
             scope.spawn(move || {
                 for _ in 0..20 {
                     env.run(["--slots", "8", option, "l", "true"])
-                        .assert_stderr("")
-                        .assert_status(0);
+                        .assert_all(0, "", "");
                 }
             });
         }
@@ -140,13 +136,11 @@ fn single_slot_excludes_like_a_lock() {
             scope.spawn(move || {
                 for _ in 0..20 {
                     env.run(["--slots=1", option, "l", "sh", "-c", step])
-                        .assert_stderr("")
-                        .assert_status(0);
+                        .assert_all(0, "", "");
                 }
             });
         }
     });
-    let counter = std::fs::read_to_string(env.file("counter")).expect("a file");
-    assert_eq!(counter, "80\n");
+    assert_eq!(env.read_file("counter"), "80\n");
     assert_clean(env, &[]);
 }

@@ -64,11 +64,7 @@ fn exact_count_despite_conflicts_and_timeouts() {
     }
     holder.release();
     std::thread::scope(|scope| {
-        stress.spawn_threads(scope, 5, 8, |stress, mut rng| {
-            for _ in 0..40 * stress.size {
-                stress.try_step(&mut rng, &[]);
-            }
-        });
+        stress.spawn_threads(scope, 5, 8, |stress, rng| stress.try_steps(rng, 40, &[]));
     });
     let committed = stress.committed.load(Ordering::Relaxed);
     assert!(committed > 0, "no step was done");

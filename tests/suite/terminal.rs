@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 
+use libc::{SIGHUP, SIGINT, SIGQUIT, SIGSTOP, SIGWINCH};
 use rstest::rstest;
 use rustix::termios::{Winsize, tcsetwinsize};
 
@@ -42,10 +43,10 @@ fn assert_received_once(env: &TestEnv, command: &[&str], signal: i32, send: impl
 }
 
 #[rstest]
-#[case::interrupt(&["test-helper"], libc::SIGINT, CTRL_C)]
-#[case::quit(&["test-helper"], libc::SIGQUIT, CTRL_BACKSLASH)]
-#[case::under_two_locks(&["flock", "k", "test-helper"], libc::SIGINT, CTRL_C)]
-#[case::in_another_session(&["test-helper", "in-new-session"], libc::SIGINT, CTRL_C)]
+#[case::interrupt(&["test-helper"], SIGINT, CTRL_C)]
+#[case::quit(&["test-helper"], SIGQUIT, CTRL_BACKSLASH)]
+#[case::under_two_locks(&["flock", "k", "test-helper"], SIGINT, CTRL_C)]
+#[case::in_another_session(&["test-helper", "in-new-session"], SIGINT, CTRL_C)]
 fn key_reaches_the_command_once(#[case] command: &[&str], #[case] signal: i32, #[case] key: &str) {
     differs_from_util_linux(DIES, |env| {
         assert_received_once(env, command, signal, |flock| flock.send(key));
@@ -56,7 +57,7 @@ fn key_reaches_the_command_once(#[case] command: &[&str], #[case] signal: i32, #
 fn window_size_change_reaches_the_command_once() {
     differs_from_util_linux("it dies of the signal that ends each round", |env| {
         let rows = Cell::new(10);
-        assert_received_once(env, &["test-helper"], libc::SIGWINCH, |flock| {
+        assert_received_once(env, &["test-helper"], SIGWINCH, |flock| {
             rows.set(rows.get() + 1);
             let size = Winsize {
                 ws_row: rows.get(),
@@ -79,7 +80,7 @@ fn interrupt_ends_a_loop_around_flock() {
     bash.expect_line("turn");
     bash.send(CTRL_C);
     // Bash dies of it only if the child that it waited for did.
-    assert_eq!(bash.wait(), ExitReason::Signaled(libc::SIGINT));
+    assert_eq!(bash.wait(), ExitReason::Signaled(SIGINT));
 }
 
 #[test]
@@ -91,7 +92,7 @@ fn interrupt_ends_a_loop_around_a_waiting_flock() {
         let mut bash = env.start_at_terminal(env.session_leader(&["bash", "-c", &script]));
         wait_until("flock waits", || waiter_count(env.file("l")) == 1);
         bash.send(CTRL_C);
-        assert_eq!(bash.wait(), ExitReason::Signaled(libc::SIGINT));
+        assert_eq!(bash.wait(), ExitReason::Signaled(SIGINT));
     }
 }
 
@@ -115,7 +116,7 @@ fn interrupt_before_the_command_starts_reaches_it() {
     differs_from_util_linux("fork does not pass on pending signals", |env| {
         let holder = env.hold(&[], "l");
         let mut flock = env.session_leader(&["flock", "l", "test-helper", "catch-signals", "1"]);
-        flock.block_signals(signal_set([libc::SIGINT]));
+        flock.block_signals(signal_set([SIGINT]));
         let mut flock = env.start_at_terminal(flock);
         wait_until("flock waits", || waiter_count(env.file("l")) == 1);
         flock.send(CTRL_C);
@@ -134,7 +135,7 @@ fn quit_kills_flock_and_its_command() {
     let mut flock = env.start_at_terminal(env.session_leader(&["flock", "l", "sh", "-c", script]));
     flock.expect_line("ready");
     flock.send(CTRL_BACKSLASH);
-    assert_eq!(flock.wait(), ExitReason::Signaled(libc::SIGQUIT));
+    assert_eq!(flock.wait(), ExitReason::Signaled(SIGQUIT));
 }
 
 /// Starts `flock` as the leader of a session, with its output in a pipe, and waits until its
@@ -168,11 +169,11 @@ fn hangup_kills_a_session_leader_and_its_command(#[case] stop: bool) {
     let script = "mkfifo never; echo ready $$; read x <never";
     let (mut flock, command) = start_session(&env, &["sh", "-c", script]);
     if stop {
-        assert!(send_signal(command, libc::SIGSTOP));
+        assert!(send_signal(command, SIGSTOP));
         wait_until("the command stops", || is_stopped(command));
     }
     flock.close_stdin();
-    assert_eq!(flock.wait(), ExitReason::Signaled(libc::SIGHUP));
+    assert_eq!(flock.wait(), ExitReason::Signaled(SIGHUP));
     wait_until("the lock is released", || {
         locks_on(env.file("l")).is_empty()
     });

@@ -1,6 +1,6 @@
 //! `--fair` with `--also`, `--unlink` and `--verbose`, and beside fcntl(2) locks on the whole file.
 
-use crate::queue::{HOLD, assert_clean, assert_queue_len, assert_served, spawn_waiter};
+use crate::queue::{HOLD, assert_clean_after, assert_queue_len, assert_served, spawn_waiter};
 use rstest::rstest;
 use test_support::TestEnv;
 use test_support::locks::{locks_on, waiter_count};
@@ -22,8 +22,7 @@ fn several_files_are_queued_for_and_held_together() {
     first.expect("1\n1\n");
     second.expect_line("second");
     first.release();
-    second.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, second);
     for file in ["a", "b"] {
         assert!(locks_on(env.file(file)).is_empty(), "{file}");
     }
@@ -46,14 +45,12 @@ fn several_files_in_different_orders_do_not_deadlock() {
                     env.run([
                         "--fair", "--also", one, "--also", two, three, "sh", "-c", step,
                     ])
-                    .assert_stderr("")
-                    .assert_status(0);
+                    .assert_all(0, "", "");
                 }
             });
         }
     });
-    let counter = std::fs::read_to_string(env.file("counter")).expect("a file");
-    assert_eq!(counter, "60\n");
+    assert_eq!(env.read_file("counter"), "60\n");
     for file in ["a", "b", "l"] {
         assert!(locks_on(env.file(file)).is_empty(), "{file}");
     }
@@ -71,8 +68,7 @@ fn last_of_the_queue_unlinks_the_lock_file() {
         .collect();
     holder.release();
     waiters.into_iter().for_each(assert_silent_success);
-    let count = std::fs::read_to_string(env.file("count")).expect("a file");
-    assert_eq!(count, "6\n");
+    assert_eq!(env.read_file("count"), "6\n");
     assert_eq!(env.file_names(), ["count"]);
 }
 
@@ -91,23 +87,19 @@ fn fcntl_lock_on_the_whole_file_leaves_no_queue(
     let env = &TestEnv::new();
     let foreigner = env.hold(foreign, "l");
     env.run(["--fair", "-n", "l", "echo", "ran"])
-        .assert_status(0)
-        .assert_stderr("")
-        .assert_stdout("ran\n");
+        .assert_all(0, "ran\n", "");
     let holder = env.hold(&["--fair"], "l");
     env.run(["--fair", "-n", "l", "true"]).assert_status(1);
     env.run(["--fair", "-w0.01", "l", "true"]).assert_status(1);
     env.sh("exec 8<>l; flock --fair -w0.01 8; echo $?; flock --fair -ns 8; echo $?")
-        .assert_stderr("")
-        .assert_stdout("1\n1\n");
+        .assert_all(0, "1\n1\n", "");
     let mut waiter = env.start(env.flock(["--fair", "-w1000"].iter().chain(&HOLD)));
     waiter.wait_alive_until("it waits in the kernel", || {
         waiter_count(env.file("l")) == 1
     });
     holder.release();
     assert_served(waiter);
-    foreigner.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, foreigner);
 }
 
 #[test]
@@ -124,8 +116,6 @@ fn verbose_reports_that_there_is_no_queue() {
         "{stderr}"
     );
     assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    env.run(["--fair", "l", "true"])
-        .assert_stderr("")
-        .assert_stdout("");
+    env.run(["--fair", "l", "true"]).assert_all(0, "", "");
     env.run(["--verbose", "l", "true"]).assert_stderr("");
 }

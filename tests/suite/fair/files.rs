@@ -4,8 +4,7 @@ use std::process::Command;
 
 use crate::queue::waiter_pool::WaiterPool;
 use crate::queue::{
-    assert_clean, assert_order, assert_served, shell_command, spawn_waiter_command,
-    spawn_waiting_holder,
+    assert_clean, assert_order, assert_served, spawn_waiter_command, spawn_waiting_holder,
 };
 use rstest::rstest;
 use test_support::locks::{locks_on, tickets};
@@ -16,7 +15,7 @@ use test_support::{TestEnv, is_installed};
 #[track_caller]
 fn assert_queue_in_order(env: &TestEnv, redirection: &str, first: Command, second: Command) {
     let script = format!("exec 7{redirection}; flock 7 || exit; echo held; read x; exit 0");
-    let mut holder = env.start(shell_command(env, &script));
+    let mut holder = env.start(env.sh_command(&script));
     holder.expect_line("held");
     let waiters = [first, second].map(|waiter| spawn_waiter_command(env, waiter));
     holder.release();
@@ -35,7 +34,7 @@ fn descriptor_script(redirection: &str, name: &str) -> String {
 #[case::read_write("<>l")]
 fn descriptor_of_any_mode_queues(#[case] redirection: &str) {
     let env = &TestEnv::new();
-    let script = |name| shell_command(env, &descriptor_script(redirection, name));
+    let script = |name| env.sh_command(descriptor_script(redirection, name));
     assert_queue_in_order(env, "<>l", script("first"), script("second"));
 }
 
@@ -64,7 +63,7 @@ fn write_only_file_queues() {
     // Tickets of files opened for writing and for reading are visible to each other.
     if rustix::process::geteuid().is_root() {
         let unprivileged = |name| write(name).expect("as before");
-        let privileged = |name| shell_command(env, &descriptor_script("<>l", name));
+        let privileged = |name| env.sh_command(descriptor_script("<>l", name));
         assert_queue_in_order(env, ">>l", privileged("first"), unprivileged("second"));
         assert_queue_in_order(env, ">>l", unprivileged("first"), privileged("second"));
     }
@@ -75,7 +74,7 @@ fn directory_queues() {
     let env = &TestEnv::new();
     std::fs::create_dir(env.file("l")).expect("a directory");
     let by_path = env.flock(["--fair", "l", "sh", "-c", "echo first >>order"]);
-    let by_descriptor = shell_command(env, &descriptor_script("<l", "second"));
+    let by_descriptor = env.sh_command(descriptor_script("<l", "second"));
     assert_queue_in_order(env, "<l", by_path, by_descriptor);
     assert_clean(env, &[]);
 }
@@ -112,8 +111,7 @@ fn running_program_queues() {
     holder.expect_line("held");
     let mut pool = WaiterPool::new(env);
     (0..3).for_each(|_| pool.spawn(&["--fair"]));
-    holder.release();
-    pool.assert_served(0..3);
+    pool.assert_served_after(holder, 0..3);
 }
 
 #[test]
@@ -126,7 +124,7 @@ fn deleted_file_queues() {
             (exec 8<>/proc/$$/fd/8; flock --fair 8 || exit; echo $i >>order; flock -u 8) &
         done
         read x; flock -u 7; wait; echo over";
-    let mut shell = env.start(shell_command(env, script));
+    let mut shell = env.start(env.sh_command(script));
     shell.expect_line("held");
     let file = format!("/proc/{}/fd/7", shell.pid());
     for count in 1..=3 {
@@ -160,11 +158,9 @@ fn files_without_a_queue_are_locked_as_usual() {
             flock $fair -n 7; echo $?; flock $fair -n 8; echo $?; flock $fair -w0.01 8; echo $?
             flock -u 7
         done")
-        .assert_stderr("")
-        .assert_stdout("0\n1\n1\n0\n1\n1\n");
+        .assert_all(0, "0\n1\n1\n0\n1\n1\n", "");
     env.sh("echo | { flock --fair -n 0; echo $?; }; exec 8</dev/null; flock --fair -n 8; echo $?")
-        .assert_stderr("")
-        .assert_stdout("0\n0\n");
+        .assert_all(0, "0\n0\n", "");
     if is_installed("python3") {
         let script = "import socket, subprocess
 for end in socket.socketpair():
@@ -173,8 +169,7 @@ for end in socket.socketpair():
         let mut python = env.command("python3");
         python.args(["-c", script]);
         env.run_command(python)
-            .assert_stderr("")
-            .assert_stdout("[0, 0]\n[0, 0]\n");
+            .assert_all(0, "[0, 0]\n[0, 0]\n", "");
     }
 }
 

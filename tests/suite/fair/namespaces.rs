@@ -5,8 +5,9 @@ use std::process::Command;
 use super::combinations::assert_silent_success;
 use crate::queue::waiter_pool::WaiterPool;
 use crate::queue::{
-    assert_clean, assert_order, assert_queue_len, assert_served, other_user_command, sentinels,
-    spawn_waiter_command, spawn_waiter_script, spawn_waiting_holder, unshared_flock,
+    assert_clean, assert_clean_after, assert_order, assert_queue_len, assert_served,
+    assert_served_after, other_user_command, sentinels, spawn_waiter_command, spawn_waiter_script,
+    spawn_waiting_holder, unshared_flock,
 };
 use rstest::rstest;
 use test_support::locks::{tickets, waiter_count};
@@ -94,8 +95,7 @@ fn waiters_in_different_pid_namespaces_are_served() {
     }
     holder.release();
     waiters.into_iter().for_each(assert_silent_success);
-    let counter = std::fs::read_to_string(env.file("counter")).expect("a file");
-    assert_eq!(counter, "4\n");
+    assert_eq!(env.read_file("counter"), "4\n");
     assert_clean(env, &[]);
 }
 
@@ -114,8 +114,7 @@ fn order_is_kept_within_a_pid_namespace() {
         done
         flock -u 9; wait; cat order"#;
     env.run_command(unshared_shell(env, "-rpf --mount-proc", script))
-        .assert_stderr("")
-        .assert_stdout("0\n1\n2\n3\n4\n5\n6\n7\n");
+        .assert_all(0, "0\n1\n2\n3\n4\n5\n6\n7\n", "");
     assert_clean(env, &[]);
 }
 
@@ -130,18 +129,13 @@ fn lock_can_be_waited_for_without_proc() {
         return;
     }
     env.run_command(inside("exec flock --fair -n l echo ran"))
-        .assert_status(0)
-        .assert_stdout("ran\n")
-        .assert_stderr("");
+        .assert_all(0, "ran\n", "");
     let holder = env.hold(&["--fair"], "l");
     for option in ["-n", "-w0.01"] {
         let script = format!(
             "flock --fair {option} -E42 l true; echo $?; exec 8<>l; flock --fair {option} -E42 8"
         );
-        env.run_command(inside(&script))
-            .assert_stderr("")
-            .assert_stdout("42\n")
-            .assert_status(42);
+        env.run_command(inside(&script)).assert_all(42, "42\n", "");
     }
     let script = "flock --fair -w1000 l true; echo $?; exec 8<>l; flock --fair 8; echo $?";
     let mut waiter = env.start(inside(script));
@@ -150,8 +144,7 @@ fn lock_can_be_waited_for_without_proc() {
     });
     holder.release();
     waiter.expect("0\n0\n");
-    waiter.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, waiter);
 }
 
 #[test]
@@ -166,8 +159,7 @@ fn order_is_kept_across_user_namespaces() {
         pool.spawn_shell("exec unshare -r flock --fair l sh -c 'NOTE'");
     }
     assert_queue_len(env, 8);
-    holder.release();
-    pool.assert_served(0..8);
+    pool.assert_served_after(holder, 0..8);
 }
 
 #[test]
@@ -178,16 +170,13 @@ fn no_queue_if_children_are_in_another_pid_namespace() {
     }
     // The command is the first process of the namespace, and no sentinel was.
     let flock = || unshared_flock(env, "-rp", &["--fair", "l", "sh", "-c", "echo $$"]);
-    env.run_command(flock())
-        .assert_stderr("")
-        .assert_stdout("1\n");
+    env.run_command(flock()).assert_all(0, "1\n", "");
     let holder = env.hold(&["--fair"], "l");
     let mut waiter = env.start(flock());
     waiter.wait_alive_until("it waits", || waiter_count(env.file("l")) == 1);
     holder.release();
     waiter.expect_line("1");
-    waiter.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, waiter);
 }
 
 #[rstest]
@@ -207,9 +196,7 @@ fn waiters_with_different_clocks_are_served(#[values("1000000", "10000000")] off
             unshared_flock(env, &options, &args),
         ));
     }
-    holder.release();
-    waiters.into_iter().for_each(assert_served);
-    assert_clean(env, &[]);
+    assert_served_after(env, holder, waiters);
 }
 
 /// A script for a directory of some file system: a reader has the lock and a writer waits, so the

@@ -2,8 +2,8 @@
 //! for the same open file description.
 
 use crate::queue::{
-    assert_clean, assert_order, assert_queue_len, assert_served, shell_command,
-    spawn_waiter_script, spawn_waiting_holder,
+    assert_clean, assert_clean_after, assert_order, assert_queue_len, assert_served,
+    assert_served_after, spawn_waiter_script, spawn_waiting_holder,
 };
 use rstest::rstest;
 use test_support::locks::{locks_on, tickets};
@@ -18,7 +18,7 @@ fn start_shell(env: &TestEnv, command: &str) -> Process {
         "exec 8<>l; {command}; echo got $?
         while read -r line; do eval \"$line\"; echo got $?; done"
     );
-    let mut shell = env.start(shell_command(env, &script));
+    let mut shell = env.start(env.sh_command(&script));
     shell.expect_line("got 0");
     shell
 }
@@ -67,8 +67,7 @@ fn held_lock_is_granted_again_past_a_waiting_writer(
 fn only_reader_becomes_writer_at_once() {
     let env = TestEnv::new();
     env.sh("exec 8<>l; flock --fair -s 8; flock --fair -n 8; echo $?; flock -ns l true; echo $?")
-        .assert_stderr("")
-        .assert_stdout("0\n1\n");
+        .assert_all(0, "0\n1\n", "");
 }
 
 #[test]
@@ -84,8 +83,7 @@ fn reader_that_becomes_writer_lets_waiters_go_first() {
     writer.release();
     shell.expect_line("got 0");
     assert_held(env, &["WRITE"]);
-    shell.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, shell);
 }
 
 #[test]
@@ -101,9 +99,7 @@ fn reader_releases_its_lock_while_it_waits_to_write() {
     other.release();
     shell.expect_line("got 0");
     assert_held(env, &["WRITE"]);
-    shell.release();
-    assert_served(behind);
-    assert_clean(env, &[]);
+    assert_served_after(env, shell, [behind]);
 }
 
 #[test]
@@ -142,8 +138,7 @@ fn second_description_of_a_script_has_to_queue() {
     let env = &TestEnv::new();
     env.sh("exec 8<>l 9<>l; flock --fair 8; flock --fair -n 9; echo $?
             flock --fair -w 0.01 9; echo $?; flock --fair -u 8; flock --fair -n 9; echo $?")
-        .assert_stderr("")
-        .assert_stdout("1\n1\n0\n");
+        .assert_all(0, "1\n1\n0\n", "");
     let waiter = spawn_waiter_script(env, "exec 8<>l 9<>l; flock --fair 8; flock --fair 9");
     assert_queue_len(env, 1);
     drop(waiter);
@@ -174,6 +169,5 @@ fn waiter_keeps_the_lock_of_a_shared_description() {
     env.run(["-n", "l", "true"]).assert_status(1);
     run_line(&mut shell, "flock -u 8");
     assert_served(outsider);
-    shell.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, shell);
 }

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use crate::queue::waiter_pool::WaiterPool;
 use crate::queue::{
-    HOLD, assert_clean, assert_queue_len, assert_served, spawn_waiter, spawn_waiting_holder,
+    HOLD, assert_clean, assert_queue_len, assert_served_after, spawn_waiter, spawn_waiting_holder,
 };
 use fdlock::lock::Mode;
 use test_support::locks::{locks_on, tickets, waiter_count};
@@ -44,8 +44,7 @@ fn reader_does_not_pass_waiting_writer() {
     reader.release();
     writer.expect_line("held");
     assert_queue_len(env, 1);
-    writer.release();
-    assert_served(late);
+    assert_served_after(env, writer, [late]);
 }
 
 #[test]
@@ -132,8 +131,7 @@ fn tickets_show_modes_and_head_waits_in_kernel() {
     wait_until("only the head waits in the kernel", || {
         waiter_count(env.file("l")) == 1
     });
-    holder.release();
-    waiters.into_iter().for_each(assert_served);
+    assert_served_after(env, holder, waiters);
 }
 
 #[test]
@@ -149,9 +147,7 @@ fn readers_and_writers_may_leave_the_queue_anywhere() {
         }
         assert_queue_len(env, waiters.len());
     }
-    holder.release();
-    waiters.into_iter().for_each(assert_served);
-    assert_clean(env, &[]);
+    assert_served_after(env, holder, waiters);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! Exhausted resources: an error message, and nothing is left behind.
 
-use crate::queue::{assert_clean, assert_served, spawn_waiter_script, spawn_waiting_holder};
+use crate::queue::{
+    assert_clean_after, assert_served_after, spawn_waiter_script, spawn_waiting_holder,
+};
 use test_support::locks::tickets;
 use test_support::{Outcome, TestEnv, is_installed};
 
@@ -19,8 +21,7 @@ fn assert_fails(env: &TestEnv, outcome: Outcome) {
 fn lack_of_descriptors_matters_only_for_waiters() {
     let env = &TestEnv::new();
     env.sh("exec 3<bin 8<>l; ulimit -n 9; flock --fair -n 8")
-        .assert_stderr("")
-        .assert_status(0);
+        .assert_all(0, "", "");
     let holder = env.hold(&["--fair"], "l");
     // A dynamic loader also needs a descriptor, but only until the program runs. With more
     // descriptors than needed the call would succeed to wait, for a long time.
@@ -34,8 +35,7 @@ fn lack_of_descriptors_matters_only_for_waiters() {
             }
         }
     }
-    holder.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, holder);
 }
 
 #[test]
@@ -45,10 +45,7 @@ fn few_descriptors_are_enough_to_wait() {
     let script = "ulimit -n 10; exec flock --fair -w1000 l sh -c 'echo held'";
     let first = spawn_waiter_script(env, script);
     let second = spawn_waiting_holder(env, &["--fair"]);
-    holder.release();
-    assert_served(first);
-    assert_served(second);
-    assert_clean(env, &[]);
+    assert_served_after(env, holder, [first, second]);
 }
 
 #[test]
@@ -69,6 +66,5 @@ fn lack_of_processes_is_an_error() {
         return;
     }
     assert_fails(env, outcome);
-    holder.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, holder);
 }

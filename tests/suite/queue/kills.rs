@@ -5,8 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 
 use super::waiter_pool::WaiterPool;
 use super::{
-    FAIR, ONE_SLOT, assert_clean, assert_queue_len, assert_served, last_ticket, pass_time,
-    sentinels, shell_command, spawn_waiter, spawn_waiter_script, spawn_waiting_holder,
+    FAIR, ONE_SLOT, assert_clean, assert_clean_after, assert_queue_len, assert_served, last_ticket,
+    pass_time, sentinels, spawn_waiter, spawn_waiter_script, spawn_waiting_holder,
 };
 use fastrand::Rng;
 use libc::{SIGHUP, SIGINT, SIGKILL, SIGSTOP, SIGTERM, SIGUSR1};
@@ -53,8 +53,7 @@ fn killed_waiters_do_not_change_the_order(#[values(FAIR, ONE_SLOT)] queue: &str)
         assert_eq!(signal, Some(signal_for(*victim)), "{victim}");
     }
     assert_queue_len(env, 80);
-    holder.release();
-    pool.assert_served(pool.all_except(&victims));
+    pool.assert_served_after(holder, pool.all_except(&victims));
 }
 
 #[rstest]
@@ -102,8 +101,7 @@ fn ticket_survives_death_of_its_sentinel(#[values(FAIR, ONE_SLOT)] queue: &str) 
         !dead.iter().any(|dead| now.contains(dead)) && places() == before
     });
     assert!(!dead.iter().any(|dead| is_sentinel(*dead)));
-    holder.release();
-    pool.assert_served(0..100);
+    pool.assert_served_after(holder, 0..100);
 }
 
 #[rstest]
@@ -148,8 +146,7 @@ fn timed_out_waiters_do_not_change_the_order(#[values(FAIR, ONE_SLOT)] queue: &s
     }
     let others = pool.all_except(&impatient);
     assert_queue_len(env, others.len());
-    holder.release();
-    pool.assert_served(others);
+    pool.assert_served_after(holder, others);
 }
 
 #[rstest]
@@ -205,8 +202,7 @@ fn killed_waiter_leaves_no_ticket_and_no_sentinel(
         });
     }
     assert!(!env.file("ran").exists());
-    holder.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, holder);
 }
 
 #[rstest]
@@ -252,8 +248,7 @@ fn sentinel_is_respawned_each_time_it_is_killed(#[values(FAIR, ONE_SLOT)] queue:
     // No zombie is left.
     assert_eq!(children_of(pool.pid(1)), [after[1].sentinel]);
     assert_eq!((before[0], before[2]), (after[0], after[2]));
-    holder.release();
-    pool.assert_served(0..3);
+    pool.assert_served_after(holder, 0..3);
     assert_clean(env, &[after[1].sentinel]);
 }
 
@@ -272,8 +267,7 @@ fn no_waiter_is_busy_after_a_sentinel_was_killed(
     pass_time(env, queue, "0.3");
     let used = cpu_time() - before;
     assert!(used < 60_000_000, "{used} ns");
-    holder.release();
-    pool.assert_served(0..4);
+    pool.assert_served_after(holder, 0..4);
 }
 
 #[test]
@@ -300,7 +294,7 @@ fn sentinel_stopped_at_its_start_leaves_no_ticket() {
         // The shell is in the process group too: the group does not become orphaned, so the kernel
         // does not continue the stopped sentinel.
         let script = "flock --fair l true & echo $!; read x";
-        let mut shell = env.start(shell_command(env, script));
+        let mut shell = env.start(env.sh_command(script));
         let waiter: i32 = shell.read_line().parse().expect("a pid");
         while children_of(waiter).is_empty() {
             assert!(is_running(waiter), "it queues");

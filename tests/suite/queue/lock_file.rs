@@ -3,8 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 
 use super::{
-    FAIR, ONE_SLOT, assert_clean, assert_queue_len, assert_served, spawn_waiter,
-    spawn_waiter_script, spawn_waiting_holder,
+    FAIR, ONE_SLOT, assert_clean, assert_clean_after, assert_queue_len, assert_served,
+    spawn_waiter, spawn_waiter_script, spawn_waiting_holder,
 };
 use rstest::rstest;
 use test_support::TestEnv;
@@ -21,7 +21,7 @@ fn lock_file_is_not_changed(#[values(FAIR, ONE_SLOT)] queue: &str) {
             (file.mtime(), file.mtime_nsec()),
             (file.ctime(), file.ctime_nsec()),
         ];
-        let contents = std::fs::read_to_string(env.file("l")).expect("it exists");
+        let contents = env.read_file("l");
         (file.len(), file.blocks(), file.mode(), times, contents)
     };
     let before = state();
@@ -85,8 +85,7 @@ fn timeout_includes_the_wait_at_the_old_file(#[values(FAIR, ONE_SLOT)] queue: &s
     assert_eq!(waiter.wait(), ExitReason::Exited(42));
     assert!(locks_on(env.file("old")).is_empty());
     assert_eq!(tickets(env.file("l")), []);
-    new_holder.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, new_holder);
 }
 
 #[rstest]
@@ -105,6 +104,5 @@ fn locks_on_the_data_do_not_interfere(#[values(FAIR, ONE_SLOT)] queue: &str) {
     assert_queue_len(env, 1);
     first.release();
     assert_served(second);
-    other.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, other);
 }

@@ -32,15 +32,11 @@ fn option_has_no_abbreviation(
         let message = format!(
             "flock: unrecognized option '{word}'\nTry 'flock --help' for more information.\n"
         );
-        env.run([word, "l", "true"])
-            .assert_status(64)
-            .assert_stderr(&message);
+        env.run([word, "l", "true"]).assert_all(64, "", &message);
     }
     assert!(env.file_names().is_empty());
     // Abbreviations of the other options are as unambiguous as before.
-    env.sh(other_abbreviations)
-        .assert_stderr("")
-        .assert_stdout(statuses);
+    env.sh(other_abbreviations).assert_all(0, statuses, "");
 }
 
 #[rstest]
@@ -53,9 +49,9 @@ fn ambiguous_abbreviation_is_rejected(#[values("--s", "--f")] option: &str) {
 #[rstest]
 fn missing_command_leaves_no_file(#[values(FAIR, ONE_SLOT)] queue: &str) {
     let env = TestEnv::new();
+    let message = "flock: failed to execute no-such-command: No such file or directory\n";
     env.run([queue, "l", "no-such-command"])
-        .assert_status(69)
-        .assert_stderr("flock: failed to execute no-such-command: No such file or directory\n");
+        .assert_all(69, "", message);
     env.run([queue, "no/l", "true"]).assert_status(66);
     assert!(env.file_names().is_empty());
 }

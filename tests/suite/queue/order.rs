@@ -1,7 +1,9 @@
 //! The order of arrival, when nothing disturbs it.
 
 use super::waiter_pool::WaiterPool;
-use super::{FAIR, ONE_SLOT, assert_clean, assert_queue_len, assert_served, spawn_waiting_holder};
+use super::{
+    FAIR, ONE_SLOT, assert_clean, assert_queue_len, assert_served_after, spawn_waiting_holder,
+};
 use rstest::rstest;
 use test_support::TestEnv;
 use test_support::locks::tickets;
@@ -25,8 +27,7 @@ fn waiters_are_served_in_order_of_arrival(#[values(FAIR, ONE_SLOT)] queue: &str)
             None => pool.spawn_shell(&format!("flock {queue} l sh -c 'NOTE'; :")),
         }
     }
-    holder.release();
-    pool.assert_served(0..50);
+    pool.assert_served_after(holder, 0..50);
 }
 
 #[rstest]
@@ -38,8 +39,7 @@ fn order_is_kept_behind_a_plain_lock(
     let holder = env.hold(&[held], "l");
     let mut pool = WaiterPool::new(env);
     (0..10).for_each(|_| pool.spawn(&[queue]));
-    holder.release();
-    pool.assert_served(0..10);
+    pool.assert_served_after(holder, 0..10);
 }
 
 #[test]
@@ -57,8 +57,7 @@ fn scripts_are_served_in_order_of_arrival() {
     for script in scripts.repeat(5) {
         pool.spawn_shell(script);
     }
-    holder.release();
-    pool.assert_served(0..30);
+    pool.assert_served_after(holder, 0..30);
 }
 
 #[test]
@@ -105,7 +104,5 @@ fn served_waiter_leaves_the_queue(#[values(FAIR, ONE_SLOT)] queue: &str) {
     holder.release();
     first.expect_line("held");
     assert_queue_len(env, 1);
-    first.release();
-    assert_served(second);
-    assert_clean(env, &[]);
+    assert_served_after(env, first, [second]);
 }

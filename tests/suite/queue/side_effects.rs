@@ -2,8 +2,8 @@
 //! nor in the caller.
 
 use super::{
-    FAIR, ONE_SLOT, assert_clean, assert_queue_len, last_ticket, pass_time, sentinels,
-    spawn_waiter, spawn_waiter_script, spawn_waiting_holder,
+    FAIR, ONE_SLOT, assert_clean, assert_clean_after, assert_queue_len, last_ticket, pass_time,
+    sentinels, spawn_waiter, spawn_waiter_script, spawn_waiting_holder,
 };
 use rstest::rstest;
 use test_support::TestEnv;
@@ -15,7 +15,7 @@ use test_support::procfs::{cpu_time_ns, is_sentinel, voluntary_switches};
 /// Reads the file `state`, without the pipes, which are new each time.
 #[track_caller]
 fn read_state(env: &TestEnv) -> Vec<String> {
-    let state = std::fs::read_to_string(env.file("state")).expect("a report");
+    let state = env.read_file("state");
     let known = state.lines().filter(|line| !line.contains(" pipe:"));
     known.map(str::to_owned).collect()
 }
@@ -66,8 +66,7 @@ fn descriptors_of_the_caller_keep_their_numbers() {
             "exec 4<bin 6<bin 8<>l; flock {option} -w1000 8
             flock {option} --fd 8 test-helper inherited-state state"
         ))
-        .assert_stderr("")
-        .assert_status(0);
+        .assert_all(0, "", "");
         read_state(env)
     };
     assert_eq!(state_with("--fair"), state_with(""));
@@ -132,25 +131,21 @@ fn timeout_and_conflict_leave_nothing(#[values(FAIR, ONE_SLOT)] queue: &str) {
         let held_slots = slots(env.file("l"));
         for option in ["-n", "-w0.0001", "-w0.01", "-ow0.01", "-Fw0.01"] {
             env.run([queue, option, "-E42", "l", "true"])
-                .assert_stderr("")
-                .assert_status(42);
+                .assert_all(42, "", "");
             assert_eq!(tickets(env.file("l")), before, "{option}");
         }
         if queue == FAIR {
             let script = "flock --fair -sn l true; echo $?; flock --fair -sw0.01 l true; echo $?
                 exec 8<>l; flock --fair -w0.01 8; echo $?
                 read o </proc/$$/task/$$/children; echo $?: $o";
-            env.sh(script)
-                .assert_stderr("")
-                .assert_stdout("1\n1\n1\n1:\n");
+            env.sh(script).assert_all(0, "1\n1\n1\n1:\n", "");
             assert_eq!(tickets(env.file("l")), before);
         }
         assert_eq!(slots(env.file("l")), held_slots);
         drop(first);
         assert_queue_len(env, 0);
     }
-    holder.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, holder);
 }
 
 #[rstest]
@@ -220,10 +215,7 @@ fn verbose_output_is_the_same_with_and_without_queue(#[values("-x", FAIR, ONE_SL
         let outcome = env.run([queue, "--verbose", option, "l", "true"]);
         let stderr = outcome.assert_status(1).assert_stdout("").stderr_text();
         assert!(stderr.contains(message), "{stderr}");
-        env.run([queue, option, "l", "true"])
-            .assert_status(1)
-            .assert_stdout("")
-            .assert_stderr("");
+        env.run([queue, option, "l", "true"]).assert_all(1, "", "");
     }
 }
 

@@ -3,9 +3,9 @@
 use std::process::Command;
 
 use super::{
-    FAIR, ONE_SLOT, assert_clean, assert_order, assert_queue_len, assert_served, last_ticket,
-    sentinels, spawn_noting_waiter, spawn_waiter, spawn_waiter_command, spawn_waiter_script,
-    spawn_waiting_holder,
+    FAIR, ONE_SLOT, assert_clean, assert_clean_after, assert_order, assert_queue_len,
+    assert_served, last_ticket, sentinels, spawn_noting_waiter, spawn_waiter, spawn_waiter_command,
+    spawn_waiter_script, spawn_waiting_holder,
 };
 use libc::{SIGALRM, SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGURG, SIGUSR1, SIGWINCH};
 use rstest::rstest;
@@ -120,8 +120,7 @@ fn thousands_of_signals_do_not_change_the_timeout(#[values(FAIR, ONE_SLOT)] queu
         assert_eq!(exits.join().expect("both exit"), expected);
     });
     assert_queue_len(env, 0);
-    holder.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, holder);
 }
 
 #[rstest]
@@ -156,8 +155,7 @@ fn alarm_of_the_caller_terminates_the_wait(
     let mut timed = env.start(timed);
     assert_eq!(timed.wait(), ExitReason::Signaled(SIGALRM));
     assert_queue_len(env, 0);
-    holder.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, holder);
 }
 
 #[rstest]
@@ -187,6 +185,6 @@ fn wait_leaves_signal_state_unchanged(
     let waiter = spawn_waiter_command(env, waiter);
     holder.release();
     waiter.release();
-    let after = std::fs::read_to_string(env.file("after")).expect("a report");
+    let after = env.read_file("after");
     assert_eq!(signal_lines(&after), signal_lines(&direct));
 }

@@ -2,8 +2,8 @@
 
 use super::waiter_pool::WaiterPool;
 use super::{
-    FAIR, ONE_SLOT, assert_clean, assert_order, assert_queue_len, assert_served, last_ticket,
-    spawn_noting_waiter, spawn_waiter, spawn_waiting_holder,
+    FAIR, ONE_SLOT, assert_clean, assert_clean_after, assert_order, assert_queue_len,
+    assert_served, last_ticket, spawn_noting_waiter, spawn_waiter, spawn_waiting_holder,
 };
 use libc::{SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGTSTP, SIGTTIN};
 use rstest::rstest;
@@ -49,8 +49,7 @@ fn waiters_stopped_for_a_while_keep_their_places(#[values(FAIR, ONE_SLOT)] queue
         });
     }
     assert_queue_len(env, 10);
-    holder.release();
-    pool.assert_served(0..10);
+    pool.assert_served_after(holder, 0..10);
 }
 
 /// Asserts that the others pass the stopped waiters, which are served when they continue. `sign` is
@@ -238,6 +237,5 @@ fn stopped_waiter_times_out_when_it_continues(#[values(FAIR, ONE_SLOT)] queue: &
     }
     assert_eq!(first.wait(), ExitReason::Exited(42));
     assert_eq!(second.wait(), ExitReason::Exited(43));
-    holder.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, holder);
 }

@@ -1,8 +1,8 @@
 //! Timeouts: one deadline for the whole wait, anywhere in the queue.
 
 use super::{
-    FAIR, ONE_SLOT, assert_clean, assert_queue_len, assert_served, pass_time, spawn_waiter_command,
-    spawn_waiting_holder,
+    FAIR, ONE_SLOT, assert_clean_after, assert_queue_len, assert_served, assert_served_after,
+    pass_time, spawn_waiter_command, spawn_waiting_holder,
 };
 use rstest::rstest;
 use test_support::TestEnv;
@@ -18,22 +18,18 @@ fn timeout_fires_anywhere_in_the_queue(#[values(FAIR, ONE_SLOT)] queue: &str) {
     for place in 0..3 {
         for option in ["-x", "-F", "-o"] {
             env.run([queue, option, "-w0.01", "-E42", "l", "true"])
-                .assert_status(42)
-                .assert_stderr("");
+                .assert_all(42, "", "");
         }
         if queue == FAIR {
             env.sh("exec 8<>l; flock --fair -w 0.01 8; echo $?
                 flock --fair -s -w 0.01 --fd 8 true; echo $?
                 flock --fair -s -w 0.01 l true; echo $?")
-                .assert_stderr("")
-                .assert_stdout("1\n1\n1\n");
+                .assert_all(0, "1\n1\n1\n", "");
         }
         assert_eq!(tickets(env.file("l")).len(), place);
         waiters.push(spawn_waiting_holder(env, &[queue]));
     }
-    holder.release();
-    waiters.into_iter().for_each(assert_served);
-    assert_clean(env, &[]);
+    assert_served_after(env, holder, waiters);
 }
 
 #[rstest]
@@ -50,18 +46,13 @@ fn timeout_of_a_microsecond_fires(#[case] queue: &str, #[case] other: &str) {
     );
     let env = &TestEnv::new();
     env.run([queue, "l", "sh", "-c", &format!("exec 8<l; {script}")])
-        .assert_status(0)
-        .assert_stderr("");
+        .assert_all(0, "", "");
     assert_eq!(tickets(env.file("l")), []);
     let holder = env.hold(&[queue], "l");
     let first = spawn_waiting_holder(env, &[queue]);
-    env.sh(format!("exec 8<l; {script}"))
-        .assert_status(0)
-        .assert_stderr("");
+    env.sh(format!("exec 8<l; {script}")).assert_all(0, "", "");
     assert_queue_len(env, 1);
-    holder.release();
-    assert_served(first);
-    assert_clean(env, &[]);
+    assert_served_after(env, holder, [first]);
 }
 
 #[rstest]
@@ -80,9 +71,7 @@ fn timeout_fires_with_ignored_and_blocked_signals(#[values(FAIR, ONE_SLOT)] queu
     assert_times_out();
     let first = spawn_waiting_holder(env, &[queue]);
     assert_times_out();
-    holder.release();
-    assert_served(first);
-    assert_clean(env, &[]);
+    assert_served_after(env, holder, [first]);
 }
 
 #[rstest]
@@ -100,8 +89,7 @@ fn timeout_does_not_restart_when_the_queue_moves(#[values(FAIR, ONE_SLOT)] queue
     }
     assert!(timed.has_exited());
     assert_eq!(timed.wait(), ExitReason::Exited(42));
-    holder.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, holder);
 }
 
 #[rstest]
@@ -134,6 +122,6 @@ fn alarm_of_the_caller_is_inherited_after_a_wait(
     let timed = spawn_waiter_command(env, timed);
     holder.release();
     timed.release();
-    let state = std::fs::read_to_string(env.file("state")).expect("a report");
+    let state = env.read_file("state");
     assert!(state.contains("alarm true\n"), "{state}");
 }

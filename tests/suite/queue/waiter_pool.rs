@@ -12,7 +12,7 @@ use test_support::pre_exec::CommandPreExecExt;
 use test_support::process::{Process, open_pidfd, poll_readable, send_signal};
 use test_support::{TestEnv, wait_until};
 
-use super::{assert_clean, shell_command};
+use super::assert_clean;
 
 /// The waiters have no pipes, so that there can be hundreds. Their stderr is the file `errors`.
 pub struct WaiterPool<'l> {
@@ -72,7 +72,7 @@ impl<'l> WaiterPool<'l> {
     /// Starts the next waiter with a line of shell, in which `NOTE` writes the number to `order`.
     #[track_caller]
     pub fn spawn_shell(&mut self, line: &str) {
-        self.spawn_command(shell_command(self.env, &self.expand_note(line)));
+        self.spawn_command(self.env.sh_command(self.expand_note(line)));
     }
 
     /// Starts the next waiter with a line for a bash that has the builtin, in which `NOTE` writes
@@ -175,8 +175,7 @@ impl<'l> WaiterPool<'l> {
             let status = self.wait(number);
             assert!(status.success(), "{number}: {status}");
         }
-        let errors = std::fs::read_to_string(self.env.file("errors"));
-        assert_eq!(errors.expect("it was created"), "");
+        assert_eq!(self.env.read_file("errors"), "");
     }
 
     /// Waits until these have been served, asserts that they, and no others, were served in this
@@ -187,6 +186,17 @@ impl<'l> WaiterPool<'l> {
         self.assert_success(numbers.clone());
         assert_eq!(self.order(), numbers);
         assert_clean(self.env, &self.sentinels());
+    }
+
+    /// Releases the lock of the holder, and then does the same.
+    #[track_caller]
+    pub fn assert_served_after(
+        &mut self,
+        holder: Process,
+        numbers: impl IntoIterator<Item = usize>,
+    ) {
+        holder.release();
+        self.assert_served(numbers);
     }
 
     /// Returns the numbers in the order in which they have had the lock.

@@ -2,8 +2,8 @@
 
 use super::{assert_slots_held, assert_try, held_slots, hold_slot, wait_for_slot};
 use crate::queue::{
-    HOLD, assert_clean, assert_order, assert_queue_len, assert_served, other_user_command,
-    spawn_waiter_command, unshared_flock,
+    HOLD, assert_clean, assert_clean_after, assert_order, assert_queue_len, assert_served,
+    assert_served_after, other_user_command, spawn_waiter_command, unshared_flock,
 };
 use rstest::rstest;
 use test_support::locks::{locks_on, slots};
@@ -29,8 +29,7 @@ fn lock_keeps_new_callers_out_but_not_holders() {
     assert!(locks.iter().all(|lock| lock.kind != "FLOCK"), "{locks:?}");
     env.run(["-n", "l", "true"]).assert_status(0);
     first.release();
-    second.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, second);
 }
 
 #[test]
@@ -43,7 +42,7 @@ fn read_only_files_have_slots() {
             "flock --slots 2 {file} flock --slots 2 {file} flock --slots 2 -nE42 {file} true"
         );
         if let Some(command) = env.unprivileged(&script) {
-            env.run_command(command).assert_stderr("").assert_status(42);
+            env.run_command(command).assert_all(42, "", "");
         }
         assert_eq!(slots(env.file(file)), []);
     }
@@ -57,7 +56,7 @@ fn running_scripts_have_slots() {
         "#!/bin/sh\n[ \"$IN\" = $1 ] || IN=$1 exec flock --slots 2 -nE42 \"$0\" \"$0\" \"$@\"\n\
         [ $1 = 3 ] || ./script $(($1 + 1))\n",
     );
-    env.sh("./script 1").assert_stderr("").assert_status(42);
+    env.sh("./script 1").assert_all(42, "", "");
 }
 
 #[test]
@@ -115,8 +114,7 @@ fn slots_of_another_user_count() {
     waiter.expect_line("held");
     other.release();
     assert_served(behind);
-    waiter.release();
-    assert_clean(env, &[]);
+    assert_clean_after(env, waiter);
 }
 
 #[rstest]
@@ -136,9 +134,7 @@ fn slots_in_other_pid_namespaces_count(#[values("-rpf", "-rpf --mount-proc")] un
     let refused = unshared_flock(env, unshare, &["--slots", "1", "-nE42", "l", "true"]);
     env.run_command(refused).assert_status(42);
     let inside = spawn_waiter_command(env, hold_inside());
-    outside.release();
-    assert_served(inside);
-    assert_clean(env, &[]);
+    assert_served_after(env, outside, [inside]);
 }
 
 #[test]
@@ -156,8 +152,7 @@ fn builtin_leaves_slots_to_the_program() {
             flock --slots 2 l true; f
             flock --slots 1 l sh -c 'bin/flock --slots 1 -n l true; echo $?; exit 3'; echo $?",
         )
-        .assert_stderr("")
-        .assert_stdout("42\n0\n1\n3\n");
+        .assert_all(0, "42\n0\n1\n3\n", "");
         assert_eq!(held_slots(env), []);
     });
 }

@@ -28,8 +28,7 @@ fn background_processes_of_the_command_keep_the_slot() {
         flock --slots 1 -n l true; echo $?; flock --slots 2 -n l true; echo $?
         echo >end; flock --slots 1 l true; echo $?",
     )
-    .assert_stderr("")
-    .assert_stdout("1\n0\n0\n");
+    .assert_all(0, "1\n0\n0\n", "");
     assert_eq!(held_slots(env), []);
 }
 

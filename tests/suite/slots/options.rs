@@ -19,8 +19,7 @@ fn number_of_slots_is_at_least_one() {
     assert_usage_error(env, env.run(["--slots"]), &["--slots", "argument"]);
     for number in ["1", "+1", " 1", "01", "2147483647"] {
         env.run(["--slots", number, "l", "echo", "ran"])
-            .assert_stderr("")
-            .assert_stdout("ran\n");
+            .assert_all(0, "ran\n", "");
     }
 }
 
@@ -80,10 +79,7 @@ fn slots_can_be_combined_with_other_options(
     let slots: &[&str] = &["--slots", "2"];
     for options in [[slots, &[option]], [&[option], slots]] {
         let args = [options[0], options[1], command].concat();
-        env.run(args)
-            .assert_stderr("")
-            .assert_stdout("ran\n")
-            .assert_status(0);
+        env.run(args).assert_all(0, "ran\n", "");
     }
     assert_eq!(held_slots(env), []);
     assert_try(env, "1", 0);

@@ -59,10 +59,7 @@ fn step_with_fd(stress: &StressTest<'_>, mut rng: Rng) {
             "exec 8<lock; flock --fair -s 8 || exit 9; flock --fair 8 || exit 9; {STEP}; flock -u 8"
         ),
     };
-    let script = format!("i=0; while [ $i -lt {steps} ]; do i=$((i + 1)); {step}; done");
-    let mut shell = stress.env.command("sh");
-    shell.args(["-c", &script]);
-    assert!(stress.wait(&mut stress.spawn(shell)).success());
+    stress.run_repeatedly(steps, &step);
     stress.committed.fetch_add(steps, Relaxed);
 }
 
@@ -88,9 +85,8 @@ fn spawn_waiter_or_holder(stress: &StressTest<'_>, rng: &mut Rng) -> Child {
         2 => &["--fair", "-w1000", "-o"],
         3 => &["-F", "--fair"],
         _ => {
-            let mut shell = stress.env.command("sh");
-            shell.args(["-c", "exec 8>>lock; flock --fair 8; read x"]);
-            return stress.spawn(shell);
+            let script = "exec 8>>lock; flock --fair 8; read x";
+            return stress.spawn(stress.env.sh_command(script));
         }
     };
     stress.spawn_flock(&[options, &["lock", "sh", "-c", "read x"]].concat())
@@ -127,8 +123,9 @@ fn stop_waiters(stress: &StressTest<'_>, mut rng: Rng, disruption: &Disruption) 
             }
             random_delay(&mut rng);
         }
-        let count = victims.len() as u64 / 2;
-        disruption.stops.fetch_add(count, Relaxed);
+        disruption
+            .stops
+            .fetch_add(victims.len() as u64 / 2, Relaxed);
     }
 }
 
@@ -180,10 +177,8 @@ fn exact_count_with_and_without_fair_despite_kills() {
             stress.spawn_threads(scope, 14, 4, move |stress, rng| {
                 wait_until_killed(stress, rng, disruption)
             });
-            stress.spawn_threads(scope, 15, 2, |stress, mut rng| {
-                for _ in 0..30 * stress.size {
-                    stress.try_step(&mut rng, &["--fair"]);
-                }
+            stress.spawn_threads(scope, 15, 2, |stress, rng| {
+                stress.try_steps(rng, 30, &["--fair"])
             });
             stress.spawn_threads(scope, 16, 1, move |stress, rng| {
                 stress.step_with(rng, other, &[], STEP)
@@ -237,9 +232,7 @@ fn exact_count_while_lock_file_of_waiters_is_replaced() {
             stress.spawn_threads(scope, 34, 2, |stress, mut rng| {
                 for _ in 0..30 * stress.size {
                     let mut child = stress.spawn_flock(&["--fair", "lock", "sh", "-c", "read x"]);
-                    random_delay(&mut rng);
-                    assert!(send_signal(-(child.id() as i32), libc::SIGKILL));
-                    stress.wait(&mut child);
+                    stress.kill_soon(&mut child, &mut rng);
                 }
             });
         });

@@ -10,7 +10,7 @@ use fastrand::Rng;
 use test_support::TestEnv;
 use test_support::locks::{Slot, slots};
 use test_support::process::send_signal;
-use test_support::stress::random_delay;
+use test_support::stress::{kill_group, random_delay};
 
 /// The command of a holder of one of three slots: it locks one of three files, of which none would
 /// be free for a fourth holder. It is never killed.
@@ -56,9 +56,7 @@ fn hold_until_killed(stress: &StressTest<'_>, mut rng: Rng, number: &str) {
         let command = ["lock", "sh", "-c", "read x & read x"];
         let args = [&["--slots", number, option], &command[..]].concat();
         let mut child = stress.spawn_flock(&args);
-        random_delay(&mut rng);
-        assert!(send_signal(-(child.id() as i32), libc::SIGKILL));
-        stress.wait(&mut child);
+        stress.kill_soon(&mut child, &mut rng);
     }
 }
 
@@ -103,10 +101,8 @@ fn exact_count_with_a_single_slot() {
             stress.spawn_threads(scope, 61, 5, |stress, rng| {
                 stress.step_with(rng, "flock", &["--slots", "1"], STEP)
             });
-            stress.spawn_threads(scope, 62, 2, |stress, mut rng| {
-                for _ in 0..30 * stress.size {
-                    stress.try_step(&mut rng, &["--slots=1"]);
-                }
+            stress.spawn_threads(scope, 62, 2, |stress, rng| {
+                stress.try_steps(rng, 30, &["--slots=1"])
             });
             stress.spawn_threads(scope, 63, 3, |stress, rng| {
                 hold_until_killed(stress, rng, "1")
@@ -117,7 +113,7 @@ fn exact_count_with_a_single_slot() {
                     let mut child = stress.spawn_flock(&args);
                     if rng.u64(..4) == 0 {
                         random_delay(&mut rng);
-                        send_signal(-(child.id() as i32), libc::SIGKILL);
+                        kill_group(&child);
                     }
                     stress.wait(&mut child);
                 }
