@@ -8,14 +8,10 @@
 
 use std::fs;
 
+use crate::recipes::replace;
 use test_support::{Outcome, TestEnv, differs_from_util_linux, is_installed};
 
-const FLOCKTEST0: &str = include_str!("blog/flocktest0.sh");
-const FLOCKTEST1: &str = include_str!("blog/flocktest1.sh");
-const MYTHEMAIL: &str = include_str!("blog/mythemail.sh");
 const MYTHFRONTEND: &str = include_str!("blog/mythfrontend.sh");
-const SUBSHELL: &str = include_str!("blog/subshell.sh");
-const CLEANUP: &str = include_str!("blog/cleanup.sh");
 const ITSELF: &str = include_str!("blog/itself.sh");
 
 /// A shell, with its arguments.
@@ -93,7 +89,7 @@ impl Shell {
 #[test]
 fn general_form_queues() {
     for_each_shell(|env, shell| {
-        shell.install(env, "flocktest0", FLOCKTEST0);
+        shell.install(env, "flocktest0", include_str!("blog/flocktest0.sh"));
         let expected = "I'm in (first)\nI'm done (first)\nI'm in (second)\nI'm done (second)\n";
         let shell = shell.0;
         env.sh(format!(
@@ -112,7 +108,7 @@ fn general_form_queues() {
 #[test]
 fn alternate_form_rejects_until_the_first_is_done() {
     for_each_shell(|env, shell| {
-        shell.install(env, "flocktest1", FLOCKTEST1);
+        shell.install(env, "flocktest1", include_str!("blog/flocktest1.sh"));
         let expected = "I'm in (first)\nI'm rejected\nI'm rejected\nI'm rejected\n\
             I'm done (first)\nI'm in (fifth)\nI'm done (fifth)\n";
         let shell = shell.0;
@@ -132,7 +128,7 @@ fn alternate_form_rejects_until_the_first_is_done() {
 #[test]
 fn background_subshells_run_one_after_the_other() {
     for_each_shell(|env, shell| {
-        shell.install(env, "mythemail", MYTHEMAIL);
+        shell.install(env, "mythemail", include_str!("blog/mythemail.sh"));
         env.install_script("bin/mythtvosd", "#!/bin/sh\necho \"$#: $*\" >>log\n");
         // None of the three calls waits, only their subshells do.
         let log = env
@@ -182,9 +178,9 @@ fn guard_allows_one_instance_of_a_script() {
 
 #[test]
 fn subshell_holds_the_lock_until_it_exits() {
-    let work = "# XXX: do interesting work here\n";
-    assert!(SUBSHELL.contains(work), "the script has a placeholder");
-    let script = SUBSHELL.replace(work, "flock -n lockfile true; echo inside $?\n");
+    let work = "flock -n lockfile true; echo inside $?";
+    let script = include_str!("blog/subshell.sh");
+    let script = replace(script, "# XXX: do interesting work here", work);
     let script = format!("{script}flock -n lockfile true; echo outside $?");
     for_each_shell(|env, shell| {
         env.shell(shell.0, &script)
@@ -250,15 +246,14 @@ fn lock_file_can_be_removed_afterwards() {
     if !is_installed(BASH.0) {
         return;
     }
-    let work = "[[critical code]]";
-    assert!(CLEANUP.contains(work), "the script has a placeholder");
     let env = TestEnv::new();
     // The script only asks lsof whether a process has the file open.
     env.install_script(
         "bin/lsof",
         "#!/bin/sh\nfor f in /proc/[0-9]*/fd/*; do [ $f -ef $1 ] && exit; done; exit 1\n",
     );
-    let script = CLEANUP.replace(work, "flock -n l true; echo inside $?");
+    let work = "flock -n l true; echo inside $?";
+    let script = replace(include_str!("blog/cleanup.sh"), "[[critical code]]", work);
     let script = format!("LOCK_FILE=l lock_file=l\n{script}flock -n l true; echo outside $?");
     for (script, result) in [
         (script.clone(), "removed lock file"),

@@ -18,12 +18,11 @@ use std::process::Command;
 
 use test_support::locks::{Ticket, locks_on, tickets};
 use test_support::process::Process;
-use test_support::procfs::is_sentinel;
+use test_support::procfs::{cpu_time_ns, is_sentinel};
 use test_support::{Outcome, TestEnv, is_installed, wait_until};
 
-/// The queue for the lock.
 pub const FAIR: &str = "--fair";
-/// The queue for a slot. A single slot excludes as a lock does.
+/// A single slot excludes as a lock does.
 pub const ONE_SLOT: &str = "--slots=1";
 
 /// The command of a holder: it prints `held`, and keeps the lock until [`Process::release`].
@@ -44,16 +43,20 @@ pub fn spawn_waiter_command(env: &TestEnv, command: Command) -> Process {
     waiter
 }
 
-/// Starts a shell script that waits for the lock on `l`, and returns when it has a ticket.
 #[track_caller]
 pub fn spawn_waiter_script(env: &TestEnv, script: &str) -> Process {
     spawn_waiter_command(env, env.sh_command(script))
 }
 
-/// Starts a waiter that runs [`HOLD`], and returns when it has a ticket.
 #[track_caller]
 pub fn spawn_waiting_holder(env: &TestEnv, options: &[&str]) -> Process {
     spawn_waiter_command(env, env.flock(options.iter().chain(&HOLD)))
+}
+
+#[track_caller]
+pub fn spawn_waiting_holders(env: &TestEnv, options: &[&str], count: usize) -> Vec<Process> {
+    let waiters = (0..count).map(|_| spawn_waiting_holder(env, options));
+    waiters.collect()
 }
 
 /// Starts a waiter that appends a name to the file `order` when it has the lock.
@@ -64,8 +67,7 @@ pub fn spawn_noting_waiter(env: &TestEnv, options: &[&str], name: &str) -> Proce
     spawn_waiter_command(env, env.flock(options.iter().chain(&command)))
 }
 
-/// Waits until the waiters have exited successfully, and asserts the contents of `order`, which is
-/// removed.
+/// Waits until the waiters have succeeded, and asserts the contents of `order`, which is removed.
 #[track_caller]
 pub fn assert_order(env: &TestEnv, waiters: impl IntoIterator<Item = Process>, names: &[&str]) {
     waiters.into_iter().for_each(Process::release);
@@ -80,7 +82,6 @@ pub fn assert_served(mut waiter: Process) {
     waiter.release();
 }
 
-/// Waits until `l` has `count` tickets.
 #[track_caller]
 pub fn assert_queue_len(env: &TestEnv, count: usize) {
     wait_until(&format!("{count} tickets are visible"), || {
@@ -88,13 +89,11 @@ pub fn assert_queue_len(env: &TestEnv, count: usize) {
     });
 }
 
-/// Returns the last ticket of `l`.
 #[track_caller]
 pub fn last_ticket(env: &TestEnv) -> Ticket {
     *tickets(env.file("l")).last().expect("a ticket")
 }
 
-/// Returns the sentinels of all tickets of `l`.
 pub fn sentinels(env: &TestEnv) -> Vec<i32> {
     let tickets = tickets(env.file("l")).into_iter();
     tickets.map(|ticket| ticket.sentinel).collect()
@@ -138,29 +137,53 @@ fn pass_time(env: &TestEnv, queue: &str, seconds: &str) {
         .assert_status(1);
 }
 
-/// Returns a command that runs a script as the user `nobody`, who can read `l` and write `order`.
-/// `None` if this process cannot become another user, or the other user cannot enter the directory.
-pub fn other_user_command(env: &TestEnv, script: &str) -> Option<Command> {
+/// Asserts that these processes use hardly any CPU time while they wait.
+#[track_caller]
+pub fn assert_idle(env: &TestEnv, queue: &str, pids: &[i32]) {
+    let cpu_time = || -> u64 { pids.iter().map(|pid| cpu_time_ns(*pid)).sum() };
+    let before = cpu_time();
+    pass_time(env, queue, "0.5");
+    let used = cpu_time() - before;
+    assert!(used < 100_000_000, "{used} ns");
+}
+
+/// Runs `flock` with each of these lists of arguments `count` times, all lists at the same time.
+pub fn run_simultaneously(env: &TestEnv, count: usize, calls: &[Vec<&str>]) {
+    std::thread::scope(|scope| {
+        for args in calls {
+            scope.spawn(move || {
+                for _ in 0..count {
+                    env.run(args).assert_all(0, "", "");
+                }
+            });
+        }
+    });
+}
+
+/// Returns a command that runs a script as a user who can read `l` and write `order`. `None` if this
+/// process cannot become another user, or the other user cannot enter the directory.
+pub fn other_user_command(env: &TestEnv, uid: u32, script: &str) -> Option<Command> {
     if !rustix::process::geteuid().is_root() || !is_installed("setpriv") {
         return None;
     }
     env.sh("chmod 755 .; : >l; chmod 644 l; : >>order; chmod 666 order")
         .assert_status(0);
-    let as_nobody = |script: &str| {
+    let as_user = |script: &str| {
         let mut command = env.command("setpriv");
-        command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
-        command.args(["sh", "-c", script]);
+        let ids = [format!("--reuid={uid}"), format!("--regid={uid}")];
+        command
+            .args(ids)
+            .args(["--clear-groups", "sh", "-c", script]);
         command
     };
-    let check = env.run_command(as_nobody("flock --version && [ -r l ] && [ ! -w l ]"));
+    let check = env.run_command(as_user("flock --version && [ -r l ] && [ ! -w l ]"));
     if check.code() != 0 {
         println!("skipped: another user cannot enter the directory: {check:?}");
         return None;
     }
-    Some(as_nobody(script))
+    Some(as_user(script))
 }
 
-/// Returns a command that runs `flock` under unshare(1) with these options.
 pub fn unshared_flock(env: &TestEnv, unshare: &str, args: &[&str]) -> Command {
     let mut command = env.command("unshare");
     command.args(unshare.split(' ')).arg("flock").args(args);
@@ -172,10 +195,8 @@ pub fn unshared_flock(env: &TestEnv, unshare: &str, args: &[&str]) -> Command {
 pub fn assert_usage_error(env: &TestEnv, outcome: Outcome, texts: &[&str]) {
     let stderr = outcome.assert_status(64).assert_stdout("").stderr_text();
     let (line, rest) = stderr.split_once('\n').expect("two lines");
-    assert_eq!(
-        rest, "Try 'flock --help' for more information.\n",
-        "{stderr}"
-    );
+    let hint = "Try 'flock --help' for more information.\n";
+    assert_eq!(rest, hint, "{stderr}");
     assert!(line.starts_with("flock: "), "{stderr}");
     assert!(!line.contains("unrecognized"), "{stderr}");
     assert!(texts.iter().all(|text| line.contains(text)), "{stderr}");

@@ -52,12 +52,11 @@ fn setup_cron_job(env: &TestEnv, heading: &str, program: &str) -> String {
 
 /// Returns a script with a part of it replaced.
 #[track_caller]
-fn replace(script: &str, from: &str, to: &str) -> String {
+pub fn replace(script: &str, from: &str, to: &str) -> String {
     assert!(script.contains(from), "no {from} in {script}");
     script.replace(from, to)
 }
 
-/// Runs a script while another process holds the lock.
 #[track_caller]
 fn run_while_held(env: &TestEnv, lock: &str, script: &str) -> Outcome {
     env.run([lock, "sh", "-c", script])

@@ -3,6 +3,7 @@
 
 use std::time::{Duration, Instant};
 
+use crate::queue::unshared_flock;
 use libc::{
     SIGABRT, SIGALRM, SIGCONT, SIGHUP, SIGINT, SIGIO, SIGKILL, SIGPIPE, SIGPROF, SIGPWR, SIGQUIT,
     SIGSTOP, SIGTERM, SIGTSTP, SIGTTIN, SIGTTOU, SIGURG, SIGUSR1, SIGUSR2, SIGVTALRM, SIGWINCH,
@@ -378,7 +379,6 @@ fn command_may_stop_in_a_group_of_another_namespace() {
     let script = "until grep -q '^State:.T' /proc/$1/status; do :; done; kill -CONT $1";
     env.install_script("wake", &format!("#!/bin/sh\n{script}\n"));
     let stop = "./wake $$ & kill -STOP $$; wait; exit 5";
-    let mut command = env.command("unshare");
-    command.args(["-rpf", "--mount-proc", "flock", "l", "sh", "-c", stop]);
+    let command = unshared_flock(&env, "-rpf --mount-proc", &["l", "sh", "-c", stop]);
     env.run_command(command).assert_all(5, "", "");
 }

@@ -1,8 +1,7 @@
 //! What is peculiar to `--slots N`: up to N holders at a time.
 //!
-//! Every process can see the slots that are held: each is a locked byte of the lock file, far
-//! beyond any data, and is held as long as a process has the descriptor
-//! (`test_support::locks::slots`).
+//! Every process can see the slots that are held (`test_support::locks::slots`). A slot is held as
+//! long as a process has the descriptor.
 
 mod combinations;
 mod lifetime;
@@ -15,33 +14,28 @@ use test_support::locks::{Slot, slots};
 use test_support::process::Process;
 use test_support::{TestEnv, wait_until};
 
-use crate::queue::{assert_clean, spawn_waiting_holder};
+use crate::queue::{assert_clean, run_simultaneously, spawn_waiting_holder};
 
-/// Starts a holder of one of N slots.
 #[track_caller]
 fn hold_slot(env: &TestEnv, slots: &str) -> Process {
     env.hold(&["--slots", slots], "l")
 }
 
-/// Starts holders of all of N slots.
 #[track_caller]
 fn hold_all_slots(env: &TestEnv, slots: usize) -> Vec<Process> {
     let number = slots.to_string();
     (0..slots).map(|_| hold_slot(env, &number)).collect()
 }
 
-/// Starts a waiter for one of N slots, and returns when it has a ticket.
 #[track_caller]
 fn wait_for_slot(env: &TestEnv, slots: &str) -> Process {
     spawn_waiting_holder(env, &["--slots", slots])
 }
 
-/// Returns the slots that are held.
 fn held_slots(env: &TestEnv) -> Vec<Slot> {
     slots(env.file("l"))
 }
 
-/// Waits until `count` slots are held.
 #[track_caller]
 fn assert_slots_held(env: &TestEnv, count: usize) {
     wait_until(&format!("{count} slots are held"), || {
@@ -113,16 +107,9 @@ fn callers_count_holders_against_their_own_number() {
 #[test]
 fn simultaneous_callers_all_get_free_slots() {
     let env = &TestEnv::new();
-    std::thread::scope(|scope| {
-        for option in ["-x", "-w1000", "-o", "-F"].repeat(2) {
-            scope.spawn(move || {
-                for _ in 0..20 {
-                    env.run(["--slots", "8", option, "l", "true"])
-                        .assert_all(0, "", "");
-                }
-            });
-        }
-    });
+    let options = ["-x", "-w1000", "-o", "-F"].repeat(2).into_iter();
+    let calls = options.map(|option| vec!["--slots=8", option, "l", "true"]);
+    run_simultaneously(env, 20, &Vec::from_iter(calls));
     assert_clean(env, &[]);
 }
 
@@ -131,16 +118,8 @@ fn single_slot_excludes_like_a_lock() {
     let env = &TestEnv::new();
     std::fs::write(env.file("counter"), "0\n").expect("a file");
     let step = "read n <counter; echo $((n + 1)) >counter";
-    std::thread::scope(|scope| {
-        for option in ["-x", "-w1000", "-F", "-o"] {
-            scope.spawn(move || {
-                for _ in 0..20 {
-                    env.run(["--slots=1", option, "l", "sh", "-c", step])
-                        .assert_all(0, "", "");
-                }
-            });
-        }
-    });
+    let call = |option| vec!["--slots=1", option, "l", "sh", "-c", step];
+    run_simultaneously(env, 20, &["-x", "-w1000", "-F", "-o"].map(call));
     assert_eq!(env.read_file("counter"), "80\n");
     assert_clean(env, &[]);
 }

@@ -1,6 +1,8 @@
 //! `--fair` with `--also`, `--unlink` and `--verbose`, and beside fcntl(2) locks on the whole file.
 
-use crate::queue::{HOLD, assert_clean_after, assert_queue_len, assert_served, spawn_waiter};
+use crate::queue::{
+    HOLD, assert_clean_after, assert_queue_len, assert_served, run_simultaneously, spawn_waiter,
+};
 use rstest::rstest;
 use test_support::TestEnv;
 use test_support::locks::{locks_on, waiter_count};
@@ -33,23 +35,17 @@ fn several_files_in_different_orders_do_not_deadlock() {
     let env = &TestEnv::new();
     std::fs::write(env.file("counter"), "0\n").expect("a file");
     let step = "read n <counter; echo $((n + 1)) >counter";
-    std::thread::scope(|scope| {
-        for [one, two, three] in [
-            ["a", "b", "l"],
-            ["l", "b", "a"],
-            ["b", "l", "a"],
-            ["b", "a", "l"],
-        ] {
-            scope.spawn(move || {
-                for _ in 0..15 {
-                    env.run([
-                        "--fair", "--also", one, "--also", two, three, "sh", "-c", step,
-                    ])
-                    .assert_all(0, "", "");
-                }
-            });
-        }
+    let calls = [
+        "a --also b l",
+        "l --also b a",
+        "b --also l a",
+        "b --also a l",
+    ]
+    .map(|files| {
+        let files = files.split(' ').collect();
+        [vec!["--fair", "--also"], files, vec!["sh", "-c", step]].concat()
     });
+    run_simultaneously(env, 15, &calls);
     assert_eq!(env.read_file("counter"), "60\n");
     for file in ["a", "b", "l"] {
         assert!(locks_on(env.file(file)).is_empty(), "{file}");

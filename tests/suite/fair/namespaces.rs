@@ -29,7 +29,7 @@ fn different_users_queue_together() {
     for number in 0..6 {
         let name = format!("user {number}");
         let script = format!("exec flock --fair l sh -c 'echo {name} >>order'");
-        let Some(other) = other_user_command(env, &script) else {
+        let Some(other) = other_user_command(env, 65534, &script) else {
             return;
         };
         waiters.push(spawn_waiter_command(env, other));
@@ -51,10 +51,8 @@ fn stopped_process_of_another_user_is_passed() {
     let env = &TestEnv::new();
     let holder = env.hold(&["--fair"], "l");
     let other_user = |name| {
-        other_user_command(
-            env,
-            &format!("exec flock --fair l sh -c 'echo {name} >>order'"),
-        )
+        let script = format!("exec flock --fair l sh -c 'echo {name} >>order'");
+        other_user_command(env, 65534, &script)
     };
     let Some(stopped) = other_user("stopped") else {
         return;
@@ -87,11 +85,9 @@ fn waiters_in_different_pid_namespaces_are_served() {
     let args = ["--fair", "l", "sh", "-c", step];
     let mut waiters = Vec::new();
     for options in namespaces {
-        waiters.push(spawn_waiter_command(
-            env,
-            unshared_flock(env, options, &args),
-        ));
-        waiters.push(spawn_waiter_command(env, env.flock(args)));
+        for flock in [unshared_flock(env, options, &args), env.flock(args)] {
+            waiters.push(spawn_waiter_command(env, flock));
+        }
     }
     holder.release();
     waiters.into_iter().for_each(assert_silent_success);
@@ -190,11 +186,9 @@ fn waiters_with_different_clocks_are_served(#[values("1000000", "10000000")] off
     let args = ["--fair", "l", "echo", "held"];
     let mut waiters = Vec::new();
     for _ in 0..2 {
-        waiters.push(spawn_waiter_command(env, env.flock(args)));
-        waiters.push(spawn_waiter_command(
-            env,
-            unshared_flock(env, &options, &args),
-        ));
+        for flock in [env.flock(args), unshared_flock(env, &options, &args)] {
+            waiters.push(spawn_waiter_command(env, flock));
+        }
     }
     assert_served_after(env, holder, waiters);
 }

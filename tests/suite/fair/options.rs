@@ -5,17 +5,17 @@ use crate::queue::{
 };
 use rstest::rstest;
 use test_support::TestEnv;
+use test_support::process::Process;
 
 #[rstest]
 fn fair_excludes_fcntl_locks(
-    #[values(&["--fcntl"], &["--start", "0"], &["--length", "5"])] other: &[&str],
-    #[values(&["l", "true"], &["8"], &["--fd", "8", "true"])] rest: &[&str],
+    #[values("--fcntl", "--start 0", "--length 5")] other: &str,
+    #[values("l true", "8", "--fd 8 true")] rest: &str,
 ) {
     let env = &TestEnv::new();
-    let fair: &[&str] = &["--fair"];
-    for options in [[fair, other], [other, fair]] {
-        let args = [options[0], options[1], rest].concat();
-        assert_usage_error(env, env.run(args), &["--fair"]);
+    for options in [format!("--fair {other}"), format!("{other} --fair")] {
+        let args = format!("{options} {rest}");
+        assert_usage_error(env, env.run(args.split(' ')), &["--fair"]);
     }
 }
 
@@ -29,12 +29,8 @@ fn fair_has_no_argument(#[values("--fair=", "--fair=yes")] option: &str) {
 #[test]
 fn fair_may_be_repeated_anywhere_before_the_file() {
     let env = TestEnv::new();
-    for options in [
-        &["--fair", "--fair", "-n", "l"][..],
-        &["-n", "--fair", "l"],
-        &["--fair", "-xn", "--", "l"],
-    ] {
-        env.run(options.iter().chain(&["echo", "ran"]))
+    for options in ["--fair --fair -n l", "-n --fair l", "--fair -xn -- l"] {
+        env.run(options.split(' ').chain(["echo", "ran"]))
             .assert_all(0, "ran\n", "");
     }
     // After the file it is the command.
@@ -53,9 +49,7 @@ fn last_mode_wins_with_fair() {
         reader.expect_line("held");
     }
     assert_queue_len(env, 1);
-    for reader in readers {
-        reader.release();
-    }
+    readers.into_iter().for_each(Process::release);
     assert_served(writer);
     assert_clean(env, &[]);
 }

@@ -1,14 +1,15 @@
 //! Requests for an open file description that already has a lock, and requests of several processes
 //! for the same open file description.
 
+use super::assert_held;
 use crate::queue::{
     assert_clean, assert_clean_after, assert_order, assert_queue_len, assert_served,
     assert_served_after, spawn_waiter_script, spawn_waiting_holder,
 };
 use rstest::rstest;
-use test_support::locks::{locks_on, tickets};
+use test_support::TestEnv;
+use test_support::locks::tickets;
 use test_support::process::Process;
-use test_support::{TestEnv, wait_until};
 
 /// Starts a shell that has `l` open as descriptor 8. It runs a command and then each line of its
 /// stdin, and prints `got STATUS` after each.
@@ -28,17 +29,6 @@ fn start_shell(env: &TestEnv, command: &str) -> Process {
 fn run_line(shell: &mut Process, line: &str) {
     shell.send_line(line);
     shell.expect_line("got 0");
-}
-
-/// Waits until locks of these modes are held on `l`. The kernel's table may be incomplete for a
-/// moment.
-#[track_caller]
-fn assert_held(env: &TestEnv, modes: &[&str]) {
-    wait_until(&format!("{modes:?} are held"), || {
-        let locks = locks_on(env.file("l")).into_iter();
-        let held = locks.filter(|lock| lock.kind == "FLOCK" && !lock.is_waiting);
-        held.map(|lock| lock.mode).eq(modes.iter().copied())
-    });
 }
 
 #[rstest]

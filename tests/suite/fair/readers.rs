@@ -2,35 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
+use super::{assert_held, held_modes};
 use crate::queue::waiter_pool::WaiterPool;
 use crate::queue::{
     HOLD, assert_clean, assert_queue_len, assert_served_after, spawn_waiter, spawn_waiting_holder,
+    spawn_waiting_holders,
 };
 use fdlock::lock::Mode;
-use test_support::locks::{locks_on, tickets, waiter_count};
+use test_support::locks::{tickets, waiter_count};
 use test_support::process::Process;
 use test_support::{TestEnv, wait_until};
-
-/// Returns how many locks on `l` are held.
-fn held_locks(env: &TestEnv) -> usize {
-    let locks = locks_on(env.file("l"));
-    let held = locks.iter().filter(|lock| lock.kind == "FLOCK");
-    held.filter(|lock| !lock.is_waiting).count()
-}
-
-/// Waits until `count` locks are held. The kernel's table may be incomplete for a moment.
-#[track_caller]
-fn assert_held_locks(env: &TestEnv, count: usize) {
-    wait_until(&format!("{count} locks are held"), || {
-        held_locks(env) == count
-    });
-}
-
-fn spawn_readers(env: &TestEnv, count: usize) -> Vec<Process> {
-    (0..count)
-        .map(|_| spawn_waiting_holder(env, &["--fair", "-s"]))
-        .collect()
-}
 
 #[test]
 fn reader_does_not_pass_waiting_writer() {
@@ -40,7 +21,7 @@ fn reader_does_not_pass_waiting_writer() {
     // This one would have no ticket if it got the lock.
     let late = spawn_waiting_holder(env, &["--fair", "-s"]);
     assert_queue_len(env, 2);
-    assert_held_locks(env, 1);
+    assert_held(env, &["READ"]);
     reader.release();
     writer.expect_line("held");
     assert_queue_len(env, 1);
@@ -51,15 +32,14 @@ fn reader_does_not_pass_waiting_writer() {
 fn writer_waits_for_earlier_readers_only() {
     let env = &TestEnv::new();
     let holder = env.hold(&["--fair"], "l");
-    let mut before = spawn_readers(env, 3);
+    let mut before = spawn_waiting_holders(env, &["--fair", "-s"], 3);
     let mut writer = spawn_waiting_holder(env, &["--fair"]);
-    let mut after = spawn_readers(env, 3);
+    let mut after = spawn_waiting_holders(env, &["--fair", "-s"], 3);
     holder.release();
     // Consecutive readers hold the lock together.
-    for reader in &mut before {
-        reader.expect_line("held");
-    }
-    assert_held_locks(env, 3);
+    let expect_held = |reader: &mut Process| reader.expect_line("held");
+    before.iter_mut().for_each(expect_held);
+    assert_held(env, &["READ"; 3]);
     assert_queue_len(env, 4);
     for reader in before {
         assert_eq!(tickets(env.file("l")).len(), 4);
@@ -67,12 +47,10 @@ fn writer_waits_for_earlier_readers_only() {
     }
     writer.expect_line("held");
     assert_queue_len(env, 3);
-    assert_held_locks(env, 1);
+    assert_held(env, &["WRITE"]);
     writer.release();
-    for reader in &mut after {
-        reader.expect_line("held");
-    }
-    assert_held_locks(env, 3);
+    after.iter_mut().for_each(expect_held);
+    assert_held(env, &["READ"; 3]);
     after.into_iter().for_each(Process::release);
     assert_clean(env, &[]);
 }
@@ -81,7 +59,7 @@ fn writer_waits_for_earlier_readers_only() {
 fn reader_joins_readers_without_a_ticket() {
     let env = &TestEnv::new();
     let _readers = [(); 3].map(|()| env.hold(&["--fair", "-s"], "l"));
-    assert_held_locks(env, 3);
+    assert_held(env, &["READ"; 3]);
     assert_eq!(tickets(env.file("l")), []);
 }
 
@@ -118,13 +96,8 @@ fn readers_and_writers_are_served_in_order_of_arrival() {
 fn tickets_show_modes_and_head_waits_in_kernel() {
     let env = &TestEnv::new();
     let holder = env.hold(&[], "l");
-    let options: [&[&str]; 4] = [
-        &["--fair"],
-        &["--fair", "-s"],
-        &["--fair", "-s"],
-        &["--fair", "-x"],
-    ];
-    let waiters = options.map(|options| spawn_waiting_holder(env, options));
+    let modes = ["--fair", "-s", "-s", "-x"];
+    let waiters = modes.map(|mode| spawn_waiting_holder(env, &["--fair", mode]));
     let tickets = tickets(env.file("l")).into_iter();
     let expected = [Mode::Exclusive, Mode::Shared, Mode::Shared, Mode::Exclusive];
     assert!(tickets.map(|ticket| ticket.mode).eq(expected));
@@ -164,7 +137,7 @@ fn writer_does_not_starve_among_overlapping_readers() {
                 for _ in 0..200 {
                     let mut next = env.start(env.flock(["--fair", "-s"].iter().chain(&HOLD)));
                     next.wait_alive_until("it has asked", || {
-                        held_locks(env) > 2
+                        held_modes(env).len() > 2
                             || !tickets(env.file("l")).is_empty()
                             || served.load(Relaxed)
                     });

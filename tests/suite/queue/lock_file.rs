@@ -17,12 +17,19 @@ fn lock_file_is_not_changed(#[values(FAIR, ONE_SLOT)] queue: &str) {
     std::fs::write(env.file("l"), "contents\n").expect("a file");
     let state = || {
         let file = std::fs::metadata(env.file("l")).expect("it exists");
-        let times = [
-            (file.mtime(), file.mtime_nsec()),
-            (file.ctime(), file.ctime_nsec()),
-        ];
-        let contents = env.read_file("l");
-        (file.len(), file.blocks(), file.mode(), times, contents)
+        let times = (
+            file.mtime(),
+            file.mtime_nsec(),
+            file.ctime(),
+            file.ctime_nsec(),
+        );
+        (
+            file.len(),
+            file.blocks(),
+            file.mode(),
+            times,
+            env.read_file("l"),
+        )
     };
     let before = state();
     let holder = env.hold(&[queue], "l");

@@ -3,9 +3,10 @@
 
 use super::{
     FAIR, ONE_SLOT, assert_clean, assert_clean_after, assert_queue_len, last_ticket, pass_time,
-    sentinels, spawn_waiter, spawn_waiter_script, spawn_waiting_holder,
+    sentinels, spawn_waiter, spawn_waiter_command, spawn_waiter_script, spawn_waiting_holder,
 };
 use rstest::rstest;
+use std::process::Command;
 use test_support::TestEnv;
 use test_support::locks::{slots, tickets, waiter_count};
 use test_support::pre_exec::CommandPreExecExt;
@@ -20,6 +21,18 @@ fn read_state(env: &TestEnv) -> Vec<String> {
     known.map(str::to_owned).collect()
 }
 
+/// Starts `flock`, which has to wait in the queue or not, and returns how it exits.
+#[track_caller]
+fn exit_reason(env: &TestEnv, flock: Command, waits: bool) -> ExitReason {
+    if !waits {
+        return env.start(flock).wait();
+    }
+    let holder = env.hold(&[], "l");
+    let mut waiter = spawn_waiter_command(env, flock);
+    holder.release();
+    waiter.wait()
+}
+
 /// Returns the state that a command inherits from `flock` with these options, which has to wait or
 /// not.
 #[track_caller]
@@ -29,16 +42,11 @@ fn inherited_state(
     waits: bool,
     closed: &'static [i32],
 ) -> Vec<String> {
-    let holder = waits.then(|| env.hold(&[], "l"));
     let helper = ["l", "test-helper", "inherited-state", "state"];
     let mut flock = env.flock(options.iter().chain(&helper));
     flock.close_fds(closed);
-    let mut flock = env.start(flock);
-    if let Some(holder) = holder {
-        flock.wait_alive_until("it has a ticket", || tickets(env.file("l")).len() == 1);
-        holder.release();
-    }
-    assert_eq!(flock.wait(), ExitReason::Exited(0), "{options:?}");
+    let exit = exit_reason(env, flock, waits);
+    assert_eq!(exit, ExitReason::Exited(0), "{options:?}");
     read_state(env)
 }
 
@@ -77,29 +85,21 @@ const CHILDREN: &str = r#"read c </proc/$PPID/task/$PPID/children; read o </proc
     [ "$c" = "$$ " ] || [ "$c" = $$ ] && echo alone: $o || echo "$c, I am $$""#;
 
 #[rstest]
-fn command_is_the_only_child(
+fn sentinel_is_no_child_of_flock_or_its_command(
     #[values(FAIR, ONE_SLOT)] queue: &str,
-    #[values("-x", "-o", "-w1000")] option: &str,
+    #[values("-x", "-o", "-w1000", "-F")] option: &str,
 ) {
     let env = &TestEnv::new();
     let holder = env.hold(&[queue], "l");
-    let mut waiter = spawn_waiter(env, [queue, option, "l", "sh", "-c", CHILDREN]);
+    let script = match option {
+        "-F" => "read o </proc/$$/task/$$/children; echo $$: $o",
+        _ => CHILDREN,
+    };
+    let mut waiter = spawn_waiter(env, [queue, option, "l", "sh", "-c", script]);
     let sentinel = last_ticket(env).sentinel;
     holder.release();
-    waiter.expect_line("alone:");
-    waiter.release();
-    assert_clean(env, &[sentinel]);
-}
-
-#[rstest]
-fn command_in_place_of_flock_has_no_child(#[values(FAIR, ONE_SLOT)] queue: &str) {
-    let env = &TestEnv::new();
-    let holder = env.hold(&[queue], "l");
-    let script = "read o </proc/$$/task/$$/children; echo $$: $o";
-    let mut waiter = spawn_waiter(env, [queue, "-F", "l", "sh", "-c", script]);
-    let sentinel = last_ticket(env).sentinel;
-    holder.release();
-    waiter.expect_line(&format!("{}:", waiter.pid()));
+    let in_place = format!("{}:", waiter.pid());
+    waiter.expect_line(if option == "-F" { &in_place } else { "alone:" });
     waiter.release();
     assert_clean(env, &[sentinel]);
 }
@@ -154,18 +154,14 @@ fn timeout_and_conflict_leave_nothing(#[values(FAIR, ONE_SLOT)] queue: &str) {
 fn waiters_use_no_cpu_time(#[case] queue: &str, #[case] holders: usize) {
     let env = &TestEnv::new();
     let holders: Vec<Process> = (0..holders).map(|_| env.hold(&[queue], "l")).collect();
-    let waiters: Vec<Process> = ["-x", "-w1000"]
-        .repeat(4)
-        .into_iter()
-        .map(|option| spawn_waiting_holder(env, &[queue, option]))
-        .collect();
+    let options = ["-x", "-w1000"].repeat(4).into_iter();
+    let waiters = options.map(|option| spawn_waiting_holder(env, &[queue, option]));
+    let waiters = Vec::from_iter(waiters);
     let sentinels = sentinels(env);
     let pids = waiters.iter().map(Process::pid);
     let pids: Vec<i32> = pids.chain(sentinels.iter().copied()).collect();
-    let usage = || -> Vec<(u64, u64)> {
-        let usage = |pid: &i32| (cpu_time_ns(*pid), voluntary_switches(*pid));
-        pids.iter().map(usage).collect()
-    };
+    let usage = |pid: &i32| (cpu_time_ns(*pid), voluntary_switches(*pid));
+    let usage = || Vec::from_iter(pids.iter().map(usage));
     pass_time(env, queue, "0.5");
     let before = usage();
     pass_time(env, queue, "1");
@@ -233,13 +229,9 @@ fn status_of_the_command_is_returned(
         ("kill -9 $$", "-F", ExitReason::Signaled(9)),
         ("kill -15 $$", "-o", ExitReason::Exited(143)),
     ] {
-        let holder = waits.then(|| env.hold(&[], "l"));
-        let mut flock = env.start_flock([queue, option, "l", "sh", "-c", script]);
-        if let Some(holder) = holder {
-            flock.wait_alive_until("it has a ticket", || tickets(env.file("l")).len() == 1);
-            holder.release();
-        }
-        assert_eq!(flock.wait(), expected, "{option} {script}");
+        let flock = env.flock([queue, option, "l", "sh", "-c", script]);
+        let exit = exit_reason(env, flock, waits);
+        assert_eq!(exit, expected, "{option} {script}");
     }
     assert_clean(env, &[]);
 }

@@ -2,7 +2,7 @@
 
 use super::{
     FAIR, ONE_SLOT, assert_clean_after, assert_queue_len, assert_served, assert_served_after,
-    pass_time, spawn_waiter_command, spawn_waiting_holder,
+    pass_time, spawn_waiter_command, spawn_waiting_holder, spawn_waiting_holders,
 };
 use rstest::rstest;
 use test_support::TestEnv;
@@ -78,9 +78,7 @@ fn timeout_fires_with_ignored_and_blocked_signals(#[values(FAIR, ONE_SLOT)] queu
 fn timeout_does_not_restart_when_the_queue_moves(#[values(FAIR, ONE_SLOT)] queue: &str) {
     let env = &TestEnv::new();
     let holder = env.hold(&[queue], "l");
-    let mut waiters: Vec<Process> = (0..10)
-        .map(|_| spawn_waiting_holder(env, &[queue]))
-        .collect();
+    let mut waiters = spawn_waiting_holders(env, &[queue], 10);
     let mut timed = spawn_waiting_holder(env, &[queue, "-w1", "-E42"]);
     // Each time its predecessor is killed. All of that takes two seconds; if the timeout started
     // again with each move, most of it would be left.
@@ -100,9 +98,7 @@ fn waiter_with_time_left_is_served(
 ) {
     let env = &TestEnv::new();
     let holder = env.hold(&[queue], "l");
-    let before: Vec<Process> = (0..predecessors)
-        .map(|_| spawn_waiting_holder(env, &[queue]))
-        .collect();
+    let before = spawn_waiting_holders(env, &[queue], predecessors);
     let timed = spawn_waiting_holder(env, &[queue, option, "-w1000"]);
     holder.release();
     before.into_iter().for_each(assert_served);

@@ -10,6 +10,7 @@ use fastrand::Rng;
 use test_support::locks::{locks_on, tickets};
 use test_support::pre_exec::CommandPreExecExt;
 use test_support::process::{Process, open_pidfd, poll_readable, send_signal};
+use test_support::stress::kill_group;
 use test_support::{TestEnv, wait_until};
 
 use super::assert_clean;
@@ -17,16 +18,9 @@ use super::assert_clean;
 /// The waiters have no pipes, so that there can be hundreds. Their stderr is the file `errors`.
 pub struct WaiterPool<'l> {
     env: &'l TestEnv,
-    waiters: Vec<Waiter>,
+    /// Each with the sentinel of its first ticket.
+    waiters: Vec<(Child, i32)>,
 }
-
-struct Waiter {
-    child: Child,
-    sentinel: i32,
-}
-
-/// How long a waiter may take to exit.
-const EXIT_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl<'l> WaiterPool<'l> {
     pub fn new(env: &'l TestEnv) -> Self {
@@ -53,7 +47,6 @@ impl<'l> WaiterPool<'l> {
         self.spawn_command(self.flock(options));
     }
 
-    /// Starts the next waiter, which ignores these signals.
     #[track_caller]
     pub fn spawn_ignoring(&mut self, options: &[&str], signals: &[i32]) {
         let mut command = self.flock(options);
@@ -83,8 +76,7 @@ impl<'l> WaiterPool<'l> {
     }
 
     fn flock(&self, options: &[&str]) -> Command {
-        let note = self.expand_note("NOTE");
-        let command = ["l", "sh", "-c", &note];
+        let command = ["l", "sh", "-c", &self.expand_note("NOTE")];
         self.env.flock(options.iter().chain(&command))
     }
 
@@ -92,7 +84,6 @@ impl<'l> WaiterPool<'l> {
         line.replace("NOTE", &format!("echo {} >>order", self.waiters.len()))
     }
 
-    /// Starts the next waiter with any command, and returns when it has a ticket.
     #[track_caller]
     pub fn spawn_command(&mut self, command: Command) {
         self.spawn_until_queued(command, None);
@@ -100,12 +91,10 @@ impl<'l> WaiterPool<'l> {
 
     #[track_caller]
     fn spawn_until_queued(&mut self, mut command: Command, timeout_status: Option<i32>) {
-        let errors = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .open(self.env.file("errors"));
-        command.stdout(Stdio::null());
-        command.stderr(errors.expect("errors can be opened"));
+        let mut options = OpenOptions::new();
+        let errors = options.append(true).create(true);
+        let errors = errors.open(self.env.file("errors")).expect("a file");
+        command.stdout(Stdio::null()).stderr(errors);
         let before = tickets(self.env.file("l"));
         let mut child = command.spawn().expect("the command starts");
         let mut sentinel = 0;
@@ -124,45 +113,40 @@ impl<'l> WaiterPool<'l> {
             sentinel = new.map_or(0, |ticket| ticket.sentinel);
             new.is_some() || timed_out
         });
-        self.waiters.push(Waiter { child, sentinel });
+        self.waiters.push((child, sentinel));
     }
 
     /// Returns the pid of the process that was started for a number: `flock`, or a shell.
     pub fn pid(&self, number: usize) -> i32 {
-        self.waiters[number].child.id() as i32
+        self.waiters[number].0.id() as i32
     }
 
-    /// Returns the sentinel of a number's first ticket.
     pub fn sentinel(&self, number: usize) -> i32 {
-        self.waiters[number].sentinel
+        self.waiters[number].1
     }
 
-    /// Returns the sentinels of all first tickets.
     pub fn sentinels(&self) -> Vec<i32> {
-        self.waiters.iter().map(|waiter| waiter.sentinel).collect()
+        self.waiters.iter().map(|waiter| waiter.1).collect()
     }
 
-    /// Sends a signal to the waiter of a number.
     #[track_caller]
     pub fn signal(&self, number: usize, signal: i32) {
         assert!(send_signal(self.pid(number), signal), "{number} has exited");
     }
 
-    /// Kills the sentinel of a number's first ticket.
     #[track_caller]
     pub fn kill_sentinel(&self, number: usize) {
         let killed = send_signal(self.sentinel(number), libc::SIGKILL);
         assert!(killed, "{number} has no sentinel");
     }
 
-    /// Waits until the process of a number exits.
     #[track_caller]
     pub fn wait(&mut self, number: usize) -> ExitStatus {
-        let child = &mut self.waiters[number].child;
+        let child = &mut self.waiters[number].0;
         if let Some(status) = child.try_wait().expect("our child") {
             return status;
         }
-        let deadline = Instant::now() + EXIT_TIMEOUT;
+        let deadline = Instant::now() + Duration::from_secs(60);
         let exited = poll_readable(&[open_pidfd(child).as_fd()], deadline)[0];
         assert!(exited, "{number} hangs: {:?}", tickets(self.env.file("l")));
         child.wait().expect("our child")
@@ -214,7 +198,6 @@ impl<'l> WaiterPool<'l> {
             .collect()
     }
 
-    /// Returns all other numbers.
     pub fn all_except(&self, these: &[usize]) -> Vec<usize> {
         (0..self.waiters.len())
             .filter(|number| !these.contains(number))
@@ -224,10 +207,10 @@ impl<'l> WaiterPool<'l> {
 
 impl Drop for WaiterPool<'_> {
     fn drop(&mut self) {
-        for waiter in &mut self.waiters {
-            if waiter.child.try_wait().is_ok_and(|status| status.is_none()) {
-                send_signal(-(waiter.child.id() as i32), libc::SIGKILL);
-                let _ = waiter.child.wait();
+        for (child, _) in &mut self.waiters {
+            if child.try_wait().is_ok_and(|status| status.is_none()) {
+                kill_group(child);
+                let _ = child.wait();
             }
         }
     }

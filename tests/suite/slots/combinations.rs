@@ -96,7 +96,7 @@ fn command_is_not_run_if_there_can_be_no_slots() {
 #[test]
 fn slots_of_another_user_count() {
     let env = &TestEnv::new();
-    let other_user = |args: &str| other_user_command(env, &format!("exec flock {args}"));
+    let other_user = |args: &str| other_user_command(env, 65534, &format!("exec flock {args}"));
     let hold = "--slots 2 l sh -c 'echo held; read x; exit 0'";
     let Some(other) = other_user(hold) else {
         return;

@@ -1,12 +1,11 @@
 //! How long a slot is held: as long as a process has the descriptor that the command inherits.
 
 use super::{assert_slots_held, assert_try, held_slots, hold_slot, wait_for_slot};
-use crate::queue::{assert_clean, assert_queue_len, assert_served};
+use crate::queue::{ONE_SLOT, assert_clean, assert_idle, assert_queue_len, assert_served};
 use libc::{SIGHUP, SIGKILL, SIGTERM};
 use rstest::rstest;
 use test_support::TestEnv;
 use test_support::process::{ExitReason, send_signal};
-use test_support::procfs::cpu_time_ns;
 
 #[test]
 fn command_keeps_its_slot_after_flock_was_killed() {
@@ -32,24 +31,13 @@ fn background_processes_of_the_command_keep_the_slot() {
     assert_eq!(held_slots(env), []);
 }
 
-/// Asserts that these processes use hardly any CPU time while they wait for a slot.
-#[track_caller]
-fn assert_idle(env: &TestEnv, pids: &[i32]) {
-    let cpu_time = || -> u64 { pids.iter().map(|pid| cpu_time_ns(*pid)).sum() };
-    let before = cpu_time();
-    env.run(["--slots", "1", "-w0.5", "l", "true"])
-        .assert_status(1);
-    let used = cpu_time() - before;
-    assert!(used < 100_000_000, "{used} ns");
-}
-
 #[test]
 fn waiters_see_command_exit_after_flock_was_killed() {
     let env = &TestEnv::new();
     let mut flock = hold_slot(env, "1");
     let waiters = [(); 2].map(|()| wait_for_slot(env, "1"));
     flock.kill();
-    assert_idle(env, &[waiters[0].pid(), waiters[1].pid()]);
+    assert_idle(env, ONE_SLOT, &[waiters[0].pid(), waiters[1].pid()]);
     assert_queue_len(env, 2);
     flock.close_stdin();
     waiters.into_iter().for_each(assert_served);
@@ -63,7 +51,7 @@ fn waiter_sees_exit_of_background_process() {
     env.sh(format!("mkfifo end; {background}")).assert_status(0);
     assert_eq!(held_slots(env).len(), 1);
     let waiter = wait_for_slot(env, "1");
-    assert_idle(env, &[waiter.pid()]);
+    assert_idle(env, ONE_SLOT, &[waiter.pid()]);
     std::fs::write(env.file("end"), "\n").expect("a FIFO");
     assert_served(waiter);
     assert_clean(env, &[]);

@@ -50,16 +50,24 @@ fn slots_require_file_and_command(
 #[rstest]
 fn slots_exclude_other_kinds_of_locks(
     #[values(
-        &["-s"], &["--shared"], &["-u"], &["--unlock"], &["--also", "a"], &["--unlink"],
-        &["--fcntl"], &["--start", "0"], &["--length", "1"]
+        "-s",
+        "--shared",
+        "-u",
+        "--unlock",
+        "--also a",
+        "--unlink",
+        "--fcntl",
+        "--start 0",
+        "--length 1"
     )]
-    other: &[&str],
+    other: &str,
 ) {
     let env = &TestEnv::new();
-    let slots: &[&str] = &["--slots", "2"];
-    for options in [[slots, other], [other, slots]] {
-        let args = [options[0], options[1], &["l", "true"]].concat();
-        assert_usage_error(env, env.run(args), &["--slots"]);
+    for args in [
+        format!("--slots 2 {other} l true"),
+        format!("{other} --slots 2 l true"),
+    ] {
+        assert_usage_error(env, env.run(args.split(' ')), &["--slots"]);
     }
 }
 

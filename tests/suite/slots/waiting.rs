@@ -1,7 +1,9 @@
 //! Waiting for one of several slots.
 
 use super::{assert_slots_held, assert_try, held_slots, hold_all_slots, wait_for_slot};
-use crate::queue::{HOLD, assert_clean, assert_clean_after, assert_queue_len, assert_served};
+use crate::queue::{
+    HOLD, assert_clean, assert_clean_after, assert_queue_len, assert_served, spawn_waiting_holders,
+};
 use rstest::rstest;
 use test_support::locks::tickets;
 use test_support::process::Process;
@@ -48,7 +50,7 @@ fn waiter_is_served_when_any_holder_exits(#[values(0, 1, 2)] exiting: usize) {
 fn free_slot_goes_to_the_head_of_the_queue() {
     let env = &TestEnv::new();
     let mut holders = hold_all_slots(env, 3);
-    let waiters: Vec<Process> = (0..6).map(|_| wait_for_slot(env, "3")).collect();
+    let waiters = spawn_waiting_holders(env, &["--slots=3"], 6);
     let mut left = waiters.len();
     for mut next in waiters {
         // Sometimes the oldest, sometimes the newest holder exits.
