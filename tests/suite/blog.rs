@@ -74,10 +74,8 @@ impl Shell {
     /// so the test determines how long the lock is held.
     fn install(self, env: &TestEnv, name: &str, script: &str) {
         env.install_queued_script();
-        env.install_script(
-            "bin/nap",
-            "#!/bin/sh\necho napping >began\nread word <over\n",
-        );
+        let nap = "#!/bin/sh\necho napping >began\nread word <over\n";
+        env.install_script("bin/nap", nap);
         env.sh("mkfifo began over").assert_status(0);
         let dir = format!("{}/", env.path().display());
         let script = self.adapt(script);
@@ -248,10 +246,8 @@ fn lock_file_can_be_removed_afterwards() {
     }
     let env = TestEnv::new();
     // The script only asks lsof whether a process has the file open.
-    env.install_script(
-        "bin/lsof",
-        "#!/bin/sh\nfor f in /proc/[0-9]*/fd/*; do [ $f -ef $1 ] && exit; done; exit 1\n",
-    );
+    let lsof = "#!/bin/sh\nfor f in /proc/[0-9]*/fd/*; do [ $f -ef $1 ] && exit; done; exit 1\n";
+    env.install_script("bin/lsof", lsof);
     let work = "flock -n l true; echo inside $?";
     let script = replace(include_str!("blog/cleanup.sh"), "[[critical code]]", work);
     let script = format!("LOCK_FILE=l lock_file=l\n{script}flock -n l true; echo outside $?");

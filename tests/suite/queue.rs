@@ -55,16 +55,17 @@ pub fn spawn_waiting_holder(env: &TestEnv, options: &[&str]) -> Process {
 
 #[track_caller]
 pub fn spawn_waiting_holders(env: &TestEnv, options: &[&str], count: usize) -> Vec<Process> {
-    let waiters = (0..count).map(|_| spawn_waiting_holder(env, options));
-    waiters.collect()
+    Vec::from_iter((0..count).map(|_| spawn_waiting_holder(env, options)))
 }
 
-/// Starts a waiter that appends a name to the file `order` when it has the lock.
+/// Returns a `flock` that appends a name to the file `order` when it has the lock.
+pub fn noting_flock(env: &TestEnv, queue: &str, name: &str) -> Command {
+    env.flock([queue, "l", "sh", "-c", &format!("echo {name} >>order")])
+}
+
 #[track_caller]
-pub fn spawn_noting_waiter(env: &TestEnv, options: &[&str], name: &str) -> Process {
-    let note = format!("echo {name} >>order");
-    let command = ["l", "sh", "-c", &note];
-    spawn_waiter_command(env, env.flock(options.iter().chain(&command)))
+pub fn spawn_noting_waiter(env: &TestEnv, queue: &str, name: &str) -> Process {
+    spawn_waiter_command(env, noting_flock(env, queue, name))
 }
 
 /// Waits until the waiters have succeeded, and asserts the contents of `order`, which is removed.
@@ -160,8 +161,8 @@ pub fn run_simultaneously(env: &TestEnv, count: usize, calls: &[Vec<&str>]) {
     });
 }
 
-/// Returns a command that runs a script as a user who can read `l` and write `order`. `None` if this
-/// process cannot become another user, or the other user cannot enter the directory.
+/// Returns a command that runs a script as a user who can read `l` and write `order`. `None` if
+/// this process cannot become another user, or the other user cannot enter the directory.
 pub fn other_user_command(env: &TestEnv, uid: u32, script: &str) -> Option<Command> {
     if !rustix::process::geteuid().is_root() || !is_installed("setpriv") {
         return None;
@@ -188,6 +189,14 @@ pub fn unshared_flock(env: &TestEnv, unshare: &str, args: &[&str]) -> Command {
     let mut command = env.command("unshare");
     command.args(unshare.split(' ')).arg("flock").args(args);
     command
+}
+
+/// Asserts that stderr is one message, and nothing else.
+#[track_caller]
+pub fn assert_one_message(outcome: &Outcome) {
+    let stderr = outcome.stderr_text();
+    assert!(stderr.starts_with("flock: "), "{stderr}");
+    assert_eq!(stderr.find('\n'), Some(stderr.len() - 1), "{stderr}");
 }
 
 /// Asserts a usage error in one line that contains these texts, and that no file was created.

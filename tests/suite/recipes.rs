@@ -165,10 +165,8 @@ fn timeout_is_distinguished_from_a_failure() {
 fn single_instance_keeps_the_lock_through_exec() {
     let env = TestEnv::new();
     let script = setup_recipe(&env, "Allow only one instance of a script", &[]);
-    env.install_script(
-        "frontend",
-        "#!/bin/sh\nflock -n frontend.lock true || echo still locked\n",
-    );
+    let frontend = "#!/bin/sh\nflock -n frontend.lock true || echo still locked\n";
+    env.install_script("frontend", frontend);
     env.sh(&script).assert_all(0, "still locked\n", "");
     run_while_held(&env, "frontend.lock", &script).assert_all(1, "", "already running\n");
 }
@@ -186,17 +184,13 @@ fn script_locked_on_itself_runs_alone() {
 fn daemon_does_not_keep_the_lock() {
     let env = TestEnv::new();
     let line = setup_recipe(&env, "Start a daemon without passing it the lock", &[]);
-    env.install_script(
-        "start-daemon",
-        "#!/bin/sh\nmkfifo end\nread x <end >/dev/null 2>&1 &\n",
-    );
+    let daemon = "#!/bin/sh\nmkfifo end\nread x <end >/dev/null 2>&1 &\n";
+    env.install_script("start-daemon", daemon);
     env.sh(format!("{line}\nflock -n start.lock echo free; echo >end"))
         .assert_all(0, "free\n", "");
     let passing = replace(&line, " -o", "");
-    env.sh(format!(
-        "rm end; {passing}\nflock -n start.lock echo free || echo kept; echo >end"
-    ))
-    .assert_stdout("kept\n");
+    let script = format!("{passing}\nflock -n start.lock echo free || echo kept; echo >end");
+    env.sh(format!("rm end; {script}")).assert_stdout("kept\n");
 }
 
 #[test]

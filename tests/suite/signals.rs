@@ -45,14 +45,7 @@ fn start_catching(env: &TestEnv, args: &[&str], count: usize) -> Process {
 /// process and the script's pid.
 #[track_caller]
 fn start_script(env: &TestEnv, script: &str) -> (Process, i32) {
-    start_script_with(env, &["-x"], script)
-}
-
-#[track_caller]
-fn start_script_with(env: &TestEnv, options: &[&str], script: &str) -> (Process, i32) {
-    let script = format!("ulimit -c 0; {script}");
-    let command = ["l", "sh", "-c", &script];
-    let mut flock = env.start(env.flock(options.iter().chain(&command)));
+    let mut flock = env.start_flock(["l", "sh", "-c", &format!("ulimit -c 0; {script}")]);
     let line = flock.read_line();
     let command = line.strip_prefix("ready ").expect("it is ready");
     (flock, command.parse().expect("a pid"))
@@ -334,7 +327,9 @@ fn stopped_flock_exits_with_a_command_continued_alone() {
     differs_from_util_linux(STOPS, |env| {
         for option in ["-x", "-o"] {
             let script = "echo ready $$; kill -STOP $$; exit 7";
-            let (mut flock, command) = start_script_with(env, &[option], script);
+            let mut flock = env.start_flock([option, "l", "sh", "-c", script]);
+            flock.expect("ready ");
+            let command = flock.read_line().parse().expect("a pid");
             flock.wait_stopped();
             assert!(send_signal(command, SIGCONT));
             assert_eq!(flock.wait(), ExitReason::Exited(7));

@@ -74,11 +74,8 @@ fn slots_limit_the_number_of_holders(#[values(1, 2, 3, 7)] count: usize) {
 #[test]
 fn nested_call_takes_another_slot() {
     let env = &TestEnv::new();
-    env.run([
-        "--slots", "3", "l", "flock", "--slots", "3", "l", "flock", "--slots", "3", "-n", "l",
-        "flock", "--slots", "3", "-nE42", "l", "true",
-    ])
-    .assert_all(42, "", "");
+    let nested = "--slots 3 l flock --slots 3 l flock --slots 3 -n l flock --slots 3 -nE42 l true";
+    env.run(nested.split(' ')).assert_all(42, "", "");
     assert_eq!(held_slots(env), []);
 }
 

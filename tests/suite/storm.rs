@@ -1,8 +1,4 @@
-//! Stress tests: many processes count under one lock while others are killed, time out, or replace
-//! the lock file. The count must be exact, no process may hang, and nothing may be left behind.
-//!
-//! `FDLOCK_STORM` multiplies the number of rounds (1: some seconds), and `FDLOCK_STORM_SEED`
-//! repeats the random numbers of a run.
+//! Stress tests ([`test_support::stress`]).
 
 mod fair;
 mod slots;
@@ -30,8 +26,8 @@ fn exact_count_despite_kills() {
     stress.assert_consistent();
 }
 
-/// Replaces the lock file after two of three steps. Only a holder may do that, as its last action: if
-/// another process did it, the next caller would have the lock at the same time as the holder.
+/// Replaces the lock file after two of three steps. Only a holder may do that, as its last action:
+/// otherwise the next caller would have the lock at the same time as the holder.
 const REPLACE: &str = "case $((n % 3)) in 0) rm lock ;; 1) : >lock.$$; mv lock.$$ lock ;; esac";
 
 #[test]

@@ -4,7 +4,8 @@ use std::process::Command;
 
 use crate::queue::waiter_pool::WaiterPool;
 use crate::queue::{
-    assert_clean, assert_order, assert_served, spawn_waiter_command, spawn_waiting_holder,
+    assert_clean, assert_order, assert_served, spawn_waiter_command, spawn_waiter_script,
+    spawn_waiting_holder,
 };
 use rstest::rstest;
 use test_support::locks::{locks_on, tickets};
@@ -28,11 +29,7 @@ fn descriptor_script(redirection: &str, name: &str) -> String {
 }
 
 #[rstest]
-#[case::read("<l")]
-#[case::write(">l")]
-#[case::append(">>l")]
-#[case::read_write("<>l")]
-fn descriptor_of_any_mode_queues(#[case] redirection: &str) {
+fn descriptor_of_any_mode_queues(#[values("<l", ">l", ">>l", "<>l")] redirection: &str) {
     let env = &TestEnv::new();
     let script = |name| env.sh_command(descriptor_script(redirection, name));
     assert_queue_in_order(env, "<>l", script("first"), script("second"));
@@ -44,9 +41,8 @@ fn read_only_file_queues() {
     env.sh(": >l; chmod 444 l").assert_status(0);
     let by_path = "exec flock --fair l sh -c 'echo first >>order'";
     let by_descriptor = descriptor_script("<l", "second");
-    if let (Some(first), Some(second)) =
-        (env.unprivileged(by_path), env.unprivileged(&by_descriptor))
-    {
+    let unprivileged = [by_path, &by_descriptor].map(|script| env.unprivileged(script));
+    if let [Some(first), Some(second)] = unprivileged {
         assert_queue_in_order(env, "<l", first, second);
     }
 }
@@ -87,15 +83,10 @@ fn script_that_locks_itself_queues() {
         "#!/bin/sh\n[ \"$LOCKED\" ] || LOCKED=1 exec flock --fair -x \"$0\" \"$0\" \"$@\"\n\
         echo $1 | tee -a order; $2\n",
     );
-    let script = |args: &[&str]| {
-        let mut script = env.command("./l");
-        script.args(args);
-        script
-    };
-    let mut holder = env.start(script(&["holder", "cat"]));
+    let mut holder = env.start(env.sh_command("exec ./l holder cat"));
     holder.expect_line("holder");
-    let [first, second] =
-        [["first"], ["second"]].map(|args| spawn_waiter_command(env, script(&args)));
+    let first = spawn_waiter_script(env, "exec ./l first");
+    let second = spawn_waiter_script(env, "exec ./l second");
     holder.close_stdin();
     let names = ["holder", "first", "second"];
     assert_order(env, [holder, first, second], &names);

@@ -20,10 +20,12 @@ fn fair_excludes_fcntl_locks(
 }
 
 #[rstest]
-fn fair_has_no_argument(#[values("--fair=", "--fair=yes")] option: &str) {
+#[case("--fair= l true", &["--fair", "argument"])]
+#[case("--fair=yes l true", &["--fair", "argument"])]
+#[case("--fair 8x", &["8x"])]
+fn malformed_argument_is_a_usage_error(#[case] args: &str, #[case] texts: &[&str]) {
     let env = &TestEnv::new();
-    let outcome = env.run([option, "l", "true"]);
-    assert_usage_error(env, outcome, &["--fair", "argument"]);
+    assert_usage_error(env, env.run(args.split(' ')), texts);
 }
 
 #[test]
@@ -45,9 +47,8 @@ fn last_mode_wins_with_fair() {
         .map(|options| spawn_waiting_holder(env, options));
     let writer = spawn_waiting_holder(env, &["-s", "--fair", "-x"]);
     holder.release();
-    for reader in &mut readers {
-        reader.expect_line("held");
-    }
+    let expect_held = |reader: &mut Process| reader.expect_line("held");
+    readers.iter_mut().for_each(expect_held);
     assert_queue_len(env, 1);
     readers.into_iter().for_each(Process::release);
     assert_served(writer);
@@ -55,22 +56,13 @@ fn last_mode_wins_with_fair() {
 }
 
 #[rstest]
-#[case("flock --fair 8")]
-#[case("flock --fair --fd 8 true")]
-#[case("flock --fair 0 <&-")]
-#[case("flock --fair 77")]
-fn bad_descriptor_is_reported(#[case] call: &str) {
+fn bad_descriptor_is_reported(#[values("8", "--fd 8 true", "0 <&-", "77")] args: &str) {
     let env = TestEnv::new();
-    let outcome = env.sh(format!("{call}; exit $?")).assert_status(65);
+    let outcome = env.sh(format!("flock --fair {args}; exit $?"));
+    let outcome = outcome.assert_status(65);
     let stderr = outcome.stderr_text();
     assert!(stderr.ends_with(": Bad file descriptor\n"), "{stderr}");
     assert!(env.file_names().is_empty());
-}
-
-#[test]
-fn malformed_descriptor_is_a_usage_error() {
-    let env = &TestEnv::new();
-    assert_usage_error(env, env.run(["--fair", "8x"]), &["8x"]);
 }
 
 #[test]

@@ -163,12 +163,11 @@ fn nonblocking_call_never_overtakes_a_waiter() {
     let reader = env.hold(&["--fair", "-s"], "l");
     let mut writer = spawn_waiting_holder(env, &["--fair"]);
     let assert_refused = || {
-        for options in [["--fair", "-n"], ["--fair", "-ns"], ["--fair", "-sw0"]] {
-            env.run(options.iter().chain(&["l", "true"]))
-                .assert_status(1);
+        for option in ["-n", "-ns", "-sw0"] {
+            env.run(["--fair", option, "l", "true"]).assert_status(1);
         }
-        env.sh("exec 8<l; flock --fair -n -s 8; exit $?")
-            .assert_status(1);
+        let script = "exec 8<l; flock --fair -n -s 8; exit $?";
+        env.sh(script).assert_status(1);
     };
     assert_refused();
     // A call without --fair does not respect the queue.

@@ -1,8 +1,8 @@
 //! Exhausted resources: an error message, and nothing is left behind.
 
 use crate::queue::{
-    assert_clean_after, assert_served_after, other_user_command, spawn_waiter_script,
-    spawn_waiting_holder,
+    assert_clean_after, assert_one_message, assert_served_after, other_user_command,
+    spawn_waiter_script, spawn_waiting_holder,
 };
 use test_support::locks::tickets;
 use test_support::{Outcome, TestEnv};
@@ -10,11 +10,7 @@ use test_support::{Outcome, TestEnv};
 /// Asserts a system error in one line, and that no ticket is left.
 #[track_caller]
 fn assert_fails(env: &TestEnv, outcome: Outcome) {
-    let stderr = outcome.assert_status(71).assert_stdout("").stderr_text();
-    assert!(
-        stderr.starts_with("flock: ") && stderr.lines().count() == 1,
-        "{stderr}"
-    );
+    assert_one_message(&outcome.assert_status(71).assert_stdout(""));
     assert_eq!(tickets(env.file("l")), []);
 }
 

@@ -103,8 +103,8 @@ fn locks_on_the_data_do_not_interfere(#[values(FAIR, ONE_SLOT)] queue: &str) {
     let mut first = spawn_waiting_holder(env, &[queue]);
     let second = spawn_waiting_holder(env, &[queue]);
     // Nor do tickets interfere with locks on the data.
-    env.run(["-n", "--start", "1G", "--length", "1G", "l", "true"])
-        .assert_status(0);
+    let args = "-n --start 1G --length 1G l true";
+    env.run(args.split(' ')).assert_status(0);
     env.run(["-n", queue, "l", "true"]).assert_status(1);
     holder.release();
     first.expect_line("held");

@@ -11,19 +11,20 @@ use test_support::locks::tickets;
 #[rstest]
 fn waiters_are_served_in_order_of_arrival(#[values(FAIR, ONE_SLOT)] queue: &str) {
     let env = &TestEnv::new();
-    let options: [&[&str]; 6] = [
-        &[queue],
-        &["-x", queue],
-        &[queue, "-w1000"],
-        &[queue, "-F"],
-        &["-o", queue],
-        &["-ow", "1000", queue],
+    let options = [
+        "QUEUE",
+        "-x QUEUE",
+        "QUEUE -w1000",
+        "QUEUE -F",
+        "-o QUEUE",
+        "-ow 1000 QUEUE",
     ];
+    let options = options.map(|options| options.replace("QUEUE", queue));
     let holder = env.hold(&[queue], "l");
     let mut pool = WaiterPool::new(env);
     for number in 0..50 {
         match options.get(number % 7) {
-            Some(options) => pool.spawn(options),
+            Some(options) => pool.spawn(&Vec::from_iter(options.split(' '))),
             None => pool.spawn_shell(&format!("flock {queue} l sh -c 'NOTE'; :")),
         }
     }

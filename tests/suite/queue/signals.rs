@@ -4,8 +4,8 @@ use std::process::Command;
 
 use super::{
     FAIR, ONE_SLOT, assert_clean, assert_clean_after, assert_order, assert_queue_len,
-    assert_served, last_ticket, sentinels, spawn_noting_waiter, spawn_waiter, spawn_waiter_command,
-    spawn_waiter_script, spawn_waiting_holder,
+    assert_served, last_ticket, noting_flock, sentinels, spawn_noting_waiter, spawn_waiter,
+    spawn_waiter_command, spawn_waiter_script, spawn_waiting_holder,
 };
 use libc::{SIGALRM, SIGCHLD, SIGCONT, SIGKILL, SIGSTOP, SIGURG, SIGUSR1, SIGWINCH};
 use rstest::rstest;
@@ -15,7 +15,6 @@ use test_support::process::{ExitReason, send_signal};
 use test_support::procfs::{is_sentinel, is_stopped};
 use test_support::{TestEnv, wait_until};
 
-/// Returns all signals that can be ignored.
 fn ignorable() -> impl Iterator<Item = i32> + Clone {
     let all = (1..=31).chain(34..=64);
     all.filter(|signal| ![SIGKILL, SIGSTOP].contains(signal))
@@ -25,18 +24,14 @@ fn ignorable() -> impl Iterator<Item = i32> + Clone {
 fn harmless_signals_cost_no_place(#[values(FAIR, ONE_SLOT)] queue: &str) {
     let env = &TestEnv::new();
     let holder = env.hold(&[queue], "l");
-    let noting = |name: &str| {
-        let note = format!("echo {name} >>order");
-        env.flock([queue, "l", "sh", "-c", &note])
-    };
-    let plain = spawn_waiter_command(env, noting("plain"));
-    let mut ignoring = noting("ignoring");
+    let plain = spawn_noting_waiter(env, queue, "plain");
+    let mut ignoring = noting_flock(env, queue, "ignoring");
     ignoring.ignore_signals(ignorable());
     let ignoring = spawn_waiter_command(env, ignoring);
-    let mut blocking = noting("blocking");
+    let mut blocking = noting_flock(env, queue, "blocking");
     blocking.ignore_signals([SIGUSR1]).block_signals(u64::MAX);
     let blocking = spawn_waiter_command(env, blocking);
-    let last = spawn_waiter_command(env, noting("last"));
+    let last = spawn_noting_waiter(env, queue, "last");
     let before = tickets(env.file("l"));
     for _ in 0..20 {
         for signal in [SIGWINCH, SIGURG, SIGCHLD, SIGCONT] {
@@ -127,7 +122,7 @@ fn thousands_of_signals_do_not_change_the_timeout(#[values(FAIR, ONE_SLOT)] queu
 fn resumed_waiter_replaces_its_dead_sentinel(#[values(FAIR, ONE_SLOT)] queue: &str) {
     let env = &TestEnv::new();
     let holder = env.hold(&[queue], "l");
-    let waiter = spawn_noting_waiter(env, &[queue], "first");
+    let waiter = spawn_noting_waiter(env, queue, "first");
     let ticket = last_ticket(env);
     waiter.signal(SIGSTOP);
     waiter.wait_stopped();
@@ -137,7 +132,7 @@ fn resumed_waiter_replaces_its_dead_sentinel(#[values(FAIR, ONE_SLOT)] queue: &s
     wait_until("it continues", || !is_stopped(waiter.pid()));
     assert_queue_len(env, 1);
     assert_eq!(last_ticket(env).arrived, ticket.arrived);
-    let behind = spawn_noting_waiter(env, &[queue], "second");
+    let behind = spawn_noting_waiter(env, queue, "second");
     holder.release();
     assert_order(env, [waiter, behind], &["first", "second"]);
     assert_clean(env, &[ticket.sentinel]);

@@ -92,9 +92,9 @@ fn stopped_waiters_are_passed(#[values(FAIR, ONE_SLOT)] queue: &str) {
 fn waiter_resumed_in_time_is_served_in_its_place(#[values(FAIR, ONE_SLOT)] queue: &str) {
     let env = &TestEnv::new();
     let holder = env.hold(&[queue], "l");
-    let stopped = spawn_noting_waiter(env, &[queue], "stopped");
+    let stopped = spawn_noting_waiter(env, queue, "stopped");
     let mut second = spawn_waiting_holder(env, &[queue]);
-    let third = spawn_noting_waiter(env, &[queue], "third");
+    let third = spawn_noting_waiter(env, queue, "third");
     stop(stopped.pid(), SIGSTOP);
     holder.release();
     second.expect_line("held");

@@ -35,9 +35,7 @@ impl<'l> WaiterPool<'l> {
     pub fn behind_holder(env: &'l TestEnv, queue: &str, count: usize) -> (Process, Self) {
         let holder = env.hold(&[queue], "l");
         let mut pool = Self::new(env);
-        for _ in 0..count {
-            pool.spawn(&[queue]);
-        }
+        (0..count).for_each(|_| pool.spawn(&[queue]));
         (holder, pool)
     }
 
@@ -59,7 +57,7 @@ impl<'l> WaiterPool<'l> {
     #[track_caller]
     pub fn spawn_with_timeout(&mut self, options: &[&str], timeout: &str) {
         let options = [options, &["-E42", "-w", timeout]].concat();
-        self.spawn_until_queued(self.flock(&options), Some(42));
+        self.spawn_until_queued(self.flock(&options), true);
     }
 
     /// Starts the next waiter with a line of shell, in which `NOTE` writes the number to `order`.
@@ -86,11 +84,11 @@ impl<'l> WaiterPool<'l> {
 
     #[track_caller]
     pub fn spawn_command(&mut self, command: Command) {
-        self.spawn_until_queued(command, None);
+        self.spawn_until_queued(command, false);
     }
 
     #[track_caller]
-    fn spawn_until_queued(&mut self, mut command: Command, timeout_status: Option<i32>) {
+    fn spawn_until_queued(&mut self, mut command: Command, may_time_out: bool) {
         let mut options = OpenOptions::new();
         let errors = options.append(true).create(true);
         let errors = errors.open(self.env.file("errors")).expect("a file");
@@ -102,8 +100,8 @@ impl<'l> WaiterPool<'l> {
             let now = tickets(self.env.file("l"));
             let new = now.iter().find(|ticket| !before.contains(ticket));
             let status = child.try_wait().expect("our child");
-            let timed_out = timeout_status.is_some()
-                && status.and_then(|status| status.code()) == timeout_status;
+            let code = status.and_then(|status| status.code());
+            let timed_out = may_time_out && code == Some(42);
             assert!(
                 new.is_some() || status.is_none() || timed_out,
                 "{status:?} {command:?} {:?} {:?}",
@@ -193,15 +191,13 @@ impl<'l> WaiterPool<'l> {
     /// Returns `count` random numbers, in random order.
     pub fn sample(&self, count: usize, rng: &mut Rng) -> Vec<usize> {
         let mut all: Vec<usize> = (0..self.waiters.len()).collect();
-        (0..count)
-            .map(|_| all.swap_remove(rng.usize(..all.len())))
-            .collect()
+        let numbers = (0..count).map(|_| all.swap_remove(rng.usize(..all.len())));
+        numbers.collect()
     }
 
     pub fn all_except(&self, these: &[usize]) -> Vec<usize> {
-        (0..self.waiters.len())
-            .filter(|number| !these.contains(number))
-            .collect()
+        let all = 0..self.waiters.len();
+        all.filter(|number| !these.contains(number)).collect()
     }
 }
 

@@ -27,24 +27,21 @@ fn number_of_slots_is_at_least_one() {
 fn last_number_of_slots_wins() {
     let env = &TestEnv::new();
     let _holder = hold_slot(env, "1");
-    env.run(["--slots", "1", "-n", "--slots", "2", "l", "true"])
-        .assert_status(0);
-    env.run(["--slots", "2", "-n", "--slots=1", "l", "true"])
-        .assert_status(1);
+    for (args, status) in [("--slots 1 -n --slots 2", 0), ("--slots 2 -n --slots=1", 1)] {
+        env.run(format!("{args} l true").split(' '))
+            .assert_all(status, "", "");
+    }
 }
 
 #[rstest]
-fn slots_require_file_and_command(
-    #[values(
-        "--slots 2 8",
-        "--slots 2 --fd 8 true",
-        "--fd 8 --slots 2 true",
-        "-n --slots=2 0"
-    )]
-    args: &str,
-) {
+#[case("--slots 2 8", &["--slots"])]
+#[case("--slots 2 --fd 8 true", &["--slots"])]
+#[case("--fd 8 --slots 2 true", &["--slots"])]
+#[case("-n --slots=2 0", &["--slots"])]
+#[case("--slots 2 -oF l true", &["--no-fork", "--close"])]
+fn incompatible_arguments_are_rejected(#[case] args: &str, #[case] texts: &[&str]) {
     let env = &TestEnv::new();
-    assert_usage_error(env, env.run(args.split(' ')), &["--slots"]);
+    assert_usage_error(env, env.run(args.split(' ')), texts);
 }
 
 #[rstest]
@@ -71,23 +68,15 @@ fn slots_exclude_other_kinds_of_locks(
     }
 }
 
-#[test]
-fn close_and_no_fork_exclude_each_other_with_slots() {
-    let env = &TestEnv::new();
-    let outcome = env.run(["--slots", "2", "-oF", "l", "true"]);
-    assert_usage_error(env, outcome, &["--no-fork", "--close"]);
-}
-
 #[rstest]
 fn slots_can_be_combined_with_other_options(
     #[values("-x", "-e", "-n", "-w1000", "-o", "-F", "-E9")] option: &str,
     #[values(&["--", "l", "echo", "ran"], &["l", "-c", "echo ran"])] command: &[&str],
 ) {
     let env = &TestEnv::new();
-    let slots: &[&str] = &["--slots", "2"];
-    for options in [[slots, &[option]], [&[option], slots]] {
-        let args = [options[0], options[1], command].concat();
-        env.run(args).assert_all(0, "ran\n", "");
+    for options in [["--slots", "2", option], [option, "--slots", "2"]] {
+        env.run(options.iter().chain(command))
+            .assert_all(0, "ran\n", "");
     }
     assert_eq!(held_slots(env), []);
     assert_try(env, "1", 0);

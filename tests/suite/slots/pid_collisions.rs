@@ -17,12 +17,6 @@ const STEP: i64 = 1 << 22;
 /// How many slots of processes with pid 1 there are.
 const COUNT: i64 = 2000;
 
-/// Returns the offset of a slot that a process with pid 1 takes now.
-fn slot_now() -> i64 {
-    let (arrived, pid) = (ArrivalTime::now(), Pid::INIT);
-    Marker::Slot { arrived, pid }.offset()
-}
-
 /// Returns the offset of the one slot that a process has.
 fn slot_of(pid: i32) -> i64 {
     let files = fs::read_dir(format!("/proc/{pid}/fdinfo")).expect("the process exists");
@@ -44,7 +38,8 @@ fn processes_with_equal_pid_and_time_have_own_slots() {
         // Slots at all arrival times around the one at which the next process will arrive.
         fs::write(env.file("l"), "").expect("a file");
         let reading = File::open(env.file("l")).expect("a file");
-        let start = slot_now();
+        let (arrived, pid) = (ArrivalTime::now(), Pid::INIT);
+        let start = Marker::Slot { arrived, pid }.offset();
         let first = start + (delay - COUNT / 2 * STEP).max(0);
         for number in 0..COUNT {
             let offset = first + number * STEP;

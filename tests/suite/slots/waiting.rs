@@ -70,14 +70,13 @@ fn free_slot_goes_to_the_head_of_the_queue() {
 fn all_free_slots_are_given_to_waiters() {
     let env = &TestEnv::new();
     let holder = env.hold(&[], "l");
-    let mut waiters: Vec<Process> = (0..5).map(|_| wait_for_slot(env, "3")).collect();
+    let mut waiters = spawn_waiting_holders(env, &["--slots=3"], 5);
     holder.release();
-    for waiter in &mut waiters[..3] {
-        waiter.expect_line("held");
-    }
+    let last = waiters.split_off(3);
+    let expect_held = |waiter: &mut Process| waiter.expect_line("held");
+    waiters.iter_mut().for_each(expect_held);
     assert_queue_len(env, 2);
     assert_eq!(held_slots(env).len(), 3);
-    let last = waiters.split_off(3);
     waiters.into_iter().for_each(Process::release);
     last.into_iter().for_each(assert_served);
     assert_clean(env, &[]);

@@ -16,7 +16,6 @@ use test_support::procfs::{is_sentinel, parent_of, status_field};
 use test_support::stress::random_delay;
 use test_support::{TestEnv, wait_until};
 
-/// Options of a step that waits in the queue.
 const OPTIONS: [&[&str]; 4] = [
     &["--fair"],
     &["--fair", "-w1000"],
@@ -42,7 +41,6 @@ impl Drop for SetDoneOnDrop<'_> {
     }
 }
 
-/// Does steps with random options.
 fn step(stress: &StressTest<'_>, mut rng: Rng, script: &str) {
     let options = OPTIONS[rng.usize(..OPTIONS.len())];
     stress.step_with(rng, "flock", options, script);
@@ -123,9 +121,8 @@ fn stop_waiters(stress: &StressTest<'_>, mut rng: Rng, disruption: &Disruption) 
             }
             random_delay(&mut rng);
         }
-        disruption
-            .stops
-            .fetch_add(victims.len() as u64 / 2, Relaxed);
+        let stopped = victims.len() as u64 / 2;
+        disruption.stops.fetch_add(stopped, Relaxed);
     }
 }
 
@@ -163,12 +160,8 @@ pub fn run_stress_test(env: &TestEnv, body: impl FnOnce(&StressTest<'_>)) {
 fn exact_count_with_and_without_fair_despite_kills() {
     let env = &TestEnv::new();
     let disruption = &Disruption::default();
-    let util_linux = "/usr/bin/flock";
-    let other = if Path::new(util_linux).exists() {
-        util_linux
-    } else {
-        "flock"
-    };
+    let installed = Path::new("/usr/bin/flock").exists();
+    let other = if installed { "/usr/bin/flock" } else { "flock" };
     run_stress_test(env, |stress| {
         std::thread::scope(|scope| {
             stress.spawn_threads(scope, 11, 4, |stress, rng| step(stress, rng, STEP));

@@ -3,14 +3,14 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
 pub use crate::builtin_install::LIBRARY;
 use crate::builtin_install::START_UP;
 use crate::process::Process;
-use crate::programs::{our_flock, workspace_root};
+use crate::programs::{installed_path, our_flock, workspace_root};
 use crate::test_env::{Outcome, TestEnv};
 use crate::wait::HANG_TIMEOUT;
 
@@ -30,8 +30,8 @@ pub fn for_each_bash(body: impl Fn(&TestEnv)) {
     REPORTED.get_or_init(|| {
         let versions: Vec<_> = bashes().iter().map(|bash| &bash.version[..]).collect();
         // Not println!, whose output is hidden when the test passes.
-        let line = format!("testing the builtin in bash {}\n", versions.join(", "));
-        let _ = std::io::stderr().write_all(line.as_bytes());
+        let versions = versions.join(", ");
+        let _ = writeln!(std::io::stderr(), "testing the builtin in bash {versions}");
     });
     for bash in bashes() {
         println!("bash {}", bash.version);
@@ -47,12 +47,9 @@ fn bashes() -> &'static [Bash] {
         let configured = std::env::var_os("FDLOCK_BASHES").filter(|path| !path.is_empty());
         let parent =
             configured.map_or_else(|| workspace_root().join("target/bashes"), PathBuf::from);
-        let mut dirs: Vec<PathBuf> = std::fs::read_dir(parent)
-            .into_iter()
-            .flatten()
-            .map(|entry| entry.expect("an entry").path())
-            .filter(|dir| dir.join("bash").exists())
-            .collect();
+        let entries = std::fs::read_dir(parent).into_iter().flatten();
+        let dirs = entries.map(|entry| entry.expect("an entry").path());
+        let mut dirs = Vec::from_iter(dirs.filter(|dir| dir.join("bash").exists()));
         dirs.sort();
         let installed = [Bash::new(None)];
         let others = dirs.into_iter().map(Some).map(Bash::new);
@@ -62,12 +59,9 @@ fn bashes() -> &'static [Bash] {
 
 impl Bash {
     fn new(dir: Option<PathBuf>) -> Self {
-        let program = dir
-            .as_ref()
-            .map_or_else(|| PathBuf::from("bash"), |dir| dir.join("bash"));
-        let output = Command::new(&program)
-            .args(["-c", "echo ${BASH_VERSION%(*}"])
-            .output();
+        let program = dir.clone().unwrap_or_default().join("bash");
+        let mut bash = Command::new(&program);
+        let output = bash.args(["-c", "echo ${BASH_VERSION%(*}"]).output();
         let output = output.unwrap_or_else(|error| panic!("{}: {error}", program.display()));
         let version = String::from_utf8_lossy(&output.stdout).trim().to_owned();
         assert!(!version.is_empty(), "{}: not a bash", program.display());
@@ -110,11 +104,8 @@ impl TestEnv {
 
     /// Whether this environment's bash is older than a version, such as `5.1`.
     pub fn bash_is_older_than(&self, version: &str) -> bool {
-        let parse = |text: &str| -> Vec<u32> {
-            text.split('.')
-                .map_while(|part| part.parse().ok())
-                .collect()
-        };
+        let number = |part: &str| part.parse::<u32>().ok();
+        let parse = |text: &str| Vec::from_iter(text.split('.').map_while(number));
         let bash = bashes().iter().find(|bash| bash.dir == self.bash_dir);
         parse(&bash.expect("one of the bashes").version) < parse(version)
     }
@@ -123,23 +114,15 @@ impl TestEnv {
     /// builtin leaves to the program replaces that bash, so the pid and the parent are the same as
     /// without it.
     pub(crate) fn command_through_builtin(program: &OsStr) -> Command {
+        // An absolute path, for tests that run `flock` with their own PATH.
+        let mut bash = Command::new(installed_path("bash").expect("bash is installed"));
         match program.to_str() {
             Some("flock") => {
-                let mut bash = Command::new(installed_bash());
                 bash.args(["-c", r#"flock "$@""#, "bash"]);
-                bash
             }
-            Some("sh" | "/bin/sh") => Command::new(installed_bash()),
-            _ => Command::new(program),
+            Some("sh" | "/bin/sh") => {}
+            _ => return Command::new(program),
         }
+        bash
     }
-}
-
-/// Returns the absolute path of bash, for tests that run `flock` with their own PATH.
-fn installed_bash() -> &'static Path {
-    ["/usr/local/bin/bash", "/usr/bin/bash", "/bin/bash"]
-        .iter()
-        .map(Path::new)
-        .find(|path| path.exists())
-        .expect("bash is installed")
 }

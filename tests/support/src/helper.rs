@@ -2,8 +2,8 @@
 //! inherited and which signals it receives.
 //!
 //! The program is the test binary itself, under another name: a function in `.init_array` runs
-//! before `main` and, if the name is `test-helper`, does the helper's work and exits. Rust's runtime
-//! would already have reopened closed descriptors and changed SIGPIPE when `main` runs.
+//! before `main` and, if the name is `test-helper`, does the helper's work and exits. When `main`
+//! runs, Rust's runtime has already reopened closed descriptors and changed SIGPIPE.
 
 #![allow(
     unsafe_code,
@@ -227,10 +227,8 @@ fn exec_in_new_session(command: &[&[u8]]) -> i32 {
 
 /// Executes a command in this process. Returns an exit status if that fails.
 fn exec(command: &[&[u8]]) -> i32 {
-    let args = command
-        .iter()
-        .map(|arg| CString::new(*arg).expect("split at NUL"));
-    let args: Vec<CString> = args.collect();
+    let c_string = |arg: &&[u8]| CString::new(*arg).expect("split at NUL");
+    let args = Vec::from_iter(command.iter().map(c_string));
     let pointers = args.iter().map(|arg| arg.as_ptr());
     let pointers: Vec<_> = pointers.chain([ptr::null()]).collect();
     // SAFETY: a list of strings that ends with a null pointer.

@@ -138,8 +138,7 @@ fn markers_on(file: impl AsRef<Path>) -> Vec<Marker> {
         }
     }
     offsets.sort_unstable();
-    let markers = offsets.into_iter().filter_map(Marker::from_offset);
-    markers.collect()
+    Vec::from_iter(offsets.into_iter().filter_map(Marker::from_offset))
 }
 
 /// Returns the first byte and the length of an fcntl(2) lock that another open file description has

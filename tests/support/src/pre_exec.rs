@@ -116,8 +116,8 @@ fn check(succeeded: bool) -> io::Result<()> {
     succeeded.then_some(()).ok_or_else(io::Error::last_os_error)
 }
 
-/// Blocks exactly the signals of this set, including 32 and 33, which the C library's function would
-/// leave out.
+/// Blocks exactly the signals of this set, including 32 and 33, which the C library's function
+/// would leave out.
 pub(crate) fn set_signal_mask(set: u64) -> io::Result<()> {
     let old = ptr::null_mut::<u64>();
     let (call, how) = (libc::SYS_rt_sigprocmask, libc::SIG_SETMASK);
@@ -127,7 +127,6 @@ pub(crate) fn set_signal_mask(set: u64) -> io::Result<()> {
 
 /// Returns a set of signals in the kernel's format: bit N-1 for signal N.
 pub fn signal_set(signals: impl IntoIterator<Item = c_int>) -> u64 {
-    signals
-        .into_iter()
-        .fold(0, |set, signal| set | 1 << (signal - 1))
+    let signals = signals.into_iter();
+    signals.fold(0, |set, signal| set | 1 << (signal - 1))
 }

@@ -49,12 +49,10 @@ impl TestEnv {
     }
 
     pub(crate) fn attach(&self, child: Child, stdin: OwnedFd, output: OwnedFd) -> Process {
+        let (source, unread) = (output, Vec::new());
         Process {
             stdin: Some(stdin.into()),
-            output: OutputReader {
-                source: output,
-                unread: Vec::new(),
-            },
+            output: OutputReader { source, unread },
             pidfd: open_pidfd(&child),
             child,
             timeout: self.timeout,
@@ -88,10 +86,8 @@ impl Process {
     /// Writes to its stdin, or types at its terminal.
     #[track_caller]
     pub fn send(&mut self, text: &str) {
-        let stdin = self.stdin.as_mut().expect("stdin is open");
-        stdin
-            .write_all(text.as_bytes())
-            .expect("the process reads its stdin");
+        let written = self.stdin().write_all(text.as_bytes());
+        written.expect("the process reads its stdin");
     }
 
     /// Writes a line to its stdin, or types it at its terminal.
@@ -270,10 +266,8 @@ impl OutputReader {
     /// Reads more output. Returns false at the end of the stream, at the deadline, and when the
     /// process has exited and all of its output has been read.
     fn read_more(&mut self, deadline: Instant, exit: Option<BorrowedFd<'_>>) -> bool {
-        let readable = match exit {
-            Some(exit) => poll_readable(&[self.source.as_fd(), exit], deadline),
-            None => poll_readable(&[self.source.as_fd()], deadline),
-        };
+        let fds = Vec::from_iter([self.source.as_fd()].into_iter().chain(exit));
+        let readable = poll_readable(&fds, deadline);
         let mut buffer = [0; 4096];
         match readable[0].then(|| rustix::io::read(&self.source, &mut buffer)) {
             Some(Ok(read)) if read > 0 => {
@@ -295,10 +289,10 @@ pub(crate) fn output_pipe() -> (OwnedFd, OwnedFd) {
 /// them are readable. A pidfd is readable when the process has terminated.
 pub fn poll_readable(fds: &[BorrowedFd<'_>], deadline: Instant) -> Vec<bool> {
     loop {
-        let mut polled: Vec<PollFd<'_>> = fds
+        let polled = fds
             .iter()
-            .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN))
-            .collect();
+            .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN));
+        let mut polled = Vec::from_iter(polled);
         let left = deadline.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).expect("a short time");
         match rustix::event::poll(&mut polled, Some(&left)) {

@@ -7,9 +7,8 @@ const SENTINEL_NAME: &str = "flock-queue";
 pub fn children_of(pid: i32) -> Vec<i32> {
     let list = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
     let list = list.unwrap_or_default();
-    list.split_whitespace()
-        .map(|pid| pid.parse().expect("a pid"))
-        .collect()
+    let pids = list.split_whitespace();
+    pids.map(|pid| pid.parse().expect("a pid")).collect()
 }
 
 /// Returns the parent of a process, or 0 if the process does not exist.
@@ -27,9 +26,8 @@ pub fn cpu_time_ns(pid: i32) -> u64 {
 /// Returns how often the process has gone to sleep, or 0 if it does not exist. The number grows
 /// while a process polls.
 pub fn voluntary_switches(pid: i32) -> u64 {
-    status_field(pid, "voluntary_ctxt_switches")
-        .parse()
-        .unwrap_or(0)
+    let switches = status_field(pid, "voluntary_ctxt_switches");
+    switches.parse().unwrap_or(0)
 }
 
 /// Returns a field of /proc/PID/status, empty if the process does not exist.

@@ -54,19 +54,21 @@ pub(crate) fn historic_program(name: &str) -> Option<PathBuf> {
 
 /// Whether the program is util-linux's flock.
 pub(crate) fn is_reference(program: &Path) -> bool {
-    let version = Command::new(program)
-        .arg("--version")
-        .output()
-        .expect("--version runs");
+    let version = Command::new(program).arg("--version").output();
+    let version = version.expect("--version runs");
     version.stdout.windows(10).any(|text| text == b"util-linux")
 }
 
 /// Whether a program can be found in a test environment's PATH. Optional shells are tested where
 /// they are installed.
 pub fn is_installed(program: &str) -> bool {
-    ["/usr/local/bin", "/usr/bin", "/bin"]
-        .iter()
-        .any(|dir| Path::new(dir).join(program).exists())
+    installed_path(program).is_some()
+}
+
+pub(crate) fn installed_path(program: &str) -> Option<PathBuf> {
+    let dirs = ["/usr/local/bin", "/usr/bin", "/bin"].into_iter();
+    let mut paths = dirs.map(|dir| Path::new(dir).join(program));
+    paths.find(|path| path.exists())
 }
 
 /// Returns the path of a program that cargo has built. `CARGO_BIN_EXE_*` is set only for the

@@ -22,12 +22,13 @@ impl TestEnv {
     #[track_caller]
     pub fn start_at_terminal(&self, mut command: Command) -> Process {
         let (controller, terminal) = open_terminal();
+        let duplicate = |fd: &OwnedFd| fd.try_clone().expect("a descriptor");
         command
-            .stdin(terminal.try_clone().expect("a descriptor"))
-            .stdout(terminal.try_clone().expect("a descriptor"))
-            .stderr(terminal);
+            .stdin(duplicate(&terminal))
+            .stderr(duplicate(&terminal));
+        command.stdout(terminal);
         let child = command.spawn().expect("the command starts");
-        let output = controller.try_clone().expect("a descriptor");
+        let output = duplicate(&controller);
         self.attach(child, controller, output)
     }
 

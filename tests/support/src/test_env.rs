@@ -34,13 +34,8 @@ pub struct Outcome {
 
 impl fmt::Debug for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}\nstdout: {}\nstderr: {}",
-            self.status,
-            self.stdout_text(),
-            self.stderr_text()
-        )
+        let (stdout, stderr) = (self.stdout_text(), self.stderr_text());
+        write!(f, "{}\nstdout: {stdout}\nstderr: {stderr}", self.status)
     }
 }
 
@@ -169,11 +164,9 @@ impl TestEnv {
 
     /// Returns the names of the files in the temporary directory, except `bin`.
     pub fn file_names(&self) -> Vec<OsString> {
-        let mut names: Vec<_> = std::fs::read_dir(self.path())
-            .expect("the directory can be read")
-            .map(|entry| entry.expect("an entry").file_name())
-            .filter(|name| name != "bin")
-            .collect();
+        let entries = std::fs::read_dir(self.path()).expect("the directory can be read");
+        let names = entries.map(|entry| entry.expect("an entry").file_name());
+        let mut names = Vec::from_iter(names.filter(|name| name != "bin"));
         names.sort();
         names
     }
@@ -186,11 +179,9 @@ impl TestEnv {
     /// Whether the program has a long option. An old util-linux may not have it, ours must.
     #[track_caller]
     pub fn supports_option(&self, option: &str) -> bool {
-        let help = Command::new(&self.program)
-            .arg("--help")
-            .output()
-            .expect("--help runs");
-        let supported = String::from_utf8_lossy(&help.stdout).contains(option);
+        let help = Command::new(&self.program).arg("--help").output();
+        let help = help.expect("--help runs").stdout;
+        let supported = String::from_utf8_lossy(&help).contains(option);
         assert!(
             supported || self.is_reference(),
             "our --help does not list {option}"
