@@ -19,6 +19,7 @@ use std::{fs, mem, ptr};
 use rustix::net;
 
 use crate::pre_exec::set_signal_mask;
+use crate::process::print;
 use crate::procfs::status_field;
 use crate::programs::TEST_HELPER;
 use crate::test_env::{Outcome, TestEnv};
@@ -166,11 +167,6 @@ fn catch_signals(count: usize) -> i32 {
         print(&format!("received {signal} {} {value}\n", info.si_code));
     }
     ALL_SIGNALS_RECEIVED
-}
-
-/// Prints a text without a buffer, which would not be flushed at the exit.
-pub(crate) fn print(text: &str) {
-    rustix::io::write(rustix::stdio::stdout(), text.as_bytes()).expect("stdout is open");
 }
 
 /// Does the work in a child, while the parent waits for a signal to kill it.

@@ -14,8 +14,7 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use fdlock::sys::interruptible::InterruptibleCall;
 
-use crate::helper::print;
-use crate::process::{poll_readable, send_signal};
+use crate::process::{poll_readable, print, send_signal};
 
 /// How many signals the handler has received.
 static RECEIVED: AtomicU64 = AtomicU64::new(0);

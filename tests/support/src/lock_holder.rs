@@ -11,8 +11,7 @@ use std::os::fd::AsRawFd;
 
 use fdlock::lock::fair::marker::{ArrivalTime, Marker};
 
-use crate::helper::print;
-use crate::process::Process;
+use crate::process::{Process, print};
 use crate::test_env::TestEnv;
 
 /// Takes the lock, waiting for it if necessary, prints `held`, and keeps it until stdin is closed.

@@ -310,6 +310,11 @@ pub fn open_pidfd(child: &Child) -> OwnedFd {
     process::pidfd_open(Pid::from_child(child), PidfdFlags::empty()).expect("a pidfd")
 }
 
+/// Prints a text without a buffer, which would not be flushed when a helper process exits.
+pub(crate) fn print(text: &str) {
+    rustix::io::write(rustix::stdio::stdout(), text.as_bytes()).expect("stdout is open");
+}
+
 /// Sends a signal with any number to a process, or to a group if `pid` is negative; false if that
 /// fails.
 #[allow(
