@@ -4,11 +4,15 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use clap_complete::Shell;
 use fdlock::cli::ProgramSpec;
 use fdlock::flock;
 use historic::{loto, me_only, runlock, ulock};
 
-use crate::{SHELLS, Shell, clap_command, completions, option_lists};
+use crate::{clap_command, completions, option_lists};
+
+/// The shells that there are completions for.
+pub const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
 
 /// The descriptions of all programs. The first is `flock`.
 pub static PROGRAMS: [&ProgramSpec; 5] = [

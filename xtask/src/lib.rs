@@ -12,7 +12,4 @@ pub mod document;
 pub mod option_lists;
 
 pub use clap_complete::Shell;
-pub use document::PROGRAMS;
-
-/// The shells that there are completions for.
-pub const SHELLS: [Shell; 3] = [Shell::Bash, Shell::Zsh, Shell::Fish];
+pub use document::{PROGRAMS, SHELLS};

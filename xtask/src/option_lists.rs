@@ -1,9 +1,10 @@
 //! Option lists: of the manuals, and of the completions of `flock`.
 
+use clap_complete::Shell;
 use fdlock::cli::{OptPosition, OptionDoc, ProgramSpec};
 use fdlock::flock::args::SPEC;
 
-use crate::{Shell, clap_command};
+use crate::clap_command;
 
 /// Returns all spellings of an option, short ones first.
 pub fn spellings(option: &OptionDoc) -> Vec<String> {
