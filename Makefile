@@ -101,6 +101,9 @@ uninstall-historic:
 # tests call every form of `flock` through a bash that has loaded the builtin.
 NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing::
 
+# Most tests wait for other processes or for a timeout, so twice as many run as there are processors.
+export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
+
 # The suite runs three times: against the development build (glibc on most machines), against the
 # installed program, and against the installed program called through the builtin.
 test: lint
