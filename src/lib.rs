@@ -3,7 +3,7 @@
 //! Data flows in one direction, from arguments to a request to an exit status, and each layer
 //! imports only from those above it in this list:
 //!
-//! * [`sys`] – system calls that no safe crate offers, as types; everything that is parsed from `/proc`.
+//! * [`sys`] – system calls that no safe crate offers, as types, and all parsers for `/proc`.
 //!   Mechanisms without policy, and the only place with `unsafe`.
 //! * [`cli`] – command lines: option tables and their parser. It does not know what a lock is.
 //! * [`lock`] – locks on descriptors and files, deadlines, the queue in arrival order, slots.

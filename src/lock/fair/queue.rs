@@ -9,14 +9,14 @@
 //! order may therefore rely on what it observed a moment ago:
 //!
 //! 1. If there is no queue and the lock is free, it is taken.
-//! 2. Otherwise we issue a ticket and wait until the nearest earlier ticket is over. Without an earlier
-//!    ticket, we block in flock(2), on the ticket's own open file description.
-//! 3. Once the lock is granted, we look again. An earlier ticket may have become ready in between: its
-//!    owner was stopped and has been continued, or is a shell that has finished running a trap. Then we
-//!    are not first: we release the lock and wait for that ticket.
-//! 4. The lock is transferred from the ticket's open file description to the one it is wanted for, the
-//!    ticket is over, and the next waiter wakes. It blocks in flock(2) while we hold the lock, or shares
-//!    it if both are readers.
+//! 2. Otherwise we issue a ticket and wait until the nearest earlier ticket is over. Without an
+//!    earlier ticket, we block in flock(2), on the ticket's own open file description.
+//! 3. Once the lock is granted, we look again. An earlier ticket may have become ready in between:
+//!    its owner was stopped and has been continued, or is a shell that has finished running a trap.
+//!    Then we are not first: we release the lock and wait for that ticket.
+//! 4. The lock is transferred from the ticket's open file description to the one it is wanted for,
+//!    the ticket is over, and the next waiter wakes. It blocks in flock(2) while we hold the lock,
+//!    or shares it if both are readers.
 //!
 //! *Why not lock the wanted open file description directly?* It belongs to the caller: other
 //! processes may share it and ask for the lock too. A lock that is granted to one of them is held
