@@ -66,6 +66,10 @@ extern "C" fn before_main() {
             crate::lock_holder::hold_lock(kind, start, length, file)
         }
         ["wait-for-lock", scenario, file] => crate::interruptible::wait(scenario, file),
+        ["deny", call, error, _, ..] => match crate::sandbox::deny(call, error) {
+            Ok(()) => exec(&raw_args[3..]),
+            Err(_) => 3,
+        },
         ["bind-name", shape, _, _, ..] => bind_and_exec(shape, raw_args[2], &raw_args[3..]),
         _ => 2,
     };
