@@ -15,7 +15,7 @@
 //! * [`flock`] – the program: its requests, options, and how a request is carried out.
 //! * [`program`] – the `main` function that all programs share.
 //!
-//! Other workspace members build on this library: `builtin` (bash) and `historic` (the older
+//! Other workspace members build on this library: `builtin` (bash) and `historic` (the historic
 //! tools).
 
 #![deny(unsafe_code)]

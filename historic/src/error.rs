@@ -1,4 +1,4 @@
-//! Errors of the older tools, with their messages and exit statuses.
+//! Errors of the historic tools, with their messages and exit statuses.
 
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -1,4 +1,4 @@
-//! Exit statuses of the older tools.
+//! Exit statuses of the historic tools.
 
 use fdlock::exit::{Exit, SUCCESS, Statuses};
 use fdlock::run::ExitReason;

@@ -4,7 +4,7 @@
 //! * [`document`] – the generated files, and whether they are up to date.
 //! * [`clap_command`] – a program as a `clap` command, which renders `--help`.
 //! * [`option_lists`] – the option lists of the manuals and of the completions of `flock`.
-//! * [`completions`] – the completions of the older tools, by `clap_complete`.
+//! * [`completions`] – the completions of the historic tools, by `clap_complete`.
 
 pub mod clap_command;
 pub mod completions;

@@ -1,4 +1,4 @@
-//! The completions of the older tools, which `clap_complete` generates.
+//! The completions of the historic tools, which `clap_complete` generates.
 
 use fdlock::cli::ProgramSpec;
 use test_support::{TestEnv, is_installed};
