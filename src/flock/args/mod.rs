@@ -47,7 +47,7 @@ pub static SPEC: ProgramSpec = ProgramSpec {
         },
         Synopsis {
             args: "--who [OPTION]... --fd NUMBER",
-            help: "list the holders of the file open on NUMBER",
+            help: "the same for the file open on NUMBER",
         },
     ],
     options: || OPTIONS.iter().map(OptionSpec::doc).collect(),
@@ -239,9 +239,8 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         action: Action::Flag(|raw| raw.fair = true),
         group: WAITING,
         help: "queue in arrival order with other --fair users",
-        manual: "Without it, the next holder is arbitrary, and readers can starve a writer. A \
-                 place in the queue survives signals, stopping and continuing. Processes that lock \
-                 the file without --fair are excluded by the lock, but do not queue. See FAIRNESS.",
+        manual: "Without it, the order is not guaranteed, and readers can starve a writer. See \
+                 FAIRNESS.",
     },
     OptionSpec {
         short: "",
@@ -258,8 +257,7 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         }),
         group: LOCK_MODE,
         help: "allow up to N holders at once, in arrival order",
-        manual: "Requires FILE and COMMAND. A slot is released when the last process that holds it \
-                 exits, for whatever reason. All users of the file should give the same N; see \
+        manual: "Requires FILE and COMMAND. All users of the file should give the same N. See \
                  SLOTS.",
     },
     OptionSpec {
