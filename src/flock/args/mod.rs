@@ -186,8 +186,8 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         action: Action::Flag(|raw| raw.range = Some(raw.range.unwrap_or_default())),
         group: BYTE_RANGES,
         help: "use open file description locks of fcntl(2)",
-        manual: "They replace the locks of flock(2); neither kind conflicts with the other. They \
-                 work over NFS, and conflict with the locks of programs that use fcntl(2) or \
+        manual: "They replace the locks of flock(2), with which they conflict only on network file \
+                 systems. They also conflict with the locks of programs that use fcntl(2) or \
                  lockf(3) themselves. An exclusive lock requires a writable file, a shared lock a \
                  readable one.",
     },
