@@ -5,6 +5,7 @@ use std::io;
 
 use rustix::io::Errno;
 
+use crate::lock::advisory::Meaning;
 use crate::run::ExitReason;
 use crate::{holders, lock, run};
 
@@ -128,8 +129,8 @@ impl Statuses {
                 _ => self.not_opened,
             },
             lock::Error::UnsuitableFile { .. } => self.not_opened,
-            lock::Error::Lock { error, .. } => match errno(error) {
-                Some(Errno::NOLCK | Errno::NOMEM) => self.exhausted,
+            lock::Error::Lock { error, .. } => match errno(error).map(Meaning::from_errno) {
+                Some(Meaning::Exhausted) => self.exhausted,
                 _ => self.lock_failed,
             },
             lock::Error::UnstableInode { .. } | lock::Error::SlotsUnsupported { .. } => {

@@ -38,12 +38,10 @@ pub fn acquire(
     };
     match acquire::acquire(fd, kind, mode, deadline, on_wait) {
         Ok(outcome) => Ok(outcome.map(|()| Guard::Borrowed(fd))),
-        Err(AcquireError::Lock(error)) => {
-            let is_bad = error.raw_os_error() == Some(Errno::BADF.raw_os_error());
-            let hint = is_bad.then(|| bad_descriptor_hint(fd, kind, mode));
-            Err(failed(error, hint.flatten()))
+        Err(AcquireError::Lock(error)) if Errno::from_io_error(&error) == Some(Errno::BADF) => {
+            Err(failed(error, bad_descriptor_hint(fd, kind, mode)))
         }
-        Err(error) => Err(error.for_target(number.to_string())),
+        Err(error) => Err(error.for_target(number.to_string(), fd)),
     }
 }
 

@@ -140,7 +140,7 @@ impl<'p> LockFile<'p> {
                     }
                     Locked::Replaced(writable.id)
                 }
-                Err(error) => return Err(error.for_target(self.path)),
+                Err(error) => return Err(error.for_target(self.path, self.fd.as_fd())),
             });
         }
     }

@@ -39,6 +39,14 @@ impl Locality {
     }
 }
 
+/// Returns whether the file is on a server that speaks SMB, which was called CIFS.
+pub fn is_smb(file: impl AsFd) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|stat| SMB.contains(&(stat.f_type as u32)))
+}
+
+/// The magic numbers of `smbfs`, and of `cifs` for either version of the protocol.
+const SMB: [u32; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
+
 /// The magic numbers of local file systems, from `linux/magic.h` and the file systems' own headers.
 /// An overlay is as local as its upper layer, which cannot be NFS.
 const LOCAL: &[u32] = &[

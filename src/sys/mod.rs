@@ -27,6 +27,8 @@ pub mod user;
 
 use std::io;
 
+use rustix::io::Errno;
+
 /// Converts the result of a C call that returns −1 on error.
 fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     if result == -1 {
@@ -34,4 +36,20 @@ fn check(result: libc::c_int) -> io::Result<libc::c_int> {
     } else {
         Ok(result)
     }
+}
+
+/// How often a call that does not block is repeated. Signals do not arrive that often in a row, but
+/// a broken file server could report them forever.
+const MAX_INTERRUPTIONS: u32 = 1000;
+
+/// Repeats a call that does not block as long as a signal interrupts it, within reason: it says
+/// nothing about the result. File systems that ask a server (NFS, FUSE) can be interrupted.
+pub fn repeat_if_interrupted<T>(mut call: impl FnMut() -> Result<T, Errno>) -> Result<T, Errno> {
+    for _ in 0..MAX_INTERRUPTIONS {
+        match call() {
+            Err(Errno::INTR) => {}
+            result => return result,
+        }
+    }
+    Err(Errno::INTR)
 }

@@ -1,8 +1,9 @@
 //! Open file description locks: fcntl(2) locks on byte ranges that belong to the open file
 //! description, not to the process.
 
-use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
+
+use rustix::io::Errno;
 
 /// The operation on a range.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,8 +33,7 @@ pub enum Blocking {
 ///
 /// # Errors
 ///
-/// `EAGAIN` or `EACCES` on a conflict in a call that does not block, `EINTR` if a signal handler
-/// ran, `EBADF` if the descriptor is not open, or not open for the access that the lock requires,
+/// `EAGAIN` on a conflict in a call that does not block, `EINTR` if a signal handler ran, `EBADF` if the descriptor is not open, or not open for the access that the lock requires,
 /// `ENOLCK`, `EINVAL`.
 ///
 /// # References
@@ -45,16 +45,17 @@ pub fn set(
     start: i64,
     length: i64,
     blocking: Blocking,
-) -> io::Result<()> {
+) -> Result<(), Errno> {
     let mut range = range(operation, start, length);
     let command = if blocking == Blocking::Yes {
         libc::F_OFD_SETLKW
     } else {
         libc::F_OFD_SETLK
     };
-    // SAFETY: both commands take a pointer to a `flock64`, which outlives the call.
-    super::check(unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw mut range) })?;
-    Ok(())
+    match blocking {
+        Blocking::No => super::repeat_if_interrupted(|| call(fd, command, &mut range)),
+        Blocking::Yes => call(fd, command, &mut range),
+    }
 }
 
 /// Returns the first byte and the length (0: to the end) of a lock that another owner holds on any
@@ -70,17 +71,25 @@ pub fn set(
 /// # References
 ///
 /// fcntl_locking(2), "Open file description locks".
-pub fn conflict(fd: BorrowedFd<'_>, start: i64, last: i64) -> io::Result<Option<(i64, i64)>> {
+pub fn conflict(fd: BorrowedFd<'_>, start: i64, last: i64) -> Result<Option<(i64, i64)>, Errno> {
     let length = if last == i64::MAX {
         0
     } else {
         last - start + 1
     };
     let mut range = range(Operation::Write, start, length);
-    // SAFETY: takes a pointer to a `flock64`, which outlives the call.
-    super::check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_OFD_GETLK, &raw mut range) })?;
+    super::repeat_if_interrupted(|| call(fd, libc::F_OFD_GETLK, &mut range))?;
     let is_free = range.l_type == libc::F_UNLCK as libc::c_short;
     Ok((!is_free).then_some((range.l_start, range.l_len)))
+}
+
+fn call(fd: BorrowedFd<'_>, command: libc::c_int, range: &mut libc::flock64) -> Result<(), Errno> {
+    // SAFETY: the commands take a pointer to a `flock64`, which outlives the call.
+    let result = super::check(unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw mut *range) });
+    match result {
+        Ok(_) => Ok(()),
+        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL)),
+    }
 }
 
 fn range(operation: Operation, start: i64, length: i64) -> libc::flock64 {

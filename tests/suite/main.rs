@@ -18,6 +18,7 @@ mod footprint;
 mod fuzzing;
 mod installing;
 mod lifetime;
+mod lock_errors;
 mod messages;
 mod opening;
 mod operands;

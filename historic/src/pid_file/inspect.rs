@@ -234,13 +234,16 @@ impl<'a> ExistingLock<'a> {
                 let outcome = self.lock(file.as_fd(), &Deadline::Immediate)?;
                 Ok((file, outcome))
             }
-            result => Ok((file, result.map_err(|error| error.for_target(self.path))?)),
+            result => {
+                let outcome = result.map_err(|error| error.for_target(self.path, file.as_fd()))?;
+                Ok((file, outcome))
+            }
         }
     }
 
     fn lock(&self, file: BorrowedFd<'_>, deadline: &Deadline) -> Result<Acquired<()>, lock::Error> {
         advisory::acquire(file, LockApi::Flock, Mode::Exclusive, deadline, &mut || {})
-            .map_err(|error| error.for_target(self.path))
+            .map_err(|error| error.for_target(self.path, file))
     }
 
     /// Compares the opened file with the one at the path.

@@ -162,7 +162,7 @@ fn create_locked(path: &OsStr, contents: &[u8]) -> Result<Option<OwnedFd>, Error
     rustix::fs::fchmod(&temp, READ_ONLY).map_err(&create_error)?;
     // Always granted: no other process locks a file before it has its final name.
     advisory::try_acquire(temp.as_fd(), LockApi::Flock, Mode::Exclusive)
-        .map_err(|error| error.for_target(path))?;
+        .map_err(|error| error.for_target(path, temp.as_fd()))?;
     // After a power failure the name may exist without the contents, and then no process could tell
     // any more whether the owner is dead. Where that cannot happen, this fails or costs nothing.
     let _ = rustix::fs::fdatasync(&temp);

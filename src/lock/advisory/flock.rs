@@ -6,6 +6,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
 use crate::lock::Mode;
+use crate::sys;
 use crate::sys::ofd::Blocking;
 
 pub(super) fn lock(fd: BorrowedFd<'_>, mode: Mode, blocking: Blocking) -> Result<(), Errno> {
@@ -16,5 +17,8 @@ pub(super) fn lock(fd: BorrowedFd<'_>, mode: Mode, blocking: Blocking) -> Result
         (Mode::Exclusive, Blocking::No) => FlockOperation::NonBlockingLockExclusive,
         (Mode::Unlocked, _) => FlockOperation::Unlock,
     };
-    rustix::fs::flock(fd, operation)
+    match blocking {
+        Blocking::No => sys::repeat_if_interrupted(|| rustix::fs::flock(fd, operation)),
+        Blocking::Yes => rustix::fs::flock(fd, operation),
+    }
 }

@@ -1,6 +1,7 @@
 //! The kernel's advisory locks, and blocking until a deadline.
 
 mod flock;
+mod meaning;
 mod ofd;
 
 use std::os::fd::BorrowedFd;
@@ -12,6 +13,9 @@ use super::{AcquireError, Acquired, Deadline, InterruptCheck, Mode, Refusal, rem
 use crate::sys::interruptible::InterruptibleCall;
 use crate::sys::ofd::Blocking;
 use crate::sys::timer::Interrupter;
+
+pub use meaning::Meaning;
+pub(super) use meaning::hint;
 
 /// The system call of a lock, and the part of the file that it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,7 +73,7 @@ pub fn acquire(
                 return Ok(Acquired::NotHeld(Refusal::TimedOut));
             }
             Err(Errno::INTR) => {}
-            result => return interpret(result, Blocking::Yes),
+            result => return interpret(result, fd, Blocking::Yes),
         }
     }
 }
@@ -84,7 +88,7 @@ pub fn try_acquire(
     api: LockApi,
     mode: Mode,
 ) -> Result<Acquired<()>, AcquireError> {
-    interpret(lock(fd, api, mode, Blocking::No), Blocking::No)
+    interpret(lock(fd, api, mode, Blocking::No), fd, Blocking::No)
 }
 
 /// Blocks until the lock is held, the deadline has passed, or a signal handler of the host has run.
@@ -108,7 +112,7 @@ fn block_interruptibly(
             Some(None) => Refusal::TimedOut,
             _ => Refusal::Interrupted,
         })),
-        result => interpret(result, Blocking::Yes),
+        result => interpret(result, fd, Blocking::Yes),
     }
 }
 
@@ -119,22 +123,16 @@ fn lock(fd: BorrowedFd<'_>, api: LockApi, mode: Mode, blocking: Blocking) -> Res
     }
 }
 
-fn interpret(result: Result<(), Errno>, blocking: Blocking) -> Result<Acquired<()>, AcquireError> {
+fn interpret(
+    result: Result<(), Errno>,
+    fd: BorrowedFd<'_>,
+    blocking: Blocking,
+) -> Result<Acquired<()>, AcquireError> {
     match result {
         Ok(()) => Ok(Acquired::Held(())),
-        Err(errno) if is_conflict(errno, blocking) => Ok(Acquired::NotHeld(Refusal::WouldBlock)),
-        Err(errno) => Err(AcquireError::Lock(errno.into())),
-    }
-}
-
-/// Whether the error of a lock call means that another process holds the lock.
-///
-/// CIFS servers, and fcntl(2) of other systems, report a conflict as `EACCES`. From a call that may
-/// block, `EACCES` is not a conflict: a security module has refused the lock.
-fn is_conflict(errno: Errno, blocking: Blocking) -> bool {
-    match errno {
-        Errno::WOULDBLOCK => true,
-        Errno::ACCESS | Errno::PERM => blocking == Blocking::No,
-        _ => false,
+        Err(errno) => match Meaning::of_call(errno, fd, blocking) {
+            Meaning::Conflict => Ok(Acquired::NotHeld(Refusal::WouldBlock)),
+            _ => Err(AcquireError::Lock(errno.into())),
+        },
     }
 }

@@ -20,5 +20,4 @@ pub(super) fn lock(
         Mode::Unlocked => Operation::Unlock,
     };
     ofd::set(fd, operation, start, length, blocking)
-        .map_err(|error| Errno::from_io_error(&error).unwrap_or(Errno::INVAL))
 }

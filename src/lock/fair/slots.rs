@@ -21,6 +21,7 @@
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
 use super::marker::{ArrivalTime, Marker, SLOT_RANGE};
@@ -136,7 +137,7 @@ fn try_take(fd: BorrowedFd<'_>, limit: u32) -> Result<Attempt, AcquireError> {
         arrived = arrived.next();
         offset = Marker::Slot { arrived, pid }.offset();
     }
-    ofd::set(fd, Operation::Read, offset, 1, Blocking::No).map_err(AcquireError::Lock)?;
+    ofd::set(fd, Operation::Read, offset, 1, Blocking::No).map_err(lock_error)?;
     Ok(Attempt::Taken)
 }
 
@@ -148,7 +149,7 @@ fn held_slots(fd: BorrowedFd<'_>) -> Result<Vec<i64>, AcquireError> {
         if first > last {
             continue;
         }
-        match ofd::conflict(fd, first, last).map_err(AcquireError::Lock)? {
+        match ofd::conflict(fd, first, last).map_err(lock_error)? {
             None => {}
             Some((offset, 1)) if (first..=last).contains(&offset) => {
                 found.push(offset);
@@ -158,6 +159,10 @@ fn held_slots(fd: BorrowedFd<'_>) -> Result<Vec<i64>, AcquireError> {
         }
     }
     Ok(found)
+}
+
+fn lock_error(errno: Errno) -> AcquireError {
+    AcquireError::Lock(errno.into())
 }
 
 /// Waits until one of these slots may be free.

@@ -4,7 +4,6 @@
 //! Other waiters wait for the exit of the [`Sentinel`] that the marker names, because the waiter
 //! itself may run for a long time after it has acquired the lock.
 
-use std::io;
 use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
@@ -70,8 +69,8 @@ impl Ticket {
         match ofd::set(file.as_fd(), operation, offset, 1, Blocking::No) {
             Ok(()) => {}
             // Another program has locked all bytes that the file can ever have.
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
-            Err(error) => return Err(AcquireError::Queue(error)),
+            Err(Errno::AGAIN) => return Ok(None),
+            Err(errno) => return Err(AcquireError::Queue(errno.into())),
         }
         Ok(Some(Self {
             arrived,
@@ -96,7 +95,7 @@ impl Ticket {
         let offset = Marker::Ticket { arrived, mode, pid }.offset();
         let set = |operation, offset| {
             ofd::set(self.file.as_fd(), operation, offset, 1, Blocking::No)
-                .map_err(AcquireError::Queue)
+                .map_err(|errno| AcquireError::Queue(errno.into()))
         };
         set(self.operation, offset)?;
         if offset != self.offset {

@@ -54,14 +54,8 @@ fn failed_system_call_has_its_status_and_leaves_no_file(env: TestEnv) {
         ("linkat", "ENOSPC", 73, create, "No space left on device"),
         ("linkat", "EROFS", 73, create, "Read-only file system"),
         ("write", "EDQUOT:when=1", 73, create, "Disk quota exceeded"),
-        ("flock", "ENOLCK", 71, "l.lock", "No locks available"),
-        (
-            "flock",
-            "EOPNOTSUPP",
-            65,
-            "l.lock",
-            "Operation not supported",
-        ),
+        ("flock", "ENOMEM", 71, "l.lock", "Cannot allocate memory"),
+        ("flock", "ESTALE", 65, "l.lock", "Stale file handle"),
         (fork, "EAGAIN", 71, "fork failed", unavailable),
     ] {
         if let Some(outcome) = run_injected(&env, &format!("inject={call}:error={error}")) {
@@ -127,5 +121,16 @@ fn failed_removal_is_reported_with_status_of_command(env: TestEnv) {
         env.run_command(command).assert_all(7, "", message);
         env.sh("chmod 755 d; runlock d/l true 2>&1 | grep -c UNLOCKED")
             .assert_stdout("1\n");
+    }
+}
+
+#[rstest]
+fn refused_lock_is_not_success(env: TestEnv) {
+    if env.can_deny_calls() {
+        let message = "runlock: l.lock: Operation not permitted: \
+                       a security module or sandbox does not permit the lock\n";
+        env.sh("exec test-helper deny flock EPERM runlock l echo ran")
+            .assert_all(65, "", message);
+        assert!(env.file_names().is_empty());
     }
 }
