@@ -136,7 +136,7 @@ impl Statuses {
             lock::Error::UnstableInode { .. } | lock::Error::SlotsUnsupported { .. } => {
                 self.lock_failed
             }
-            lock::Error::Remove { .. } => self.not_created,
+            lock::Error::Remove { .. } | lock::Error::NotRemoved { .. } => self.not_created,
             lock::Error::Timer(_) | lock::Error::Queue(_) => self.exhausted,
         }
     }

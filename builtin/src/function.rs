@@ -62,7 +62,7 @@ impl FilesToUnlink {
 
     fn remove(self) {
         for path in &self.paths {
-            if let Err(error) = lock::file::remove(path, self.api) {
+            if let Err(error) = lock::unlink::remove(path, self.api) {
                 Report::new(OsStr::new("flock")).error(error.message());
             }
         }

@@ -42,7 +42,11 @@ fn lock_and_run(request: &LockRequest, report: &mut Report) -> Result<Exit, Fail
     };
     log.report_command(job, report);
     let exit = run_command(&locks, job, report);
-    release_and_unlink(request, locks, report);
+    let command_has_run = match &exit {
+        Err(Failure::Run(error)) => error.command_has_run(),
+        _ => true,
+    };
+    release_and_unlink(request, locks, command_has_run, report);
     exit
 }
 
@@ -174,8 +178,14 @@ fn run_command(locks: &HeldLocks, job: &Job, report: &mut Report) -> Result<Exit
 }
 
 /// Releases the locks after the command has exited or could not be executed, and removes the lock
-/// files if the request says so.
-fn release_and_unlink(request: &LockRequest, locks: HeldLocks, report: &Report) {
+/// files if the request says so. If the command has not run, the user may have named the wrong file,
+/// and it stays.
+fn release_and_unlink(
+    request: &LockRequest,
+    locks: HeldLocks,
+    command_has_run: bool,
+    report: &Report,
+) {
     let Target::Path(path) = &request.target else {
         return;
     };
@@ -185,7 +195,15 @@ fn release_and_unlink(request: &LockRequest, locks: HeldLocks, report: &Report) 
     // All locks are released first: `remove` acquires them again.
     drop(locks);
     for path in [path].into_iter().chain(&request.also) {
-        if let Err(error) = lock::file::remove(path, request.api) {
+        let result = if command_has_run {
+            lock::unlink::remove(path, request.api)
+        } else {
+            Err(lock::Error::NotRemoved {
+                path: path.clone(),
+                reason: "the command was not run",
+            })
+        };
+        if let Err(error) = result {
             report.error(error.message());
         }
     }

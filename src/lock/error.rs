@@ -35,6 +35,11 @@ pub enum Error {
     },
     /// The lock file could not be removed.
     Remove { path: OsString, error: io::Error },
+    /// The lock file was left alone.
+    NotRemoved {
+        path: OsString,
+        reason: &'static str,
+    },
     /// There is no timer for the timeout.
     Timer(io::Error),
     /// The queue could not be joined.
@@ -72,6 +77,10 @@ impl Error {
             }
             Self::Remove { path, error } => {
                 about("cannot remove lock file ", path, &errno::text(error))
+            }
+            Self::NotRemoved { path, reason } => {
+                let reason = [" was not removed: ", *reason].concat();
+                ["lock file ".as_ref(), path.as_os_str(), reason.as_ref()].join(OsStr::new(""))
             }
             Self::Timer(error) => format!("cannot set up timer: {}", errno::text(error)).into(),
             Self::SlotsUnsupported { path, reason } => {

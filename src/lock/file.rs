@@ -9,8 +9,7 @@ use rustix::fs::{Access, FileType, Mode as Permissions, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::acquire::{self, LockKind};
-use super::advisory::{self, LockApi};
-use super::fair::{slots, ticket};
+use super::advisory::LockApi;
 use super::file_id::{Comparison, FileId, ReplacementCheck};
 use super::{AcquireError, Acquired, Deadline, Error, Guard, Mode, Refusal};
 use crate::sys::fd::dup_above_stderr;
@@ -150,65 +149,13 @@ impl<'p> LockFile<'p> {
     }
 }
 
-/// Removes a lock file, unless another process holds or waits for the lock: that process removes
-/// it.
-///
-/// The caller must have released the lock. The command may have left a process behind that
-/// inherited the descriptor, and with it the lock; if the exclusive lock can be acquired again
-/// without waiting, no process holds it any more.
-///
-/// *Race:* a process that opened the file before it was removed may lock it afterwards, while the
-/// next process creates a new one: two holders. The first compares its file with the path once it
-/// has the lock ([`acquire()`]), finds another file or none, and starts again. And no process
-/// removes the file of another: only a process that holds the exclusive lock on the file at the
-/// path removes it, while it holds that lock, so the file that it checked is the one that it
-/// removes.
-///
-/// Anything but a regular file is left alone, and so is a symbolic link with its target.
-///
-/// # Errors
-///
-/// The file cannot be removed.
-///
-/// # References
-///
-/// unlink(2).
-pub fn remove(path: &OsStr, api: LockApi) -> Result<(), Error> {
-    let access = access_for(api, Mode::Exclusive) | OFlags::NOFOLLOW;
-    let Ok((fd, opened)) = open_as(path, access) else {
-        return Ok(());
-    };
-    if FileType::from_raw_mode(opened.st_mode) != FileType::RegularFile {
-        return Ok(());
-    }
-    let fd = fd.as_fd();
-    let is_free = advisory::try_acquire(fd, api, Mode::Exclusive)
-        .is_ok_and(|outcome| outcome == Acquired::Held(()));
-    let is_at_path = || {
-        let at_path = rustix::fs::lstat(path);
-        at_path.is_ok_and(|stat| FileId::from_stat(&stat) == FileId::from_stat(&opened))
-    };
-    // The lock does not exclude all waiters of the queue, nor the holders of slots.
-    let is_in_use = || ticket::has_waiters(fd) || slots::any_slot_held(fd);
-    if !is_free || !is_at_path() || is_in_use() {
-        return Ok(());
-    }
-    match rustix::fs::unlink(path) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(Error::Remove {
-            path: path.to_owned(),
-            error: errno.into(),
-        }),
-    }
-}
-
 /// Returns whether the path leads to anything that could be opened, as far as can be seen.
 pub fn exists(path: &OsStr) -> bool {
     rustix::fs::stat(path).map_or_else(|errno| errno != Errno::NOENT, |_| true)
 }
 
 /// flock(2) accepts any descriptor; a write lock of fcntl(2) requires one that is open for writing.
-fn access_for(api: LockApi, mode: Mode) -> OFlags {
+pub(super) fn access_for(api: LockApi, mode: Mode) -> OFlags {
     match (api, mode) {
         (LockApi::Ofd { .. }, Mode::Exclusive) => OFlags::WRONLY,
         _ => OFlags::RDONLY,
@@ -225,7 +172,7 @@ fn requires_writing(error: &io::Error, mode: Mode, path: &OsStr) -> bool {
 }
 
 /// Why a lock file was not opened.
-enum OpenError {
+pub(super) enum OpenError {
     System(Errno),
     Unsuitable(&'static str),
 }
@@ -277,7 +224,7 @@ fn open(path: &OsStr, access: OFlags) -> Result<(OwnedFd, Stat), OpenError> {
 
 /// `O_NONBLOCK` is set only while opening, so that a FIFO or a terminal line does not block
 /// open(2). With it, a file under a lease is refused, and then opened again without.
-fn open_as(path: &OsStr, flags: OFlags) -> Result<(OwnedFd, Stat), OpenError> {
+pub(super) fn open_as(path: &OsStr, flags: OFlags) -> Result<(OwnedFd, Stat), OpenError> {
     let flags = flags | OFlags::NOCTTY;
     let permissions = Permissions::from_raw_mode(0o666);
     let fd = match rustix::fs::open(path, flags | OFlags::NONBLOCK, permissions) {

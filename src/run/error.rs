@@ -33,6 +33,14 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns whether the command was started nevertheless.
+    pub fn command_has_run(&self) -> bool {
+        match self {
+            Self::Interrupted | Self::Fork(_) | Self::Exec { .. } => false,
+            Self::Wait(_) | Self::Signal { .. } => true,
+        }
+    }
+
     /// Returns the message, in bytes, because names are bytes.
     pub fn message(&self) -> OsString {
         match self {

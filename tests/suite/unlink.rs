@@ -62,12 +62,60 @@ fn background_processes_of_the_command_keep_the_file() {
         .assert_stdout("1\n1\n");
 }
 
-#[test]
-fn directories_and_symbolic_links_are_not_removed() {
+#[rstest]
+#[case::directory("mkdir l", "it is a directory")]
+#[case::symbolic_link(": >f; ln -s f l", "it is a symbolic link")]
+#[case::contents("echo data >l", "it is not empty")]
+#[case::hard_link(": >l; ln l m", "it has other names (hard links)")]
+fn only_an_empty_file_with_one_name_is_removed(#[case] setup: &str, #[case] reason: &str) {
     let env = TestEnv::new();
-    env.sh("mkdir d; : >f; ln -s f s; flock --unlink d true && flock --unlink s true")
-        .assert_all(0, "", "");
-    assert_eq!(env.file_names(), ["d", "f", "s"]);
+    let files = env
+        .sh(format!("{setup}; ls; flock --unlink l sh -c 'exit 4'"))
+        .assert_status(4)
+        .assert_stderr(&format!("flock: lock file l was not removed: {reason}\n"));
+    assert_eq!(env.sh("ls").stdout_text(), files.stdout_text());
+}
+
+#[test]
+fn a_file_to_which_the_command_wrote_is_kept() {
+    let env = TestEnv::new();
+    env.sh("echo old >data; flock --unlink --also n data sh -c 'echo new >data'; cat data")
+        .assert_all(
+            0,
+            "new\n",
+            "flock: lock file data was not removed: it is not empty\n",
+        );
+    assert_eq!(env.file_names(), ["data"]);
+}
+
+#[test]
+fn a_file_is_kept_if_the_command_did_not_run() {
+    let env = TestEnv::new();
+    let outcome = env
+        .sh(": >l; flock --unlink l ./no-such-command")
+        .assert_status(69);
+    let stderr = outcome.stderr_text();
+    let kept = "flock: lock file l was not removed: the command was not run\n";
+    assert!(stderr.starts_with(kept), "{stderr}");
+    assert_eq!(env.file_names(), ["l"]);
+    env.sh("printf '#!/bin/sh\\n' >sync; chmod +x sync; flock --unlink ./sync --all")
+        .assert_status(69);
+    assert_eq!(env.file_names(), ["l", "sync"]);
+}
+
+#[test]
+fn the_builtin_keeps_a_file_with_contents() {
+    for_each_bash(|env| {
+        let outcome = env
+            .run_with_builtin("f() { echo data >l; }; flock --unlink l f; cat l")
+            .assert_stdout("data\n");
+        // With the absolute path: a function may change the working directory.
+        let stderr = outcome.stderr_text();
+        assert!(
+            stderr.ends_with("/l was not removed: it is not empty\n"),
+            "{stderr}"
+        );
+    });
 }
 
 #[test]

@@ -283,9 +283,11 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         group: LOCK_FILES,
         help: "remove the lock file after the last holder exits",
         manual: "After the command has exited, the file is removed unless another process holds \
-                 the lock or waits for it. Use it only if this flock is the only program that \
-                 locks the file: others, such as util-linux's, do not check that the file they \
-                 lock still exists. Directories, symbolic links and their targets are not removed.",
+                 the lock or waits for it. Only an empty regular file with a single name is removed; \
+                 any other file, or the file of a command that could not be run, stays, and a \
+                 message says so. Use it only if this flock is the only program that locks the \
+                 file: others, such as util-linux's, do not check that the file they lock still \
+                 exists.",
     },
     OptionSpec {
         short: "",
