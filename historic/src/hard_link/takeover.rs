@@ -55,10 +55,12 @@
 //! two newcomers within the same milliseconds.
 
 use std::ffi::OsStr;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, FileType, FlockOperation, Mode, OFlags, RenameFlags};
+use fdlock::lock::advisory::{self, LockApi};
+use fdlock::lock::{AcquireError, Acquired, Mode};
+use rustix::fs::{AtFlags, CWD, FileType, Mode as Permissions, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 use super::metadata::{self, DualTimestamp, FileMeta};
@@ -77,7 +79,7 @@ impl StaleLock {
     /// would never be removed. Returns `None` if LOCK does not exist any more.
     pub(super) fn open(lock: &OsStr) -> Result<Option<Self>, Errno> {
         let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let file = match rustix::fs::open(lock, flags, Mode::empty()) {
+        let file = match rustix::fs::open(lock, flags, Permissions::empty()) {
             Err(Errno::NOENT | Errno::STALE) => return Ok(None),
             other => other?,
         };
@@ -166,9 +168,14 @@ fn by_rename_with(
         Err(Errno::NOENT | Errno::STALE) => return Ok(Takeover::Cleared),
         other => other?,
     };
-    match rustix::fs::flock(&flocked, FlockOperation::NonBlockingLockExclusive) {
-        Err(Errno::WOULDBLOCK) => return Ok(Takeover::Busy),
-        other => other?,
+    match advisory::try_acquire(flocked.as_fd(), LockApi::Flock, Mode::Exclusive) {
+        Ok(Acquired::Held(())) => {}
+        Ok(Acquired::NotHeld(_)) => return Ok(Takeover::Busy),
+        Err(AcquireError::Lock(error)) => {
+            return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+        }
+        // Not from a call that does not wait.
+        Err(_) => return Err(Errno::IO),
     }
     let file = TempFile::named_in_dir_of(lock)?;
     let temp_path = file.temp_path().expect("a named file");
@@ -206,7 +213,7 @@ fn by_rename_with(
 fn open_for_flock(lock: &OsStr) -> Result<OwnedFd, Errno> {
     let open = |flags| {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-        rustix::fs::open(lock, flags, Mode::empty())
+        rustix::fs::open(lock, flags, Permissions::empty())
     };
     match open(OFlags::RDWR) {
         Err(Errno::ACCESS | Errno::ROFS) => open(OFlags::RDONLY),

@@ -184,7 +184,7 @@ fn the_effect_of_a_rename_counts_not_its_reply() {
 fn a_rename_admits_one_contender_at_a_time() {
     let (scratch, stale) = Scratch::with_stale_lock();
     let other = open_for_flock(&scratch.lock).expect("it exists");
-    rustix::fs::flock(&other, FlockOperation::LockExclusive).expect("it is free");
+    rustix::fs::flock(&other, rustix::fs::FlockOperation::LockExclusive).expect("it is free");
     let result = by_rename(&scratch.lock, &stale, ANY_AGE);
     assert!(matches!(result, Ok(Takeover::Busy)), "{result:?}");
     drop(other);
