@@ -1,22 +1,23 @@
 //! One attempt at a call, up to the point where bash is needed.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
 
 use fdlock::exit::{self, ExitError};
 use fdlock::flock::failure::Failure;
 use fdlock::flock::run::{self, AcquireParams};
 use fdlock::flock::verbose::VerboseLog;
-use fdlock::flock::{Fairness, Job, LockRequest, Request};
+use fdlock::flock::{Fairness, Job, LockRequest, Request, Target};
 use fdlock::flock::{args, who};
 use fdlock::holders::Caller;
-use fdlock::lock::{Acquired, Deadline, Guard, InterruptCheck, Refusal};
+use fdlock::lock::{self, Acquired, Deadline, Guard, InterruptCheck, Refusal};
 use fdlock::program::Program;
 use fdlock::report::{Output, Report};
+use rustix::io::Errno;
 
 use crate::external;
 use crate::ffi::{self, Bash, WordList, Words};
-use crate::function::{FilesToUnlink, GuardedCall, HeldLock};
+use crate::function::{self, FilesToUnlink, GuardedCall, HeldLock};
 
 static PROGRAM: Program<Request> = Program {
     spec: &args::SPEC,
@@ -121,6 +122,16 @@ fn lock(
     log: &mut VerboseLog,
     report: &mut Report,
 ) -> Result<Next, Failure> {
+    if let Target::Descriptor(number) = request.target
+        && function::keeps_lock(number)
+    {
+        return Err(lock::Error::Lock {
+            target: number.to_string().into(),
+            error: Errno::PERM.into(),
+            hint: Some("it keeps the lock of a function".to_owned()),
+        }
+        .into());
+    }
     let locks = match run::acquire(request, params, log, report)? {
         Acquired::Held(locks) => locks,
         Acquired::NotHeld(_) if program_waits => return Ok(Next::RunExternal),
@@ -142,8 +153,16 @@ fn lock(
         Guard::Borrowed(_) => None,
         Guard::Owned(fd) => Some(HeldLock::new(fd, request.api, job.exec_mode)),
     });
-    let call = GuardedCall::start(held.collect(), FilesToUnlink::from_request(request));
-    bash.push_unwind(GuardedCall::finish, call);
+    let path = match &request.target {
+        Target::Path(path) => path.clone(),
+        Target::Descriptor(_) => OsString::new(),
+    };
+    let files = FilesToUnlink::from_request(request);
+    let call = GuardedCall::start(path, held.collect(), files);
+    let finish = |call: GuardedCall| {
+        call.finish();
+    };
+    bash.push_unwind(finish, call);
     Ok(Next::CallFunction(words, call))
 }
 

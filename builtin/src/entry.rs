@@ -69,8 +69,12 @@ extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
             Next::CallFunction(words, call) => {
                 return match bash.execute_function(words) {
                     Ok(status) => {
+                        let was_held = call.finish();
                         bash.run_unwind();
-                        status
+                        match was_held {
+                            true => status,
+                            false => exit::FLOCK.lock_failed.into(),
+                        }
                     }
                     Err(jump) => {
                         // bash does not run all unwind-protects when it exits, and hardly any when

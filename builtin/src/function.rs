@@ -2,15 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::mem;
-use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 use std::path::{self, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fdlock::flock::{ExecMode, LockRequest, OnRelease, Target};
 use fdlock::lock;
 use fdlock::lock::advisory::LockApi;
-use fdlock::lock::file_id::FileId;
 use fdlock::report::Report;
 use fdlock::sys::fd;
 use rustix::io::{self, FdFlags};
@@ -18,19 +17,21 @@ use rustix::process::{self, Pid};
 
 use crate::ffi::{self, Bash};
 
-/// The lowest descriptors for a lock, in order of preference: `exec 3>log` or `200>file` in a
-/// function must not close the lock.
-const MIN_LOCK_FDS: [RawFd; 2] = [300, 10];
+/// The lowest numbers for the two descriptors of a lock, in order of preference. The later ones are
+/// for a low limit of open files. A script that opens descriptors by number uses small or round
+/// ones (`exec 3>log`, `exec 300>lock`), and `{fd}>file` takes the free ones from 10 on. Numbers
+/// below 512 keep the descriptor table small, which every fork copies.
+const MIN_LOCK_FDS: [&[RawFd]; 2] = [&[367, 137, 29, 10], &[491, 211, 47]];
 
 /// A lock on a file that was opened for it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 pub struct HeldLock {
-    fd: RawFd,
-    /// The file that is open there, or `None` if it could not be determined.
-    file: Option<FileId>,
+    /// Two duplicates, far apart: whatever the function opens on one of these numbers, or closes,
+    /// the other one keeps the lock.
+    fds: [Option<RawFd>; 2],
+    /// The [mark](fd::mark) of its open file description.
+    mark: i32,
     api: LockApi,
-    /// The process that acquired the lock.
-    owner: Pid,
 }
 
 /// The lock files to remove once no process holds them.
@@ -77,17 +78,39 @@ pub struct GuardedCall(u64);
 #[derive(Debug)]
 struct Cleanup {
     call: GuardedCall,
+    /// The lock file as it was given, for the message.
+    path: OsString,
     locks: Vec<HeldLock>,
     files: FilesToUnlink,
+    /// The process that acquired the locks. A child that was forked in the meantime may run its
+    /// parent's unwind-protects when it exits. It has copies of the descriptors, but the locks are
+    /// not its own.
+    owner: Pid,
 }
 
 impl Cleanup {
-    fn run(self) {
-        let is_owner = self.locks.iter().all(HeldLock::is_owner);
-        self.locks.into_iter().for_each(HeldLock::release);
-        if is_owner {
-            self.files.remove();
+    /// Releases the locks, and returns whether they were held until now.
+    ///
+    /// If a job is stopped, they stay with the processes that have inherited them: the job may be a
+    /// command of the function, which has not exited and will continue.
+    fn run(self) -> bool {
+        let is_owner = process::getpid() == self.owner;
+        let must_unlock = is_owner && !ffi::bash().is_some_and(Bash::has_stopped_job);
+        let mut is_held = true;
+        for lock in self.locks {
+            is_held &= lock.release(must_unlock);
         }
+        if !is_owner {
+            return true;
+        }
+        if !is_held {
+            let reason = ": the function closed or replaced the descriptors of the lock, and ran \
+                          partly without it";
+            let message = [self.path.as_os_str(), OsStr::new(reason)].join(OsStr::new(""));
+            Report::new(OsStr::new("flock")).error(message);
+        }
+        self.files.remove();
+        is_held
     }
 }
 
@@ -96,29 +119,50 @@ static ACTIVE: Mutex<Vec<Cleanup>> = Mutex::new(Vec::new());
 
 impl GuardedCall {
     /// Registers the cleanup of a new call.
-    pub fn start(locks: Vec<HeldLock>, files: FilesToUnlink) -> Self {
+    pub fn start(path: OsString, locks: Vec<HeldLock>, files: FilesToUnlink) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let call = Self(NEXT_ID.fetch_add(1, Ordering::Relaxed));
-        active().push(Cleanup { call, locks, files });
+        active().push(Cleanup {
+            call,
+            path,
+            locks,
+            files,
+            owner: process::getpid(),
+        });
         call
     }
 
-    /// Releases the locks after the call, however it ended. Finishing it again has no effect.
-    pub fn finish(self) {
+    /// Releases the locks after the call, however it ended, and returns whether they were held
+    /// until now. If not, prints a message. Finishing a call again has no effect.
+    pub fn finish(self) -> bool {
         let mut active = active();
         let index = active.iter().position(|cleanup| cleanup.call == self);
         let cleanup = index.map(|index| active.remove(index));
         drop(active);
-        if let Some(cleanup) = cleanup {
-            cleanup.run();
-        }
+        cleanup.is_none_or(Cleanup::run)
     }
 
     /// Finishes all calls, innermost first, because the shell exits.
     pub extern "C" fn finish_all() {
-        let all = mem::take(&mut *active());
-        all.into_iter().rev().for_each(Cleanup::run);
+        for cleanup in mem::take(&mut *active()).into_iter().rev() {
+            cleanup.run();
+        }
     }
+}
+
+/// Returns whether a descriptor keeps the lock of an active call, so that the script must neither
+/// release nor convert it.
+pub fn keeps_lock(number: RawFd) -> bool {
+    let active = active();
+    let mut locks = active.iter().flat_map(|cleanup| &cleanup.locks);
+    locks.any(|lock| lock.fds.contains(&Some(number)) && lock.open_at(number).is_some())
+}
+
+/// Returns the mark of the next lock. That it recurs does no harm: locks are not mixed up unless a
+/// function duplicates the descriptor of one of them onto the number of another.
+fn next_mark() -> i32 {
+    static NEXT: AtomicI32 = AtomicI32::new(0);
+    NEXT.fetch_add(1, Ordering::Relaxed).rem_euclid(31) + 1
 }
 
 /// Locks [`ACTIVE`]. Poisoning is impossible: no code panics while it holds the mutex.
@@ -131,47 +175,52 @@ impl HeldLock {
     /// mode says otherwise, so that the lock outlasts a shell that is killed, for as long as they
     /// run.
     pub fn new(fd: OwnedFd, api: LockApi, exec_mode: ExecMode) -> Self {
-        let moved = MIN_LOCK_FDS
-            .into_iter()
-            .find_map(|min| io::fcntl_dupfd_cloexec(&fd, min).ok());
-        // If no higher descriptor is available, it stays where it is: a lock that the function may
-        // close by accident is better than none.
-        let fd = moved.unwrap_or(fd);
         let flags = match exec_mode {
             ExecMode::ForkAndClose => FdFlags::CLOEXEC,
             ExecMode::Fork | ExecMode::Exec => FdFlags::empty(),
         };
-        // This does not fail: the descriptor is open.
-        let _ = io::fcntl_setfd(&fd, flags);
+        let duplicate = |min: &RawFd| fd::duplicate(&fd, *min, flags).ok();
+        let mark = next_mark();
+        // If the kernel has no memory for the mark, every unmarked open file description on one of
+        // these numbers counts as that of the lock.
+        let mark = fd::set_mark(&fd, mark).map_or(0, |()| mark);
+        let [first, mut second] = MIN_LOCK_FDS.map(|mins| mins.iter().find_map(duplicate));
+        if second.is_none() {
+            // The limit is low. The descriptor stays where it is, among the numbers that the
+            // function is likely to use. This does not fail: it is open.
+            let _ = io::fcntl_setfd(&fd, flags);
+            second = Some(fd);
+        }
         Self {
-            file: FileId::from_fd(&fd),
-            fd: fd.into_raw_fd(),
+            fds: [first, second].map(|fd| fd.map(IntoRawFd::into_raw_fd)),
+            mark,
             api,
-            owner: process::getpid(),
         }
     }
 
-    /// Returns whether this process acquired the lock.
-    fn is_owner(&self) -> bool {
-        process::getpid() == self.owner
-    }
-
-    /// Releases the lock even if other processes have inherited its descriptor, because the
-    /// function has returned. If a job is stopped, however, the lock stays with the processes that
-    /// inherited it: the job may be a command of the function, which has not exited and will
-    /// continue.
+    /// Returns the descriptor of this number if it is still one of the lock.
     ///
-    /// A child that was forked in the meantime may run its parent's unwind-protects when it exits.
-    /// It has a copy of the descriptor, but the lock is not its own. And the function may have
-    /// closed the descriptor: then its number may belong to another file.
-    fn release(self) {
-        let Some(fd) = fd::inherited(self.fd).filter(|fd| FileId::from_fd(fd) == self.file) else {
-            return;
-        };
-        let is_complete = !ffi::bash().is_some_and(Bash::has_stopped_job);
-        if is_complete && self.is_owner() {
-            lock::descriptor::release(fd, self.api);
+    /// The function may have closed it, and opened another file on its number, or the same one
+    /// again. That descriptor belongs to the script; the mark shows the difference.
+    fn open_at(&self, number: RawFd) -> Option<BorrowedFd<'static>> {
+        fd::inherited(number).filter(|fd| fd::mark(*fd) == Some(self.mark))
+    }
+
+    /// Closes the descriptors, and returns whether the lock was held until now. Unlocks, if it
+    /// must, even if other processes have inherited a descriptor, because the function has
+    /// returned.
+    fn release(self, must_unlock: bool) -> bool {
+        let mut is_held = false;
+        for number in self.fds.into_iter().flatten() {
+            let Some(fd) = self.open_at(number) else {
+                continue;
+            };
+            if must_unlock && !is_held {
+                lock::descriptor::release(fd, self.api);
+            }
+            is_held = true;
+            fd::close(number);
         }
-        fd::close(self.fd);
+        is_held
     }
 }

@@ -1,8 +1,13 @@
 //! Descriptors by number, and keeping descriptors 0 to 2 free.
 
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, FdFlags};
+
+/// The commands of fcntl(2) for the signal of asynchronous I/O, which libc does not define.
+const F_SETSIG: libc::c_int = 10;
+const F_GETSIG: libc::c_int = 11;
 
 /// Returns the inherited descriptor of this number, or `None` if the number is negative.
 ///
@@ -19,6 +24,47 @@ pub fn close(number: RawFd) {
     // SAFETY: takes a number. Borrows from `inherited` are no longer in use: their users have
     // returned.
     unsafe { libc::close(number) };
+}
+
+/// Marks an open file description with a number from 1 to 31. All its duplicates have the mark,
+/// also in other processes; other open file descriptions, even of the same file, have none.
+///
+/// The mark is the signal that the kernel would send for asynchronous I/O (`F_SETSIG`), which is
+/// not enabled. kcmp(2), which compares open file descriptions, needs a second one to compare with,
+/// and containers may forbid it; `F_DUPFD_QUERY` exists since Linux 6.10.
+///
+/// # Errors
+///
+/// `ENOMEM`. `EBADF`: opened with `O_PATH`.
+pub fn set_mark(fd: impl AsFd, mark: i32) -> io::Result<()> {
+    // SAFETY: takes a number.
+    super::check(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), F_SETSIG, mark) })?;
+    Ok(())
+}
+
+/// Returns the mark of an open file description, 0 if it has none, or `None` if the descriptor is
+/// not open.
+pub fn mark(fd: BorrowedFd<'_>) -> Option<i32> {
+    // SAFETY: takes no argument.
+    super::check(unsafe { libc::fcntl(fd.as_raw_fd(), F_GETSIG) }).ok()
+}
+
+/// Duplicates a descriptor, with these flags, at the lowest free number from `min` on. With the
+/// system call of rustix, an inheritable one would take two.
+///
+/// # Errors
+///
+/// `EMFILE`, `EINVAL`: no descriptor from `min` on is free or within the limit.
+pub fn duplicate(fd: impl AsFd, min: RawFd, flags: FdFlags) -> io::Result<OwnedFd> {
+    let command = if flags.contains(FdFlags::CLOEXEC) {
+        libc::F_DUPFD_CLOEXEC
+    } else {
+        libc::F_DUPFD
+    };
+    // SAFETY: takes a number.
+    let number = super::check(unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), command, min) })?;
+    // SAFETY: a new descriptor, which nothing else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Moves a descriptor above 2. A caller that has closed 0, 1 or 2 expects the command to find them

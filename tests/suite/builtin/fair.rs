@@ -97,8 +97,8 @@ fn commands_inherit_the_lock_but_not_the_ticket() {
         let mut waiter = start_waiter(env, before, "flock --fair l f", "");
         let sentinel = last_ticket(env).sentinel;
         holder.release();
-        // The descriptor of the lock, and 8, which is the script's own.
-        for line in ["inherited", "inherited", "over 0"] {
+        // The two descriptors of the lock, and 8, which is the script's own.
+        for line in ["inherited", "inherited", "inherited", "over 0"] {
             waiter.expect_line(line);
         }
         assert_eq!(waiter.wait(), ExitReason::Exited(0));
