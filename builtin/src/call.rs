@@ -10,10 +10,11 @@ use fdlock::flock::verbose::VerboseLog;
 use fdlock::flock::{Fairness, Job, LockRequest, Request, Target};
 use fdlock::flock::{args, who};
 use fdlock::holders::Caller;
-use fdlock::lock::{self, Acquired, Deadline, Guard, InterruptCheck, Refusal};
+use fdlock::lock::{self, Acquired, Deadline, Guard, InterruptCheck, Mode, Refusal};
 use fdlock::program::Program;
 use fdlock::report::{Output, Report};
-use rustix::io::Errno;
+use fdlock::sys::fd;
+use rustix::io::{self, Errno, FdFlags};
 
 use crate::external;
 use crate::ffi::{self, Bash, WordList, Words};
@@ -82,10 +83,13 @@ pub fn attempt(
     let (params, log) = progress.0.get_or_insert_with(start);
     // With job control, the user may want to stop the wait and continue it later (Ctrl-Z, fg),
     // which bash cannot do with a builtin. Then the program waits; it locks the same open file
-    // description.
+    // description. With -o, however, there is still something to do once the lock is held, and
+    // after it the program does not inherit the descriptor.
     let program_waits = matches!(params.deadline, Deadline::Never | Deadline::At(_))
         && job.is_none()
         && bash.has_job_control()
+        && !request.close_on_exec
+        && is_inherited(&request.target)
         && external::installed_program().is_some();
     let mut params = *params;
     params.deadline = if program_waits {
@@ -145,6 +149,15 @@ fn lock(
     log.report_missing_queue(request, locks.fds(), report);
     let Some((job, words)) = job else {
         run::release_if_output_failed(request, &locks, report);
+        if request.close_on_exec
+            && request.mode != Mode::Unlocked
+            && report.output() == Output::Good
+        {
+            for fd in locks.fds() {
+                // This does not fail: the descriptor is open.
+                let _ = io::fcntl_setfd(fd, FdFlags::CLOEXEC);
+            }
+        }
         return Ok(Next::Return(exit::SUCCESS));
     };
     log.report_command(job, report);
@@ -164,6 +177,16 @@ fn lock(
     };
     bash.push_unwind(finish, call);
     Ok(Next::CallFunction(words, call))
+}
+
+/// Returns whether programs inherit the target if it is a descriptor.
+fn is_inherited(target: &Target) -> bool {
+    let fd = match target {
+        Target::Descriptor(number) => fd::inherited(*number),
+        Target::Path(_) => None,
+    };
+    fd.and_then(|fd| io::fcntl_getfd(fd).ok())
+        .is_some_and(|flags| !flags.contains(FdFlags::CLOEXEC))
 }
 
 /// Returns the words of the command if it is a shell function.

@@ -47,6 +47,9 @@ pub struct LockRequest {
     pub timeout: Timeout,
     /// The command to run; `None` for a descriptor whose lock the caller keeps.
     pub job: Option<Job>,
+    /// Whether programs that the caller starts later are not to inherit the descriptor that it
+    /// keeps. Only the bash builtin can see to that: the caller is its own process.
+    pub close_on_exec: bool,
     /// The exit status on a conflict or a timeout.
     pub conflict_status: u8,
     /// Whether to report progress.

@@ -4,6 +4,7 @@
 //! With `FLOCK_THROUGH_BUILTIN=1` the rest of the suite runs through the builtin, too. These
 //! modules test what is different in a builtin.
 
+mod close_on_exec;
 mod fair;
 mod function;
 mod handing_over;

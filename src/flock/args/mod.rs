@@ -157,7 +157,10 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         help: "do not pass the lock's descriptor to COMMAND",
         manual: "The lock is then released when flock exits. Use it for a command that leaves \
                  behind a process that must not keep the lock. If flock itself is killed with \
-                 SIGKILL, the command continues without the lock.",
+                 SIGKILL, the command continues without the lock. There is nothing to close with \
+                 NUMBER alone: the option then has no effect, except in the bash builtin, which \
+                 sets the descriptor to close-on-exec once the lock is held, so that programs that \
+                 the script starts later do not inherit it.",
     },
     OptionSpec {
         short: "F",
@@ -368,6 +371,7 @@ impl RawArgs {
         };
         Ok(Request::Lock(LockRequest {
             api: self.api()?,
+            close_on_exec: self.close && command.is_none(),
             target,
             also: self.also,
             on_release: self.on_release,

@@ -147,6 +147,13 @@ fn close_and_no_fork_select_the_exec_mode() {
 }
 
 #[test]
+fn close_alone_concerns_the_callers_descriptor() {
+    for (line, expected) in [("-o 8", true), ("8", false), ("-o l true", false)] {
+        assert_eq!(lock_request(line).close_on_exec, expected, "{line}");
+    }
+}
+
+#[test]
 fn every_option_has_help_and_a_unique_name() {
     let mut names = Vec::new();
     for option in (SPEC.options)() {

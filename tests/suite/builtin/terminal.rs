@@ -47,6 +47,7 @@ fn interrupt_ends_the_wait_but_not_the_shell(
     #[values(
         "flock 8",
         "flock -w 1000 8",
+        "flock -o 8",
         "flock l f",
         "flock -w 1000 l f",
         "flock l echo got",
