@@ -41,7 +41,10 @@ pub fn acquire(
         Err(AcquireError::Lock(error)) if Errno::from_io_error(&error) == Some(Errno::BADF) => {
             Err(failed(error, bad_descriptor_hint(fd, kind, mode)))
         }
-        Err(error) => Err(error.for_target(number.to_string(), fd)),
+        Err(error) => {
+            let hint = advisory::hint(&error, fd);
+            Err(error.for_target(number.to_string(), hint))
+        }
     }
 }
 

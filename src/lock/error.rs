@@ -2,11 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::fd::BorrowedFd;
 
-use rustix::io::Errno;
-
-use super::advisory;
 use crate::sys::errno;
 
 /// Why a request for a lock failed. Paths are as given, and a hint says what would be right.
@@ -118,13 +114,13 @@ pub enum AcquireError {
 }
 
 impl AcquireError {
-    /// Returns the error for a lock on this path or descriptor, which is open as `fd`.
-    pub fn for_target(self, target: impl Into<OsString>, fd: BorrowedFd<'_>) -> Error {
+    /// Returns the error for a lock on this path or descriptor.
+    pub fn for_target(self, target: impl Into<OsString>, hint: Option<String>) -> Error {
         match self {
             Self::Lock(error) => Error::Lock {
                 target: target.into(),
-                hint: Errno::from_io_error(&error).and_then(|errno| advisory::hint(errno, fd)),
                 error,
+                hint,
             },
             Self::Timer(error) => Error::Timer(error),
             Self::Queue(error) => Error::Queue(error),

@@ -9,7 +9,7 @@ use rustix::fs::{Access, FileType, Mode as Permissions, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::acquire::{self, LockKind};
-use super::advisory::LockApi;
+use super::advisory::{self, LockApi};
 use super::file_id::{Comparison, FileId, ReplacementCheck};
 use super::{AcquireError, Acquired, Deadline, Error, Guard, Mode, Refusal};
 use crate::sys::fd::dup_above_stderr;
@@ -139,7 +139,10 @@ impl<'p> LockFile<'p> {
                     }
                     Locked::Replaced(writable.id)
                 }
-                Err(error) => return Err(error.for_target(self.path, self.fd.as_fd())),
+                Err(error) => {
+                    let hint = advisory::hint(&error, self.fd.as_fd());
+                    return Err(error.for_target(self.path, hint));
+                }
             });
         }
     }

@@ -234,16 +234,19 @@ impl<'a> ExistingLock<'a> {
                 let outcome = self.lock(file.as_fd(), &Deadline::Immediate)?;
                 Ok((file, outcome))
             }
-            result => {
-                let outcome = result.map_err(|error| error.for_target(self.path, file.as_fd()))?;
-                Ok((file, outcome))
-            }
+            Ok(outcome) => Ok((file, outcome)),
+            Err(error) => Err(self.lock_error(error, file.as_fd())),
         }
     }
 
     fn lock(&self, file: BorrowedFd<'_>, deadline: &Deadline) -> Result<Acquired<()>, lock::Error> {
         advisory::acquire(file, LockApi::Flock, Mode::Exclusive, deadline, &mut || {})
-            .map_err(|error| error.for_target(self.path, file))
+            .map_err(|error| self.lock_error(error, file))
+    }
+
+    fn lock_error(&self, error: AcquireError, file: BorrowedFd<'_>) -> lock::Error {
+        let hint = advisory::hint(&error, file);
+        error.for_target(self.path, hint)
     }
 
     /// Compares the opened file with the one at the path.

@@ -161,8 +161,10 @@ fn create_locked(path: &OsStr, contents: &[u8]) -> Result<Option<OwnedFd>, Error
     let temp = TempFile::new_in_dir_of(path, contents).map_err(&create_error)?;
     rustix::fs::fchmod(&temp, READ_ONLY).map_err(&create_error)?;
     // Always granted: no other process locks a file before it has its final name.
-    advisory::try_acquire(temp.as_fd(), LockApi::Flock, Mode::Exclusive)
-        .map_err(|error| error.for_target(path, temp.as_fd()))?;
+    advisory::try_acquire(temp.as_fd(), LockApi::Flock, Mode::Exclusive).map_err(|error| {
+        let hint = advisory::hint(&error, temp.as_fd());
+        error.for_target(path, hint)
+    })?;
     // After a power failure the name may exist without the contents, and then no process could tell
     // any more whether the owner is dead. Where that cannot happen, this fails or costs nothing.
     let _ = rustix::fs::fdatasync(&temp);

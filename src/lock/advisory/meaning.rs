@@ -4,6 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::io::Errno;
 
+use crate::lock::AcquireError;
 use crate::sys::filesystem::{self, Locality};
 use crate::sys::ofd::Blocking;
 use crate::sys::procfs::fdinfo::FdInfo;
@@ -92,10 +93,14 @@ impl Meaning {
     }
 }
 
-/// Explains an error of a lock call on this file, and says what to do. Returns `None` if there is
-/// nothing to add to the text of the system.
+/// Explains why a lock on this file could not be acquired, and says what to do. Returns `None` if
+/// there is nothing to add to the text of the system.
 #[cold]
-pub fn hint(errno: Errno, fd: BorrowedFd<'_>) -> Option<String> {
+pub fn hint(error: &AcquireError, fd: BorrowedFd<'_>) -> Option<String> {
+    let AcquireError::Lock(error) = error else {
+        return None;
+    };
+    let errno = Errno::from_io_error(error)?;
     let file_system = || FileSystem::from_fd(fd);
     match (errno, Meaning::from_errno(errno)) {
         (Errno::ACCESS | Errno::PERM, _) => Some(file_system().refusal()),

@@ -14,8 +14,7 @@ use crate::sys::interruptible::InterruptibleCall;
 use crate::sys::ofd::Blocking;
 use crate::sys::timer::Interrupter;
 
-pub use meaning::Meaning;
-pub(super) use meaning::hint;
+pub use meaning::{Meaning, hint};
 
 /// The system call of a lock, and the part of the file that it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
