@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rstest::rstest;
 use test_support::{Outcome, TestEnv, differs_from_util_linux, is_installed};
 
-use crate::usage_errors::assert_usage_error;
+use crate::usage_errors::{assert_misuse, assert_usage_error};
 
 /// Asserts that the value is reported and that no file was created.
 #[track_caller]
@@ -118,7 +118,7 @@ fn a_timeout_may_be_a_fraction() {
 
 #[test]
 fn a_timeout_may_have_units() {
-    for value in ["10ms", "1us", "0s", "1ms 10us", "2ms1us"] {
+    for value in ["10ms", "0s", "0.01s", "0m 10ms", "1 millisecond"] {
         differs_from_util_linux("-w takes seconds only", |env| {
             time_out(env, value).assert_all(1, "", "");
         });
@@ -190,6 +190,37 @@ fn a_negative_or_infinite_timeout_is_rejected(
 ) {
     differs_from_util_linux("only the timer fails, after the file is created", |env| {
         assert_rejected(env, env.run(["-w", value, "l", "true"]), value);
+    });
+}
+
+#[test]
+fn a_timeout_with_another_unit_is_rejected() {
+    for value in ["5M", "5months", "1w", "1y", "5S", "1us"] {
+        let expected = "expected seconds, e.g. 5 or 0.5, or a duration with the units ms, s, m, h \
+                        or d, e.g. 1m30s";
+        assert_misuse(
+            &["-w", value, "l", "true"],
+            &format!("invalid timeout value: '{value}' ({expected})"),
+        );
+    }
+}
+
+#[rstest]
+#[case::negative_zero(&["-w", "-0"])]
+#[case::hexadecimal(&["-w", "0x10"])]
+#[case::overridden(&["-w", "-1", "-w", "1"])]
+fn an_odd_timeout_is_rejected(#[case] options: &[&str]) {
+    differs_from_util_linux("it accepts them", |env| {
+        let outcome = env.run(options.iter().chain(&["l", "true"]));
+        assert_rejected(env, outcome, options[1]);
+    });
+}
+
+#[rstest]
+fn waiting_forever_is_explained(#[values("-1", "inf")] value: &str) {
+    differs_from_util_linux("only the timer fails, after the file is created", |env| {
+        let outcome = env.run(["-w", value, "l", "true"]);
+        assert_usage_error(outcome, "leave -w out");
     });
 }
 

@@ -77,7 +77,10 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         long: &[],
         abbrev: Abbrev::Allowed,
         action: Action::Value("TIME", |raw, value| {
-            let expected = "expected seconds, e.g. 5 or 0.5, or a duration, e.g. 150ms or 1m30s";
+            let expected = match duration::means_forever(value) {
+                true => "to wait without a limit, use -w instead of -t",
+                false => duration::EXPECTED,
+            };
             let time = duration::parse(value)
                 .ok_or_else(|| UsageError::invalid("invalid time", value, expected))?;
             raw.timeout = Timeout::After(time);
@@ -85,7 +88,8 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         }),
         group: OPTIONS_HEADING,
         help: "wait at most TIME, e.g. 5, 0.5, 1m30s",
-        manual: "Implies -w. With several locks, the timeout covers all of them together.",
+        manual: "TIME is a number of seconds, or a duration with the units ms, s, m (minutes), h and d \
+                 (days). Implies -w. With several locks, the timeout covers all of them together.",
     },
     OptionSpec {
         short: "q",

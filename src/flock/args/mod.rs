@@ -119,7 +119,10 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         long: &["timeout", "wait"],
         abbrev: Abbrev::Allowed,
         action: Action::Value("TIME", |raw, arg| {
-            let expected = "expected seconds, e.g. 5 or 0.5, or a duration, e.g. 150ms or 1m30s";
+            let expected = match duration::means_forever(arg) {
+                true => "to wait without a limit, leave -w out",
+                false => duration::EXPECTED,
+            };
             let time = duration::parse(arg)
                 .ok_or_else(|| UsageError::invalid("invalid timeout value", arg, expected))?;
             raw.timeout = Some(time);
@@ -128,8 +131,10 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         group: WAITING,
         help: "wait at most TIME, e.g. 5, 0.5, 150ms, 1m30s",
         manual: "TIME is a number of seconds, which may have a fraction, with a decimal point in \
-                 every locale, or a duration with units, such as 150ms, 1m30s or 2h. When it has \
-                 elapsed, the status is 1, or the one given with -E. 0 is the same as -n.",
+                 every locale, or a duration with units, such as 150ms, 1m30s or 2h. The units are \
+                 ms, s, m (minutes), h and d (days), or the English words, such as minutes. When \
+                 TIME has elapsed, the status is 1, or the one given with -E. 0 is the same as -n. \
+                 To wait without a limit, leave -w out: a negative TIME is a usage error.",
     },
     OptionSpec {
         short: "E",

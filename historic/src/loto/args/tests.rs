@@ -69,4 +69,8 @@ fn usage_errors_have_messages() {
     }
     let time = usage_error(parse, args("-t soon -L f -- c"));
     assert!(time.starts_with("invalid time: 'soon' (expected seconds"));
+    assert_eq!(
+        usage_error(parse, args("-t -1 -L f -- c")),
+        "invalid time: '-1' (to wait without a limit, use -w instead of -t)"
+    );
 }
