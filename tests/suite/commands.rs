@@ -117,6 +117,14 @@ fn no_lock_file_is_created_for_a_missing_command(#[case] command: &str) {
 }
 
 #[test]
+fn a_missing_command_precedes_a_missing_directory() {
+    differs_from_util_linux("it opens the file first", |env| {
+        let flock = env.flock(["no/new", "nosuch"]);
+        assert_cannot_execute(env, flock, "nosuch", NOT_FOUND);
+    });
+}
+
+#[test]
 fn a_conflict_is_reported_before_a_missing_command() {
     let env = TestEnv::new();
     env.run(["l", "flock", "-n", "-E", "9", "l", "nosuch"])
