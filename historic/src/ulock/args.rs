@@ -1,6 +1,7 @@
 //! The command line of `ulock`.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::time::Duration;
 
 use crate::ulock::{Request, UlockOp};
@@ -81,25 +82,23 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
             raw.timeout = if value == "-1" {
                 Timeout::Infinite
             } else {
-                Timeout::After(parse_duration(
-                    "invalid timeout",
-                    value,
-                    "or -1 for no limit",
-                )?)
+                let or = ", or -1 for no limit";
+                Timeout::After(parse_duration("invalid timeout", value, or)?)
             };
             Ok(())
         }),
         group: OPTIONS_HEADING,
         help: "wait at most SECONDS [default: -1, no limit]",
-        manual: "SECONDS may be fractional, or a duration such as 150ms, 1m30s or 2h. 0 tries \
-                 once. When the time has elapsed, the status is 1 and nothing is printed.",
+        manual: "SECONDS may be fractional, or a duration such as 150ms, 1m30s or 2h, with the \
+                 units ms, s, m (minutes), h and d (days). 0 tries once. When the time has elapsed, \
+                 the status is 1 and nothing is printed.",
     },
     OptionSpec {
         short: "",
         long: &["invalid"],
         abbrev: Abbrev::Allowed,
         action: Action::Value("SECONDS", |raw, value| {
-            raw.max_age = parse_duration("invalid age", value, "e.g. 60")?;
+            raw.max_age = parse_duration("invalid age", value, "")?;
             Ok(())
         }),
         group: OPTIONS_HEADING,
@@ -111,12 +110,13 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
     OptionSpec::version(OPTIONS_HEADING),
 ];
 
-fn parse_duration(what: &str, value: &OsStr, expected: &str) -> Result<Duration, UsageError> {
-    let expected = format!("expected seconds, {expected}");
+fn parse_duration(what: &str, value: &OsStr, or: &str) -> Result<Duration, UsageError> {
+    let expected = format!("{}{or}", duration::EXPECTED);
     duration::parse(value).ok_or_else(|| UsageError::invalid(what, value, &expected))
 }
 
-/// Parses the arguments. Options may be anywhere before the command, which has its own.
+/// Parses the arguments. Options may be anywhere before the command, which has its own, except
+/// those that [`belongs_to_ulock()`].
 ///
 /// # Errors
 ///
@@ -128,11 +128,32 @@ pub fn parse(args: Vec<OsString>) -> Result<ParseResult<Request>, UsageError> {
         timeout: Timeout::Infinite,
         max_age: Duration::from_secs(60),
     };
-    match scan(OPTIONS, args, 3, &mut raw)? {
-        ScanResult::Help => Ok(ParseResult::Help),
-        ScanResult::Version => Ok(ParseResult::Version),
-        ScanResult::Operands(operands) => raw.into_request(operands).map(ParseResult::Request),
-    }
+    let dashes = args.iter().position(|arg| arg == "--");
+    // After `--`, options are not recognized any more, here or in the command.
+    let after_dashes = dashes.map_or(0, |index| args.len() - index);
+    let mut operands = match scan(OPTIONS, args, MAX_OPERANDS, &mut raw)? {
+        ScanResult::Help => return Ok(ParseResult::Help),
+        ScanResult::Version => return Ok(ParseResult::Version),
+        ScanResult::Operands(operands) => operands,
+    };
+    let end = operands.len().saturating_sub(after_dashes);
+    let command = end.min(MAX_OPERANDS - 1)..end;
+    let options = operands.extract_if(command, |arg| belongs_to_ulock(arg));
+    scan(OPTIONS, options.collect(), MAX_OPERANDS, &mut raw)?;
+    raw.into_request(operands).map(ParseResult::Request)
+}
+
+/// Operands before which options are recognized: LOCK, COUNTER, and the name of the command.
+const MAX_OPERANDS: usize = 3;
+
+/// Returns whether an argument of the command is an option of `ulock` nevertheless, as in the
+/// original. Its other options, `-r` and `-w`, belong to the command.
+fn belongs_to_ulock(arg: &OsStr) -> bool {
+    let has_value = |option: &[u8]| {
+        let value = arg.as_bytes().strip_prefix(option);
+        value.is_some_and(|value| !value.is_empty())
+    };
+    has_value(b"--timeout=") || has_value(b"--invalid=")
 }
 
 impl RawArgs {

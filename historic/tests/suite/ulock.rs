@@ -118,7 +118,7 @@ fn arguments_of_command_are_joined_to_shell_line(env: TestEnv) {
     for (args, stdout) in [
         (&["echo a; echo b"][..], "a\nb\n"),
         (&["echo", "a  b", "&&", "echo", "c"], "a b\nc\n"),
-        (&["echo", "-r", "--timeout=0", "-w"], "-r --timeout=0 -w\n"),
+        (&["echo", "-r", "--timeout", "-w"], "-r --timeout -w\n"),
     ] {
         env.run_command(env.with_args("ulock -r lock counter", args))
             .assert_all(0, stdout, "");
@@ -128,6 +128,16 @@ fn arguments_of_command_are_joined_to_shell_line(env: TestEnv) {
     // The shell is /bin/sh, not $SHELL.
     env.sh("SHELL=/bin/false ulock -r lock counter echo run")
         .assert_stdout("run\n");
+}
+
+#[rstest]
+fn timeout_may_follow_command(env: TestEnv) {
+    env.sh("ulock -r lock counter 'echo begin; echo end' --timeout=60")
+        .assert_all(0, "begin\nend\n", "");
+    env.sh("ulock lock; ulock -r lock counter 'echo never' --timeout=0")
+        .assert_all(1, "", "");
+    env.sh("rm lock; ulock -r lock counter echo -- --timeout=0")
+        .assert_all(0, "-- --timeout=0\n", "");
 }
 
 #[test]

@@ -27,18 +27,48 @@ fn there_are_three_operations() {
 #[test]
 fn options_may_be_anywhere_before_the_command() {
     for line in [
-        "--timeout=5 -r l c grep -r -w x --timeout=9",
-        "l -r c --timeout=5 grep -r -w x --timeout=9",
-        "l c --timeout 5 -r grep -r -w x --timeout=9",
+        "--timeout=5 -r l c grep -r -w x --timeout 9",
+        "l -r c --timeout=5 grep -r -w x --timeout 9",
+        "l c --timeout 5 -r grep -r -w x --timeout 9",
     ] {
         let Request { op, timeout, .. } = request(parse, line);
-        assert_eq!(op, read("grep -r -w x --timeout=9"), "{line}");
+        assert_eq!(op, read("grep -r -w x --timeout 9"), "{line}");
         assert_eq!(timeout, Timeout::After(Duration::from_secs(5)), "{line}");
     }
     let timeout = request(parse, "l --timeout=0").timeout;
     assert_eq!(timeout, Timeout::After(Duration::ZERO));
     let op = request(parse, "l -w").op;
     assert_eq!(op, UlockOp::Write { counter: None });
+}
+
+#[test]
+fn timeout_and_invalid_may_be_in_the_command() {
+    for line in [
+        "-r l c grep x --timeout=5 --invalid=7",
+        "-r l c --timeout=9 grep --timeout=5 --invalid=7 x",
+    ] {
+        let request = request(parse, line);
+        assert_eq!(request.op, read("grep x"), "{line}");
+        assert_eq!(request.timeout, Timeout::After(Duration::from_secs(5)));
+        assert_eq!(request.max_age, Duration::from_secs(7), "{line}");
+    }
+    let error = usage_error(parse, args("-r l c x --timeout=x"));
+    assert!(error.starts_with("invalid timeout: 'x'"), "{error}");
+}
+
+#[test]
+fn no_option_is_recognized_after_two_dashes() {
+    for (line, command) in [
+        ("-r l c x -- --timeout=5", "x -- --timeout=5"),
+        ("-r l c -- x --timeout=5", "x --timeout=5"),
+        ("-r -- l c x --timeout=5", "x --timeout=5"),
+        ("-r l c x --timeout=", "x --timeout="),
+        ("-r l c x --timeouts=5", "x --timeouts=5"),
+    ] {
+        let request = request(parse, line);
+        assert_eq!(request.op, read(command), "{line}");
+        assert_eq!(request.timeout, Timeout::Infinite, "{line}");
+    }
 }
 
 #[test]
@@ -56,8 +86,9 @@ fn the_defaults_are_those_of_the_manual() {
 
 #[test]
 fn usage_errors_have_messages() {
-    let timeout =
-        |value| format!("invalid timeout: '{value}' (expected seconds, or -1 for no limit)");
+    let units = "a duration with the units ms, s, m, h or d, e.g. 1m30s";
+    let expected = format!("expected seconds, e.g. 5 or 0.5, or {units}");
+    let timeout = |value| format!("invalid timeout: '{value}' ({expected}, or -1 for no limit)");
     for (line, message) in [
         ("", "missing LOCK"),
         ("-w l l", "LOCK and COUNTER are the same file"),
@@ -68,10 +99,7 @@ fn usage_errors_have_messages() {
         ("-w l c x", "a command requires -r"),
         ("l c", "COUNTER requires -w or -r"),
         ("--timeout=-2 l", &timeout("-2")),
-        (
-            "--invalid=-1 l",
-            "invalid age: '-1' (expected seconds, e.g. 60)",
-        ),
+        ("--invalid=-1 l", &format!("invalid age: '-1' ({expected})")),
         ("--timeout l", &timeout("l")),
     ] {
         assert_eq!(usage_error(parse, args(line)), message, "{line}");
