@@ -48,12 +48,17 @@ impl File {
     pub fn from_path(path: &OsStr) -> Result<Self, Error> {
         let flags = OFlags::PATH | OFlags::CLOEXEC;
         let fd = rustix::fs::open(path, flags, Permissions::empty()).map_err(|errno| {
-            let is_number = path.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+            let is_number =
+                !path.is_empty() && path.as_encoded_bytes().iter().all(u8::is_ascii_digit);
             Error::Lock(lock::Error::Open {
                 path: path.to_owned(),
                 error: errno.into(),
-                hint: (is_number && errno == Errno::NOENT)
-                    .then_some("for a descriptor, use flock --who --fd NUMBER"),
+                hint: match errno {
+                    Errno::NOENT if is_number => {
+                        Some("for a descriptor, use flock --who --fd NUMBER".into())
+                    }
+                    _ => lock::open_hint::for_path(path, errno),
+                },
             })
         })?;
         Self::from_handle(Handle::Owned(fd))

@@ -13,7 +13,7 @@ pub enum Error {
     Open {
         path: OsString,
         error: io::Error,
-        hint: Option<&'static str>,
+        hint: Option<OsString>,
     },
     /// The path leads to something that cannot be a lock file.
     UnsuitableFile {
@@ -52,7 +52,16 @@ impl Error {
     pub fn message(&self) -> OsString {
         match self {
             Self::Open { path, error, hint } => {
-                about("cannot open lock file ", path, &with_hint(error, *hint))
+                let path = if path.is_empty() {
+                    "''".as_ref()
+                } else {
+                    &**path
+                };
+                about(
+                    "cannot open lock file ",
+                    path,
+                    &with_hint(error, hint.as_deref()),
+                )
             }
             Self::UnsuitableFile {
                 path,
@@ -66,7 +75,10 @@ impl Error {
                 target,
                 error,
                 hint,
-            } => about("", target, &with_hint(error, hint.as_deref())),
+            } => {
+                let hint = hint.as_deref().map(OsStr::new);
+                about("", target, &with_hint(error, hint))
+            }
             Self::UnstableInode { path } => {
                 let reason = "cannot detect replacement: its device and inode keep changing";
                 about("", path, reason)
@@ -89,15 +101,17 @@ impl Error {
     }
 }
 
-fn about(what: &str, target: &OsStr, reason: &str) -> OsString {
+fn about(what: &str, target: &OsStr, reason: &(impl AsRef<OsStr> + ?Sized)) -> OsString {
     [what.as_ref(), target, ": ".as_ref(), reason.as_ref()].join(OsStr::new(""))
 }
 
-fn with_hint(error: &io::Error, hint: Option<&str>) -> String {
-    match hint {
-        Some(hint) => format!("{}: {hint}", errno::text(error)),
-        None => errno::text(error),
+fn with_hint(error: &io::Error, hint: Option<&OsStr>) -> OsString {
+    let mut text = OsString::from(errno::text(error));
+    if let Some(hint) = hint {
+        text.push(": ");
+        text.push(hint);
     }
+    text
 }
 
 /// Why a lock on an open file description could not be acquired.

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::acquire::{self, LockKind};
 use super::advisory::{self, LockApi};
 use super::file_id::{Comparison, FileId, ReplacementCheck};
-use super::{AcquireError, Acquired, Deadline, Error, Guard, Mode, Refusal};
+use super::{AcquireError, Acquired, Deadline, Error, Guard, Mode, Refusal, open_hint};
 use crate::sys::fd::dup_above_stderr;
 
 /// Opens the lock file at the path, creates it if it is missing, and locks it. Calls `on_wait`
@@ -190,17 +190,23 @@ impl OpenError {
                 expected: "a regular file or directory",
             },
             Self::System(errno) => {
-                let is_not_writable = access == OFlags::WRONLY
-                    && matches!(
-                        errno,
-                        Errno::ACCESS | Errno::ISDIR | Errno::ROFS | Errno::PERM
-                    );
-                Error::Open {
-                    path,
-                    error: errno.into(),
-                    hint: is_not_writable
-                        .then_some("an exclusive --fcntl lock requires a writable file"),
-                }
+                let error = errno.into();
+                let requirement = "an exclusive --fcntl lock requires a writable file";
+                let hint = match errno {
+                    // A directory can be opened, but not have such a lock.
+                    Errno::ISDIR if access == OFlags::WRONLY => {
+                        return Error::Lock {
+                            target: path,
+                            error,
+                            hint: Some(requirement.into()),
+                        };
+                    }
+                    Errno::ACCESS | Errno::ROFS | Errno::PERM if access == OFlags::WRONLY => {
+                        Some(requirement.into())
+                    }
+                    _ => open_hint::for_path(&path, errno),
+                };
+                Error::Open { path, error, hint }
             }
         }
     }

@@ -9,6 +9,7 @@ pub mod fair;
 pub mod file;
 pub mod file_id;
 pub mod multi;
+pub mod open_hint;
 pub mod unlink;
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};

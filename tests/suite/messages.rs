@@ -75,10 +75,11 @@ fn a_closed_stderr_changes_neither_status_nor_lock_file() {
 
 #[rstest]
 #[case::path(
-    b"no/\xff caf\xe9|true",
+    b"no\xe9/\xff caf\xe9|true",
     66,
-    b"flock: cannot open lock file no/\xff caf\xe9: No such file or directory\n"
+    b"flock: cannot open lock file no\xe9/\xff caf\xe9: No such file or directory"
 )]
+#[case::directory(b"no\xe9/l|true", 66, b"no\xe9")]
 #[case::command(
     b"l|\xff caf\xe9",
     69,

@@ -182,8 +182,6 @@ fn a_path_to_no_file_cannot_be_opened() {
     fs::write(env.file("l"), "").expect("l");
     let long = "x".repeat(256);
     for (path, reason) in [
-        ("", "No such file or directory"),
-        ("no/l", "No such file or directory"),
         ("l/l", "Not a directory"),
         ("l/", "Not a directory"),
         ("loop", "Too many levels of symbolic links"),
@@ -192,6 +190,30 @@ fn a_path_to_no_file_cannot_be_opened() {
         assert_cannot_open(env.run([path, "echo", "ran"]), 66, path, reason);
     }
     assert_eq!(env.file_names(), ["l", "loop"]);
+}
+
+#[rstest]
+#[case::of_the_file("no/l", "the directory no does not exist")]
+#[case::above_the_file("no/d/l", "the directory no/d does not exist")]
+#[case::with_a_slash("no/", "the directory no/ does not exist")]
+#[case::of_a_link_s_target(
+    "d/link",
+    "it is a symbolic link, and the directory d/no does not exist"
+)]
+fn a_missing_directory_is_named(#[case] path: &str, #[case] hint: &str) {
+    differs_from_util_linux("it only reports the system's reason", |env| {
+        env.sh("mkdir d; ln -s no/l d/link").assert_status(0);
+        let reason = format!("No such file or directory: {hint}");
+        assert_cannot_open(env.run([path, "echo", "ran"]), 66, path, &reason);
+    });
+}
+
+#[test]
+fn an_empty_name_of_a_lock_file_is_explained() {
+    differs_from_util_linux("it only reports the system's reason", |env| {
+        let reason = "No such file or directory: the name is empty; is a variable unset?";
+        assert_cannot_open(env.run(["", "echo", "ran"]), 66, "''", reason);
+    });
 }
 
 #[rstest]
