@@ -133,8 +133,9 @@ pub enum Action<D: 'static> {
     /// Sets a value, which has this name in the documentation.
     Value(&'static str, fn(&mut D, &OsStr) -> Result<(), UsageError>),
     /// Is not an option, but an argument after the lock file, with a value of this name. The hint
-    /// is printed if it is used as an option.
-    AfterFile(&'static str, &'static str),
+    /// is printed if it is used as an option, unless the condition holds: then there is no lock
+    /// file, and it is the first operand.
+    AfterFile(&'static str, &'static str, fn(&D) -> bool),
     /// Prints the help.
     Help,
     /// Prints the version.
@@ -170,7 +171,7 @@ impl<D> OptionSpec<D> {
     pub fn doc(&self) -> OptionDoc {
         let (value, position) = match self.action {
             Action::Value(name, _) => (Some(name), OptPosition::BeforeOperands),
-            Action::AfterFile(name, _) => (Some(name), OptPosition::AfterFile),
+            Action::AfterFile(name, ..) => (Some(name), OptPosition::AfterFile),
             Action::Flag(_) | Action::Help | Action::Version => (None, OptPosition::BeforeOperands),
         };
         OptionDoc {

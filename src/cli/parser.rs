@@ -39,6 +39,7 @@ pub fn scan<D>(
     let mut parser = Parser::from_args(args);
     let mut operands = Vec::new();
     loop {
+        let is_whole_arg = parser.try_raw_args().is_some();
         let (option, spelling) = match parser.next() {
             Ok(None) => return Ok(ScanResult::Operands(operands)),
             Ok(Some(Arg::Value(operand))) => {
@@ -84,7 +85,18 @@ pub fn scan<D>(
                 })?;
                 set(raw, &value)?;
             }
-            Action::AfterFile(_, hint) => {
+            Action::AfterFile(_, hint, is_operand) => {
+                if is_whole_arg
+                    && is_operand(raw)
+                    && let Some(rest) = parser.try_raw_args()
+                {
+                    operands.push(match spelling {
+                        Spelling::Short(letter) => format!("-{letter}").into(),
+                        Spelling::Long(name) => format!("--{name}").into(),
+                    });
+                    operands.extend(rest);
+                    return Ok(ScanResult::Operands(operands));
+                }
                 return Err(UsageError::new(match spelling {
                     Spelling::Short(letter) => format!("invalid option -- '{letter}' ({hint})"),
                     Spelling::Long(name) => format!("unrecognized option '--{name}' ({hint})"),
@@ -195,7 +207,7 @@ mod tests {
         OptionSpec {
             short: "c",
             long: &["command"],
-            action: Action::AfterFile("C", "after FILE"),
+            action: Action::AfterFile("C", "after FILE", |recorded| !recorded.is_empty()),
             ..OptionSpec::help("")
         },
     ];
@@ -253,6 +265,19 @@ mod tests {
         assert_scanned(2, "x -a y -a", &["x", "y", "-a"], &["alpha"]);
         assert_scanned(3, "x y -a", &["x", "y"], &["alpha"]);
         assert_scanned(3, "x -- -a y -a", &["x", "-a", "y", "-a"], &[]);
+    }
+
+    #[test]
+    fn an_argument_after_the_file_may_be_the_first_operand() {
+        assert_scanned(1, "-a -c -a x", &["-c", "-a", "x"], &["alpha"]);
+        assert_scanned(1, "-a --command", &["--command"], &["alpha"]);
+        for line in ["-ac x", "-a -cx", "-c -a"] {
+            let message = "invalid option -- 'c' (after FILE)";
+            assert_eq!(scan_line(line).0, Err(message.into()), "{line}");
+        }
+        let (result, _) = scan_line("-a --command=x");
+        let message = "unrecognized option '--command' (after FILE)";
+        assert_eq!(result, Err(message.into()));
     }
 
     #[test]

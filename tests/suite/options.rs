@@ -127,6 +127,14 @@ fn each_form_has_the_effect(#[case] script: &str, #[case] expected: &str, #[case
     "flock FORM sh -c '[ -e /proc/$$/fd/8 ] && echo inherited; echo ran'", "ran",
     &["-o --fd 8", "--fd=8 --close"]
 )]
+#[case::line_on_fd(
+    "flock FORM 'flock -n 7; echo $?; echo a | tr a b'", "1\nb",
+    &["--fd 8 -c", "--fd=8 --command", "--fd 8 -n -c", "-x --fd 8 -- -c"]
+)]
+#[case::close_fd_for_line(
+    "flock FORM '[ -e /proc/$$/fd/8 ] && echo inherited; echo ran'", "ran",
+    &["-o --fd 8 -c", "--fd=8 --close --command"]
+)]
 fn each_form_of_newer_options_has_the_effect(
     #[case] script: &str,
     #[case] expected: &str,

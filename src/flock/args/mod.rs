@@ -181,11 +181,15 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         short: "c",
         long: &["command"],
         abbrev: Abbrev::Allowed,
-        action: Action::AfterFile("LINE", "it must follow the lock file: flock FILE -c LINE"),
+        action: Action::AfterFile(
+            "LINE",
+            "it must follow the lock file: flock FILE -c LINE",
+            |raw| raw.descriptor.is_some(),
+        ),
         group: COMMAND,
         help: "after FILE: run LINE with $SHELL -c",
-        manual: "Must directly follow FILE and take exactly one argument. /bin/sh is used if SHELL \
-                 is unset or empty.",
+        manual: "Must directly follow FILE, or with --fd the options, and take exactly one \
+                 argument. /bin/sh is used if SHELL is unset or empty.",
     },
     OptionSpec {
         short: "",
@@ -237,8 +241,8 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         }),
         group: COMMAND,
         help: "lock descriptor NUMBER, then run COMMAND",
-        manual: "All operands are the command and its arguments, and there is no FILE. The lock \
-                 stays with the descriptor after the command has exited.",
+        manual: "All operands are the command and its arguments, or -c LINE, and there is no FILE. \
+                 The lock stays with the descriptor after the command has exited.",
     },
     OptionSpec {
         short: "",
@@ -415,7 +419,7 @@ impl RawArgs {
         mut operands: Vec<OsString>,
     ) -> Result<(Target, Option<Command>), UsageError> {
         if let Some(number) = self.descriptor {
-            let command = Command::new(operands)
+            let command = parse_command(operands)?
                 .ok_or_else(|| UsageError::new("--fd requires a command to run"))?;
             return Ok((Target::Descriptor(number), Some(command)));
         }
@@ -427,18 +431,26 @@ impl RawArgs {
             _ => {
                 let args = operands.split_off(1);
                 let path = Target::Path(operands.remove(0));
-                if args[0] != "-c" && args[0] != "--command" {
-                    return Ok((path, Command::new(args)));
-                }
-                match <[OsString; 2]>::try_from(args) {
-                    Ok([_, line]) => Ok((path, Some(Command::shell(line)))),
-                    Err(mut args) => {
-                        let mut message = args.swap_remove(0);
-                        message.push(" requires exactly one command argument");
-                        Err(UsageError::new(message))
-                    }
-                }
+                Ok((path, parse_command(args)?))
             }
+        }
+    }
+}
+
+/// Returns the command of these arguments: a program, or a line for the shell after `-c`.
+fn parse_command(args: Vec<OsString>) -> Result<Option<Command>, UsageError> {
+    if !args
+        .first()
+        .is_some_and(|arg| arg == "-c" || arg == "--command")
+    {
+        return Ok(Command::new(args));
+    }
+    match <[OsString; 2]>::try_from(args) {
+        Ok([_, line]) => Ok(Some(Command::shell(line))),
+        Err(mut args) => {
+            let mut message = args.swap_remove(0);
+            message.push(" requires exactly one command argument");
+            Err(UsageError::new(message))
         }
     }
 }

@@ -134,6 +134,25 @@ fn the_command_after_the_lock_file_is_untouched() {
 }
 
 #[test]
+fn a_line_for_the_shell_may_follow_a_descriptor() {
+    for line in [
+        "--fd 8 -c true",
+        "-o --fd=8 --command true",
+        "--fd 8 -n -c true",
+        "--fd 8 -- -c true",
+    ] {
+        let request = lock_request(line);
+        assert_eq!(request.target, Target::Descriptor(8), "{line}");
+        let command = request.job.map(|job| job.command);
+        assert_eq!(command, Some(Command::shell("true".into())), "{line}");
+    }
+    assert_usage_error("--fd 8 -c", "-c requires exactly one");
+    assert_usage_error("--fd 8 -c true x", "-c requires exactly one");
+    assert_usage_error("-c true --fd 8", "it must follow the lock file");
+    assert_usage_error("--fd 8 -ctrue", "it must follow the lock file");
+}
+
+#[test]
 fn close_and_no_fork_select_the_exec_mode() {
     for (line, exec_mode) in [
         ("l j", ExecMode::Fork),
