@@ -5,8 +5,10 @@
 //! * [`verbose`] – the output of `--verbose`.
 //! * [`who`] – carries out `--who`.
 //! * [`failure`] – what can fail.
+//! * `exec_hint` – explains commands that do not exist.
 
 pub mod args;
+mod exec_hint;
 pub mod failure;
 pub mod run;
 pub mod verbose;

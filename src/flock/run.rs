@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::failure::Failure;
 use super::verbose::VerboseLog;
-use super::{ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, who};
+use super::{ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, exec_hint, who};
 use crate::exit::{self, Exit};
 use crate::holders::Caller;
 use crate::lock::acquire::LockKind;
@@ -12,7 +12,7 @@ use crate::lock::fair::marker::ArrivalTime;
 use crate::lock::multi::{self, LockTarget};
 use crate::lock::{self, Acquired, Deadline, Guard};
 use crate::report::{Output, Report};
-use crate::run::RunOptions;
+use crate::run::{self, RunOptions};
 
 /// Carries out a request and returns how to exit.
 pub fn run(request: &Request, report: &mut Report) -> Exit {
@@ -41,13 +41,10 @@ fn lock_and_run(request: &LockRequest, report: &mut Report) -> Result<Exit, Fail
         return Ok(Exit::Status(exit::SUCCESS));
     };
     log.report_command(job, report);
-    let exit = run_command(&locks, job, report);
-    let command_has_run = match &exit {
-        Err(Failure::Run(error)) => error.command_has_run(),
-        _ => true,
-    };
+    let exit = run_command(&locks, job, report).map_err(|error| exec_hint::add(error, request));
+    let command_has_run = exit.as_ref().err().is_none_or(run::Error::command_has_run);
     release_and_unlink(request, locks, command_has_run, report);
-    exit
+    Ok(exit?)
 }
 
 /// Acquires the locks, but does not create a missing lock file for a command that is missing too:
@@ -61,7 +58,8 @@ fn acquire_checked(
     if let (Target::Path(path), Some(job)) = (&request.target, &request.job)
         && !(lock::file::exists(path) && request.also.iter().all(|path| lock::file::exists(path)))
     {
-        job.command.find()?;
+        let found = job.command.find();
+        found.map_err(|error| exec_hint::add(error, request))?;
     }
     let outcome = acquire(request, &params, log, report);
     Ok(outcome.map_err(|error| match request.target {
@@ -161,9 +159,9 @@ pub fn release_if_output_failed(request: &LockRequest, locks: &HeldLocks, report
     }
 }
 
-fn run_command(locks: &HeldLocks, job: &Job, report: &mut Report) -> Result<Exit, Failure> {
+fn run_command(locks: &HeldLocks, job: &Job, report: &mut Report) -> Result<Exit, run::Error> {
     let close_fds: Vec<_> = match job.exec_mode {
-        ExecMode::Exec => return Err(job.command.exec().into()),
+        ExecMode::Exec => return Err(job.command.exec()),
         ExecMode::ForkAndClose => locks.fds().collect(),
         ExecMode::Fork => Vec::new(),
     };

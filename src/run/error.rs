@@ -18,6 +18,8 @@ pub enum Error {
         name: OsString,
         /// The error of the system.
         error: io::Error,
+        /// What the error does not say.
+        hint: Option<OsString>,
     },
     /// The command could not be waited for.
     Wait(io::Error),
@@ -46,11 +48,15 @@ impl Error {
         match self {
             Self::Interrupted => "interrupted before the command was started".into(),
             Self::Fork(error) => format!("fork failed: {}", errno::text(error)).into(),
-            Self::Exec { name, error } => {
+            Self::Exec { name, error, hint } => {
                 let mut message = OsString::from("failed to execute ");
                 message.push(name);
                 message.push(": ");
                 message.push(errno::text(error));
+                if let Some(hint) = hint {
+                    message.push(": ");
+                    message.push(hint);
+                }
                 message
             }
             Self::Wait(error) => format!("waitpid failed: {}", errno::text(error)).into(),

@@ -4,6 +4,7 @@
 
 mod descendants;
 mod error;
+mod exec_hint;
 mod forward;
 mod path_lookup;
 mod supervisor;
@@ -185,6 +186,7 @@ impl Command {
     fn exec_error(&self, error: io::Error) -> Error {
         Error::Exec {
             name: self.name().to_owned(),
+            hint: exec_hint::explain(self.name(), &self.image(), &error),
             error,
         }
     }

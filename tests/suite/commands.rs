@@ -34,10 +34,12 @@ fn flock_with_path(env: &TestEnv, path: Option<&str>, args: &[&str]) -> Command 
 
 #[track_caller]
 fn assert_cannot_execute(env: &TestEnv, flock: Command, name: &str, reason: &str) {
-    env.run_command(flock)
-        .assert_status(69)
-        .assert_stdout("")
-        .assert_stderr(&format!("flock: failed to execute {name}: {reason}\n"));
+    let outcome = env.run_command(flock).assert_status(69).assert_stdout("");
+    // A hint may follow.
+    let message = format!("flock: failed to execute {name}: {reason}");
+    let stderr = outcome.stderr_text();
+    assert!(stderr.starts_with(&message), "{stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
 #[test]

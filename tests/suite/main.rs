@@ -16,6 +16,7 @@ mod fair;
 mod fcntl;
 mod footprint;
 mod fuzzing;
+mod hints;
 mod installing;
 mod lifetime;
 mod lock_errors;

@@ -123,7 +123,8 @@ fn command_that_cannot_be_executed_leaves_no_file(env: TestEnv) {
         let message = "loto: failed to execute no-such-job: No such file or directory\n";
         env.run_line("loto -L f -- no-such-job")
             .assert_all(127, "", message);
-        let message = "loto: failed to execute ./data: Permission denied\n";
+        let message = "loto: failed to execute ./data: Permission denied: ./data is not \
+                       executable; use: chmod +x ./data\n";
         env.run_line("loto -q -L f -- ./data")
             .assert_all(126, "", message);
         assert_eq!(env.file("f").exists(), existed);

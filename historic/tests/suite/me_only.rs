@@ -83,8 +83,11 @@ fn script_that_cannot_be_executed_is_status_1(env: TestEnv, name: String) {
         ("./missing", "No such file or directory"),
         ("missing", "No such file or directory"),
         ("./plain/below", "Not a directory"),
-        ("./plain", "Permission denied"),
-        ("./bin", "Permission denied"),
+        (
+            "./plain",
+            "Permission denied: ./plain is not executable; use: chmod +x ./plain",
+        ),
+        ("./bin", "Permission denied: ./bin is a directory"),
     ] {
         let message = format!("me-only: failed to execute {script}: {reason}\n");
         run_me_only(&env, [&name, script]).assert_all(1, "", &message);

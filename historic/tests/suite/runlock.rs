@@ -122,8 +122,15 @@ fn file_is_removed_after_success_and_failure(env: TestEnv) {
     for (command, reason) in [
         ("no-such-command", "No such file or directory"),
         ("./no-such-command", "No such file or directory"),
-        ("./data", "Permission denied"),
-        ("./no-interpreter", "No such file or directory"),
+        (
+            "./data",
+            "Permission denied: ./data is not executable; use: chmod +x ./data",
+        ),
+        (
+            "./no-interpreter",
+            "No such file or directory: the first line of ./no-interpreter names a missing \
+             interpreter: /no/such/interpreter",
+        ),
     ] {
         let message = format!("runlock: failed to execute {command}: {reason}\n");
         env.run_line(&format!("runlock l {command}"))

@@ -137,7 +137,10 @@ fn function_takes_precedence_over_a_program() {
         env.run_with_builtin("ls() { echo mine; }; flock l ls; flock l command ls -d l")
             .assert_status(69)
             .assert_stdout("mine\n")
-            .assert_stderr("flock: failed to execute command: No such file or directory\n");
+            .assert_stderr(
+                "flock: failed to execute command: No such file or directory: it is part of the \
+                 shell, not a program; use: flock FILE -c 'command ...'\n",
+            );
     });
 }
 
@@ -232,7 +235,8 @@ fn function_is_not_called_without_the_lock() {
             others,
             [
                 "flock: failed to get lock",
-                "flock: cannot open lock file nowhere/l: No such file or directory",
+                "flock: cannot open lock file nowhere/l: No such file or directory: the \
+                 directory nowhere does not exist",
                 "flock: the --no-fork and --close options are incompatible",
                 "Try 'flock --help' for more information.",
                 "flock: 77: Bad file descriptor",

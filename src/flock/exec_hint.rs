@@ -1,0 +1,129 @@
+//! What was probably meant by a command that does not exist.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::io::Errno;
+
+use super::{LockRequest, Target};
+use crate::run;
+
+/// What only a shell can run. Some systems have programs of these names too; they are found.
+const SHELL_WORDS: &[&str] = &[
+    "!", ".", ":", "[[", "alias", "bg", "break", "builtin", "case", "cd", "command", "continue",
+    "declare", "dirs", "disown", "eval", "exec", "exit", "export", "fc", "fg", "for", "function",
+    "getopts", "hash", "if", "jobs", "let", "local", "mapfile", "popd", "pushd", "read",
+    "readonly", "return", "select", "set", "shift", "shopt", "source", "suspend", "time", "times",
+    "trap", "type", "typeset", "ulimit", "umask", "unalias", "unset", "until", "wait", "while",
+    "{", "(",
+];
+
+/// Adds a hint to an error of the request's command if its name is not that of a program: an option
+/// in the wrong place, or something for a shell.
+#[must_use]
+pub fn add(mut failure: run::Error, request: &LockRequest) -> run::Error {
+    if let run::Error::Exec { name, error, hint } = &mut failure
+        && hint.is_none()
+        && matches!(
+            error.raw_os_error().map(Errno::from_raw_os_error),
+            Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::NAMETOOLONG)
+        )
+    {
+        *hint = hint_for(name, &request.target);
+    }
+    failure
+}
+
+#[cold]
+fn hint_for(name: &OsStr, target: &Target) -> Option<OsString> {
+    let (subject, place) = match target {
+        Target::Path(_) => ("FILE".to_owned(), "the lock file"),
+        Target::Descriptor(number) => (format!("--fd {number}"), "the command"),
+    };
+    let text = name.as_bytes();
+    let hint = if text == b"--" {
+        format!("-- goes before {place}, and is rarely needed")
+    } else if text.starts_with(b"-c") || text.starts_with(b"--command=") {
+        format!("-c and its value must be two arguments: flock {subject} -c 'LINE'")
+    } else if text.starts_with(b"-") {
+        let mut hint = OsString::from(format!("options go before {place}: flock "));
+        hint.push(name);
+        hint.push(format!(" ... {subject} COMMAND"));
+        return Some(hint);
+    } else if SHELL_WORDS.iter().any(|word| name == *word) {
+        let mut hint = OsString::from("it is part of the shell, not a program; use: flock ");
+        hint.push(format!("{subject} -c '"));
+        hint.push(name);
+        hint.push(" ...'");
+        return Some(hint);
+    } else if text.iter().any(|byte| b" \t\n|&;<>()$`".contains(byte)) {
+        format!("to run a shell command line, use: flock {subject} -c 'LINE'")
+    } else if is_assignment(text) {
+        let mut hint = OsString::from(format!("to set a variable, use: flock {subject} env "));
+        hint.push(name);
+        hint.push(" COMMAND");
+        return Some(hint);
+    } else {
+        return None;
+    };
+    Some(hint.into())
+}
+
+/// Returns whether a word is an assignment to a variable.
+fn is_assignment(word: &[u8]) -> bool {
+    let name = word.split(|byte| *byte == b'=').next().unwrap_or_default();
+    name.len() < word.len()
+        && name.first().is_some_and(|byte| !byte.is_ascii_digit())
+        && name
+            .iter()
+            .all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn assert_hint(name: &str, target: &Target, expected: Option<&str>) {
+        let hint = hint_for(OsStr::new(name), target);
+        assert_eq!(hint, expected.map(OsString::from), "{name}");
+    }
+
+    #[test]
+    fn the_hint_shows_what_is_right() {
+        for (name, expected) in [
+            ("--", "-- goes before the lock file, and is rarely needed"),
+            (
+                "-w",
+                "options go before the lock file: flock -w ... FILE COMMAND",
+            ),
+            (
+                "-cls",
+                "-c and its value must be two arguments: flock FILE -c 'LINE'",
+            ),
+            (
+                "cd",
+                "it is part of the shell, not a program; use: flock FILE -c 'cd ...'",
+            ),
+            (
+                "cd /tmp && ls",
+                "to run a shell command line, use: flock FILE -c 'LINE'",
+            ),
+            (
+                "A_1=x",
+                "to set a variable, use: flock FILE env A_1=x COMMAND",
+            ),
+        ] {
+            assert_hint(name, &Target::Path("l".into()), Some(expected));
+        }
+        let expected = "to run a shell command line, use: flock --fd 8 -c 'LINE'";
+        assert_hint("a;b", &Target::Descriptor(8), Some(expected));
+    }
+
+    #[test]
+    fn there_is_no_hint_for_the_name_of_a_program() {
+        for name in ["backup", "./backup", "/opt/x", "", "a.b=c", "1=2", "=x"] {
+            assert_hint(name, &Target::Path("l".into()), None);
+        }
+    }
+}
