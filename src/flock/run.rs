@@ -63,7 +63,7 @@ fn acquire_checked(
     }
     let outcome = acquire(request, &params, log, report);
     Ok(outcome.map_err(|error| match request.target {
-        Target::Descriptor(number) => lock::descriptor::hint_if_closed_by_shell(error, number),
+        Target::Descriptor(number) => lock::descriptor::hint_if_open_in_parent(error, number),
         Target::Path(_) => error,
     })?)
 }

@@ -5,11 +5,12 @@ use std::os::fd::{BorrowedFd, RawFd};
 
 use rustix::fs::{Access, OFlags};
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use super::acquire::{self, LockKind};
 use super::advisory::{self, LockApi};
 use super::{AcquireError, Acquired, Deadline, Error, Guard, Mode};
-use crate::sys;
+use crate::sys::{self, procfs};
 
 /// Acquires or releases a lock on the caller's descriptor. Calls `on_wait` before it waits.
 ///
@@ -71,26 +72,63 @@ fn bad_descriptor_hint(fd: BorrowedFd<'_>, kind: LockKind, mode: Mode) -> Option
     ))
 }
 
-/// Adds a hint to the error of [`acquire()`] if the descriptor is closed here but open in the
-/// calling shell: ksh and its relatives open descriptors above 2 with close-on-exec, so that their
-/// commands do not inherit them.
+/// Adds a hint to the error of [`acquire()`] if the descriptor is closed here, but the parent
+/// process has it open: it did not pass the descriptor on.
 #[must_use]
-pub fn hint_if_closed_by_shell(mut failure: Error, number: RawFd) -> Error {
+pub fn hint_if_open_in_parent(mut failure: Error, number: RawFd) -> Error {
     if let Error::Lock { error, hint, .. } = &mut failure
         && hint.is_none()
         && error.raw_os_error() == Some(Errno::BADF.raw_os_error())
-        && is_open_in_parent(number)
+        && let Some(parent) = rustix::process::getppid()
     {
-        *hint = Some(format!(
-            "the shell does not pass this descriptor to commands (ksh closes those above 2); use: flock {number} {number}>&{number}"
-        ));
+        *hint = closed_descriptor_hint(parent, number);
     }
     failure
 }
 
-fn is_open_in_parent(number: RawFd) -> bool {
-    rustix::process::getppid().is_some_and(|parent| {
-        let path = format!("/proc/{}/fd/{number}", parent.as_raw_nonzero());
-        rustix::fs::access(path, Access::EXISTS).is_ok()
-    })
+/// Explains why a descriptor is not open here, if the parent process is the reason.
+#[cold]
+fn closed_descriptor_hint(parent: Pid, number: RawFd) -> Option<String> {
+    let pid = parent.as_raw_nonzero();
+    let comm = procfs::status::comm(parent).ok()?;
+    let comm = String::from_utf8_lossy(&comm);
+    // sudo itself has closed it, too.
+    if comm == "sudo" && number > 2 {
+        return Some(format!(
+            "sudo closes descriptors above 2; call flock outside of sudo, or use sudo -C {}, if \
+             its configuration permits that",
+            i64::from(number) + 1
+        ));
+    }
+    rustix::fs::access(format!("/proc/{pid}/fd/{number}"), Access::EXISTS).ok()?;
+    let mut hint = format!("{comm} (PID {pid}) has it open but did not pass it on");
+    // A script with an interpreter has a name of its own.
+    let program = procfs::program_name(parent).unwrap_or_default();
+    let is_any = |names: &[&str]| {
+        let stem = |name: &str| name.trim_end_matches(is_version).to_owned();
+        names.contains(&&*stem(&comm)) || names.contains(&&*stem(&program))
+    };
+    if number > 2 && is_any(KORN_SHELLS) {
+        // They open descriptors above 2 with close-on-exec, except those of redirections.
+        hint.push_str(&format!("; use: flock {number} {number}>&{number}"));
+    } else if is_any(&["python", "pypy"]) {
+        hint.push_str(&format!("; pass it with pass_fds=[{number}]"));
+    }
+    Some(hint)
+}
+
+/// ksh and its relatives, without version numbers.
+const KORN_SHELLS: &[&str] = &[
+    "ksh",
+    "loksh",
+    "lksh",
+    "mksh",
+    "mksh-static",
+    "oksh",
+    "pdksh",
+    "rksh",
+];
+
+fn is_version(letter: char) -> bool {
+    letter.is_ascii_digit() || letter == '.'
 }

@@ -64,7 +64,7 @@ const PROC_PATHS: &[&str] = &[
     "historic/src/pid_file/owner.rs: /proc/self/ns/pid",
     "historic/src/pid_file/owner.rs: /proc/sys/kernel/random/boot_id",
     "src/holders/file.rs: /proc/self/fd/{}",
-    "src/lock/descriptor.rs: /proc/{}/fd/{number}",
+    "src/lock/descriptor.rs: /proc/{pid}/fd/{number}",
     "src/lock/fair/ticket.rs: /proc/self/fd/{}",
     "src/lock/fair/ticket.rs: /proc/self/ns/pid",
     "src/lock/fair/ticket.rs: /proc/self/ns/pid_for_children",

@@ -1,5 +1,7 @@
-//! Messages about a command that cannot be executed say what is wrong with it, or what was probably
-//! meant.
+//! Messages say what is wrong with a command that cannot be executed, or what was probably meant,
+//! and why a descriptor is not open.
+
+use std::os::unix::fs::symlink;
 
 use rstest::rstest;
 use test_support::{TestEnv, differs_from_util_linux};
@@ -119,4 +121,48 @@ fn a_missing_interpreter_is_found_in_path() {
 )]
 fn a_missing_permission_is_explained(#[case] command: &str, #[case] hint: &str) {
     assert_hint(": >data", &[command], "Permission denied", hint);
+}
+
+/// Asserts the hint in the message of a `flock 8` whose parent has this name. The script calls
+/// `flock` for `CALL`. PID stands for the parent.
+#[track_caller]
+fn assert_parent_hint(name: &str, call: &str, hint: &str) {
+    differs_from_util_linux(REASON, |env| {
+        symlink("/bin/sh", env.file(name)).expect("a link");
+        let outcome = env.sh(format!("./{name} -c 'exec 8<>l; echo $$; {call}; exit $?'"));
+        let pid = outcome.stdout_text();
+        let hint = hint.replace("PID", &format!("PID {}", pid.trim()));
+        let message = format!("flock: 8: Bad file descriptor: {hint}\n");
+        outcome.assert_all(65, &pid, &message);
+    });
+}
+
+#[rstest]
+fn the_parent_that_keeps_a_descriptor_is_named(#[values("worker", "ruby", "bash")] name: &str) {
+    let hint = format!("{name} (PID) has it open but did not pass it on");
+    assert_parent_hint(name, "(exec 8>&-; exec flock 8)", &hint);
+}
+
+#[rstest]
+fn a_korn_shell_is_shown_how_to_pass_a_descriptor(
+    #[values("ksh", "ksh93", "mksh", "lksh", "oksh")] name: &str,
+) {
+    let hint = format!("{name} (PID) has it open but did not pass it on; use: flock 8 8>&8");
+    assert_parent_hint(name, "(exec 8>&-; exec flock 8)", &hint);
+}
+
+#[rstest]
+fn python_is_shown_how_to_pass_a_descriptor(
+    #[values("python", "python3", "python3.11")] name: &str,
+) {
+    let hint =
+        format!("{name} (PID) has it open but did not pass it on; pass it with pass_fds=[8]");
+    assert_parent_hint(name, "(exec 8>&-; exec flock 8)", &hint);
+}
+
+#[test]
+fn sudo_is_known_to_close_descriptors() {
+    let hint = "sudo closes descriptors above 2; call flock outside of sudo, or use sudo -C 9, if \
+                its configuration permits that";
+    assert_parent_hint("sudo", "exec 8>&-; flock 8", hint);
 }

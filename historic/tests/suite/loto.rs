@@ -150,7 +150,7 @@ fn usage_error_is_reported_and_creates_no_file(
 
 #[rstest]
 fn file_that_cannot_be_created_is_error_even_if_quiet(env: TestEnv) {
-    let message = "loto: cannot open lock file no/such/f: No such file or directory\n";
+    let message = "loto: cannot open lock file no/such/f: No such file or directory: the directory no/such does not exist\n";
     env.run_line("loto -q -L no/such/f -- true")
         .assert_all(1, "", message);
 }

@@ -15,7 +15,7 @@ pub(super) fn snapshot(target: &Target, caller: Caller) -> Result<Snapshot, Erro
         Target::Descriptor(number) => {
             File::from_inherited(*number).map_err(|error| match error {
                 Error::Lock(error) if caller == Caller::Process => {
-                    Error::Lock(lock::descriptor::hint_if_closed_by_shell(error, *number))
+                    Error::Lock(lock::descriptor::hint_if_open_in_parent(error, *number))
                 }
                 other => other,
             })?

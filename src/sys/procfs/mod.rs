@@ -80,6 +80,12 @@ pub fn is_initial_pid_namespace() -> bool {
     link.is_ok_and(|link| link.as_os_str() == "pid:[4026531836]")
 }
 
+/// Returns the name of the file that the process executes. For a script, that is its interpreter.
+pub fn program_name(pid: Pid) -> Option<String> {
+    let path = fs::read_link(format!("{}/exe", process_dir(pid))).ok()?;
+    Some(path.file_name()?.to_string_lossy().into_owned())
+}
+
 /// Parses a decimal number, which may be surrounded by blanks.
 pub fn decimal(text: &[u8]) -> Option<u64> {
     std::str::from_utf8(text).ok()?.trim().parse().ok()
