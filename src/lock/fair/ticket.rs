@@ -167,15 +167,17 @@ fn children_in_other_pid_namespace() -> bool {
 
 /// Returns why this file cannot have a queue, as far as that depends on the file.
 pub(super) fn unsupported_file_reason(fd: BorrowedFd<'_>) -> Option<&'static str> {
+    let Ok(stat) = rustix::fs::fstat(fd) else {
+        return Some("the file cannot be examined");
+    };
     // On a network file system flock(2) may become a lock of fcntl(2) on the whole file, with which
     // a marker would conflict.
-    if Locality::from_fd(fd) != Locality::Local {
+    if Locality::from_fd_with(fd, &stat) != Locality::Local {
         return Some("the file system may be shared with other machines");
     }
     // Opening a device may have side effects.
-    let file_type = rustix::fs::fstat(fd).map(|stat| FileType::from_raw_mode(stat.st_mode));
-    match file_type {
-        Ok(FileType::RegularFile | FileType::Directory) => None,
+    match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile | FileType::Directory => None,
         _ => Some("not a regular file or directory"),
     }
 }
