@@ -5,9 +5,11 @@ use std::ffi::{CStr, c_int, c_void};
 use std::io;
 use std::ptr;
 use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Release};
+use std::time::Duration;
 
-use rustix::process::Pid;
+use rustix::process::{Pid, getpid, test_kill_process};
+use rustix::thread::futex::{self, Timespec};
 
 use super::signal::{self, SignalSet};
 
@@ -30,8 +32,13 @@ const STACK_SIZE: usize = 32 * 1024;
 /// (`PR_SET_PDEATHSIG`). The sentinel requests it first, and then checks its parent: if the parent
 /// has exited, the sentinel has another one. The parent waits until the sentinel has done so and
 /// has closed its descriptors. Whatever the parent then does on behalf of its sentinel therefore
-/// ends with the parent, even if both are stopped at once and the parent is killed. (Until then,
-/// the two also share errno.)
+/// ends with the parent, even if both are stopped at once and the parent is killed.
+///
+/// The sentinel sleeps on a futex, its state, because kill(2) may be refused (seccomp,
+/// AppArmor). The parent stores the order to exit in the state and wakes the sentinel. It also
+/// sends `SIGKILL`, for a sentinel that is stopped. A security module that refuses signals also
+/// refuses the one that the parent's exit causes, because it counts as sent by the parent. So where
+/// signals are refused, the sentinel looks from time to time whether it has another parent.
 ///
 /// # References
 ///
@@ -40,7 +47,7 @@ const STACK_SIZE: usize = 32 * 1024;
 pub struct Sentinel {
     /// The PID of the process.
     pub pid: Pid,
-    _stack: Stack,
+    stack: Stack,
 }
 
 impl Sentinel {
@@ -52,8 +59,7 @@ impl Sentinel {
     pub fn new() -> io::Result<Self> {
         let stack = Stack::new()?;
         let state = stack.state();
-        // Until the sentinel is ready, its state is the PID of its parent.
-        let starting = rustix::process::getpid().as_raw_nonzero().get() as u32;
+        let starting = getpid().as_raw_nonzero().get() as u32;
         state.store(starting, Release);
         // The sentinel blocks all signals from the start, so that those to the whole group do not
         // affect it.
@@ -65,83 +71,115 @@ impl Sentinel {
         });
         signal::set_mask(mask);
         let pid = Pid::from_raw(pid?).ok_or(io::ErrorKind::Other)?;
-        wait_while_equal(state, starting);
-        Ok(Self { pid, _stack: stack })
+        wait_while_starting(state, starting);
+        Ok(Self { pid, stack })
     }
 }
 
 impl Drop for Sentinel {
-    /// Kills and reaps the sentinel. No other process can have its PID before it is reaped, and
+    /// Ends and reaps the sentinel. No other process can have its PID before it is reaped, and
     /// nothing uses the stack afterwards.
+    ///
+    /// A sentinel that is stopped and cannot be killed would never exit. It is left behind, with
+    /// its stack, and the kernel kills it when this process exits.
     fn drop(&mut self) {
-        let _ = signal::send(self.pid, libc::SIGKILL);
-        let pid = self.pid.as_raw_nonzero().get();
-        // SAFETY: null means that no status is stored.
-        while unsafe { libc::waitpid(pid, ptr::null_mut(), libc::__WALL) } == -1
+        let state = self.stack.state();
+        state.store(EXIT, Release);
+        wake(state);
+        let is_killed = signal::send(self.pid, libc::SIGKILL).is_ok();
+        let options = if is_killed { 0 } else { libc::WUNTRACED };
+        let (pid, mut status) = (self.pid.as_raw_nonzero().get(), 0);
+        // SAFETY: room for the status.
+        while unsafe { libc::waitpid(pid, &raw mut status, options | libc::__WALL) } == -1
             && io::Error::last_os_error().kind() == io::ErrorKind::Interrupted
         {}
+        if libc::WIFSTOPPED(status) {
+            self.stack.leak();
+        }
     }
 }
 
-/// The state of a sentinel that is ready.
+/// The state of a sentinel that is ready. Before that, its state is the PID of its parent.
 const READY: u32 = u32::MAX;
+
+/// How often a sentinel looks for its parent where signals are refused.
+const ORPHAN_CHECK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The state of a sentinel that has to exit.
+const EXIT: u32 = 0;
 
 /// Sleeps until the state has another value, but not forever, because the child may be stopped or
 /// killed at this moment.
+fn wait_while_starting(state: &AtomicU32, starting: u32) {
+    for _ in 0..5 {
+        if state.load(Acquire) != starting {
+            return;
+        }
+        wait_while_equal(state, starting, Some(Duration::from_millis(100)));
+    }
+}
+
+/// Sleeps while the state has this value, at most for the timeout. May return early.
 ///
 /// # References
 ///
 /// futex(2).
-fn wait_while_equal(state: &AtomicU32, value: u32) {
-    let timeout = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 100_000_000,
-    };
-    for _ in 0..5 {
-        if state.load(Acquire) != value {
-            return;
-        }
-        // SAFETY: a mapped futex and a timeout. The call fails if the value has changed, the time
-        // is up, or a signal has arrived.
-        unsafe {
-            libc::syscall(
-                libc::SYS_futex,
-                state.as_ptr(),
-                libc::FUTEX_WAIT,
-                value,
-                &raw const timeout,
-            )
-        };
-    }
+fn wait_while_equal(state: &AtomicU32, value: u32, timeout: Option<Duration>) {
+    let timeout = timeout.and_then(|timeout| Timespec::try_from(timeout).ok());
+    // Fails if the value has changed, the time is up, or a signal has arrived.
+    let _ = futex::wait(state, futex::Flags::empty(), value, timeout.as_ref());
 }
 
-/// Runs in the child. Returns only if the parent has already exited.
+/// Wakes the process that sleeps while the state has another value.
+fn wake(state: &AtomicU32) {
+    let _ = futex::wake(state, futex::Flags::empty(), 1);
+}
+
+/// Runs in the child, and returns when it has to exit.
+///
+/// Parent and child share errno. Once the sentinel is ready, it makes only system calls of rustix,
+/// which do not use errno, and getppid(2), which does not fail.
+///
+/// *Race:* the parent may order the exit before the sentinel is ready. Then the sentinel must not
+/// overwrite the order, so it becomes ready only if its state is still the initial one.
 extern "C" fn sentinel_main(state: *mut c_void) -> c_int {
     // SAFETY: at the start of the stack, which is mapped as long as the child exists.
     let state = unsafe { &*state.cast::<AtomicU32>() };
     let parent = state.load(Acquire);
-    // SAFETY: system calls that take numbers, strings and null. The child closes its own copies of
-    // the descriptors; before Linux 5.9 they stay open.
+    if parent == EXIT {
+        return 0;
+    }
+    // 0 means a parent in another PID namespace.
+    let is_orphan = || {
+        // SAFETY: takes nothing.
+        let current = unsafe { libc::getppid() } as u32;
+        current != 0 && current != parent
+    };
+    // SAFETY: system calls that take numbers and strings. The child closes its own copies of the
+    // descriptors; before Linux 5.9 they stay open.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        // 0 means a parent in another PID namespace.
-        let current = libc::getppid();
-        if current != 0 && current as u32 != parent {
+        if is_orphan() {
             return 0;
         }
         libc::prctl(libc::PR_SET_NAME, NAME.as_ptr());
         libc::syscall(libc::SYS_close_range, 0_u32, u32::MAX, 0_u32);
-        state.store(READY, Release);
-        libc::syscall(libc::SYS_futex, state.as_ptr(), libc::FUTEX_WAKE, 1);
-        loop {
-            let null = ptr::null::<c_void>();
-            // No descriptors, no timeout, no other signal mask.
-            libc::syscall(libc::SYS_ppoll, null, 0_usize, null, null, 8_usize);
-        }
     }
+    if state
+        .compare_exchange(parent, READY, AcqRel, Acquire)
+        .is_ok()
+    {
+        wake(state);
+    }
+    let may_be_killed = test_kill_process(getpid()).is_ok();
+    let timeout = (!may_be_killed).then_some(ORPHAN_CHECK_INTERVAL);
+    while state.load(Acquire) == READY && !is_orphan() {
+        wait_while_equal(state, READY, timeout);
+    }
+    0
 }
 
-/// The memory of the child's stack.
+/// The memory of the child's stack. Null if it is leaked.
 #[derive(Debug)]
 struct Stack(*mut c_void);
 
@@ -172,6 +210,11 @@ impl Stack {
         unsafe { &*self.0.cast::<AtomicU32>() }
     }
 
+    /// Keeps the memory mapped until this process exits.
+    fn leak(&mut self) {
+        self.0 = ptr::null_mut();
+    }
+
     /// Returns the end of the memory, from which the stack grows down.
     fn top(&self) -> *mut c_void {
         self.0.wrapping_byte_add(STACK_SIZE)
@@ -180,8 +223,10 @@ impl Stack {
 
 impl Drop for Stack {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new`, unmapped once.
-        unsafe { libc::munmap(self.0, STACK_SIZE) };
+        if !self.0.is_null() {
+            // SAFETY: mapped by `new`, unmapped once.
+            unsafe { libc::munmap(self.0, STACK_SIZE) };
+        }
     }
 }
 
@@ -189,7 +234,7 @@ impl Drop for Stack {
 mod tests {
     use rustix::event::{PollFd, PollFlags, poll};
     use rustix::io::Errno;
-    use rustix::process::{PidfdFlags, pidfd_open, test_kill_process};
+    use rustix::process::{PidfdFlags, pidfd_open};
 
     use super::*;
     use crate::sys::procfs::stat::Stat;
