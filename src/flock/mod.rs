@@ -3,6 +3,7 @@
 //! * [`args`] – from arguments to a request.
 //! * [`run`] – carries out a request.
 //! * [`verbose`] – the output of `--verbose`.
+//! * `missing_queue` – its warnings where there is no order.
 //! * [`who`] – carries out `--who`.
 //! * [`failure`] – what can fail.
 //! * `exec_hint` – explains commands that do not exist.
@@ -10,6 +11,7 @@
 pub mod args;
 mod exec_hint;
 pub mod failure;
+mod missing_queue;
 pub mod run;
 pub mod verbose;
 pub mod who;

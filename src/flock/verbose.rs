@@ -4,10 +4,9 @@ use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::time::Instant;
 
-use super::{Fairness, Job, LockRequest, Verbosity, who};
+use super::{Job, LockRequest, Verbosity, missing_queue, who};
 use crate::holders::Caller;
 use crate::lock::Refusal;
-use crate::lock::fair::ticket;
 use crate::report::Report;
 
 /// Reports the progress of a request, if `--verbose` was given. Without it, not even the clock is
@@ -52,17 +51,15 @@ impl VerboseLog {
         }
     }
 
-    /// Warns if `--fair` was given for a file that cannot have a queue.
+    /// Warns if `--fair` or `--slots` was given for a file that cannot have a queue.
     pub fn report_missing_queue<'f>(
         self,
         request: &LockRequest,
         fds: impl Iterator<Item = BorrowedFd<'f>>,
         report: &Report,
     ) {
-        if self.started.is_some() && request.fairness == Fairness::Fifo {
-            for reason in fds.filter_map(ticket::unsupported_reason) {
-                report.error(format!("warning: --fair has no effect: {reason}"));
-            }
+        if self.started.is_some() {
+            missing_queue::warn(request, fds, report);
         }
     }
 
@@ -76,6 +73,7 @@ impl VerboseLog {
             for line in who::blocker_lines(request, self.caller) {
                 report.error(line);
             }
+            missing_queue::warn_about_targets(request, report);
         }
     }
 

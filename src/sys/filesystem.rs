@@ -73,7 +73,7 @@ const SMB: [u32; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
 /// device, from `linux/magic.h` and the file systems' own headers. Those that never have one would
 /// count as remote anyway; they are listed so that the list is complete.
 const REMOTE: &[u32] = &[
-    0x6969,      // nfs
+    0x6969, // nfs
     SMB[0],
     SMB[1],
     SMB[2],

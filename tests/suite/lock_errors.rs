@@ -3,6 +3,7 @@
 use std::fs;
 
 use test_support::builtin::for_each_bash;
+use test_support::sandbox::can_refuse_calls;
 use test_support::{TestEnv, differs_from_util_linux};
 
 /// Ways to lock the file `l`, each of which fails if flock(2) is not permitted.
@@ -23,7 +24,7 @@ const FLOCK_FORMS: [&str; 11] = [
 #[test]
 fn a_refused_lock_is_never_a_conflict() {
     let env = TestEnv::new();
-    if !env.can_deny_calls() {
+    if !can_refuse_calls() {
         return;
     }
     let refusal = "a security module or sandbox does not permit the lock";
@@ -50,7 +51,7 @@ fn a_refused_lock_is_never_a_conflict() {
 #[test]
 fn a_refused_lock_prevents_a_shell_function() {
     for_each_bash(|env| {
-        if env.can_deny_calls() {
+        if can_refuse_calls() {
             let script = "f() { echo ran; }; flock -n l f; echo $?";
             env.run_with_builtin(format!("test-helper deny flock EPERM bash -c '{script}'"))
                 .assert_stdout("65\n");
@@ -74,7 +75,7 @@ fn an_interrupted_attempt_is_repeated() {
 #[test]
 fn endless_interruptions_are_an_error() {
     let env = TestEnv::new();
-    if env.can_deny_calls() {
+    if can_refuse_calls() {
         env.sh("test-helper deny flock EINTR flock -n l echo ran")
             .assert_all(65, "", "flock: l: Interrupted system call\n");
     }
@@ -102,8 +103,8 @@ fn the_status_depends_on_why_the_lock_call_fails() {
 #[test]
 fn missing_support_is_explained_with_the_file_system() {
     differs_from_util_linux("it reports only the error", |env| {
-        assert!(env.can_deny_calls() || !env.is_reference());
-        if !env.can_deny_calls() {
+        assert!(can_refuse_calls() || !env.is_reference());
+        if !can_refuse_calls() {
             return;
         }
         let use_local = "; use a lock file on a local file system\n";

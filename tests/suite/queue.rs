@@ -8,6 +8,7 @@ mod kills;
 mod lock_file;
 mod options;
 mod order;
+mod sandboxes;
 mod side_effects;
 mod signals;
 mod stops;

@@ -55,12 +55,13 @@ use crate::sys::procfs::fdinfo::FdInfo;
 /// How often a waiter checks whether the queue has stalled.
 pub(super) const STALL_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 
-/// How long the lock must stay free before the first waiter is passed: it may just be waking up.
-const HANDOFF_GRACE: Duration = Duration::from_millis(50);
-
-/// How often a waiter looks again if the exit of its predecessor cannot be observed, because it is
-/// in another PID namespace.
+/// How often a waiter looks again if the exit of its predecessor cannot be observed: because it is
+/// in another PID namespace, or there are no pidfds.
 pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long the lock must stay free before the first waiter is passed. It may just be waking up, or
+/// be a waiter that looks only every [`POLL_INTERVAL`] whether its predecessor's ticket is over.
+const HANDOFF_GRACE: Duration = Duration::from_millis(250);
 
 /// How many earlier tickets are counted when the queue has stalled.
 const MAX_TICKETS_COUNTED: u32 = 16;
@@ -165,6 +166,43 @@ pub(super) enum Wakeup {
     Done(Acquired<()>),
 }
 
+/// Sleeps until one of these descriptors is readable, but at most for this long.
+pub(super) fn sleep(
+    polled: &mut [PollFd<'_>],
+    max_sleep: Duration,
+    deadline: &Deadline,
+) -> Result<Wakeup, AcquireError> {
+    let refused = |reason| Ok(Wakeup::Done(Acquired::NotHeld(reason)));
+    let left = match deadline.instant().map(remaining) {
+        None => max_sleep,
+        Some(None) => return refused(Refusal::TimedOut),
+        Some(Some(left)) => left.min(max_sleep),
+    };
+    // Only in a host process is there a signal handler that ends the wait.
+    let _interruptible = match deadline {
+        Deadline::Interruptible(_, is_signal_pending) => {
+            let call = InterruptibleCall::begin(None, *is_signal_pending);
+            match call.map_err(AcquireError::Timer)? {
+                None => return refused(Refusal::Interrupted),
+                call => call,
+            }
+        }
+        _ => None,
+    };
+    // At most STALL_CHECK_INTERVAL, which fits.
+    let timeout = Timespec::try_from(left).unwrap_or_default();
+    match poll(polled, Some(&timeout)) {
+        Ok(0) if left < max_sleep => refused(Refusal::TimedOut),
+        Ok(0) => Ok(Wakeup::TimedOut),
+        Ok(_) => Ok(Wakeup::Recheck),
+        Err(Errno::INTR) if matches!(deadline, Deadline::Interruptible(..)) => {
+            refused(Refusal::Interrupted)
+        }
+        Err(Errno::INTR) => Ok(Wakeup::Recheck),
+        Err(errno) => Err(AcquireError::Queue(errno.into())),
+    }
+}
+
 impl<'f> QueueWaiter<'f> {
     pub(super) fn new(
         fd: BorrowedFd<'f>,
@@ -216,17 +254,15 @@ impl<'f> QueueWaiter<'f> {
             return Ok(None);
         }
         loop {
-            let max_sleep = match (self.free_since, &pidfd) {
-                (Some(_), _) => HANDOFF_GRACE,
-                (None, Some(_)) => STALL_CHECK_INTERVAL,
-                (None, None) => POLL_INTERVAL,
+            let max_sleep = match (&pidfd, self.free_since) {
+                (None, _) => POLL_INTERVAL,
+                (Some(_), Some(_)) => HANDOFF_GRACE,
+                (Some(_), None) => STALL_CHECK_INTERVAL,
             };
             match self.sleep(pidfd.as_slice(), max_sleep, deadline)? {
                 Wakeup::Recheck => return Ok(None),
                 Wakeup::Done(outcome) => return Ok(Some(outcome)),
-                Wakeup::TimedOut if pidfd.is_none() && !ticket::marker_exists(self.fd, before) => {
-                    return Ok(None);
-                }
+                Wakeup::TimedOut if !ticket::marker_exists(self.fd, before) => return Ok(None),
                 Wakeup::TimedOut => {}
             }
             match self.probe_stalled_queue(before)? {
@@ -268,49 +304,15 @@ impl<'f> QueueWaiter<'f> {
         max_sleep: Duration,
         deadline: &Deadline,
     ) -> Result<Wakeup, AcquireError> {
-        let refused = |reason| Ok(Wakeup::Done(Acquired::NotHeld(reason)));
-        let left = match deadline.instant().map(remaining) {
-            None => max_sleep,
-            Some(None) => return refused(Refusal::TimedOut),
-            Some(Some(left)) => left.min(max_sleep),
-        };
-        // Only in a host process is there a signal handler that ends the wait.
-        let interruptible = match deadline {
-            Deadline::Interruptible(_, is_signal_pending) => {
-                let call = InterruptibleCall::begin(None, *is_signal_pending);
-                match call.map_err(AcquireError::Timer)? {
-                    None => return refused(Refusal::Interrupted),
-                    call => call,
-                }
-            }
-            _ => None,
-        };
-        let all = [self.ticket.sentinel_pidfd.as_fd()]
-            .into_iter()
-            .chain(pidfds.iter().map(AsFd::as_fd));
-        let mut polled: Vec<_> = all
-            .map(|pidfd| PollFd::from_borrowed_fd(pidfd, PollFlags::IN))
-            .collect();
-        // At most STALL_CHECK_INTERVAL, which fits.
-        let timeout = Timespec::try_from(left).unwrap_or_default();
-        let result = poll(&mut polled, Some(&timeout));
-        let sentinel_exited = !polled[0].revents().is_empty();
-        drop(interruptible);
-        match result {
-            Ok(0) if left < max_sleep => refused(Refusal::TimedOut),
-            Ok(0) => Ok(Wakeup::TimedOut),
-            Ok(_) => {
-                if sentinel_exited {
-                    self.ticket.respawn_sentinel()?;
-                }
-                Ok(Wakeup::Recheck)
-            }
-            Err(Errno::INTR) if matches!(deadline, Deadline::Interruptible(..)) => {
-                refused(Refusal::Interrupted)
-            }
-            Err(Errno::INTR) => Ok(Wakeup::Recheck),
-            Err(errno) => Err(AcquireError::Queue(errno.into())),
+        let own = self.ticket.sentinel_pidfd.as_ref();
+        let all = own.into_iter().chain(pidfds);
+        let mut polled: Vec<_> = all.map(|pidfd| PollFd::new(pidfd, PollFlags::IN)).collect();
+        let wakeup = sleep(&mut polled, max_sleep, deadline)?;
+        let sentinel_exited = own.is_some() && !polled[0].revents().is_empty();
+        if sentinel_exited {
+            self.ticket.respawn_sentinel()?;
         }
+        Ok(wakeup)
     }
 
     /// Checks whether the queue has stalled: whether the predecessor with the ticket at this offset

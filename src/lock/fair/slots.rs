@@ -17,6 +17,13 @@
 //! Processes with different limits each count all slots against their own limit. There is one
 //! queue: the first waiter holds up those behind it until there are few enough holders for its
 //! limit.
+//!
+//! A waiter that cannot have a ticket, for instance because there is no `/proc`, counts the slots
+//! from time to time, in no order.
+//!
+//! Whether a file can have slots must not depend on whether one is free: a caller that tries it
+//! once must be able to rely on it. Therefore a caller that does not get to taking a slot checks
+//! the file nevertheless ([`check_support`]).
 
 use std::os::fd::BorrowedFd;
 use std::time::Duration;
@@ -72,22 +79,17 @@ pub(in crate::lock) fn acquire(
         };
         let mode = Mode::Exclusive;
         let counted = advisory::acquire(fd, LockApi::Flock, mode, &count_deadline, &mut || {})?;
-        if counted == Acquired::Held(()) {
-            let outcome = try_take(fd, limit)?;
-            advisory::try_acquire(fd, LockApi::Flock, Mode::Unlocked)?;
-            if outcome == Attempt::Taken {
-                return Ok(Acquired::Held(()));
-            }
+        if counted == Acquired::Held(()) && count_and_unlock(fd, limit)? == Attempt::Taken {
+            return Ok(Acquired::Held(()));
         }
     }
+    check_support(fd)?;
     if is_immediate {
         return Ok(Acquired::NotHeld(Refusal::WouldBlock));
     }
     on_wait();
     let Some(ticket) = Ticket::issue(fd, arrived, Mode::Exclusive)? else {
-        return Err(AcquireError::SlotsUnsupported(
-            ticket::unsupported_reason(fd).unwrap_or("the file cannot have a queue"),
-        ));
+        return wait_without_ticket(fd, limit, deadline);
     };
     // If no slot is held, the first in the queue has nothing to wait for, whatever its limit is.
     let mut waiter = QueueWaiter::new(fd, Mode::Exclusive, ticket, |fd| !any_slot_held(fd));
@@ -104,6 +106,47 @@ pub(in crate::lock) fn acquire(
         if let Some(outcome) = wait_for_any(&mut waiter, fd, &slots, deadline)? {
             return Ok(outcome);
         }
+    }
+}
+
+/// Waits for a slot in no order. Counts once more after the deadline.
+fn wait_without_ticket(
+    fd: BorrowedFd<'_>,
+    limit: u32,
+    deadline: &Deadline,
+) -> Result<Acquired<()>, AcquireError> {
+    let mut timed_out = None;
+    loop {
+        let mode = Mode::Exclusive;
+        let counted = advisory::acquire(fd, LockApi::Flock, mode, deadline, &mut || {})?;
+        if counted != Acquired::Held(()) || count_and_unlock(fd, limit)? == Attempt::Taken {
+            return Ok(counted);
+        }
+        if let Some(outcome) = timed_out {
+            return Ok(outcome);
+        }
+        match queue::sleep(&mut [], POLL_INTERVAL, deadline)? {
+            Wakeup::Done(outcome @ Acquired::NotHeld(Refusal::TimedOut)) => {
+                timed_out = Some(outcome);
+            }
+            Wakeup::Done(outcome) => return Ok(outcome),
+            Wakeup::Recheck | Wakeup::TimedOut => {}
+        }
+    }
+}
+
+/// Takes a slot if fewer than `limit` are held, and releases the flock(2) lock.
+fn count_and_unlock(fd: BorrowedFd<'_>, limit: u32) -> Result<Attempt, AcquireError> {
+    let outcome = try_take(fd, limit)?;
+    advisory::try_acquire(fd, LockApi::Flock, Mode::Unlocked)?;
+    Ok(outcome)
+}
+
+/// Fails if the file cannot have slots.
+fn check_support(fd: BorrowedFd<'_>) -> Result<(), AcquireError> {
+    match ticket::refused_lock_reason(fd) {
+        Some(reason) => Err(AcquireError::SlotsUnsupported(reason)),
+        None => held_slots(fd).map(drop),
     }
 }
 
@@ -137,8 +180,17 @@ fn try_take(fd: BorrowedFd<'_>, limit: u32) -> Result<Attempt, AcquireError> {
         arrived = arrived.next();
         offset = Marker::Slot { arrived, pid }.offset();
     }
-    ofd::set(fd, Operation::Read, offset, 1, Blocking::No).map_err(lock_error)?;
+    ofd::set(fd, Operation::Read, offset, 1, Blocking::No).map_err(slot_error)?;
     Ok(Attempt::Taken)
+}
+
+/// Returns the error for a failed lock of fcntl(2) on a slot.
+fn slot_error(errno: Errno) -> AcquireError {
+    match errno {
+        Errno::AGAIN => AcquireError::SlotsUnsupported(ticket::FOREIGN_LOCK),
+        Errno::ACCESS | Errno::PERM => AcquireError::SlotsUnsupported(ticket::REFUSED_LOCK),
+        _ => AcquireError::Lock(errno.into()),
+    }
 }
 
 /// Returns the offsets of the slots that other open file descriptions hold, in no order.
@@ -149,7 +201,7 @@ fn held_slots(fd: BorrowedFd<'_>) -> Result<Vec<i64>, AcquireError> {
         if first > last {
             continue;
         }
-        match ofd::conflict(fd, first, last).map_err(lock_error)? {
+        match ofd::conflict(fd, first, last).map_err(slot_error)? {
             None => {}
             Some((offset, 1)) if (first..=last).contains(&offset) => {
                 found.push(offset);
@@ -159,10 +211,6 @@ fn held_slots(fd: BorrowedFd<'_>) -> Result<Vec<i64>, AcquireError> {
         }
     }
     Ok(found)
-}
-
-fn lock_error(errno: Errno) -> AcquireError {
-    AcquireError::Lock(errno.into())
 }
 
 /// Waits until one of these slots may be free.

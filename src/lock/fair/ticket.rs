@@ -9,12 +9,14 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode as Permissions, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
 
-use super::marker::{ArrivalTime, Marker, TICKET_RANGE};
+use super::marker::{ArrivalTime, Marker, SLOT_RANGE, TICKET_RANGE};
+use crate::lock::advisory::Meaning;
 use crate::lock::{AcquireError, Mode};
 use crate::sys::filesystem::Locality;
 use crate::sys::ofd::{self, Blocking, Operation};
+use crate::sys::procfs;
 use crate::sys::procfs::stat::Stat;
 use crate::sys::procfs::status::comm;
 use crate::sys::sentinel::{self, Sentinel};
@@ -30,8 +32,9 @@ pub(super) struct Ticket {
     /// The open file description that belongs to the ticket alone. Declared before the sentinel, so
     /// that its exit wakes waiters only after the marker is gone.
     pub(super) file: OwnedFd,
-    /// poll(2) reports it as readable if the sentinel has been killed.
-    pub(super) sentinel_pidfd: OwnedFd,
+    /// poll(2) reports it as readable if the sentinel has been killed. `None` where there are no
+    /// pidfds: before Linux 5.3, and in some sandboxes.
+    pub(super) sentinel_pidfd: Option<OwnedFd>,
     pub(super) sentinel: Sentinel,
 }
 
@@ -58,19 +61,17 @@ impl Ticket {
         if children_in_other_pid_namespace() {
             return Ok(None);
         }
-        let sentinel = Sentinel::new().map_err(AcquireError::Queue)?;
-        // Unavailable before Linux 5.3, and in some sandboxes.
-        let pidfd = ok_unless_exhausted(pidfd_open(sentinel.pid, PidfdFlags::empty()))?;
-        let Some(sentinel_pidfd) = pidfd else {
-            return Ok(None);
-        };
+        let (sentinel, sentinel_pidfd) = start_sentinel()?;
         let pid = sentinel.pid;
         let offset = Marker::Ticket { arrived, mode, pid }.offset();
         match ofd::set(file.as_fd(), operation, offset, 1, Blocking::No) {
             Ok(()) => {}
-            // Another program has locked all bytes that the file can ever have.
-            Err(Errno::AGAIN) => return Ok(None),
-            Err(errno) => return Err(AcquireError::Queue(errno.into())),
+            Err(errno) if Meaning::from_errno(errno) == Meaning::Exhausted => {
+                return Err(AcquireError::Queue(errno.into()));
+            }
+            // Another program has locked all bytes that the file can ever have, or there are no
+            // locks of fcntl(2).
+            Err(_) => return Ok(None),
         }
         Ok(Some(Self {
             arrived,
@@ -88,9 +89,7 @@ impl Ticket {
     /// a moment. A waiter that looks just then sees no marker, and sees it when it looks again
     /// after it has been granted the lock.)
     pub(super) fn respawn_sentinel(&mut self) -> Result<(), AcquireError> {
-        let sentinel = Sentinel::new().map_err(AcquireError::Queue)?;
-        let pidfd = pidfd_open(sentinel.pid, PidfdFlags::empty());
-        let sentinel_pidfd = pidfd.map_err(|errno| AcquireError::Queue(errno.into()))?;
+        let (sentinel, sentinel_pidfd) = start_sentinel()?;
         let (arrived, mode, pid) = (self.arrived, self.mode, sentinel.pid);
         let offset = Marker::Ticket { arrived, mode, pid }.offset();
         let set = |operation, offset| {
@@ -106,6 +105,14 @@ impl Ticket {
         self.sentinel = sentinel;
         Ok(())
     }
+}
+
+/// Starts a sentinel, and opens a pidfd for it where that is possible. Without a pidfd, the death of
+/// the sentinel is not noticed: then those who wait for it look for the marker instead.
+fn start_sentinel() -> Result<(Sentinel, Option<OwnedFd>), AcquireError> {
+    let sentinel = Sentinel::new().map_err(AcquireError::Queue)?;
+    let pidfd = ok_unless_exhausted(pidfd_open(sentinel.pid, PidfdFlags::empty()))?;
+    Ok((sentinel, pidfd))
 }
 
 /// Turns an error into `None`, unless it means that resources are exhausted.
@@ -138,23 +145,44 @@ fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, AcquireErr
 /// The reason if a foreign lock covers the markers.
 pub(super) const FOREIGN_LOCK: &str = "another program has locked the whole file with fcntl(2)";
 
-/// Returns why the file cannot have a queue, if there is a reason that the user may want to know.
+/// The reason if a security module or a sandbox refuses the locks that are the markers.
+pub(super) const REFUSED_LOCK: &str = "locks of fcntl(2) are not permitted here";
+
+/// Returns why the file cannot have a queue, if there is a reason: why no ticket is issued.
 pub fn unsupported_reason(fd: BorrowedFd<'_>) -> Option<&'static str> {
     if let Some(reason) = unsupported_file_reason(fd) {
         return Some(reason);
     }
-    match ofd::conflict(fd, *TICKET_RANGE.start(), *TICKET_RANGE.end()) {
-        Ok(None) => {}
-        Ok(Some((offset, 1))) if Marker::from_offset(offset).is_some() => {}
-        _ => return Some(FOREIGN_LOCK),
+    if children_in_other_pid_namespace() {
+        return Some("new processes would start in another PID namespace");
     }
-    match reopen(fd) {
-        _ if children_in_other_pid_namespace() => {
-            Some("new processes would start in another PID namespace")
+    let file = match reopen(fd) {
+        Ok(Some((file, _))) => file,
+        Ok(None) if procfs::own_pid().is_none() => {
+            return Some("there is no /proc of this PID namespace");
         }
-        Ok(None) => Some("the file cannot be reopened through /proc"),
-        _ => None,
-    }
+        Ok(None) => return Some("the file cannot be reopened through /proc"),
+        Err(_) => return None,
+    };
+    let file = file.as_fd();
+    refused_lock_reason(file).or_else(|| {
+        match ofd::conflict(file, *TICKET_RANGE.start(), *TICKET_RANGE.end()) {
+            Ok(None) => None,
+            Ok(Some((offset, 1))) if Marker::from_offset(offset).is_some() => None,
+            _ => Some(FOREIGN_LOCK),
+        }
+    })
+}
+
+/// Returns [`REFUSED_LOCK`] if locks of fcntl(2) are refused, whether or not the bytes are locked.
+/// Security modules check every request, even one that releases a byte that is no marker, but not
+/// the search for conflicts. Sandboxes may refuse either. The open file description must not be the
+/// caller's, which may hold a lock on all bytes.
+pub(super) fn refused_lock_reason(fd: BorrowedFd<'_>) -> Option<&'static str> {
+    let unused = *SLOT_RANGE.start();
+    let is_permitted = ofd::set(fd, Operation::Unlock, unused, 1, Blocking::No).is_ok()
+        && ofd::conflict(fd, unused, unused).is_ok();
+    (!is_permitted).then_some(REFUSED_LOCK)
 }
 
 /// Whether a child would be in another PID namespace (`unshare -p` without `-f`). The first child
@@ -265,9 +293,11 @@ pub(super) fn is_owner_stopped(offset: i64) -> bool {
         .is_some_and(|owner| matches!(owner.state, b'T' | b't'))
 }
 
-/// Whether a process has the name of a sentinel. A hidden process may be one.
+/// Whether a process has the name of a sentinel. A hidden process may be one. In the `/proc` of
+/// another PID namespace, the PID is that of an unrelated process.
 fn may_be_sentinel(pid: Pid) -> bool {
     comm(pid).map_or(true, |name| name == sentinel::NAME.to_bytes())
+        && procfs::own_pid().is_none_or(|pid| pid == getpid())
 }
 
 #[cfg(test)]

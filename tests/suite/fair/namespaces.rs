@@ -95,10 +95,10 @@ fn waiters_in_different_pid_namespaces_are_served() {
     assert_clean(env, &[]);
 }
 
-#[test]
-fn order_is_kept_within_a_pid_namespace() {
+#[rstest]
+fn order_is_kept_within_a_pid_namespace(#[values("-rpf --mount-proc", "-rpf")] options: &str) {
     let env = &TestEnv::new();
-    if !can_unshare(env, "-rpf --mount-proc") {
+    if !can_unshare(env, options) {
         return;
     }
     // The lock is held inside; a waiter is started when the ticket of the previous one is visible.
@@ -109,7 +109,7 @@ fn order_is_kept_within_a_pid_namespace() {
             until [ "$(queue_len)" -gt $i ]; do :; done
         done
         flock -u 9; wait; cat order"#;
-    env.run_command(unshared_shell(env, "-rpf --mount-proc", script))
+    env.run_command(unshared_shell(env, options, script))
         .assert_all(0, "0\n1\n2\n3\n4\n5\n6\n7\n", "");
     assert_clean(env, &[]);
 }
@@ -141,6 +141,37 @@ fn lock_can_be_waited_for_without_proc() {
     holder.release();
     waiter.expect("0\n0\n");
     assert_clean_after(env, waiter);
+}
+
+#[rstest]
+#[case::missing("mount -t tmpfs none /proc")]
+#[case::of_another_pid_namespace("unshare -pf mount -t proc none /proc")]
+fn verbose_says_that_proc_is_no_use(
+    #[case] mount: &str,
+    #[values(("--fair", "--fair has no effect"), ("--slots=1", "--slots does not keep the order"))]
+    (queue, effect): (&str, &str),
+) {
+    let env = &TestEnv::new();
+    let inside = |script: &str| {
+        let script = format!("{mount} || exit 99; [ ! -e /proc/self ] || exit 99; {script}");
+        env.run_command(unshared_shell(env, "-rm", &script))
+    };
+    if !can_unshare(env, "-rm") || inside("exit 0").code() == 99 {
+        return;
+    }
+    let reason = "there is no /proc of this PID namespace";
+    let warning = format!("flock: warning: {effect}: {reason}\n");
+    let assert_warned = |option: &str, status| {
+        let outcome = inside(&format!(
+            "exec flock {queue} --verbose {option} -E42 l true"
+        ));
+        let stderr = outcome.assert_status(status).stderr_text();
+        assert!(stderr.ends_with(&warning), "{stderr}");
+    };
+    assert_warned("-E1", 0);
+    let _holder = env.hold(&[], "l");
+    assert_warned("-n", 42);
+    assert_warned("-w0.01", 42);
 }
 
 #[test]

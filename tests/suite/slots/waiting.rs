@@ -1,13 +1,14 @@
 //! Waiting for one of several slots.
 
-use super::{assert_slots_held, assert_try, held_slots, hold_all_slots, wait_for_slot};
+use super::{assert_slots_held, assert_try, held_slots, hold_all_slots, hold_slot, wait_for_slot};
 use crate::queue::{
     HOLD, assert_clean, assert_clean_after, assert_queue_len, assert_served, spawn_waiting_holders,
+    unshared_flock,
 };
 use rstest::rstest;
 use test_support::locks::tickets;
 use test_support::process::Process;
-use test_support::{TestEnv, wait_until};
+use test_support::{TestEnv, can_unshare, wait_until};
 
 /// The system calls that count and take slots are delayed, so that both callers would count before
 /// one of them takes the slot, if they were not to hold the lock meanwhile.
@@ -101,4 +102,45 @@ fn caller_with_greater_number_does_not_pass_a_waiter() {
     assert_eq!(held_slots(env).len(), 2);
     for_one_slot.release();
     assert_clean_after(env, for_five_slots);
+}
+
+/// Without `/proc`, there are no tickets.
+#[test]
+fn slot_is_waited_for_without_proc() {
+    let env = &TestEnv::new();
+    let inside = |script: &str| {
+        let mut command = env.command("unshare");
+        let script = format!("mount -t tmpfs none /proc || exit 99; {script}");
+        command.args(["-rm", "sh", "-c", &script]);
+        command
+    };
+    if !can_unshare(env, "-rm") || env.run_command(inside("exit 0")).code() == 99 {
+        return;
+    }
+    let holders = hold_all_slots(env, 2);
+    let script = "flock --slots 2 -w0.01 -E42 l true; echo $?
+        exec flock --slots 2 l sh -c 'echo held; read x; exit 0'";
+    let mut waiter = env.start(inside(script));
+    waiter.expect_line("42");
+    for holder in holders {
+        holder.release();
+    }
+    waiter.expect_line("held");
+    assert_eq!(held_slots(env).len(), 1);
+    assert_try(env, "1", 1);
+    waiter.release();
+    assert_clean(env, &[]);
+}
+
+#[test]
+fn slot_is_waited_for_if_children_are_in_another_pid_namespace() {
+    let env = &TestEnv::new();
+    if !can_unshare(env, "-rp") {
+        return;
+    }
+    let run = |args: &[&str]| env.run_command(unshared_flock(env, "-rp", args));
+    let holder = hold_slot(env, "1");
+    run(&["--slots=1", "-w0.01", "-E42", "l", "true"]).assert_all(42, "", "");
+    holder.release();
+    run(&["--slots=1", "l", "sh", "-c", "echo $$"]).assert_all(0, "1\n", "");
 }

@@ -17,7 +17,7 @@ pub mod pre_exec;
 pub mod process;
 pub mod procfs;
 mod programs;
-mod sandbox;
+pub mod sandbox;
 pub mod stress;
 mod terminal;
 mod test_env;

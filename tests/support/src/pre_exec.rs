@@ -112,7 +112,7 @@ impl CommandPreExecExt for Command {
     }
 }
 
-fn check(succeeded: bool) -> io::Result<()> {
+pub(crate) fn check(succeeded: bool) -> io::Result<()> {
     succeeded.then_some(()).ok_or_else(io::Error::last_os_error)
 }
 

@@ -1,95 +1,151 @@
-//! A sandbox that refuses a system call, as a container's seccomp profile or a security module
-//! does: `test-helper deny CALL ERROR COMMAND...` in a script.
+//! System calls that a sandbox refuses, as container runtimes and security modules do: for a
+//! [`Command`], or in a script with `test-helper deny CALL ERROR COMMAND...`.
 
-#![allow(unsafe_code, reason = "a seccomp filter")]
+#![allow(unsafe_code, reason = "raw system calls between fork and exec")]
 
 use std::io;
+use std::process::Command;
+use std::sync::OnceLock;
 
-use crate::TestEnv;
+use libc::{BPF_ABS, BPF_JEQ, BPF_JMP, BPF_K, BPF_LD, BPF_RET, BPF_W, sock_filter};
 
-/// The calls that can be denied: the name, the number, and the values of the second argument that
-/// are denied. An empty list means all.
-const CALLS: &[(&str, libc::c_long, &[u32])] = &[
-    ("flock", libc::SYS_flock, &[]),
-    (
-        "fcntl-locks",
-        libc::SYS_fcntl,
-        &[
+use crate::pre_exec::{CommandPreExecExt, check};
+
+/// A system call that fails with an error.
+#[derive(Clone, Copy, Debug)]
+pub struct RefusedCall {
+    number: libc::c_long,
+    /// The values of the second argument that are refused; an empty list means all.
+    arguments: &'static [u32],
+    errno: i32,
+}
+
+impl RefusedCall {
+    /// pidfd_open(2) does not exist, as before Linux 5.3.
+    pub const PIDFD_OPEN: Self = Self::new(libc::SYS_pidfd_open, &[], libc::ENOSYS);
+
+    /// kill(2) is forbidden.
+    pub const KILL: Self = Self::new(libc::SYS_kill, &[], libc::EPERM);
+
+    /// The signal that a process sends to its children when it exits is forbidden. (The first
+    /// argument is the operation.)
+    pub const PARENT_DEATH_SIGNAL: Self =
+        Self::new(libc::SYS_prctl, &[libc::SIGKILL as u32], libc::EPERM);
+
+    /// Locks of fcntl(2) are forbidden.
+    pub const OFD_LOCK: Self =
+        Self::new(libc::SYS_fcntl, &[libc::F_OFD_SETLK as u32], libc::EACCES);
+
+    const fn new(number: libc::c_long, arguments: &'static [u32], errno: i32) -> Self {
+        Self {
+            number,
+            arguments,
+            errno,
+        }
+    }
+
+    /// Returns the call and the error of these names.
+    fn from_names(call: &str, error: &str) -> Self {
+        const OFD_LOCKS: &[u32] = &[
             libc::F_OFD_GETLK as u32,
             libc::F_OFD_SETLK as u32,
             libc::F_OFD_SETLKW as u32,
-        ],
-    ),
-    ("pidfd_open", libc::SYS_pidfd_open, &[]),
-    ("kill", libc::SYS_kill, &[]),
-];
-
-const ERRORS: &[(&str, i32)] = &[
-    ("EACCES", libc::EACCES),
-    ("EAGAIN", libc::EAGAIN),
-    ("EINTR", libc::EINTR),
-    ("ENOLCK", libc::ENOLCK),
-    ("ENOSYS", libc::ENOSYS),
-    ("EOPNOTSUPP", libc::EOPNOTSUPP),
-    ("EPERM", libc::EPERM),
-];
-
-/// Makes a system call fail with this error from now on, in this process and its children.
-///
-/// # Errors
-///
-/// The kernel does not support seccomp(2).
-pub(crate) fn deny(call: &str, error: &str) -> io::Result<()> {
-    let (_, number, values) = CALLS.iter().find(|(name, ..)| *name == call).expect(call);
-    let (_, errno) = ERRORS.iter().find(|(name, _)| *name == error).expect(error);
-    // `struct seccomp_data` starts with the number, and has the arguments, 8 bytes each, from 16.
-    let second_argument = 16 + 8 + if cfg!(target_endian = "big") { 4 } else { 0 };
-    let instruction = |code, jump_true, jump_false, k| libc::sock_filter {
-        code: code as u16,
-        jt: jump_true,
-        jf: jump_false,
-        k,
-    };
-    let load = |offset| instruction(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, offset);
-    let equal = |value, jump_true, jump_false| {
-        instruction(
-            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-            jump_true,
-            jump_false,
-            value,
-        )
-    };
-    let give_back = |value| instruction(libc::BPF_RET | libc::BPF_K, 0, 0, value);
-    let count = values.len() as u8;
-    let mut filter = vec![load(0)];
-    if count == 0 {
-        filter.push(equal(*number as u32, 1, 0));
-    } else {
-        filter.push(equal(*number as u32, 0, count + 1));
-        filter.push(load(second_argument));
-        let left = |index| count - index as u8;
-        filter.extend((0..values.len()).map(|index| equal(values[index], left(index), 0)));
+        ];
+        let (number, arguments) = match call {
+            "flock" => (libc::SYS_flock, &[][..]),
+            "fcntl-locks" => (libc::SYS_fcntl, OFD_LOCKS),
+            "kill" => (libc::SYS_kill, &[][..]),
+            _ => panic!("{call}"),
+        };
+        let errno = match error {
+            "EACCES" => libc::EACCES,
+            "EINTR" => libc::EINTR,
+            "ENOLCK" => libc::ENOLCK,
+            "ENOSYS" => libc::ENOSYS,
+            "EOPNOTSUPP" => libc::EOPNOTSUPP,
+            "EPERM" => libc::EPERM,
+            _ => panic!("{error}"),
+        };
+        Self::new(number, arguments, errno)
     }
-    filter.push(give_back(libc::SECCOMP_RET_ALLOW));
-    filter.push(give_back(libc::SECCOMP_RET_ERRNO | *errno as u32));
-    let program = libc::sock_fprog {
-        len: filter.len() as u16,
-        filter: filter.as_mut_ptr(),
-    };
-    let check = |result| match result {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    };
-    // SAFETY: takes numbers.
-    check(unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) })?;
-    let mode = libc::SECCOMP_MODE_FILTER;
-    // SAFETY: a filter that outlives the call.
-    check(unsafe { libc::prctl(libc::PR_SET_SECCOMP, mode, &raw const program) })
+
+    /// Makes the call fail from now on, in this process and all processes that it starts, with
+    /// seccomp(2).
+    fn install(self) -> io::Result<()> {
+        // The number is at offset 0 of `seccomp_data`, the second argument at 24 (on big-endian
+        // processors its lower half is at 28).
+        let argument_offset = if cfg!(target_endian = "big") { 28 } else { 24 };
+        let load = |offset| statement(BPF_LD | BPF_W | BPF_ABS, offset);
+        let jump_if_equal = |value, jt, jf| sock_filter {
+            jt,
+            jf,
+            ..statement(BPF_JMP | BPF_JEQ | BPF_K, value)
+        };
+        let count = self.arguments.len() as u8;
+        let mut program = vec![load(0)];
+        if count == 0 {
+            program.push(jump_if_equal(self.number as u32, 1, 0));
+        } else {
+            program.push(jump_if_equal(self.number as u32, 0, count + 1));
+            program.push(load(argument_offset));
+            let compare = |(value, left)| jump_if_equal(value, left, 0);
+            let left = (1..=count).rev();
+            program.extend(self.arguments.iter().copied().zip(left).map(compare));
+        }
+        program.push(statement(BPF_RET | BPF_K, libc::SECCOMP_RET_ALLOW));
+        let refusal = libc::SECCOMP_RET_ERRNO | self.errno as u32;
+        program.push(statement(BPF_RET | BPF_K, refusal));
+        let filter = libc::sock_fprog {
+            len: program.len() as u16,
+            filter: program.as_mut_ptr(),
+        };
+        // SAFETY: takes numbers, and a filter that outlives the call.
+        check(unsafe {
+            libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                && libc::prctl(
+                    libc::PR_SET_SECCOMP,
+                    libc::SECCOMP_MODE_FILTER,
+                    &raw const filter,
+                ) == 0
+        })
+    }
 }
 
-impl TestEnv {
-    /// Returns whether `test-helper deny` works here.
-    pub fn can_deny_calls(&self) -> bool {
-        self.sh("test-helper deny kill EPERM true").code() == 0
+fn statement(code: u32, k: u32) -> sock_filter {
+    sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: 0,
+        k,
     }
+}
+
+/// Makes a call fail with an error, both given by name, from now on in this process.
+pub(crate) fn deny(call: &str, error: &str) -> io::Result<()> {
+    RefusedCall::from_names(call, error).install()
+}
+
+/// Running a command in a sandbox.
+pub trait CommandSandboxExt {
+    /// Refuses the command, and all processes that it starts, a system call.
+    fn refuse(&mut self, call: RefusedCall) -> &mut Self;
+}
+
+impl CommandSandboxExt for Command {
+    fn refuse(&mut self, call: RefusedCall) -> &mut Self {
+        self.before_exec(move || call.install())
+    }
+}
+
+/// Whether calls can be refused here. Prints a note if not.
+pub fn can_refuse_calls() -> bool {
+    static CAN_REFUSE: OnceLock<bool> = OnceLock::new();
+    let works = *CAN_REFUSE.get_or_init(|| {
+        let status = Command::new("true").refuse(RefusedCall::KILL).status();
+        status.is_ok_and(|status| status.success())
+    });
+    if !works {
+        println!("skipped: seccomp filters are not permitted here");
+    }
+    works
 }

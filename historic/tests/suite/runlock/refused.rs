@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 
 use rstest::rstest;
 use test_support::procfs::status_field;
+use test_support::sandbox::can_refuse_calls;
 use test_support::{TestEnv, wait_until};
 
 use super::run_injected;
@@ -126,7 +127,7 @@ fn failed_removal_is_reported_with_status_of_command(env: TestEnv) {
 
 #[rstest]
 fn refused_lock_is_not_success(env: TestEnv) {
-    if env.can_deny_calls() {
+    if can_refuse_calls() {
         let message = "runlock: l.lock: Operation not permitted: \
                        a security module or sandbox does not permit the lock\n";
         env.sh("exec test-helper deny flock EPERM runlock l echo ran")
