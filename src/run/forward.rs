@@ -298,7 +298,11 @@ pub(super) fn stop(
     if signal::pending().contains(number::CONT) {
         return Ok(StopResult::Cancelled);
     }
-    signal::send(rustix::process::getpid(), signal)?;
+    // Where kill(2) is refused, this process cannot stop itself, and waits while the command is
+    // stopped.
+    if signal::send(rustix::process::getpid(), signal).is_err() {
+        return Ok(StopResult::Cancelled);
+    }
     if is_cancelled()? {
         signal::take_pending(SignalSet::single(signal));
         return Ok(StopResult::Cancelled);

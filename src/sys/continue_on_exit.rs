@@ -58,9 +58,11 @@ impl ContinueOnExit {
 
 impl Drop for ContinueOnExit {
     fn drop(&mut self) {
-        // The child has not been reaped, so no other process can have its PID.
-        let _ = signal::send(self.0, libc::SIGKILL);
-        // Not interrupted, because every signal is blocked.
-        let _ = rustix::process::waitpid(Some(self.0), WaitOptions::empty());
+        // The child has not been reaped, so no other process can have its PID. Where kill(2) is
+        // refused, the child exits after the process that it watches, or with this process.
+        if signal::send(self.0, libc::SIGKILL).is_ok() {
+            // Not interrupted, because every signal is blocked.
+            let _ = rustix::process::waitpid(Some(self.0), WaitOptions::empty());
+        }
     }
 }

@@ -1,6 +1,8 @@
 //! Signals: those that are sent to `flock` reach the command, and both stop, continue and die
 //! together.
 
+mod refused_kill;
+
 use std::time::{Duration, Instant};
 
 use crate::queue::unshared_flock;
