@@ -13,6 +13,7 @@ use crate::lock::multi::{self, LockTarget};
 use crate::lock::{self, Acquired, Deadline, Guard};
 use crate::report::{Output, Report};
 use crate::run::{self, RunOptions};
+use crate::sys::init_signals;
 
 /// Carries out a request and returns how to exit.
 pub fn run(request: &Request, report: &mut Report) -> Exit {
@@ -125,7 +126,13 @@ pub fn acquire(
 ) -> Result<Acquired<HeldLocks>, lock::Error> {
     let AcquireParams { kind, deadline } = params;
     let (kind, mode) = (*kind, request.mode);
-    let mut on_wait = || log.report_wait(request, report);
+    let mut on_wait = || {
+        // A host process handles its signals itself.
+        if !matches!(deadline, Deadline::Interruptible(..)) {
+            init_signals::die_of_signals();
+        }
+        log.report_wait(request, report);
+    };
     let outcome = match &request.target {
         Target::Descriptor(number) => {
             lock::descriptor::acquire(*number, kind, mode, deadline, &mut on_wait)?

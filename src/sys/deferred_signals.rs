@@ -4,25 +4,8 @@ use std::cell::Cell;
 use std::io;
 use std::os::fd::OwnedFd;
 
+use super::init_signals;
 use super::signal::{self, Disposition, SignalSet};
-
-/// The signals that terminate a process by default, except those that a fault of its own raises.
-const TERMINATING: SignalSet = SignalSet::single(libc::SIGHUP)
-    .with(libc::SIGINT)
-    .with(libc::SIGQUIT)
-    .with(libc::SIGTERM)
-    .with(libc::SIGUSR1)
-    .with(libc::SIGUSR2)
-    .with(libc::SIGPIPE)
-    .with(libc::SIGALRM)
-    .with(libc::SIGVTALRM)
-    .with(libc::SIGPROF)
-    .with(libc::SIGXCPU)
-    .with(libc::SIGIO)
-    .with(libc::SIGPWR)
-    // SIGSTKFLT, which libc does not define for every architecture. Where 16 is another signal,
-    // that one is already in the set, or is ignored by default.
-    .with(16);
 
 /// The signals that ask a program to stop. The first, `SIGTERM`, has no other meaning.
 pub const STOP_SIGNALS: [i32; 4] = [libc::SIGTERM, libc::SIGHUP, libc::SIGINT, libc::SIGQUIT];
@@ -39,10 +22,9 @@ pub struct DeferredSignals {
 impl DeferredSignals {
     /// Defers all terminating signals that are not already blocked.
     pub fn terminating() -> Self {
-        let terminating = (34..=64).fold(TERMINATING, SignalSet::with);
-        let mask = signal::block(terminating);
+        let mask = signal::block(SignalSet::TERMINATING);
         Self {
-            deferred: Cell::new(terminating.difference(mask)),
+            deferred: Cell::new(SignalSet::TERMINATING.difference(mask)),
             mask,
         }
     }
@@ -97,6 +79,7 @@ impl DeferredSignals {
 
 impl Drop for DeferredSignals {
     fn drop(&mut self) {
+        init_signals::die_of_signals();
         signal::unblock(self.deferred.get());
     }
 }

@@ -7,6 +7,7 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use super::init_signals;
 use super::signal::{self, SignalSet};
 use super::timer::{SignalAction, ThreadTimer};
 
@@ -178,6 +179,8 @@ extern "C" fn trampoline(
     let original = originals[signal as usize];
     match original.sa_sigaction {
         libc::SIG_IGN => {}
+        // Process 1 does not die of it, and still needs the trampoline.
+        libc::SIG_DFL if init_signals::is_init() => {}
         libc::SIG_DFL => {
             // Only the timer's signal, sent by another process, gets here. It terminates this
             // process as usual, when the trampoline returns.

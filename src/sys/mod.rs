@@ -13,6 +13,7 @@ pub mod deferred_signals;
 pub mod errno;
 pub mod fd;
 pub mod filesystem;
+pub mod init_signals;
 pub mod interruptible;
 pub mod ofd;
 pub mod process;

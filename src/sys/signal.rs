@@ -40,6 +40,25 @@ impl SignalSet {
     pub const EMPTY: Self = Self(0);
     /// All signals, including the real-time ones.
     pub const ALL: Self = Self(u64::MAX);
+    /// The signals that terminate a process by default, except those that a fault of its own raises.
+    pub const TERMINATING: Self = Self::single(libc::SIGHUP)
+        .with(libc::SIGINT)
+        .with(libc::SIGQUIT)
+        .with(libc::SIGTERM)
+        .with(libc::SIGUSR1)
+        .with(libc::SIGUSR2)
+        .with(libc::SIGPIPE)
+        .with(libc::SIGALRM)
+        .with(libc::SIGVTALRM)
+        .with(libc::SIGPROF)
+        .with(libc::SIGXCPU)
+        .with(libc::SIGIO)
+        .with(libc::SIGPWR)
+        // SIGSTKFLT, which libc does not define for every architecture. Where 16 is another signal,
+        // that one is already in the set, or is ignored by default.
+        .with(16)
+        // The real-time signals.
+        .union(Self::from_bits(u64::MAX << 33));
 
     /// Converts a mask in which bit N−1 stands for signal N, as in `/proc/PID/status`.
     pub const fn from_bits(bits: u64) -> Self {
@@ -309,11 +328,20 @@ pub fn set_disposition(signal: i32, disposition: Disposition) -> Disposition {
 
 /// Returns the disposition of a signal.
 pub fn disposition(signal: i32) -> Disposition {
+    Disposition::from_action(action(signal))
+}
+
+/// Returns whether a signal has no handler and is not ignored.
+pub(super) fn is_default(signal: i32) -> bool {
+    action(signal).sa_sigaction == libc::SIG_DFL
+}
+
+fn action(signal: i32) -> libc::sigaction {
     // SAFETY: all zeroes is a valid `sigaction`: the default disposition, no flags.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: no new action, and room for the current one.
     unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) };
-    Disposition::from_action(action)
+    action
 }
 
 impl Disposition {

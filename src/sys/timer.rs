@@ -6,7 +6,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::signal::{self, Disposition, SignalSet};
+use super::init_signals;
+use super::signal::{self, SignalSet};
 
 /// The interval at which the signal is repeated.
 const REPEAT_INTERVAL: libc::timespec = libc::timespec {
@@ -49,9 +50,7 @@ extern "C" fn interrupt(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut
     // SAFETY: with SA_SIGINFO the kernel fills it.
     let is_from_timer = unsafe { (*info).si_code } == libc::SI_TIMER;
     if !is_from_timer && WOULD_TERMINATE.load(Ordering::Relaxed) {
-        signal::set_disposition(signal, Disposition::Default);
-        // Blocked inside the handler; it terminates this process when the handler returns.
-        let _ = signal::send(rustix::process::getpid(), signal);
+        init_signals::terminate(signal);
     }
 }
 
@@ -72,8 +71,8 @@ impl Interrupter {
         let mut before = action;
         // SAFETY: two valid actions; the handler is async-signal-safe.
         unsafe { libc::sigaction(signal, &raw const action, &raw mut before) };
-        let is_default = before.sa_sigaction == libc::SIG_DFL;
-        WOULD_TERMINATE.store(is_default, Ordering::Relaxed);
+        let is_terminating = init_signals::is_terminating(&before);
+        WOULD_TERMINATE.store(is_terminating, Ordering::Relaxed);
         let interrupter = Self {
             timer,
             action: before,

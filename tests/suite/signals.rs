@@ -1,6 +1,7 @@
 //! Signals: those that are sent to `flock` reach the command, and both stop, continue and die
 //! together.
 
+mod process_one;
 mod refused_kill;
 
 use std::time::{Duration, Instant};

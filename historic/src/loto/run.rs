@@ -16,6 +16,7 @@ use fdlock::lock::multi::{self, LockTarget};
 use fdlock::lock::{self, Acquired, Guard, Mode, Refusal};
 use fdlock::report::Report;
 use fdlock::run::{ExitReason, RunOptions, Supervision};
+use fdlock::sys::init_signals;
 
 /// Carries out a request and returns how to exit.
 pub fn run(request: &Request, report: &mut Report) -> Exit {
@@ -39,6 +40,7 @@ fn lock_and_run(request: &Request, report: &mut Report) -> Result<Exit, Error> {
     }
     let deadline = request.timeout.start();
     let outcome = multi::acquire(&targets, Mode::Exclusive, &deadline, &mut |path| {
+        init_signals::die_of_signals();
         log.info("waiting for lock on ", path);
     })?;
     let guards = match outcome {

@@ -18,6 +18,7 @@ use fdlock::lock::file_id::{Comparison, FileId, ReplacementCheck};
 use fdlock::lock::{self, AcquireError, Acquired, Deadline, Mode, Timeout};
 use fdlock::sys::fd::dup_above_stderr;
 use fdlock::sys::filesystem::Locality;
+use fdlock::sys::init_signals;
 use fdlock::sys::procfs::liveness;
 
 /// The permissions of lock files. As in the original, writing is not permitted: a process that
@@ -240,7 +241,8 @@ impl<'a> ExistingLock<'a> {
     }
 
     fn lock(&self, file: BorrowedFd<'_>, deadline: &Deadline) -> Result<Acquired<()>, lock::Error> {
-        advisory::acquire(file, LockApi::Flock, Mode::Exclusive, deadline, &mut || {})
+        let on_wait = &mut init_signals::die_of_signals;
+        advisory::acquire(file, LockApi::Flock, Mode::Exclusive, deadline, on_wait)
             .map_err(|error| self.lock_error(error, file))
     }
 

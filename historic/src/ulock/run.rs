@@ -48,7 +48,7 @@ fn lock_and_run(
             deferred.until_exit();
             Ok(Exit::Status(SUCCESS))
         }
-        // Also after a signal that does not terminate this process, which may be process 1.
+        // Also after a signal, which terminates this process when the deferred ones are dropped.
         Acquired::NotHeld(_) => Ok(Exit::Status(exit::ULOCK.conflict)),
     }
 }

@@ -7,9 +7,9 @@ use std::fs;
 
 use rstest::rstest;
 use test_support::locks::{locks_on, tickets, waiter_count};
-use test_support::process::{ExitReason, Process};
-use test_support::procfs::voluntary_switches;
-use test_support::{TestEnv, wait_until};
+use test_support::process::{ExitReason, Process, send_signal};
+use test_support::procfs::{children_of, voluntary_switches};
+use test_support::{TestEnv, can_unshare, wait_until};
 
 use crate::{CommandLineEnv, env};
 
@@ -345,4 +345,17 @@ fn batch_example_does_not_interleave_lines(env: TestEnv) {
             loto -w -L dbfile.txt -- ./append_info_to_db.sh $batch &
         done; wait; uniq -w 1 dbfile.txt | wc -l; wc -l <dbfile.txt")
         .assert_stdout("6\n30\n");
+}
+
+#[rstest]
+fn signal_ends_a_waiting_process_1(env: TestEnv) {
+    let unshare = "-rpf --kill-child";
+    if !can_unshare(&env, unshare) {
+        return;
+    }
+    let _holder = env.hold(&[], "f");
+    let mut waiter = env.start_line(&format!("unshare {unshare} loto -w -L f -- echo in"));
+    waiter.wait_alive_until("it waits", || waiter_count(env.file("f")) == 1);
+    send_signal(children_of(waiter.pid())[0], libc::SIGTERM);
+    assert_eq!(waiter.wait(), ExitReason::Exited(128 + libc::SIGTERM));
 }

@@ -3,9 +3,9 @@
 use libc::{SIGALRM, SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2};
 use rstest::rstest;
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
-use test_support::process::{ExitReason, Process};
-use test_support::procfs::{is_running, voluntary_switches};
-use test_support::{TestEnv, wait_until};
+use test_support::process::{ExitReason, Process, send_signal};
+use test_support::procfs::{children_of, is_running, status_field, voluntary_switches};
+use test_support::{TestEnv, can_unshare, wait_until};
 
 use super::{assert_files, start_reader, start_waiting, start_writer};
 use crate::{CommandLineEnv, env};
@@ -207,4 +207,22 @@ fn signals_are_forwarded_to_command_of_reader(env: TestEnv) {
     reader.expect_line("trapped");
     assert_eq!(reader.wait(), ExitReason::Exited(0));
     assert_files(&env, &["counter"]);
+}
+
+#[rstest]
+fn signal_ends_a_waiting_process_1(env: TestEnv) {
+    let unshare = "-rpf --kill-child";
+    if !can_unshare(&env, unshare) {
+        return;
+    }
+    env.sh(": >lock").assert_status(0);
+    let mut waiter = env.start_line(&format!("unshare {unshare} ulock lock"));
+    let (unshare, mut init) = (waiter.pid(), 0);
+    waiter.wait_alive_until("ulock waits", || {
+        init = children_of(unshare).first().copied().unwrap_or(0);
+        status_field(init, "Name") == "ulock" && status_field(init, "SigBlk") != "0000000000000000"
+    });
+    send_signal(init, SIGTERM);
+    assert_eq!(waiter.wait(), ExitReason::Exited(128 + SIGTERM));
+    assert_files(&env, &["lock"]);
 }
