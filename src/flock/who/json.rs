@@ -49,7 +49,10 @@ fn object(row: &Row) -> String {
         Time::Process(_) => "\"process\"",
         Time::Lock(_) => "\"lock\"",
     });
-    let args: Vec<String> = row.args.iter().map(|arg| string(arg)).collect();
+    let args = row.args.as_ref().map(|args| {
+        let args: Vec<String> = args.iter().map(|arg| string(arg)).collect();
+        format!("[{}]", args.join(","))
+    });
     let fields = [
         ("file", or_null(file)),
         ("descriptor", or_null(descriptor)),
@@ -65,8 +68,8 @@ fn object(row: &Row) -> String {
         ("since", or_null(since)),
         ("seconds", or_null(elapsed.map(|elapsed| elapsed.as_secs()))),
         ("since_of", or_null(of)),
-        ("name", string(&row.name)),
-        ("command", format!("[{}]", args.join(","))),
+        ("name", or_null(row.name.as_ref().map(|name| string(name)))),
+        ("command", or_null(args)),
     ];
     let fields = fields.map(|(name, value)| format!("\"{name}\":{value}"));
     format!("{{{}}}", fields.join(","))

@@ -21,8 +21,10 @@ pub(super) struct Row {
     pub uid: Option<u32>,
     pub user: Option<OsString>,
     pub time: Option<Time>,
-    pub name: OsString,
-    pub args: Vec<OsString>,
+    pub name: Option<OsString>,
+    /// `None` if it is unknown, as for a process that is hidden, or has no arguments, as for a
+    /// zombie.
+    pub args: Option<Vec<OsString>>,
 }
 
 /// A duration, and what it is measured from.
@@ -69,8 +71,8 @@ impl Row {
                 Some(since) => Some(Time::Lock(since.elapsed())),
                 None => age.map(Time::Process),
             },
-            name: info.map(|info| info.name).unwrap_or_default(),
-            args: lock.pid.map(command_line).unwrap_or_default(),
+            name: info.map(|info| info.name),
+            args: lock.pid.map(command_line).filter(|args| !args.is_empty()),
         })
     }
 

@@ -64,15 +64,16 @@ fn cells(row: &Row) -> [String; 8] {
         (None, Some(uid)) => uid.to_string(),
         (None, None) => unknown(),
     };
-    let args: Vec<String> = row
-        .args
-        .iter()
-        .map(|arg| text::escape(arg.as_bytes()))
-        .collect();
-    let command = match (args.is_empty(), row.name.is_empty()) {
-        (false, _) => args.join(" "),
-        (true, false) => format!("[{}]", text::escape(row.name.as_bytes())),
-        (true, true) => unknown(),
+    let command = match (&row.args, &row.name) {
+        (Some(args), _) => {
+            let args: Vec<String> = args
+                .iter()
+                .map(|arg| text::escape(arg.as_bytes()))
+                .collect();
+            args.join(" ")
+        }
+        (None, Some(name)) => format!("[{}]", text::escape(name.as_bytes())),
+        (None, None) => unknown(),
     };
     [
         text::escape(label(&row.target).as_bytes()),
