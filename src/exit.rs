@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::lock::advisory::Meaning;
 use crate::run::ExitReason;
-use crate::{holders, lock, run};
+use crate::{holders, lock, run, sys};
 
 /// Success.
 pub const SUCCESS: u8 = 0;
@@ -145,6 +145,7 @@ impl Statuses {
     pub fn for_holders(&self, error: &holders::Error) -> u8 {
         match error {
             holders::Error::Lock(error) => self.for_lock(error),
+            holders::Error::Proc { error, .. } if is_exhaustion(error) => self.exhausted,
             holders::Error::Proc { .. } => self.lock_failed,
         }
     }
@@ -167,10 +168,7 @@ impl Statuses {
 
 /// Whether an error of open(2) means that memory or descriptors are exhausted.
 pub fn is_exhaustion(error: &io::Error) -> bool {
-    matches!(
-        errno(error),
-        Some(Errno::NOMEM | Errno::MFILE | Errno::NFILE)
-    )
+    errno(error).is_some_and(sys::errno::is_exhaustion)
 }
 
 fn errno(error: &io::Error) -> Option<Errno> {

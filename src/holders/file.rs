@@ -13,7 +13,7 @@ use crate::sys;
 use crate::sys::filesystem::Locality;
 use crate::sys::procfs::fdinfo::{self, FdInfo};
 use crate::sys::procfs::locks::FileKey;
-use crate::sys::procfs::mountinfo::device_of;
+use crate::sys::procfs::mountinfo::Mount;
 
 /// A file whose locks are listed.
 #[derive(Debug)]
@@ -21,6 +21,8 @@ pub struct File {
     handle: Handle,
     pub(super) key: FileKey,
     id: Option<FileId>,
+    /// The mount through which it is open; `None` if it is not on a mount of this namespace.
+    mount: Option<Mount>,
 }
 
 #[derive(Debug)]
@@ -89,12 +91,28 @@ impl File {
             .map_err(|error| Error::proc(&fdinfo::own_path(handle.as_fd()), error))?;
         // A file that is not on a mount of this namespace, such as a pipe, has the device of
         // stat(2).
-        let mounted = info.mount.and_then(device_of);
+        let mount = info.mount.and_then(Mount::find);
+        let own_device = || (rustix::fs::major(device), rustix::fs::minor(device));
         let key = FileKey {
-            device: mounted.unwrap_or((rustix::fs::major(device), rustix::fs::minor(device))),
+            device: mount.as_ref().map_or_else(own_device, |mount| mount.device),
             inode: info.inode.unwrap_or(inode),
         };
-        Ok(Self { handle, key, id })
+        Ok(Self {
+            handle,
+            key,
+            id,
+            mount,
+        })
+    }
+
+    /// Returns whether a descriptor of the process or thread with this directory in `/proc` may be
+    /// open on this file. Before Linux 5.14, it may be for all that the kernel says.
+    pub(super) fn may_be(&self, info: &FdInfo, dir: &str) -> bool {
+        let Some(inode) = info.inode else {
+            return true;
+        };
+        let device = || Some(Mount::find_in(dir, info.mount?)?.device);
+        inode == self.key.inode && device().is_none_or(|device| device == self.key.device)
     }
 
     /// Returns whether a descriptor that is open on a file with this key is open on this file. On
@@ -117,18 +135,26 @@ impl File {
         })
     }
 
-    /// Opens the file to query its locks. Returns `None` if that is not permitted, or could have
-    /// side effects.
-    pub(super) fn open(&self) -> Option<OwnedFd> {
+    /// Opens the file to query its locks.
+    ///
+    /// # Errors
+    ///
+    /// It is not permitted. `EOPNOTSUPP`: it could have side effects.
+    pub(super) fn open(&self) -> Result<OwnedFd, Errno> {
         let stat = rustix::fs::fstat(self.handle.as_fd());
         let file_type = stat.map(|stat| FileType::from_raw_mode(stat.st_mode));
         if !matches!(file_type, Ok(FileType::RegularFile | FileType::Directory)) {
-            return None;
+            return Err(Errno::OPNOTSUPP);
         }
         let path = format!("/proc/self/fd/{}", self.handle.as_fd().as_raw_fd());
         // With O_NONBLOCK, a lease does not block open(2).
         let flags = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
-        rustix::fs::open(path, flags, Permissions::empty()).ok()
+        rustix::fs::open(path, flags, Permissions::empty())
+    }
+
+    /// Returns the type of its file system, such as `nfs4` or `fuse.sshfs`.
+    pub(super) fn file_system(&self) -> Option<&str> {
+        self.mount.as_ref().map(|mount| mount.file_system.as_str())
     }
 
     /// Returns whether other machines can lock it.

@@ -1,11 +1,14 @@
 //! What is known about the holders and waiters of a lock.
 
+use std::os::fd::RawFd;
+
+use rustix::io::Errno;
 use rustix::process::Pid;
 
 use crate::lock::Mode;
 use crate::lock::fair::marker::ArrivalTime;
 use crate::sys::filesystem::Locality;
-use crate::sys::procfs::locks::LockType;
+use crate::sys::procfs::locks::{LockRecord, LockType};
 use crate::sys::procfs::{is_initial_pid_namespace, shows_own_pids};
 
 /// The role of a process in a lock.
@@ -90,24 +93,56 @@ pub enum Caller {
     Subshell,
 }
 
+/// A lock that the asking process holds with a descriptor of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OwnLock {
+    /// The descriptor.
+    pub fd: RawFd,
+    /// The lock.
+    pub user: LockUser,
+    /// Its record, which is the same for all descriptors of one open file description.
+    pub record: LockRecord,
+}
+
 /// The holders and waiters at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
     /// All processes that are known to use the lock, holders first.
     pub users: Vec<LockUser>,
+    /// The locks of the asking process, even if it is not listed.
+    pub own_locks: Vec<OwnLock>,
+    /// Whether the asking process, which is not listed, has a lock that no other visible process
+    /// has.
+    pub is_inherited: bool,
+    /// On a file system whose locks may be known only to its server, if no holder is known: the
+    /// processes that have the file open.
+    pub openers: Vec<Pid>,
     /// What may be missing.
     pub visibility: Visibility,
 }
 
 /// The limits of what could be seen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Visibility {
-    /// How many processes have hidden descriptors.
-    pub hidden: usize,
+    /// Whether there are processes whose descriptors are hidden, or there may be processes that are
+    /// hidden altogether.
+    pub is_restricted: bool,
     /// Whether all processes of the machine are visible.
     pub namespace: Namespace,
     /// Whether other machines can lock the file.
     pub locality: Locality,
+    /// The type of the file system.
+    pub file_system: Option<String>,
+    /// Why processes could not be examined, although that is permitted: descriptors or memory are
+    /// exhausted.
+    pub error: Option<Errno>,
+}
+
+impl Visibility {
+    /// Returns whether a process that has the lock may be invisible.
+    pub(super) fn is_partial(&self) -> bool {
+        self.is_restricted || self.namespace != Namespace::Whole || self.error.is_some()
+    }
 }
 
 /// The processes that `/proc` shows.

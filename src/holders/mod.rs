@@ -14,11 +14,14 @@ mod scan;
 
 use std::os::fd::AsFd;
 
+use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
 use crate::lock::fair::marker::SLOT_RANGE;
 use crate::sys;
+use crate::sys::errno::is_exhaustion;
 use crate::sys::filesystem::Locality;
+use crate::sys::procfs::access::omits_processes;
 use crate::sys::procfs::liveness::{self, Liveness};
 use crate::sys::procfs::locks::{self, LockRecord, LockState, LockType, TableRead};
 use crate::sys::procfs::own_pid;
@@ -27,7 +30,7 @@ use crate::sys::procfs::stat::Stat;
 pub use error::Error;
 pub use file::File;
 pub use lock_user::{
-    Caller, Confidence, ListedKind, LockUser, Namespace, Range, Role, Snapshot, Visibility,
+    Caller, Confidence, ListedKind, LockUser, Namespace, OwnLock, Range, Role, Snapshot, Visibility,
 };
 use resolve::Observations;
 use scan::WaiterSearch;
@@ -56,36 +59,45 @@ const MAX_TABLE_READS: u32 = 4;
 ///
 /// proc_locks(5), proc_pid_fdinfo(5).
 pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
-    let mut visibility = Visibility {
-        hidden: 0,
+    let visibility = Visibility {
+        is_restricted: omits_processes(),
         namespace: Namespace::current(),
         locality: file.locality(),
+        file_system: file.file_system().map(str::to_owned),
+        error: None,
     };
     let namespace = visibility.namespace;
+    let is_table_complete = namespace == Namespace::Whole && visibility.locality == Locality::Local;
     let mut attempts = 0;
     loop {
         attempts += 1;
         let (table, read) = records_for(file)?;
-        if table.is_empty() && namespace == Namespace::Whole && read == TableRead::Atomic {
-            let users = match visibility.locality {
-                Locality::Local => Vec::new(),
-                Locality::Remote => remote_holder(file).into_iter().collect(),
-            };
-            return Ok(Snapshot { users, visibility });
+        if table.is_empty() && is_table_complete && read == TableRead::Atomic {
+            return Ok(Snapshot {
+                users: Vec::new(),
+                own_locks: Vec::new(),
+                is_inherited: false,
+                openers: Vec::new(),
+                visibility,
+            });
         }
         let has_anonymous_waiters = table
             .iter()
             .any(|record| record.state == LockState::Blocked && record.lock_type == LockType::Ofd);
-        let search = if namespace != Namespace::Whole || has_anonymous_waiters {
+        let search = if !is_table_complete || has_anonymous_waiters {
             WaiterSearch::AllThreads
         } else {
             WaiterSearch::TableOnly
         };
-        let scan = scan::scan(file, search);
+        let scan = scan::scan(&[file], search);
+        let mut visibility = visibility.clone();
+        visibility.is_restricted |= scan.hidden > 0;
+        visibility.error = scan.error;
         let observations = Observations {
             table: &table,
             scan: &scan,
             caller: (caller, own_pid().unwrap_or_else(getpid)),
+            is_partial: visibility.is_partial(),
             parent: &parent,
             is_alive: &|pid| match namespace {
                 Namespace::Foreign => parent(pid).is_some(),
@@ -99,18 +111,27 @@ pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
         if is_incomplete && attempts < MAX_ATTEMPTS && records_for(file)?.0 != table {
             continue;
         }
-        let has_holder = users.iter().any(|user| user.role == Role::Holder);
-        if !has_holder && visibility.locality == Locality::Remote {
-            users.extend(remote_holder(file));
+        let is_holder = |user: &LockUser| user.role == Role::Holder;
+        if !users.iter().any(is_holder) && visibility.locality == Locality::Remote {
+            match remote_holder(file) {
+                Ok(holder) => users.extend(holder),
+                Err(errno) => visibility.error = Some(errno),
+            }
         }
+        let shows_openers = visibility.locality == Locality::Remote && !users.iter().any(is_holder);
         // The sort of the standard library takes 9 kB.
-        let (mut ordered, waiters): (Vec<LockUser>, Vec<LockUser>) = users
-            .into_iter()
-            .partition(|user| user.role == Role::Holder);
+        let (mut ordered, waiters): (Vec<LockUser>, Vec<LockUser>) =
+            users.into_iter().partition(is_holder);
         ordered.extend(waiters);
-        visibility.hidden = scan.hidden;
         return Ok(Snapshot {
             users: ordered,
+            own_locks: observations.own_locks(),
+            is_inherited: observations.inherited().next().is_some(),
+            openers: if shows_openers {
+                observations.openers()
+            } else {
+                Vec::new()
+            },
             visibility,
         });
     }
@@ -131,11 +152,19 @@ fn records_for(file: &File) -> Result<(Vec<LockRecord>, TableRead), Error> {
 
 /// Returns a lock of fcntl(2) that the file's server knows. On NFS and CIFS, locks of flock(2) are
 /// locks of fcntl(2) on the server.
-fn remote_holder(file: &File) -> Option<LockUser> {
-    let opened = file.open()?;
+///
+/// # Errors
+///
+/// Descriptors or memory are exhausted.
+fn remote_holder(file: &File) -> Result<Option<LockUser>, Errno> {
+    let opened = match file.open() {
+        Err(errno) if is_exhaustion(errno) => return Err(errno),
+        Err(_) => return Ok(None),
+        Ok(opened) => opened,
+    };
     let last = *SLOT_RANGE.start() - 1;
-    sys::ofd::conflict(opened.as_fd(), 0, last).ok()??;
-    Some(LockUser {
+    let conflict = sys::ofd::conflict(opened.as_fd(), 0, last).ok().flatten();
+    Ok(conflict.map(|_| LockUser {
         role: Role::Holder,
         kind: ListedKind::Posix,
         mode: None,
@@ -143,7 +172,7 @@ fn remote_holder(file: &File) -> Option<LockUser> {
         pid: None,
         confidence: Confidence::Unverified,
         since: None,
-    })
+    }))
 }
 
 fn parent(pid: Pid) -> Option<Pid> {

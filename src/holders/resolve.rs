@@ -2,7 +2,7 @@
 
 use rustix::process::Pid;
 
-use super::lock_user::{Caller, Confidence, ListedKind, LockUser, Range, Role};
+use super::lock_user::{Caller, Confidence, ListedKind, LockUser, OwnLock, Range, Role};
 use super::scan::{BlockedThread, Scan};
 use crate::lock::Mode;
 use crate::lock::fair::marker::{Marker, SLOT_RANGE, TICKET_RANGE};
@@ -16,6 +16,8 @@ pub(super) struct Observations<'o> {
     pub scan: &'o Scan,
     /// The process that asks, and its PID in `/proc`.
     pub caller: (Caller, Pid),
+    /// Whether a process that has a lock may be invisible.
+    pub is_partial: bool,
     /// Returns the parent of a process.
     pub parent: &'o dyn Fn(Pid) -> Option<Pid>,
     /// Returns whether a process exists.
@@ -80,6 +82,7 @@ impl Observations<'_> {
         self.add_queue(&mut users);
         self.add_seen_holders(&mut users);
         self.add_unseen_holders(&mut users);
+        self.add_hidden_lenders(&mut users);
         self.add_waiters(&mut users);
         users
     }
@@ -188,15 +191,72 @@ impl Observations<'_> {
             if alike < seen {
                 continue;
             }
-            let acquired_by = match marker_of(record) {
-                Some(Marker::Slot { pid, .. }) => Some(pid),
-                _ => record.pid,
-            };
-            // A process with visible descriptors does not hold it any more: it has passed it on.
-            let pid =
-                acquired_by.filter(|pid| (self.is_alive)(*pid) && !self.scan.visible.contains(pid));
-            add(users, lock_user(record, pid, Confidence::Unverified));
+            add(users, self.unseen_holder(record));
         }
+    }
+
+    fn unseen_holder(&self, record: &LockRecord) -> LockUser {
+        let acquired_by = match marker_of(record) {
+            Some(Marker::Slot { pid, .. }) => Some(pid),
+            _ => record.pid,
+        };
+        // A process with visible descriptors does not hold it any more: it has passed it on.
+        let pid =
+            acquired_by.filter(|pid| (self.is_alive)(*pid) && !self.scan.visible.contains(pid));
+        lock_user(record, pid, Confidence::Unverified)
+    }
+
+    /// Adds the locks that only the asking process is seen to hold, if its parent, from which it has
+    /// inherited them, is invisible.
+    fn add_hidden_lenders(&self, users: &mut Vec<LockUser>) {
+        let parent = (self.parent)(self.caller.1);
+        let is_visible = |parent: Pid| self.scan.visible.contains(&parent);
+        if self.is_partial && !parent.is_some_and(is_visible) {
+            for record in self.inherited() {
+                add(users, self.unseen_holder(record));
+            }
+        }
+    }
+
+    /// Returns the locks that the asking process has inherited and no other visible process has,
+    /// unless the asking process is listed itself.
+    pub(super) fn inherited(&self) -> impl Iterator<Item = &LockRecord> {
+        let locks = &self.scan.fd_locks;
+        let (_, own_pid) = self.caller;
+        let of_caller = locks.iter().enumerate().filter(move |(index, lock)| {
+            let is_first = || {
+                let mut earlier = locks[..*index].iter();
+                !earlier.any(|other| other.pid == lock.pid && other.record == lock.record)
+            };
+            self.is_caller(lock.pid, &lock.record) && !is_ticket(&lock.record) && is_first()
+        });
+        let records = of_caller.map(|(_, lock)| &lock.record);
+        records.filter(move |record| {
+            let mut others = locks.iter().filter(|lock| lock.pid != own_pid);
+            !others.any(|lock| lock.record == **record && !self.is_sentinel(lock.pid, lock.ns_pid))
+        })
+    }
+
+    /// Returns the locks of the asking process.
+    pub(super) fn own_locks(&self) -> Vec<OwnLock> {
+        let (_, own_pid) = self.caller;
+        let locks = self.scan.fd_locks.iter();
+        let own = locks.filter(|lock| lock.pid == own_pid && !is_ticket(&lock.record));
+        own.map(|lock| OwnLock {
+            fd: lock.fd,
+            user: lock_user(&lock.record, Some(own_pid), Confidence::Verified),
+            record: lock.record,
+        })
+        .collect()
+    }
+
+    /// Returns the other processes that have the file open and are not blocked in a lock call.
+    pub(super) fn openers(&self) -> Vec<Pid> {
+        let is_blocked = |pid| self.scan.blocked.iter().any(|thread| thread.pid == pid);
+        let openers = self.scan.openers.iter().copied();
+        openers
+            .filter(|pid| *pid != self.caller.1 && !is_blocked(*pid))
+            .collect()
     }
 
     /// Adds the processes that are blocked in the kernel. The owner of a ticket is listed already.
@@ -217,7 +277,7 @@ impl Observations<'_> {
             .filter(|record| record.lock_type == LockType::Ofd)
             .collect();
         let mut found = 0;
-        for BlockedThread { pid, call } in &self.scan.blocked {
+        for BlockedThread { pid, call, .. } in &self.scan.blocked {
             let waiter = match call {
                 BlockedCall::Flock { shared, .. } => {
                     let mode = if *shared {

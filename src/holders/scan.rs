@@ -8,18 +8,20 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::file::File;
+use crate::sys::errno::is_exhaustion;
 use crate::sys::procfs::fdinfo::FdInfo;
 use crate::sys::procfs::locks::LockRecord;
 use crate::sys::procfs::status::Status;
 use crate::sys::procfs::syscall::BlockedCall;
 use crate::sys::procfs::{decimal, numeric_entries, open_dir, pids, process_dir};
 
-/// A descriptor whose open file description holds a lock on the file.
+/// A descriptor whose open file description holds a lock on one of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FdLock {
     pub pid: Pid,
     /// The PID in the process's own PID namespace.
     pub ns_pid: Option<Pid>,
+    pub fd: RawFd,
     pub record: LockRecord,
 }
 
@@ -35,10 +37,14 @@ pub(super) struct BlockedThread {
 pub(super) struct Scan {
     pub fd_locks: Vec<FdLock>,
     pub blocked: Vec<BlockedThread>,
+    /// The processes that have one of the files open, if waiters were searched for in all threads.
+    pub openers: Vec<Pid>,
     /// The processes whose descriptors are visible.
     pub visible: Vec<Pid>,
     /// The number of processes whose descriptors are hidden.
     pub hidden: usize,
+    /// Why a process could not be examined: descriptors or memory are exhausted.
+    pub error: Option<Errno>,
 }
 
 /// Where waiters are searched for.
@@ -59,83 +65,116 @@ pub(super) enum WaiterSearch {
 /// PID: a process that is started by one that has already been examined has a higher PID and is
 /// seen, unless the PIDs wrap around. A lock that has been passed on changes `/proc/locks`, and
 /// then the caller scans again.
-pub(super) fn scan(file: &File, search: WaiterSearch) -> Scan {
-    let mut scan = Scan::default();
-    for pid in pids().unwrap_or_default() {
+pub(super) fn scan(files: &[&File], search: WaiterSearch) -> Scan {
+    let mut scanner = Scanner {
+        files,
+        search,
+        found: Scan::default(),
+    };
+    match pids() {
+        Ok(pids) => pids
+            .into_iter()
+            .for_each(|pid| scanner.examine_process(pid)),
+        Err(errno) => scanner.found.error = Some(errno),
+    }
+    scanner.found
+}
+
+struct Scanner<'f> {
+    files: &'f [&'f File],
+    search: WaiterSearch,
+    found: Scan,
+}
+
+impl Scanner<'_> {
+    fn examine_process(&mut self, pid: Pid) {
         let dir = process_dir(pid);
-        match examine(file, &dir, pid, search, &mut scan) {
-            Ok(0) => examine_threads(file, &dir, pid, search, &mut scan),
+        match self.examine(&dir, pid) {
+            Ok(0) => self.examine_threads(&dir, pid),
             Ok(_) => {}
             Err(Errno::ACCESS | Errno::PERM) => {
-                scan.hidden += 1;
-                continue;
-            }
-            Err(_) => continue,
-        }
-        scan.visible.push(pid);
-    }
-    scan
-}
-
-/// If the main thread of a process has exited, only its other threads show the descriptors.
-fn examine_threads(file: &File, dir: &str, pid: Pid, search: WaiterSearch, scan: &mut Scan) {
-    for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
-        if thread != pid.as_raw_nonzero().get() as u32 {
-            let dir = format!("{dir}/task/{thread}");
-            if examine(file, &dir, pid, search, scan).is_ok_and(|count| count > 0) {
+                self.found.hidden += 1;
                 return;
             }
+            Err(errno) => return self.record_exhaustion(errno),
+        }
+        self.found.visible.push(pid);
+    }
+
+    /// If the main thread of a process has exited, only its other threads show the descriptors.
+    fn examine_threads(&mut self, dir: &str, pid: Pid) {
+        for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
+            if thread != pid.as_raw_nonzero().get() as u32 {
+                let dir = format!("{dir}/task/{thread}");
+                if self.examine(&dir, pid).is_ok_and(|count| count > 0) {
+                    return;
+                }
+            }
         }
     }
-}
 
-/// Examines the descriptors of a process or thread, and returns how many it has.
-fn examine(
-    file: &File,
-    dir: &str,
-    pid: Pid,
-    search: WaiterSearch,
-    scan: &mut Scan,
-) -> Result<usize, Errno> {
-    let fdinfo = open_dir(&format!("{dir}/fdinfo"))?;
-    let mut count = 0;
-    let mut fds = Vec::new();
-    let mut buffer = [MaybeUninit::uninit(); 2048];
-    let mut entries = RawDir::new(&fdinfo, &mut buffer);
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        let Some(fd) = decimal(entry.file_name().to_bytes()) else {
-            continue;
-        };
-        count += 1;
-        let Ok(info) = FdInfo::read_at(&fdinfo, entry.file_name()) else {
-            continue;
-        };
-        let has_lock = info.locks.iter().any(|record| record.file == file.key);
-        let may_wait = search == WaiterSearch::AllThreads
-            && info.inode.is_none_or(|inode| inode == file.key.inode);
-        if (has_lock || may_wait) && file.is_open_at(&format!("{dir}/fd/{fd}")) {
-            let records = info.locks.into_iter();
-            let on_file = records.filter(|record| record.file == file.key);
-            scan.fd_locks.extend(on_file.map(|record| FdLock {
+    /// Examines the descriptors of a process or thread, and returns how many it has.
+    fn examine(&mut self, dir: &str, pid: Pid) -> Result<usize, Errno> {
+        let fdinfo = open_dir(&format!("{dir}/fdinfo"))?;
+        let mut count = 0;
+        let mut fds = Vec::new();
+        let mut buffer = [MaybeUninit::uninit(); 2048];
+        let mut entries = RawDir::new(&fdinfo, &mut buffer);
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let Some(fd) = decimal(entry.file_name().to_bytes()) else {
+                continue;
+            };
+            count += 1;
+            match FdInfo::read_at(&fdinfo, entry.file_name()) {
+                Ok(info) if self.examine_fd(dir, pid, fd as RawFd, &info) => fds.push(fd as RawFd),
+                Ok(_) => {}
+                Err(errno) => self.record_exhaustion(errno),
+            }
+        }
+        if self.search == WaiterSearch::AllThreads && !fds.is_empty() {
+            self.find_blocked_threads(dir, pid, &fds);
+        }
+        Ok(count)
+    }
+
+    /// Examines a descriptor, and returns whether it is open on one of the files.
+    fn examine_fd(&mut self, dir: &str, pid: Pid, fd: RawFd, info: &FdInfo) -> bool {
+        let files = self.files.iter();
+        let mut is_open = false;
+        for file in files {
+            let has_lock = info.locks.iter().any(|record| record.file == file.key);
+            let may_wait = self.search == WaiterSearch::AllThreads && file.may_be(info, dir);
+            if !(has_lock || may_wait) || !file.is_open_at(&format!("{dir}/fd/{fd}")) {
+                continue;
+            }
+            is_open = true;
+            let on_file = info.locks.iter().filter(|record| record.file == file.key);
+            self.found.fd_locks.extend(on_file.map(|record| FdLock {
                 pid,
                 ns_pid: Status::read_in(dir).and_then(|status| status.ns_pid()),
-                record,
+                fd,
+                record: *record,
             }));
-            fds.push(fd as RawFd);
+            if info.inode.is_some() && may_wait && !self.found.openers.contains(&pid) {
+                self.found.openers.push(pid);
+            }
+        }
+        is_open
+    }
+
+    fn find_blocked_threads(&mut self, dir: &str, pid: Pid, fds: &[RawFd]) {
+        for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
+            let call = BlockedCall::read_in(&format!("{dir}/task/{thread}"));
+            if let Some(call) = call.filter(|call| fds.contains(&call.fd())) {
+                self.found.blocked.push(BlockedThread { pid, call });
+            }
         }
     }
-    if search == WaiterSearch::AllThreads && !fds.is_empty() {
-        find_blocked_threads(dir, pid, &fds, scan);
-    }
-    Ok(count)
-}
 
-fn find_blocked_threads(dir: &str, pid: Pid, fds: &[RawFd], scan: &mut Scan) {
-    for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
-        let call = BlockedCall::read_in(&format!("{dir}/task/{thread}"));
-        if let Some(call) = call.filter(|call| fds.contains(&call.fd())) {
-            scan.blocked.push(BlockedThread { pid, call });
+    fn record_exhaustion(&mut self, errno: Errno) {
+        if is_exhaustion(errno) {
+            self.found.error = Some(errno);
         }
     }
 }

@@ -3,6 +3,8 @@
 use std::ffi::CStr;
 use std::io;
 
+use rustix::io::Errno;
+
 /// Returns the text of an error without the number that [`io::Error`] appends: `Bad file
 /// descriptor`.
 ///
@@ -30,6 +32,11 @@ pub fn text(error: &io::Error) -> String {
     unsafe { CStr::from_ptr(buffer.as_ptr()) }
         .to_string_lossy()
         .into_owned()
+}
+
+/// Returns whether an error means that descriptors or memory are exhausted.
+pub fn is_exhaustion(errno: Errno) -> bool {
+    matches!(errno, Errno::NOMEM | Errno::MFILE | Errno::NFILE)
 }
 
 /// The errors that a lock tool can encounter and whose text is different in musl.

@@ -5,6 +5,7 @@ mod forms;
 mod hidden;
 mod holders;
 mod odd;
+mod restricted;
 mod verbose;
 mod waiters;
 

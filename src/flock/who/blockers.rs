@@ -3,16 +3,20 @@
 use std::ffi::OsString;
 use std::panic::{self, AssertUnwindSafe};
 
+use rustix::process::Pid;
+
 use super::target::{label, raw_pid, snapshot};
-use super::text;
+use super::{notes, text};
 use crate::flock::{Fairness, LockRequest, Target};
 use crate::holders::{Caller, Confidence, ListedKind, LockUser, Namespace, Role};
 use crate::lock::Mode;
 use crate::lock::advisory::LockApi;
+use crate::lock::fair::marker::ArrivalTime;
+use crate::sys::procfs::liveness::{self, Liveness};
 use crate::sys::procfs::status::ProcessInfo;
 
 /// Returns a line for each lock of the request that another process holds: `FILE: held by 1234
-/// rsync, 3m 12s, and 2 others`. If no holder is found, returns one line that says so.
+/// rsync, 3m 12s, and 2 others`. If no holder is known, the lines say why.
 ///
 /// Best effort: on any error, including a panic, it reports less and leaves the lock alone.
 #[cold]
@@ -24,56 +28,103 @@ pub(in crate::flock) fn blocker_lines(request: &LockRequest, caller: Caller) -> 
 fn lines(request: &LockRequest, caller: Caller) -> Vec<OsString> {
     let also = request.also.iter().cloned().map(Target::Path);
     let targets: Vec<Target> = [request.target.clone()].into_iter().chain(also).collect();
-    let line = |target: &Target, text: String| {
+    let found: Vec<Finding> = targets
+        .iter()
+        .map(|target| find_holders(target, request, caller))
+        .collect();
+    let is_held = |finding: &Finding| matches!(finding, Finding::Held(_));
+    let any_held = found.iter().any(is_held);
+    let line = |(target, finding): (&Target, Finding)| {
+        let text = match finding {
+            Finding::Held(text) => text,
+            Finding::Unknown(text) if !any_held => text,
+            Finding::Unknown(_) | Finding::NotHeld => return None,
+        };
         let mut line = label(target);
         line.push(": ");
         line.push(text);
-        line
+        Some(line)
     };
-    let held = targets
-        .iter()
-        .filter_map(|target| Some(line(target, describe_holders(target, request, caller)?)));
-    let held: Vec<OsString> = held.collect();
-    if held.is_empty() {
-        return vec![line(&targets[0], "no holder found".to_owned())];
+    let lines: Vec<OsString> = targets.iter().zip(found).filter_map(line).collect();
+    if lines.is_empty() {
+        let released = Finding::Unknown("no holder found; it may just have released it".into());
+        return line((&targets[0], released)).into_iter().collect();
     }
-    held
+    lines
 }
 
-/// Describes the holders that block the request, or returns `None` if none is found.
-fn describe_holders(target: &Target, request: &LockRequest, caller: Caller) -> Option<String> {
-    let snapshot = snapshot(target, caller).ok()?;
+/// What is known about the holders that block a request for one file.
+enum Finding {
+    /// There are some.
+    Held(OsString),
+    /// There may be some: why none is known.
+    Unknown(OsString),
+    /// There are none any more.
+    NotHeld,
+}
+
+fn find_holders(target: &Target, request: &LockRequest, caller: Caller) -> Finding {
+    let snapshot = match snapshot(target, caller) {
+        Ok(snapshot) => snapshot,
+        Err(error) => return Finding::Unknown(error.unknown_holder()),
+    };
     let blockers = snapshot.users.iter().filter(|user| blocks(user, request));
-    let known = blockers.clone().filter_map(|user| {
-        let info = ProcessInfo::read(user.pid?)?;
-        Some((*user, info))
-    });
-    let mut known: Vec<(LockUser, ProcessInfo)> = known.collect();
-    let unknown = blockers.filter(|user| user.pid.is_none()).count();
-    // A flock that runs a command is less interesting than the command.
-    if known.iter().any(|(_, info)| info.name != "flock") {
-        known.retain(|(_, info)| info.name != "flock");
+    let blockers: Vec<LockUser> = blockers.copied().collect();
+    if let Some(text) = describe_holders(&blockers, snapshot.visibility.namespace) {
+        return Finding::Held(text.into());
     }
-    let mut pids: Vec<i32> = Vec::new();
-    for pid in known.iter().filter_map(|(user, _)| user.pid.map(raw_pid)) {
-        if !pids.contains(&pid) {
-            pids.push(pid);
+    if !blockers.is_empty() {
+        return Finding::Held(notes::unseen_holder(&snapshot).into());
+    }
+    match notes::no_holder(&snapshot) {
+        Some(note) => Finding::Unknown(note.into()),
+        None => Finding::NotHeld,
+    }
+}
+
+/// A holder, with what `/proc` shows of it.
+type Holder = (Pid, LockUser, Option<ProcessInfo>);
+
+/// Names one of the holders and counts the others, or returns `None` if no PID is known.
+fn describe_holders(blockers: &[LockUser], namespace: Namespace) -> Option<String> {
+    let known = blockers.iter().filter_map(|user| {
+        let pid = user.pid?;
+        let info = ProcessInfo::read(pid);
+        let has_exited =
+            || namespace == Namespace::Foreign || liveness::check(pid) == Liveness::Dead;
+        if info.is_none() && has_exited() {
+            return None;
+        }
+        Some((pid, *user, info))
+    });
+    let mut known: Vec<Holder> = known.collect();
+    let unknown = blockers.iter().filter(|user| user.pid.is_none()).count();
+    let is_flock = |(_, _, info): &Holder| info.as_ref().is_some_and(|info| info.name == "flock");
+    // A flock that runs a command is less interesting than the command.
+    if !known.iter().all(is_flock) {
+        known.retain(|holder| !is_flock(holder));
+    }
+    let mut pids: Vec<Pid> = Vec::new();
+    for (pid, ..) in &known {
+        if !pids.contains(pid) {
+            pids.push(*pid);
         }
     }
-    let Some((user, info)) = known
-        .iter()
-        .min_by_key(|(user, info)| (info.start, user.pid.map(raw_pid)))
-    else {
-        return (unknown > 0).then(|| "held, but the holder is not visible".to_owned());
-    };
-    let mut text = String::from("held by ");
-    let is_foreign = snapshot.visibility.namespace == Namespace::Foreign;
-    if let Some(pid) = user.pid.filter(|_| !is_foreign) {
-        text += &format!("{} ", raw_pid(pid));
+    let (pid, user, info) = known.iter().min_by_key(|(pid, _, info)| {
+        let start = info.as_ref().and_then(|info| info.start);
+        (start.unwrap_or(u64::MAX), raw_pid(*pid))
+    })?;
+    let mut names = Vec::new();
+    if namespace != Namespace::Foreign {
+        names.push(raw_pid(*pid).to_string());
     }
-    text += &text::escape(info.name.as_encoded_bytes());
-    let time = user.since.map_or(info.age(), |since| Some(since.elapsed()));
-    if let Some(time) = time {
+    let name = info
+        .as_ref()
+        .map(|info| text::escape(info.name.as_encoded_bytes()));
+    names.extend(name);
+    let mut text = format!("held by {}", names.join(" "));
+    let age = info.as_ref().and_then(ProcessInfo::age);
+    if let Some(time) = user.since.map(ArrivalTime::elapsed).or(age) {
         text += &format!(", {}", text::elapsed(time));
     }
     if user.confidence == Confidence::Unverified {

@@ -2,18 +2,16 @@
 
 mod blockers;
 mod json;
+mod notes;
 mod row;
 mod table;
 mod target;
 mod text;
 
-use rustix::process::geteuid;
-
 use super::{OutputFormat, WhoRequest};
 use crate::exit::{self, Exit};
-use crate::holders::{Caller, Confidence, Namespace, Role, Visibility};
+use crate::holders::{Caller, Confidence, Error, LockUser, Role};
 use crate::report::{Output, Report};
-use crate::sys::filesystem::Locality;
 
 pub(super) use blockers::blocker_lines;
 use row::Row;
@@ -30,11 +28,16 @@ pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
         match snapshot(target, caller) {
             Ok(snapshot) => {
                 let found = Row::from_snapshot(target, &snapshot);
-                for note in notes(&found, snapshot.visibility) {
+                let users: Vec<LockUser> = found.iter().map(|row| row.lock).collect();
+                for note in notes::all(&snapshot, &users) {
                     let mut message = label(target);
                     message.push(": ");
                     message.push(note);
                     report.error(message);
+                }
+                let is_held = users.iter().any(|user| user.role == Role::Holder);
+                if let Some(errno) = snapshot.visibility.error.filter(|_| !is_held) {
+                    failed.get_or_insert(exit::FLOCK.for_holders(&Error::unexamined(errno)));
                 }
                 rows.extend(found);
             }
@@ -71,48 +74,4 @@ fn pids(rows: &[Row]) -> Vec<u8> {
     }
     let lines = pids.iter().map(|pid| format!("{pid}\n"));
     lines.collect::<String>().into_bytes()
-}
-
-/// Returns what the rows cannot show: that there may be other holders, or that a holder is
-/// uncertain.
-fn notes(rows: &[Row], visibility: Visibility) -> Vec<String> {
-    let mut notes = Vec::new();
-    let holders = || rows.iter().filter(|row| row.lock.role == Role::Holder);
-    let needs_root = visibility.hidden > 0 || !geteuid().is_root();
-    if holders().any(|row| row.lock.pid.is_none()) {
-        let note = match (visibility.locality, visibility.namespace) {
-            _ if needs_root => "held by a process that only root can see",
-            (Locality::Remote, _) => {
-                "held, but the holder is not visible; it may be on another machine"
-            }
-            (_, Namespace::Whole) => "held, but no process has it open",
-            _ => "held by a process outside this PID namespace",
-        };
-        notes.push(note.to_owned());
-    }
-    for row in holders().filter(|row| row.lock.confidence == Confidence::Unverified) {
-        if let Some(pid) = row.pid {
-            let pid = raw_pid(pid);
-            notes.push(format!(
-                "PID {pid} acquired the lock; root privileges are needed to check that it still holds it"
-            ));
-        }
-    }
-    if holders().next().is_none() {
-        if visibility.namespace != Namespace::Whole {
-            notes.push(
-                "no holder found; processes outside this PID namespace are not visible".to_owned(),
-            );
-        }
-        if visibility.locality == Locality::Remote {
-            notes.push(
-                "no holder found on this machine; holders on other machines are not visible"
-                    .to_owned(),
-            );
-        }
-    }
-    if visibility.namespace == Namespace::Foreign && rows.iter().any(|row| row.lock.pid.is_some()) {
-        notes.push("PIDs are not shown, because /proc belongs to another PID namespace".to_owned());
-    }
-    notes
 }

@@ -36,6 +36,7 @@ fn scan(processes: &[(i32, &[LockRecord])]) -> Scan {
         scan.fd_locks.extend(lines.iter().map(|line| FdLock {
             pid,
             ns_pid: Some(pid),
+            fd: 8,
             record: *line,
         }));
     }
@@ -48,6 +49,7 @@ fn users_for(caller: Caller, table: &[LockRecord], scan: &Scan) -> Vec<LockUser>
         table,
         scan,
         caller: (caller, pid(OWN)),
+        is_partial: false,
         parent: &|child| Pid::from_raw((child.as_raw_nonzero().get() - 10).max(0)),
         is_alive: &|pid| pid.as_raw_nonzero().get() < 100,
     }
@@ -132,6 +134,7 @@ fn a_subshell_is_not_listed_with_its_shell() {
         table: &[lock],
         scan: &shell,
         caller: (Caller::Subshell, pid(OWN)),
+        is_partial: false,
         parent: &|_| Some(pid(60)),
         is_alive: &|_| true,
     }
@@ -261,4 +264,42 @@ fn a_slot_is_held_by_every_process_with_it_open() {
     let users = users_for(Caller::Process, &[one, two, three], &scan);
     let is_slot = |user: &LockUser| user.kind == ListedKind::Slot && user.since.is_some();
     assert!(users.iter().all(is_slot));
+}
+
+#[test]
+fn invisible_parent_is_listed_as_the_lender_of_a_lock() {
+    let lock = flock("", "WRITE", 200);
+    let scan = scan(&[(OWN, &[lock, lock])]);
+    let listed = |is_partial, parent: i32| {
+        let observations = Observations {
+            table: &[lock],
+            scan: &scan,
+            caller: (Caller::Process, pid(OWN)),
+            is_partial,
+            parent: &|_| Pid::from_raw(parent),
+            is_alive: &|_| false,
+        };
+        assert_eq!(observations.inherited().count(), 1);
+        let users = observations.users();
+        Vec::from_iter(users.iter().map(|user| (user.pid, user.confidence)))
+    };
+    assert_eq!(listed(true, 60), [(None, Confidence::Unverified)]);
+    assert_eq!(listed(true, 0), [(None, Confidence::Unverified)]);
+    assert_eq!(listed(true, OWN), [], "it is visible");
+    assert_eq!(listed(false, 60), [], "it has just exited");
+}
+
+#[test]
+fn lock_that_another_process_has_too_is_not_inherited() {
+    let lock = flock("", "WRITE", 200);
+    let scan = scan(&[(OWN, &[lock]), (60, &[lock])]);
+    let observations = Observations {
+        table: &[lock],
+        scan: &scan,
+        caller: (Caller::Process, pid(OWN)),
+        is_partial: true,
+        parent: &|_| None,
+        is_alive: &|_| true,
+    };
+    assert_eq!(observations.inherited().count(), 0);
 }

@@ -8,7 +8,7 @@ use crate::lock::AcquireError;
 use crate::sys::filesystem::{self, Locality};
 use crate::sys::ofd::Blocking;
 use crate::sys::procfs::fdinfo::FdInfo;
-use crate::sys::procfs::mountinfo;
+use crate::sys::procfs::mountinfo::Mount;
 
 /// What an error of a lock call means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -122,7 +122,8 @@ const USE_LOCAL_FILE: &str = "use a lock file on a local file system";
 impl FileSystem {
     fn from_fd(fd: BorrowedFd<'_>) -> Self {
         let mount = FdInfo::read_own(fd).ok().and_then(|info| info.mount);
-        let mut name = mount.and_then(mountinfo::type_of).unwrap_or_default();
+        let mount = mount.and_then(Mount::find);
+        let mut name = mount.map_or_else(String::new, |mount| mount.file_system);
         if !name.is_empty() {
             name.push(' ');
         }

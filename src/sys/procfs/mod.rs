@@ -1,5 +1,6 @@
 //! Everything that is read from `/proc`, a file for each of its files.
 
+pub mod access;
 pub mod fdinfo;
 pub mod liveness;
 pub mod locks;
@@ -17,13 +18,16 @@ use rustix::fs::{Mode as Permissions, OFlags, RawDir};
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
+/// The mount point.
+pub const PATH: &str = "/proc";
+
 /// Returns the PIDs of all processes that `/proc` shows.
 ///
 /// # Errors
 ///
 /// `/proc` cannot be read.
 pub fn pids() -> Result<Vec<Pid>, Errno> {
-    let ids = numeric_entries("/proc")?.into_iter();
+    let ids = numeric_entries(PATH)?.into_iter();
     Ok(ids
         .filter_map(|id| Pid::from_raw(i32::try_from(id).ok()?))
         .collect())

@@ -61,6 +61,11 @@ impl Status {
         u32::try_from(decimal(effective)?).ok()
     }
 
+    /// Returns the effective capabilities, a bit for each.
+    pub fn effective_capabilities(&self) -> Option<u64> {
+        self.bits("CapEff")
+    }
+
     /// Returns the letter of the state.
     pub fn state(&self) -> Option<u8> {
         self.field("State")?.first().copied()
@@ -85,9 +90,12 @@ impl Status {
     }
 
     fn signals(&self, field: &str) -> Option<SignalSet> {
+        self.bits(field).map(SignalSet::from_bits)
+    }
+
+    fn bits(&self, field: &str) -> Option<u64> {
         let text = std::str::from_utf8(self.field(field)?).ok()?;
-        let bits = u64::from_str_radix(text.trim(), 16).ok()?;
-        Some(SignalSet::from_bits(bits))
+        u64::from_str_radix(text.trim(), 16).ok()
     }
 }
 
@@ -166,7 +174,8 @@ mod tests {
     #[test]
     fn the_fields_of_a_status_are_parsed() {
         let text = "Name:\ta\\nb\\\\c\nState:\tT (stopped)\nNSpid:\t4711\t7\nUid:\t1\t2\t3\t4\n\
-                    SigPnd:\t0000000000000001\nShdPnd:\t0000000000000100\nSigIgn:\t0000000000000002\n";
+                    SigPnd:\t0000000000000001\nShdPnd:\t0000000000000100\nSigIgn:\t0000000000000002\n\
+                    CapEff:\t0000000000080000\n";
         let status = Status(text.into());
         assert_eq!(status.name(), "a\nb\\c");
         assert_eq!(status.state(), Some(b'T'));
@@ -174,6 +183,7 @@ mod tests {
         assert_eq!(status.effective_uid(), Some(2));
         assert_eq!(status.ignored_signals(), Some(SignalSet::single(2)));
         assert_eq!(status.pending_signals(), SignalSet::single(1).with(9));
+        assert_eq!(status.effective_capabilities(), Some(1 << 19));
         let empty = Status(Vec::new());
         assert_eq!(
             (empty.effective_uid(), &*empty.name()),

@@ -133,9 +133,9 @@ fn missing_information_changes_nothing() {
             .assert_status(1)
             .assert_stdout("")
             .assert_stderr(
-                "flock: waiting for f: no holder found\n\
+                "flock: waiting for f: the holder cannot be determined: /proc/locks: Permission denied\n\
                  flock: timeout while waiting to get lock\n\
-                 flock: f: no holder found\n",
+                 flock: f: the holder cannot be determined: /proc/locks: Permission denied\n",
             );
     }
 }

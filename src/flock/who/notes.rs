@@ -1,0 +1,177 @@
+//! What a snapshot cannot show, and why: the same words for `--who` and for `--verbose`.
+
+use rustix::process::{Pid, geteuid};
+
+use super::target::raw_pid;
+use crate::holders::{Confidence, LockUser, Namespace, Role, Snapshot};
+use crate::sys::errno;
+use crate::sys::filesystem::Locality;
+use crate::sys::procfs::access::{is_initial_user_namespace, may_inspect_all};
+use crate::sys::procfs::status::ProcessInfo;
+
+/// How many processes that have the file open are named.
+const MAX_OPENERS: usize = 8;
+
+/// What keeps this process from inspecting others.
+enum Obstacle {
+    NotRoot,
+    /// A container's root usually lacks it.
+    NoCapability,
+    /// The capability counts only within the user namespace.
+    UserNamespace,
+    /// A security module.
+    Policy,
+}
+
+impl Obstacle {
+    fn current() -> Self {
+        match (may_inspect_all(), geteuid().is_root()) {
+            (false, false) => Self::NotRoot,
+            (false, true) => Self::NoCapability,
+            (true, _) if !is_initial_user_namespace() => Self::UserNamespace,
+            (true, _) => Self::Policy,
+        }
+    }
+
+    /// Completes "a process".
+    fn hidden_process(&self) -> &'static str {
+        match self {
+            Self::NotRoot => "that only root can see",
+            Self::NoCapability => {
+                "of another user, invisible without the capability CAP_SYS_PTRACE \
+                 (docker run --cap-add SYS_PTRACE); or run flock --who as that user"
+            }
+            Self::UserNamespace => "outside this user namespace",
+            Self::Policy => "that the security policy of this system hides",
+        }
+    }
+
+    /// Completes "PID 1234 acquired the lock; ".
+    fn unverified(&self) -> &'static str {
+        match self {
+            Self::NotRoot => "root privileges are needed to check that it still holds it",
+            Self::NoCapability => {
+                "the capability CAP_SYS_PTRACE is needed to check that it still holds it \
+                 (docker run --cap-add SYS_PTRACE); or run flock --who as its user"
+            }
+            Self::UserNamespace => {
+                "it is outside this user namespace, so whether it still holds it is not visible"
+            }
+            Self::Policy => "the security policy of this system hides whether it still holds it",
+        }
+    }
+}
+
+/// Returns what the rows of `--who` cannot show: that there may be other holders, or that a holder
+/// is uncertain.
+pub(super) fn all(snapshot: &Snapshot, users: &[LockUser]) -> Vec<String> {
+    let mut notes = Vec::new();
+    let holders = || users.iter().filter(|user| user.role == Role::Holder);
+    if holders().any(|user| user.pid.is_none()) {
+        notes.push(unseen_holder(snapshot));
+    }
+    for user in holders().filter(|user| user.confidence == Confidence::Unverified) {
+        if let Some(pid) = user.pid {
+            notes.push(unverified_holder(pid, snapshot));
+        }
+    }
+    if holders().next().is_none() {
+        notes.extend(no_holder(snapshot));
+    } else if let Some(error) = &snapshot.visibility.error {
+        let reason = errno::text(&(*error).into());
+        notes.push(format!("some processes could not be examined: {reason}"));
+    }
+    let is_foreign = snapshot.visibility.namespace == Namespace::Foreign;
+    if is_foreign && users.iter().any(|user| user.pid.is_some()) {
+        notes.push("PIDs are not shown, because /proc belongs to another PID namespace".to_owned());
+    }
+    notes
+}
+
+/// Says why the process that holds a lock is not known.
+pub(super) fn unseen_holder(snapshot: &Snapshot) -> String {
+    let visibility = &snapshot.visibility;
+    let held = if snapshot.is_inherited {
+        "inherited by this flock from a process"
+    } else {
+        "held by a process"
+    };
+    if visibility.error.is_some() {
+        return "held, but the holder is unknown".to_owned();
+    }
+    let is_outside = visibility.namespace != Namespace::Whole;
+    if visibility.is_restricted {
+        let hidden = Obstacle::current().hidden_process();
+        let outside = if is_outside {
+            ", or by one outside this PID namespace"
+        } else {
+            ""
+        };
+        return format!("{held} {hidden}{outside}");
+    }
+    match (visibility.locality, is_outside) {
+        (Locality::Remote, _) => {
+            "held, but the holder is not visible; it may be on another machine".to_owned()
+        }
+        (Locality::Local, true) => format!("{held} outside this PID namespace"),
+        (Locality::Local, false) => "held, but no process has it open".to_owned(),
+    }
+}
+
+fn unverified_holder(pid: Pid, snapshot: &Snapshot) -> String {
+    let missing = match &snapshot.visibility.error {
+        Some(_) => "whether it still holds it could not be checked",
+        None => Obstacle::current().unverified(),
+    };
+    format!("PID {} acquired the lock; {missing}", raw_pid(pid))
+}
+
+/// Says why there may be a holder, although none is known. Returns `None` if it would be known.
+pub(super) fn no_holder(snapshot: &Snapshot) -> Option<String> {
+    let visibility = &snapshot.visibility;
+    if snapshot.is_inherited {
+        return Some(
+            "held by this flock itself, which has inherited it; no other holder is visible"
+                .to_owned(),
+        );
+    }
+    let mut reasons = Vec::new();
+    if let Some(error) = &visibility.error {
+        let reason = errno::text(&(*error).into());
+        reasons.push(format!("processes could not be examined: {reason}"));
+    }
+    if visibility.namespace != Namespace::Whole {
+        if visibility.is_restricted {
+            let hidden = Obstacle::current().hidden_process();
+            reasons.push(format!("it may be held by a process {hidden}"));
+        }
+        reasons.push("processes outside this PID namespace are not visible".to_owned());
+    }
+    if visibility.locality == Locality::Remote {
+        let file_system = visibility.file_system.as_ref();
+        let name = file_system.map_or_else(String::new, |name| format!(" ({name})"));
+        reasons.push(format!(
+            "locks on this file system{name} may be known only to its server"
+        ));
+        reasons.extend(openers(&snapshot.openers, visibility.namespace));
+    }
+    (!reasons.is_empty()).then(|| format!("no holder is visible; {}", reasons.join("; ")))
+}
+
+/// Names the processes that have the file open.
+fn openers(pids: &[Pid], namespace: Namespace) -> Option<String> {
+    let name = |pid: &Pid| {
+        let name = ProcessInfo::read(*pid)?.name;
+        let name = super::text::escape(name.as_encoded_bytes());
+        Some(match namespace {
+            Namespace::Foreign => name,
+            Namespace::Whole | Namespace::Part => format!("{} {name}", raw_pid(*pid)),
+        })
+    };
+    let names: Vec<String> = pids.iter().take(MAX_OPENERS).filter_map(name).collect();
+    let others = match pids.len().saturating_sub(MAX_OPENERS) {
+        0 => String::new(),
+        others => format!(" and {others} others"),
+    };
+    (!names.is_empty()).then(|| format!("open in {}{others}", names.join(", ")))
+}
