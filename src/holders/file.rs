@@ -1,7 +1,9 @@
 //! Identifies a file without touching it.
 
 use std::ffi::OsStr;
+use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::path::PathBuf;
 
 use rustix::fs::{FileType, Mode as Permissions, OFlags, StatxFlags, makedev};
 use rustix::io::Errno;
@@ -23,6 +25,8 @@ pub struct File {
     id: Option<FileId>,
     /// The mount through which it is open; `None` if it is not on a mount of this namespace.
     mount: Option<Mount>,
+    /// Whether it has been deleted, and the handle is its former directory's.
+    pub(super) is_found_deleted: bool,
 }
 
 #[derive(Debug)]
@@ -102,7 +106,30 @@ impl File {
             key,
             id,
             mount,
+            is_found_deleted: false,
         })
+    }
+
+    /// Creates the description of a file that has been deleted from a directory, and is known only
+    /// by its key.
+    pub(super) fn deleted_from(dir: Self, key: FileKey) -> Self {
+        Self {
+            key,
+            id: None,
+            is_found_deleted: true,
+            ..dir
+        }
+    }
+
+    /// Returns whether the file has no name any more.
+    pub(super) fn is_deleted(&self) -> bool {
+        let links = || rustix::fs::fstat(self.handle.as_fd()).map(|stat| stat.st_nlink);
+        self.is_found_deleted || links() == Ok(0)
+    }
+
+    /// Returns the path under which the kernel knows the file.
+    pub(super) fn kernel_path(&self) -> Option<PathBuf> {
+        fs::read_link(format!("/proc/self/fd/{}", self.handle.as_fd().as_raw_fd())).ok()
     }
 
     /// Returns whether a descriptor of the process or thread with this directory in `/proc` may be
@@ -141,6 +168,9 @@ impl File {
     ///
     /// It is not permitted. `EOPNOTSUPP`: it could have side effects.
     pub(super) fn open(&self) -> Result<OwnedFd, Errno> {
+        if self.is_found_deleted {
+            return Err(Errno::OPNOTSUPP);
+        }
         let stat = rustix::fs::fstat(self.handle.as_fd());
         let file_type = stat.map(|stat| FileType::from_raw_mode(stat.st_mode));
         if !matches!(file_type, Ok(FileType::RegularFile | FileType::Directory)) {

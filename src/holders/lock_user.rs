@@ -117,6 +117,8 @@ pub struct Snapshot {
     /// On a file system whose locks may be known only to its server, if no holder is known: the
     /// processes that have the file open.
     pub openers: Vec<Pid>,
+    /// Whether the file has been deleted.
+    pub is_deleted: bool,
     /// What may be missing.
     pub visibility: Visibility,
 }

@@ -6,6 +6,7 @@
 //! have no PID at all. The *holders* are the processes that have the open file description open,
 //! one or several, and `/proc/PID/fdinfo` shows those. [`snapshot`] reads both and combines them.
 
+mod deleted;
 mod error;
 mod file;
 mod lock_user;
@@ -27,6 +28,7 @@ use crate::sys::procfs::locks::{self, LockRecord, LockState, LockType, TableRead
 use crate::sys::procfs::own_pid;
 use crate::sys::procfs::stat::Stat;
 
+pub use deleted::find_deleted;
 pub use error::Error;
 pub use file::File;
 pub use lock_user::{
@@ -78,6 +80,7 @@ pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
                 own_locks: Vec::new(),
                 is_inherited: false,
                 openers: Vec::new(),
+                is_deleted: file.is_deleted(),
                 visibility,
             });
         }
@@ -132,6 +135,7 @@ pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
             } else {
                 Vec::new()
             },
+            is_deleted: file.is_deleted(),
             visibility,
         });
     }

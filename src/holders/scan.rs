@@ -88,54 +88,20 @@ struct Scanner<'f> {
 
 impl Scanner<'_> {
     fn examine_process(&mut self, pid: Pid) {
-        let dir = process_dir(pid);
-        match self.examine(&dir, pid) {
-            Ok(0) => self.examine_threads(&dir, pid),
-            Ok(_) => {}
-            Err(Errno::ACCESS | Errno::PERM) => {
-                self.found.hidden += 1;
-                return;
-            }
-            Err(errno) => return self.record_exhaustion(errno),
-        }
-        self.found.visible.push(pid);
-    }
-
-    /// If the main thread of a process has exited, only its other threads show the descriptors.
-    fn examine_threads(&mut self, dir: &str, pid: Pid) {
-        for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
-            if thread != pid.as_raw_nonzero().get() as u32 {
-                let dir = format!("{dir}/task/{thread}");
-                if self.examine(&dir, pid).is_ok_and(|count| count > 0) {
-                    return;
-                }
-            }
-        }
-    }
-
-    /// Examines the descriptors of a process or thread, and returns how many it has.
-    fn examine(&mut self, dir: &str, pid: Pid) -> Result<usize, Errno> {
-        let fdinfo = open_dir(&format!("{dir}/fdinfo"))?;
-        let mut count = 0;
         let mut fds = Vec::new();
-        let mut buffer = [MaybeUninit::uninit(); 2048];
-        let mut entries = RawDir::new(&fdinfo, &mut buffer);
-        while let Some(entry) = entries.next() {
-            let entry = entry?;
-            let Some(fd) = decimal(entry.file_name().to_bytes()) else {
-                continue;
-            };
-            count += 1;
-            match FdInfo::read_at(&fdinfo, entry.file_name()) {
-                Ok(info) if self.examine_fd(dir, pid, fd as RawFd, &info) => fds.push(fd as RawFd),
-                Ok(_) => {}
-                Err(errno) => self.record_exhaustion(errno),
-            }
+        let visited = visit_fds(pid, &mut |dir, fd, info| match info {
+            Ok(info) if self.examine_fd(dir, pid, fd, &info) => fds.push(fd),
+            Ok(_) => {}
+            Err(errno) => self.record_exhaustion(errno),
+        });
+        match visited {
+            Ok(()) => self.found.visible.push(pid),
+            Err(Errno::ACCESS | Errno::PERM) => self.found.hidden += 1,
+            Err(errno) => self.record_exhaustion(errno),
         }
         if self.search == WaiterSearch::AllThreads && !fds.is_empty() {
-            self.find_blocked_threads(dir, pid, &fds);
+            self.find_blocked_threads(pid, &fds);
         }
-        Ok(count)
     }
 
     /// Examines a descriptor, and returns whether it is open on one of the files.
@@ -163,7 +129,8 @@ impl Scanner<'_> {
         is_open
     }
 
-    fn find_blocked_threads(&mut self, dir: &str, pid: Pid, fds: &[RawFd]) {
+    fn find_blocked_threads(&mut self, pid: Pid, fds: &[RawFd]) {
+        let dir = process_dir(pid);
         for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
             let call = BlockedCall::read_in(&format!("{dir}/task/{thread}"));
             if let Some(call) = call.filter(|call| fds.contains(&call.fd())) {
@@ -177,4 +144,45 @@ impl Scanner<'_> {
             self.found.error = Some(errno);
         }
     }
+}
+
+/// What is called with each descriptor: the directory in `/proc` of the process or thread that has
+/// it, its number, and what the kernel knows about it.
+pub(super) type VisitFd<'v> = dyn FnMut(&str, RawFd, Result<FdInfo, Errno>) + 'v;
+
+/// Visits the descriptors of a process. If its main thread has exited, only its other threads show
+/// them.
+pub(super) fn visit_fds(pid: Pid, visit: &mut VisitFd<'_>) -> Result<(), Errno> {
+    let dir = process_dir(pid);
+    if visit_fds_in(&dir, visit)? > 0 {
+        return Ok(());
+    }
+    for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
+        let is_main = thread == pid.as_raw_nonzero().get() as u32;
+        let dir = format!("{dir}/task/{thread}");
+        if !is_main && visit_fds_in(&dir, visit).is_ok_and(|count| count > 0) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Visits the descriptors of a process or thread, and returns how many it has.
+fn visit_fds_in(dir: &str, visit: &mut VisitFd<'_>) -> Result<usize, Errno> {
+    let fdinfo = open_dir(&format!("{dir}/fdinfo"))?;
+    let mut count = 0;
+    let mut buffer = [MaybeUninit::uninit(); 2048];
+    let mut entries = RawDir::new(&fdinfo, &mut buffer);
+    while let Some(entry) = entries.next() {
+        let entry = entry?;
+        if let Some(fd) = decimal(entry.file_name().to_bytes()) {
+            count += 1;
+            visit(
+                dir,
+                fd as RawFd,
+                FdInfo::read_at(&fdinfo, entry.file_name()),
+            );
+        }
+    }
+    Ok(count)
 }

@@ -15,7 +15,7 @@ use crate::report::{Output, Report};
 
 pub(super) use blockers::blocker_lines;
 use row::Row;
-use target::{label, raw_pid, snapshot};
+use target::{label, raw_pid, snapshots};
 
 /// Lists the holders and waiters, and returns how to exit. A target that cannot be examined does
 /// not prevent the others from being listed; its status is the exit status.
@@ -25,26 +25,30 @@ pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
     let mut failed = None;
     let mut rows = Vec::new();
     for target in &request.targets {
-        match snapshot(target, caller) {
-            Ok(snapshot) => {
-                let found = Row::from_snapshot(target, &snapshot);
-                let users: Vec<LockUser> = found.iter().map(|row| row.lock).collect();
-                for note in notes::all(&snapshot, &users) {
-                    let mut message = label(target);
-                    message.push(": ");
-                    message.push(note);
-                    report.error(message);
-                }
-                let is_held = users.iter().any(|user| user.role == Role::Holder);
-                if let Some(errno) = snapshot.visibility.error.filter(|_| !is_held) {
-                    failed.get_or_insert(exit::FLOCK.for_holders(&Error::unexamined(errno)));
-                }
-                rows.extend(found);
-            }
+        let snapshots = match snapshots(target, caller) {
+            Ok(snapshots) => snapshots,
             Err(error) => {
                 report.error(error.message());
                 failed.get_or_insert(exit::FLOCK.for_holders(&error));
+                continue;
             }
+        };
+        let exists = snapshots.iter().any(|snapshot| !snapshot.is_deleted);
+        for snapshot in snapshots {
+            let found = Row::from_snapshot(target, &snapshot);
+            let users: Vec<LockUser> = found.iter().map(|row| row.lock).collect();
+            let deleted = notes::deleted(target, &found, exists);
+            for note in deleted.into_iter().chain(notes::all(&snapshot, &users)) {
+                let mut message = label(target);
+                message.push(": ");
+                message.push(note);
+                report.error(message);
+            }
+            let is_held = users.iter().any(|user| user.role == Role::Holder);
+            if let Some(errno) = snapshot.visibility.error.filter(|_| !is_held) {
+                failed.get_or_insert(exit::FLOCK.for_holders(&Error::unexamined(errno)));
+            }
+            rows.extend(found);
         }
     }
     report.print(&match request.format {

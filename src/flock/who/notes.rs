@@ -2,7 +2,9 @@
 
 use rustix::process::{Pid, geteuid};
 
+use super::row::Row;
 use super::target::raw_pid;
+use crate::flock::Target;
 use crate::holders::{Confidence, LockUser, Namespace, Role, Snapshot};
 use crate::sys::errno;
 use crate::sys::filesystem::Locality;
@@ -86,6 +88,40 @@ pub(super) fn all(snapshot: &Snapshot, users: &[LockUser]) -> Vec<String> {
         notes.push("PIDs are not shown, because /proc belongs to another PID namespace".to_owned());
     }
     notes
+}
+
+/// Says that the rows are those of a deleted file.
+pub(super) fn deleted(target: &Target, rows: &[Row], exists: bool) -> Option<String> {
+    if !rows.iter().any(|row| row.is_deleted) {
+        return None;
+    }
+    let file = match target {
+        Target::Path(_) => "",
+        Target::Descriptor(_) => "its file ",
+    };
+    let mut pids: Vec<String> = Vec::new();
+    for pid in rows.iter().filter_map(|row| row.pid) {
+        let pid = raw_pid(pid).to_string();
+        if !pids.contains(&pid) {
+            pids.push(pid);
+        }
+    }
+    let pids = match &pids[..] {
+        _ if !exists => String::new(),
+        [] => String::new(),
+        [pid] => format!(" (PID {pid})"),
+        _ => format!(" (PIDs {})", pids.join(", ")),
+    };
+    let again = if exists { ", and created again" } else { "" };
+    let new_file = if exists {
+        "the new file"
+    } else {
+        "its path from now on: they create a new file"
+    };
+    Some(format!(
+        "{file}was deleted while locked{again}; the lock of the deleted file{pids} does not exclude \
+         processes that lock {new_file}"
+    ))
 }
 
 /// Says why the process that holds a lock is not known.

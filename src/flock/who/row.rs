@@ -16,6 +16,8 @@ use crate::sys::procfs::status::{ProcessInfo, command_line};
 pub(super) struct Row {
     pub target: Target,
     pub lock: LockUser,
+    /// Whether the file has been deleted.
+    pub is_deleted: bool,
     /// The PID, if it means the same process here as in `/proc`.
     pub pid: Option<Pid>,
     pub uid: Option<u32>,
@@ -47,12 +49,12 @@ impl Time {
 impl Row {
     /// Returns a row for each process that has not exited in the meantime.
     pub fn from_snapshot(target: &Target, snapshot: &Snapshot) -> Vec<Self> {
-        let namespace = snapshot.visibility.namespace;
-        let row = |user: &LockUser| Self::new(target, *user, namespace);
+        let row = |user: &LockUser| Self::new(target, *user, snapshot);
         snapshot.users.iter().filter_map(row).collect()
     }
 
-    fn new(target: &Target, lock: LockUser, namespace: Namespace) -> Option<Self> {
+    fn new(target: &Target, lock: LockUser, snapshot: &Snapshot) -> Option<Self> {
+        let namespace = snapshot.visibility.namespace;
         let info = lock.pid.and_then(ProcessInfo::read);
         let has_exited =
             |pid| namespace == Namespace::Foreign || liveness::check(pid) == Liveness::Dead;
@@ -64,6 +66,7 @@ impl Row {
         Some(Self {
             target: target.clone(),
             lock,
+            is_deleted: snapshot.is_deleted,
             pid: lock.pid.filter(|_| namespace != Namespace::Foreign),
             uid,
             user: uid.and_then(sys::user::name_of),

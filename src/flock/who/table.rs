@@ -47,6 +47,7 @@ fn cells(row: &Row) -> [String; 8] {
         (Role::Holder, ..) => "holder",
         (Role::Waiter, ..) => "waiter",
     };
+    let deleted = if row.is_deleted { " (deleted)" } else { "" };
     let mode = match lock.mode {
         Some(Mode::Shared) => "shared",
         Some(_) => "exclusive",
@@ -77,7 +78,7 @@ fn cells(row: &Row) -> [String; 8] {
     };
     [
         text::escape(label(&row.target).as_bytes()),
-        role.to_owned(),
+        format!("{role}{deleted}"),
         kind,
         mode.to_owned(),
         row.pid.map_or_else(unknown, |pid| raw_pid(pid).to_string()),

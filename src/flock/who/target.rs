@@ -5,23 +5,41 @@ use std::ffi::OsString;
 use rustix::process::Pid;
 
 use crate::flock::Target;
-use crate::holders::{self, Caller, Error, File, Snapshot};
+use crate::holders::{self, Caller, Error, File, Snapshot, find_deleted};
 use crate::lock;
 
 /// Returns the holders and waiters of a target.
 pub(super) fn snapshot(target: &Target, caller: Caller) -> Result<Snapshot, Error> {
-    let file = match target {
-        Target::Path(path) => File::from_path(path)?,
-        Target::Descriptor(number) => {
-            File::from_inherited(*number).map_err(|error| match error {
-                Error::Lock(error) if caller == Caller::Process => {
-                    Error::Lock(lock::descriptor::hint_if_open_in_parent(error, *number))
-                }
-                other => other,
-            })?
-        }
+    holders::snapshot(&file(target, caller)?, caller)
+}
+
+/// Returns the holders and waiters of a target and, for a path, those of locked files that were
+/// there and have been deleted.
+pub(super) fn snapshots(target: &Target, caller: Caller) -> Result<Vec<Snapshot>, Error> {
+    let existing = file(target, caller);
+    let mut files = match target {
+        Target::Path(path) => find_deleted(path, existing.as_ref().ok()),
+        Target::Descriptor(_) => Vec::new(),
     };
-    holders::snapshot(&file, caller)
+    match existing {
+        Ok(file) => files.insert(0, file),
+        Err(error) if files.is_empty() => return Err(error),
+        Err(_) => {}
+    }
+    let snapshots = files.iter().map(|file| holders::snapshot(file, caller));
+    snapshots.collect()
+}
+
+fn file(target: &Target, caller: Caller) -> Result<File, Error> {
+    match target {
+        Target::Path(path) => File::from_path(path),
+        Target::Descriptor(number) => File::from_inherited(*number).map_err(|error| match error {
+            Error::Lock(error) if caller == Caller::Process => {
+                Error::Lock(lock::descriptor::hint_if_open_in_parent(error, *number))
+            }
+            other => other,
+        }),
+    }
 }
 
 /// Returns the name of a target in messages.

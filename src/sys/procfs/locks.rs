@@ -123,11 +123,16 @@ impl LockRecord {
     }
 }
 
-/// Returns the locks on a file, from the text of `/proc/locks`.
-pub fn records_for(file: FileKey, table: &[u8]) -> Vec<LockRecord> {
+/// Returns all locks, from the text of `/proc/locks`.
+pub fn records(table: &[u8]) -> impl Iterator<Item = LockRecord> {
     table
         .split(|byte| *byte == b'\n')
         .filter_map(LockRecord::parse)
+}
+
+/// Returns the locks on a file, from the text of `/proc/locks`.
+pub fn records_for(file: FileKey, table: &[u8]) -> Vec<LockRecord> {
+    records(table)
         .filter(|record| record.file == file)
         .collect()
 }
