@@ -182,3 +182,17 @@ fn remote_holder(file: &File) -> Result<Option<LockUser>, Errno> {
 fn parent(pid: Pid) -> Option<Pid> {
     Pid::from_raw(Stat::read(pid)?.parent)
 }
+
+/// Returns the ancestors of this process, as far as they are visible.
+pub fn ancestors() -> Vec<Pid> {
+    let mut ancestors = Vec::new();
+    let mut process = own_pid();
+    // A chain that changes while it is followed could be circular.
+    while let Some(pid) = process.and_then(parent)
+        && !ancestors.contains(&pid)
+    {
+        ancestors.push(pid);
+        process = Some(pid);
+    }
+    ancestors
+}

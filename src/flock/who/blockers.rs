@@ -1,6 +1,7 @@
 //! The processes that hold a lock which a request waits for, in one line for each file.
 
 use std::ffi::OsString;
+use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
 
 use rustix::process::Pid;
@@ -8,11 +9,14 @@ use rustix::process::Pid;
 use super::target::{label, raw_pid, snapshot};
 use super::{notes, text};
 use crate::flock::{Fairness, LockRequest, Target};
-use crate::holders::{Caller, Confidence, ListedKind, LockUser, Namespace, Role};
-use crate::lock::Mode;
+use crate::holders::{
+    Caller, Confidence, ListedKind, LockUser, Namespace, OwnLock, Role, Snapshot, ancestors,
+};
 use crate::lock::advisory::LockApi;
 use crate::lock::fair::marker::ArrivalTime;
+use crate::lock::{Mode, Timeout};
 use crate::sys::procfs::liveness::{self, Liveness};
+use crate::sys::procfs::own_pid;
 use crate::sys::procfs::status::ProcessInfo;
 
 /// Returns a line for each lock of the request that another process holds: `FILE: held by 1234
@@ -68,9 +72,20 @@ fn find_holders(target: &Target, request: &LockRequest, caller: Caller) -> Findi
         Ok(snapshot) => snapshot,
         Err(error) => return Finding::Unknown(error.unknown_holder()),
     };
-    let blockers = snapshot.users.iter().filter(|user| blocks(user, request));
+    let own_pid = own_pid();
+    let is_own = |user: &LockUser| user.pid.is_some() && user.pid == own_pid;
+    let blockers = snapshot.users.iter();
+    let blockers = blockers.filter(|user| blocks(user, request) && !is_own(user));
     let blockers: Vec<LockUser> = blockers.copied().collect();
-    if let Some(text) = describe_holders(&blockers, snapshot.visibility.namespace) {
+    let others = describe_holders(&blockers, snapshot.visibility.namespace);
+    if let Some(fd) = own_blocking_fd(&snapshot, target, request) {
+        return Finding::Held(describe_self(fd, others, caller).into());
+    }
+    if let Some((name, is_ancestor)) = others {
+        let mut text = format!("held by {name}");
+        if is_ancestor && request.timeout == Timeout::Infinite {
+            text += "; if it waits for this process, neither can continue";
+        }
         return Finding::Held(text.into());
     }
     if !blockers.is_empty() {
@@ -82,11 +97,50 @@ fn find_holders(target: &Target, request: &LockRequest, caller: Caller) -> Findi
     }
 }
 
+/// Returns a descriptor of this process whose lock is in the way of its own request: this process
+/// has inherited it from the script that holds the lock, or has opened the file twice.
+///
+/// A request for a descriptor converts the lock of its open file description, all of whose
+/// descriptors have the same record. With `--also`, this process may have acquired locks in this
+/// very request.
+fn own_blocking_fd(snapshot: &Snapshot, target: &Target, request: &LockRequest) -> Option<RawFd> {
+    if matches!(request.fairness, Fairness::Slots(limit) if limit > 1) {
+        return None;
+    }
+    let own_locks = || snapshot.own_locks.iter();
+    let is_converted = |own: &OwnLock| match target {
+        Target::Descriptor(number) => {
+            own_locks().any(|other| other.fd == *number && other.record == own.record)
+        }
+        Target::Path(_) => false,
+    };
+    let is_acquired = |own: &OwnLock| {
+        !request.also.is_empty() && own.record.pid.is_none_or(|pid| Some(pid) == own.user.pid)
+    };
+    let mut blocking = own_locks().filter(|own| blocks(&own.user, request));
+    blocking
+        .find(|own| !is_converted(own) && !is_acquired(own))
+        .map(|own| own.fd)
+}
+
+fn describe_self(fd: RawFd, others: Option<(String, bool)>, caller: Caller) -> String {
+    let itself = match caller {
+        Caller::Process => "this process",
+        Caller::Shell | Caller::Subshell => "this shell",
+    };
+    let others = others.map_or_else(String::new, |(name, _)| format!(" (also by {name})"));
+    format!(
+        "held by {itself} itself through descriptor {fd}{others}, so it can never be acquired; \
+         close that descriptor first, as with {fd}>&-"
+    )
+}
+
 /// A holder, with what `/proc` shows of it.
 type Holder = (Pid, LockUser, Option<ProcessInfo>);
 
-/// Names one of the holders and counts the others, or returns `None` if no PID is known.
-fn describe_holders(blockers: &[LockUser], namespace: Namespace) -> Option<String> {
+/// Names one of the holders and counts the others, or returns `None` if no PID is known. Returns
+/// whether the one that is named is an ancestor of this process.
+fn describe_holders(blockers: &[LockUser], namespace: Namespace) -> Option<(String, bool)> {
     let known = blockers.iter().filter_map(|user| {
         let pid = user.pid?;
         let info = ProcessInfo::read(pid);
@@ -110,10 +164,17 @@ fn describe_holders(blockers: &[LockUser], namespace: Namespace) -> Option<Strin
             pids.push(*pid);
         }
     }
+    let ancestors = if known.is_empty() {
+        Vec::new()
+    } else {
+        ancestors()
+    };
     let (pid, user, info) = known.iter().min_by_key(|(pid, _, info)| {
         let start = info.as_ref().and_then(|info| info.start);
-        (start.unwrap_or(u64::MAX), raw_pid(*pid))
+        let is_ancestor = ancestors.contains(pid);
+        (!is_ancestor, start.unwrap_or(u64::MAX), raw_pid(*pid))
     })?;
+    let is_ancestor = ancestors.contains(pid);
     let mut names = Vec::new();
     if namespace != Namespace::Foreign {
         names.push(raw_pid(*pid).to_string());
@@ -122,7 +183,7 @@ fn describe_holders(blockers: &[LockUser], namespace: Namespace) -> Option<Strin
         .as_ref()
         .map(|info| text::escape(info.name.as_encoded_bytes()));
     names.extend(name);
-    let mut text = format!("held by {}", names.join(" "));
+    let mut text = names.join(" ");
     let age = info.as_ref().and_then(ProcessInfo::age);
     if let Some(time) = user.since.map(ArrivalTime::elapsed).or(age) {
         text += &format!(", {}", text::elapsed(time));
@@ -130,12 +191,15 @@ fn describe_holders(blockers: &[LockUser], namespace: Namespace) -> Option<Strin
     if user.confidence == Confidence::Unverified {
         text += ", unverified";
     }
+    if is_ancestor {
+        text += ", an ancestor of this process";
+    }
     match pids.len() - 1 + unknown {
         0 => {}
         1 => text += ", and 1 other",
         others => text += &format!(", and {others} others"),
     }
-    Some(text)
+    Some((text, is_ancestor))
 }
 
 /// Whether the user holds a lock that conflicts with the request.

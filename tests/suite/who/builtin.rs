@@ -57,11 +57,21 @@ fn interrupted_wait_reports_the_holder_once() {
 #[test]
 fn shell_that_blocks_itself_is_reported() {
     for_each_bash(|env| {
-        let script = "echo $$; exec 8>>f 7>>f; flock 8; flock --verbose -n 7; exit 0";
-        let outcome = env.run_with_builtin(script).assert_status(0);
-        let shell = outcome.stdout_text();
-        let expected = format!("flock: descriptor 7: held by {} bash", shell.trim());
-        let stderr = outcome.stderr_text();
+        let script = "exec 8>>f 7>>f; flock 8; flock --verbose -n 7; exit 0";
+        let stderr = env.run_with_builtin(script).stderr_text();
+        let expected = "flock: descriptor 7: held by this shell itself through descriptor 8, ";
+        let line = stderr.lines().nth(1).expect("two lines");
+        assert!(line.starts_with(expected), "{stderr}");
+    });
+}
+
+#[test]
+fn shared_lock_that_is_converted_is_not_in_the_way() {
+    for_each_bash(|env| {
+        let reader = env.hold(&["-s", "-F"], "f");
+        let script = "exec 8>>f; flock -s 8; flock --verbose -n 8; exit 0";
+        let stderr = env.run_with_builtin(script).stderr_text();
+        let expected = format!("flock: descriptor 8: held by {} sh, ", reader.pid());
         let line = stderr.lines().nth(1).expect("two lines");
         assert!(line.starts_with(&expected), "{stderr}");
     });

@@ -161,3 +161,60 @@ fn slot_blocks_only_requests_for_a_slot() {
     let outcome = env.run(["--verbose", "-n", "f", "true"]);
     outcome.assert_status(0).assert_stderr("");
 }
+
+/// A background job inherits the descriptor of its script, and with it the lock that it waits for.
+#[test]
+fn process_that_waits_for_itself_is_told_so() {
+    let env = TestEnv::without_builtin();
+    let outcome = env.bash("exec 8>>f; flock 8; flock -n --verbose f true; exit");
+    let stderr = outcome.assert_status(1).stderr_text();
+    let lines = mask_times(&stderr);
+    let (start, end) = (
+        "flock: f: held by this process itself through descriptor 8 (also by ",
+        " bash, an ancestor of this process), so it can never be acquired; close that descriptor first, as with 8>&-",
+    );
+    assert!(lines[1].starts_with(start), "{stderr}");
+    assert!(lines[1].ends_with(end), "{stderr}");
+}
+
+#[test]
+fn lock_to_be_converted_is_not_in_the_way() {
+    let env = TestEnv::without_builtin();
+    let reader = env.hold(&["-s", "-F"], "f");
+    let other = format!("flock: descriptor 8: held by {} sh", reader.pid());
+    let script = "exec 8>>f 7>&8; flock -s 8; flock -n --verbose 8; exit";
+    let stderr = env.bash(script).assert_status(1).stderr_text();
+    assert_eq!(mask_times(&stderr)[1], other);
+}
+
+#[test]
+fn lock_acquired_for_the_same_request_is_not_in_the_way() {
+    let env = TestEnv::new();
+    // Of the two files, the first in the order of locking is locked while the other is waited for.
+    for (free, held) in [("f", "g"), ("g", "f")] {
+        let holder = env.hold(&["-F"], held);
+        let report = format!("{held}: held by {} sh", holder.pid());
+        let outcome = env.run(["--verbose", "-w", ".01", "--also", free, held, "true"]);
+        let stderr = outcome.assert_status(1).stderr_text();
+        let waiting = mask_times(&stderr)[0].clone();
+        assert_eq!(waiting, format!("flock: waiting for {report}"));
+        holder.release();
+    }
+}
+
+#[test]
+fn ancestor_that_holds_the_lock_is_called_so() {
+    let env = TestEnv::without_builtin();
+    let script = "echo $$; exec 8>>f 9>>g; flock 8; flock --verbose f true 8>&- 2>&9 & wait";
+    let mut shell = env.command("bash");
+    shell.args(["-c", script]);
+    let mut shell = env.start(shell);
+    let pid = shell.read_line();
+    wait_until("it waits", || waiter_count(env.file("f")) == 1);
+    assert_eq!(
+        mask_times(&env.read_file("g")),
+        [format!(
+            "flock: waiting for f: held by {pid} bash, an ancestor of this process; if it waits for this process, neither can continue"
+        )]
+    );
+}
