@@ -36,9 +36,9 @@ fn find(path: &OsStr, existing: Option<&File>) -> Option<Vec<File>> {
         }
         None => missing_path(path)?,
     };
-    let device = File::from_path(dir.as_os_str()).ok()?.key.device;
+    let device = File::from_path(dir.as_os_str()).ok()?.identity.key.device;
     let is_candidate =
-        |key: FileKey| key.device == device && existing.is_none_or(|file| file.key != key);
+        |key: FileKey| key.device == device && existing.is_none_or(|file| file.identity.key != key);
     let (table, read) = locks::read_table().ok()?;
     let is_complete = read == TableRead::Atomic && Namespace::current() == Namespace::Whole;
     if is_complete && !locks::records(&table).any(|record| is_candidate(record.file)) {

@@ -17,12 +17,20 @@ use crate::sys::procfs::fdinfo::{self, FdInfo};
 use crate::sys::procfs::locks::FileKey;
 use crate::sys::procfs::mountinfo::Mount;
 
+/// What identifies a file at the descriptors of processes.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Identity {
+    /// Its key in `/proc/locks`.
+    pub key: FileKey,
+    /// What stat(2) reports, if the file is at hand.
+    pub id: Option<FileId>,
+}
+
 /// A file whose locks are listed.
 #[derive(Debug)]
 pub struct File {
     handle: Handle,
-    pub(super) key: FileKey,
-    id: Option<FileId>,
+    pub(super) identity: Identity,
     /// The mount through which it is open; `None` if it is not on a mount of this namespace.
     mount: Option<Mount>,
     /// Whether it has been deleted, and the handle is its former directory's.
@@ -41,6 +49,38 @@ impl AsFd for Handle {
             Self::Owned(fd) => fd.as_fd(),
             Self::Borrowed(fd) => *fd,
         }
+    }
+}
+
+impl Identity {
+    /// Returns whether a descriptor of the process or thread with this directory in `/proc` may be
+    /// open on this file. Before Linux 5.14, it may be for all that the kernel says.
+    pub(super) fn may_be(&self, info: &FdInfo, dir: &str) -> bool {
+        let Some(inode) = info.inode else {
+            return true;
+        };
+        let device = || Some(Mount::find_in(dir, info.mount?)?.device);
+        inode == self.key.inode && device().is_none_or(|device| device == self.key.device)
+    }
+
+    /// Returns whether a descriptor that is open on a file with this key is open on this file. On
+    /// btrfs, files of several subvolumes may have the same key.
+    ///
+    /// Only cached attributes are read, because the server of the file may be unreachable.
+    pub(super) fn is_open_at(&self, path: &str) -> bool {
+        let Some(id) = self.id else {
+            return true;
+        };
+        let (major, minor) = self.key.device;
+        if makedev(major, minor) == id.device {
+            return true;
+        }
+        let flags = rustix::fs::AtFlags::STATX_DONT_SYNC;
+        let stat = rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::INO);
+        stat.is_ok_and(|stat| {
+            let device = makedev(stat.stx_dev_major, stat.stx_dev_minor);
+            (device, stat.stx_ino) == (id.device, id.inode)
+        })
     }
 }
 
@@ -103,8 +143,7 @@ impl File {
         };
         Ok(Self {
             handle,
-            key,
-            id,
+            identity: Identity { key, id },
             mount,
             is_found_deleted: false,
         })
@@ -114,8 +153,7 @@ impl File {
     /// by its key.
     pub(super) fn deleted_from(dir: Self, key: FileKey) -> Self {
         Self {
-            key,
-            id: None,
+            identity: Identity { key, id: None },
             is_found_deleted: true,
             ..dir
         }
@@ -130,36 +168,6 @@ impl File {
     /// Returns the path under which the kernel knows the file.
     pub(super) fn kernel_path(&self) -> Option<PathBuf> {
         fs::read_link(format!("/proc/self/fd/{}", self.handle.as_fd().as_raw_fd())).ok()
-    }
-
-    /// Returns whether a descriptor of the process or thread with this directory in `/proc` may be
-    /// open on this file. Before Linux 5.14, it may be for all that the kernel says.
-    pub(super) fn may_be(&self, info: &FdInfo, dir: &str) -> bool {
-        let Some(inode) = info.inode else {
-            return true;
-        };
-        let device = || Some(Mount::find_in(dir, info.mount?)?.device);
-        inode == self.key.inode && device().is_none_or(|device| device == self.key.device)
-    }
-
-    /// Returns whether a descriptor that is open on a file with this key is open on this file. On
-    /// btrfs, files of several subvolumes may have the same key.
-    ///
-    /// Only cached attributes are read, because the server of the file may be unreachable.
-    pub(super) fn is_open_at(&self, path: &str) -> bool {
-        let Some(id) = self.id else {
-            return true;
-        };
-        let (major, minor) = self.key.device;
-        if makedev(major, minor) == id.device {
-            return true;
-        }
-        let flags = rustix::fs::AtFlags::STATX_DONT_SYNC;
-        let stat = rustix::fs::statx(rustix::fs::CWD, path, flags, StatxFlags::INO);
-        stat.is_ok_and(|stat| {
-            let device = makedev(stat.stx_dev_major, stat.stx_dev_minor);
-            (device, stat.stx_ino) == (id.device, id.inode)
-        })
     }
 
     /// Opens the file to query its locks.

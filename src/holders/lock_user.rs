@@ -8,7 +8,9 @@ use rustix::process::Pid;
 use crate::lock::Mode;
 use crate::lock::fair::marker::ArrivalTime;
 use crate::sys::filesystem::Locality;
+use crate::sys::procfs::liveness::{self, Liveness};
 use crate::sys::procfs::locks::{LockRecord, LockType};
+use crate::sys::procfs::stat::parent;
 use crate::sys::procfs::{is_initial_pid_namespace, shows_own_pids};
 
 /// The role of a process in a lock.
@@ -31,6 +33,14 @@ pub enum ListedKind {
     Posix,
     /// A slot of `flock --slots`.
     Slot,
+}
+
+impl ListedKind {
+    /// Returns whether locks of these kinds can exclude each other. A slot excludes nothing alone.
+    pub(super) fn conflicts_with(self, other: Self) -> bool {
+        let is_flock = |kind| kind == Self::Flock;
+        self != Self::Slot && other != Self::Slot && is_flock(self) == is_flock(other)
+    }
 }
 
 impl From<LockType> for ListedKind {
@@ -167,6 +177,14 @@ impl Namespace {
             Self::Whole
         } else {
             Self::Part
+        }
+    }
+
+    /// Returns whether a process with this PID in `/proc` exists.
+    pub(super) fn has(self, pid: Pid) -> bool {
+        match self {
+            Self::Foreign => parent(pid).is_some(),
+            Self::Whole | Self::Part => liveness::check(pid) != Liveness::Dead,
         }
     }
 }

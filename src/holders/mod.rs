@@ -6,6 +6,7 @@
 //! have no PID at all. The *holders* are the processes that have the open file description open,
 //! one or several, and `/proc/PID/fdinfo` shows those. [`snapshot`] reads both and combines them.
 
+mod deadlock;
 mod deleted;
 mod error;
 mod file;
@@ -16,18 +17,18 @@ mod scan;
 use std::os::fd::AsFd;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, getpid};
+use rustix::process::getpid;
 
 use crate::lock::fair::marker::SLOT_RANGE;
 use crate::sys;
 use crate::sys::errno::is_exhaustion;
 use crate::sys::filesystem::Locality;
 use crate::sys::procfs::access::omits_processes;
-use crate::sys::procfs::liveness::{self, Liveness};
 use crate::sys::procfs::locks::{self, LockRecord, LockState, LockType, TableRead};
 use crate::sys::procfs::own_pid;
-use crate::sys::procfs::stat::Stat;
+use crate::sys::procfs::stat::parent;
 
+pub use deadlock::find_deadlocks;
 pub use deleted::find_deleted;
 pub use error::Error;
 pub use file::File;
@@ -92,7 +93,7 @@ pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
         } else {
             WaiterSearch::TableOnly
         };
-        let scan = scan::scan(&[file], search);
+        let scan = scan::scan(&[file.identity], search);
         let mut visibility = visibility.clone();
         visibility.is_restricted |= scan.hidden > 0;
         visibility.error = scan.error;
@@ -102,10 +103,7 @@ pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
             caller: (caller, own_pid().unwrap_or_else(getpid)),
             is_partial: visibility.is_partial(),
             parent: &parent,
-            is_alive: &|pid| match namespace {
-                Namespace::Foreign => parent(pid).is_some(),
-                Namespace::Whole | Namespace::Part => liveness::check(pid) != Liveness::Dead,
-            },
+            is_alive: &|pid| namespace.has(pid),
         };
         let mut users = observations.users();
         let is_incomplete = users
@@ -146,7 +144,7 @@ fn records_for(file: &File) -> Result<(Vec<LockRecord>, TableRead), Error> {
     for _ in 0..MAX_TABLE_READS {
         let read = locks::read_table();
         let (table, read) = read.map_err(|errno| Error::proc(locks::PATH, errno.into()))?;
-        let records = locks::records_for(file.key, &table);
+        let records = locks::records_for(file.identity.key, &table);
         if read == TableRead::Atomic || !records.is_empty() {
             return Ok((records, read));
         }
@@ -177,22 +175,4 @@ fn remote_holder(file: &File) -> Result<Option<LockUser>, Errno> {
         confidence: Confidence::Unverified,
         since: None,
     }))
-}
-
-fn parent(pid: Pid) -> Option<Pid> {
-    Pid::from_raw(Stat::read(pid)?.parent)
-}
-
-/// Returns the ancestors of this process, as far as they are visible.
-pub fn ancestors() -> Vec<Pid> {
-    let mut ancestors = Vec::new();
-    let mut process = own_pid();
-    // A chain that changes while it is followed could be circular.
-    while let Some(pid) = process.and_then(parent)
-        && !ancestors.contains(&pid)
-    {
-        ancestors.push(pid);
-        process = Some(pid);
-    }
-    ancestors
 }

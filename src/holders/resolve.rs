@@ -30,12 +30,12 @@ fn marker_of(record: &LockRecord) -> Option<Marker> {
 }
 
 /// Whether the record is a place in a queue, which is a lock only for the kernel.
-fn is_ticket(record: &LockRecord) -> bool {
+pub(super) fn is_ticket(record: &LockRecord) -> bool {
     record.lock_type == LockType::Ofd && TICKET_RANGE.contains(&record.first)
 }
 
 /// Returns the record as users see it: a slot is a kind of lock of its own.
-fn lock_user(record: &LockRecord, pid: Option<Pid>, confidence: Confidence) -> LockUser {
+pub(super) fn lock_user(record: &LockRecord, pid: Option<Pid>, confidence: Confidence) -> LockUser {
     let is_slot = record.lock_type == LockType::Ofd
         && SLOT_RANGE.contains(&record.first)
         && record.last <= *SLOT_RANGE.end();

@@ -7,10 +7,10 @@ use rustix::fs::RawDir;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::file::File;
+use super::file::Identity;
 use crate::sys::errno::is_exhaustion;
 use crate::sys::procfs::fdinfo::FdInfo;
-use crate::sys::procfs::locks::LockRecord;
+use crate::sys::procfs::locks::{FileKey, LockRecord};
 use crate::sys::procfs::status::Status;
 use crate::sys::procfs::syscall::BlockedCall;
 use crate::sys::procfs::{decimal, numeric_entries, open_dir, pids, process_dir};
@@ -29,6 +29,8 @@ pub(super) struct FdLock {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct BlockedThread {
     pub pid: Pid,
+    /// The file that its descriptor is open on.
+    pub file: FileKey,
     pub call: BlockedCall,
 }
 
@@ -45,6 +47,27 @@ pub(super) struct Scan {
     pub hidden: usize,
     /// Why a process could not be examined: descriptors or memory are exhausted.
     pub error: Option<Errno>,
+}
+
+impl Scan {
+    /// Returns what was found about one file.
+    pub fn only(&self, file: FileKey) -> Self {
+        let locks = self.fd_locks.iter();
+        let blocked = self.blocked.iter();
+        Self {
+            fd_locks: locks
+                .filter(|lock| lock.record.file == file)
+                .cloned()
+                .collect(),
+            blocked: blocked
+                .filter(|thread| thread.file == file)
+                .copied()
+                .collect(),
+            openers: Vec::new(),
+            visible: self.visible.clone(),
+            ..*self
+        }
+    }
 }
 
 /// Where waiters are searched for.
@@ -65,7 +88,7 @@ pub(super) enum WaiterSearch {
 /// PID: a process that is started by one that has already been examined has a higher PID and is
 /// seen, unless the PIDs wrap around. A lock that has been passed on changes `/proc/locks`, and
 /// then the caller scans again.
-pub(super) fn scan(files: &[&File], search: WaiterSearch) -> Scan {
+pub(super) fn scan(files: &[Identity], search: WaiterSearch) -> Scan {
     let mut scanner = Scanner {
         files,
         search,
@@ -81,7 +104,7 @@ pub(super) fn scan(files: &[&File], search: WaiterSearch) -> Scan {
 }
 
 struct Scanner<'f> {
-    files: &'f [&'f File],
+    files: &'f [Identity],
     search: WaiterSearch,
     found: Scan,
 }
@@ -90,8 +113,7 @@ impl Scanner<'_> {
     fn examine_process(&mut self, pid: Pid) {
         let mut fds = Vec::new();
         let visited = visit_fds(pid, &mut |dir, fd, info| match info {
-            Ok(info) if self.examine_fd(dir, pid, fd, &info) => fds.push(fd),
-            Ok(_) => {}
+            Ok(info) => fds.extend(self.examine_fd(dir, pid, fd, &info).map(|file| (fd, file))),
             Err(errno) => self.record_exhaustion(errno),
         });
         match visited {
@@ -104,37 +126,34 @@ impl Scanner<'_> {
         }
     }
 
-    /// Examines a descriptor, and returns whether it is open on one of the files.
-    fn examine_fd(&mut self, dir: &str, pid: Pid, fd: RawFd, info: &FdInfo) -> bool {
-        let files = self.files.iter();
-        let mut is_open = false;
-        for file in files {
-            let has_lock = info.locks.iter().any(|record| record.file == file.key);
-            let may_wait = self.search == WaiterSearch::AllThreads && file.may_be(info, dir);
-            if !(has_lock || may_wait) || !file.is_open_at(&format!("{dir}/fd/{fd}")) {
-                continue;
-            }
-            is_open = true;
-            let on_file = info.locks.iter().filter(|record| record.file == file.key);
-            self.found.fd_locks.extend(on_file.map(|record| FdLock {
-                pid,
-                ns_pid: Status::read_in(dir).and_then(|status| status.ns_pid()),
-                fd,
-                record: *record,
-            }));
-            if info.inode.is_some() && may_wait && !self.found.openers.contains(&pid) {
-                self.found.openers.push(pid);
-            }
+    /// Examines a descriptor. Returns the file, of those that are searched for, that it is open on.
+    fn examine_fd(&mut self, dir: &str, pid: Pid, fd: RawFd, info: &FdInfo) -> Option<FileKey> {
+        let has_lock = |file: &Identity| info.locks.iter().any(|record| record.file == file.key);
+        let may_wait =
+            |file: &Identity| self.search == WaiterSearch::AllThreads && file.may_be(info, dir);
+        let mut files = self.files.iter();
+        let file = files.find(|file| {
+            (has_lock(file) || may_wait(file)) && file.is_open_at(&format!("{dir}/fd/{fd}"))
+        })?;
+        let on_file = info.locks.iter().filter(|record| record.file == file.key);
+        self.found.fd_locks.extend(on_file.map(|record| FdLock {
+            pid,
+            ns_pid: Status::read_in(dir).and_then(|status| status.ns_pid()),
+            fd,
+            record: *record,
+        }));
+        if info.inode.is_some() && may_wait(file) && !self.found.openers.contains(&pid) {
+            self.found.openers.push(pid);
         }
-        is_open
+        Some(file.key)
     }
 
-    fn find_blocked_threads(&mut self, pid: Pid, fds: &[RawFd]) {
-        let dir = process_dir(pid);
-        for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
-            let call = BlockedCall::read_in(&format!("{dir}/task/{thread}"));
-            if let Some(call) = call.filter(|call| fds.contains(&call.fd())) {
-                self.found.blocked.push(BlockedThread { pid, call });
+    fn find_blocked_threads(&mut self, pid: Pid, fds: &[(RawFd, FileKey)]) {
+        for call in blocked_calls(pid) {
+            let mut fds = fds.iter();
+            if let Some((_, file)) = fds.find(|(fd, _)| *fd == call.fd()) {
+                let file = *file;
+                self.found.blocked.push(BlockedThread { pid, file, call });
             }
         }
     }
@@ -185,4 +204,12 @@ fn visit_fds_in(dir: &str, visit: &mut VisitFd<'_>) -> Result<usize, Errno> {
         }
     }
     Ok(count)
+}
+
+/// Returns the lock calls in which threads of a process are blocked, as far as they are visible.
+pub(super) fn blocked_calls(pid: Pid) -> Vec<BlockedCall> {
+    let dir = process_dir(pid);
+    let threads = numeric_entries(&format!("{dir}/task")).unwrap_or_default();
+    let call = |thread| BlockedCall::read_in(&format!("{dir}/task/{thread}"));
+    threads.into_iter().filter_map(call).collect()
 }

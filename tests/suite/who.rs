@@ -1,6 +1,7 @@
 //! `--who`: the holders and the waiters of a lock.
 
 mod builtin;
+mod deadlock;
 mod deleted;
 mod forms;
 mod hidden;

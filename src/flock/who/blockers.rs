@@ -10,13 +10,14 @@ use super::target::{label, raw_pid, snapshot};
 use super::{notes, text};
 use crate::flock::{Fairness, LockRequest, Target};
 use crate::holders::{
-    Caller, Confidence, ListedKind, LockUser, Namespace, OwnLock, Role, Snapshot, ancestors,
+    Caller, Confidence, ListedKind, LockUser, Namespace, OwnLock, Role, Snapshot,
 };
 use crate::lock::advisory::LockApi;
 use crate::lock::fair::marker::ArrivalTime;
 use crate::lock::{Mode, Timeout};
 use crate::sys::procfs::liveness::{self, Liveness};
 use crate::sys::procfs::own_pid;
+use crate::sys::procfs::stat::ancestors;
 use crate::sys::procfs::status::ProcessInfo;
 
 /// Returns a line for each lock of the request that another process holds: `FILE: held by 1234

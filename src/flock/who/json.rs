@@ -70,6 +70,7 @@ fn object(row: &Row) -> String {
         ("since_of", or_null(of)),
         ("name", or_null(row.name.as_ref().map(|name| string(name)))),
         ("command", or_null(args)),
+        ("deadlock", row.is_deadlocked.to_string()),
         ("deleted", row.is_deleted.to_string()),
     ];
     let fields = fields.map(|(name, value)| format!("\"{name}\":{value}"));

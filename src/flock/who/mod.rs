@@ -8,9 +8,11 @@ mod table;
 mod target;
 mod text;
 
+use rustix::process::Pid;
+
 use super::{OutputFormat, WhoRequest};
 use crate::exit::{self, Exit};
-use crate::holders::{Caller, Confidence, Error, LockUser, Role};
+use crate::holders::{Caller, Confidence, Error, LockUser, Role, find_deadlocks};
 use crate::report::{Output, Report};
 
 pub(super) use blockers::blocker_lines;
@@ -51,6 +53,9 @@ pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
             rows.extend(found);
         }
     }
+    for deadlock in mark_deadlocks(&mut rows) {
+        report.error(notes::deadlock(&deadlock));
+    }
     report.print(&match request.format {
         OutputFormat::Table => table::format(&rows, request.targets.len()),
         OutputFormat::Json => json::format(&rows),
@@ -63,6 +68,28 @@ pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
         (None, true, Output::Failed) => exit::FLOCK.no_output,
         (None, false, _) => exit::NOT_HELD,
     })
+}
+
+/// Marks the waiters that wait in a deadlock, and returns the deadlocks: the processes that wait for
+/// each other, if their PIDs mean the same processes here.
+fn mark_deadlocks(rows: &mut [Row]) -> Vec<Vec<Pid>> {
+    let is_waiter = |row: &Row| row.lock.role == Role::Waiter && row.lock.pid.is_some();
+    if !rows.iter().any(is_waiter) {
+        return Vec::new();
+    }
+    let mut shown = Vec::new();
+    for deadlock in find_deadlocks() {
+        let is_in = |row: &&mut Row| row.lock.pid.is_some_and(|pid| deadlock.contains(&pid));
+        let mut is_listed = false;
+        for row in rows.iter_mut().filter(|row| is_waiter(row)).filter(is_in) {
+            row.is_deadlocked = true;
+            is_listed |= row.pid.is_some();
+        }
+        if is_listed {
+            shown.push(deadlock);
+        }
+    }
+    shown
 }
 
 /// Returns the PIDs of the verified holders: the user may kill them.

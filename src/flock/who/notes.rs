@@ -211,3 +211,19 @@ fn openers(pids: &[Pid], namespace: Namespace) -> Option<String> {
     };
     (!names.is_empty()).then(|| format!("open in {}{others}", names.join(", ")))
 }
+
+/// Says which processes wait for each other, or which one waits for itself.
+pub(super) fn deadlock(pids: &[Pid]) -> String {
+    let pids: Vec<String> = pids
+        .iter()
+        .map(|pid| format!("PID {}", raw_pid(*pid)))
+        .collect();
+    match &pids[..] {
+        [pid] => format!("deadlock: {pid} waits for a lock that it holds itself"),
+        [first, others @ ..] => format!(
+            "deadlock: {first} waits for {}, which waits for {first}",
+            others.join(", which waits for ")
+        ),
+        [] => "deadlock".to_owned(),
+    }
+}

@@ -18,6 +18,8 @@ pub(super) struct Row {
     pub lock: LockUser,
     /// Whether the file has been deleted.
     pub is_deleted: bool,
+    /// Whether it waits in a deadlock.
+    pub is_deadlocked: bool,
     /// The PID, if it means the same process here as in `/proc`.
     pub pid: Option<Pid>,
     pub uid: Option<u32>,
@@ -67,6 +69,7 @@ impl Row {
             target: target.clone(),
             lock,
             is_deleted: snapshot.is_deleted,
+            is_deadlocked: false,
             pid: lock.pid.filter(|_| namespace != Namespace::Foreign),
             uid,
             user: uid.and_then(sys::user::name_of),

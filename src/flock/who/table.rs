@@ -45,6 +45,7 @@ fn cells(row: &Row) -> [String; 8] {
     let role = match (lock.role, lock.confidence, lock.pid) {
         (Role::Holder, Confidence::Unverified, Some(_)) => "holder, unverified",
         (Role::Holder, ..) => "holder",
+        (Role::Waiter, ..) if row.is_deadlocked => "waiter, deadlock",
         (Role::Waiter, ..) => "waiter",
     };
     let deleted = if row.is_deleted { " (deleted)" } else { "" };

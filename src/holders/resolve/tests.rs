@@ -159,6 +159,15 @@ fn waiters_are_taken_from_the_table() {
     );
 }
 
+fn blocked(id: i32, call: BlockedCall) -> BlockedThread {
+    let file = flock("", "WRITE", 0).file;
+    BlockedThread {
+        pid: pid(id),
+        file,
+        call,
+    }
+}
+
 #[test]
 fn ofd_waiters_are_found_by_their_calls() {
     let held = line("OFDLCK ADVISORY WRITE -1 @ 0 EOF");
@@ -166,7 +175,7 @@ fn ofd_waiters_are_found_by_their_calls() {
         |mode: &str, range: &str| line(&format!("-> OFDLCK ADVISORY {mode} -1 @ {range}"));
     let mut scan = scan(&[(2, &[held])]);
     let call = BlockedCall::Ofd { fd: 3 };
-    scan.blocked.push(BlockedThread { pid: pid(7), call });
+    scan.blocked.push(blocked(7, call));
     let unknown = (Role::Waiter, None, Confidence::Unverified);
     let one = request("READ", "5 9");
     assert_eq!(resolved(&[held, one], &scan), [holder(2), waiter(7)]);
@@ -193,7 +202,7 @@ fn waiters_missing_from_the_table_are_found() {
         (7, BlockedCall::Flock { fd, shared }),
         (8, BlockedCall::Posix { fd }),
     ] {
-        scan.blocked.push(BlockedThread { pid: pid(id), call });
+        scan.blocked.push(blocked(id, call));
     }
     let table = [flock("-> ", "READ", 7)];
     assert_eq!(resolved(&table, &scan), [holder(2), waiter(7), waiter(8)]);

@@ -120,6 +120,11 @@ impl ArrivalTime {
         Self::now().since(self)
     }
 
+    /// Returns whether it is the earlier of two times that are less than 50 days apart.
+    pub fn is_before(self, other: Self) -> bool {
+        self != other && other.since(self) < self.since(other)
+    }
+
     fn since(self, earlier: Self) -> Duration {
         let ticks = self.0.wrapping_sub(earlier.0) & TIME_MASK;
         Duration::from_nanos(ticks * TICK_NANOS as u64)
@@ -176,6 +181,8 @@ mod tests {
         let late = ArrivalTime(TIME_MASK);
         assert_eq!(ArrivalTime(62_499).since(late), second);
         assert_eq!(late.next(), ArrivalTime(0));
+        assert!(late.is_before(late.next()) && !late.next().is_before(late));
+        assert!(!late.is_before(late));
         let boot = ArrivalTime::from_uptime(Duration::ZERO);
         assert_eq!(ArrivalTime::from_uptime(second).since(boot), second);
         assert!(ArrivalTime::now().elapsed() < Duration::from_secs(60));

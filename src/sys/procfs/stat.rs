@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
+use super::own_pid;
 use crate::sys::clock;
 
 /// Some of the fields of `/proc/PID/stat`.
@@ -53,6 +54,26 @@ impl Stat {
             start: field(22)?.parse().ok()?,
         })
     }
+}
+
+/// Returns the parent of a process, or `None` if it is in another PID namespace, or the process is
+/// not visible.
+pub fn parent(pid: Pid) -> Option<Pid> {
+    Pid::from_raw(Stat::read(pid)?.parent)
+}
+
+/// Returns the ancestors of this process, as far as they are visible.
+pub fn ancestors() -> Vec<Pid> {
+    let mut ancestors = Vec::new();
+    let mut process = own_pid();
+    // A chain that changes while it is followed could be circular.
+    while let Some(pid) = process.and_then(parent)
+        && !ancestors.contains(&pid)
+    {
+        ancestors.push(pid);
+        process = Some(pid);
+    }
+    ancestors
 }
 
 /// Returns the time that has passed since a [`Stat::start`].
