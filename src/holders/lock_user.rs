@@ -124,6 +124,8 @@ pub struct Snapshot {
     /// Whether the asking process, which is not listed, has a lock that no other visible process
     /// has.
     pub is_inherited: bool,
+    /// Whether only the file's server knows of the holder.
+    pub is_remote_holder: bool,
     /// On a file system whose locks may be known only to its server, if no holder is known: the
     /// processes that have the file open.
     pub openers: Vec<Pid>,

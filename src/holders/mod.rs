@@ -80,6 +80,7 @@ pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
                 users: Vec::new(),
                 own_locks: Vec::new(),
                 is_inherited: false,
+                is_remote_holder: false,
                 openers: Vec::new(),
                 is_deleted: file.is_deleted(),
                 visibility,
@@ -113,9 +114,13 @@ pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
             continue;
         }
         let is_holder = |user: &LockUser| user.role == Role::Holder;
+        let mut is_remote_holder = false;
         if !users.iter().any(is_holder) && visibility.locality == Locality::Remote {
             match remote_holder(file) {
-                Ok(holder) => users.extend(holder),
+                Ok(holder) => {
+                    is_remote_holder = holder.is_some();
+                    users.extend(holder);
+                }
                 Err(errno) => visibility.error = Some(errno),
             }
         }
@@ -128,6 +133,7 @@ pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
             users: ordered,
             own_locks: observations.own_locks(),
             is_inherited: observations.inherited().next().is_some(),
+            is_remote_holder,
             openers: if shows_openers {
                 observations.openers()
             } else {

@@ -14,6 +14,8 @@ use crate::sys::procfs::status::ProcessInfo;
 /// How many processes that have the file open are named.
 const MAX_OPENERS: usize = 8;
 
+const REMOTE_HOLDER: &str = "held, but the holder is not visible; it may be on another machine";
+
 /// What keeps this process from inspecting others.
 enum Obstacle {
     NotRoot,
@@ -79,7 +81,9 @@ pub(super) fn all(snapshot: &Snapshot, users: &[LockUser]) -> Vec<String> {
     }
     if holders().next().is_none() {
         notes.extend(no_holder(snapshot));
-    } else if let Some(error) = &snapshot.visibility.error {
+    } else if let Some(error) = &snapshot.visibility.error
+        && holders().all(|user| user.pid.is_some())
+    {
         let reason = errno::text(&(*error).into());
         notes.push(format!("some processes could not be examined: {reason}"));
     }
@@ -132,8 +136,12 @@ pub(super) fn unseen_holder(snapshot: &Snapshot) -> String {
     } else {
         "held by a process"
     };
-    if visibility.error.is_some() {
-        return "held, but the holder is unknown".to_owned();
+    if let Some(error) = &visibility.error {
+        let reason = errno::text(&(*error).into());
+        return format!("held, but the processes could not be examined: {reason}");
+    }
+    if snapshot.is_remote_holder {
+        return REMOTE_HOLDER.to_owned();
     }
     let is_outside = visibility.namespace != Namespace::Whole;
     if visibility.is_restricted {
@@ -146,9 +154,7 @@ pub(super) fn unseen_holder(snapshot: &Snapshot) -> String {
         return format!("{held} {hidden}{outside}");
     }
     match (visibility.locality, is_outside) {
-        (Locality::Remote, _) => {
-            "held, but the holder is not visible; it may be on another machine".to_owned()
-        }
+        (Locality::Remote, _) => REMOTE_HOLDER.to_owned(),
         (Locality::Local, true) => format!("{held} outside this PID namespace"),
         (Locality::Local, false) => "held, but no process has it open".to_owned(),
     }

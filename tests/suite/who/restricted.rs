@@ -144,6 +144,18 @@ fn too_few_descriptors_are_reported(#[case] limit: u32, #[case] status: i32) {
     assert!(stderr.ends_with(": Too many open files\n"), "{stderr}");
 }
 
+#[test]
+fn verbose_reports_too_few_descriptors() {
+    let env = TestEnv::without_builtin();
+    let _script = start_holding_script(&env);
+    // As above, after the lock file has been closed.
+    let outcome = env.sh(format!("ulimit -n 5; {TRY_VERBOSELY}"));
+    outcome.assert_status(1).assert_stderr(
+        "flock: failed to get lock\n\
+         flock: f: held, but the processes could not be examined: Too many open files\n",
+    );
+}
+
 /// A dynamic loader needs a descriptor too.
 fn is_static_or_loads_with(env: &TestEnv, limit: u32) -> bool {
     env.sh(format!("ulimit -n {limit}; exec flock --version"))
