@@ -43,7 +43,7 @@ impl Obstacle {
             Self::NotRoot => "that only root can see",
             Self::NoCapability => {
                 "of another user, invisible without the capability CAP_SYS_PTRACE \
-                 (docker run --cap-add SYS_PTRACE); or run flock --who as that user"
+                 (docker run --cap-add SYS_PTRACE, or run flock --who as that user)"
             }
             Self::UserNamespace => "outside this user namespace",
             Self::Policy => "that the security policy of this system hides",
@@ -56,7 +56,7 @@ impl Obstacle {
             Self::NotRoot => "root privileges are needed to check that it still holds it",
             Self::NoCapability => {
                 "the capability CAP_SYS_PTRACE is needed to check that it still holds it \
-                 (docker run --cap-add SYS_PTRACE); or run flock --who as its user"
+                 (docker run --cap-add SYS_PTRACE, or run flock --who as its user)"
             }
             Self::UserNamespace => {
                 "it is outside this user namespace, so whether it still holds it is not visible"

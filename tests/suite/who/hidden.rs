@@ -20,7 +20,7 @@ fn uninspectable_locker_is_unverified_and_not_in_pids() {
     let holder = env.hold(&["-F"], "f");
     let pid = holder.pid();
     let note = format!(
-        "flock: f: PID {pid} acquired the lock; the capability CAP_SYS_PTRACE is needed to check that it still holds it (docker run --cap-add SYS_PTRACE); or run flock --who as its user\n"
+        "flock: f: PID {pid} acquired the lock; the capability CAP_SYS_PTRACE is needed to check that it still holds it (docker run --cap-add SYS_PTRACE, or run flock --who as its user)\n"
     );
     let who = |form: &str| run_unprivileged(&env, &format!("flock --who {form} f"));
     let Some(outcome) = who("") else { return };
@@ -39,7 +39,7 @@ fn holder_is_unknown_if_the_locker_has_exited() {
     let _script = start_holding_script(&env);
     let who = |args: &str| run_unprivileged(&env, &format!("flock --who {args}"));
     let Some(outcome) = who("f") else { return };
-    let note = "flock: f: held by a process of another user, invisible without the capability CAP_SYS_PTRACE (docker run --cap-add SYS_PTRACE); or run flock --who as that user\n";
+    let note = "flock: f: held by a process of another user, invisible without the capability CAP_SYS_PTRACE (docker run --cap-add SYS_PTRACE, or run flock --who as that user)\n";
     let table = outcome.assert_stderr(note).assert_status(0).stdout_text();
     let row = table.lines().nth(1).expect("a row");
     let cells: Vec<&str> = row.split_whitespace().collect();
