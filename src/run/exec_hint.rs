@@ -98,7 +98,7 @@ fn elf_interpreter(file: &File) -> Option<OsString> {
         [0x7f, b'E', b'L', b'F', 1, ..] => (4, 28, 42, 44, 4, 16),
         _ => return None,
     };
-    let entry_size = number(&header, entry_size, 2)?;
+    let entry_size = number(&header, entry_size, 2).filter(|size| *size > 0)?;
     let table_size = entry_size.checked_mul(number(&header, entries, 2)?)?;
     let table = read(file, number(&header, table, word)?, table_size)?;
     let mut entries = table.chunks_exact(entry_size);
