@@ -101,6 +101,26 @@ fn waiter_is_served_where_kill_is_refused(
 }
 
 #[test]
+fn stopped_sentinel_that_is_left_behind_does_not_count() {
+    if !can_refuse_calls() {
+        return;
+    }
+    let env = &TestEnv::new();
+    let holder = env.hold(&[FAIR], "l");
+    let reader = || env.flock([FAIR, "-s"].iter().chain(&HOLD));
+    let mut first = spawn_waiter_command(env, refused(reader(), RefusedCall::KILL));
+    let sentinels = sentinels(env);
+    let second = spawn_waiter_command(env, reader());
+    send_signal(sentinels[0], libc::SIGSTOP);
+    wait_until("it is stopped", || is_stopped(sentinels[0]));
+    holder.release();
+    first.expect_line("held");
+    assert_served(second);
+    first.release();
+    assert_clean(env, &sentinels);
+}
+
+#[test]
 fn sentinel_exits_without_the_signal_of_its_parent() {
     if !can_refuse_calls() {
         return;

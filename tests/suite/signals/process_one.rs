@@ -6,7 +6,7 @@ use test_support::helper::ALL_SIGNALS_RECEIVED;
 use test_support::locks::{slots, tickets, waiter_count};
 use test_support::pre_exec::CommandPreExecExt;
 use test_support::process::{ExitReason, Process, send_signal};
-use test_support::procfs::children_of;
+use test_support::procfs::{children_of, status_field};
 use test_support::{TestEnv, can_unshare, differs_from_util_linux};
 
 const UNSHARE: &str = "-rpf --kill-child";
@@ -114,7 +114,8 @@ fn process_1_ignores_what_its_caller_ignores() {
     let Some(mut unshare) = start_waiting(env, "flock l echo ran", &[SIGHUP]) else {
         return;
     };
-    signal_init(&unshare, SIGHUP);
+    let init = children_of(unshare.pid())[0];
+    assert_eq!(status_field(init, "SigIgn"), "0000000000000001");
     signal_init(&unshare, SIGTERM);
     assert_eq!(unshare.wait(), ExitReason::Exited(128 + SIGTERM));
 }

@@ -1,5 +1,7 @@
 //! Waiting for one of several slots.
 
+use std::process::Command;
+
 use super::{assert_slots_held, assert_try, held_slots, hold_all_slots, hold_slot, wait_for_slot};
 use crate::queue::{
     HOLD, assert_clean, assert_clean_after, assert_queue_len, assert_served, spawn_waiting_holders,
@@ -7,7 +9,7 @@ use crate::queue::{
 };
 use rstest::rstest;
 use test_support::locks::tickets;
-use test_support::process::Process;
+use test_support::process::{ExitReason, Process};
 use test_support::{TestEnv, can_unshare, wait_until};
 
 /// The system calls that count and take slots are delayed, so that both callers would count before
@@ -104,23 +106,29 @@ fn caller_with_greater_number_does_not_pass_a_waiter() {
     assert_clean_after(env, for_five_slots);
 }
 
-/// Without `/proc`, there are no tickets.
-#[test]
-fn slot_is_waited_for_without_proc() {
-    let env = &TestEnv::new();
+/// Returns a command that runs a script without `/proc`, where there are no tickets. `None` if that
+/// is not possible here.
+fn without_proc(env: &TestEnv, script: &str) -> Option<Command> {
     let inside = |script: &str| {
         let mut command = env.command("unshare");
         let script = format!("mount -t tmpfs none /proc || exit 99; {script}");
         command.args(["-rm", "sh", "-c", &script]);
         command
     };
-    if !can_unshare(env, "-rm") || env.run_command(inside("exit 0")).code() == 99 {
-        return;
-    }
+    let is_possible = can_unshare(env, "-rm") && env.run_command(inside("exit 0")).code() == 0;
+    is_possible.then(|| inside(script))
+}
+
+#[test]
+fn slot_is_waited_for_without_proc() {
+    let env = &TestEnv::new();
     let holders = hold_all_slots(env, 2);
     let script = "flock --slots 2 -w0.01 -E42 l true; echo $?
         exec flock --slots 2 l sh -c 'echo held; read x; exit 0'";
-    let mut waiter = env.start(inside(script));
+    let Some(waiter) = without_proc(env, script) else {
+        return;
+    };
+    let mut waiter = env.start(waiter);
     waiter.expect_line("42");
     for holder in holders {
         holder.release();
@@ -130,6 +138,30 @@ fn slot_is_waited_for_without_proc() {
     assert_try(env, "1", 1);
     waiter.release();
     assert_clean(env, &[]);
+}
+
+/// The waiter looks for a slot before and after its timeout, which is shorter than the time between
+/// two looks. The slot is released in between, except sometimes, as it is not known when the waiter
+/// looks. So most of the waiters must be served.
+#[test]
+fn waiter_without_proc_looks_again_after_its_timeout() {
+    let env = &TestEnv::new();
+    let mut lead = 0;
+    while lead < 3 {
+        let script = "exec flock --slots 1 --verbose -w0.09 l true";
+        let Some(waiter) = without_proc(env, script) else {
+            return;
+        };
+        let holder = hold_slot(env, "1");
+        let mut waiter = env.start(waiter);
+        waiter.expect("waiting for l");
+        holder.release();
+        lead += match waiter.wait() {
+            ExitReason::Exited(0) => 1,
+            _ => -1,
+        };
+        assert!(lead > -20, "most of them timed out");
+    }
 }
 
 #[test]
