@@ -109,7 +109,10 @@ fn a_deleted_directory_is_an_error() {
         env.sh(format!("mkdir d; {script} wait $waiter; echo $?"))
             .assert_status(0)
             .assert_stdout("66\n")
-            .assert_stderr("flock: cannot open lock file d/l: No such file or directory\n");
+            .assert_stderr(
+                "flock: cannot open lock file d/l: No such file or directory: the directory d does \
+                 not exist\n",
+            );
     });
 }
 

@@ -6,6 +6,7 @@ use rstest::rstest;
 use rustix::termios::{tcgetwinsize, tcsetwinsize};
 
 use test_support::helper::ALL_SIGNALS_RECEIVED;
+use test_support::leftovers::kill_processes_in;
 use test_support::locks::{locks_on, waiter_count};
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
 use test_support::process::{ExitReason, Process, send_signal};
@@ -347,4 +348,17 @@ fn suspended_shell_gets_the_terminal_again_after_fg() {
         bash.expect("inner 42\n");
         bash.expect("status 5\n");
     });
+}
+
+/// Of util-linux's program, which does not exit, the test environment kills all processes.
+#[test]
+fn stopped_jobs_of_a_test_are_killed_after_it() {
+    let env = TestEnv::without_builtin();
+    let mut bash = env.command("bash");
+    bash.args(["-c", "set -m; sh -c 'kill -STOP $$' & echo $!; read x"]);
+    let mut bash = env.start(bash);
+    let job = bash.read_line().parse().expect("a pid");
+    wait_until("the job stops", || is_stopped(job));
+    kill_processes_in(env.path());
+    assert!(!is_running(job));
 }

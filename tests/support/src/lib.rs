@@ -11,6 +11,7 @@ pub mod builtin;
 mod builtin_install;
 pub mod helper;
 mod interruptible;
+pub mod leftovers;
 mod lock_holder;
 pub mod locks;
 pub mod pre_exec;

@@ -1,5 +1,7 @@
 //! The state of processes, from `/proc`.
 
+use std::path::Path;
+
 /// The name of every sentinel process.
 const SENTINEL_NAME: &str = "flock-queue";
 
@@ -9,6 +11,23 @@ pub fn children_of(pid: i32) -> Vec<i32> {
     let list = list.unwrap_or_default();
     let pids = list.split_whitespace();
     pids.map(|pid| pid.parse().expect("a pid")).collect()
+}
+
+/// Returns the processes whose working directory is this directory or below it. Zombies have none.
+pub fn processes_in(dir: &Path) -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc").expect("/proc can be read");
+    let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let is_inside = |pid: &i32| {
+        let cwd = std::fs::read_link(format!("/proc/{pid}/cwd"));
+        cwd.is_ok_and(|cwd| cwd.starts_with(dir))
+    };
+    pids.filter(is_inside).collect()
+}
+
+/// Returns the arguments of a process, separated by blanks, or nothing if it does not exist.
+pub fn command_line(pid: i32) -> String {
+    let args = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    String::from_utf8_lossy(&args).replace('\0', " ")
 }
 
 /// Returns the parent of a process, or 0 if the process does not exist.

@@ -12,6 +12,8 @@ use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::Duration;
 
+use rustix::process::{self, Pid, Signal};
+
 use crate::builtin_install;
 use crate::programs::{
     HISTORIC, TEST_HELPER, UTIL_LINUX_FLOCK, flock_under_test, historic_program, is_installed,
@@ -266,7 +268,7 @@ done
     /// without its capabilities, or the current user. `None` if root's capabilities cannot be
     /// dropped.
     pub fn unprivileged(&self, script: &str) -> Option<Command> {
-        if !rustix::process::geteuid().is_root() {
+        if !process::geteuid().is_root() {
             return Some(self.sh_command(script));
         }
         let mut command = self.command("setpriv");
@@ -356,7 +358,7 @@ done
     /// Waits for a child, the leader of its process group, and for all processes that have its
     /// output open. `None` if they hang; then the group is killed.
     pub fn wait_with_output(&self, child: Child) -> Option<Outcome> {
-        let group = rustix::process::Pid::from_child(&child);
+        let group = Pid::from_child(&child);
         let (sender, receiver) = mpsc::channel();
         std::thread::spawn(move || sender.send(child.wait_with_output()));
         match receiver.recv_timeout(self.timeout) {
@@ -369,7 +371,7 @@ done
                 })
             }
             Err(_) => {
-                let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+                let _ = process::kill_process_group(group, Signal::KILL);
                 None
             }
         }
