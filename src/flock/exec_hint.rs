@@ -24,6 +24,8 @@ const SHELL_WORDS: &[&str] = &[
 pub fn add(mut failure: run::Error, request: &LockRequest) -> run::Error {
     if let run::Error::Exec { name, error, hint } = &mut failure
         && hint.is_none()
+        // With -c, the name is that of the shell.
+        && std::env::var_os("SHELL").as_ref() != Some(name)
         && matches!(
             error.raw_os_error().map(Errno::from_raw_os_error),
             Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::NAMETOOLONG)

@@ -161,6 +161,8 @@ fn join(parts: &[&OsStr]) -> OsString {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
 
     #[test]
     fn the_interpreter_ends_at_a_blank_or_the_end_of_the_line() {
@@ -204,6 +206,17 @@ mod tests {
             std::fs::write(written.path(), &file).expect("a file");
             let found = elf_interpreter(written.as_file());
             assert_eq!(found, Some("/lib/ld.so".into()), "{class}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_elf_files_do_not_panic(class in 1..=2_u8, rest in vec(0..8_u8, 59..200)) {
+            let mut file = vec![0x7f, b'E', b'L', b'F', class];
+            file.extend(rest);
+            let written = tempfile::NamedTempFile::new().expect("a file");
+            std::fs::write(written.path(), &file).expect("a file");
+            elf_interpreter(written.as_file());
         }
     }
 }

@@ -44,6 +44,15 @@ fn what_was_meant_is_shown(#[case] command: &[&str], #[case] hint: &str) {
 }
 
 #[test]
+fn the_name_of_a_missing_shell_is_not_explained() {
+    let env = TestEnv::new();
+    let mut command = env.flock(["l", "-c", "true"]);
+    command.env("SHELL", "no shell");
+    let message = format!("flock: failed to execute no shell: {NOT_FOUND}\n");
+    env.run_command(command).assert_all(69, "", &message);
+}
+
+#[test]
 fn a_long_line_is_recognized() {
     let line = format!("echo {}", "x".repeat(300));
     let hint = "to run a shell command line, use: flock FILE -c 'LINE'";
