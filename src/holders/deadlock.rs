@@ -4,6 +4,8 @@
 //! circle of processes, each of which waits for a lock that the next one holds. The files of the
 //! circle may be any, so all files with waiters are examined.
 
+mod graph;
+
 use rustix::process::{Pid, getpid};
 
 use super::file::Identity;
@@ -11,16 +13,11 @@ use super::lock_user::{Caller, Confidence, LockUser, Namespace, Role};
 use super::resolve::{Observations, is_ticket, lock_user};
 use super::scan::{self, Scan, WaiterSearch, blocked_calls, visit_fds};
 use crate::lock::Mode;
-use crate::sys::procfs::locks::{self, FileKey, LockRecord, LockState, LockType};
+use crate::lock::fair::marker::ArrivalTime;
+use crate::sys::procfs::locks::{self, FileKey, LockRecord, LockState, LockType, TableRead};
 use crate::sys::procfs::stat::{Stat, parent};
 use crate::sys::procfs::{own_pid, pids};
-
-/// A process that waits for another one, or for itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Wait {
-    waiter: Pid,
-    holder: Pid,
-}
+use graph::Waits;
 
 /// Returns the circles of processes in each of which every process waits for the next one, and the
 /// last one for the first.
@@ -33,38 +30,31 @@ struct Wait {
 /// if its processes acquire and release several locks during the scan. Therefore a circle counts
 /// only if it is seen twice.
 pub fn find_deadlocks() -> Vec<Vec<Pid>> {
-    let mut circles = circles(&waits());
+    let mut circles = waits().circles();
     if !circles.is_empty() {
         let waits = waits();
-        let still_waits = |waiter: &Pid, holder: &Pid| {
-            let (waiter, holder) = (*waiter, *holder);
-            waits.contains(&Wait { waiter, holder })
-        };
         circles.retain(|circle| {
             let next = circle.iter().cycle().skip(1);
-            circle
-                .iter()
-                .zip(next)
-                .all(|(waiter, holder)| still_waits(waiter, holder))
+            let mut edges = circle.iter().zip(next);
+            edges.all(|(waiter, holder)| waits.contains(*waiter, *holder))
         });
     }
     circles
 }
 
-fn waits() -> Vec<Wait> {
-    let Ok((table, _)) = locks::read_table() else {
-        return Vec::new();
-    };
-    let table: Vec<LockRecord> = locks::records(&table).collect();
+fn waits() -> Waits {
     let namespace = Namespace::current();
-    let files = contended_files(&table, namespace);
+    let (tables, read) = read_tables();
+    let files = contended_files(&tables, namespace);
     if files.is_empty() {
-        return Vec::new();
+        return Waits::default();
     }
+    let table = records_of(&files, &tables);
     let is_anonymous = |record: &LockRecord| {
         record.state == LockState::Blocked && record.lock_type == LockType::Ofd
     };
-    let search = if namespace != Namespace::Whole || table.iter().any(is_anonymous) {
+    let is_complete = namespace == Namespace::Whole && read == TableRead::Atomic;
+    let search = if !is_complete || table.iter().any(is_anonymous) {
         WaiterSearch::AllThreads
     } else {
         WaiterSearch::TableOnly
@@ -77,7 +67,7 @@ fn waits() -> Vec<Wait> {
         })
         .collect();
     let scan = scan::scan(&identities, search);
-    let mut waits = Vec::new();
+    let mut waits = Waits::default();
     for file in files {
         let table: Vec<LockRecord> = table
             .iter()
@@ -98,17 +88,42 @@ fn waits() -> Vec<Wait> {
     waits
 }
 
+/// Reads the table of all locks, several times if it is read in pieces: each time, other locks may be
+/// missing, but each lock has its waiters.
+fn read_tables() -> (Vec<Vec<u8>>, TableRead) {
+    let mut tables = Vec::new();
+    for _ in 0..locks::MAX_TORN_READS {
+        match locks::read_table() {
+            Ok((table, TableRead::Atomic)) => return (vec![table], TableRead::Atomic),
+            Ok((table, TableRead::Torn)) => tables.push(table),
+            Err(_) => break,
+        }
+    }
+    (tables, TableRead::Torn)
+}
+
+/// Returns the records on these files, each once.
+fn records_of(files: &[FileKey], tables: &[Vec<u8>]) -> Vec<LockRecord> {
+    let mut all = Vec::new();
+    for record in tables.iter().flat_map(|table| locks::records(table)) {
+        if files.contains(&record.file) && !all.contains(&record) {
+            all.push(record);
+        }
+    }
+    all
+}
+
 /// Returns the files whose locks processes wait for. In a PID namespace, the table may lack a file
 /// with all its waiters, so there every locked file counts.
-fn contended_files(table: &[LockRecord], namespace: Namespace) -> Vec<FileKey> {
+fn contended_files(tables: &[Vec<u8>], namespace: Namespace) -> Vec<FileKey> {
     let mut files = Vec::new();
     let mut add = |file: FileKey| {
         if !files.contains(&file) {
             files.push(file);
         }
     };
-    for record in table {
-        if record.state == LockState::Blocked || is_ticket(record) {
+    for record in tables.iter().flat_map(|table| locks::records(table)) {
+        if record.state == LockState::Blocked || is_ticket(&record) {
             add(record.file);
         }
     }
@@ -125,28 +140,60 @@ fn contended_files(table: &[LockRecord], namespace: Namespace) -> Vec<FileKey> {
 }
 
 /// Adds who waits for whom, as far as it is certain, among the users of one file.
-fn add_waits(users: &[LockUser], scan: &Scan, waits: &mut Vec<Wait>) {
+fn add_waits(users: &[LockUser], scan: &Scan, waits: &mut Waits) {
     let certain = users
         .iter()
         .filter(|user| user.confidence == Confidence::Verified && user.mode.is_some());
-    let certain = certain.filter_map(|user| Some((user.pid?, user)));
-    let certain: Vec<(Pid, &LockUser)> = certain.collect();
-    let waiters = certain
-        .iter()
-        .filter(|(pid, user)| user.role == Role::Waiter && is_single_threaded(*pid));
-    for (waiter, wanted) in waiters {
-        let blocks = |holder: &Pid, held: &LockUser| match held.role {
-            Role::Holder if holder == waiter => waits_for_itself(*waiter, wanted, scan),
-            Role::Holder => conflict(wanted, held),
-            Role::Waiter => holder != waiter && precedes(held, wanted),
-        };
-        for (holder, _) in certain.iter().filter(|(pid, user)| blocks(pid, user)) {
-            let (waiter, holder) = (*waiter, *holder);
-            if !waits.contains(&Wait { waiter, holder }) {
-                waits.push(Wait { waiter, holder });
+    let with_pid = certain.filter_map(|user| Some((user.pid?, user)));
+    let (holders, waiters): (Vec<User<'_>>, Vec<User<'_>>) =
+        with_pid.partition(|(_, user)| user.role == Role::Holder);
+    for (waiter, wanted) in waiters.iter().filter(|(pid, _)| is_single_threaded(*pid)) {
+        let blocks = |holder: &Pid, held: &LockUser| {
+            if holder == waiter {
+                waits_for_itself(*waiter, wanted, scan)
+            } else {
+                conflict(wanted, held)
             }
+        };
+        for (holder, _) in holders.iter().filter(|(pid, user)| blocks(pid, user)) {
+            waits.add(*waiter, *holder);
+        }
+        for predecessor in predecessors(wanted, &waiters) {
+            waits.add(*waiter, predecessor);
         }
     }
+}
+
+/// A process, and what it holds or waits for.
+type User<'u> = (Pid, &'u LockUser);
+
+/// Returns those ahead of a waiter in the queue that it waits for: the last exclusive one and, if it
+/// excludes them, the shared ones after that. The exclusive one waits for all others.
+fn predecessors(wanted: &LockUser, waiters: &[User<'_>]) -> Vec<Pid> {
+    let precedes = |one: Option<ArrivalTime>, other: Option<ArrivalTime>| match (one, other) {
+        (Some(one), Some(other)) => one.is_before(other),
+        _ => false,
+    };
+    let ahead = || {
+        waiters
+            .iter()
+            .filter(|(_, user)| precedes(user.since, wanted.since))
+    };
+    let mut last: Option<&User<'_>> = None;
+    for user in ahead().filter(|(_, user)| user.mode == Some(Mode::Exclusive)) {
+        if last.is_none_or(|(_, last)| precedes(last.since, user.1.since)) {
+            last = Some(user);
+        }
+    }
+    let between = ahead().filter(|(_, user)| {
+        wanted.mode == Some(Mode::Exclusive)
+            && user.mode == Some(Mode::Shared)
+            && last.is_none_or(|(_, last)| precedes(last.since, user.since))
+    });
+    last.into_iter()
+        .chain(between)
+        .map(|(pid, _)| *pid)
+        .collect()
 }
 
 fn is_single_threaded(pid: Pid) -> bool {
@@ -156,7 +203,7 @@ fn is_single_threaded(pid: Pid) -> bool {
 /// Whether a request has to wait until a lock is released.
 fn conflict(wanted: &LockUser, held: &LockUser) -> bool {
     wanted.kind.conflicts_with(held.kind)
-        && excludes(wanted, held)
+        && (wanted.mode == Some(Mode::Exclusive) || held.mode == Some(Mode::Exclusive))
         && match (wanted.range, held.range) {
             (Some(wanted), Some(held)) => {
                 let ends_before = |a: Option<i64>, b: i64| a.is_some_and(|last| last < b);
@@ -164,18 +211,6 @@ fn conflict(wanted: &LockUser, held: &LockUser) -> bool {
             }
             (None, _) | (_, None) => true,
         }
-}
-
-fn excludes(one: &LockUser, other: &LockUser) -> bool {
-    one.mode == Some(Mode::Exclusive) || other.mode == Some(Mode::Exclusive)
-}
-
-/// Whether a waiter is ahead of another one in a queue, and they exclude each other.
-fn precedes(one: &LockUser, other: &LockUser) -> bool {
-    let (Some(first), Some(second)) = (one.since, other.since) else {
-        return false;
-    };
-    first.is_before(second) && excludes(one, other)
 }
 
 /// Whether a process waits for a lock that it holds itself with another open file description than
@@ -194,48 +229,10 @@ fn waits_for_itself(pid: Pid, wanted: &LockUser, scan: &Scan) -> bool {
     })
 }
 
-/// Returns the shortest circle through each process, each circle once.
-fn circles(waits: &[Wait]) -> Vec<Vec<Pid>> {
-    let mut circles: Vec<Vec<Pid>> = Vec::new();
-    for wait in waits {
-        let is_covered = |circle: &Vec<Pid>| circle.contains(&wait.waiter);
-        if !circles.iter().any(is_covered) {
-            circles.extend(circle_through(wait.waiter, waits));
-        }
-    }
-    circles
-}
-
-/// Searches in breadth: all paths of one length before the longer ones.
-fn circle_through(start: Pid, waits: &[Wait]) -> Option<Vec<Pid>> {
-    let mut reached = vec![start];
-    let mut paths = vec![vec![start]];
-    while !paths.is_empty() {
-        let mut longer = Vec::new();
-        for path in paths {
-            let last = path.last().copied();
-            for wait in waits.iter().filter(|wait| Some(wait.waiter) == last) {
-                if wait.holder == start {
-                    return Some(path);
-                }
-                if !reached.contains(&wait.holder) {
-                    reached.push(wait.holder);
-                    let mut path = path.clone();
-                    path.push(wait.holder);
-                    longer.push(path);
-                }
-            }
-        }
-        paths = longer;
-    }
-    None
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::lock_user::{ListedKind, Range};
     use super::*;
-    use crate::lock::fair::marker::ArrivalTime;
 
     /// A lock of the whole file, or of five bytes.
     fn user(kind: ListedKind, mode: Mode, last: Option<i64>) -> LockUser {
@@ -274,61 +271,42 @@ mod tests {
         assert!(conflicts(bytes(9), whole(Ofd, Shared)));
     }
 
+    /// The modes of a queue, by arrival, and the places that each one waits for.
     #[test]
     fn a_waiter_waits_for_those_ahead_in_the_queue() {
-        let arrived = ArrivalTime::now();
-        let at = |since, mode| LockUser {
-            since,
-            ..user(ListedKind::Flock, mode, None)
+        let mut arrived = ArrivalTime::now();
+        let mut queue = Vec::new();
+        for mode in "xssxsx".chars() {
+            let mode = match mode {
+                'x' => Mode::Exclusive,
+                _ => Mode::Shared,
+            };
+            queue.push(LockUser {
+                since: Some(arrived),
+                ..user(ListedKind::Flock, mode, None)
+            });
+            arrived = arrived.next();
+        }
+        let in_kernel = user(ListedKind::Flock, Mode::Exclusive, None);
+        let users: Vec<User<'_>> = queue
+            .iter()
+            .chain([&in_kernel])
+            .zip(1..)
+            .map(|(user, id)| (pid(id), user))
+            .collect();
+        let ahead = |user: &LockUser| {
+            let pids = predecessors(user, &users).into_iter();
+            Vec::from_iter(pids.map(|pid| pid.as_raw_nonzero().get()))
         };
-        let early = |mode| at(Some(arrived), mode);
-        let late = at(Some(arrived.next()), Mode::Shared);
-        assert!(precedes(&early(Mode::Exclusive), &late));
-        assert!(!precedes(&early(Mode::Shared), &late));
-        assert!(!precedes(&late, &early(Mode::Exclusive)));
-        assert!(!precedes(&at(None, Mode::Exclusive), &late));
+        let found: Vec<Vec<i32>> = queue.iter().map(ahead).collect();
+        assert_eq!(
+            found,
+            [vec![], vec![1], vec![1], vec![1, 2, 3], vec![4], vec![4, 5]]
+        );
+        assert!(ahead(&in_kernel).is_empty());
     }
 
     fn pid(id: i32) -> Pid {
         Pid::from_raw(id).expect("not zero")
-    }
-
-    fn found(waits: &[(i32, i32)]) -> Vec<Vec<i32>> {
-        let wait = |(waiter, holder): &(i32, i32)| Wait {
-            waiter: pid(*waiter),
-            holder: pid(*holder),
-        };
-        let waits: Vec<Wait> = waits.iter().map(wait).collect();
-        let id = |pid: &Pid| pid.as_raw_nonzero().get();
-        let circles = circles(&waits);
-        circles
-            .iter()
-            .map(|circle| circle.iter().map(id).collect())
-            .collect()
-    }
-
-    #[test]
-    fn processes_that_wait_in_a_circle_are_found() {
-        assert_eq!(found(&[(1, 1)]), [[1]]);
-        assert_eq!(found(&[(1, 2), (2, 1)]), [[1, 2]]);
-        assert_eq!(found(&[(1, 2), (2, 3), (3, 1)]), [[1, 2, 3]]);
-        assert_eq!(found(&[(1, 2), (2, 1), (3, 4), (4, 3)]), [[1, 2], [3, 4]]);
-    }
-
-    #[test]
-    fn the_shortest_circle_is_found() {
-        assert_eq!(found(&[(1, 2), (2, 3), (3, 1), (2, 1)])[0], [1, 2]);
-    }
-
-    #[test]
-    fn a_process_that_waits_for_a_circle_is_not_in_it() {
-        assert_eq!(found(&[(9, 1), (1, 2), (2, 1)]), [[1, 2]]);
-    }
-
-    #[test]
-    fn a_chain_is_no_circle() {
-        let none: [[i32; 0]; 0] = [];
-        assert_eq!(found(&[(1, 2), (2, 3), (1, 3)]), none);
-        assert_eq!(found(&[]), none);
     }
 }

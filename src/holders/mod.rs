@@ -41,16 +41,14 @@ use scan::WaiterSearch;
 /// How often a snapshot is retaken if the table has changed in the meantime.
 const MAX_ATTEMPTS: u32 = 4;
 
-/// How often a table that was read in pieces is read until the file is in it.
-const MAX_TABLE_READS: u32 = 4;
-
 /// Returns the holders and waiters of the locks on a file.
 ///
 /// *Race:* locks are acquired, released and passed on while we look. A process that is listed was
 /// seen to hold the lock, or to wait for it, at some moment. But a lock that is held all the time
 /// could be missed. A long table is read in pieces, and if a lock in an earlier piece is released
 /// in between, the next piece starts one line too late. Therefore a file that is missing from such
-/// a table proves nothing: the table is read again, and the processes are examined in any case. A
+/// a table proves nothing: the table is read again, and the processes are examined in any case, also
+/// for waiters. A
 /// lock that is passed on may be missed at both processes; therefore, if fewer holders are found
 /// than locks, and the table has changed, we look again.
 ///
@@ -89,7 +87,7 @@ pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
         let has_anonymous_waiters = table
             .iter()
             .any(|record| record.state == LockState::Blocked && record.lock_type == LockType::Ofd);
-        let search = if !is_table_complete || has_anonymous_waiters {
+        let search = if !is_table_complete || read == TableRead::Torn || has_anonymous_waiters {
             WaiterSearch::AllThreads
         } else {
             WaiterSearch::TableOnly
@@ -147,7 +145,7 @@ pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
 
 /// Returns the locks on the file.
 fn records_for(file: &File) -> Result<(Vec<LockRecord>, TableRead), Error> {
-    for _ in 0..MAX_TABLE_READS {
+    for _ in 0..locks::MAX_TORN_READS {
         let read = locks::read_table();
         let (table, read) = read.map_err(|errno| Error::proc(locks::PATH, errno.into()))?;
         let records = locks::records_for(file.identity.key, &table);

@@ -146,6 +146,9 @@ pub enum TableRead {
     Torn,
 }
 
+/// How often a table that was read in pieces is worth reading.
+pub const MAX_TORN_READS: u32 = 4;
+
 /// The smallest page, less the longest line.
 const MAX_ATOMIC_READ: usize = 4096 - 256;
 

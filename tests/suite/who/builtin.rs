@@ -68,8 +68,8 @@ fn shell_that_blocks_itself_is_reported() {
 #[test]
 fn shared_lock_that_is_converted_is_not_in_the_way() {
     for_each_bash(|env| {
-        let reader = env.hold(&["-s", "-F"], "f");
-        let script = "exec 8>>f; flock -s 8; flock --verbose -n 8; exit 0";
+        let reader = env.hold(&["--fcntl", "-s", "-F"], "f");
+        let script = "exec 8<>f; flock --fcntl -s 8; flock --fcntl --verbose -n 8; exit 0";
         let stderr = env.run_with_builtin(script).stderr_text();
         let expected = format!("flock: descriptor 8: held by {} sh, ", reader.pid());
         let line = stderr.lines().nth(1).expect("two lines");

@@ -9,7 +9,16 @@ use serde_json::{Value, json};
 use super::{assert_fields, lock_users, parse_rows, start_script};
 use test_support::locks::waiter_count;
 use test_support::process::Process;
-use test_support::{TestEnv, wait_until};
+use test_support::{TestEnv, can_unshare, wait_until};
+
+/// Waits until a process is listed as a waiter for `f`.
+#[track_caller]
+fn wait_until_listed(env: &TestEnv, waiter: i32) {
+    wait_until("it waits", || {
+        let mut users = lock_users(env, &["f"]).into_iter();
+        users.any(|(what, pid)| what.starts_with("waiter") && pid == i64::from(waiter))
+    });
+}
 
 /// Returns the PIDs of the waiters that are in a deadlock, and the notes.
 #[track_caller]
@@ -82,10 +91,7 @@ fn process_that_waits_for_itself_is_marked(#[case] option: &str) {
     shell.args(["-c", &script]);
     let mut shell = env.start(shell);
     let waiter: i32 = shell.read_line().parse().expect("a pid");
-    wait_until("it waits", || {
-        let mut users = lock_users(&env, &["f"]).into_iter();
-        users.any(|(what, pid)| what.starts_with("waiter") && pid == i64::from(waiter))
-    });
+    wait_until_listed(&env, waiter);
     let note = format!("flock: deadlock: PID {waiter} waits for a lock that it holds itself\n");
     assert_eq!(deadlocked(&env, &["f"]), (vec![waiter], note));
 }
@@ -128,4 +134,38 @@ fn process_with_several_threads_is_not_marked() {
         acquired.expect("the lock is free");
         assert_eq!(found, (Vec::new(), String::new()));
     });
+}
+
+/// The kernel's table does not contain the lock there, because its acquirer has exited.
+#[test]
+fn deadlock_in_a_pid_namespace_is_found() {
+    let env = TestEnv::without_builtin();
+    if !can_unshare(&env, "-rpf --mount-proc") {
+        return;
+    }
+    let script = "exec 8>>f; flock 8; flock f true & waiter=$!
+        until flock --who f 2>/dev/null | grep ^waiter >out; do :; done
+        flock --who f 2>&1 >out | sed s/$waiter/self/; kill $waiter; exit 0";
+    env.install_script("script", script);
+    let note = "flock: deadlock: PID self waits for a lock that it holds itself\n";
+    env.sh("exec unshare -rpf --mount-proc sh ./script")
+        .assert_stdout(note);
+    assert!(env.read_file("out").contains("waiter, deadlock"));
+}
+
+/// A reader that holds the lock already queues behind a writer, which waits for the reader.
+#[test]
+fn deadlock_through_the_queue_is_marked() {
+    let env = TestEnv::without_builtin();
+    let script = "exec 8>>f; flock -s 8; flock --fair f true 8>&- & echo $!; read x
+        flock --fair -s f true & echo $!; wait";
+    let mut shell = env.command("/bin/sh");
+    shell.args(["-c", script]);
+    let mut shell = env.start(shell);
+    let writer: i32 = shell.read_line().parse().expect("a pid");
+    wait_until_listed(&env, writer);
+    shell.send_line("now");
+    let reader: i32 = shell.read_line().parse().expect("a pid");
+    wait_until_listed(&env, reader);
+    assert_eq!(deadlocked(&env, &["f"]).0, [writer, reader]);
 }

@@ -1,0 +1,117 @@
+//! Finds circles among processes that wait for each other.
+
+use rustix::process::Pid;
+
+/// Who waits for whom: waiters in the order of their PIDs, each with the processes that it waits for.
+#[derive(Debug, Default)]
+pub(super) struct Waits(Vec<(Pid, Vec<Pid>)>);
+
+impl Waits {
+    fn find(&self, waiter: Pid) -> Result<usize, usize> {
+        let raw = |pid: Pid| pid.as_raw_nonzero();
+        self.0
+            .binary_search_by_key(&raw(waiter), |(pid, _)| raw(*pid))
+    }
+
+    /// Adds that a process waits for another one, or for itself.
+    pub(super) fn add(&mut self, waiter: Pid, holder: Pid) {
+        let index = self.find(waiter).unwrap_or_else(|index| {
+            self.0.insert(index, (waiter, Vec::new()));
+            index
+        });
+        self.0[index].1.push(holder);
+    }
+
+    /// Returns whether a process waits for another one.
+    pub(super) fn contains(&self, waiter: Pid, holder: Pid) -> bool {
+        let index = self.find(waiter);
+        index.is_ok_and(|index| self.0[index].1.contains(&holder))
+    }
+
+    /// Returns the shortest circle through each waiter, without those whose waiters are all in the
+    /// earlier ones.
+    pub(super) fn circles(&self) -> Vec<Vec<Pid>> {
+        let mut circles: Vec<Vec<Pid>> = Vec::new();
+        for (index, (waiter, _)) in self.0.iter().enumerate() {
+            if !circles.iter().any(|circle| circle.contains(waiter)) {
+                circles.extend(self.circle_through(index));
+            }
+        }
+        circles
+    }
+
+    /// Searches in breadth: all paths of one length before the longer ones.
+    fn circle_through(&self, start: usize) -> Option<Vec<Pid>> {
+        let mut reached_from = vec![None; self.0.len()];
+        let mut reached = vec![start];
+        let mut next = 0;
+        while let Some(from) = reached.get(next).copied() {
+            next += 1;
+            for holder in &self.0[from].1 {
+                // A process that does not wait ends the path.
+                let Ok(index) = self.find(*holder) else {
+                    continue;
+                };
+                if index == start {
+                    let back = |index: &usize| reached_from[*index].filter(|_| *index != start);
+                    let path = std::iter::successors(Some(from), back);
+                    let mut circle: Vec<Pid> = path.map(|index| self.0[index].0).collect();
+                    circle.reverse();
+                    return Some(circle);
+                }
+                if reached_from[index].is_none() {
+                    reached_from[index] = Some(from);
+                    reached.push(index);
+                }
+            }
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pid(id: i32) -> Pid {
+        Pid::from_raw(id).expect("not zero")
+    }
+
+    fn found(waits: &[(i32, i32)]) -> Vec<Vec<i32>> {
+        let mut graph = Waits::default();
+        for (waiter, holder) in waits {
+            graph.add(pid(*waiter), pid(*holder));
+        }
+        let id = |pid: &Pid| pid.as_raw_nonzero().get();
+        let circles = graph.circles();
+        circles
+            .iter()
+            .map(|circle| circle.iter().map(id).collect())
+            .collect()
+    }
+
+    #[test]
+    fn processes_that_wait_in_a_circle_are_found() {
+        assert_eq!(found(&[(1, 1)]), [[1]]);
+        assert_eq!(found(&[(1, 2), (2, 1)]), [[1, 2]]);
+        assert_eq!(found(&[(1, 2), (2, 3), (3, 1)]), [[1, 2, 3]]);
+        assert_eq!(found(&[(1, 2), (2, 1), (3, 4), (4, 3)]), [[1, 2], [3, 4]]);
+    }
+
+    #[test]
+    fn the_shortest_circle_is_found() {
+        assert_eq!(found(&[(1, 2), (2, 3), (3, 1), (2, 1)])[0], [1, 2]);
+    }
+
+    #[test]
+    fn a_process_that_waits_for_a_circle_is_not_in_it() {
+        assert_eq!(found(&[(9, 1), (1, 2), (2, 1)]), [[1, 2]]);
+    }
+
+    #[test]
+    fn a_chain_is_no_circle() {
+        let none: [[i32; 0]; 0] = [];
+        assert_eq!(found(&[(1, 2), (2, 3), (1, 3)]), none);
+        assert_eq!(found(&[]), none);
+    }
+}
