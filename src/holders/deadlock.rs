@@ -139,7 +139,7 @@ fn contended_files(tables: &[Vec<u8>], namespace: Namespace) -> Vec<FileKey> {
     files
 }
 
-/// Adds who waits for whom, as far as it is certain, among the users of one file.
+/// Adds the waits that are certain among the users of one file.
 fn add_waits(users: &[LockUser], scan: &Scan, waits: &mut Waits) {
     let certain = users
         .iter()

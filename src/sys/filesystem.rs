@@ -95,7 +95,7 @@ const REMOTE: &[u32] = &[
     0xa501_fcf5, // vxfs, also of clusters
     0xbeef_dead, // snfs
     0x0131_11a8, // ibrix
-    0x786f_4256, // vboxsf: folders of the host of a virtual machine
+    0x786f_4256, // vboxsf: directories of a virtual machine's host
     0xbacb_acbc, // vmhgfs
     0x7c7c_6673, // prl_fs
     0x00c0_ffee, // hostfs

@@ -64,7 +64,7 @@ enum Finding {
     Held(OsString),
     /// There may be some: why none is known.
     Unknown(OsString),
-    /// There are none any more.
+    /// No process holds the lock any more.
     NotHeld,
 }
 

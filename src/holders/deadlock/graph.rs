@@ -2,7 +2,7 @@
 
 use rustix::process::Pid;
 
-/// Who waits for whom: waiters in the order of their PIDs, each with the processes that it waits for.
+/// The waiters in the order of their PIDs, each with the processes that it waits for.
 #[derive(Debug, Default)]
 pub(super) struct Waits(Vec<(Pid, Vec<Pid>)>);
 

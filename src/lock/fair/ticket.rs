@@ -108,7 +108,7 @@ impl Ticket {
 }
 
 /// Starts a sentinel, and opens a pidfd for it where that is possible. Without a pidfd, the death of
-/// the sentinel is not noticed: then those who wait for it look for the marker instead.
+/// the sentinel is not noticed, and the waiters behind it look for the marker instead.
 fn start_sentinel() -> Result<(Sentinel, Option<OwnedFd>), AcquireError> {
     let sentinel = Sentinel::new().map_err(AcquireError::Queue)?;
     let pidfd = ok_unless_exhausted(pidfd_open(sentinel.pid, PidfdFlags::empty()))?;

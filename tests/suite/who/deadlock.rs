@@ -33,7 +33,7 @@ fn deadlocked(env: &TestEnv, files: &[&str]) -> (Vec<i32>, String) {
     (deadlocked.collect(), outcome.stderr_text())
 }
 
-/// Starts a process that holds a file and, when it is told to, requests the other one.
+/// Starts a process that holds a file and, on request, asks for the other one.
 #[track_caller]
 fn hold_then_request(env: &TestEnv, held: &str, requested: &str) -> Process {
     let script = format!("echo held; read x; exec flock {requested} true");
