@@ -22,6 +22,9 @@ use crate::function::GuardedCall;
 /// interrupt the wait. bash does not handle some signals that arrive while their own trap runs.
 const MAX_UNHANDLED: u32 = 16;
 
+/// The status of bash if there is no program of a name.
+const COMMAND_NOT_FOUND: c_int = 127;
+
 /// bash's description of the builtin, to which bash writes. `flock_builtin_load` fills in the text
 /// of `help flock`.
 #[unsafe(no_mangle)]
@@ -86,8 +89,9 @@ extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
                 };
             }
             Next::RunExternal => {
-                return match catch_panic(Plan::DiskFallback, || external::plan(bash)) {
+                return match catch_panic(Plan::NotFound, || external::plan(bash)) {
                     Plan::DiskFallback => EX_DISKFALLBACK,
+                    Plan::NotFound => COMMAND_NOT_FOUND,
                     Plan::Spawn(program) => {
                         bash.spawn_program(program, NAME, list);
                         exit::SUCCESS.into()
@@ -144,6 +148,7 @@ extern "C" fn flock_builtin_load(_name: *const c_char) -> c_int {
             ffi::after_fork_in_child(fork::record_fork);
             ffi::at_exit(GuardedCall::finish_all);
         }
+        external::locate_installed_program();
         free_help();
         let mut lines: Vec<_> = args::SPEC
             .help

@@ -1,11 +1,13 @@
 //! Calls that the external program carries out: commands that are not functions, and waits that may
 //! be stopped.
 
-use std::ffi::{CStr, CString};
-use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
-use std::sync::OnceLock;
+use std::ffi::{CStr, CString, OsStr};
+use std::fs;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock, PoisonError};
 
+use fdlock::report::Report;
 use rustix::fs::{Access, access};
 
 use crate::ffi::{self, Bash};
@@ -23,6 +25,8 @@ pub enum Plan {
     Spawn(&'static CStr),
     /// Execute the program at this path in place of this process, which exists only for this call.
     Exec(&'static CStr),
+    /// There is no program.
+    NotFound,
 }
 
 /// Chooses how to start the program.
@@ -41,14 +45,14 @@ pub enum Plan {
 /// * bash 4.4 does not support it.
 ///
 /// In these cases the program is spawned from here, the way bash spawns programs.
+///
+/// The path of the program is always absolute. A restricted shell, and one without an installed
+/// program, gets the program in `PATH`.
 pub fn plan(bash: &Bash) -> Plan {
-    let Some(program) = installed_program().filter(|_| !bash.is_restricted()) else {
-        // In a restricted shell or not: run the program in PATH, as without the builtin.
-        return if bash.supports_disk_fallback() {
-            Plan::DiskFallback
-        } else {
-            Plan::Spawn(bash.search_path(NAME).unwrap_or(NAME))
-        };
+    let installed = installed_program().filter(|_| !bash.is_restricted());
+    let Some(program) = installed.or_else(|| program_in(bash.path()?)) else {
+        Report::new(OsStr::new("flock")).error("command not found");
+        return Plan::NotFound;
     };
     let text = bash.command_text().map_or(&b""[..], CStr::to_bytes);
     if fork::is_sole_command(bash, text) {
@@ -65,18 +69,59 @@ pub fn plan(bash: &Bash) -> Plan {
     }
 }
 
+static INSTALLED: OnceLock<Option<CString>> = OnceLock::new();
+
+/// Determines the path of the program that is installed with the library. Called when the builtin
+/// is loaded: a relative path of the library is meaningless once the shell has changed its working
+/// directory.
+pub fn locate_installed_program() {
+    INSTALLED.get_or_init(|| installed_with(Path::new(ffi::library_path()?)));
+}
+
 /// Returns the path of the program that is installed with the library, if it is executable:
 /// `PREFIX/bin/flock` for `PREFIX/lib/bash/flock`.
 pub fn installed_program() -> Option<&'static CStr> {
-    static PROGRAM: OnceLock<Option<CString>> = OnceLock::new();
-    let find = || {
-        let prefix = Path::new(ffi::library_path()?).ancestors().nth(3)?;
-        CString::new(prefix.join("bin/flock").into_os_string().into_vec()).ok()
-    };
-    PROGRAM
-        .get_or_init(find)
-        .as_deref()
-        .filter(|path| access(*path, Access::EXEC_OK).is_ok())
+    let program = INSTALLED.get()?.as_deref();
+    program.filter(|path| access(*path, Access::EXEC_OK).is_ok())
+}
+
+/// Returns the path of the program that belongs to the library at this path, which may be relative
+/// to the working directory. The result is absolute, and contains no symbolic link and no `..`.
+/// Returns `None` if the library is in another directory than `lib/bash`, or `lib64/bash` and the
+/// like, or if its directory cannot be found.
+fn installed_with(library: &Path) -> Option<CString> {
+    // The first part is the working directory if the path is a plain name.
+    let dir = fs::canonicalize(Path::new(".").join(library.parent()?)).ok()?;
+    let lib_dir = dir.parent()?;
+    let is_installed =
+        dir.file_name()? == "bash" && lib_dir.file_name()?.as_bytes().starts_with(b"lib");
+    if !is_installed {
+        return None;
+    }
+    let program = lib_dir.parent()?.join("bin/flock");
+    CString::new(program.into_os_string().into_vec()).ok()
+}
+
+/// Returns the first program in these directories. Relative ones, and empty ones, which mean the
+/// working directory, are skipped: in a shared directory, anybody may have put a program there.
+fn program_in(path: &[u8]) -> Option<&'static CStr> {
+    static LAST: Mutex<Option<&CStr>> = Mutex::new(None);
+
+    let dirs = path.split(|byte| *byte == b':');
+    let dirs = dirs.map(|dir| PathBuf::from(OsStr::from_bytes(dir)));
+    let programs = dirs
+        .filter(|dir| dir.is_absolute())
+        .map(|dir| dir.join("flock"));
+    let found = programs
+        .filter(|path| path.is_file())
+        .find(|path| access(path, Access::EXEC_OK).is_ok())?;
+    let found = CString::new(found.into_os_string().into_vec()).ok()?;
+    // bash may jump across the caller, which therefore cannot own the path.
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if *last != Some(&*found) {
+        *last = Some(Box::leak(found.into_boxed_c_str()));
+    }
+    *last
 }
 
 /// Returns whether the command, as written, starts with our name, possibly after assignments and
@@ -109,6 +154,25 @@ fn may_redirect(text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn program_is_beside_the_library() {
+        let prefix = tempfile::tempdir().expect("a directory");
+        let prefix = fs::canonicalize(prefix.path()).expect("it exists");
+        fs::create_dir_all(prefix.join("lib/bash/sub")).expect("a directory");
+        std::os::unix::fs::symlink("lib/bash", prefix.join("link")).expect("a link");
+        let program = prefix.join("bin/flock").into_os_string().into_vec();
+        let program = CString::new(program).expect("no NUL");
+        for library in ["lib/bash/flock", "lib/bash/sub/../flock", "link/flock"] {
+            let found = installed_with(&prefix.join(library));
+            assert_eq!(found.as_ref(), Some(&program), "{library}");
+        }
+        for library in ["lib/flock", "lib/bash/sub/flock", "missing/lib/bash/flock"] {
+            assert_eq!(installed_with(&prefix.join(library)), None, "{library}");
+        }
+        // The working directory of the test is not called `bash`.
+        assert_eq!(installed_with(Path::new("flock")), None);
+    }
 
     #[test]
     fn our_name_may_follow_assignments_and_command() {

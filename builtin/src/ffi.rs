@@ -123,7 +123,7 @@ bash! {
     restore_original_signals: unsafe extern "C" fn(),
     shell_execve: unsafe extern "C" fn(*const c_char, Strings, Strings) -> c_int,
     phash_insert: unsafe extern "C" fn(*const c_char, *const c_char, c_int, c_int),
-    find_user_command: unsafe extern "C" fn(*const c_char) -> *mut c_char,
+    get_string_value: unsafe extern "C" fn(*const c_char) -> *mut c_char,
     xmalloc: unsafe extern "C" fn(usize) -> *mut c_void,
     subshell_environment: Flag,
     variable_context: Flag,
@@ -364,12 +364,12 @@ impl Bash {
         }
     }
 
-    /// Searches `PATH` for a program and returns its path, which stays allocated.
-    pub fn search_path(&self, name: &CStr) -> Option<&'static CStr> {
-        // SAFETY: a string; returns null or a new string.
+    /// Returns the value of `PATH`, which is valid until bash changes it.
+    pub fn path(&self) -> Option<&[u8]> {
+        // SAFETY: a string; returns null or the string of the variable.
         unsafe {
-            let found = (self.find_user_command)(name.as_ptr());
-            (!found.is_null()).then(|| CStr::from_ptr(found))
+            let value = (self.get_string_value)(c"PATH".as_ptr());
+            (!value.is_null()).then(|| CStr::from_ptr(value).to_bytes())
         }
     }
 

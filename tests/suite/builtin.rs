@@ -8,6 +8,7 @@ mod close_on_exec;
 mod fair;
 mod function;
 mod handing_over;
+mod program_path;
 mod scripts;
 mod shell;
 mod storm;

@@ -44,30 +44,6 @@ fn status_is_the_programs(#[case] args: &str, #[case] status: i32) {
     });
 }
 
-#[test]
-fn program_beside_the_builtin_precedes_path() {
-    for_each_bash(|env| {
-        env.install_script("flock", "#!/bin/sh\necho wrong\n");
-        for path in ["PATH=$PWD:$PATH", "PATH=/nowhere", "unset PATH", "PATH="] {
-            env.run_with_builtin(format!(
-                "{path}; flock l /bin/echo right; flock l /bin/echo right >out; /bin/cat out"
-            ))
-            .assert_all(0, "right\nright\n", "");
-        }
-    });
-}
-
-#[test]
-fn program_in_path_is_used_if_there_is_none_beside() {
-    for_each_bash(|env| {
-        std::fs::remove_file(env.file("bin/flock")).expect("it exists");
-        std::fs::create_dir(env.file("elsewhere")).expect("a directory");
-        env.install_script("elsewhere/flock", "#!/bin/sh\necho other \"$@\"\n");
-        env.run_with_builtin("PATH=$PWD/elsewhere:$PATH; flock l true; flock l true >out; cat out")
-            .assert_all(0, "other l true\nother l true\n", "");
-    });
-}
-
 #[rstest]
 fn kill_of_a_background_flock_reaches_the_command(
     #[values(
