@@ -1,7 +1,7 @@
 //! bash as loadable builtins see it: its structures, and those of its functions that are called
 //! here.
 //!
-//! The structures are the same from 4.2 to 5.3 (`builtins.h` and `command.h` of bash). The
+//! The structures are the same from 4.2 to 5.3 (`builtins.h`, `command.h` and `jobs.h` of bash). The
 //! functions are looked up in the running bash when the builtin is loaded; loading fails if one is
 //! missing.
 
@@ -33,6 +33,30 @@ pub struct WordList {
 /// `SHELL_VAR`, which is opaque here.
 enum ShellVar {}
 
+/// The start of `JOB`: the working directory, the processes, the process group, the state.
+#[repr(C)]
+struct BashJob {
+    _dir: *mut c_char,
+    _processes: *mut c_void,
+    group: libc::pid_t,
+    state: c_int,
+}
+
+/// The start of `struct jobstats`.
+#[repr(C)]
+struct JobStats {
+    _child_limit: libc::c_long,
+    _children: [c_int; 3],
+    _forked: c_int,
+    /// How many children have exited and were reaped.
+    reaped: c_int,
+    /// The length of the array of jobs.
+    slots: c_int,
+}
+
+/// `JSTOPPED`: the state of a stopped job.
+const JOB_STOPPED: c_int = 2;
+
 /// `struct builtin`
 #[repr(C)]
 pub struct Builtin {
@@ -46,6 +70,15 @@ pub struct Builtin {
 
 /// The flag of a builtin that is enabled.
 pub const BUILTIN_ENABLED: c_int = 0x01;
+
+/// A job of bash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// The process group.
+    pub group: libc::pid_t,
+    /// Whether it is stopped, by Ctrl-Z or otherwise.
+    pub is_stopped: bool,
+}
 
 /// The value that bash jumps with: the reason.
 #[derive(Clone, Copy, Debug)]
@@ -69,10 +102,6 @@ pub const EX_DISKFALLBACK: c_int = 262;
 const SUBSHELL_ASYNC: c_int = 0x01;
 const SUBSHELL_COMSUB: c_int = 0x04;
 const SUBSHELL_FORK: c_int = 0x08;
-
-/// `JM_PREFIX | JM_STOPPED | JM_FIRSTMATCH`: the last stopped job whose command line has this
-/// prefix.
-const JM_LAST_STOPPED: c_int = 0x01 | 0x08 | 0x10;
 
 macro_rules! bash {
     ($($name:ident: $kind:ty,)*) => {
@@ -131,7 +160,8 @@ bash! {
     restricted: Flag,
     hashing_enabled: Flag,
     job_control: Flag,
-    get_job_by_name: unsafe extern "C" fn(*const c_char, c_int) -> c_int,
+    jobs: *const *const *const BashJob,
+    js: *const JobStats,
     the_printed_command: Strings,
     the_printed_command_except_trap: Strings,
     dist_version: Strings,
@@ -170,11 +200,22 @@ impl Bash {
         value(self.job_control) != 0
     }
 
-    /// Returns whether a job is stopped, by Ctrl-Z or otherwise.
-    pub fn has_stopped_job(&self) -> bool {
-        // SAFETY: a string, which is a prefix of every job's command line, and flags.
-        self.has_job_control()
-            && unsafe { (self.get_job_by_name)(c"".as_ptr(), JM_LAST_STOPPED) } >= 0
+    /// Returns the jobs, if there is job control.
+    pub fn jobs(&self) -> Vec<Job> {
+        if !self.has_job_control() {
+            return Vec::new();
+        }
+        // SAFETY: variables of bash: the array has that many elements, which are null or a job. A
+        // signal handler may change a state, but adds and removes no job.
+        let jobs = unsafe {
+            let slots = usize::try_from((*self.js).slots).unwrap_or_default();
+            (0..slots).filter_map(|index| (*(*self.jobs).add(index)).as_ref())
+        };
+        jobs.map(|job| Job {
+            group: job.group,
+            is_stopped: job.state == JOB_STOPPED,
+        })
+        .collect()
     }
 
     /// Returns whether bash uses its [hash table](Self::add_to_hash_table) of programs.

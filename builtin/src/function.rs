@@ -13,9 +13,9 @@ use fdlock::lock::advisory::LockApi;
 use fdlock::report::Report;
 use fdlock::sys::fd;
 use rustix::io::{self, FdFlags};
-use rustix::process::{self, Pid};
+use rustix::process::{self, Pid, RawPid};
 
-use crate::ffi::{self, Bash};
+use crate::ffi::{self, Bash, Job};
 
 /// The lowest numbers for the two descriptors of a lock, in order of preference. The later ones are
 /// for a low limit of open files. A script that opens descriptors by number uses small or round
@@ -86,16 +86,20 @@ struct Cleanup {
     /// parent's unwind-protects when it exits. It has copies of the descriptors, but the locks are
     /// not its own.
     owner: Pid,
+    /// The process groups of the jobs that the shell had before the call. They have not inherited
+    /// the locks.
+    jobs_before: Vec<RawPid>,
 }
 
 impl Cleanup {
     /// Releases the locks, and returns whether they were held until now.
     ///
-    /// If a job is stopped, they stay with the processes that have inherited them: the job may be a
-    /// command of the function, which has not exited and will continue.
+    /// If a job that was started during the call is stopped, they stay with the processes that have
+    /// inherited them: the job may be a command of the function, which has not exited and will
+    /// continue.
     fn run(self) -> bool {
         let is_owner = process::getpid() == self.owner;
-        let must_unlock = is_owner && !ffi::bash().is_some_and(Bash::has_stopped_job);
+        let must_unlock = is_owner && !self.has_stopped_job();
         let mut is_held = true;
         for lock in self.locks {
             is_held &= lock.release(must_unlock);
@@ -111,6 +115,12 @@ impl Cleanup {
         }
         self.files.remove();
         is_held
+    }
+
+    fn has_stopped_job(&self) -> bool {
+        let jobs = jobs().into_iter();
+        jobs.filter(|job| job.is_stopped)
+            .any(|job| !self.jobs_before.contains(&job.group))
     }
 }
 
@@ -128,6 +138,7 @@ impl GuardedCall {
             locks,
             files,
             owner: process::getpid(),
+            jobs_before: jobs().into_iter().map(|job| job.group).collect(),
         });
         call
     }
@@ -148,6 +159,10 @@ impl GuardedCall {
             cleanup.run();
         }
     }
+}
+
+fn jobs() -> Vec<Job> {
+    ffi::bash().map(Bash::jobs).unwrap_or_default()
 }
 
 /// Returns whether a descriptor keeps the lock of an active call, so that the script must neither

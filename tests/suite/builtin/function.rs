@@ -2,6 +2,7 @@
 //! they end.
 
 mod descriptors;
+mod jobs;
 
 use rstest::rstest;
 
