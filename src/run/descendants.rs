@@ -1,13 +1,15 @@
 //! The processes that a command has left behind: the children of this process, and what `/proc`
 //! shows of them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::process::Pid;
 
 use crate::sys::process;
-use crate::sys::procfs::{self, status::Status};
+use crate::sys::procfs;
+use crate::sys::procfs::status::{Status, command_line};
 
 /// The highest PID that the kernel assigns: its `PID_MAX_LIMIT`.
 const PID_MAX: i32 = 1 << 22;
@@ -61,11 +63,59 @@ pub(super) fn may_be_stopped(pid: Pid) -> bool {
         .is_none_or(|state| state == b'T')
 }
 
-/// Returns whether a process has this name.
-pub(super) fn has_name(pid: Pid, name: &str) -> bool {
-    status(pid).is_some_and(|status| status.name() == OsStr::new(name))
+/// Returns whether a process runs one of these programs, from the directory of our own program,
+/// but has replaced its name and its whole command line by this name.
+///
+/// A process started as one of the programs has arguments. So a process that calls itself so, in
+/// whatever way, runs another program, or its command line shows how it was started.
+pub(super) fn is_renamed_fork(pid: Pid, name: &str, programs: &[&str]) -> bool {
+    let has_name = status(pid).is_some_and(|status| status.name() == OsStr::new(name));
+    has_name && is_renamed(&command_line(pid), name) && runs_one_of(pid, programs)
+}
+
+/// Returns whether a command line consists of this name, or, if it was too short, of its beginning.
+fn is_renamed(command_line: &[OsString], name: &str) -> bool {
+    match command_line {
+        [only] => !only.is_empty() && name.as_bytes().starts_with(only.as_bytes()),
+        _ => false,
+    }
+}
+
+fn runs_one_of(pid: Pid, programs: &[&str]) -> bool {
+    let own = procfs::executable(rustix::process::getpid());
+    let Some((own, other)) = own.zip(procfs::executable(pid)) else {
+        return false;
+    };
+    own == other
+        || own.parent() == other.parent()
+            && programs
+                .iter()
+                .any(|name| other.file_name() == Some(OsStr::new(name)))
 }
 
 fn status(pid: Pid) -> Option<Status> {
     procfs::shows_own_pids().then(|| Status::read(pid))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_line_with_arguments_is_not_renamed() {
+        let is_renamed = |words: &[&str]| {
+            let words: Vec<OsString> = words.iter().map(OsString::from).collect();
+            is_renamed(&words, "lock-keeper")
+        };
+        assert!(is_renamed(&["lock-keeper"]) && is_renamed(&["lock-ke"]));
+        for words in [
+            &[][..],
+            &[""],
+            &["lock-keepers"],
+            &["./lock-keeper"],
+            &["lock-keeper", "l", "true"],
+        ] {
+            assert!(!is_renamed(words), "{words:?}");
+        }
+    }
 }

@@ -32,13 +32,16 @@
 //!   the command, but not what the command leaves behind.
 //! * A process that runs with other privileges (sudo) cannot be killed. The supervisor waits for
 //!   it.
+//! * A nested supervisor is recognized by its program. If that is installed in another directory,
+//!   the supervisor is killed like any other process, and its lock may be released a moment before
+//!   the last of its processes has exited.
 
 use std::collections::BTreeSet;
 use std::io;
 
 use rustix::process::{Pid, WaitOptions};
 
-use super::descendants::{children, has_name, ignores, in_session_of, may_be_stopped};
+use super::descendants::{children, ignores, in_session_of, is_renamed_fork, may_be_stopped};
 use super::error::{Error, SpawnError};
 use super::forward::{self, Event, ExitReason, SignalForwarder};
 use crate::sys::args;
@@ -52,6 +55,9 @@ use crate::sys::spawn::{self, ExecImage, SpawnOptions};
 /// process, because `pkill -9 loto`, and `pkill -f` with an argument of this process, is meant for
 /// this process. The supervisor must survive it.
 const NAME: &str = "lock-keeper";
+
+/// The programs that have a supervisor.
+const PROGRAMS: [&str; 2] = ["loto", "runlock"];
 
 /// Starts a supervisor, which starts the command, and waits until both have exited. Every signal
 /// must be blocked.
@@ -283,8 +289,9 @@ fn receives_key(signal: i32, pid: Pid) -> bool {
 ///
 /// A supervisor among the processes left behind belongs to a program that held a lock of its own,
 /// and was killed. That supervisor does the same as this function, and its lock lasts until then.
-/// So it is waited for, and continued if it is stopped. The command has the name of a supervisor,
-/// too, until it is executed, but is not one.
+/// So it is waited for, and continued if it is stopped. A name is no evidence of that, because any
+/// process can give itself that name: only a process that runs one of our own programs counts. The
+/// command does, too, until it is executed, but is not a supervisor.
 fn kill_descendants(command: Option<Pid>) {
     let mut daemons = children();
     daemons.retain(|child| Some(*child) != command && !in_session_of(*child, command));
@@ -296,7 +303,7 @@ fn kill_descendants(command: Option<Pid>) {
             return;
         }
         for child in &remaining {
-            let signal = if has_name(*child, NAME) {
+            let signal = if is_renamed_fork(*child, NAME, &PROGRAMS) {
                 number::CONT
             } else {
                 number::KILL

@@ -13,6 +13,7 @@ pub mod syscall;
 use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 
 use rustix::fs::{Mode as Permissions, OFlags, RawDir};
 use rustix::io::Errno;
@@ -75,6 +76,15 @@ pub fn own_pid() -> Option<Pid> {
 /// Returns the directory of a process.
 pub fn process_dir(pid: Pid) -> String {
     format!("/proc/{}", pid.as_raw_nonzero())
+}
+
+/// Returns the path of the program that a process executes, or `None` if it is hidden.
+///
+/// # References
+///
+/// proc_pid_exe(5).
+pub fn executable(pid: Pid) -> Option<PathBuf> {
+    fs::read_link(format!("{}/exe", process_dir(pid))).ok()
 }
 
 /// Returns whether this process is in the initial PID namespace, whose inode is

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rstest::rstest;
 use rustix::fs::FlockOperation;
 use test_support::process::{ExitReason, send_signal};
-use test_support::procfs::{is_running, is_stopped, parent_of};
+use test_support::procfs::{is_running, is_stopped, parent_of, status_field};
 use test_support::{TestEnv, can_unshare, wait_until};
 
 use super::{PROCESS_TREE, read_tree, start_at_terminal, start_waiter, supervisor_of};
@@ -15,8 +15,8 @@ use crate::{CommandLineEnv, env, read_pid};
 /// Asserts that none of these processes runs at the moment when the lock becomes free. A process
 /// that is late is late by less than it takes to start a program, so this polls the lock.
 #[track_caller]
-fn assert_exited_when_unlocked(env: &TestEnv, pids: &[i32]) {
-    let file = std::fs::File::open(env.file("l")).expect("the lock file exists");
+fn assert_exited_when_unlocked(env: &TestEnv, file: &str, pids: &[i32]) {
+    let file = std::fs::File::open(env.file(file)).expect("the lock file exists");
     let deadline = Instant::now() + Duration::from_secs(60);
     while rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
         assert!(Instant::now() < deadline, "the lock does not become free");
@@ -31,7 +31,7 @@ fn command_in_own_session_exits_before_lock_is_free() {
         let mut loto = env.start_line("loto -L l -- test-helper in-new-session catch-signals 1");
         let command = read_pid(&mut loto);
         loto.signal(libc::SIGKILL);
-        assert_exited_when_unlocked(&env, &[command]);
+        assert_exited_when_unlocked(&env, "l", &[command]);
     }
 }
 
@@ -44,7 +44,7 @@ fn descendants_in_own_session_exit_before_lock_is_free(
         let mut loto = env.start_script(&format!("loto -L l -- test-helper {mode}"), PROCESS_TREE);
         let pids = read_tree(&mut loto);
         loto.signal(libc::SIGKILL);
-        assert_exited_when_unlocked(&env, &pids);
+        assert_exited_when_unlocked(&env, "l", &pids);
     }
 }
 
@@ -63,13 +63,17 @@ fn daemon_outlives_killed_loto(env: TestEnv) {
 }
 
 #[rstest]
-fn nested_loto_keeps_lock_until_its_descendants_exit(
+#[case::loto("loto -L l --", "l")]
+#[case::runlock("runlock l", "l.lock")]
+fn nested_tool_keeps_lock_until_its_descendants_exit(
+    #[case] inner: &str,
+    #[case] file: &str,
     #[values("loto", "supervisor")] outer_victim: &str,
 ) {
     for _ in 0..10 {
         let env = TestEnv::new();
         let tree = PROCESS_TREE.replace('\'', "'\\''");
-        let script = format!("loto -L l -- sh -c '{tree}'; :");
+        let script = format!("{inner} sh -c '{tree}'; :");
         let mut loto = env.start_script("loto -L outer --", &script);
         let pids = read_tree(&mut loto);
         let victim = match outer_victim {
@@ -77,8 +81,37 @@ fn nested_loto_keeps_lock_until_its_descendants_exit(
             _ => supervisor_of(&loto),
         };
         assert!(send_signal(victim, libc::SIGKILL));
-        assert_exited_when_unlocked(&env, &pids);
+        assert_exited_when_unlocked(&env, file, &pids);
     }
+}
+
+/// The name of a process is no evidence that it is a supervisor.
+#[rstest]
+#[case::script("exec ./lock-keeper")]
+#[case::program(
+    "cp \"$(command -v bash)\" lock-keeper; echo $$; PATH=.:$PATH; exec lock-keeper <>never"
+)]
+#[case::link_to_loto(
+    "rm lock-keeper; ln -s \"$(readlink -f \"$(command -v loto)\")\" lock-keeper
+     exec ./lock-keeper -L k -- sh -c 'echo $$; read x <never; :'"
+)]
+#[case::link_to_loto_in_path(
+    "rm lock-keeper; ln -s \"$(readlink -f \"$(command -v loto)\")\" lock-keeper; PATH=.:$PATH
+     exec lock-keeper -L k -- sh -c 'echo $$; read x <never; :'"
+)]
+fn impostor_is_killed_with_loto(env: TestEnv, #[case] impostor: &str) {
+    env.sh("mkfifo never");
+    env.install_script("lock-keeper", "#!/bin/sh\necho $$; read x <never; :\n");
+    let mut script = env.script("loto -L l --", "sh -c \"$0\" & read x <never; :");
+    script.arg(impostor);
+    let mut loto = env.start(script);
+    let pid = read_pid(&mut loto);
+    wait_until("it has the name", || {
+        let name = |pid| status_field(pid, "Name") == "lock-keeper";
+        name(pid) || name(parent_of(parent_of(pid)))
+    });
+    loto.kill();
+    assert_exited_when_unlocked(&env, "l", &[pid]);
 }
 
 /// The supervisor cannot read `/proc`.
