@@ -47,6 +47,7 @@ extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
     let Some(bash) = ffi::bash() else {
         return exit::SOFTWARE.into();
     };
+    bash.disregard_children();
     let mut progress = Progress::default();
     let mut unhandled = 0;
     loop {

@@ -7,55 +7,24 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, CString, OsStr, OsString, c_char, c_int, c_void};
+mod jobs;
+mod words;
+
+use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::mem;
 use std::os::unix::ffi::OsStrExt;
 use std::ptr;
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
 
 use fdlock::sys::signal::Disposition;
 
-/// `WORD_DESC`
-#[repr(C)]
-pub struct WordDesc {
-    word: *mut c_char,
-    flags: c_int,
-}
-
-/// `WORD_LIST`
-#[repr(C)]
-pub struct WordList {
-    next: *mut WordList,
-    word: *mut WordDesc,
-}
+pub use jobs::Job;
+use jobs::{BashJob, JobStats};
+pub use words::{WordList, Words, word};
 
 /// `SHELL_VAR`, which is opaque here.
 enum ShellVar {}
-
-/// The start of `JOB`: the working directory, the processes, the process group, the state.
-#[repr(C)]
-struct BashJob {
-    _dir: *mut c_char,
-    _processes: *mut c_void,
-    group: libc::pid_t,
-    state: c_int,
-}
-
-/// The start of `struct jobstats`.
-#[repr(C)]
-struct JobStats {
-    _child_limit: libc::c_long,
-    _children: [c_int; 3],
-    _forked: c_int,
-    /// How many children have exited and were reaped.
-    reaped: c_int,
-    /// The length of the array of jobs.
-    slots: c_int,
-}
-
-/// `JSTOPPED`: the state of a stopped job.
-const JOB_STOPPED: c_int = 2;
 
 /// `struct builtin`
 #[repr(C)]
@@ -70,15 +39,6 @@ pub struct Builtin {
 
 /// The flag of a builtin that is enabled.
 pub const BUILTIN_ENABLED: c_int = 0x01;
-
-/// A job of bash.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Job {
-    /// The process group.
-    pub group: libc::pid_t,
-    /// Whether it is stopped, by Ctrl-Z or otherwise.
-    pub is_stopped: bool,
-}
 
 /// The value that bash jumps with: the reason.
 #[derive(Clone, Copy, Debug)]
@@ -137,6 +97,8 @@ bash! {
     running_trap: Flag,
     signal_is_hard_ignored: unsafe extern "C" fn(c_int) -> c_int,
     signal_is_ignored: unsafe extern "C" fn(c_int) -> c_int,
+    signal_is_trapped: unsafe extern "C" fn(c_int) -> c_int,
+    queue_sigchld_trap: unsafe extern "C" fn(c_int),
     find_function: unsafe extern "C" fn(*const c_char) -> *mut ShellVar,
     execute_shell_function: unsafe extern "C" fn(*mut ShellVar, *mut WordList) -> c_int,
     top_level: *mut c_void,
@@ -172,6 +134,9 @@ unsafe impl Send for Bash {}
 // SAFETY: as above.
 unsafe impl Sync for Bash {}
 
+/// How many children had exited at the last call of [`Bash::disregard_children`].
+static CHILDREN_REAPED: AtomicI32 = AtomicI32::new(0);
+
 static BASH: OnceLock<Option<Bash>> = OnceLock::new();
 
 /// Returns the bash that has loaded this library, or `None` if it lacks a symbol.
@@ -193,6 +158,30 @@ impl Bash {
         value(self.terminating_signal) != 0
             || value(self.interrupt_state) != 0
             || value(self.trapped_signal_received) != 0
+            || self.missed_children() > 0
+    }
+
+    /// Disregards children that have exited until now.
+    pub fn disregard_children(&self) {
+        CHILDREN_REAPED.store(self.children_reaped(), Ordering::Relaxed);
+    }
+
+    fn children_reaped(&self) -> c_int {
+        // SAFETY: a variable of bash, which its signal handler may write.
+        unsafe { ptr::read_volatile(&raw const (*self.js).reaped) }
+    }
+
+    /// Returns how many children have exited for which bash has not noted that their `CHLD` trap is
+    /// to run: before 5.0, it does so only with job control.
+    fn missed_children(&self) -> c_int {
+        // SAFETY: takes a signal number.
+        let is_trapped = || unsafe { (self.signal_is_trapped)(libc::SIGCHLD) != 0 };
+        let missed = self.children_reaped() - CHILDREN_REAPED.load(Ordering::Relaxed);
+        if missed > 0 && self.is_older_than_5() && !self.has_job_control() && is_trapped() {
+            missed
+        } else {
+            0
+        }
     }
 
     /// Returns whether commands are jobs, which Ctrl-Z stops and `fg` continues.
@@ -202,20 +191,11 @@ impl Bash {
 
     /// Returns the jobs, if there is job control.
     pub fn jobs(&self) -> Vec<Job> {
-        if !self.has_job_control() {
-            return Vec::new();
+        match self.has_job_control() {
+            // SAFETY: the variables of bash.
+            true => unsafe { Job::list(self.jobs, self.js) },
+            false => Vec::new(),
         }
-        // SAFETY: variables of bash: the array has that many elements, which are null or a job. A
-        // signal handler may change a state, but adds and removes no job.
-        let jobs = unsafe {
-            let slots = usize::try_from((*self.js).slots).unwrap_or_default();
-            (0..slots).filter_map(|index| (*(*self.jobs).add(index)).as_ref())
-        };
-        jobs.map(|job| Job {
-            group: job.group,
-            is_stopped: job.state == JOB_STOPPED,
-        })
-        .collect()
     }
 
     /// Returns whether bash uses its [hash table](Self::add_to_hash_table) of programs.
@@ -225,9 +205,13 @@ impl Bash {
 
     /// Returns whether bash supports [`EX_DISKFALLBACK`].
     pub fn supports_disk_fallback(&self) -> bool {
+        !self.is_older_than_5()
+    }
+
+    fn is_older_than_5(&self) -> bool {
         // SAFETY: a constant of bash, a string such as 5.2.
         let version = unsafe { CStr::from_ptr(*self.dist_version) };
-        !version.to_bytes().starts_with(b"4.")
+        version.to_bytes().starts_with(b"4.")
     }
 
     pub fn is_restricted(&self) -> bool {
@@ -304,8 +288,15 @@ impl Bash {
 impl Bash {
     /// Lets bash handle its pending signals: it runs their traps, or exits. *May jump.*
     pub fn check_signals_and_traps(&self) {
-        // SAFETY: any builtin may call it; the caller owns nothing (see the crate's documentation).
-        unsafe { (self.check_signals_and_traps)() }
+        let missed = self.missed_children();
+        // SAFETY: any builtin may call them; the caller owns nothing (see the crate's
+        // documentation). The first takes a number of children, possibly 0, and does not jump.
+        unsafe {
+            (self.queue_sigchld_trap)(missed);
+            (self.check_signals_and_traps)();
+        }
+        // Those that the traps themselves have started do not count.
+        self.disregard_children();
     }
 
     /// Calls the shell function that is the first of these words. *May jump.*
@@ -432,39 +423,6 @@ pub fn has_pending_unwinds() -> bool {
 
 /// The tag of our frames among bash's unwind-protects.
 const FRAME: &CStr = c"flock_builtin";
-
-/// The nodes of a list of bash, which exist until the builtin returns.
-#[derive(Clone, Copy)]
-pub struct Words(pub *mut WordList);
-
-impl Iterator for Words {
-    type Item = *mut WordList;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        let node = self.0;
-        if node.is_null() {
-            return None;
-        }
-        // SAFETY: a node of bash.
-        self.0 = unsafe { (*node).next };
-        Some(node)
-    }
-}
-
-impl Words {
-    /// Returns copies of the words.
-    pub fn to_os_strings(self) -> Vec<OsString> {
-        self.map(|node| OsStr::from_bytes(word(node).to_bytes()).to_owned())
-            .collect()
-    }
-}
-
-/// Returns the word of a node.
-pub fn word<'a>(node: *mut WordList) -> &'a CStr {
-    // SAFETY: every node of a list of bash has a word, which is a string; it exists until the
-    // builtin returns, and no caller outlives that.
-    unsafe { CStr::from_ptr((*(*node).word).word) }
-}
 
 /// Returns the path from which this library was loaded.
 pub fn library_path() -> Option<&'static OsStr> {

@@ -44,7 +44,7 @@ const FENCES: &[(&str, &[&str], &[&str])] = &[
     ("historic/", &["unsafe"], &["historic/src/bin/"]),
     // The structures and functions of bash, and the functions that bash calls.
     ("builtin/", &["unsafe"], BASH),
-    ("builtin/", &["libc", ":", ":"], &["builtin/src/ffi.rs"]),
+    ("builtin/", &["libc", ":", ":"], &["builtin/src/ffi"]),
     // Calls that bash may leave with longjmp(3): no frame that owns anything may be on the stack.
     ("builtin/", &["check_signals_and_traps", "("], BASH),
     ("builtin/", &["execute_function", "("], BASH),
@@ -53,7 +53,7 @@ const FENCES: &[(&str, &[&str], &[&str])] = &[
     ("builtin/", &[".", "resume_jump", "("], BASH),
 ];
 
-const BASH: &[&str] = &["builtin/src/entry.rs", "builtin/src/ffi.rs"];
+const BASH: &[&str] = &["builtin/src/entry.rs", "builtin/src/ffi"];
 
 /// Only `src/sys/procfs` parses files of `/proc`, so only there a string may begin with `/proc`.
 /// These are the exceptions: paths that are only opened, linked, listed, or compared as a whole.

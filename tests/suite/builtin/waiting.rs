@@ -1,6 +1,8 @@
 //! While the builtin waits for a lock, traps run and signals end the wait as in any bash;
 //! afterwards everything is as before.
 
+mod children;
+
 use std::time::Duration;
 
 use super::{assert_acquires, wait_script};
@@ -129,39 +131,6 @@ fn traps_on_every_signal_run() {
                 waiter.expect_line(&format!("trapped {signal}"));
             }
             wait_blocked(env, 1);
-        }
-    });
-}
-
-#[test]
-fn exit_of_a_child_is_noticed_at_once() {
-    for_each_bash(|env| {
-        for (wait, trap) in [
-            ("flock 8", "trap 'echo child' CHLD"),
-            ("flock --fair 8", "trap 'echo child' CHLD"),
-            ("flock --fair 8", ":"),
-        ] {
-            let holder = env.hold(&[], "l");
-            let before = format!("mkfifo end; {trap}; (read x <end; exit 7) & child=$!");
-            let after = "trap - CHLD; wait $child; echo child exited $?; wait; echo $?";
-            let mut waiter = start_waiter(env, &before, wait, after);
-            let before = tickets(env.file("l"));
-            std::fs::write(env.file("end"), "\n").expect("a FIFO");
-            // An older bash delays this trap whatever runs, `read` for one.
-            let delays_trap = env.bash_is_older_than("5");
-            if trap != ":" && !delays_trap {
-                waiter.expect_line("child");
-                wait_blocked(env, 1);
-                assert_places_kept(env, &before);
-            }
-            holder.release();
-            let output = waiter.expect("over 0\n");
-            assert!(delays_trap || output == "over 0\n", "{output}");
-            waiter.expect("child exited 7\n");
-            waiter.expect_line("0");
-            std::fs::remove_file(env.file("end")).expect("a FIFO");
-            assert_eq!(waiter.wait(), ExitReason::Exited(0));
-            assert_clean(env, &[]);
         }
     });
 }
