@@ -115,8 +115,8 @@ fn parse_duration(what: &str, value: &OsStr, or: &str) -> Result<Duration, Usage
     duration::parse(value).ok_or_else(|| UsageError::invalid(what, value, &expected))
 }
 
-/// Parses the arguments. Options may be anywhere before the command, which has its own, except
-/// those that [`belongs_to_ulock()`].
+/// Parses the arguments. Options may be anywhere before the command; of those of the command,
+/// `--timeout=…` and `--invalid=…` before a `--` are taken from it, as in the original.
 ///
 /// # Errors
 ///
