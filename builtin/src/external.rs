@@ -103,7 +103,7 @@ fn installed_with(library: &Path) -> Option<CString> {
 }
 
 /// Returns the first program in these directories. Relative ones, and empty ones, which mean the
-/// working directory, are skipped: in a shared directory, anybody may have put a program there.
+/// working directory, are skipped: another user may have put a program there.
 fn program_in(path: &[u8]) -> Option<&'static CStr> {
     static LAST: Mutex<Option<&CStr>> = Mutex::new(None);
 

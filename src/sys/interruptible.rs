@@ -5,11 +5,14 @@ use std::cell::UnsafeCell;
 use std::io;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
+use super::delegate::{self, WaitState};
 use super::init_signals;
 use super::signal::{self, SignalSet};
-use super::timer::{SignalAction, ThreadTimer};
+use super::timer::{self, SignalAction, ThreadTimer};
 
 /// The length of a table that is indexed by signal numbers, which start at 1.
 const TABLE_SIZE: usize = 65;
@@ -34,9 +37,12 @@ const TABLE_SIZE: usize = 65;
 ///    the call interrupts it directly, because the trampoline does not restart system calls.
 ///
 /// So the timer does not run, and nothing polls, unless a signal has arrived or the time is up. The
-/// timer's signal is the last real-time signal; one that another process sends reaches the host as
-/// usual. Dropping the guard restores everything. Until then, the host must not be called, because
-/// it may change its handlers.
+/// timer's signal is a real-time signal that the host has not blocked; one that another process
+/// sends reaches the host as usual. Dropping the guard restores everything. Until then, the host
+/// must not be called, because it may change its handlers.
+///
+/// If there is no timer, or no such signal, a [child](delegate) makes the system call, and the
+/// trampoline ends the wait for it.
 ///
 /// # References
 ///
@@ -44,15 +50,18 @@ const TABLE_SIZE: usize = 65;
 /// timer_settime(2) may be called in handlers according to signal-safety(7).
 #[derive(Debug)]
 pub struct InterruptibleCall {
-    timer: ThreadTimer,
+    /// When the time is up.
+    deadline: Option<Instant>,
+    timer: Option<ThreadTimer>,
     /// The signals whose handler is replaced by the trampoline.
     replaced: SignalSet,
-    mask: SignalSet,
 }
 
 /// The data of the trampoline.
 struct HandlerTable {
     timer: UnsafeCell<Option<ThreadTimer>>,
+    /// The state of the wait if there is no timer.
+    wait: WaitState,
     originals: UnsafeCell<[libc::sigaction; TABLE_SIZE]>,
 }
 
@@ -63,6 +72,7 @@ unsafe impl Sync for HandlerTable {}
 
 static HANDLERS: HandlerTable = HandlerTable {
     timer: UnsafeCell::new(None),
+    wait: WaitState::new(),
     // SAFETY: all zeroes is a valid `sigaction`: the default disposition, no flags.
     originals: UnsafeCell::new(unsafe { std::mem::zeroed() }),
 };
@@ -76,44 +86,67 @@ impl InterruptibleCall {
     ///
     /// # Errors
     ///
-    /// `EAGAIN`, `ENOMEM`: no timer can be created. `EBUSY`: another thread has a guard.
+    /// `EBUSY`: another thread has a guard.
     pub fn begin(
         time: Option<Duration>,
         is_signal_pending: fn() -> bool,
     ) -> io::Result<Option<Self>> {
+        let deadline = time.and_then(|time| Instant::now().checked_add(time));
         let mask = signal::set_mask(SignalSet::ALL);
-        let begun = Self::install(mask, is_signal_pending);
-        if let (Ok(Some(call)), Some(time)) = (&begun, time) {
-            call.timer.start(time);
+        let begun = Self::install(mask, deadline, is_signal_pending);
+        if let (Ok(Some(call)), Some(time)) = (&begun, time)
+            && let Some(timer) = call.timer
+        {
+            timer.start(time);
         }
-        signal::set_mask(match &begun {
-            Ok(Some(_)) => mask.without(ThreadTimer::signal()),
-            _ => mask,
-        });
+        signal::set_mask(mask);
         begun
     }
 
-    fn install(mask: SignalSet, is_signal_pending: fn() -> bool) -> io::Result<Option<Self>> {
+    fn install(
+        mask: SignalSet,
+        deadline: Option<Instant>,
+        is_signal_pending: fn() -> bool,
+    ) -> io::Result<Option<Self>> {
         if is_signal_pending() {
             return Ok(None);
         }
         if ACTIVE.swap(true, Ordering::Acquire) {
             return Err(io::Error::from_raw_os_error(libc::EBUSY));
         }
-        let timer = ThreadTimer::new().inspect_err(|_| ACTIVE.store(false, Ordering::Release))?;
+        let timer = ThreadTimer::new(mask).ok();
+        HANDLERS.wait.reset();
         // SAFETY: see `HandlerTable`.
-        unsafe { *HANDLERS.timer.get() = Some(timer) };
+        unsafe { *HANDLERS.timer.get() = timer };
+        let timer_signal = timer.map(|timer| timer.signal);
         let mut replaced = SignalSet::EMPTY;
         for signal in 1..TABLE_SIZE as libc::c_int {
-            if install_trampoline(signal) {
+            if install_trampoline(signal, timer_signal) {
                 replaced = replaced.with(signal);
             }
         }
         Ok(Some(Self {
+            deadline,
             timer,
             replaced,
-            mask,
         }))
+    }
+
+    /// Makes the system call. It is the only one under this guard.
+    ///
+    /// # Errors
+    ///
+    /// Those of the call. `EINTR` if it was interrupted; if a child has made it, it may have
+    /// succeeded nevertheless. `EAGAIN`, `ENOMEM`, `EPERM`: there is neither a timer nor a process.
+    pub fn run<T: Copy>(
+        &self,
+        mut call: impl FnMut() -> Result<T, Errno>,
+    ) -> Result<Result<T, Errno>, io::Error> {
+        if self.timer.is_some() {
+            return Ok(call());
+        }
+        let result = delegate::run_interruptibly(&HANDLERS.wait, self.deadline, call)?;
+        Ok(result.unwrap_or(Err(Errno::INTR)))
     }
 }
 
@@ -122,8 +155,9 @@ impl Drop for InterruptibleCall {
     /// because the signal is not blocked. A signal that arrives later sets its flag through the
     /// trampoline or through the host's own handler.
     fn drop(&mut self) {
-        self.timer.delete();
-        signal::set_mask(self.mask);
+        if let Some(timer) = self.timer {
+            timer.delete();
+        }
         let signals = 1..TABLE_SIZE as libc::c_int;
         for signal in signals.filter(|signal| self.replaced.contains(*signal)) {
             // SAFETY: see `HandlerTable`; an action that sigaction(2) itself returned.
@@ -138,7 +172,7 @@ impl Drop for InterruptibleCall {
 
 /// Replaces the host's handler, if it has one, by the trampoline. The timer's signal gets the
 /// trampoline in any case. Returns whether the action was replaced.
-fn install_trampoline(signal: libc::c_int) -> bool {
+fn install_trampoline(signal: libc::c_int, timer_signal: Option<libc::c_int>) -> bool {
     // SAFETY: all zeroes is a valid `sigaction`.
     let mut original: libc::sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: no new action, and room for the current one. It fails for signals that the C library
@@ -147,7 +181,7 @@ fn install_trampoline(signal: libc::c_int) -> bool {
         return false;
     }
     let has_handler = ![libc::SIG_DFL, libc::SIG_IGN].contains(&original.sa_sigaction);
-    if !has_handler && signal != ThreadTimer::signal() {
+    if !has_handler && Some(signal) != timer_signal {
         return false;
     }
     // SAFETY: see `HandlerTable`.
@@ -155,9 +189,11 @@ fn install_trampoline(signal: libc::c_int) -> bool {
     let mut replacement = original;
     replacement.sa_sigaction = trampoline as SignalAction as usize;
     replacement.sa_flags = (original.sa_flags | libc::SA_SIGINFO) & !libc::SA_RESTART;
-    // The timer must not interrupt system calls that the host's handler makes.
-    // SAFETY: an initialized set, and a valid signal number.
-    unsafe { libc::sigaddset(&raw mut replacement.sa_mask, ThreadTimer::signal()) };
+    if let Some(timer_signal) = timer_signal {
+        // The timer must not interrupt system calls that the host's handler makes.
+        // SAFETY: an initialized set, and a valid signal number.
+        unsafe { libc::sigaddset(&raw mut replacement.sa_mask, timer_signal) };
+    }
     // SAFETY: a valid action; the trampoline is async-signal-safe if the host's handler is.
     unsafe { libc::sigaction(signal, &raw const replacement, ptr::null_mut()) == 0 }
 }
@@ -168,10 +204,7 @@ extern "C" fn trampoline(
     info: *mut libc::siginfo_t,
     context: *mut libc::c_void,
 ) {
-    // SAFETY: with SA_SIGINFO the kernel fills it.
-    let is_from_timer =
-        signal == ThreadTimer::signal() && unsafe { (*info).si_code } == libc::SI_TIMER;
-    if is_from_timer {
+    if timer::is_from_timer(info) {
         return;
     }
     // SAFETY: see `HandlerTable`: the trampoline is installed, so both are written.
@@ -198,6 +231,7 @@ extern "C" fn trampoline(
             handler(signal);
         }
     }
+    HANDLERS.wait.interrupt();
     // After the host's handler, which the timer must not interrupt.
     if let Some(timer) = timer {
         // SAFETY: this thread's errno, which the interrupted code may be about to read.

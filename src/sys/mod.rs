@@ -10,6 +10,7 @@ pub mod args;
 pub mod clock;
 pub mod continue_on_exit;
 pub mod deferred_signals;
+pub mod delegate;
 pub mod errno;
 pub mod fd;
 pub mod filesystem;

@@ -23,10 +23,10 @@ const REPEAT_INTERVAL: libc::timespec = libc::timespec {
 /// therefore repeated: the first one that arrives during the call interrupts it. No signal is sent
 /// before the time is up, so the waiter keeps its place in the kernel's queue.
 ///
-/// The timer is a POSIX timer that sends the last real-time signal to this thread. `SIGALRM`, and
-/// the interval timer that the caller may have set before execve(2), are not touched. If another
-/// process sends the same signal, it terminates this process as usual. Dropping the interrupter
-/// restores the signal's disposition and the mask.
+/// The timer is a POSIX timer that sends a real-time signal to this thread: the last one that the
+/// caller has not blocked. `SIGALRM`, the interval timer that the caller may have set before
+/// execve(2), and the signal mask are not touched. If another process sends the same signal, it
+/// terminates this process as usual. Dropping the interrupter restores the signal's disposition.
 ///
 /// # References
 ///
@@ -35,7 +35,6 @@ const REPEAT_INTERVAL: libc::timespec = libc::timespec {
 pub struct Interrupter {
     timer: ThreadTimer,
     action: libc::sigaction,
-    mask: SignalSet,
 }
 
 /// Whether the signal would terminate this process if there were no interrupter.
@@ -47,9 +46,7 @@ pub(super) type SignalAction = extern "C" fn(libc::c_int, *mut libc::siginfo_t, 
 /// The handler of the timer's signal, which does nothing: the arrival of the signal has interrupted
 /// the system call. A signal of the same number from another process has its usual effect.
 extern "C" fn interrupt(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut libc::c_void) {
-    // SAFETY: with SA_SIGINFO the kernel fills it.
-    let is_from_timer = unsafe { (*info).si_code } == libc::SI_TIMER;
-    if !is_from_timer && WOULD_TERMINATE.load(Ordering::Relaxed) {
+    if !is_from_timer(info) && WOULD_TERMINATE.load(Ordering::Relaxed) {
         init_signals::terminate(signal);
     }
 }
@@ -59,10 +56,9 @@ impl Interrupter {
     ///
     /// # Errors
     ///
-    /// `EAGAIN`, `ENOMEM`: no timer can be created.
+    /// `EAGAIN`, `ENOMEM`: no timer can be created, or the caller has blocked all real-time signals.
     pub fn after(time: Duration) -> io::Result<Self> {
-        let signal = ThreadTimer::signal();
-        let timer = ThreadTimer::new()?;
+        let timer = ThreadTimer::new(signal::block(SignalSet::EMPTY))?;
 
         // SAFETY: all zeroes is a valid `sigaction`; without SA_RESTART, so that the call returns.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
@@ -70,13 +66,12 @@ impl Interrupter {
         action.sa_flags = libc::SA_SIGINFO;
         let mut before = action;
         // SAFETY: two valid actions; the handler is async-signal-safe.
-        unsafe { libc::sigaction(signal, &raw const action, &raw mut before) };
+        unsafe { libc::sigaction(timer.signal, &raw const action, &raw mut before) };
         let is_terminating = init_signals::is_terminating(&before);
         WOULD_TERMINATE.store(is_terminating, Ordering::Relaxed);
         let interrupter = Self {
             timer,
             action: before,
-            mask: signal::unblock(SignalSet::single(signal)),
         };
         interrupter.timer.start(time);
         Ok(interrupter)
@@ -88,34 +83,48 @@ impl Drop for Interrupter {
     /// returns, because the signal is unblocked.
     fn drop(&mut self) {
         self.timer.delete();
-        signal::set_mask(self.mask);
-        let signal = ThreadTimer::signal();
         // SAFETY: an action that sigaction(2) itself returned.
-        unsafe { libc::sigaction(signal, &raw const self.action, ptr::null_mut()) };
+        unsafe { libc::sigaction(self.timer.signal, &raw const self.action, ptr::null_mut()) };
     }
 }
 
-/// A POSIX timer that sends the last real-time signal to this thread, repeatedly from its start
-/// time on. The user of the timer must have installed a handler.
+/// Returns whether a signal was sent by a [`ThreadTimer`]. The host may have other timers, with the
+/// same signal.
+pub(super) fn is_from_timer(info: *const libc::siginfo_t) -> bool {
+    // SAFETY: a signal handler's argument, which the kernel fills with SA_SIGINFO. A timer sets the
+    // value.
+    unsafe { (*info).si_code == libc::SI_TIMER && (*info).si_value().sival_ptr == timer_value() }
+}
+
+/// Returns the value that the signals of our timers have.
+fn timer_value() -> *mut libc::c_void {
+    (&raw const WOULD_TERMINATE).cast_mut().cast()
+}
+
+/// A POSIX timer that sends a real-time signal to this thread, repeatedly from its start time on.
+/// The user of the timer must have installed a handler.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ThreadTimer(libc::timer_t);
+pub(super) struct ThreadTimer {
+    id: libc::timer_t,
+    /// The signal that it sends.
+    pub(super) signal: libc::c_int,
+}
 
 impl ThreadTimer {
-    /// Returns the signal that the timer sends.
-    pub(super) fn signal() -> libc::c_int {
-        libc::SIGRTMAX()
-    }
-
-    /// Creates a timer without starting it.
+    /// Creates a timer without starting it, for a signal that this mask does not block.
     ///
     /// # Errors
     ///
-    /// `EAGAIN`, `ENOMEM`: no timer can be created.
-    pub(super) fn new() -> io::Result<Self> {
+    /// `EAGAIN`, `ENOMEM`: no timer can be created, or the mask blocks all real-time signals.
+    pub(super) fn new(mask: SignalSet) -> io::Result<Self> {
+        let mut signals = (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev();
+        let signal = signals.find(|signal| !mask.contains(*signal));
+        let signal = signal.ok_or_else(|| io::Error::from_raw_os_error(libc::EAGAIN))?;
         // SAFETY: all zeroes is a valid `sigevent`.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;
-        event.sigev_signo = Self::signal();
+        event.sigev_signo = signal;
+        event.sigev_value.sival_ptr = timer_value();
         // SAFETY: takes nothing.
         event.sigev_notify_thread_id = unsafe { libc::gettid() };
         let mut timer = MaybeUninit::<libc::timer_t>::uninit();
@@ -124,7 +133,8 @@ impl ThreadTimer {
             libc::timer_create(libc::CLOCK_MONOTONIC, &raw mut event, timer.as_mut_ptr())
         })?;
         // SAFETY: timer_create(2) succeeded.
-        Ok(Self(unsafe { timer.assume_init() }))
+        let id = unsafe { timer.assume_init() };
+        Ok(Self { id, signal })
     }
 
     /// Starts the timer. The first signal is sent after `time`, or immediately if it is zero. May
@@ -143,12 +153,12 @@ impl ThreadTimer {
         };
         // SAFETY: valid times. The call cannot fail for an existing timer, and has no effect
         // otherwise.
-        unsafe { libc::timer_settime(self.0, 0, &raw const times, ptr::null_mut()) };
+        unsafe { libc::timer_settime(self.id, 0, &raw const times, ptr::null_mut()) };
     }
 
     /// Deletes the timer: it sends no more signals.
     pub(super) fn delete(self) {
         // SAFETY: fails if there is no such timer.
-        unsafe { libc::timer_delete(self.0) };
+        unsafe { libc::timer_delete(self.id) };
     }
 }

@@ -1,5 +1,7 @@
 //! Waiting for a lock: which locks conflict, the order of waiters, timeouts and signals.
 
+mod without_timer;
+
 use rstest::rstest;
 use test_support::locks::{locks_on, waiter_count};
 use test_support::pre_exec::{CommandPreExecExt, signal_set};

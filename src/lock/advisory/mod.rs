@@ -10,6 +10,7 @@ use std::time::Instant;
 use rustix::io::Errno;
 
 use super::{AcquireError, Acquired, Deadline, InterruptCheck, Mode, Refusal, remaining};
+use crate::sys::delegate;
 use crate::sys::interruptible::InterruptibleCall;
 use crate::sys::ofd::Blocking;
 use crate::sys::timer::Interrupter;
@@ -64,7 +65,10 @@ pub fn acquire(
     let _interrupter = match instant.map(remaining) {
         None => None,
         Some(None) => return Ok(Acquired::NotHeld(Refusal::TimedOut)),
-        Some(Some(left)) => Some(Interrupter::after(left).map_err(AcquireError::Timer)?),
+        Some(Some(left)) => match Interrupter::after(left) {
+            Ok(interrupter) => Some(interrupter),
+            Err(_) => return block_without_timer(fd, api, mode, instant),
+        },
     };
     loop {
         match lock(fd, api, mode, Blocking::Yes) {
@@ -90,6 +94,29 @@ pub fn try_acquire(
     interpret(lock(fd, api, mode, Blocking::No), fd, Blocking::No)
 }
 
+/// Blocks until the lock is held or the deadline has passed, if there is no timer, or the caller has
+/// blocked all signals that it could send.
+fn block_without_timer(
+    fd: BorrowedFd<'_>,
+    api: LockApi,
+    mode: Mode,
+    instant: Option<Instant>,
+) -> Result<Acquired<()>, AcquireError> {
+    loop {
+        let result = delegate::run(instant, || lock(fd, api, mode, Blocking::Yes));
+        match result.map_err(AcquireError::Timer)? {
+            Some(Err(Errno::INTR)) => {}
+            Some(result) => return interpret(result, fd, Blocking::Yes),
+            // It may have been granted just when the call was abandoned.
+            None => match try_acquire(fd, api, mode)? {
+                Acquired::NotHeld(_) if instant.and_then(remaining).is_some() => {}
+                Acquired::NotHeld(_) => return Ok(Acquired::NotHeld(Refusal::TimedOut)),
+                held => return Ok(held),
+            },
+        }
+    }
+}
+
 /// Blocks until the lock is held, the deadline has passed, or a signal handler of the host has run.
 fn block_interruptibly(
     fd: BorrowedFd<'_>,
@@ -103,14 +130,19 @@ fn block_interruptibly(
         return Ok(Acquired::NotHeld(Refusal::TimedOut));
     }
     let call = InterruptibleCall::begin(left.flatten(), is_signal_pending);
-    let Some(_call) = call.map_err(AcquireError::Timer)? else {
+    let Some(call) = call.map_err(AcquireError::Timer)? else {
         return Ok(Acquired::NotHeld(Refusal::Interrupted));
     };
-    match lock(fd, api, mode, Blocking::Yes) {
-        Err(Errno::INTR) => Ok(Acquired::NotHeld(match instant.map(remaining) {
-            Some(None) => Refusal::TimedOut,
-            _ => Refusal::Interrupted,
-        })),
+    let result = call.run(|| lock(fd, api, mode, Blocking::Yes));
+    match result.map_err(AcquireError::Timer)? {
+        // A child may have acquired it just when the call was abandoned.
+        Err(Errno::INTR) => Ok(match try_acquire(fd, api, mode)? {
+            Acquired::NotHeld(_) => Acquired::NotHeld(match instant.map(remaining) {
+                Some(None) => Refusal::TimedOut,
+                _ => Refusal::Interrupted,
+            }),
+            held => held,
+        }),
         result => interpret(result, fd, Blocking::Yes),
     }
 }

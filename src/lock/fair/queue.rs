@@ -179,7 +179,7 @@ pub(super) fn sleep(
         Some(Some(left)) => left.min(max_sleep),
     };
     // Only in a host process is there a signal handler that ends the wait.
-    let _interruptible = match deadline {
+    let interruptible = match deadline {
         Deadline::Interruptible(_, is_signal_pending) => {
             let call = InterruptibleCall::begin(None, *is_signal_pending);
             match call.map_err(AcquireError::Timer)? {
@@ -191,7 +191,12 @@ pub(super) fn sleep(
     };
     // At most STALL_CHECK_INTERVAL, which fits.
     let timeout = Timespec::try_from(left).unwrap_or_default();
-    match poll(polled, Some(&timeout)) {
+    let mut poll = || poll(polled, Some(&timeout));
+    let result = match interruptible {
+        Some(call) => call.run(poll).map_err(AcquireError::Timer)?,
+        None => poll(),
+    };
+    match result {
         Ok(0) if left < max_sleep => refused(Refusal::TimedOut),
         Ok(0) => Ok(Wakeup::TimedOut),
         Ok(_) => Ok(Wakeup::Recheck),

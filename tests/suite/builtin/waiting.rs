@@ -2,6 +2,7 @@
 //! afterwards everything is as before.
 
 mod children;
+mod without_timer;
 
 use std::time::Duration;
 

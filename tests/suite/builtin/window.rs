@@ -19,6 +19,9 @@ fn start_waiter(env: &TestEnv, scenario: &str) -> Process {
 #[case::signal_before_the_call("interruptible", 20, "interrupted true received 1")]
 #[case::timeout_before_the_call("timeout", 1, "interrupted true received 0")]
 #[case::signals_at_random_times("20000", 1, "all signals answered")]
+#[case::signal_before_the_call_of_a_child("child-interrupted", 20, "interrupted true received 1")]
+#[case::timeout_before_the_call_of_a_child("child-timeout", 20, "interrupted true received 0")]
+#[case::signals_at_random_times_with_a_child("child-signals", 1, "all signals answered")]
 fn signal_or_timeout_interrupts_the_wait(
     #[case] scenario: &str,
     #[case] runs: usize,

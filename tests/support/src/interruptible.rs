@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use fdlock::sys::interruptible::InterruptibleCall;
+use rustix::io::Errno;
 
 use crate::process::{poll_readable, print, send_signal};
 
@@ -47,7 +48,7 @@ pub(crate) fn wait(scenario: &str, path: &str) -> i32 {
     }
     let raise = || assert!(send_signal(std::process::id() as i32, libc::SIGUSR1));
     let begin = |time| InterruptibleCall::begin(time, signal_pending).expect("a timer");
-    let interrupted = match scenario {
+    let is_interrupted = match scenario {
         // The signal arrives between the last check of the flags and the system call.
         "unprotected" => {
             raise();
@@ -73,11 +74,48 @@ pub(crate) fn wait(scenario: &str, path: &str) -> i32 {
             raise();
             wait()
         }
+        "child-interrupted" => {
+            leave_no_room_for_timers();
+            let call = begin(None).expect("no signal yet");
+            raise();
+            interrupted(&call, wait)
+        }
+        "child-timeout" => {
+            leave_no_room_for_timers();
+            let call = begin(Some(Duration::from_micros(1))).expect("no signal yet");
+            interrupted(&call, wait)
+        }
+        "child-signals" => {
+            leave_no_room_for_timers();
+            return answer_signals(wait, 2000);
+        }
         rounds => return answer_signals(wait, rounds.parse().expect("a number of rounds")),
     };
     let received = RECEIVED.load(Relaxed);
-    print(&format!("interrupted {interrupted} received {received}\n"));
+    print(&format!(
+        "interrupted {is_interrupted} received {received}\n"
+    ));
     0
+}
+
+/// Makes it impossible to create a timer, so that a child makes the system call.
+fn leave_no_room_for_timers() {
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: a valid limit.
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_SIGPENDING, &raw const none) };
+    assert_eq!(result, 0);
+}
+
+/// Makes the call, and returns whether it was interrupted.
+fn interrupted(call: &InterruptibleCall, wait: impl Fn() -> bool) -> bool {
+    let result = call.run(|| match wait() {
+        true => Err(Errno::INTR),
+        false => Ok(()),
+    });
+    result.expect("a process") == Err(Errno::INTR)
 }
 
 /// Waits for the lock again and again, as a host does, while a child sends `rounds` signals, each
@@ -90,8 +128,8 @@ fn answer_signals(wait: impl Fn() -> bool, rounds: u64) -> i32 {
         return send_signals(parent, &reader, rounds);
     }
     while PROCESSED.load(Relaxed) < rounds {
-        if let Some(_call) = InterruptibleCall::begin(None, signal_pending).expect("a timer") {
-            wait();
+        if let Some(call) = InterruptibleCall::begin(None, signal_pending).expect("a timer") {
+            interrupted(&call, &wait);
         }
         // The call may also have been interrupted by another tick of the timer.
         if signal_pending() {
