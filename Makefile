@@ -128,7 +128,7 @@ soak: $(BUILT)
 	FDLOCK_STORM=30 FLOCK_UNDER_TEST=$(CURDIR)/$(BUILT) $(CARGO) test --locked --workspace --test suite storm -- --nocapture
 
 # Test modules of options that util-linux does not have, or that run examples with such options.
-NOT_IN_REFERENCE = also:: fair:: queue:: recipes:: slots:: unlink:: who::
+NOT_IN_REFERENCE = also:: fair:: lock_errors:: queue:: recipes:: slots:: unlink:: who::
 
 reference:
 	FLOCK_UNDER_TEST=$(REFERENCE) $(CARGO) test --locked --test suite -- $(addprefix --skip ,$(NOT_IN_REFERENCE))

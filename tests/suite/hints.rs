@@ -4,7 +4,7 @@
 use std::os::unix::fs::symlink;
 
 use rstest::rstest;
-use test_support::{TestEnv, differs_from_util_linux};
+use test_support::{TestEnv, differs_from_util_linux, os_string};
 
 const REASON: &str = "it only reports the system's reason";
 
@@ -174,4 +174,14 @@ fn sudo_is_known_to_close_descriptors() {
     let hint = "sudo closes descriptors above 2; call flock outside of sudo, or use sudo -C 9, if \
                 its configuration permits that";
     assert_parent_hint("sudo", "exec 8>&-; flock 8", hint);
+}
+
+#[test]
+fn a_hint_contains_arguments_that_are_not_utf_8() {
+    differs_from_util_linux(REASON, |env| {
+        let args = [os_string(b"l"), os_string(b"A=\xff")];
+        let stderr = env.run(args).assert_status(69).stderr;
+        let hint = b" env A=\xff COMMAND\n";
+        assert!(stderr.ends_with(hint), "{}", stderr.escape_ascii());
+    });
 }

@@ -85,7 +85,6 @@ fn a_closed_stderr_changes_neither_status_nor_lock_file() {
     69,
     b"flock: failed to execute \xff caf\xe9: No such file or directory"
 )]
-#[case::command_in_a_hint(b"l|A=\xff", 69, b" env A=\xff COMMAND\n")]
 #[case::descriptor(b"\xff\xfe", 64, b"\xff\xfe")]
 #[case::timeout(b"-w|1\xff|l|true", 64, b"1\xff")]
 #[case::exit_code(b"-E|1\xff|l|true", 64, b"1\xff")]

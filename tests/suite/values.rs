@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use rstest::rstest;
 use test_support::{Outcome, TestEnv, differs_from_util_linux, is_installed};
 
-use crate::usage_errors::{assert_misuse, assert_usage_error};
+use crate::usage_errors::assert_usage_error;
 
 /// Asserts that the value is reported and that no file was created.
 #[track_caller]
@@ -195,14 +195,17 @@ fn a_negative_or_infinite_timeout_is_rejected(
 
 #[test]
 fn a_timeout_with_another_unit_is_rejected() {
-    for value in ["5M", "5months", "1w", "1y", "5S", "1us"] {
-        let expected = "expected seconds, e.g. 5 or 0.5, or a duration with the units ms, s, m, h \
-                        or d, e.g. 1m30s";
-        assert_misuse(
-            &["-w", value, "l", "true"],
-            &format!("invalid timeout value: '{value}' ({expected})"),
-        );
-    }
+    differs_from_util_linux("it does not say what is expected", |env| {
+        for value in ["5M", "5months", "1w", "1y", "5S", "1us"] {
+            let outcome = env.run(["-w", value, "l", "true"]).assert_status(64);
+            let expected = "expected seconds, e.g. 5 or 0.5, or a duration with the units ms, s, \
+                            m, h or d, e.g. 1m30s";
+            let message = format!("flock: invalid timeout value: '{value}' ({expected})\n");
+            let stderr = outcome.stderr_text();
+            assert!(stderr.starts_with(&message), "{stderr}");
+            assert!(env.file_names().is_empty());
+        }
+    });
 }
 
 #[rstest]

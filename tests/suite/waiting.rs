@@ -203,9 +203,9 @@ fn a_stopped_and_continued_waiter_gets_the_lock(#[values("-x", "-w1000")] option
 fn interruptions_do_not_prolong_a_timeout() {
     let env = TestEnv::new();
     let _holder = env.hold(&[], "l");
-    let mut waiter = start_waiter(&env, ["-w0.2", "-E42", "l", "true"]);
+    let mut waiter = env.start_flock(["-w0.2", "-E42", "l", "true"]);
     wait_until("it times out", || {
-        // The pid stays valid, because the process is reaped at the end of the test.
+        // The PID stays valid, because the process is reaped at the end of the test.
         send_signal(waiter.pid(), libc::SIGSTOP);
         send_signal(waiter.pid(), libc::SIGCONT);
         waiter.has_exited()
