@@ -8,11 +8,11 @@ use super::{ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, ex
 use crate::exit::{self, Exit};
 use crate::holders::Caller;
 use crate::lock::acquire::LockKind;
-use crate::lock::fair::marker::ArrivalTime;
 use crate::lock::multi::{self, LockTarget};
 use crate::lock::{self, Acquired, Deadline, Guard};
 use crate::report::{Output, Report};
 use crate::run::{self, RunOptions};
+use crate::sys::clock::Uptime;
 use crate::sys::init_signals;
 
 /// Carries out a request and returns how to exit.
@@ -100,10 +100,10 @@ impl AcquireParams {
         Self {
             kind: match request.fairness {
                 Fairness::None => LockKind::Advisory(request.api),
-                Fairness::Fifo => LockKind::Fair(ArrivalTime::now()),
+                Fairness::Fifo => LockKind::Fair(Uptime::now()),
                 Fairness::Slots(limit) => LockKind::Slot {
                     limit,
-                    arrived: ArrivalTime::now(),
+                    arrived: Uptime::now(),
                 },
             },
             deadline: request.timeout.start(),

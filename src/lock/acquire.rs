@@ -3,9 +3,9 @@
 use std::os::fd::BorrowedFd;
 
 use super::advisory::{self, LockApi};
-use super::fair::marker::ArrivalTime;
 use super::fair::{queue, slots};
 use super::{AcquireError, Acquired, Deadline, Mode};
+use crate::sys::clock::Uptime;
 
 /// A kind of lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,13 +13,13 @@ pub enum LockKind {
     /// A lock of the kernel.
     Advisory(LockApi),
     /// A lock of flock(2), acquired in arrival order among all processes that ask for this kind.
-    Fair(ArrivalTime),
+    Fair(Uptime),
     /// One of a limited number of slots of the file, acquired in arrival order.
     Slot {
         /// The number of slots.
         limit: u32,
         /// When the caller arrived.
-        arrived: ArrivalTime,
+        arrived: Uptime,
     },
 }
 

@@ -3,6 +3,18 @@
 use std::mem::MaybeUninit;
 use std::time::Duration;
 
+/// A reading of the clock that counts from the machine's boot (`CLOCK_BOOTTIME`). In a time
+/// namespace, the clock is ahead of or behind that of other namespaces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Uptime(pub Duration);
+
+impl Uptime {
+    /// Reads the clock.
+    pub fn now() -> Self {
+        Self(since_boot())
+    }
+}
+
 /// Returns the time since the machine booted, including the time that it was suspended
 /// (`CLOCK_BOOTTIME`).
 ///

@@ -11,11 +11,11 @@ use crate::loto::{Request, Verbosity};
 use fdlock::exit::{Exit, SUCCESS};
 use fdlock::lock::acquire::LockKind;
 use fdlock::lock::advisory::LockApi;
-use fdlock::lock::fair::marker::ArrivalTime;
 use fdlock::lock::multi::{self, LockTarget};
 use fdlock::lock::{self, Acquired, Guard, Mode, Refusal};
 use fdlock::report::Report;
 use fdlock::run::{ExitReason, RunOptions, Supervision};
+use fdlock::sys::clock::Uptime;
 use fdlock::sys::init_signals;
 
 /// Carries out a request and returns how to exit.
@@ -80,7 +80,7 @@ fn lock_targets(request: &Request, log: &mut VerboseLog<'_>) -> Result<Vec<LockT
             path: resource.file.clone(),
             kind: resource.slots.map_or(flock, |limit| LockKind::Slot {
                 limit,
-                arrived: ArrivalTime::now(),
+                arrived: Uptime::now(),
             }),
         }
     };

@@ -19,7 +19,8 @@ use std::time::Duration;
 use rustix::process::Pid;
 
 use crate::lock::Mode;
-use crate::sys::clock;
+use crate::sys::clock::Uptime;
+use crate::sys::procfs::time_namespace;
 
 /// The meaning of a locked byte beyond all data.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -91,22 +92,36 @@ impl Marker {
 }
 
 /// A time on the clock that counts from the machine's boot (`CLOCK_BOOTTIME`), in ticks of 16 µs.
-/// All processes of the machine share the clock. It wraps around after 101 days.
+/// All processes of the machine share the clock: in a time namespace, its offset is subtracted from
+/// what the process reads. The time wraps around after 101 days.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArrivalTime(u64);
 
-const TICK_NANOS: u128 = 16_000;
+impl From<Uptime> for ArrivalTime {
+    fn from(uptime: Uptime) -> Self {
+        Self::new(uptime, time_namespace::boottime_offset())
+    }
+}
+
+/// Times that are longer ago are taken for future ones, which have wrapped around.
+const MAX_ELAPSED: Duration = Duration::from_secs(100 * 24 * 60 * 60);
+
+/// The longest clock tick of any kernel, in which the start of a process is measured.
+const MAX_CLOCK_TICK: Duration = Duration::from_millis(20);
+
+const TICK_NANOS: i128 = 16_000;
 const TIME_BITS: u32 = 39;
 const TIME_MASK: u64 = (1 << TIME_BITS) - 1;
 
 impl ArrivalTime {
     /// Returns the current time.
     pub fn now() -> Self {
-        Self::from_uptime(clock::since_boot())
+        Uptime::now().into()
     }
 
-    fn from_uptime(uptime: Duration) -> Self {
-        Self((uptime.as_nanos() / TICK_NANOS) as u64 & TIME_MASK)
+    fn new(uptime: Uptime, namespace_offset: i128) -> Self {
+        let nanos = uptime.0.as_nanos() as i128 - namespace_offset;
+        Self(nanos.div_euclid(TICK_NANOS) as u64 & TIME_MASK)
     }
 
     /// Returns the next tick.
@@ -115,9 +130,26 @@ impl ArrivalTime {
         Self((self.0 + 1) & TIME_MASK)
     }
 
-    /// Returns how long ago it was, if it was less than 101 days ago.
+    /// Returns how long ago it was, if it was less than 100 days ago. A time in the future, which a
+    /// marker of another program may claim, has just passed.
     pub fn elapsed(self) -> Duration {
-        Self::now().since(self)
+        let uptime = Uptime::now();
+        self.elapsed_at(uptime, time_namespace::boottime_offset())
+    }
+
+    /// No time is before the boot, and a future one looks as if it were long ago.
+    fn elapsed_at(self, uptime: Uptime, namespace_offset: i128) -> Duration {
+        let elapsed = Self::new(uptime, namespace_offset).since(self);
+        let since_boot = uptime.0.as_nanos() as i128 - namespace_offset;
+        if elapsed.as_nanos() as i128 > since_boot || elapsed > MAX_ELAPSED {
+            return Duration::ZERO;
+        }
+        elapsed
+    }
+
+    /// Returns whether it is before a process was started that has this age, or in the future.
+    pub fn is_before_start(self, age: Duration) -> bool {
+        age + MAX_CLOCK_TICK < Self::now().since(self)
     }
 
     /// Returns whether it is the earlier of two times that are less than 50 days apart.
@@ -183,8 +215,44 @@ mod tests {
         assert_eq!(late.next(), ArrivalTime(0));
         assert!(late.is_before(late.next()) && !late.next().is_before(late));
         assert!(!late.is_before(late));
-        let boot = ArrivalTime::from_uptime(Duration::ZERO);
-        assert_eq!(ArrivalTime::from_uptime(second).since(boot), second);
+        let boot = ArrivalTime::new(Uptime(Duration::ZERO), 0);
+        assert_eq!(ArrivalTime::new(Uptime(second), 0).since(boot), second);
         assert!(ArrivalTime::now().elapsed() < Duration::from_secs(60));
+    }
+    #[test]
+    fn time_namespaces_share_the_clock() {
+        let at = |seconds, offset: i128| {
+            ArrivalTime::new(Uptime(Duration::from_secs(seconds)), offset * 1_000_000_000)
+        };
+        assert_eq!(at(1_000_700, 1_000_000), at(700, 0));
+        assert_eq!(at(5, -100), at(105, 0));
+    }
+
+    #[test]
+    fn no_time_elapses_before_the_boot_or_an_arrival() {
+        let at = |seconds| Uptime(Duration::from_secs(seconds));
+        let elapsed = |arrived, now| ArrivalTime::new(at(arrived), 0).elapsed_at(at(now), 0);
+        assert_eq!(elapsed(100, 160), Duration::from_secs(60));
+        assert_eq!(elapsed(1_000_100, 100), Duration::ZERO);
+        let day = 24 * 60 * 60;
+        assert_eq!(elapsed(300 * day + 5, 300 * day), Duration::ZERO);
+        assert_eq!(elapsed(100 * day, 190 * day), Duration::from_secs(90 * day));
+        let offset = 1_000_000_000_000_000;
+        let arrived = ArrivalTime::new(at(1_000_007), offset);
+        assert_eq!(
+            arrived.elapsed_at(at(1_000_009), offset),
+            Duration::from_secs(2)
+        );
+    }
+
+    #[test]
+    fn no_process_arrives_before_it_starts() {
+        let hour = Duration::from_secs(3600);
+        let now = ArrivalTime::now();
+        let hour_ago = ArrivalTime(now.0.wrapping_sub(62_500 * 3600) & TIME_MASK);
+        assert!(!now.is_before_start(Duration::ZERO) || now.elapsed() > MAX_CLOCK_TICK);
+        assert!(hour_ago.is_before_start(hour / 2) && !hour_ago.is_before_start(hour * 2));
+        let future = ArrivalTime(now.0.wrapping_add(62_500 * 3600) & TIME_MASK);
+        assert!(future.is_before_start(hour));
     }
 }

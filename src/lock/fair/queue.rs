@@ -49,6 +49,7 @@ use super::marker::{ArrivalTime, Marker};
 use super::ticket::{self, Ticket};
 use crate::lock::advisory::{self, LockApi};
 use crate::lock::{AcquireError, Acquired, Deadline, Mode, Refusal, remaining};
+use crate::sys::clock::Uptime;
 use crate::sys::interruptible::InterruptibleCall;
 use crate::sys::procfs::fdinfo::FdInfo;
 
@@ -77,7 +78,7 @@ const HELD: Acquired<()> = Acquired::Held(());
 pub(in crate::lock) fn acquire(
     fd: BorrowedFd<'_>,
     mode: Mode,
-    arrived: ArrivalTime,
+    arrived: Uptime,
     deadline: &Deadline,
     on_wait: &mut dyn FnMut(),
 ) -> Result<Acquired<()>, AcquireError> {
@@ -96,7 +97,7 @@ pub(in crate::lock) fn acquire(
         // A reader that asks again would wait for a queued writer, which waits for the reader.
         return try_flock(fd, mode);
     } else if is_immediate {
-        return match ticket::runnable_predecessor(fd, first_offset(arrived)) {
+        return match ticket::runnable_predecessor(fd, first_offset(arrived.into())) {
             Some(_) => Ok(Acquired::NotHeld(Refusal::WouldBlock)),
             None => try_flock(fd, mode),
         };
@@ -107,7 +108,7 @@ pub(in crate::lock) fn acquire(
         // read lock in this case, too.
         try_flock(fd, Mode::Unlocked)?;
     }
-    let Some(ticket) = Ticket::issue(fd, arrived, mode)? else {
+    let Some(ticket) = Ticket::issue(fd, arrived.into(), mode)? else {
         return advisory::acquire(fd, LockApi::Flock, mode, deadline, &mut || {});
     };
     // A waiter that holds the flock(2) lock exclusively has nothing else to wait for.

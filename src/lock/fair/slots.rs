@@ -36,15 +36,13 @@ use super::queue::{self, POLL_INTERVAL, QueueWaiter, STALL_CHECK_INTERVAL, Wakeu
 use super::ticket::{self, Ticket};
 use crate::lock::advisory::{self, LockApi};
 use crate::lock::{AcquireError, Acquired, Deadline, Mode, Refusal, Timeout, remaining};
+use crate::sys::clock::Uptime;
 use crate::sys::ofd::{self, Blocking, Operation};
 use crate::sys::procfs::stat::{Stat, age};
 
 /// How long we wait for processes that are just counting, even without a timeout. If they made us
 /// queue, non-blocking requests would fail.
 const COUNT_TIMEOUT: Duration = Duration::from_millis(50);
-
-/// The longest clock tick of any kernel, in which the start of a process is measured.
-const MAX_CLOCK_TICK: Duration = Duration::from_millis(20);
 
 /// How many holders are waited for at once.
 const MAX_PIDFDS: usize = 64;
@@ -59,7 +57,7 @@ const MAX_PIDFDS: usize = 64;
 pub(in crate::lock) fn acquire(
     fd: BorrowedFd<'_>,
     limit: u32,
-    arrived: ArrivalTime,
+    arrived: Uptime,
     deadline: &Deadline,
     on_wait: &mut dyn FnMut(),
 ) -> Result<Acquired<()>, AcquireError> {
@@ -67,7 +65,8 @@ pub(in crate::lock) fn acquire(
         return Err(AcquireError::SlotsUnsupported(reason));
     }
     let is_immediate = matches!(deadline, Deadline::Immediate);
-    let may_overtake = || ticket::runnable_predecessor(fd, queue::first_offset(arrived)).is_none();
+    let may_overtake =
+        || ticket::runnable_predecessor(fd, queue::first_offset(arrived.into())).is_none();
     if !ticket::has_waiters(fd) || is_immediate && may_overtake() {
         let count_deadline = match deadline {
             Deadline::At(instant)
@@ -88,7 +87,7 @@ pub(in crate::lock) fn acquire(
         return Ok(Acquired::NotHeld(Refusal::WouldBlock));
     }
     on_wait();
-    let Some(ticket) = Ticket::issue(fd, arrived, Mode::Exclusive)? else {
+    let Some(ticket) = Ticket::issue(fd, arrived.into(), Mode::Exclusive)? else {
         return wait_without_ticket(fd, limit, deadline);
     };
     // If no slot is held, the first in the queue has nothing to wait for, whatever its limit is.
@@ -246,6 +245,6 @@ fn holder_of(slot: i64) -> Option<Pid> {
     let Some(Marker::Slot { pid, arrived }) = Marker::from_offset(slot) else {
         return None;
     };
-    let is_younger = |stat: Stat| age(stat.start) + MAX_CLOCK_TICK < arrived.elapsed();
+    let is_younger = |stat: Stat| arrived.is_before_start(age(stat.start));
     (pid != getpid() && !Stat::read(pid).is_some_and(is_younger)).then_some(pid)
 }

@@ -9,6 +9,7 @@ pub mod net_unix;
 pub mod stat;
 pub mod status;
 pub mod syscall;
+pub mod time_namespace;
 
 use std::fs;
 use std::mem::MaybeUninit;

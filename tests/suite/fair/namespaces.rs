@@ -6,7 +6,7 @@ use super::combinations::assert_silent_success;
 use crate::queue::waiter_pool::WaiterPool;
 use crate::queue::{
     assert_clean, assert_clean_after, assert_order, assert_queue_len, assert_served,
-    assert_served_after, other_user_command, sentinels, spawn_waiter_command, spawn_waiter_script,
+    other_user_command, sentinels, spawn_noting_waiter, spawn_waiter_command, spawn_waiter_script,
     spawn_waiting_holder, unshared_flock,
 };
 use rstest::rstest;
@@ -207,21 +207,28 @@ fn no_queue_if_children_are_in_another_pid_namespace() {
 }
 
 #[rstest]
-fn waiters_with_different_clocks_are_served(#[values("1000000", "10000000")] offset: &str) {
+fn order_is_kept_across_time_namespaces(
+    #[values("--boottime=1000000", "--boottime=10000000", "--boottime=-1")] offset: &str,
+) {
     let env = &TestEnv::new();
-    let options = format!("-rT --boottime {offset}");
+    let options = format!("-rTf {offset}");
     if !can_unshare(env, &options) {
         return;
     }
     let holder = env.hold(&["--fair"], "l");
-    let args = ["--fair", "l", "echo", "held"];
     let mut waiters = Vec::new();
-    for _ in 0..2 {
-        for flock in [env.flock(args), unshared_flock(env, &options, &args)] {
-            waiters.push(spawn_waiter_command(env, flock));
-        }
+    for (inside, outside) in [("1", "2"), ("3", "4")] {
+        let note = format!("echo {inside} >>order");
+        let args = ["--fair", "l", "sh", "-c", &note];
+        waiters.push(spawn_waiter_command(
+            env,
+            unshared_flock(env, &options, &args),
+        ));
+        waiters.push(spawn_noting_waiter(env, "--fair", outside));
     }
-    assert_served_after(env, holder, waiters);
+    holder.release();
+    assert_order(env, waiters, &["1", "2", "3", "4"]);
+    assert_clean(env, &[]);
 }
 
 /// A script for a directory of some file system: a reader has the lock and a writer waits, so the
