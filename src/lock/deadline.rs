@@ -67,6 +67,12 @@ impl Deadline {
             Self::Interruptible(instant, _) => instant,
         }
     }
+
+    /// Returns whether there is an instant at which a wait that has started ends, and it has passed.
+    pub fn has_passed(self) -> bool {
+        self.instant()
+            .is_some_and(|instant| remaining(instant).is_none())
+    }
 }
 
 /// Returns the time that is left until the instant, or `None` if it has passed.

@@ -7,7 +7,7 @@ use rustix::fs::{FileType, Stat};
 use rustix::io::Errno;
 
 use super::advisory::{self, LockApi};
-use super::fair::{slots, ticket};
+use super::fair::{search, slots};
 use super::file::{OpenError, access_for, open_as};
 use super::file_id::FileId;
 use super::{Acquired, Error, Mode};
@@ -59,7 +59,7 @@ pub fn remove(path: &OsStr, api: LockApi) -> Result<(), Error> {
     let is_free = advisory::try_acquire(fd, api, Mode::Exclusive)
         .is_ok_and(|outcome| outcome == Acquired::Held(()));
     // The lock does not exclude all waiters of the queue, nor the holders of slots.
-    let is_in_use = || ticket::has_waiters(fd) || slots::any_slot_held(fd);
+    let is_in_use = || search::has_waiters(fd) || slots::any_slot_held(fd);
     if !is_free || is_in_use() {
         return Ok(());
     }

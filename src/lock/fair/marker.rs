@@ -71,6 +71,13 @@ impl Marker {
         offset as i64
     }
 
+    /// Returns the process that it names.
+    pub fn pid(self) -> Pid {
+        match self {
+            Self::Ticket { pid, .. } | Self::Slot { pid, .. } => pid,
+        }
+    }
+
     /// Returns the meaning of an offset, or `None` if it is not that of a marker.
     pub fn from_offset(offset: i64) -> Option<Self> {
         let offset = u64::try_from(offset).ok()?;

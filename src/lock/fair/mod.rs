@@ -3,10 +3,13 @@
 //! * [`marker`] – what a locked byte far beyond the data means.
 //! * [`ticket`] – a place in the queue, published by a marker and represented by a sentinel
 //!   process.
+//! * `search`, `owner` – the search for the tickets of other waiters, among forged ones.
 //! * `queue` – waits until all earlier tickets are over, then for the lock.
 //! * `slots` – a limited number of holders at once.
 
 pub mod marker;
+mod owner;
 pub(super) mod queue;
+pub(super) mod search;
 pub(super) mod slots;
 pub mod ticket;

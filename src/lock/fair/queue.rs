@@ -37,6 +37,10 @@
 //! waited for forever. Every waiter checks from time to time ([`STALL_CHECK_INTERVAL`]) whether the
 //! lock is free, which it cannot be as long as the first in the queue waits for it in the kernel.
 //! If it stays free, the first waiter is frozen, or invisible from here, and is passed.
+//!
+//! *Forged markers* name a process that is not a sentinel, and are ignored where that can be seen.
+//! A [`Search`] among very many takes limited time and may miss an earlier ticket. Then step 2
+//! blocks in flock(2) too early, and step 3 may find the ticket in time.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -45,8 +49,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::marker::{ArrivalTime, Marker};
-use super::ticket::{self, Ticket};
+use super::marker::Marker;
+use super::owner::sentinel_of;
+use super::search::{self, Search, marker_exists};
+use super::ticket::Ticket;
 use crate::lock::advisory::{self, LockApi};
 use crate::lock::{AcquireError, Acquired, Deadline, Mode, Refusal, remaining};
 use crate::sys::clock::Uptime;
@@ -63,9 +69,6 @@ pub(super) const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// How long the lock must stay free before the first waiter is passed. It may just be waking up, or
 /// be a waiter that looks only every [`POLL_INTERVAL`] whether its predecessor's ticket is over.
 const HANDOFF_GRACE: Duration = Duration::from_millis(250);
-
-/// How many earlier tickets are counted when the queue has stalled.
-const MAX_TICKETS_COUNTED: u32 = 16;
 
 const HELD: Acquired<()> = Acquired::Held(());
 
@@ -86,7 +89,7 @@ pub(in crate::lock) fn acquire(
         return try_flock(fd, mode);
     }
     let is_immediate = matches!(deadline, Deadline::Immediate);
-    let has_waiters = ticket::has_waiters(fd);
+    let has_waiters = search::has_waiters(fd);
     let held = if has_waiters { held_mode(fd) } else { None };
     if !has_waiters {
         let outcome = try_flock(fd, mode)?;
@@ -97,9 +100,10 @@ pub(in crate::lock) fn acquire(
         // A reader that asks again would wait for a queued writer, which waits for the reader.
         return try_flock(fd, mode);
     } else if is_immediate {
-        return match ticket::runnable_predecessor(fd, first_offset(arrived.into())) {
-            Some(_) => Ok(Acquired::NotHeld(Refusal::WouldBlock)),
-            None => try_flock(fd, mode),
+        return if is_queue_ahead(fd, arrived, deadline) {
+            Ok(Acquired::NotHeld(Refusal::WouldBlock))
+        } else {
+            try_flock(fd, mode)
         };
     }
     on_wait();
@@ -126,10 +130,12 @@ fn try_flock(fd: BorrowedFd<'_>, mode: Mode) -> Result<Acquired<()>, AcquireErro
     advisory::try_acquire(fd, LockApi::Flock, mode)
 }
 
-/// Returns the first offset of tickets with this arrival time.
-pub(super) fn first_offset(arrived: ArrivalTime) -> i64 {
-    let (mode, pid) = (Mode::Exclusive, Pid::INIT);
-    Marker::Ticket { arrived, mode, pid }.offset()
+/// Whether waiters that can take their turn arrived before this time.
+pub(super) fn is_queue_ahead(fd: BorrowedFd<'_>, arrived: Uptime, deadline: &Deadline) -> bool {
+    let (arrived, mode, pid) = (arrived.into(), Mode::Exclusive, Pid::INIT);
+    let first = Marker::Ticket { arrived, mode, pid }.offset();
+    let mut search = Search::new(fd, deadline);
+    search.any_waiting_predecessor(first).is_some()
 }
 
 /// Returns the flock(2) lock that the open file description holds already.
@@ -228,17 +234,27 @@ impl<'f> QueueWaiter<'f> {
     /// Waits until it is our turn and the ticket's open file description holds the lock. The ticket
     /// lasts as long as the waiter.
     pub(super) fn wait(&mut self, deadline: &Deadline) -> Result<Acquired<()>, AcquireError> {
+        let mut known = None;
         loop {
-            if let Some(before) = ticket::runnable_predecessor(self.fd, self.ticket.offset) {
+            let nearest = || Search::new(self.fd, deadline).waiting_predecessor(self.ticket.offset);
+            if let Some(before) = known.take().or_else(nearest) {
                 match self.wait_for_predecessor(before, deadline)? {
-                    None => continue,
                     Some(outcome) => return Ok(outcome),
+                    // Markers may come and go faster than we look at them.
+                    None if deadline.has_passed() => {
+                        return Ok(Acquired::NotHeld(Refusal::TimedOut));
+                    }
+                    None => continue,
                 }
             }
             let file = self.ticket.file.as_fd();
             let outcome = advisory::acquire(file, LockApi::Flock, self.mode, deadline, &mut || {})?;
-            if outcome != HELD || self.is_first() {
+            if outcome != HELD {
                 return Ok(outcome);
+            }
+            known = Search::short(self.fd).any_waiting_predecessor(self.ticket.offset);
+            if known.is_none() {
+                return Ok(HELD);
             }
             self.release()?;
         }
@@ -254,9 +270,9 @@ impl<'f> QueueWaiter<'f> {
     ) -> Result<Option<Acquired<()>>, AcquireError> {
         self.free_since = None;
         // Our sentinel's PID may belong to another sentinel in another PID namespace.
-        let sentinel = ticket::sentinel_of(before).filter(|pid| *pid != self.ticket.sentinel.pid);
+        let sentinel = sentinel_of(before).filter(|pid| *pid != self.ticket.sentinel.pid);
         let pidfd = sentinel.and_then(pidfd_if_running);
-        if !ticket::marker_exists(self.fd, before) {
+        if !marker_exists(self.fd, before) {
             return Ok(None);
         }
         loop {
@@ -268,19 +284,15 @@ impl<'f> QueueWaiter<'f> {
             match self.sleep(pidfd.as_slice(), max_sleep, deadline)? {
                 Wakeup::Recheck => return Ok(None),
                 Wakeup::Done(outcome) => return Ok(Some(outcome)),
-                Wakeup::TimedOut if !ticket::marker_exists(self.fd, before) => return Ok(None),
+                Wakeup::TimedOut if !marker_exists(self.fd, before) => return Ok(None),
                 Wakeup::TimedOut => {}
             }
-            match self.probe_stalled_queue(before)? {
+            match self.probe_stalled_queue(before, deadline)? {
                 Wakeup::Recheck => return Ok(None),
                 Wakeup::Done(outcome) => return Ok(Some(outcome)),
                 Wakeup::TimedOut => {}
             }
         }
-    }
-
-    fn is_first(&self) -> bool {
-        ticket::runnable_predecessor(self.fd, self.ticket.offset).is_none()
     }
 
     /// Releases the lock of the ticket's open file description.
@@ -330,49 +342,42 @@ impl<'f> QueueWaiter<'f> {
     ///
     /// The first in the queue is woken by the kernel; all others need as long to notice as we do.
     /// Therefore earlier waiters get the time that each of them may need before we pass them.
-    fn probe_stalled_queue(&mut self, before: i64) -> Result<Wakeup, AcquireError> {
+    ///
+    /// Counting them may take a moment, in which the lock must not be held, because a process that
+    /// does not queue would find it held. *Race:* another process may acquire it in that moment.
+    /// Then the queue has not stalled.
+    fn probe_stalled_queue(
+        &mut self,
+        before: i64,
+        deadline: &Deadline,
+    ) -> Result<Wakeup, AcquireError> {
         let file = self.ticket.file.as_fd();
+        let mut search = Search::new(self.fd, deadline);
         if try_flock(file, Mode::Exclusive)? != HELD {
             self.free_since = None;
-            let joins = self.mode == Mode::Shared && ticket::is_owner_stopped(before);
+            let joins = self.mode == Mode::Shared && !search.is_waiting(before);
             return Ok(if joins {
                 Wakeup::Recheck
             } else {
                 Wakeup::TimedOut
             });
         }
-        if let Some(waiters) = self.live_waiters_ahead() {
-            if !(self.is_free)(self.fd) {
+        let is_free = (self.is_free)(self.fd);
+        self.release()?;
+        if let Some(waiters) = search.live_waiters_ahead(self.ticket.offset) {
+            if !is_free {
                 self.free_since = None;
-                self.release()?;
                 return Ok(Wakeup::TimedOut);
             }
             let since = *self.free_since.get_or_insert_with(Instant::now);
             let grace = HANDOFF_GRACE * 9 / 10 + (STALL_CHECK_INTERVAL + HANDOFF_GRACE) * waiters;
             if since.elapsed() < grace {
-                self.release()?;
                 return Ok(Wakeup::TimedOut);
             }
         }
-        // Converting an exclusive lock to a shared one does not wait.
         Ok(match try_flock(file, self.mode)? {
             Acquired::Held(()) => Wakeup::Done(HELD),
             Acquired::NotHeld(_) => Wakeup::Recheck,
         })
-    }
-
-    /// Returns how many earlier waiters have yet to notice by themselves that the lock is free, or
-    /// `None` if all earlier waiters are stopped.
-    fn live_waiters_ahead(&self) -> Option<u32> {
-        let (mut offset, mut live, mut is_first_live) = (self.ticket.offset, 0, false);
-        for _ in 0..MAX_TICKETS_COUNTED {
-            let Some(before) = ticket::predecessor(self.fd, offset) else {
-                break;
-            };
-            offset = before;
-            is_first_live = !ticket::is_owner_stopped(before);
-            live += u32::from(is_first_live);
-        }
-        (live > 0).then(|| live - u32::from(is_first_live))
     }
 }

@@ -33,6 +33,7 @@ use rustix::process::{Pid, getpid};
 
 use super::marker::{ArrivalTime, Marker, SLOT_RANGE};
 use super::queue::{self, POLL_INTERVAL, QueueWaiter, STALL_CHECK_INTERVAL, Wakeup};
+use super::search;
 use super::ticket::{self, Ticket};
 use crate::lock::advisory::{self, LockApi};
 use crate::lock::{AcquireError, Acquired, Deadline, Mode, Refusal, Timeout, remaining};
@@ -65,9 +66,8 @@ pub(in crate::lock) fn acquire(
         return Err(AcquireError::SlotsUnsupported(reason));
     }
     let is_immediate = matches!(deadline, Deadline::Immediate);
-    let may_overtake =
-        || ticket::runnable_predecessor(fd, queue::first_offset(arrived.into())).is_none();
-    if !ticket::has_waiters(fd) || is_immediate && may_overtake() {
+    let may_overtake = || !queue::is_queue_ahead(fd, arrived, deadline);
+    if !search::has_waiters(fd) || is_immediate && may_overtake() {
         let count_deadline = match deadline {
             Deadline::At(instant)
                 if remaining(*instant).is_none_or(|left| left < COUNT_TIMEOUT) =>

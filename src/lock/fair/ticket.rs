@@ -4,12 +4,11 @@
 //! Other waiters wait for the exit of the [`Sentinel`] that the marker names, because the waiter
 //! itself may run for a long time after it has acquired the lock.
 
-use std::ops::RangeInclusive;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode as Permissions, OFlags};
 use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, getpid, pidfd_open};
+use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::marker::{ArrivalTime, Marker, SLOT_RANGE, TICKET_RANGE};
 use crate::lock::advisory::Meaning;
@@ -17,9 +16,7 @@ use crate::lock::{AcquireError, Mode};
 use crate::sys::filesystem::Locality;
 use crate::sys::ofd::{self, Blocking, Operation};
 use crate::sys::procfs;
-use crate::sys::procfs::stat::Stat;
-use crate::sys::procfs::status::comm;
-use crate::sys::sentinel::{self, Sentinel};
+use crate::sys::sentinel::Sentinel;
 
 /// A place in the queue, which is given up when the ticket is dropped.
 #[derive(Debug)]
@@ -165,13 +162,7 @@ pub fn unsupported_reason(fd: BorrowedFd<'_>) -> Option<&'static str> {
         Err(_) => return None,
     };
     let file = file.as_fd();
-    refused_lock_reason(file).or_else(|| {
-        match ofd::conflict(file, *TICKET_RANGE.start(), *TICKET_RANGE.end()) {
-            Ok(None) => None,
-            Ok(Some((offset, 1))) if Marker::from_offset(offset).is_some() => None,
-            _ => Some(FOREIGN_LOCK),
-        }
-    })
+    refused_lock_reason(file).or_else(|| foreign_lock_reason(file, *TICKET_RANGE.start()))
 }
 
 /// Returns [`REFUSED_LOCK`] if locks of fcntl(2) are refused, whether or not the bytes are locked.
@@ -183,6 +174,13 @@ pub(super) fn refused_lock_reason(fd: BorrowedFd<'_>) -> Option<&'static str> {
     let is_permitted = ofd::set(fd, Operation::Unlock, unused, 1, Blocking::No).is_ok()
         && ofd::conflict(fd, unused, unused).is_ok();
     (!is_permitted).then_some(REFUSED_LOCK)
+}
+
+/// Returns [`FOREIGN_LOCK`] if a byte that is never a marker, because it names no process, is
+/// locked.
+pub(super) fn foreign_lock_reason(fd: BorrowedFd<'_>, unused: i64) -> Option<&'static str> {
+    let is_free = matches!(ofd::conflict(fd, unused, unused), Ok(None));
+    (!is_free).then_some(FOREIGN_LOCK)
 }
 
 /// Whether a child would be in another PID namespace (`unshare -p` without `-f`). The first child
@@ -207,143 +205,5 @@ pub(super) fn unsupported_file_reason(fd: BorrowedFd<'_>) -> Option<&'static str
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::RegularFile | FileType::Directory => None,
         _ => Some("not a regular file or directory"),
-    }
-}
-
-/// Whether the queue of the file has any ticket.
-pub(in crate::lock) fn has_waiters(fd: BorrowedFd<'_>) -> bool {
-    find_marker(fd, &TICKET_RANGE).is_some()
-}
-
-/// Returns the nearest earlier ticket whose owner can take its turn. A stopped owner does not hold
-/// up the waiters behind it while the lock is free.
-pub(super) fn runnable_predecessor(fd: BorrowedFd<'_>, offset: i64) -> Option<i64> {
-    let mut offset = offset;
-    loop {
-        offset = predecessor(fd, offset)?;
-        if !is_owner_stopped(offset) {
-            return Some(offset);
-        }
-    }
-}
-
-/// Whether the marker of a ticket still exists.
-pub(super) fn marker_exists(fd: BorrowedFd<'_>, offset: i64) -> bool {
-    find_marker(fd, &(offset..=offset)).is_some()
-}
-
-/// Returns the nearest earlier ticket. The kernel reports any marker in a range, not the nearest,
-/// so the range is halved until there is nothing between the nearest known one and ours.
-pub(super) fn predecessor(fd: BorrowedFd<'_>, offset: i64) -> Option<i64> {
-    predecessor_ranges(offset).find_map(|range| {
-        let mut high = *range.end();
-        let mut best = find_marker(fd, &range)?;
-        while let Some(found) = find_marker(fd, &(best + 1..=high)) {
-            best = found;
-            let middle = best + (high - best) / 2 + 1;
-            match find_marker(fd, &(middle..=high)) {
-                Some(found) => best = found,
-                None => high = middle - 1,
-            }
-        }
-        Some(best)
-    })
-}
-
-/// Returns the offsets of the tickets that arrived before this one, the nearest range first.
-/// Arrival times wrap around, so one half of them counts as earlier than any of them, the other
-/// half as later.
-fn predecessor_ranges(offset: i64) -> impl Iterator<Item = RangeInclusive<i64>> {
-    const HALF: i64 = 1 << 61;
-    let (first, last) = TICKET_RANGE.into_inner();
-    let ranges = if offset - first >= HALF {
-        [Some(offset - HALF..=offset - 1), None]
-    } else {
-        [Some(first..=offset - 1), Some(offset + HALF..=last)]
-    };
-    ranges.into_iter().flatten()
-}
-
-/// Returns the offset of any ticket in the range. Other locks in the range do not count.
-fn find_marker(fd: BorrowedFd<'_>, range: &RangeInclusive<i64>) -> Option<i64> {
-    if range.is_empty() {
-        return None;
-    }
-    match ofd::conflict(fd, *range.start(), *range.end()) {
-        Ok(Some((offset, 1))) if range.contains(&offset) => Some(offset),
-        _ => None,
-    }
-}
-
-/// Returns the sentinel of a ticket, or `None` if it is in another PID namespace and its PID
-/// belongs to an unrelated process here.
-pub(super) fn sentinel_of(offset: i64) -> Option<Pid> {
-    match Marker::from_offset(offset) {
-        Some(Marker::Ticket { pid, .. }) if may_be_sentinel(pid) => Some(pid),
-        _ => None,
-    }
-}
-
-/// Whether the owner of a ticket is stopped, by a signal or a debugger. A hidden owner is not.
-pub(super) fn is_owner_stopped(offset: i64) -> bool {
-    sentinel_of(offset)
-        .and_then(Stat::read)
-        .and_then(|sentinel| Pid::from_raw(sentinel.parent))
-        .and_then(Stat::read)
-        .is_some_and(|owner| matches!(owner.state, b'T' | b't'))
-}
-
-/// Whether a process has the name of a sentinel. A hidden process may be one. In the `/proc` of
-/// another PID namespace, the PID is that of an unrelated process.
-fn may_be_sentinel(pid: Pid) -> bool {
-    comm(pid).map_or(true, |name| name == sentinel::NAME.to_bytes())
-        && procfs::own_pid().is_none_or(|pid| pid == getpid())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn half_of_the_offsets_are_earlier() {
-        let (first, last) = TICKET_RANGE.into_inner();
-        let is_earlier =
-            |offset, than| predecessor_ranges(than).any(|range| range.contains(&offset));
-        let quarter = 1_i64 << 60;
-        let quarters = (0..4).map(|count| first + count * quarter);
-        for offset in quarters.chain([last]) {
-            assert!(!is_earlier(offset, offset));
-            let before =
-                |distance: i64| first + ((offset - first) - distance).rem_euclid(last - first);
-            assert!(is_earlier(before(quarter), offset), "{offset:#x}");
-            assert!(!is_earlier(before(3 * quarter), offset), "{offset:#x}");
-        }
-    }
-
-    #[test]
-    fn the_predecessor_is_found_among_many() {
-        let file = tempfile::tempfile().expect("a temporary file");
-        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
-        let other = std::fs::File::options().read(true).open(path);
-        let other = other.expect("a second open file description");
-        let first = *TICKET_RANGE.start();
-        let last = i64::MAX - 1 - first;
-        // Adjacent bytes would become one lock, because they have the same owner.
-        for distance in [1, 3, 1 << 40, 1 << 50, last] {
-            let offset = first + distance;
-            ofd::set(other.as_fd(), Operation::Read, offset, 1, Blocking::No).expect("no conflict");
-        }
-        for (distance, expected) in [
-            (1, last),
-            (3, 1),
-            (4, 3),
-            (1 << 50, 1 << 40),
-            (1 << 60, 1 << 50),
-        ] {
-            let found = predecessor(file.as_fd(), first + distance);
-            assert_eq!(found, Some(first + expected), "{distance}");
-        }
-        assert!(has_waiters(file.as_fd()) && marker_exists(file.as_fd(), first + 3));
-        assert!(!marker_exists(file.as_fd(), first + 4));
     }
 }

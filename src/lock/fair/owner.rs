@@ -1,0 +1,150 @@
+//! The owners of tickets: whether a marker is that of a waiter that can take its turn.
+//!
+//! Every process that can open the file can set markers that name any process. A marker counts only
+//! if the process that it names is a sentinel, as far as that can be seen.
+
+use rustix::io::Errno;
+use rustix::process::{Pid, getpid};
+
+use super::marker::Marker;
+use crate::sys::procfs::stat::{Stat, age};
+use crate::sys::procfs::status::{Status, comm};
+use crate::sys::procfs::{self, access};
+use crate::sys::sentinel;
+
+/// What is known about the owners of tickets. It is looked up once, so a value must not live for
+/// longer than one search.
+#[derive(Default)]
+pub(super) struct Owners {
+    /// The sentinel that was looked up last, because forged markers tend to name one process.
+    last: Option<(Pid, Owner)>,
+    /// See [`sentinels_elsewhere`].
+    elsewhere: Option<Option<Vec<Pid>>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    /// The parent of the sentinel.
+    Visible(Stat),
+    /// The owner is in another PID namespace, or hidden.
+    Hidden,
+    /// No such sentinel exists.
+    Absent,
+}
+
+impl Owners {
+    /// Whether the ticket at an offset belongs to a waiter that can take its turn: it is not
+    /// stopped, by a signal or a debugger, and the marker is not forged. A hidden owner can.
+    ///
+    /// The owner of a forged marker may be older than the marker says, but not younger.
+    pub(super) fn is_waiting(&mut self, offset: i64) -> bool {
+        let Some(Marker::Ticket { pid, arrived, .. }) = Marker::from_offset(offset) else {
+            return false;
+        };
+        match self.owner(pid) {
+            Owner::Visible(stat) => match stat.state {
+                b'T' | b't' => false,
+                b'Z' | b'X' if stat.threads <= 1 => false,
+                _ => !arrived.is_before_start(age(stat.start)),
+            },
+            Owner::Hidden => true,
+            Owner::Absent => false,
+        }
+    }
+
+    fn owner(&mut self, sentinel: Pid) -> Owner {
+        match self.last {
+            Some((pid, owner)) if pid == sentinel => owner,
+            _ => {
+                let owner = self.look_up(sentinel);
+                self.last = Some((sentinel, owner));
+                owner
+            }
+        }
+    }
+
+    /// A sentinel that was killed is a zombie with its name until its owner has replaced it.
+    fn look_up(&mut self, sentinel: Pid) -> Owner {
+        if !procfs::shows_own_pids() {
+            return Owner::Hidden;
+        }
+        if is_named_as_sentinel(sentinel) == Ok(true) {
+            let parent = Stat::read(sentinel).and_then(|stat| Pid::from_raw(stat.parent));
+            return parent
+                .and_then(Stat::read)
+                .map_or(Owner::Hidden, Owner::Visible);
+        }
+        let elsewhere = self.elsewhere.get_or_insert_with(sentinels_elsewhere);
+        match elsewhere {
+            Some(pids) if !pids.contains(&sentinel) => Owner::Absent,
+            _ => Owner::Hidden,
+        }
+    }
+}
+
+/// Returns the process that a ticket names, or `None` if that is not a sentinel here: it is in
+/// another PID namespace, and its PID belongs to an unrelated process here. A hidden process may be
+/// a sentinel.
+pub(super) fn sentinel_of(offset: i64) -> Option<Pid> {
+    match Marker::from_offset(offset) {
+        Some(Marker::Ticket { pid, .. }) if may_be_sentinel(pid) => Some(pid),
+        _ => None,
+    }
+}
+
+fn may_be_sentinel(pid: Pid) -> bool {
+    is_named_as_sentinel(pid) != Ok(false) && procfs::own_pid().is_none_or(|pid| pid == getpid())
+}
+
+/// Whether a process has the name of a sentinel.
+fn is_named_as_sentinel(pid: Pid) -> Result<bool, Errno> {
+    match comm(pid) {
+        Ok(name) => Ok(name == sentinel::NAME.to_bytes()),
+        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::ACCESS)),
+    }
+}
+
+/// Returns the PIDs of all sentinels, each in its own PID namespace. Returns `None` if there may be
+/// others that are not visible.
+fn sentinels_elsewhere() -> Option<Vec<Pid>> {
+    if !procfs::is_initial_pid_namespace() || access::omits_processes() {
+        return None;
+    }
+    let mut sentinels = Vec::new();
+    for pid in procfs::pids().ok()? {
+        match is_named_as_sentinel(pid) {
+            Ok(true) => sentinels.extend(Status::read(pid).and_then(|status| status.ns_pid())),
+            // The process has exited.
+            Ok(false) | Err(Errno::NOENT | Errno::SRCH) => {}
+            Err(_) => return None,
+        }
+    }
+    Some(sentinels)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lock::Mode;
+    use crate::lock::fair::marker::ArrivalTime;
+    use crate::sys::sentinel::Sentinel;
+
+    fn is_waiting(pid: Pid) -> bool {
+        let (arrived, mode) = (ArrivalTime::now(), Mode::Exclusive);
+        let offset = Marker::Ticket { arrived, mode, pid }.offset();
+        Owners::default().is_waiting(offset)
+    }
+
+    #[test]
+    fn the_owner_of_a_sentinel_is_waiting() {
+        let sentinel = Sentinel::new().expect("a process");
+        assert!(is_waiting(sentinel.pid));
+    }
+
+    #[test]
+    fn a_process_with_another_name_has_no_ticket_where_all_are_visible() {
+        // In a container, the PID may be that of a sentinel in another one.
+        let is_all_visible = sentinels_elsewhere().is_some();
+        assert_eq!(is_waiting(getpid()), !is_all_visible);
+    }
+}
