@@ -4,6 +4,7 @@
 //! (`test_support::locks::tickets`). So the tests start a waiter when the ticket of the previous
 //! one is visible. Most of them run with each of [`FAIR`] and [`ONE_SLOT`].
 
+mod hostile;
 mod kills;
 mod lock_file;
 mod options;

@@ -14,6 +14,14 @@
 //! slot to processes that inherited it, their exit cannot be waited for, and we look again from
 //! time to time ([`POLL_INTERVAL`]).
 //!
+//! Every process that can open the file can set any number of markers, and each call that looks for
+//! one takes time in proportion to their number. Therefore counting stops at the limit, and a count
+//! that takes too long for the time that the flock(2) lock is held ([`MAX_LOCKED_TIME`]) goes on
+//! without it: the process takes a slot first, releases the flock(2) lock, counts the others, and
+//! gives the slot back if there are too many. *Race:* two processes that do so at the same time may
+//! both find the limit reached, though there was a slot for one of them. But both cannot keep a
+//! slot that only one may have: the one that set its marker later counts the other's.
+//!
 //! Processes with different limits each count all slots against their own limit. There is one
 //! queue: the first waiter holds up those behind it until there are few enough holders for its
 //! limit.
@@ -26,14 +34,14 @@
 //! the file nevertheless ([`check_support`]).
 
 use std::os::fd::BorrowedFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
 use super::marker::{ArrivalTime, Marker, SLOT_RANGE};
 use super::queue::{self, POLL_INTERVAL, QueueWaiter, STALL_CHECK_INTERVAL, Wakeup};
-use super::search;
+use super::search::{self, marker_exists};
 use super::ticket::{self, Ticket};
 use crate::lock::advisory::{self, LockApi};
 use crate::lock::{AcquireError, Acquired, Deadline, Mode, Refusal, Timeout, remaining};
@@ -44,6 +52,17 @@ use crate::sys::procfs::stat::{Stat, age};
 /// How long we wait for processes that are just counting, even without a timeout. If they made us
 /// queue, non-blocking requests would fail.
 const COUNT_TIMEOUT: Duration = Duration::from_millis(50);
+
+/// How long slots are counted while the flock(2) lock is held, after [`MIN_LOCKED_CALLS`].
+const MAX_LOCKED_TIME: Duration = Duration::from_millis(10);
+
+/// How many calls may count slots while the flock(2) lock is held, however long they take: enough
+/// for 64 slots.
+const MIN_LOCKED_CALLS: u32 = 128;
+
+/// How long a process that does not wait counts slots after it has released the flock(2) lock. If
+/// the time is not enough, it takes no slot.
+const MAX_COUNT_TIME: Duration = Duration::from_millis(100);
 
 /// How many holders are waited for at once.
 const MAX_PIDFDS: usize = 64;
@@ -66,6 +85,7 @@ pub(in crate::lock) fn acquire(
         return Err(AcquireError::SlotsUnsupported(reason));
     }
     let is_immediate = matches!(deadline, Deadline::Immediate);
+    let unlock = || advisory::try_acquire(fd, LockApi::Flock, Mode::Unlocked).map(drop);
     let may_overtake = || !queue::is_queue_ahead(fd, arrived, deadline);
     if !search::has_waiters(fd) || is_immediate && may_overtake() {
         let count_deadline = match deadline {
@@ -78,7 +98,9 @@ pub(in crate::lock) fn acquire(
         };
         let mode = Mode::Exclusive;
         let counted = advisory::acquire(fd, LockApi::Flock, mode, &count_deadline, &mut || {})?;
-        if counted == Acquired::Held(()) && count_and_unlock(fd, limit)? == Attempt::Taken {
+        if counted == Acquired::Held(())
+            && try_take(fd, limit, deadline, &unlock)? == Attempt::Taken
+        {
             return Ok(Acquired::Held(()));
         }
     }
@@ -97,8 +119,7 @@ pub(in crate::lock) fn acquire(
             Acquired::Held(()) => {}
             refused => return Ok(refused),
         }
-        let outcome = try_take(fd, limit)?;
-        waiter.release()?;
+        let outcome = try_take(fd, limit, deadline, &|| waiter.release())?;
         let Attempt::AllHeld(slots) = outcome else {
             return Ok(Acquired::Held(()));
         };
@@ -114,11 +135,14 @@ fn wait_without_ticket(
     limit: u32,
     deadline: &Deadline,
 ) -> Result<Acquired<()>, AcquireError> {
+    let unlock = || advisory::try_acquire(fd, LockApi::Flock, Mode::Unlocked).map(drop);
     let mut timed_out = None;
     loop {
         let mode = Mode::Exclusive;
         let counted = advisory::acquire(fd, LockApi::Flock, mode, deadline, &mut || {})?;
-        if counted != Acquired::Held(()) || count_and_unlock(fd, limit)? == Attempt::Taken {
+        if counted != Acquired::Held(())
+            || try_take(fd, limit, deadline, &unlock)? == Attempt::Taken
+        {
             return Ok(counted);
         }
         if let Some(outcome) = timed_out {
@@ -134,18 +158,12 @@ fn wait_without_ticket(
     }
 }
 
-/// Takes a slot if fewer than `limit` are held, and releases the flock(2) lock.
-fn count_and_unlock(fd: BorrowedFd<'_>, limit: u32) -> Result<Attempt, AcquireError> {
-    let outcome = try_take(fd, limit)?;
-    advisory::try_acquire(fd, LockApi::Flock, Mode::Unlocked)?;
-    Ok(outcome)
-}
-
 /// Fails if the file cannot have slots.
 fn check_support(fd: BorrowedFd<'_>) -> Result<(), AcquireError> {
-    match ticket::refused_lock_reason(fd) {
+    let foreign = || ticket::foreign_lock_reason(fd, *SLOT_RANGE.start());
+    match ticket::refused_lock_reason(fd).or_else(foreign) {
         Some(reason) => Err(AcquireError::SlotsUnsupported(reason)),
-        None => held_slots(fd).map(drop),
+        None => Ok(()),
     }
 }
 
@@ -158,29 +176,61 @@ pub(in crate::lock) fn any_slot_held(fd: BorrowedFd<'_>) -> bool {
 }
 
 /// The result of an attempt to take a slot.
-#[derive(PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 enum Attempt {
     Taken,
     /// The limit is reached by the slots at these offsets.
     AllHeld(Vec<i64>),
 }
 
-/// Takes a slot if fewer than `limit` are held. The caller holds the flock(2) lock.
-fn try_take(fd: BorrowedFd<'_>, limit: u32) -> Result<Attempt, AcquireError> {
-    let held = held_slots(fd)?;
+/// Takes a slot if fewer than `limit` are held. The caller holds the flock(2) lock, which `unlock`
+/// releases.
+fn try_take(
+    fd: BorrowedFd<'_>,
+    limit: u32,
+    deadline: &Deadline,
+    unlock: &dyn Fn() -> Result<(), AcquireError>,
+) -> Result<Attempt, AcquireError> {
+    let locked_end = Some(Instant::now() + MAX_LOCKED_TIME);
+    let (held, is_complete) = held_slots(fd, limit, MIN_LOCKED_CALLS, locked_end)?;
     if held.len() >= limit as usize {
+        unlock()?;
         return Ok(Attempt::AllHeld(held));
     }
     let (mut arrived, pid) = (ArrivalTime::now(), getpid());
     let mut offset = Marker::Slot { arrived, pid }.offset();
     // A process with the same PID in another PID namespace may have arrived at the same time. Two
     // slots at one offset would count as one.
-    while held.contains(&offset) {
+    while !held.is_empty() && marker_exists(fd, offset) {
         arrived = arrived.next();
         offset = Marker::Slot { arrived, pid }.offset();
     }
     ofd::set(fd, Operation::Read, offset, 1, Blocking::No).map_err(slot_error)?;
-    Ok(Attempt::Taken)
+    unlock()?;
+    if is_complete {
+        return Ok(Attempt::Taken);
+    }
+    recount(fd, limit, offset, deadline)
+}
+
+/// Counts the other slots after one has been taken, and gives it back if the limit is reached, or
+/// may be because the time is over.
+fn recount(
+    fd: BorrowedFd<'_>,
+    limit: u32,
+    taken: i64,
+    deadline: &Deadline,
+) -> Result<Attempt, AcquireError> {
+    let end = match deadline {
+        Deadline::Immediate => Some(Instant::now() + MAX_COUNT_TIME),
+        _ => deadline.instant(),
+    };
+    let (held, is_complete) = held_slots(fd, limit, 0, end)?;
+    if is_complete && held.len() < limit as usize {
+        return Ok(Attempt::Taken);
+    }
+    ofd::set(fd, Operation::Unlock, taken, 1, Blocking::No).map_err(slot_error)?;
+    Ok(Attempt::AllHeld(held))
 }
 
 /// Returns the error for a failed lock of fcntl(2) on a slot.
@@ -192,24 +242,39 @@ fn slot_error(errno: Errno) -> AcquireError {
     }
 }
 
-/// Returns the offsets of the slots that other open file descriptions hold, in no order.
-fn held_slots(fd: BorrowedFd<'_>) -> Result<Vec<i64>, AcquireError> {
+/// Returns the offsets of the slots that other open file descriptions hold, in no order and at most
+/// `limit` of them. The second value is false if there may be more because the time was over, which
+/// counts after `min_calls`.
+fn held_slots(
+    fd: BorrowedFd<'_>,
+    limit: u32,
+    min_calls: u32,
+    end: Option<Instant>,
+) -> Result<(Vec<i64>, bool), AcquireError> {
     let mut found = Vec::new();
     let mut ranges = vec![SLOT_RANGE.into_inner()];
+    let mut calls = 0;
     while let Some((first, last)) = ranges.pop() {
         if first > last {
             continue;
+        }
+        calls += 1;
+        if calls > min_calls && end.is_some_and(|end| remaining(end).is_none()) {
+            return Ok((found, false));
         }
         match ofd::conflict(fd, first, last).map_err(slot_error)? {
             None => {}
             Some((offset, 1)) if (first..=last).contains(&offset) => {
                 found.push(offset);
+                if found.len() >= limit as usize {
+                    break;
+                }
                 ranges.extend([(first, offset - 1), (offset + 1, last)]);
             }
             Some(_) => return Err(AcquireError::SlotsUnsupported(ticket::FOREIGN_LOCK)),
         }
     }
-    Ok(found)
+    Ok((found, true))
 }
 
 /// Waits until one of these slots may be free.
@@ -219,13 +284,12 @@ fn wait_for_any(
     slots: &[i64],
     deadline: &Deadline,
 ) -> Result<Option<Acquired<()>>, AcquireError> {
-    let pidfds: Vec<_> = slots
+    let watched = &slots[..slots.len().min(MAX_PIDFDS)];
+    let pidfds: Vec<_> = watched
         .iter()
-        .take(MAX_PIDFDS)
         .filter_map(|slot| queue::pidfd_if_running(holder_of(*slot)?))
         .collect();
-    let held = held_slots(fd)?;
-    if slots.iter().any(|slot| !held.contains(slot)) {
+    if !watched.iter().all(|slot| marker_exists(fd, *slot)) {
         return Ok(None);
     }
     let max_sleep = if pidfds.len() == slots.len() {
@@ -247,4 +311,67 @@ fn holder_of(slot: i64) -> Option<Pid> {
     };
     let is_younger = |stat: Stat| arrived.is_before_start(age(stat.start));
     (pid != getpid() && !Stat::read(pid).is_some_and(is_younger)).then_some(pid)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::os::fd::{AsFd, AsRawFd};
+
+    use super::*;
+
+    /// Returns a file, and another open file description that holds this number of its slots.
+    fn file_with_slots(count: u64) -> (File, File) {
+        let file = tempfile::tempfile().expect("a temporary file");
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let holder = File::options().read(true).open(path);
+        let holder = holder.expect("a second open file description");
+        let mut arrived = ArrivalTime::now();
+        for _ in 0..count {
+            let pid = Pid::INIT;
+            let offset = Marker::Slot { arrived, pid }.offset();
+            ofd::set(holder.as_fd(), Operation::Read, offset, 1, Blocking::No)
+                .expect("no conflict");
+            arrived = arrived.next();
+        }
+        (file, holder)
+    }
+
+    #[test]
+    fn counting_stops_at_the_limit_or_when_the_time_is_over() {
+        let (file, _holder) = file_with_slots(9);
+        let count = |limit, min_calls, end| {
+            let (found, is_complete) =
+                held_slots(file.as_fd(), limit, min_calls, end).expect("no foreign lock");
+            (found.len(), is_complete)
+        };
+        let past = Some(Instant::now());
+        assert_eq!(count(4, 0, None), (4, true));
+        assert_eq!(count(10, 0, None), (9, true));
+        assert_eq!(count(10, 0, past), (0, false));
+        assert_eq!(count(10, 1, past), (1, false));
+        assert_eq!(count(4, 100, past), (4, true));
+    }
+
+    #[test]
+    fn slot_that_exceeds_the_limit_is_given_back() {
+        let (file, holder) = file_with_slots(3);
+        let fd = file.as_fd();
+        let (arrived, pid) = (ArrivalTime::now(), getpid());
+        let taken = Marker::Slot { arrived, pid }.offset();
+        let recount_with = |limit, deadline| {
+            ofd::set(fd, Operation::Read, taken, 1, Blocking::No).expect("no conflict");
+            let attempt = recount(fd, limit, taken, &deadline).expect("no foreign lock");
+            (attempt, marker_exists(holder.as_fd(), taken))
+        };
+        assert_eq!(recount_with(4, Deadline::Never), (Attempt::Taken, true));
+        assert!(matches!(
+            recount_with(3, Deadline::Never),
+            (Attempt::AllHeld(_), false)
+        ));
+        assert!(matches!(
+            recount_with(4, Deadline::At(Instant::now())),
+            (Attempt::AllHeld(_), false)
+        ));
+    }
 }

@@ -46,7 +46,7 @@ fn processes_with_equal_pid_and_time_have_own_slots() {
             ofd::set(reading.as_fd(), Operation::Read, offset, 1, Blocking::No)
                 .expect("no conflict");
         }
-        let args = [&["--slots", "1000000", "-n"], &HOLD[..]].concat();
+        let args = [&["--slots", "1000000", "-w1000"], &HOLD[..]].concat();
         let mut unshare = env.start(unshared_flock(env, "-pf", &args));
         unshare.expect_line("held");
         let slot = slot_of(children_of(unshare.pid())[0]);

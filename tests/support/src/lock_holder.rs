@@ -7,9 +7,13 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
+use fdlock::lock::Mode;
 use fdlock::lock::fair::marker::{ArrivalTime, Marker};
+use fdlock::sys::ofd::{self, Blocking, Operation};
+use fdlock::sys::sentinel::Sentinel;
+use rustix::process::Pid;
 
 use crate::process::{Process, print};
 use crate::test_env::TestEnv;
@@ -26,6 +30,7 @@ pub(crate) fn hold_lock(kind: &str, start: i64, length: i64, file: &str) -> i32 
             let marker = Marker::Slot { arrived, pid };
             (libc::F_OFD_SETLKW, libc::F_RDLCK, marker.offset(), 1)
         }
+        "tickets" => return hold_tickets(&file, start, length),
         _ => return 2,
     };
     // SAFETY: all zeroes is a valid `flock`.
@@ -48,6 +53,23 @@ pub(crate) fn hold_lock(kind: &str, start: i64, length: i64, file: &str) -> i32 
     wait_for_stdin()
 }
 
+/// Sets the markers of a number of tickets that have just been issued and name this process. 0 is a
+/// sentinel of the helper.
+fn hold_tickets(file: &File, pid: i64, count: i64) -> i32 {
+    let sentinel = Sentinel::new().expect("a process");
+    let pid = Pid::from_raw(pid as i32).unwrap_or(sentinel.pid);
+    let (arrived, mode) = (ArrivalTime::now(), Mode::Exclusive);
+    let last = Marker::Ticket { arrived, mode, pid }.offset();
+    // The kernel keeps the locks in the order of their offsets, and begins its search at the lowest.
+    for number in 0..count {
+        let offset = last - (number << 23);
+        let set = ofd::set(file.as_fd(), Operation::Read, offset, 1, Blocking::No);
+        set.expect("no conflict");
+    }
+    print("held\n");
+    wait_for_stdin()
+}
+
 fn wait_for_stdin() -> i32 {
     let _ = std::io::stdin().read(&mut [0; 1]);
     0
@@ -56,7 +78,8 @@ fn wait_for_stdin() -> i32 {
 impl TestEnv {
     /// Starts a process that locks an existing file and prints `held` when it has the lock. `kind`
     /// is `posix`, `ofd`, `leader-exited` (an `ofd` lock in a process whose first thread has
-    /// exited), or `slot` (the marker of a slot).
+    /// exited), `slot` (the marker of a slot), or `tickets`: `length` markers of tickets that name
+    /// process `start`, or a sentinel of the helper if that is 0.
     #[track_caller]
     pub fn start_lock_holder(&self, kind: &str, start: i64, length: i64, file: &str) -> Process {
         let mut helper = self.command("test-helper");
