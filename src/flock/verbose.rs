@@ -2,12 +2,18 @@
 
 use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::{Job, LockRequest, Verbosity, missing_queue, who};
 use crate::holders::Caller;
-use crate::lock::Refusal;
+use crate::lock::{Refusal, Timeout};
 use crate::report::Report;
+
+/// How long the holder is looked for before the wait, whose time limit includes this time.
+const MAX_LOOKUP: Duration = Duration::from_millis(250);
+
+/// How long the holder is looked for after the lock has been refused: there is no time left.
+const MAX_FINAL_LOOKUP: Duration = Duration::from_millis(100);
 
 /// Reports the progress of a request, if `--verbose` was given. Without it, not even the clock is
 /// read.
@@ -35,7 +41,11 @@ impl VerboseLog {
         if self.started.is_none() || std::mem::replace(&mut self.is_holder_reported, true) {
             return;
         }
-        for line in who::blocker_lines(request, self.caller) {
+        let left = match (request.timeout, self.started) {
+            (Timeout::After(timeout), Some(started)) => timeout.saturating_sub(started.elapsed()),
+            _ => MAX_LOOKUP,
+        };
+        for line in who::blocker_lines(request, self.caller, left.min(MAX_LOOKUP)) {
             let mut message = OsString::from("waiting for ");
             message.push(line);
             report.error(message);
@@ -70,7 +80,7 @@ impl VerboseLog {
                 Refusal::TimedOut => "timeout while waiting to get lock",
                 Refusal::WouldBlock | Refusal::Interrupted => "failed to get lock",
             });
-            for line in who::blocker_lines(request, self.caller) {
+            for line in who::blocker_lines(request, self.caller, MAX_FINAL_LOOKUP) {
                 report.error(line);
             }
             missing_queue::warn_about_targets(request, report);

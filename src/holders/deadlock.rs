@@ -6,23 +6,31 @@
 
 mod graph;
 
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
 use rustix::process::{Pid, getpid};
 
 use super::file::Identity;
 use super::lock_user::{Caller, Confidence, LockUser, Namespace, Role};
-use super::resolve::{Observations, is_ticket, lock_user};
-use super::scan::{self, Scan, WaiterSearch, blocked_calls, visit_fds};
+use super::resolve::{Observations, ProcProcesses, is_ticket, lock_user};
+use super::scan::{self, FdLock, Search, WaiterSearch, blocked_calls, visit_fds};
 use crate::lock::Mode;
 use crate::lock::fair::marker::ArrivalTime;
 use crate::sys::procfs::locks::{self, FileKey, LockRecord, LockState, LockType, TableRead};
-use crate::sys::procfs::stat::{Stat, parent};
+use crate::sys::procfs::stat::Stat;
 use crate::sys::procfs::{own_pid, pids};
 use graph::Waits;
+
+/// How long deadlocks are searched for. Other users' processes can lock any number of files, and
+/// each of them counts.
+const MAX_SEARCH: Duration = Duration::from_secs(2);
 
 /// Returns the circles of processes in each of which every process waits for the next one, and the
 /// last one for the first.
 ///
-/// Best effort: what cannot be examined is not found. A process with several threads is in no
+/// Best effort: what cannot be examined, or not in time, is not found. A process with several threads is in no
 /// circle: while one thread waits, another one may release the lock.
 ///
 /// *Race:* the waits are not observed at the same moment. But a process that waits holds its locks
@@ -30,9 +38,10 @@ use graph::Waits;
 /// if its processes acquire and release several locks during the scan. Therefore a circle counts
 /// only if it is seen twice.
 pub fn find_deadlocks() -> Vec<Vec<Pid>> {
-    let mut circles = waits().circles();
+    let until = Instant::now() + MAX_SEARCH;
+    let mut circles = waits(until).circles();
     if !circles.is_empty() {
-        let waits = waits();
+        let waits = waits(until);
         circles.retain(|circle| {
             let next = circle.iter().cycle().skip(1);
             let mut edges = circle.iter().zip(next);
@@ -42,23 +51,14 @@ pub fn find_deadlocks() -> Vec<Vec<Pid>> {
     circles
 }
 
-fn waits() -> Waits {
+/// Whether the time for the search is up.
+type IsOver<'i> = &'i dyn Fn() -> bool;
+
+fn waits(until: Instant) -> Waits {
+    let is_over = || Instant::now() >= until;
     let namespace = Namespace::current();
-    let (tables, read) = read_tables();
-    let files = contended_files(&tables, namespace);
-    if files.is_empty() {
-        return Waits::default();
-    }
-    let table = records_of(&files, &tables);
-    let is_anonymous = |record: &LockRecord| {
-        record.state == LockState::Blocked && record.lock_type == LockType::Ofd
-    };
-    let is_complete = namespace == Namespace::Whole && read == TableRead::Atomic;
-    let search = if !is_complete || table.iter().any(is_anonymous) {
-        WaiterSearch::AllThreads
-    } else {
-        WaiterSearch::TableOnly
-    };
+    let (table, read) = read_table(&is_over);
+    let files = contended_files(&table, namespace, &is_over);
     let identities: Vec<Identity> = files
         .iter()
         .map(|key| Identity {
@@ -66,72 +66,108 @@ fn waits() -> Waits {
             id: None,
         })
         .collect();
-    let scan = scan::scan(&identities, search);
+    let is_anonymous = |record: &LockRecord| {
+        record.state == LockState::Blocked
+            && record.lock_type == LockType::Ofd
+            && files.contains(&record.file)
+    };
+    let is_complete = namespace == Namespace::Whole && read == TableRead::Atomic;
+    let waiters = if !is_complete || table.iter().any(is_anonymous) {
+        WaiterSearch::AllThreads
+    } else {
+        WaiterSearch::TableOnly
+    };
     let mut waits = Waits::default();
+    if files.is_empty() {
+        return waits;
+    }
+    let mut scan = scan::scan(Search {
+        files: &identities,
+        waiters,
+        is_wanted: |_| true,
+        until: Some(until),
+        first: &[],
+    });
+    let mut fd_locks = std::mem::take(&mut scan.fd_locks);
+    let mut blocked = std::mem::take(&mut scan.blocked);
+    fd_locks.sort_by_key(|lock| lock.record.file);
+    blocked.sort_by_key(|thread| thread.file);
+    let table: Vec<LockRecord> = table.into_iter().collect();
     for file in files {
-        let table: Vec<LockRecord> = table
-            .iter()
-            .filter(|record| record.file == file)
-            .copied()
-            .collect();
-        let scan = scan.only(file);
-        let observations = Observations {
-            table: &table,
+        if is_over() {
+            break;
+        }
+        let fd_locks = of_file(&fd_locks, file, |lock| lock.record.file);
+        let processes = ProcProcesses {
+            namespace,
             scan: &scan,
-            caller: (Caller::Process, own_pid().unwrap_or_else(getpid)),
-            is_partial: true,
-            parent: &parent,
-            is_alive: &|pid| namespace.has(pid),
         };
-        add_waits(&observations.users(), &scan, &mut waits);
+        let observations = Observations::new(
+            of_file(&table, file, |record| record.file),
+            fd_locks,
+            of_file(&blocked, file, |thread| thread.file),
+            (Caller::Process, own_pid().unwrap_or_else(getpid)),
+            true,
+            &processes,
+        );
+        add_waits(&observations.users(), fd_locks, &mut waits, &is_over);
     }
     waits
 }
 
-/// Reads the table of all locks, several times if it is read in pieces: each time, other locks may be
-/// missing, but each lock has its waiters.
-fn read_tables() -> (Vec<Vec<u8>>, TableRead) {
-    let mut tables = Vec::new();
-    for _ in 0..locks::MAX_TORN_READS {
-        match locks::read_table() {
-            Ok((table, TableRead::Atomic)) => return (vec![table], TableRead::Atomic),
-            Ok((table, TableRead::Torn)) => tables.push(table),
-            Err(_) => break,
-        }
-    }
-    (tables, TableRead::Torn)
+/// Returns the elements that belong to a file, of a list that is sorted by file.
+fn of_file<T>(sorted: &[T], file: FileKey, key: impl Fn(&T) -> FileKey) -> &[T] {
+    let start = sorted.partition_point(|element| key(element) < file);
+    let rest = &sorted[start..];
+    &rest[..rest.partition_point(|element| key(element) == file)]
 }
 
-/// Returns the records on these files, each once.
-fn records_of(files: &[FileKey], tables: &[Vec<u8>]) -> Vec<LockRecord> {
-    let mut all = Vec::new();
-    for record in tables.iter().flat_map(|table| locks::records(table)) {
-        if files.contains(&record.file) && !all.contains(&record) {
-            all.push(record);
+/// Reads the table of all locks, several times if it is read in pieces: each time, other locks may be
+/// missing, but each lock has its waiters.
+fn read_table(is_over: IsOver<'_>) -> (BTreeSet<LockRecord>, TableRead) {
+    /// What has no room is not examined.
+    const MAX_RECORDS: usize = 200_000;
+    let started = Instant::now();
+    let mut table = BTreeSet::new();
+    for _ in 0..locks::MAX_TORN_READS {
+        let read = locks::read_table(&mut |record| {
+            table.insert(record);
+            let is_full = table.len() >= MAX_RECORDS;
+            match is_full || (table.len() % 256 == 0 && is_over()) {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        match read {
+            Ok(TableRead::Atomic) => return (table, TableRead::Atomic),
+            // Half of the time is left for the processes.
+            Ok(TableRead::Torn) if started.elapsed() < MAX_SEARCH / 2 => {}
+            Ok(TableRead::Torn) | Err(_) => break,
         }
     }
-    all
+    (table, TableRead::Torn)
 }
 
 /// Returns the files whose locks processes wait for. In a PID namespace, the table may lack a file
 /// with all its waiters, so there every locked file counts.
-fn contended_files(tables: &[Vec<u8>], namespace: Namespace) -> Vec<FileKey> {
-    let mut files = Vec::new();
-    let mut add = |file: FileKey| {
-        if !files.contains(&file) {
-            files.push(file);
-        }
-    };
-    for record in tables.iter().flat_map(|table| locks::records(table)) {
-        if record.state == LockState::Blocked || is_ticket(&record) {
-            add(record.file);
-        }
-    }
+fn contended_files(
+    table: &BTreeSet<LockRecord>,
+    namespace: Namespace,
+    is_over: IsOver<'_>,
+) -> BTreeSet<FileKey> {
+    let is_contended =
+        |record: &&LockRecord| record.state == LockState::Blocked || is_ticket(record);
+    let contended = table.iter().filter(is_contended);
+    let mut files: BTreeSet<FileKey> = contended.map(|record| record.file).collect();
     if namespace != Namespace::Whole {
         for pid in pids().unwrap_or_default() {
             let _ = visit_fds(pid, &mut |_, _, info| {
-                for record in info.map_or_else(|_| Vec::new(), |info| info.locks) {
-                    add(record.file);
+                // All locks of a descriptor are on one file.
+                let lock = info.ok().and_then(|info| info.locks.first().copied());
+                files.extend(lock.map(|lock| lock.file));
+                match is_over() {
+                    true => ControlFlow::Break(()),
+                    false => ControlFlow::Continue(()),
                 }
             });
         }
@@ -140,7 +176,7 @@ fn contended_files(tables: &[Vec<u8>], namespace: Namespace) -> Vec<FileKey> {
 }
 
 /// Adds the waits that are certain among the users of one file.
-fn add_waits(users: &[LockUser], scan: &Scan, waits: &mut Waits) {
+fn add_waits(users: &[LockUser], fd_locks: &[FdLock], waits: &mut Waits, is_over: IsOver<'_>) {
     let certain = users
         .iter()
         .filter(|user| user.confidence == Confidence::Verified && user.mode.is_some());
@@ -148,15 +184,20 @@ fn add_waits(users: &[LockUser], scan: &Scan, waits: &mut Waits) {
     let (holders, waiters): (Vec<User<'_>>, Vec<User<'_>>) =
         with_pid.partition(|(_, user)| user.role == Role::Holder);
     for (waiter, wanted) in waiters.iter().filter(|(pid, _)| is_single_threaded(*pid)) {
-        let blocks = |holder: &Pid, held: &LockUser| {
-            if holder == waiter {
-                waits_for_itself(*waiter, wanted, scan)
-            } else {
-                conflict(wanted, held)
+        if is_over() {
+            return;
+        }
+        let mut last = None;
+        for (holder, held) in holders.iter().filter(|(pid, _)| pid != waiter) {
+            // A process may hold any number of locks, which are next to each other.
+            if last != Some(*holder) && conflict(wanted, held) {
+                waits.add(*waiter, *holder);
+                last = Some(*holder);
             }
-        };
-        for (holder, _) in holders.iter().filter(|(pid, user)| blocks(pid, user)) {
-            waits.add(*waiter, *holder);
+        }
+        let is_holder = holders.iter().any(|(pid, _)| pid == waiter);
+        if is_holder && waits_for_itself(*waiter, wanted, fd_locks) {
+            waits.add(*waiter, *waiter);
         }
         for predecessor in predecessors(wanted, &waiters) {
             waits.add(*waiter, predecessor);
@@ -216,12 +257,12 @@ fn conflict(wanted: &LockUser, held: &LockUser) -> bool {
 /// Whether a process waits for a lock that it holds itself with another open file description than
 /// the one that it waits with: that one's lock is converted. Locks of processes never conflict with
 /// those of the same process.
-fn waits_for_itself(pid: Pid, wanted: &LockUser, scan: &Scan) -> bool {
-    let own = || scan.fd_locks.iter().filter(|lock| lock.pid == pid);
+fn waits_for_itself(pid: Pid, wanted: &LockUser, fd_locks: &[FdLock]) -> bool {
+    let own = || fd_locks.iter().filter(|lock| lock.pid == pid);
     let calls = blocked_calls(pid);
-    let is_converted = |record: &LockRecord| {
-        own().any(|lock| lock.record == *record && calls.iter().any(|call| call.fd() == lock.fd))
-    };
+    let with_call = own().filter(|lock| calls.iter().any(|call| call.fd() == lock.fd));
+    let converted: BTreeSet<&LockRecord> = with_call.map(|lock| &lock.record).collect();
+    let is_converted = |record: &LockRecord| converted.contains(record);
     let mut locks = own().map(|lock| &lock.record);
     locks.any(|record| {
         let held = lock_user(record, Some(pid), Confidence::Verified);

@@ -5,6 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
+use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +20,10 @@ use crate::sys::procfs::pids;
 
 /// How many symbolic links are followed to a file that does not exist.
 const MAX_LINKS: u32 = 8;
+
+/// How many deleted files are listed. Any process that may create files in the directory can create
+/// and delete any number.
+const MAX_FILES: usize = 32;
 
 /// Returns the locked files that were at this path and have been deleted. `existing` is the file
 /// that is there now.
@@ -39,9 +44,16 @@ fn find(path: &OsStr, existing: Option<&File>) -> Option<Vec<File>> {
     let device = File::from_path(dir.as_os_str()).ok()?.identity.key.device;
     let is_candidate =
         |key: FileKey| key.device == device && existing.is_none_or(|file| file.identity.key != key);
-    let (table, read) = locks::read_table().ok()?;
-    let is_complete = read == TableRead::Atomic && Namespace::current() == Namespace::Whole;
-    if is_complete && !locks::records(&table).any(|record| is_candidate(record.file)) {
+    let mut has_candidate = false;
+    let read = locks::read_table(&mut |record| {
+        has_candidate |= is_candidate(record.file);
+        match has_candidate {
+            true => ControlFlow::Break(()),
+            false => ControlFlow::Continue(()),
+        }
+    });
+    let is_complete = read.ok()? == TableRead::Atomic && Namespace::current() == Namespace::Whole;
+    if is_complete && !has_candidate {
         return Some(Vec::new());
     }
     let mut link = OsString::from(path);
@@ -50,15 +62,19 @@ fn find(path: &OsStr, existing: Option<&File>) -> Option<Vec<File>> {
     let impostor = fs::symlink_metadata(&link).map(|metadata| metadata.ino());
     let mut keys: Vec<FileKey> = Vec::new();
     let mut add = |pid_dir: &str, fd: i32, info: Result<FdInfo, Errno>| {
-        for record in info.map_or_else(|_| Vec::new(), |info| info.locks) {
-            let key = record.file;
-            if is_candidate(key)
-                && !keys.contains(&key)
-                && impostor.as_ref().ok() != Some(&key.inode)
-                && fs::read_link(format!("{pid_dir}/fd/{fd}")).is_ok_and(|path| path == *link)
-            {
-                keys.push(key);
-            }
+        // All locks of a descriptor are on one file.
+        let record = info.ok().and_then(|info| info.locks.first().copied());
+        if let Some(key) = record.map(|record| record.file)
+            && is_candidate(key)
+            && !keys.contains(&key)
+            && impostor.as_ref().ok() != Some(&key.inode)
+            && fs::read_link(format!("{pid_dir}/fd/{fd}")).is_ok_and(|path| path == *link)
+        {
+            keys.push(key);
+        }
+        match keys.len() < MAX_FILES {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
         }
     };
     for pid in pids().ok()? {

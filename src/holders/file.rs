@@ -53,16 +53,6 @@ impl AsFd for Handle {
 }
 
 impl Identity {
-    /// Returns whether a descriptor of the process or thread with this directory in `/proc` may be
-    /// open on this file. Before Linux 5.14, it may be for all that the kernel says.
-    pub(super) fn may_be(&self, info: &FdInfo, dir: &str) -> bool {
-        let Some(inode) = info.inode else {
-            return true;
-        };
-        let device = || Some(Mount::find_in(dir, info.mount?)?.device);
-        inode == self.key.inode && device().is_none_or(|device| device == self.key.device)
-    }
-
     /// Returns whether a descriptor that is open on a file with this key is open on this file. On
     /// btrfs, files of several subvolumes may have the same key.
     ///

@@ -131,6 +131,8 @@ pub struct Snapshot {
     pub openers: Vec<Pid>,
     /// Whether the file has been deleted.
     pub is_deleted: bool,
+    /// How many locks on ranges of bytes are not listed, because there are too many.
+    pub omitted: usize,
     /// What may be missing.
     pub visibility: Visibility,
 }
@@ -150,12 +152,17 @@ pub struct Visibility {
     /// Why processes could not be examined, although that is permitted: descriptors or memory are
     /// exhausted.
     pub error: Option<Errno>,
+    /// Whether not all processes were examined, because there was no time left.
+    pub is_cut_short: bool,
 }
 
 impl Visibility {
     /// Returns whether a process that has the lock may be invisible.
     pub(super) fn is_partial(&self) -> bool {
-        self.is_restricted || self.namespace != Namespace::Whole || self.error.is_some()
+        self.is_restricted
+            || self.namespace != Namespace::Whole
+            || self.error.is_some()
+            || self.is_cut_short
     }
 }
 

@@ -14,10 +14,12 @@ mod lock_user;
 mod resolve;
 mod scan;
 
+use std::ops::ControlFlow;
 use std::os::fd::AsFd;
+use std::time::Instant;
 
 use rustix::io::Errno;
-use rustix::process::getpid;
+use rustix::process::{Pid, getpid};
 
 use crate::lock::fair::marker::SLOT_RANGE;
 use crate::sys;
@@ -25,9 +27,7 @@ use crate::sys::errno::is_exhaustion;
 use crate::sys::filesystem::Locality;
 use crate::sys::procfs::access::omits_processes;
 use crate::sys::procfs::locks::{self, LockRecord, LockState, LockType, TableRead};
-use crate::sys::procfs::own_pid;
-use crate::sys::procfs::stat::parent;
-
+use crate::sys::procfs::{own_pid, stat};
 pub use deadlock::find_deadlocks;
 pub use deleted::find_deleted;
 pub use error::Error;
@@ -35,11 +35,29 @@ pub use file::File;
 pub use lock_user::{
     Caller, Confidence, ListedKind, LockUser, Namespace, OwnLock, Range, Role, Snapshot, Visibility,
 };
-use resolve::Observations;
-use scan::WaiterSearch;
+use resolve::{Observations, ProcProcesses};
+use scan::{MAX_RANGES, Scan, Search, WaiterSearch};
 
 /// How often a snapshot is retaken if the table has changed in the meantime.
 const MAX_ATTEMPTS: u32 = 4;
+
+/// What is looked up.
+#[derive(Clone, Copy, Debug)]
+pub struct Lookup {
+    /// Returns whether a lock matters. On file systems that are shared with other machines, all do.
+    pub is_wanted: fn(&LockRecord) -> bool,
+    /// When the lookup ends, whatever has been found by then; it finds no waiters. `None` means that
+    /// there is no limit.
+    pub until: Option<Instant>,
+}
+
+impl Lookup {
+    /// Everything, however long it takes.
+    pub const ALL: Self = Self {
+        is_wanted: |_| true,
+        until: None,
+    };
+}
 
 /// Returns the holders and waiters of the locks on a file.
 ///
@@ -59,20 +77,29 @@ const MAX_ATTEMPTS: u32 = 4;
 /// # References
 ///
 /// proc_locks(5), proc_pid_fdinfo(5).
-pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
+pub fn snapshot(file: &File, caller: Caller, lookup: Lookup) -> Result<Snapshot, Error> {
     let visibility = Visibility {
         is_restricted: omits_processes(),
         namespace: Namespace::current(),
         locality: file.locality(),
         file_system: file.file_system().map(str::to_owned),
         error: None,
+        is_cut_short: false,
     };
+    let lookup = match visibility.locality {
+        Locality::Local => lookup,
+        Locality::Remote => Lookup {
+            is_wanted: Lookup::ALL.is_wanted,
+            ..lookup
+        },
+    };
+    let own_pid = own_pid().unwrap_or_else(getpid);
     let namespace = visibility.namespace;
     let is_table_complete = namespace == Namespace::Whole && visibility.locality == Locality::Local;
     let mut attempts = 0;
     loop {
         attempts += 1;
-        let (table, read) = records_for(file)?;
+        let (mut table, read, is_late) = records_for(file, lookup)?;
         if table.is_empty() && is_table_complete && read == TableRead::Atomic {
             return Ok(Snapshot {
                 users: Vec::new(),
@@ -81,34 +108,57 @@ pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
                 is_remote_holder: false,
                 openers: Vec::new(),
                 is_deleted: file.is_deleted(),
+                omitted: 0,
                 visibility,
             });
         }
         let has_anonymous_waiters = table
             .iter()
             .any(|record| record.state == LockState::Blocked && record.lock_type == LockType::Ofd);
-        let search = if !is_table_complete || read == TableRead::Torn || has_anonymous_waiters {
+        let is_limited = lookup.until.is_some() && visibility.locality == Locality::Local;
+        let lacks_waiters = !is_table_complete || read == TableRead::Torn || has_anonymous_waiters;
+        let search = if lacks_waiters && !is_limited {
             WaiterSearch::AllThreads
         } else {
             WaiterSearch::TableOnly
         };
-        let scan = scan::scan(&[file.identity], search);
+        let search = Search {
+            files: &[file.identity],
+            waiters: search,
+            is_wanted: lookup.is_wanted,
+            until: lookup.until,
+            first: &first_examined(own_pid, &table, lookup),
+        };
+        let mut scan = scan::scan(search);
+        if has_unseen(&table, &scan, own_pid) && !scan.is_cut_short {
+            scan::scan_threads(search, &mut scan);
+        }
+        if scan.omitted > 0 {
+            // Which of these locks are unseen is not known.
+            table.retain(|record| record.is_whole() || record.state == LockState::Blocked);
+        }
         let mut visibility = visibility.clone();
         visibility.is_restricted |= scan.hidden > 0;
         visibility.error = scan.error;
-        let observations = Observations {
-            table: &table,
+        visibility.is_cut_short = scan.is_cut_short || is_late;
+        let processes = ProcProcesses {
+            namespace,
             scan: &scan,
-            caller: (caller, own_pid().unwrap_or_else(getpid)),
-            is_partial: visibility.is_partial(),
-            parent: &parent,
-            is_alive: &|pid| namespace.has(pid),
         };
+        let observations = Observations::new(
+            &table,
+            &scan.fd_locks,
+            &scan.blocked,
+            (caller, own_pid),
+            visibility.is_partial(),
+            &processes,
+        );
         let mut users = observations.users();
-        let is_incomplete = users
-            .iter()
-            .any(|user| user.confidence == Confidence::Unverified);
-        if is_incomplete && attempts < MAX_ATTEMPTS && records_for(file)?.0 != table {
+        let is_incomplete = !visibility.is_cut_short
+            && users
+                .iter()
+                .any(|user| user.confidence == Confidence::Unverified);
+        if is_incomplete && attempts < MAX_ATTEMPTS && has_changed(file, lookup, &table, &scan)? {
             continue;
         }
         let is_holder = |user: &LockUser| user.role == Role::Holder;
@@ -133,27 +183,104 @@ pub fn snapshot(file: &File, caller: Caller) -> Result<Snapshot, Error> {
             is_inherited: observations.inherited().next().is_some(),
             is_remote_holder,
             openers: if shows_openers {
-                observations.openers()
+                openers(&scan, own_pid)
             } else {
                 Vec::new()
             },
             is_deleted: file.is_deleted(),
+            omitted: scan.omitted,
             visibility,
         });
     }
 }
 
-/// Returns the locks on the file.
-fn records_for(file: &File) -> Result<(Vec<LockRecord>, TableRead), Error> {
-    for _ in 0..locks::MAX_TORN_READS {
-        let read = locks::read_table();
-        let (table, read) = read.map_err(|errno| Error::proc(locks::PATH, errno.into()))?;
-        let records = locks::records_for(file.identity.key, &table);
-        if read == TableRead::Atomic || !records.is_empty() {
-            return Ok((records, read));
+/// Returns the processes that are examined first if there is a time limit: this process, its
+/// parent, and those that have acquired locks.
+fn first_examined(own_pid: Pid, table: &[LockRecord], lookup: Lookup) -> Vec<Pid> {
+    /// A lock of flock(2) has one, and shared locks are seldom more.
+    const MAX_PIDS: usize = 16;
+    let mut first = Vec::new();
+    if lookup.until.is_some() {
+        let acquired_by = table
+            .iter()
+            .filter(|record| record.state == LockState::Granted)
+            .filter_map(|record| record.pid);
+        let own = [own_pid].into_iter().chain(stat::parent(own_pid));
+        for pid in own.chain(acquired_by) {
+            if first.len() < MAX_PIDS && !first.contains(&pid) {
+                first.push(pid);
+            }
         }
     }
-    Ok((Vec::new(), TableRead::Torn))
+    first
+}
+
+/// Returns whether there is a lock that no process was seen to hold.
+fn has_unseen(table: &[LockRecord], scan: &Scan, own_pid: Pid) -> bool {
+    let processes = ProcProcesses {
+        namespace: Namespace::Whole,
+        scan,
+    };
+    let caller = (Caller::Process, own_pid);
+    let locks = &scan.fd_locks;
+    let observations = Observations::new(table, locks, &[], caller, false, &processes);
+    observations.unseen().next().is_some()
+}
+
+/// Returns whether the locks on the file are not those of this table any more.
+fn has_changed(
+    file: &File,
+    lookup: Lookup,
+    table: &[LockRecord],
+    scan: &Scan,
+) -> Result<bool, Error> {
+    // The end of a long table is missing.
+    Ok(scan.omitted == 0 && records_for(file, lookup)?.0 != table)
+}
+
+/// Returns the other processes that have the file open and are not blocked in a lock call.
+fn openers(scan: &Scan, own_pid: Pid) -> Vec<Pid> {
+    let is_blocked = |pid| scan.blocked.iter().any(|thread| thread.pid == pid);
+    let openers = scan.openers.iter().copied();
+    openers
+        .filter(|pid| *pid != own_pid && !is_blocked(*pid))
+        .collect()
+}
+
+/// Returns the locks on the file, of those on ranges of bytes at most [`MAX_RANGES`], and whether
+/// there was no time to read them all.
+fn records_for(file: &File, lookup: Lookup) -> Result<(Vec<LockRecord>, TableRead, bool), Error> {
+    /// How many locks are read before the time is checked.
+    const CHECK_INTERVAL: u32 = 256;
+    // A long table takes more time than the processes, for which half of the time is left.
+    let now = Instant::now();
+    let until = lookup
+        .until
+        .map(|until| now + until.saturating_duration_since(now) / 2);
+    for _ in 0..locks::MAX_TORN_READS {
+        let mut records = Vec::new();
+        let (mut ranges, mut count) = (0, 0_u32);
+        let read = locks::read_table(&mut |record| {
+            count = count.wrapping_add(1);
+            let is_over = || until.is_some_and(|until| Instant::now() >= until);
+            if record.file == file.identity.key && (lookup.is_wanted)(&record) {
+                ranges += usize::from(!record.is_whole());
+                if record.is_whole() || ranges <= MAX_RANGES {
+                    records.push(record);
+                }
+            }
+            match count.is_multiple_of(CHECK_INTERVAL) && is_over() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+        let read = read.map_err(|errno| Error::proc(locks::PATH, errno.into()))?;
+        let is_late = until.is_some_and(|until| Instant::now() >= until);
+        if read == TableRead::Atomic || !records.is_empty() || is_late {
+            return Ok((records, read, is_late));
+        }
+    }
+    Ok((Vec::new(), TableRead::Torn, false))
 }
 
 /// Returns a lock of fcntl(2) that the file's server knows. On NFS and CIFS, locks of flock(2) are

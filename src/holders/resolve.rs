@@ -1,27 +1,43 @@
 //! Combines the observations into a list of holders and waiters.
+//!
+//! All of it takes n log n steps at most: any process that can read the file can hold any number of
+//! locks on it.
+
+mod processes;
+mod tickets;
+
+use std::collections::BTreeSet;
 
 use rustix::process::Pid;
 
 use super::lock_user::{Caller, Confidence, ListedKind, LockUser, OwnLock, Range, Role};
-use super::scan::{BlockedThread, Scan};
+use super::scan::{BlockedThread, FdLock};
 use crate::lock::Mode;
 use crate::lock::fair::marker::{Marker, SLOT_RANGE, TICKET_RANGE};
-use crate::sys::procfs::locks::{LockRecord, LockState, LockType};
+use crate::sys::procfs::locks::{Access, LockRecord, LockState, LockType};
 use crate::sys::procfs::syscall::BlockedCall;
+
+pub(super) use processes::{ProcProcesses, Processes};
+use tickets::Queue;
 
 /// Everything that was observed about the locks on a file.
 pub(super) struct Observations<'o> {
     /// Its lines in `/proc/locks`.
-    pub table: &'o [LockRecord],
-    pub scan: &'o Scan,
+    table: &'o [LockRecord],
+    /// The descriptors with its locks.
+    fd_locks: &'o [FdLock],
+    /// The indices of the descriptors, by lock and process.
+    by_record: Vec<usize>,
+    blocked: &'o [BlockedThread],
     /// The process that asks, and its PID in `/proc`.
-    pub caller: (Caller, Pid),
+    caller: (Caller, Pid),
     /// Whether a process that has a lock may be invisible.
-    pub is_partial: bool,
-    /// Returns the parent of a process.
-    pub parent: &'o dyn Fn(Pid) -> Option<Pid>,
-    /// Returns whether a process exists.
-    pub is_alive: &'o dyn Fn(Pid) -> bool,
+    is_partial: bool,
+    processes: &'o dyn Processes,
+}
+
+fn raw(pid: Pid) -> i32 {
+    pid.as_raw_nonzero().get()
 }
 
 fn marker_of(record: &LockRecord) -> Option<Marker> {
@@ -29,9 +45,13 @@ fn marker_of(record: &LockRecord) -> Option<Marker> {
     is_byte.then(|| Marker::from_offset(record.first))?
 }
 
-/// Whether the record is a place in a queue, which is a lock only for the kernel.
+/// Whether the record has the form of a place in a queue, which is a lock only for the kernel.
+/// (Adjacent markers may form one lock for a moment.) A lock on more bytes is an ordinary one.
 pub(super) fn is_ticket(record: &LockRecord) -> bool {
-    record.lock_type == LockType::Ofd && TICKET_RANGE.contains(&record.first)
+    record.lock_type == LockType::Ofd
+        && record.state == LockState::Granted
+        && TICKET_RANGE.contains(&record.first)
+        && record.last - record.first <= 1
 }
 
 /// Returns the record as users see it: a slot is a kind of lock of its own.
@@ -68,106 +88,133 @@ pub(super) fn lock_user(record: &LockRecord, pid: Option<Pid>, confidence: Confi
     }
 }
 
-/// Adds a user unless it is listed already. Unknown processes may look alike and are all listed.
-fn add(users: &mut Vec<LockUser>, user: LockUser) {
-    if user.pid.is_none() || !users.contains(&user) {
-        users.push(user);
+/// The users that are listed, each once.
+#[derive(Default)]
+struct Users {
+    list: Vec<LockUser>,
+    holders: BTreeSet<HolderKey>,
+    waiters: BTreeSet<(i32, LockType)>,
+}
+
+/// What distinguishes the rows of a process.
+type HolderKey = (i32, bool, (LockType, Access), i64, i64);
+
+impl Users {
+    /// Adds a holder unless it is listed already. Unknown processes may look alike and are all
+    /// listed.
+    fn add_holder(&mut self, record: &LockRecord, pid: Option<Pid>, confidence: Confidence) {
+        let is_new = pid.is_none_or(|pid| {
+            let is_verified = confidence == Confidence::Verified;
+            let kind = (record.lock_type, record.access);
+            self.holders
+                .insert((raw(pid), is_verified, kind, record.first, record.last))
+        });
+        if is_new {
+            self.list.push(lock_user(record, pid, confidence));
+        }
+    }
+
+    /// Adds a waiter unless its process is listed already as waiting for a lock of this type.
+    fn add_waiter(&mut self, lock_type: LockType, waiter: LockUser) {
+        let is_new = |pid| self.waiters.insert((raw(pid), lock_type));
+        if waiter.pid.is_none_or(is_new) {
+            self.list.push(waiter);
+        }
     }
 }
 
-impl Observations<'_> {
+impl<'o> Observations<'o> {
+    pub(super) fn new(
+        table: &'o [LockRecord],
+        fd_locks: &'o [FdLock],
+        blocked: &'o [BlockedThread],
+        caller: (Caller, Pid),
+        is_partial: bool,
+        processes: &'o dyn Processes,
+    ) -> Self {
+        let mut by_record: Vec<usize> = (0..fd_locks.len()).collect();
+        by_record.sort_unstable_by_key(|index| {
+            let lock = &fd_locks[*index];
+            (lock.record, raw(lock.pid), *index)
+        });
+        Self {
+            table,
+            fd_locks,
+            by_record,
+            blocked,
+            caller,
+            is_partial,
+            processes,
+        }
+    }
+
+    /// Returns the descriptors whose open file description holds a lock, by process.
+    fn holders(&self, record: &LockRecord) -> &[usize] {
+        let record_at = |index: &usize| &self.fd_locks[*index].record;
+        let start = self
+            .by_record
+            .partition_point(|index| record_at(index) < record);
+        let rest = &self.by_record[start..];
+        &rest[..rest.partition_point(|index| record_at(index) == record)]
+    }
+
+    /// Returns the first descriptor of a process that holds a lock.
+    fn held_by(&self, pid: Pid, record: &LockRecord) -> Option<&'o FdLock> {
+        let holders = self.holders(record);
+        let pid_at = |index: &usize| raw(self.fd_locks[*index].pid);
+        let first = holders.partition_point(|index| pid_at(index) < raw(pid));
+        let index = holders.get(first).filter(|index| pid_at(index) == raw(pid));
+        index.map(|index| &self.fd_locks[*index])
+    }
+
     /// Returns the holders and waiters: each process once for each of its locks.
     pub(super) fn users(&self) -> Vec<LockUser> {
-        let mut users = Vec::new();
-        self.add_queue(&mut users);
-        self.add_seen_holders(&mut users);
-        self.add_unseen_holders(&mut users);
+        let queue = Queue::from_observations(self);
+        let mut users = Users::default();
+        for waiter in &queue.waiters {
+            users.add_waiter(LockType::Flock, *waiter);
+        }
+        self.add_seen_holders(&queue, &mut users);
+        for record in self.unseen() {
+            let (pid, confidence) = self.unseen_holder(record);
+            users.add_holder(record, pid, confidence);
+        }
         self.add_hidden_lenders(&mut users);
         self.add_waiters(&mut users);
-        users
-    }
-
-    /// All records, those of the descriptors first.
-    fn records(&self) -> impl Iterator<Item = &LockRecord> {
-        let seen = self.scan.fd_locks.iter().map(|lock| &lock.record);
-        seen.chain(self.table)
-    }
-
-    /// Adds the owners of tickets.
-    fn add_queue(&self, users: &mut Vec<LockUser>) {
-        let mut tickets: Vec<&LockRecord> = Vec::new();
-        for record in self.records().filter(|record| is_ticket(record)) {
-            if !tickets.iter().any(|other| other.first == record.first) {
-                tickets.push(record);
-            }
-        }
-        for record in tickets {
-            let Some(Marker::Ticket { arrived, mode, pid }) = marker_of(record) else {
-                continue;
-            };
-            let (pid, confidence) = self.ticket_owner(record, pid);
-            let since = Some(arrived);
-            let user = waiter(ListedKind::Flock, Some(mode), pid);
-            add(
-                users,
-                LockUser {
-                    confidence,
-                    since,
-                    ..user
-                },
-            );
-        }
-    }
-
-    /// Returns the owner of a ticket. Its sentinel may have another PID in another PID namespace.
-    fn ticket_owner(&self, record: &LockRecord, sentinel: Pid) -> (Option<Pid>, Confidence) {
-        let holders = || {
-            let locks = self.scan.fd_locks.iter();
-            locks.filter(|lock| lock.record == *record)
-        };
-        let is_sentinel = |pid, ns_pid| pid == sentinel || ns_pid == Some(sentinel);
-        if let Some(owner) = holders().find(|lock| !is_sentinel(lock.pid, lock.ns_pid)) {
-            return (Some(owner.pid), Confidence::Verified);
-        }
-        if let Some(sentinel) = holders().next() {
-            return ((self.parent)(sentinel.pid), Confidence::Verified);
-        }
-        match (self.parent)(sentinel) {
-            Some(owner) if (self.is_alive)(sentinel) && !self.scan.visible.contains(&owner) => {
-                (Some(owner), Confidence::Unverified)
-            }
-            _ => (None, Confidence::Unverified),
-        }
-    }
-
-    /// Whether a process is only a sentinel.
-    fn is_sentinel(&self, pid: Pid, ns_pid: Option<Pid>) -> bool {
-        self.records().any(|record| match marker_of(record) {
-            Some(Marker::Ticket { pid: sentinel, .. }) => {
-                sentinel == pid || Some(sentinel) == ns_pid
-            }
-            _ => false,
-        })
+        users.list
     }
 
     /// Adds the processes with a descriptor whose open file description holds a lock.
-    fn add_seen_holders(&self, users: &mut Vec<LockUser>) {
-        for lock in &self.scan.fd_locks {
+    fn add_seen_holders(&self, queue: &Queue, users: &mut Users) {
+        for lock in self.fd_locks {
             let (record, pid) = (&lock.record, lock.pid);
-            let is_only_queued = is_ticket(record) || self.is_sentinel(pid, lock.ns_pid);
-            if !is_only_queued && !self.is_caller(pid, record) {
-                add(users, lock_user(record, Some(pid), Confidence::Verified));
+            if !is_ticket(record)
+                && !self.is_only_sentinel(queue, lock)
+                && !self.is_caller(pid, record)
+            {
+                users.add_holder(record, Some(pid), Confidence::Verified);
             }
         }
+    }
+
+    /// Whether a process has the lock only because it is the sentinel of a process that has it: where
+    /// it could not close its descriptors (before Linux 5.9, and in some sandboxes). A process that
+    /// has acquired the lock itself is no sentinel, whatever a marker says, and no lock disappears
+    /// from the list, because that of the parent remains.
+    fn is_only_sentinel(&self, queue: &Queue, lock: &FdLock) -> bool {
+        queue.owner_of_sentinel(lock.pid).is_some_and(|owner| {
+            lock.record.pid != Some(lock.pid)
+                && self.held_by(owner, &lock.record).is_some()
+                && self.processes.exits_silently(lock.pid)
+        })
     }
 
     /// Whether the process is the one that asks, and is not to be listed.
     fn is_caller(&self, pid: Pid, record: &LockRecord) -> bool {
         let (caller, own_pid) = self.caller;
         let parent_holds_it = || {
-            let parent = (self.parent)(own_pid);
-            let mut locks = self.scan.fd_locks.iter();
-            locks.any(|lock| Some(lock.pid) == parent && lock.record == *record)
+            let parent = self.processes.parent(own_pid);
+            parent.is_some_and(|parent| self.held_by(parent, record).is_some())
         };
         pid == own_pid
             && match caller {
@@ -177,70 +224,75 @@ impl Observations<'_> {
             }
     }
 
-    /// Adds the locks that no process was seen to hold. If several locks look alike, adds as many
-    /// as there are more of them than descriptors.
-    fn add_unseen_holders(&self, users: &mut Vec<LockUser>) {
-        for (index, record) in self.table.iter().enumerate() {
-            if record.state == LockState::Blocked || is_ticket(record) {
-                continue;
-            }
-            let earlier = self.table[..index].iter();
-            let alike = earlier.filter(|other| *other == record).count();
-            let locks = self.scan.fd_locks.iter();
-            let seen = locks.filter(|lock| lock.record == *record).count();
-            if alike < seen {
-                continue;
-            }
-            add(users, self.unseen_holder(record));
-        }
+    /// Returns the locks that no process was seen to hold. If several locks look alike, as many as
+    /// there are more of them than descriptors.
+    pub(super) fn unseen(&self) -> impl Iterator<Item = &'o LockRecord> {
+        let table = self.table;
+        let mut by_record: Vec<usize> = (0..table.len()).collect();
+        by_record.sort_unstable_by_key(|index| (table[*index], *index));
+        let alike = by_record.chunk_by(|one, other| table[*one] == table[*other]);
+        let unseen = alike.flat_map(|alike| {
+            let record = &table[alike[0]];
+            let is_lock = record.state == LockState::Granted && !is_ticket(record);
+            let seen = if is_lock {
+                self.holders(record).len()
+            } else {
+                alike.len()
+            };
+            alike.iter().skip(seen).copied()
+        });
+        let mut unseen: Vec<usize> = unseen.collect();
+        unseen.sort_unstable();
+        unseen.into_iter().map(|index| &table[index])
     }
 
-    fn unseen_holder(&self, record: &LockRecord) -> LockUser {
+    fn unseen_holder(&self, record: &LockRecord) -> (Option<Pid>, Confidence) {
         let acquired_by = match marker_of(record) {
             Some(Marker::Slot { pid, .. }) => Some(pid),
             _ => record.pid,
         };
         // A process with visible descriptors does not hold it any more: it has passed it on.
-        let pid =
-            acquired_by.filter(|pid| (self.is_alive)(*pid) && !self.scan.visible.contains(pid));
-        lock_user(record, pid, Confidence::Unverified)
+        let pid = acquired_by
+            .filter(|pid| self.processes.is_alive(*pid) && !self.processes.is_visible(*pid));
+        (pid, Confidence::Unverified)
     }
 
     /// Adds the locks that only the asking process is seen to hold, if its parent, from which it has
     /// inherited them, is invisible.
-    fn add_hidden_lenders(&self, users: &mut Vec<LockUser>) {
-        let parent = (self.parent)(self.caller.1);
-        let is_visible = |parent: Pid| self.scan.visible.contains(&parent);
+    fn add_hidden_lenders(&self, users: &mut Users) {
+        let parent = self.processes.parent(self.caller.1);
+        let is_visible = |parent: Pid| self.processes.is_visible(parent);
         if self.is_partial && !parent.is_some_and(is_visible) {
             for record in self.inherited() {
-                add(users, self.unseen_holder(record));
+                let (pid, confidence) = self.unseen_holder(record);
+                users.add_holder(record, pid, confidence);
             }
         }
     }
 
     /// Returns the locks that the asking process has inherited and no other visible process has,
     /// unless the asking process is listed itself.
-    pub(super) fn inherited(&self) -> impl Iterator<Item = &LockRecord> {
-        let locks = &self.scan.fd_locks;
+    pub(super) fn inherited(&self) -> impl Iterator<Item = &'o LockRecord> {
         let (_, own_pid) = self.caller;
-        let of_caller = locks.iter().enumerate().filter(move |(index, lock)| {
-            let is_first = || {
-                let mut earlier = locks[..*index].iter();
-                !earlier.any(|other| other.pid == lock.pid && other.record == lock.record)
-            };
-            self.is_caller(lock.pid, &lock.record) && !is_ticket(&lock.record) && is_first()
+        let of_caller = self.fd_locks.iter().filter(move |lock| {
+            let first = || self.held_by(own_pid, &lock.record);
+            self.is_caller(lock.pid, &lock.record)
+                && !is_ticket(&lock.record)
+                && first().is_some_and(|first| std::ptr::eq(first, *lock))
         });
-        let records = of_caller.map(|(_, lock)| &lock.record);
+        let records = of_caller.map(|lock| &lock.record);
         records.filter(move |record| {
-            let mut others = locks.iter().filter(|lock| lock.pid != own_pid);
-            !others.any(|lock| lock.record == **record && !self.is_sentinel(lock.pid, lock.ns_pid))
+            let holders = self.holders(record);
+            let ends = holders.first().into_iter().chain(holders.last());
+            let mut pids = ends.map(|index| self.fd_locks[*index].pid);
+            pids.all(|pid| pid == own_pid)
         })
     }
 
     /// Returns the locks of the asking process.
     pub(super) fn own_locks(&self) -> Vec<OwnLock> {
         let (_, own_pid) = self.caller;
-        let locks = self.scan.fd_locks.iter();
+        let locks = self.fd_locks.iter();
         let own = locks.filter(|lock| lock.pid == own_pid && !is_ticket(&lock.record));
         own.map(|lock| OwnLock {
             fd: lock.fd,
@@ -250,34 +302,26 @@ impl Observations<'_> {
         .collect()
     }
 
-    /// Returns the other processes that have the file open and are not blocked in a lock call.
-    pub(super) fn openers(&self) -> Vec<Pid> {
-        let is_blocked = |pid| self.scan.blocked.iter().any(|thread| thread.pid == pid);
-        let openers = self.scan.openers.iter().copied();
-        openers
-            .filter(|pid| *pid != self.caller.1 && !is_blocked(*pid))
-            .collect()
-    }
-
     /// Adds the processes that are blocked in the kernel. The owner of a ticket is listed already.
-    fn add_waiters(&self, users: &mut Vec<LockUser>) {
+    fn add_waiters(&self, users: &mut Users) {
         let blocked = || {
             let records = self.table.iter();
             records.filter(|record| record.state == LockState::Blocked)
         };
         for record in blocked().filter(|record| record.lock_type != LockType::Ofd) {
-            match record.pid {
-                Some(pid) => {
-                    self.add_waiter(users, lock_user(record, Some(pid), Confidence::Verified));
-                }
-                None => add(users, lock_user(record, None, Confidence::Unverified)),
-            }
+            let confidence = match record.pid {
+                Some(_) => Confidence::Verified,
+                None => Confidence::Unverified,
+            };
+            users.add_waiter(record.lock_type, lock_user(record, record.pid, confidence));
         }
         let ofd: Vec<&LockRecord> = blocked()
             .filter(|record| record.lock_type == LockType::Ofd)
             .collect();
+        let request = |record: &LockRecord| (record.access, record.first, record.last);
+        let all_alike = ofd.iter().all(|record| request(record) == request(ofd[0]));
         let mut found = 0;
-        for BlockedThread { pid, call, .. } in &self.scan.blocked {
+        for BlockedThread { pid, call, .. } in self.blocked {
             let waiter = match call {
                 BlockedCall::Flock { shared, .. } => {
                     let mode = if *shared {
@@ -290,8 +334,6 @@ impl Observations<'_> {
                 // The arguments do not show the range, but there may be only one possibility.
                 BlockedCall::Ofd { .. } => {
                     found += 1;
-                    let request = |record: &LockRecord| (record.access, record.first, record.last);
-                    let all_alike = ofd.iter().all(|record| request(record) == request(ofd[0]));
                     match ofd.first() {
                         Some(record) if all_alike => {
                             lock_user(record, Some(*pid), Confidence::Verified)
@@ -301,20 +343,18 @@ impl Observations<'_> {
                 }
                 BlockedCall::Posix { .. } => waiter(ListedKind::Posix, None, Some(*pid)),
             };
-            self.add_waiter(users, waiter);
+            let lock_type = match call {
+                BlockedCall::Flock { .. } => LockType::Flock,
+                BlockedCall::Ofd { .. } => LockType::Ofd,
+                BlockedCall::Posix { .. } => LockType::Posix,
+            };
+            users.add_waiter(lock_type, waiter);
         }
         for record in ofd.iter().skip(found) {
-            add(users, lock_user(record, None, Confidence::Unverified));
-        }
-    }
-
-    fn add_waiter(&self, users: &mut Vec<LockUser>, waiter: LockUser) {
-        let is_known = |other: &LockUser| {
-            other.role == Role::Waiter && other.kind == waiter.kind && other.pid == waiter.pid
-        };
-        let is_sentinel = waiter.pid.is_some_and(|pid| self.is_sentinel(pid, None));
-        if !is_sentinel && !users.iter().any(is_known) {
-            users.push(waiter);
+            users.add_waiter(
+                LockType::Ofd,
+                lock_user(record, None, Confidence::Unverified),
+            );
         }
     }
 }

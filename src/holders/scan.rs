@@ -1,26 +1,35 @@
 //! Finds the descriptors of all processes, as far as they are visible.
 
-use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
+mod visit;
 
-use rustix::fs::RawDir;
+use std::collections::BTreeSet;
+use std::ops::ControlFlow;
+use std::os::fd::RawFd;
+use std::time::Instant;
+
 use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::file::Identity;
 use crate::sys::errno::is_exhaustion;
+use crate::sys::process::share_descriptors;
 use crate::sys::procfs::fdinfo::FdInfo;
 use crate::sys::procfs::locks::{FileKey, LockRecord};
-use crate::sys::procfs::status::Status;
+use crate::sys::procfs::mountinfo::{self, MountDevices};
 use crate::sys::procfs::syscall::BlockedCall;
-use crate::sys::procfs::{decimal, numeric_entries, open_dir, pids, process_dir};
+use crate::sys::procfs::{numeric_entries, pids, process_dir, shows_own_pids};
+
+pub(super) use visit::visit_fds;
+use visit::visit_fds_in;
+
+/// How many locks on ranges of bytes are listed. A process can have any number of them on one
+/// descriptor; beyond this number, one for each descriptor is listed, so that no holder is missing.
+pub(super) const MAX_RANGES: usize = 100_000;
 
 /// A descriptor whose open file description holds a lock on one of the files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct FdLock {
     pub pid: Pid,
-    /// The PID in the process's own PID namespace.
-    pub ns_pid: Option<Pid>,
     pub fd: RawFd,
     pub record: LockRecord,
 }
@@ -35,38 +44,37 @@ pub(super) struct BlockedThread {
 }
 
 /// Everything that was found.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Scan {
     pub fd_locks: Vec<FdLock>,
     pub blocked: Vec<BlockedThread>,
     /// The processes that have one of the files open, if waiters were searched for in all threads.
     pub openers: Vec<Pid>,
-    /// The processes whose descriptors are visible.
-    pub visible: Vec<Pid>,
+    /// The processes whose descriptors are visible, by PID.
+    visible: Vec<i32>,
     /// The number of processes whose descriptors are hidden.
     pub hidden: usize,
+    /// The number of locks on ranges of bytes beyond [`MAX_RANGES`].
+    pub omitted: usize,
     /// Why a process could not be examined: descriptors or memory are exhausted.
     pub error: Option<Errno>,
+    /// Whether the time limit was reached.
+    pub is_cut_short: bool,
 }
 
 impl Scan {
-    /// Returns what was found about one file.
-    pub fn only(&self, file: FileKey) -> Self {
-        let locks = self.fd_locks.iter();
-        let blocked = self.blocked.iter();
-        Self {
-            fd_locks: locks
-                .filter(|lock| lock.record.file == file)
-                .cloned()
-                .collect(),
-            blocked: blocked
-                .filter(|thread| thread.file == file)
-                .copied()
-                .collect(),
-            openers: Vec::new(),
-            visible: self.visible.clone(),
-            ..*self
+    /// Adds a process whose descriptors are visible.
+    pub fn add_visible(&mut self, pid: Pid) {
+        let pid = pid.as_raw_nonzero().get();
+        if let Err(index) = self.visible.binary_search(&pid) {
+            self.visible.insert(index, pid);
         }
+    }
+
+    /// Returns whether the descriptors of a process are visible.
+    pub fn is_visible(&self, pid: Pid) -> bool {
+        let pid = pid.as_raw_nonzero().get();
+        self.visible.binary_search(&pid).is_ok()
     }
 }
 
@@ -79,6 +87,20 @@ pub(super) enum WaiterSearch {
     AllThreads,
 }
 
+/// What is searched for.
+#[derive(Clone, Copy)]
+pub(super) struct Search<'s> {
+    /// The files, in the order of their keys.
+    pub files: &'s [Identity],
+    pub waiters: WaiterSearch,
+    /// Returns whether a lock matters.
+    pub is_wanted: fn(&LockRecord) -> bool,
+    /// When the search ends, whatever has been found by then.
+    pub until: Option<Instant>,
+    /// The processes that are examined first.
+    pub first: &'s [Pid],
+}
+
 /// Examines all processes.
 ///
 /// No file is queried, not even for its type: its server may be unreachable, and the call would
@@ -88,74 +110,240 @@ pub(super) enum WaiterSearch {
 /// PID: a process that is started by one that has already been examined has a higher PID and is
 /// seen, unless the PIDs wrap around. A lock that has been passed on changes `/proc/locks`, and
 /// then the caller scans again.
-pub(super) fn scan(files: &[Identity], search: WaiterSearch) -> Scan {
-    let mut scanner = Scanner {
-        files,
-        search,
-        found: Scan::default(),
-    };
+pub(super) fn scan(search: Search<'_>) -> Scan {
+    let mut scanner = Scanner::new(search, Scan::default());
     match pids() {
-        Ok(pids) => pids
-            .into_iter()
-            .for_each(|pid| scanner.examine_process(pid)),
+        Ok(pids) => {
+            let others = pids.into_iter().filter(|pid| !search.first.contains(pid));
+            for pid in search.first.iter().copied().chain(others) {
+                if scanner.examine_process(pid).is_break() {
+                    break;
+                }
+            }
+        }
         Err(errno) => scanner.found.error = Some(errno),
     }
     scanner.found
 }
 
-struct Scanner<'f> {
-    files: &'f [Identity],
-    search: WaiterSearch,
-    found: Scan,
+/// Examines the threads that have descriptors of their own (`unshare(CLONE_FILES)`), which are not
+/// among those of their process. That takes a list of threads for each process, so it is only done
+/// for locks that have no visible holder otherwise.
+pub(super) fn scan_threads(search: Search<'_>, found: &mut Scan) {
+    let visible = found.visible.clone();
+    let mut scanner = Scanner::new(search, std::mem::take(found));
+    let raw = |pid: &Pid| pid.as_raw_nonzero().get();
+    let first = search.first.iter().map(raw);
+    let first = first.filter(|pid| visible.binary_search(pid).is_ok());
+    let others = visible.iter().copied();
+    let others = others.filter(|pid| !search.first.iter().any(|first| raw(first) == *pid));
+    for pid in first.chain(others).filter_map(Pid::from_raw) {
+        if scanner.examine_threads(pid).is_break() {
+            break;
+        }
+    }
+    *found = scanner.found;
 }
 
-impl Scanner<'_> {
-    fn examine_process(&mut self, pid: Pid) {
-        let mut fds = Vec::new();
-        let visited = visit_fds(pid, &mut |dir, fd, info| match info {
-            Ok(info) => fds.extend(self.examine_fd(dir, pid, fd, &info).map(|file| (fd, file))),
-            Err(errno) => self.record_exhaustion(errno),
+struct Scanner<'s> {
+    search: Search<'s>,
+    /// The indices of the files, by inode.
+    by_inode: Vec<(u64, usize)>,
+    found: Scan,
+    /// The number of locks on ranges of bytes.
+    ranges: usize,
+    /// The descriptors that were found before the threads are examined.
+    known: BTreeSet<(i32, RawFd, LockRecord)>,
+    /// The mounts in the namespace of the process or thread with this directory.
+    mounts: Option<(String, Option<MountDevices>)>,
+    can_compare: bool,
+}
+
+const CONTINUE: ControlFlow<()> = ControlFlow::Continue(());
+
+impl<'s> Scanner<'s> {
+    fn new(search: Search<'s>, found: Scan) -> Self {
+        let inodes = search.files.iter().map(|file| file.key.inode);
+        let mut by_inode: Vec<(u64, usize)> = inodes.zip(0..).collect();
+        by_inode.sort_unstable();
+        let known = found.fd_locks.iter();
+        let known = known.map(|lock| (lock.pid.as_raw_nonzero().get(), lock.fd, lock.record));
+        Self {
+            search,
+            by_inode,
+            known: known.collect(),
+            ranges: found.fd_locks.len(),
+            found,
+            mounts: None,
+            can_compare: shows_own_pids(),
+        }
+    }
+
+    /// Breaks when the time is up.
+    fn check_time(&mut self) -> ControlFlow<()> {
+        if self
+            .search
+            .until
+            .is_some_and(|until| Instant::now() >= until)
+        {
+            self.found.is_cut_short = true;
+            return ControlFlow::Break(());
+        }
+        CONTINUE
+    }
+
+    fn examine_process(&mut self, pid: Pid) -> ControlFlow<()> {
+        self.check_time()?;
+        let mut has_file = false;
+        let visited = visit_fds(pid, &mut |dir, fd, info| {
+            has_file |= self.examine_fd(dir, pid, fd, info);
+            self.check_time()
         });
         match visited {
-            Ok(()) => self.found.visible.push(pid),
+            Ok(_) if self.found.is_cut_short => return ControlFlow::Break(()),
+            Ok(_) => self.found.add_visible(pid),
             Err(Errno::ACCESS | Errno::PERM) => self.found.hidden += 1,
             Err(errno) => self.record_exhaustion(errno),
         }
-        if self.search == WaiterSearch::AllThreads && !fds.is_empty() {
-            self.find_blocked_threads(pid, &fds);
+        if self.search.waiters == WaiterSearch::AllThreads && has_file {
+            self.find_blocked_threads(pid)?;
         }
+        CONTINUE
     }
 
-    /// Examines a descriptor. Returns the file, of those that are searched for, that it is open on.
-    fn examine_fd(&mut self, dir: &str, pid: Pid, fd: RawFd, info: &FdInfo) -> Option<FileKey> {
-        let has_lock = |file: &Identity| info.locks.iter().any(|record| record.file == file.key);
-        let may_wait =
-            |file: &Identity| self.search == WaiterSearch::AllThreads && file.may_be(info, dir);
-        let mut files = self.files.iter();
-        let file = files.find(|file| {
-            (has_lock(file) || may_wait(file)) && file.is_open_at(&format!("{dir}/fd/{fd}"))
-        })?;
-        let on_file = info.locks.iter().filter(|record| record.file == file.key);
-        self.found.fd_locks.extend(on_file.map(|record| FdLock {
-            pid,
-            ns_pid: Status::read_in(dir).and_then(|status| status.ns_pid()),
-            fd,
-            record: *record,
-        }));
-        if info.inode.is_some() && may_wait(file) && !self.found.openers.contains(&pid) {
+    /// Examines a descriptor. Returns whether it is open on one of the files.
+    fn examine_fd(&mut self, dir: &str, pid: Pid, fd: RawFd, info: Result<FdInfo, Errno>) -> bool {
+        let info = match info {
+            Ok(info) => info,
+            Err(errno) => {
+                self.record_exhaustion(errno);
+                return false;
+            }
+        };
+        let Some(file) = self.file_of(dir, &info) else {
+            return false;
+        };
+        if !file.is_open_at(&format!("{dir}/fd/{fd}")) {
+            return false;
+        }
+        let mut is_first = true;
+        for record in info.locks {
+            let is_new = || {
+                let pid = pid.as_raw_nonzero().get();
+                self.known.is_empty() || !self.known.contains(&(pid, fd, record))
+            };
+            if record.file != file.key || !(self.search.is_wanted)(&record) || !is_new() {
+                continue;
+            }
+            self.ranges += usize::from(!record.is_whole());
+            if record.is_whole() || self.ranges <= MAX_RANGES || is_first {
+                self.found.fd_locks.push(FdLock { pid, fd, record });
+            } else {
+                self.found.omitted += 1;
+            }
+            is_first = false;
+        }
+        let is_opener = info.inode.is_some() && self.search.waiters == WaiterSearch::AllThreads;
+        if is_opener && self.found.openers.last() != Some(&pid) {
             self.found.openers.push(pid);
         }
-        Some(file.key)
+        true
     }
 
-    fn find_blocked_threads(&mut self, pid: Pid, fds: &[(RawFd, FileKey)]) {
-        for call in blocked_calls(pid) {
-            let mut fds = fds.iter();
-            if let Some((_, file)) = fds.find(|(fd, _)| *fd == call.fd()) {
-                let file = *file;
-                self.found.blocked.push(BlockedThread { pid, file, call });
+    /// Returns the file, of those that are searched for, that a descriptor of the process or thread
+    /// with this directory in `/proc` is open on. Without a lock, it matters only if its threads
+    /// may wait. Before Linux 5.14, such a descriptor may be open on any file for all that the
+    /// kernel says.
+    fn file_of(&mut self, dir: &str, info: &FdInfo) -> Option<Identity> {
+        let files = self.search.files;
+        if let Some(record) = info.locks.first() {
+            let index = files.binary_search_by_key(&record.file, |file| file.key);
+            return index.ok().map(|index| files[index]);
+        }
+        if self.search.waiters == WaiterSearch::TableOnly {
+            return None;
+        }
+        let Some(inode) = info.inode else {
+            return files.first().copied();
+        };
+        let start = self.by_inode.partition_point(|(other, _)| *other < inode);
+        let alike = self.by_inode[start..].iter();
+        let mut alike = alike.take_while(|(other, _)| *other == inode).peekable();
+        alike.peek()?;
+        let device = info.mount.and_then(|mount| {
+            // A process can have any number of mounts, so they are read once.
+            if self.mounts.as_ref().is_none_or(|(of, _)| of != dir) {
+                self.mounts = Some((dir.to_owned(), mountinfo::devices_in(dir)));
+            }
+            let devices = self
+                .mounts
+                .as_ref()
+                .and_then(|(_, devices)| devices.as_ref());
+            devices?.get(&mount).copied()
+        });
+        let mut alike = alike.map(|(_, index)| files[*index]);
+        alike.find(|file| device.is_none_or(|device| device == file.key.device))
+    }
+
+    /// Finds the threads of a process that are blocked in a call for one of the files. Each thread
+    /// is asked for its own descriptors, because they may differ.
+    fn find_blocked_threads(&mut self, pid: Pid) -> ControlFlow<()> {
+        let dir = process_dir(pid);
+        for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
+            self.find_blocked_thread(pid, &format!("{dir}/task/{thread}"));
+            self.check_time()?;
+        }
+        CONTINUE
+    }
+
+    fn find_blocked_thread(&mut self, pid: Pid, dir: &str) {
+        let Some(call) = BlockedCall::read_in(dir) else {
+            return;
+        };
+        let info = FdInfo::read_in(dir, call.fd());
+        let file = info.ok().and_then(|info| self.file_of(dir, &info));
+        self.found.blocked.extend(
+            file.filter(|file| file.is_open_at(&format!("{dir}/fd/{}", call.fd())))
+                .map(|file| BlockedThread {
+                    pid,
+                    file: file.key,
+                    call,
+                }),
+        );
+    }
+
+    /// Examines the threads of a process that do not share the descriptors of another thread that
+    /// has been examined.
+    fn examine_threads(&mut self, pid: Pid) -> ControlFlow<()> {
+        /// How many tables of descriptors a thread is compared with. Only a process that has more
+        /// is examined more often than necessary.
+        const MAX_TABLES: usize = 8;
+        let dir = process_dir(pid);
+        let mut examined = vec![pid];
+        for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
+            self.check_time()?;
+            let thread = i32::try_from(thread).ok().and_then(Pid::from_raw);
+            let Some(thread) = thread.filter(|thread| *thread != pid) else {
+                continue;
+            };
+            let shares = |other: &Pid| share_descriptors(thread, *other) == Some(true);
+            if self.can_compare && examined.iter().any(shares) {
+                continue;
+            }
+            if examined.len() < MAX_TABLES {
+                examined.push(thread);
+            }
+            let dir = format!("{dir}/task/{}", thread.as_raw_nonzero());
+            let mut has_file = false;
+            let _ = visit_fds_in(&dir, &mut |dir, fd, info| {
+                has_file |= self.examine_fd(dir, pid, fd, info);
+                self.check_time()
+            });
+            if has_file && self.search.waiters == WaiterSearch::AllThreads {
+                self.find_blocked_thread(pid, &dir);
             }
         }
+        CONTINUE
     }
 
     fn record_exhaustion(&mut self, errno: Errno) {
@@ -163,47 +351,6 @@ impl Scanner<'_> {
             self.found.error = Some(errno);
         }
     }
-}
-
-/// What is called with each descriptor: the directory in `/proc` of the process or thread that has
-/// it, its number, and what the kernel knows about it.
-pub(super) type VisitFd<'v> = dyn FnMut(&str, RawFd, Result<FdInfo, Errno>) + 'v;
-
-/// Visits the descriptors of a process. If its main thread has exited, only its other threads show
-/// them.
-pub(super) fn visit_fds(pid: Pid, visit: &mut VisitFd<'_>) -> Result<(), Errno> {
-    let dir = process_dir(pid);
-    if visit_fds_in(&dir, visit)? > 0 {
-        return Ok(());
-    }
-    for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
-        let is_main = thread == pid.as_raw_nonzero().get() as u32;
-        let dir = format!("{dir}/task/{thread}");
-        if !is_main && visit_fds_in(&dir, visit).is_ok_and(|count| count > 0) {
-            break;
-        }
-    }
-    Ok(())
-}
-
-/// Visits the descriptors of a process or thread, and returns how many it has.
-fn visit_fds_in(dir: &str, visit: &mut VisitFd<'_>) -> Result<usize, Errno> {
-    let fdinfo = open_dir(&format!("{dir}/fdinfo"))?;
-    let mut count = 0;
-    let mut buffer = [MaybeUninit::uninit(); 2048];
-    let mut entries = RawDir::new(&fdinfo, &mut buffer);
-    while let Some(entry) = entries.next() {
-        let entry = entry?;
-        if let Some(fd) = decimal(entry.file_name().to_bytes()) {
-            count += 1;
-            visit(
-                dir,
-                fd as RawFd,
-                FdInfo::read_at(&fdinfo, entry.file_name()),
-            );
-        }
-    }
-    Ok(count)
 }
 
 /// Returns the lock calls in which threads of a process are blocked, as far as they are visible.

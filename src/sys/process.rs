@@ -39,6 +39,20 @@ pub fn become_subreaper() -> bool {
     unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1) == 0 }
 }
 
+/// Returns whether two threads, given by their IDs, share their descriptors. `None` means that this
+/// cannot be found out: one of them has exited, or is hidden, or the kernel has no such call.
+///
+/// # References
+///
+/// kcmp(2).
+pub fn share_descriptors(one: Pid, other: Pid) -> Option<bool> {
+    const KCMP_FILES: libc::c_int = 2;
+    let [one, other] = [one, other].map(|thread| thread.as_raw_nonzero().get());
+    // SAFETY: takes numbers.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, one, other, KCMP_FILES, 0, 0) };
+    (order >= 0).then_some(order == 0)
+}
+
 /// Returns whether this parent of the process has exited.
 ///
 /// *Race:* the parent may exit before this process has requested a signal for that event. The

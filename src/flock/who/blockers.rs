@@ -1,21 +1,25 @@
 //! The processes that hold a lock which a request waits for, in one line for each file.
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
+use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
+use super::row::marker_time;
 use super::target::{label, raw_pid, snapshot};
 use super::{notes, text};
 use crate::flock::{Fairness, LockRequest, Target};
 use crate::holders::{
-    Caller, Confidence, ListedKind, LockUser, Namespace, OwnLock, Role, Snapshot,
+    Caller, Confidence, ListedKind, LockUser, Lookup, Namespace, OwnLock, Role, Snapshot,
 };
 use crate::lock::advisory::LockApi;
-use crate::lock::fair::marker::ArrivalTime;
+use crate::lock::fair::marker::SLOT_RANGE;
 use crate::lock::{Mode, Timeout};
 use crate::sys::procfs::liveness::{self, Liveness};
+use crate::sys::procfs::locks::{LockRecord, LockType};
 use crate::sys::procfs::own_pid;
 use crate::sys::procfs::stat::ancestors;
 use crate::sys::procfs::status::ProcessInfo;
@@ -23,19 +27,28 @@ use crate::sys::procfs::status::ProcessInfo;
 /// Returns a line for each lock of the request that another process holds: `FILE: held by 1234
 /// rsync, 3m 12s, and 2 others`. If no holder is known, the lines say why.
 ///
+/// The lookup takes about `max_time` at most: other users' processes can make it long, by placing
+/// locks on the file, or by opening many files. The processes that have acquired locks are examined
+/// first, so most holders are named even then.
+///
 /// Best effort: on any error, including a panic, it reports less and leaves the lock alone.
 #[cold]
 #[inline(never)]
-pub(in crate::flock) fn blocker_lines(request: &LockRequest, caller: Caller) -> Vec<OsString> {
-    panic::catch_unwind(AssertUnwindSafe(|| lines(request, caller))).unwrap_or_default()
+pub(in crate::flock) fn blocker_lines(
+    request: &LockRequest,
+    caller: Caller,
+    max_time: Duration,
+) -> Vec<OsString> {
+    let until = Instant::now() + max_time;
+    panic::catch_unwind(AssertUnwindSafe(|| lines(request, caller, until))).unwrap_or_default()
 }
 
-fn lines(request: &LockRequest, caller: Caller) -> Vec<OsString> {
+fn lines(request: &LockRequest, caller: Caller, until: Instant) -> Vec<OsString> {
     let also = request.also.iter().cloned().map(Target::Path);
     let targets: Vec<Target> = [request.target.clone()].into_iter().chain(also).collect();
     let found: Vec<Finding> = targets
         .iter()
-        .map(|target| find_holders(target, request, caller))
+        .map(|target| find_holders(target, request, caller, until))
         .collect();
     let is_held = |finding: &Finding| matches!(finding, Finding::Held(_));
     let any_held = found.iter().any(is_held);
@@ -68,8 +81,17 @@ enum Finding {
     NotHeld,
 }
 
-fn find_holders(target: &Target, request: &LockRequest, caller: Caller) -> Finding {
-    let snapshot = match snapshot(target, caller) {
+fn find_holders(target: &Target, request: &LockRequest, caller: Caller, until: Instant) -> Finding {
+    let lookup = Lookup {
+        // A stranger can place any number of locks that block nothing.
+        is_wanted: match (request.api, request.fairness) {
+            (LockApi::Flock, Fairness::Slots(_)) => is_flock_or_slot,
+            (LockApi::Flock, Fairness::None | Fairness::Fifo) => is_flock,
+            (LockApi::Ofd { .. }, _) => |record| !is_flock(record),
+        },
+        until: Some(until),
+    };
+    let snapshot = match snapshot(target, caller, lookup) {
         Ok(snapshot) => snapshot,
         Err(error) => return Finding::Unknown(error.unknown_holder()),
     };
@@ -78,7 +100,7 @@ fn find_holders(target: &Target, request: &LockRequest, caller: Caller) -> Findi
     let blockers = snapshot.users.iter();
     let blockers = blockers.filter(|user| blocks(user, request) && !is_own(user));
     let blockers: Vec<LockUser> = blockers.copied().collect();
-    let others = describe_holders(&blockers, snapshot.visibility.namespace);
+    let others = describe_holders(&blockers, snapshot.visibility.namespace, until);
     if let Some(fd) = own_blocking_fd(&snapshot, target, request) {
         return Finding::Held(describe_self(fd, others, caller).into());
     }
@@ -96,6 +118,14 @@ fn find_holders(target: &Target, request: &LockRequest, caller: Caller) -> Findi
         Some(note) => Finding::Unknown(note.into()),
         None => Finding::NotHeld,
     }
+}
+
+fn is_flock(record: &LockRecord) -> bool {
+    record.lock_type == LockType::Flock
+}
+
+fn is_flock_or_slot(record: &LockRecord) -> bool {
+    is_flock(record) || SLOT_RANGE.contains(&record.first)
 }
 
 /// Returns a descriptor of this process whose lock is in the way of its own request: this process
@@ -141,9 +171,23 @@ type Holder = (Pid, LockUser, Option<ProcessInfo>);
 
 /// Names one of the holders and counts the others, or returns `None` if no PID is known. Returns
 /// whether the one that is named is an ancestor of this process.
-fn describe_holders(blockers: &[LockUser], namespace: Namespace) -> Option<(String, bool)> {
+fn describe_holders(
+    blockers: &[LockUser],
+    namespace: Namespace,
+    until: Instant,
+) -> Option<(String, bool)> {
+    let mut listed = BTreeSet::new();
+    let mut unread = 0;
     let known = blockers.iter().filter_map(|user| {
         let pid = user.pid?;
+        // A process may have any number of locks.
+        if !listed.insert(raw_pid(pid)) {
+            return None;
+        }
+        if listed.len() > 1 && Instant::now() >= until {
+            unread += 1;
+            return None;
+        }
         let info = ProcessInfo::read(pid);
         let has_exited =
             || namespace == Namespace::Foreign || liveness::check(pid) == Liveness::Dead;
@@ -158,12 +202,6 @@ fn describe_holders(blockers: &[LockUser], namespace: Namespace) -> Option<(Stri
     // A flock that runs a command is less interesting than the command.
     if !known.iter().all(is_flock) {
         known.retain(|holder| !is_flock(holder));
-    }
-    let mut pids: Vec<Pid> = Vec::new();
-    for (pid, ..) in &known {
-        if !pids.contains(pid) {
-            pids.push(*pid);
-        }
     }
     let ancestors = if known.is_empty() {
         Vec::new()
@@ -186,7 +224,7 @@ fn describe_holders(blockers: &[LockUser], namespace: Namespace) -> Option<(Stri
     names.extend(name);
     let mut text = names.join(" ");
     let age = info.as_ref().and_then(ProcessInfo::age);
-    if let Some(time) = user.since.map(ArrivalTime::elapsed).or(age) {
+    if let Some(time) = marker_time(user, age).or(age) {
         text += &format!(", {}", text::elapsed(time));
     }
     if user.confidence == Confidence::Unverified {
@@ -195,7 +233,7 @@ fn describe_holders(blockers: &[LockUser], namespace: Namespace) -> Option<(Stri
     if is_ancestor {
         text += ", an ancestor of this process";
     }
-    match pids.len() - 1 + unknown {
+    match known.len() - 1 + unread + unknown {
         0 => {}
         1 => text += ", and 1 other",
         others => text += &format!(", and {others} others"),

@@ -4,28 +4,39 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::PIECE_SIZE;
 use super::row::{Row, Time};
 use super::target::raw_pid;
 use crate::flock::Target;
 use crate::holders::{Confidence, Role};
 use crate::lock::Mode;
 
-/// Returns an array of objects, one per line. Bytes that are not UTF-8 become U+FFFD.
+/// Prints an array of objects, one per line. Bytes that are not UTF-8 become U+FFFD.
 ///
 /// # References
 ///
 /// RFC 8259.
-pub(super) fn format(rows: &[Row]) -> Vec<u8> {
+pub(super) fn print(rows: &[Row<'_>], print: &mut dyn FnMut(&[u8])) {
     if rows.is_empty() {
-        return b"[]\n".to_vec();
+        return print(b"[]\n");
     }
-    let objects: Vec<String> = rows.iter().map(object).collect();
-    format!("[\n{}\n]\n", objects.join(",\n")).into_bytes()
+    let mut text = String::new();
+    for (index, row) in rows.iter().enumerate() {
+        text += if index == 0 { "[\n" } else { ",\n" };
+        text += &object(row);
+        if text.len() > PIECE_SIZE {
+            print(text.as_bytes());
+            text.clear();
+        }
+    }
+    text += "\n]\n";
+    print(text.as_bytes());
 }
 
-fn object(row: &Row) -> String {
+fn object(row: &Row<'_>) -> String {
+    let process = &row.process;
     let lock = &row.lock;
-    let (file, descriptor) = match &row.target {
+    let (file, descriptor) = match row.target {
         Target::Path(path) => (Some(string(path)), None),
         Target::Descriptor(number) => (None, Some(number)),
     };
@@ -39,7 +50,7 @@ fn object(row: &Row) -> String {
     });
     let first = lock.range.map_or(0, |range| range.first);
     let is_verified = lock.confidence == Confidence::Verified;
-    let user = row.user.as_ref().map(|user| string(user));
+    let user = process.user.as_ref().map(|user| string(user));
     let elapsed = row.time.map(Time::elapsed);
     let since = elapsed.and_then(|elapsed| {
         let moment = SystemTime::now().checked_sub(elapsed)?;
@@ -49,7 +60,7 @@ fn object(row: &Row) -> String {
         Time::Process(_) => "\"process\"",
         Time::Lock(_) => "\"lock\"",
     });
-    let args = row.args.as_ref().map(|args| {
+    let args = process.args.as_ref().map(|args| {
         let args: Vec<String> = args.iter().map(|arg| string(arg)).collect();
         format!("[{}]", args.join(","))
     });
@@ -63,12 +74,15 @@ fn object(row: &Row) -> String {
         ("last", or_null(lock.range.and_then(|range| range.last))),
         ("pid", or_null(row.pid.map(raw_pid))),
         ("verified", is_verified.to_string()),
-        ("uid", or_null(row.uid)),
+        ("uid", or_null(process.uid)),
         ("user", or_null(user)),
         ("since", or_null(since)),
         ("seconds", or_null(elapsed.map(|elapsed| elapsed.as_secs()))),
         ("since_of", or_null(of)),
-        ("name", or_null(row.name.as_ref().map(|name| string(name)))),
+        (
+            "name",
+            or_null(process.name.as_ref().map(|name| string(name))),
+        ),
         ("command", or_null(args)),
         ("deadlock", row.is_deadlocked.to_string()),
         ("deleted", row.is_deleted.to_string()),

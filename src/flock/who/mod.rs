@@ -8,6 +8,8 @@ mod table;
 mod target;
 mod text;
 
+use std::collections::BTreeSet;
+
 use rustix::process::Pid;
 
 use super::{OutputFormat, WhoRequest};
@@ -37,7 +39,7 @@ pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
         };
         let exists = snapshots.iter().any(|snapshot| !snapshot.is_deleted);
         for snapshot in snapshots {
-            let found = Row::from_snapshot(target, &snapshot);
+            let found = Row::from_snapshot(target, &snapshot, request.format);
             let users: Vec<LockUser> = found.iter().map(|row| row.lock).collect();
             let deleted = notes::deleted(target, &found, exists);
             for note in deleted.into_iter().chain(notes::all(&snapshot, &users)) {
@@ -56,11 +58,12 @@ pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
     for deadlock in mark_deadlocks(&mut rows) {
         report.error(notes::deadlock(&deadlock));
     }
-    report.print(&match request.format {
-        OutputFormat::Table => table::format(&rows, request.targets.len()),
-        OutputFormat::Json => json::format(&rows),
-        OutputFormat::Pids => pids(&rows),
-    });
+    let mut print = |text: &[u8]| report.print(text);
+    match request.format {
+        OutputFormat::Table => table::print(&rows, request.targets.len(), &mut print),
+        OutputFormat::Json => json::print(&rows, &mut print),
+        OutputFormat::Pids => print(&pids(&rows)),
+    }
     let is_held = rows.iter().any(|row| row.lock.role == Role::Holder);
     Exit::Status(match (failed, is_held, report.output()) {
         (Some(status), _, _) => status,
@@ -70,16 +73,19 @@ pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
     })
 }
 
+/// Prints text in pieces of this size: other users' processes determine how much there is.
+const PIECE_SIZE: usize = 1 << 16;
+
 /// Marks the waiters that wait in a deadlock, and returns the deadlocks: the processes that wait for
 /// each other, if their PIDs mean the same processes here.
-fn mark_deadlocks(rows: &mut [Row]) -> Vec<Vec<Pid>> {
-    let is_waiter = |row: &Row| row.lock.role == Role::Waiter && row.lock.pid.is_some();
+fn mark_deadlocks(rows: &mut [Row<'_>]) -> Vec<Vec<Pid>> {
+    let is_waiter = |row: &Row<'_>| row.lock.role == Role::Waiter && row.lock.pid.is_some();
     if !rows.iter().any(is_waiter) {
         return Vec::new();
     }
     let mut shown = Vec::new();
     for deadlock in find_deadlocks() {
-        let is_in = |row: &&mut Row| row.lock.pid.is_some_and(|pid| deadlock.contains(&pid));
+        let is_in = |row: &&mut Row<'_>| row.lock.pid.is_some_and(|pid| deadlock.contains(&pid));
         let mut is_listed = false;
         for row in rows.iter_mut().filter(|row| is_waiter(row)).filter(is_in) {
             row.is_deadlocked = true;
@@ -93,16 +99,11 @@ fn mark_deadlocks(rows: &mut [Row]) -> Vec<Vec<Pid>> {
 }
 
 /// Returns the PIDs of the verified holders: the user may kill them.
-fn pids(rows: &[Row]) -> Vec<u8> {
+fn pids(rows: &[Row<'_>]) -> Vec<u8> {
     let verified = rows
         .iter()
         .filter(|row| row.lock.role == Role::Holder && row.lock.confidence == Confidence::Verified);
-    let mut pids: Vec<i32> = Vec::new();
-    for pid in verified.filter_map(|row| row.pid.map(raw_pid)) {
-        if let Err(index) = pids.binary_search(&pid) {
-            pids.insert(index, pid);
-        }
-    }
+    let pids: BTreeSet<i32> = verified.filter_map(|row| row.pid.map(raw_pid)).collect();
     let lines = pids.iter().map(|pid| format!("{pid}\n"));
     lines.collect::<String>().into_bytes()
 }

@@ -1,5 +1,7 @@
 //! What a snapshot cannot show, and why: the same words for `--who` and for `--verbose`.
 
+use std::collections::BTreeSet;
+
 use rustix::process::{Pid, geteuid};
 
 use super::row::Row;
@@ -13,6 +15,8 @@ use crate::sys::procfs::status::ProcessInfo;
 
 /// How many processes that have the file open are named.
 const MAX_OPENERS: usize = 8;
+
+const NOT_IN_TIME: &str = "was not found in the time for --verbose; flock --who has no limit";
 
 const REMOTE_HOLDER: &str = "held, but the holder is not visible; it may be on another machine";
 
@@ -74,10 +78,13 @@ pub(super) fn all(snapshot: &Snapshot, users: &[LockUser]) -> Vec<String> {
     if holders().any(|user| user.pid.is_none()) {
         notes.push(unseen_holder(snapshot));
     }
-    for user in holders().filter(|user| user.confidence == Confidence::Unverified) {
-        if let Some(pid) = user.pid {
-            notes.push(unverified_holder(pid, snapshot));
-        }
+    let unverified = holders().filter(|user| user.confidence == Confidence::Unverified);
+    let pids: BTreeSet<i32> = unverified
+        .filter_map(|user| user.pid.map(raw_pid))
+        .collect();
+    notes.extend(pids.iter().map(|pid| unverified_holder(*pid, snapshot)));
+    if snapshot.omitted > 0 {
+        notes.push(format!("{} more locks are not listed", snapshot.omitted));
     }
     if holders().next().is_none() {
         notes.extend(no_holder(snapshot));
@@ -95,7 +102,7 @@ pub(super) fn all(snapshot: &Snapshot, users: &[LockUser]) -> Vec<String> {
 }
 
 /// Says that the rows are those of a deleted file.
-pub(super) fn deleted(target: &Target, rows: &[Row], exists: bool) -> Option<String> {
+pub(super) fn deleted(target: &Target, rows: &[Row<'_>], exists: bool) -> Option<String> {
     if !rows.iter().any(|row| row.is_deleted) {
         return None;
     }
@@ -103,13 +110,8 @@ pub(super) fn deleted(target: &Target, rows: &[Row], exists: bool) -> Option<Str
         Target::Path(_) => "",
         Target::Descriptor(_) => "its file ",
     };
-    let mut pids: Vec<String> = Vec::new();
-    for pid in rows.iter().filter_map(|row| row.pid) {
-        let pid = raw_pid(pid).to_string();
-        if !pids.contains(&pid) {
-            pids.push(pid);
-        }
-    }
+    let pids: BTreeSet<i32> = rows.iter().filter_map(|row| row.pid.map(raw_pid)).collect();
+    let pids: Vec<String> = pids.iter().map(i32::to_string).collect();
     let pids = match &pids[..] {
         _ if !exists => String::new(),
         [] => String::new(),
@@ -140,6 +142,9 @@ pub(super) fn unseen_holder(snapshot: &Snapshot) -> String {
         let reason = errno::text(&(*error).into());
         return format!("held, but the processes could not be examined: {reason}");
     }
+    if visibility.is_cut_short {
+        return format!("held, but the holder {NOT_IN_TIME}");
+    }
     if snapshot.is_remote_holder {
         return REMOTE_HOLDER.to_owned();
     }
@@ -156,16 +161,22 @@ pub(super) fn unseen_holder(snapshot: &Snapshot) -> String {
     match (visibility.locality, is_outside) {
         (Locality::Remote, _) => REMOTE_HOLDER.to_owned(),
         (Locality::Local, true) => format!("{held} outside this PID namespace"),
-        (Locality::Local, false) => "held, but no process has it open".to_owned(),
+        (Locality::Local, false) => {
+            "held, but by no descriptor of a process; the open file may be \
+            mapped into memory, in use by io_uring, or sent through a socket and not received yet"
+                .to_owned()
+        }
     }
 }
 
-fn unverified_holder(pid: Pid, snapshot: &Snapshot) -> String {
-    let missing = match &snapshot.visibility.error {
+fn unverified_holder(pid: i32, snapshot: &Snapshot) -> String {
+    let visibility = &snapshot.visibility;
+    let missing = match &visibility.error {
+        _ if visibility.is_cut_short => "whether it still holds it was not found out in time",
         Some(_) => "whether it still holds it could not be checked",
         None => Obstacle::current().unverified(),
     };
-    format!("PID {} acquired the lock; {missing}", raw_pid(pid))
+    format!("PID {pid} acquired the lock; {missing}")
 }
 
 /// Says why there may be a holder, although none is known. Returns `None` if it would be known.
@@ -176,6 +187,9 @@ pub(super) fn no_holder(snapshot: &Snapshot) -> Option<String> {
             "held by this flock itself, which has inherited it; no other holder is visible"
                 .to_owned(),
         );
+    }
+    if visibility.is_cut_short {
+        return Some(format!("no holder {NOT_IN_TIME}"));
     }
     let mut reasons = Vec::new();
     if let Some(error) = &visibility.error {

@@ -1,8 +1,10 @@
 //! Table output.
 
 use std::os::unix::ffi::OsStrExt;
+use std::rc::Rc;
 
-use super::row::Row;
+use super::PIECE_SIZE;
+use super::row::{Process, Row};
 use super::target::{label, raw_pid};
 use super::text;
 use crate::holders::{Confidence, Role};
@@ -11,35 +13,55 @@ use crate::lock::Mode;
 /// Shown for unknown values.
 const UNKNOWN: &str = "-";
 
-const HEAD: [&str; 8] = [
-    "FILE", "ROLE", "LOCK", "MODE", "PID", "USER", "TIME", "COMMAND",
-];
+/// All columns but the last one, COMMAND.
+type Cells = [String; 7];
 
-/// Returns a line per row, below a line of headings, or nothing if there are no rows. The FILE
+const HEAD: [&str; 7] = ["FILE", "ROLE", "LOCK", "MODE", "PID", "USER", "TIME"];
+
+/// Prints a line per row, below a line of headings, or nothing if there are no rows. The FILE
 /// column is omitted if there is only one target.
-pub(super) fn format(rows: &[Row], targets: usize) -> Vec<u8> {
+///
+/// The cells are created twice, rather than kept: there may be many rows.
+pub(super) fn print(rows: &[Row<'_>], targets: usize, print: &mut dyn FnMut(&[u8])) {
     if rows.is_empty() {
-        return Vec::new();
+        return;
     }
     let skipped = if targets == 1 { 1 } else { 0 };
     let head = HEAD.map(str::to_owned);
-    let lines: Vec<[String; 8]> = [head].into_iter().chain(rows.iter().map(cells)).collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
-    let mut table = String::new();
-    for line in &lines {
-        for (column, cell) in line.iter().enumerate().skip(skipped) {
-            table += cell;
-            if column + 1 < line.len() {
-                let blanks = width(column).unwrap_or(0) - cell.chars().count() + 2;
-                table.extend(std::iter::repeat_n(' ', blanks));
-            }
+    let mut widths = HEAD.map(str::len);
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(cells(row)) {
+            *width = cell.chars().count().max(*width);
         }
-        table.push('\n');
     }
-    table.into_bytes()
+    let mut text = String::new();
+    let mut add = |cells: &Cells, command: &str| {
+        for (cell, width) in cells.iter().zip(widths).skip(skipped) {
+            text += cell;
+            text.extend(std::iter::repeat_n(' ', width - cell.chars().count() + 2));
+        }
+        text += command;
+        text.push('\n');
+        if text.len() > PIECE_SIZE {
+            print(text.as_bytes());
+            text.clear();
+        }
+    };
+    add(&head, "COMMAND");
+    // The rows of a process are next to each other.
+    let mut last: Option<(&Rc<Process>, String)> = None;
+    for row in rows {
+        let command = match last.take() {
+            Some((process, command)) if Rc::ptr_eq(process, &row.process) => command,
+            _ => row.process.command().unwrap_or_else(|| UNKNOWN.to_owned()),
+        };
+        add(&cells(row), &command);
+        last = Some((&row.process, command));
+    }
+    print(text.as_bytes());
 }
 
-fn cells(row: &Row) -> [String; 8] {
+fn cells(row: &Row<'_>) -> Cells {
     let unknown = || UNKNOWN.to_owned();
     let lock = &row.lock;
     let role = match (lock.role, lock.confidence, lock.pid) {
@@ -61,24 +83,13 @@ fn cells(row: &Row) -> [String; 8] {
             format!("{} {}-{last}", row.kind(), range.first)
         }
     };
-    let user = match (&row.user, row.uid) {
+    let user = match (&row.process.user, row.process.uid) {
         (Some(user), _) => text::escape(user.as_bytes()),
         (None, Some(uid)) => uid.to_string(),
         (None, None) => unknown(),
     };
-    let command = match (&row.args, &row.name) {
-        (Some(args), _) => {
-            let args: Vec<String> = args
-                .iter()
-                .map(|arg| text::escape(arg.as_bytes()))
-                .collect();
-            args.join(" ")
-        }
-        (None, Some(name)) => format!("[{}]", text::escape(name.as_bytes())),
-        (None, None) => unknown(),
-    };
     [
-        text::escape(label(&row.target).as_bytes()),
+        text::escape(label(row.target).as_bytes()),
         format!("{role}{deleted}"),
         kind,
         mode.to_owned(),
@@ -86,6 +97,5 @@ fn cells(row: &Row) -> [String; 8] {
         user,
         row.time
             .map_or_else(unknown, |time| text::elapsed(time.elapsed())),
-        command,
     ]
 }

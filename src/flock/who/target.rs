@@ -5,12 +5,12 @@ use std::ffi::OsString;
 use rustix::process::Pid;
 
 use crate::flock::Target;
-use crate::holders::{self, Caller, Error, File, Snapshot, find_deleted};
+use crate::holders::{self, Caller, Error, File, Lookup, Snapshot, find_deleted};
 use crate::lock;
 
 /// Returns the holders and waiters of a target.
-pub(super) fn snapshot(target: &Target, caller: Caller) -> Result<Snapshot, Error> {
-    holders::snapshot(&file(target, caller)?, caller)
+pub(super) fn snapshot(target: &Target, caller: Caller, lookup: Lookup) -> Result<Snapshot, Error> {
+    holders::snapshot(&file(target, caller)?, caller, lookup)
 }
 
 /// Returns the holders and waiters of a target and, for a path, those of locked files that were
@@ -26,7 +26,9 @@ pub(super) fn snapshots(target: &Target, caller: Caller) -> Result<Vec<Snapshot>
         Err(error) if files.is_empty() => return Err(error),
         Err(_) => {}
     }
-    let snapshots = files.iter().map(|file| holders::snapshot(file, caller));
+    let snapshots = files
+        .iter()
+        .map(|file| holders::snapshot(file, caller, Lookup::ALL));
     snapshots.collect()
 }
 

@@ -1,4 +1,5 @@
-use super::super::scan::FdLock;
+use super::super::scan::Scan;
+use super::processes::ChildSentinel;
 use super::*;
 use crate::lock::fair::marker::ArrivalTime;
 
@@ -32,10 +33,9 @@ fn scan(processes: &[(i32, &[LockRecord])]) -> Scan {
     let mut scan = Scan::default();
     for (id, lines) in processes {
         let pid = pid(*id);
-        scan.visible.push(pid);
+        scan.add_visible(pid);
         scan.fd_locks.extend(lines.iter().map(|line| FdLock {
             pid,
-            ns_pid: Some(pid),
             fd: 8,
             record: *line,
         }));
@@ -43,24 +43,76 @@ fn scan(processes: &[(i32, &[LockRecord])]) -> Scan {
     scan
 }
 
-/// The parent of each process has a PID that is ten less. Processes below 100 are alive.
-fn users_for(caller: Caller, table: &[LockRecord], scan: &Scan) -> Vec<LockUser> {
-    Observations {
-        table,
-        scan,
-        caller: (caller, pid(OWN)),
-        is_partial: false,
-        parent: &|child| Pid::from_raw((child.as_raw_nonzero().get() - 10).max(0)),
-        is_alive: &|pid| pid.as_raw_nonzero().get() < 100,
+/// Processes below 100 are alive, and those from 30 to 39 have the name of a sentinel.
+struct Fake<'s> {
+    scan: &'s Scan,
+    /// `None` means that the parent of each process has a PID that is ten less.
+    parent: Option<i32>,
+    /// The children of process 20 in its PID namespace, or `None` if they are not listed.
+    children: Option<Vec<ChildSentinel>>,
+    exits_silently: bool,
+}
+
+impl<'s> Fake<'s> {
+    fn new(scan: &'s Scan) -> Self {
+        Self {
+            scan,
+            parent: None,
+            children: Some(Vec::new()),
+            exits_silently: true,
+        }
     }
-    .users()
+
+    fn observations<'o>(
+        &'o self,
+        caller: Caller,
+        table: &'o [LockRecord],
+        is_partial: bool,
+    ) -> Observations<'o> {
+        let (locks, blocked) = (&self.scan.fd_locks, &self.scan.blocked);
+        Observations::new(table, locks, blocked, (caller, pid(OWN)), is_partial, self)
+    }
+}
+
+impl Processes for Fake<'_> {
+    fn parent(&self, pid: Pid) -> Option<Pid> {
+        Pid::from_raw(self.parent.unwrap_or_else(|| (raw(pid) - 10).max(0)))
+    }
+
+    fn is_alive(&self, pid: Pid) -> bool {
+        raw(pid) < 100
+    }
+
+    fn is_visible(&self, pid: Pid) -> bool {
+        self.scan.is_visible(pid)
+    }
+
+    fn has_sentinel_name(&self, pid: Pid) -> Option<bool> {
+        self.is_alive(pid).then(|| (30..40).contains(&raw(pid)))
+    }
+
+    fn child_sentinels(&self, pid: Pid) -> Option<Vec<ChildSentinel>> {
+        let children = self.children.clone();
+        children.map(|children| if raw(pid) == 20 { children } else { Vec::new() })
+    }
+
+    fn exits_silently(&self, _: Pid) -> bool {
+        self.exits_silently
+    }
+}
+
+fn users_for(caller: Caller, table: &[LockRecord], scan: &Scan) -> Vec<LockUser> {
+    Fake::new(scan).observations(caller, table, false).users()
 }
 
 /// Role, PID and confidence.
 type Entry = (Role, Option<i32>, Confidence);
 
 fn resolved(table: &[LockRecord], scan: &Scan) -> Vec<Entry> {
-    let users = users_for(Caller::Process, table, scan);
+    entries(&users_for(Caller::Process, table, scan))
+}
+
+fn entries(users: &[LockUser]) -> Vec<Entry> {
     let id = |user: &LockUser| user.pid.map(|pid| pid.as_raw_nonzero().get());
     users
         .iter()
@@ -130,15 +182,11 @@ fn the_caller_is_listed_only_if_it_is_a_shell() {
 fn a_subshell_is_not_listed_with_its_shell() {
     let lock = flock("", "WRITE", 200);
     let shell = scan(&[(OWN, &[lock]), (60, &[lock])]);
-    let users = Observations {
-        table: &[lock],
-        scan: &shell,
-        caller: (Caller::Subshell, pid(OWN)),
-        is_partial: false,
-        parent: &|_| Some(pid(60)),
-        is_alive: &|_| true,
-    }
-    .users();
+    let mut processes = Fake::new(&shell);
+    processes.parent = Some(60);
+    let users = processes
+        .observations(Caller::Subshell, &[lock], false)
+        .users();
     assert_eq!((users.len(), users[0].pid), (1, Some(pid(60))));
 }
 
@@ -231,12 +279,104 @@ fn the_owner_of_a_ticket_is_a_waiter() {
 }
 
 #[test]
-fn a_sentinel_is_never_listed() {
+fn a_sentinel_does_not_hold_what_its_owner_holds() {
     let ticket = ticket(30);
     let lock = flock("", "WRITE", 200);
-    let scan = scan(&[(30, &[ticket, lock])]);
-    let table = [ticket, lock, flock("-> ", "WRITE", 30)];
-    assert_eq!(resolved(&table, &scan), [waiter(20)]);
+    let scan = scan(&[(20, &[ticket, lock]), (30, &[ticket, lock])]);
+    let table = [ticket, lock];
+    assert_eq!(resolved(&table, &scan), [waiter(20), holder(20)]);
+    let mut processes = Fake::new(&scan);
+    processes.exits_silently = false;
+    let users = processes
+        .observations(Caller::Process, &table, false)
+        .users();
+    assert_eq!(
+        entries(&users),
+        [waiter(20), holder(20), holder(30)],
+        "it is an ordinary child"
+    );
+}
+
+#[test]
+fn no_marker_hides_a_holder() {
+    let lock = flock("", "WRITE", 200);
+    // Named by itself, by its child, by its parent that does not hold the lock, and by a stranger.
+    for (victim, marked_by) in [(30, 30), (20, 30), (30, 20), (2, 5), (5, 5), (31, 5)] {
+        let ticket = ticket(victim);
+        let scan = match victim == marked_by {
+            true => scan(&[(victim, &[lock, ticket])]),
+            false => scan(&[(victim, &[lock]), (marked_by, &[ticket])]),
+        };
+        let found = resolved(&[lock, ticket], &scan);
+        assert!(found.contains(&holder(victim)), "{victim}: {found:?}");
+    }
+    let acquired = flock("", "WRITE", 30);
+    let ticket = ticket(30);
+    let scan = scan(&[(20, &[ticket, acquired]), (30, &[acquired])]);
+    let found = resolved(&[acquired, ticket], &scan);
+    assert!(
+        found.contains(&holder(30)),
+        "it has acquired the lock: {found:?}"
+    );
+}
+
+#[test]
+fn a_blocked_process_waits_whatever_markers_say() {
+    let table = [flock("", "WRITE", 2), flock("-> ", "WRITE", 30), ticket(30)];
+    let scan = scan(&[(2, &table[..1]), (20, &table[2..])]);
+    assert_eq!(resolved(&table, &scan), [waiter(20), holder(2), waiter(30)]);
+}
+
+#[test]
+fn markers_that_fit_no_sentinel_are_not_listed() {
+    let scan = |marked_by: i32, record| scan(&[(2, &[]), (20, &[]), (marked_by, &[record])]);
+    for (sentinel, marked_by) in [(2, 5), (5, 5), (30, 5), (30, 30), (300, 5), (25, 15)] {
+        let ticket = ticket(sentinel);
+        let found = resolved(&[ticket], &scan(marked_by, ticket));
+        assert_eq!(found, [], "process {sentinel}, marked by {marked_by}");
+    }
+}
+
+#[test]
+fn a_process_has_one_place_however_many_markers() {
+    let mut arrived = ArrivalTime::now();
+    let markers = Vec::from_iter((0..1000).map(|_| {
+        arrived = arrived.next();
+        let (mode, pid) = (Mode::Shared, pid(30));
+        byte(Marker::Ticket { arrived, mode, pid })
+    }));
+    assert_eq!(resolved(&markers, &scan(&[(20, &markers)])), [waiter(20)]);
+    let hidden = Fake::new(&Scan::default())
+        .observations(Caller::Process, &markers, true)
+        .users();
+    assert_eq!(hidden.len(), 1);
+}
+
+#[test]
+fn a_sentinel_in_another_namespace_is_found_as_a_child() {
+    let ticket = ticket(7);
+    let scan = scan(&[(7, &[]), (20, &[ticket])]);
+    let mut processes = Fake::new(&scan);
+    let found = |processes: &Fake<'_>| {
+        let users = processes
+            .observations(Caller::Process, &[ticket], false)
+            .users();
+        entries(&users)
+    };
+    assert_eq!(found(&processes), [], "it has no such child");
+    let child = |ns_pid| ChildSentinel {
+        pid: pid(33),
+        ns_pid: pid(ns_pid),
+    };
+    processes.children = Some(vec![child(6), child(7)]);
+    assert_eq!(found(&processes), [waiter(20)]);
+}
+
+#[test]
+fn a_long_lock_among_the_tickets_is_a_lock() {
+    let first = 1_i64 << 62;
+    let lock = line(&format!("OFDLCK ADVISORY WRITE -1 @ {first} {}", first + 2));
+    assert_eq!(resolved(&[lock], &scan(&[(2, &[lock])])), [holder(2)]);
 }
 
 #[test]
@@ -252,7 +392,17 @@ fn a_hidden_ticket_belongs_to_the_sentinels_parent() {
     let unverified = (Role::Waiter, Some(20), Confidence::Unverified);
     let unknown = (Role::Waiter, None, Confidence::Unverified);
     assert_eq!(resolved(&[ticket(30)], &scan(&[])), [unverified]);
-    assert_eq!(resolved(&[ticket(300)], &scan(&[])), [unknown]);
+    let scan = scan(&[]);
+    let found = |is_partial| {
+        let table = [ticket(300)];
+        entries(
+            &Fake::new(&scan)
+                .observations(Caller::Process, &table, is_partial)
+                .users(),
+        )
+    };
+    assert_eq!(found(true), [unknown]);
+    assert_eq!(found(false), [], "all processes are visible");
 }
 
 #[test]
@@ -280,14 +430,10 @@ fn invisible_parent_is_listed_as_the_lender_of_a_lock() {
     let lock = flock("", "WRITE", 200);
     let scan = scan(&[(OWN, &[lock, lock])]);
     let listed = |is_partial, parent: i32| {
-        let observations = Observations {
-            table: &[lock],
-            scan: &scan,
-            caller: (Caller::Process, pid(OWN)),
-            is_partial,
-            parent: &|_| Pid::from_raw(parent),
-            is_alive: &|_| false,
-        };
+        let mut processes = Fake::new(&scan);
+        processes.parent = Some(parent);
+        let table = [lock];
+        let observations = processes.observations(Caller::Process, &table, is_partial);
         assert_eq!(observations.inherited().count(), 1);
         let users = observations.users();
         Vec::from_iter(users.iter().map(|user| (user.pid, user.confidence)))
@@ -302,13 +448,8 @@ fn invisible_parent_is_listed_as_the_lender_of_a_lock() {
 fn lock_that_another_process_has_too_is_not_inherited() {
     let lock = flock("", "WRITE", 200);
     let scan = scan(&[(OWN, &[lock]), (60, &[lock])]);
-    let observations = Observations {
-        table: &[lock],
-        scan: &scan,
-        caller: (Caller::Process, pid(OWN)),
-        is_partial: true,
-        parent: &|_| None,
-        is_alive: &|_| true,
-    };
+    let processes = Fake::new(&scan);
+    let table = [lock];
+    let observations = processes.observations(Caller::Process, &table, true);
     assert_eq!(observations.inherited().count(), 0);
 }

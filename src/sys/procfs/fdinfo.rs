@@ -1,13 +1,18 @@
 //! `/proc/PID/fdinfo/N`: what the kernel knows about a descriptor.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
+use std::ops::ControlFlow;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::fs::{Mode as Permissions, OFlags};
 use rustix::io::Errno;
 
 use super::decimal;
 use super::locks::{Access, LockRecord, LockType};
+use super::read::{self, End};
+
+/// The size of the buffer, which suffices for all lines of an ordinary descriptor.
+const BUFFER_SIZE: usize = 1024;
 
 /// The inode that a descriptor is open on (since Linux 5.14), the mount through which it was
 /// opened, and the locks of its open file description.
@@ -30,15 +35,19 @@ impl FdInfo {
     pub fn parse(text: &[u8]) -> Self {
         let mut info = Self::default();
         for line in text.split(|byte| *byte == b'\n') {
-            if let Some(lock) = line.strip_prefix(b"lock:") {
-                info.locks.extend(LockRecord::parse(lock));
-            } else if let Some(number) = line.strip_prefix(b"ino:") {
-                info.inode = info.inode.or(decimal(number));
-            } else if let Some(number) = line.strip_prefix(b"mnt_id:") {
-                info.mount = info.mount.or(decimal(number));
-            }
+            info.add_line(line);
         }
         info
+    }
+
+    fn add_line(&mut self, line: &[u8]) {
+        if let Some(lock) = line.strip_prefix(b"lock:") {
+            self.locks.extend(LockRecord::parse(lock));
+        } else if let Some(number) = line.strip_prefix(b"ino:") {
+            self.inode = self.inode.or(decimal(number));
+        } else if let Some(number) = line.strip_prefix(b"mnt_id:") {
+            self.mount = self.mount.or(decimal(number));
+        }
     }
 
     /// Reads the file of this name in an `fdinfo` directory.
@@ -49,17 +58,28 @@ impl FdInfo {
     pub fn read_at(dir: impl AsFd, name: &CStr) -> Result<Self, Errno> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let file = rustix::fs::openat(dir, name, flags, Permissions::empty())?;
-        // The locks come before the lines of special files, which may be long.
-        let mut text = Vec::with_capacity(1024);
-        loop {
-            let room = text.capacity() - text.len();
-            let read = rustix::io::read(&file, rustix::buffer::spare_capacity(&mut text))?;
-            // The kernel fills the buffer if there is more.
-            if read < room {
-                return Ok(Self::parse(&text));
-            }
-            text.reserve(1024);
-        }
+        Self::read(file)
+    }
+
+    /// Reads the information about a descriptor of the process or thread with this directory in
+    /// `/proc`.
+    ///
+    /// # Errors
+    ///
+    /// Those of open(2) and read(2).
+    pub fn read_in(dir: &str, fd: RawFd) -> Result<Self, Errno> {
+        Self::read(read::open(&format!("{dir}/fdinfo/{fd}"))?)
+    }
+
+    /// Reads the lines, of which there may be many: one for each lock, and for special files such
+    /// as those of epoll(7) one for each file that they watch.
+    fn read(file: OwnedFd) -> Result<Self, Errno> {
+        let mut info = Self::default();
+        read::visit_lines(file, BUFFER_SIZE, End::ShortRead, &mut |line| {
+            info.add_line(line);
+            ControlFlow::Continue(())
+        })?;
+        Ok(info)
     }
 
     /// Reads the information about a descriptor of this process.
@@ -68,7 +88,7 @@ impl FdInfo {
     ///
     /// The file cannot be read.
     pub fn read_own(fd: BorrowedFd<'_>) -> std::io::Result<Self> {
-        std::fs::read(own_path(fd)).map(|text| Self::parse(&text))
+        Ok(Self::read_in("/proc/self", fd.as_raw_fd())?)
     }
 
     /// Returns the access of the flock(2) lock that the open file description holds.

@@ -1,8 +1,13 @@
 //! `/proc/locks`: the kernel's table of file locks.
 
-use rustix::fs::{Mode as Permissions, OFlags};
+use std::cmp::Ordering;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
 use rustix::io::Errno;
 use rustix::process::Pid;
+
+use super::read::{self, End};
 
 /// The path of the table.
 pub const PATH: &str = "/proc/locks";
@@ -11,7 +16,7 @@ pub const PATH: &str = "/proc/locks";
 ///
 /// stat(2) may report another device: overlayfs and btrfs report one of their own for each layer or
 /// subvolume.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FileKey {
     /// The major and the minor number of the device.
     pub device: (u32, u32),
@@ -20,7 +25,7 @@ pub struct FileKey {
 }
 
 /// Whether a lock is held or waited for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LockState {
     /// The lock is held.
     Granted,
@@ -29,7 +34,7 @@ pub enum LockState {
 }
 
 /// The type of a lock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LockType {
     /// flock(2).
     Flock,
@@ -40,7 +45,7 @@ pub enum LockType {
 }
 
 /// The access that a lock grants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Access {
     /// A read lock, which can be shared.
     Read,
@@ -121,20 +126,25 @@ impl LockRecord {
     pub fn is_whole(&self) -> bool {
         self.first == 0 && self.last == i64::MAX
     }
+
+    fn sort_key(&self) -> impl Ord {
+        let pid = self.pid.map_or(0, |pid| pid.as_raw_nonzero().get());
+        let kind = (self.lock_type, self.state, self.access);
+        (self.file, kind, self.first, self.last, pid)
+    }
 }
 
-/// Returns all locks, from the text of `/proc/locks`.
-pub fn records(table: &[u8]) -> impl Iterator<Item = LockRecord> {
-    table
-        .split(|byte| *byte == b'\n')
-        .filter_map(LockRecord::parse)
+/// The records of one file are next to each other.
+impl Ord for LockRecord {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.sort_key().cmp(&other.sort_key())
+    }
 }
 
-/// Returns the locks on a file, from the text of `/proc/locks`.
-pub fn records_for(file: FileKey, table: &[u8]) -> Vec<LockRecord> {
-    records(table)
-        .filter(|record| record.file == file)
-        .collect()
+impl PartialOrd for LockRecord {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
 }
 
 /// How the table was read.
@@ -152,31 +162,48 @@ pub const MAX_TORN_READS: u32 = 4;
 /// The smallest page, less the longest line.
 const MAX_ATOMIC_READ: usize = 4096 - 256;
 
-/// Reads the table of all locks. The kernel returns at most a page with each read(2).
+/// Reads the table of all locks, and calls `visit` with each of them until it breaks. The kernel
+/// returns at most a page with each read(2). The text is not kept: any user can make it long.
+///
+/// A process that adds locks faster than they are read keeps the table from ending, so there is a
+/// time limit.
 ///
 /// # Errors
 ///
 /// Those of open(2) and read(2).
-pub fn read_table() -> Result<(Vec<u8>, TableRead), Errno> {
-    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
-    let source = rustix::fs::open(PATH, flags, Permissions::empty())?;
-    let mut table = Vec::new();
-    let mut pieces = 0;
-    loop {
-        table.reserve(1 << 16);
-        let room = rustix::buffer::spare_capacity(&mut table);
-        match rustix::io::read(&source, room) {
-            // A single piece of nearly a page may be the first of two; the locks of the second may
-            // have been released in between.
-            Ok(0) if pieces > 1 || table.len() > MAX_ATOMIC_READ => {
-                return Ok((table, TableRead::Torn));
-            }
-            Ok(0) => return Ok((table, TableRead::Atomic)),
-            Ok(_) => pieces += 1,
-            Err(Errno::INTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
+pub fn read_table(
+    visit: &mut dyn FnMut(LockRecord) -> ControlFlow<()>,
+) -> Result<TableRead, Errno> {
+    /// The largest page.
+    const BUFFER_SIZE: usize = 1 << 16;
+    /// A hundred thousand locks take less.
+    const MAX_TIME: Duration = Duration::from_secs(2);
+    /// How many lines are read before the time is checked.
+    const CHECK_INTERVAL: u32 = 1024;
+    let mut is_over = false;
+    let (mut started, mut count) = (None, 0_u32);
+    let mut is_late = || {
+        count = count.wrapping_add(1);
+        count.is_multiple_of(CHECK_INTERVAL)
+            && started.get_or_insert_with(Instant::now).elapsed() > MAX_TIME
+    };
+    let file = read::open(PATH)?;
+    let (pieces, bytes) = read::visit_lines(file, BUFFER_SIZE, End::NumberedLines, &mut |line| {
+        let flow = match LockRecord::parse(line) {
+            _ if is_late() => ControlFlow::Break(()),
+            Some(record) => visit(record),
+            None => ControlFlow::Continue(()),
+        };
+        is_over = flow.is_break();
+        flow
+    })?;
+    // A single piece of nearly a page may be the first of two; the locks of the second may have
+    // been released in between.
+    Ok(if is_over || pieces > 1 || bytes > MAX_ATOMIC_READ {
+        TableRead::Torn
+    } else {
+        TableRead::Atomic
+    })
 }
 
 #[cfg(test)]
@@ -252,16 +279,27 @@ mod tests {
     }
 
     #[test]
-    fn records_are_selected_by_device_and_inode() {
-        let table = "1: FLOCK  ADVISORY  WRITE 1 fe:00:99 0 EOF\n\
-                     1: -> FLOCK  ADVISORY  WRITE 2 fe:00:99 0 EOF\n\
-                     2: FLOCK  ADVISORY  WRITE 3 fe:00:98 0 EOF\n\
-                     3: FLOCK  ADVISORY  WRITE 4 fd:00:99 0 EOF\n";
-        let pids = records_for(FILE, table.as_bytes())
-            .iter()
-            .map(|record| record.pid.expect("a number").as_raw_nonzero().get())
-            .collect::<Vec<_>>();
-        assert_eq!(pids, [1, 2]);
+    fn records_of_one_file_are_next_to_each_other() {
+        let mut records = [
+            "1: FLOCK  ADVISORY  WRITE 1 fe:00:99 0 EOF",
+            "2: OFDLCK ADVISORY  WRITE -1 fe:00:98 0 EOF",
+            "3: OFDLCK ADVISORY  READ -1 fe:00:99 0 EOF",
+            "4: FLOCK  ADVISORY  WRITE 4 fd:00:99 0 EOF",
+        ]
+        .map(|line| parse(line).expect("a lock"));
+        records.sort();
+        let files: Vec<u64> = records.iter().map(|record| record.file.inode).collect();
+        assert_eq!(files, [99, 98, 99, 99]);
+        assert_eq!(records[0].file.device, (0xfd, 0));
+    }
+
+    #[test]
+    fn same_locks_are_equal_and_others_are_not() {
+        let record = |range| parse(&format!("1: OFDLCK ADVISORY READ -1 fe:00:99 {range}"));
+        assert_eq!(record("0 5").cmp(&record("0 5")), Ordering::Equal);
+        for other in ["1 5", "0 6"] {
+            assert_eq!(record("0 5").cmp(&record(other)), Ordering::Less);
+        }
     }
 
     proptest! {

@@ -6,6 +6,7 @@ pub mod liveness;
 pub mod locks;
 pub mod mountinfo;
 pub mod net_unix;
+mod read;
 pub mod stat;
 pub mod status;
 pub mod syscall;
@@ -99,6 +100,30 @@ pub fn is_initial_pid_namespace() -> bool {
 pub fn program_name(pid: Pid) -> Option<String> {
     let path = fs::read_link(format!("{}/exe", process_dir(pid))).ok()?;
     Some(path.file_name()?.to_string_lossy().into_owned())
+}
+
+/// Returns the children that a process or one of its first threads has started, in the order of
+/// their creation, or `None` if the kernel does not list them. Of very many, only the first ones.
+///
+/// # References
+///
+/// proc_pid_task(5).
+pub fn children(pid: Pid) -> Option<Vec<Pid>> {
+    /// A few thousand processes.
+    const MAX_TEXT: usize = 1 << 16;
+    const MAX_THREADS: usize = 64;
+    let dir = process_dir(pid);
+    let mut children = Vec::new();
+    for thread in numeric_entries(&format!("{dir}/task"))
+        .ok()?
+        .iter()
+        .take(MAX_THREADS)
+    {
+        let text = read::read_prefix(&format!("{dir}/task/{thread}/children"), MAX_TEXT).ok()?;
+        let ids = text.split(|byte| *byte == b' ').filter_map(decimal);
+        children.extend(ids.filter_map(|id| Pid::from_raw(i32::try_from(id).ok()?)));
+    }
+    Some(children)
 }
 
 /// Parses a decimal number, which may be surrounded by blanks.

@@ -1,8 +1,10 @@
 //! `/proc/PID/mountinfo`: the mounts of a process's namespace.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 use super::decimal;
+use super::read::{self, End};
 
 /// A mount, and the file system that it shows.
 ///
@@ -22,36 +24,58 @@ pub struct Mount {
 impl Mount {
     /// Returns the mount with this ID in the namespace of this process.
     pub fn find(id: u64) -> Option<Self> {
-        Self::find_in("/proc/self", id)
-    }
-
-    /// Returns the mount with this ID in the namespace of the process or thread with this directory
-    /// in `/proc`.
-    pub fn find_in(dir: &str, id: u64) -> Option<Self> {
-        Self::parse(id, &fs::read(format!("{dir}/mountinfo")).ok()?)
-    }
-
-    fn parse(id: u64, table: &[u8]) -> Option<Self> {
-        table.split(|byte| *byte == b'\n').find_map(|line| {
-            let mut fields = line.split(|byte| *byte == b' ');
-            if decimal(fields.next()?)? != id {
-                return None;
+        let mut found = None;
+        let file = read::open("/proc/self/mountinfo").ok()?;
+        let visited = read::visit_lines(file, 4096, End::EmptyRead, &mut |line| {
+            found = Self::parse(id, line);
+            match found {
+                Some(_) => ControlFlow::Break(()),
+                None => ControlFlow::Continue(()),
             }
-            let mut device = fields.nth(1)?.split(|byte| *byte == b':');
-            let mut part = || u32::try_from(decimal(device.next()?)?).ok();
-            let device = (part()?, part()?);
-            // A hyphen ends the optional fields.
-            fields.find(|field| *field == b"-");
-            let text = |field: Option<&[u8]>| {
-                String::from_utf8_lossy(field.unwrap_or_default()).into_owned()
-            };
-            Some(Self {
-                device,
-                file_system: text(fields.next()),
-                options: text(fields.nth(1)),
-            })
+        });
+        visited.ok().and(found)
+    }
+
+    /// Parses a line, unless it is that of another mount.
+    fn parse(id: u64, line: &[u8]) -> Option<Self> {
+        let (own_id, device) = id_and_device(line)?;
+        if own_id != id {
+            return None;
+        }
+        let mut fields = line.split(|byte| *byte == b' ').skip(3);
+        // A hyphen ends the optional fields.
+        fields.find(|field| *field == b"-");
+        let text =
+            |field: Option<&[u8]>| String::from_utf8_lossy(field.unwrap_or_default()).into_owned();
+        Some(Self {
+            device,
+            file_system: text(fields.next()),
+            options: text(fields.nth(1)),
         })
     }
+}
+
+/// The devices of the mounts in a namespace, by the IDs of the mounts.
+pub type MountDevices = BTreeMap<u64, (u32, u32)>;
+
+/// Returns the devices of all mounts in the namespace of the process or thread with this directory
+/// in `/proc`.
+pub fn devices_in(dir: &str) -> Option<MountDevices> {
+    let mut devices = BTreeMap::new();
+    let file = read::open(&format!("{dir}/mountinfo")).ok()?;
+    let visited = read::visit_lines(file, 4096, End::EmptyRead, &mut |line| {
+        devices.extend(id_and_device(line));
+        ControlFlow::Continue(())
+    });
+    visited.ok().map(|_| devices)
+}
+
+fn id_and_device(line: &[u8]) -> Option<(u64, (u32, u32))> {
+    let mut fields = line.split(|byte| *byte == b' ');
+    let id = decimal(fields.next()?)?;
+    let mut device = fields.nth(1)?.split(|byte| *byte == b':');
+    let mut part = || u32::try_from(decimal(device.next()?)?).ok();
+    Some((id, (part()?, part()?)))
 }
 
 #[cfg(test)]
@@ -65,7 +89,8 @@ mod tests {
                       27 1 254:0 / / rw,relatime shared:1 - ext4 /dev/vda rw\n\
                       x 1 2:3\n";
         let fields = |id| {
-            let mount = Mount::parse(id, table)?;
+            let mut lines = table.split(|byte| *byte == b'\n');
+            let mount = lines.find_map(|line| Mount::parse(id, line))?;
             Some((mount.device, mount.file_system, mount.options))
         };
         let expected = |device, file_system: &str, options: &str| {

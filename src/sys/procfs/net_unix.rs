@@ -1,7 +1,9 @@
 //! `/proc/self/net/unix`: the Unix sockets of the network namespace.
 
-use std::fs;
 use std::io;
+use std::ops::ControlFlow;
+
+use super::read::{self, End};
 
 /// Returns the stream sockets that are bound to one of these abstract addresses, in the form in
 /// which `/proc/PID/fd` shows them.
@@ -17,17 +19,19 @@ use std::io;
 ///
 /// proc_net_unix(5), proc_pid_fd(5).
 pub fn sockets_bound_to(addresses: &[Vec<u8>]) -> io::Result<Vec<Vec<u8>>> {
-    let table = fs::read("/proc/self/net/unix")?;
-    Ok(parse(&table, addresses))
+    let shown: Vec<Vec<u8>> = addresses.iter().map(|address| show(address)).collect();
+    let mut sockets = Vec::new();
+    let file = read::open("/proc/self/net/unix")?;
+    read::visit_lines(file, 4096, End::EmptyRead, &mut |line| {
+        sockets.extend(bound_inode(line, &shown).map(link));
+        ControlFlow::Continue(())
+    })?;
+    Ok(sockets)
 }
 
-fn parse(table: &[u8], addresses: &[Vec<u8>]) -> Vec<Vec<u8>> {
-    let shown: Vec<Vec<u8>> = addresses.iter().map(|address| show(address)).collect();
-    table
-        .split(|byte| *byte == b'\n')
-        .filter_map(|line| bound_inode(line, &shown))
-        .map(|inode| [b"socket:[", inode, b"]"].concat())
-        .collect()
+/// Returns the link of a socket with this inode.
+fn link(inode: &[u8]) -> Vec<u8> {
+    [b"socket:[", inode, b"]"].concat()
 }
 
 /// Returns an abstract address as the table shows it.
@@ -60,9 +64,10 @@ mod tests {
 
     fn found(lines: &[&str]) -> Vec<Vec<u8>> {
         let head = "Num       RefCount Protocol Flags    Type St Inode Path";
-        let table = format!("{head}\n{}\n", lines.join("\n"));
-        let addresses = [b"/tmp/a\0\0".to_vec(), b"/tmp/a".to_vec()];
-        parse(table.as_bytes(), &addresses)
+        let shown = [&b"/tmp/a\0\0"[..], b"/tmp/a"].map(show);
+        let lines = [head].into_iter().chain(lines.iter().copied());
+        let inodes = lines.filter_map(|line| bound_inode(line.as_bytes(), &shown));
+        inodes.map(link).collect()
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! `/proc/PID/stat`: the state, the parent and the start of a process.
 
-use std::fs;
 use std::time::Duration;
 
 use rustix::process::Pid;
 
 use super::own_pid;
+use super::read::read_prefix;
 use crate::sys::clock;
 
 /// Some of the fields of `/proc/PID/stat`.
@@ -25,18 +25,25 @@ pub struct Stat {
     pub threads: u32,
     /// When the process was started, in clock ticks since the machine booted.
     pub start: u64,
+    /// The signal that its exit raises in its parent.
+    pub exit_signal: i32,
 }
 
 impl Stat {
     /// Reads the fields of a process. Returns `None` if there is no such process, or it is hidden.
     pub fn read(pid: Pid) -> Option<Self> {
-        let line = fs::read(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
-        Self::parse(&line)
+        Self::read_at(&format!("/proc/{}/stat", pid.as_raw_nonzero()))
     }
 
     /// Reads the fields of this process.
     pub fn read_own() -> Option<Self> {
-        Self::parse(&fs::read("/proc/self/stat").ok()?)
+        Self::read_at("/proc/self/stat")
+    }
+
+    fn read_at(path: &str) -> Option<Self> {
+        /// More than 52 numbers of 20 digits and a name of 16 bytes.
+        const MAX_LINE: usize = 4096;
+        Self::parse(&read_prefix(path, MAX_LINE).ok()?)
     }
 
     /// Parses the line. The name of the process in it may contain any bytes, including parentheses.
@@ -52,6 +59,7 @@ impl Stat {
             flags: field(9)?.parse().ok()?,
             threads: field(20)?.parse().ok()?,
             start: field(22)?.parse().ok()?,
+            exit_signal: field(38)?.parse().ok()?,
         })
     }
 }
@@ -95,14 +103,16 @@ mod tests {
     #[test]
     fn a_process_name_may_contain_any_bytes() {
         for name in ["sh", "", "a) R 1 (b", "(\n)"] {
-            let line =
-                format!("42 ({name}) S 7 42 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 123456 9\n");
+            let line = format!(
+                "42 ({name}) S 7 42 9 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 123456 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 17 2\n"
+            );
             let expected = Stat {
                 state: b'S',
                 parent: 7,
                 flags: 4_194_560,
                 threads: 3,
                 start: 123_456,
+                exit_signal: 17,
             };
             assert_eq!(Stat::parse(line.as_bytes()), Some(expected), "{name}");
         }

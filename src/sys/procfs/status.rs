@@ -2,15 +2,24 @@
 //! a process.
 
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
 
 use rustix::process::Pid;
 
 use super::decimal;
+use super::read::read_prefix;
 use super::stat::{self, Stat};
 use crate::sys::signal::SignalSet;
+
+/// More than the longest status: a process can be in 65,536 groups.
+const MAX_STATUS: usize = 1 << 20;
+
+/// How much of a command line is read. The kernel itself showed no more before Linux 4.2.
+const MAX_COMMAND_LINE: usize = 4096;
+
+/// More than the longest name, 64 bytes of a kernel thread.
+const MAX_NAME: usize = 1024;
 
 /// The text of `/proc/PID/status`.
 ///
@@ -28,7 +37,9 @@ impl Status {
 
     /// Reads the status of the process or thread with this directory in `/proc`.
     pub fn read_in(dir: &str) -> Option<Self> {
-        fs::read(format!("{dir}/status")).ok().map(Self)
+        read_prefix(&format!("{dir}/status"), MAX_STATUS)
+            .ok()
+            .map(Self)
     }
 
     fn field(&self, name: &str) -> Option<&[u8]> {
@@ -127,15 +138,23 @@ impl ProcessInfo {
     }
 }
 
-/// Returns the arguments with which a process was started, or what it has written in their place.
-/// Kernel threads and zombies have none.
+/// Returns the arguments with which a process was started, or what it has written in their place,
+/// up to a limit, where `...` is appended: a process can make its command line as long as it
+/// wants, at no cost. Kernel threads and zombies have none.
 ///
 /// # References
 ///
 /// proc_pid_cmdline(5).
 pub fn command_line(pid: Pid) -> Vec<OsString> {
-    let text = fs::read(format!("/proc/{}/cmdline", pid.as_raw_nonzero()));
-    split_arguments(&text.unwrap_or_default())
+    let path = format!("/proc/{}/cmdline", pid.as_raw_nonzero());
+    let text = read_prefix(&path, MAX_COMMAND_LINE).unwrap_or_default();
+    let mut arguments = split_arguments(&text);
+    if text.len() == MAX_COMMAND_LINE
+        && let Some(last) = arguments.last_mut()
+    {
+        last.push("...");
+    }
+    arguments
 }
 
 /// Splits the text after each NUL. A process that writes a title of its own fills the rest with
@@ -160,7 +179,7 @@ fn split_arguments(text: &[u8]) -> Vec<OsString> {
 ///
 /// proc_pid_comm(5).
 pub fn comm(pid: Pid) -> std::io::Result<Vec<u8>> {
-    let mut name = fs::read(format!("/proc/{}/comm", pid.as_raw_nonzero()))?;
+    let mut name = read_prefix(&format!("/proc/{}/comm", pid.as_raw_nonzero()), MAX_NAME)?;
     name.pop_if(|byte| *byte == b'\n');
     Ok(name)
 }

@@ -1,7 +1,8 @@
 //! `/proc/PID/syscall`: the system call in which a thread is blocked.
 
-use std::fs;
 use std::os::fd::RawFd;
+
+use super::read::read_prefix;
 
 /// A system call that waits for a lock, or is about to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,9 @@ impl BlockedCall {
     ///
     /// proc_pid_syscall(5).
     pub fn read_in(dir: &str) -> Option<Self> {
-        Self::parse(&fs::read(format!("{dir}/syscall")).ok()?)
+        /// More than nine numbers of 18 digits.
+        const MAX_LINE: usize = 1024;
+        Self::parse(&read_prefix(&format!("{dir}/syscall"), MAX_LINE).ok()?)
     }
 
     /// Parses the line of a thread, which contains the number of the call and its arguments.
