@@ -17,7 +17,7 @@ use super::signal::{self, SignalSet};
 /// The size of the stack. Only pages that are used take memory.
 const STACK_SIZE: usize = 64 * 1024;
 
-/// The state of a wait. When the child exits, the kernel stores 0 (`CLONE_CHILD_CLEARTID`).
+/// The state of a wait. When the child exits, the kernel stores 0 (set_tid_address(2)).
 #[derive(Debug)]
 pub(super) struct WaitState(AtomicU32);
 
@@ -56,7 +56,8 @@ impl WaitState {
 ///
 /// *Race:* this process may be killed, and the child must not acquire a lock after that. It
 /// requests to be killed, too, and then checks its parent, like a [sentinel](super::sentinel). If
-/// the child alone is killed, the kernel ends the wait.
+/// the child alone is killed, the kernel ends the wait, except in the moment before the child has
+/// requested that. (musl's clone(3) refuses `CLONE_CHILD_CLEARTID`.)
 ///
 /// # Errors
 ///
@@ -64,7 +65,7 @@ impl WaitState {
 ///
 /// # References
 ///
-/// clone(2), futex(2), `PR_SET_PDEATHSIG(2const)`.
+/// clone(2), futex(2), set_tid_address(2), `PR_SET_PDEATHSIG(2const)`.
 pub fn run<T: Copy>(deadline: Option<Instant>, call: impl FnMut() -> T) -> io::Result<Option<T>> {
     run_interruptibly(&WaitState::new(), deadline, call)
 }
@@ -107,31 +108,29 @@ struct Child<'a> {
 /// What the child has to do.
 struct Task<'a> {
     parent: Pid,
+    state: *mut u32,
     call: &'a mut dyn FnMut(),
 }
 
 impl<'a> Child<'a> {
     fn start(state: &'a WaitState, call: &'a mut dyn FnMut()) -> io::Result<Self> {
         let parent = getpid();
-        let mut task = Box::new(Task { parent, call });
+        let state = state.0.as_ptr();
+        let mut task = Box::new(Task {
+            parent,
+            state,
+            call,
+        });
         let mut stack = Vec::<u128>::with_capacity(STACK_SIZE / size_of::<u128>());
         let top = stack.as_mut_ptr().wrapping_add(stack.capacity());
-        let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_CHILD_CLEARTID;
+        let flags = libc::CLONE_VM | libc::CLONE_FILES;
         // The child blocks all signals from the start: those to the whole group concern only this
         // process.
         let mask = signal::set_mask(SignalSet::ALL);
         // SAFETY: the child runs `child_main` on a stack of its own, with no thread-local storage
         // of its own. The stack, the task and the state outlive the child.
         let pid = super::check(unsafe {
-            libc::clone(
-                child_main,
-                top.cast(),
-                flags,
-                (&raw mut *task).cast(),
-                ptr::null_mut::<c_int>(),
-                ptr::null_mut::<c_void>(),
-                state.0.as_ptr(),
-            )
+            libc::clone(child_main, top.cast(), flags, (&raw mut *task).cast())
         });
         signal::set_mask(mask);
         let pid = Pid::from_raw(pid?).ok_or(io::ErrorKind::Other)?;
@@ -159,8 +158,9 @@ impl Drop for Child<'_> {
 extern "C" fn child_main(task: *mut c_void) -> c_int {
     // SAFETY: the parent's task, which the parent does not use before this process has exited.
     let task = unsafe { &mut *task.cast::<Task<'_>>() };
-    // SAFETY: takes numbers.
+    // SAFETY: takes numbers and the address of the state, which outlives this process.
     let parent = unsafe {
+        libc::syscall(libc::SYS_set_tid_address, task.state);
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
         libc::getppid()
     };
