@@ -1,12 +1,18 @@
 //! The owners of tickets: whether a marker is that of a waiter that can take its turn.
 //!
 //! Every process that can open the file can set markers that name any process. A marker counts only
-//! if the process that it names is a sentinel, as far as that can be seen.
+//! if the process that it names is a sentinel whose parent holds the marker, as far as that can be
+//! seen: the descriptors of other users' processes are visible only to root.
 
+use std::ffi::CString;
+
+use rustix::fs::CWD;
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
 use super::marker::Marker;
+use crate::sys::procfs::fdinfo::FdInfo;
+use crate::sys::procfs::locks::{LockRecord, LockType};
 use crate::sys::procfs::stat::{Stat, age};
 use crate::sys::procfs::status::{Status, comm};
 use crate::sys::procfs::{self, access};
@@ -25,7 +31,7 @@ pub(super) struct Owners {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     /// The parent of the sentinel.
-    Visible(Stat),
+    Visible(Pid, Stat),
     /// The owner is in another PID namespace, or hidden.
     Hidden,
     /// No such sentinel exists.
@@ -36,17 +42,23 @@ impl Owners {
     /// Whether the ticket at an offset belongs to a waiter that can take its turn: it is not
     /// stopped, by a signal or a debugger, and the marker is not forged. A hidden owner can.
     ///
-    /// The owner of a forged marker may be older than the marker says, but not younger.
-    pub(super) fn is_waiting(&mut self, offset: i64) -> bool {
+    /// No owner is younger than its ticket. Whether the owner has the marker is checked only if
+    /// `verify` is set, because a process may have many descriptors and locks.
+    pub(super) fn is_waiting(&mut self, offset: i64, verify: bool) -> bool {
         let Some(Marker::Ticket { pid, arrived, .. }) = Marker::from_offset(offset) else {
             return false;
         };
         match self.owner(pid) {
-            Owner::Visible(stat) => match stat.state {
-                b'T' | b't' => false,
-                b'Z' | b'X' if stat.threads <= 1 => false,
-                _ => !arrived.is_before_start(age(stat.start)),
-            },
+            Owner::Visible(owner, stat) => {
+                let is_runnable = match stat.state {
+                    b'T' | b't' => false,
+                    b'Z' | b'X' => stat.threads > 1,
+                    _ => true,
+                };
+                is_runnable
+                    && !arrived.is_before_start(age(stat.start))
+                    && !(verify && holds_marker(owner, offset) == Some(false))
+            }
             Owner::Hidden => true,
             Owner::Absent => false,
         }
@@ -70,9 +82,8 @@ impl Owners {
         }
         if is_named_as_sentinel(sentinel) == Ok(true) {
             let parent = Stat::read(sentinel).and_then(|stat| Pid::from_raw(stat.parent));
-            return parent
-                .and_then(Stat::read)
-                .map_or(Owner::Hidden, Owner::Visible);
+            let parent = parent.and_then(|pid| Some((pid, Stat::read(pid)?)));
+            return parent.map_or(Owner::Hidden, |(pid, stat)| Owner::Visible(pid, stat));
         }
         let elsewhere = self.elsewhere.get_or_insert_with(sentinels_elsewhere);
         match elsewhere {
@@ -80,6 +91,35 @@ impl Owners {
             _ => Owner::Hidden,
         }
     }
+}
+
+/// The most descriptors of a process that are examined.
+const MAX_FDS: usize = 512;
+
+/// Whether a process holds a marker. Returns `None` if that cannot be seen.
+///
+/// *Race:* a ticket that ends just now, or whose sentinel is being replaced, is not found: see
+/// [`Ticket::respawn_sentinel`](super::ticket::Ticket::respawn_sentinel).
+fn holds_marker(owner: Pid, offset: i64) -> Option<bool> {
+    let dir = format!("{}/fdinfo", procfs::process_dir(owner));
+    let fds = procfs::numeric_entries(&dir).ok()?;
+    // The descriptors of a process are not visible once its main thread has exited.
+    if fds.is_empty() || fds.len() > MAX_FDS {
+        return None;
+    }
+    // The file of the ticket is one of the last that a waiter opens.
+    for fd in fds.into_iter().rev() {
+        let path = CString::new(format!("{dir}/{fd}")).ok()?;
+        let is_marker = |lock: &LockRecord| {
+            lock.lock_type == LockType::Ofd && (lock.first..=lock.last).contains(&offset)
+        };
+        match FdInfo::read_at(CWD, &path) {
+            Ok(info) if info.locks.iter().any(is_marker) => return Some(true),
+            Ok(_) | Err(Errno::NOENT | Errno::SRCH) => {}
+            Err(_) => return None,
+        }
+    }
+    Some(false)
 }
 
 /// Returns the process that a ticket names, or `None` if that is not a sentinel here: it is in
@@ -124,27 +164,35 @@ fn sentinels_elsewhere() -> Option<Vec<Pid>> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::fd::AsFd;
+
     use super::*;
     use crate::lock::Mode;
     use crate::lock::fair::marker::ArrivalTime;
+    use crate::sys::ofd::{self, Blocking, Operation};
     use crate::sys::sentinel::Sentinel;
 
-    fn is_waiting(pid: Pid) -> bool {
+    fn ticket_of(pid: Pid) -> i64 {
         let (arrived, mode) = (ArrivalTime::now(), Mode::Exclusive);
-        let offset = Marker::Ticket { arrived, mode, pid }.offset();
-        Owners::default().is_waiting(offset)
+        Marker::Ticket { arrived, mode, pid }.offset()
     }
 
     #[test]
-    fn the_owner_of_a_sentinel_is_waiting() {
+    fn the_owner_of_a_sentinel_is_waiting_if_it_holds_the_marker() {
         let sentinel = Sentinel::new().expect("a process");
-        assert!(is_waiting(sentinel.pid));
+        let offset = ticket_of(sentinel.pid);
+        let is_waiting = |verify| Owners::default().is_waiting(offset, verify);
+        assert!(is_waiting(false) && !is_waiting(true));
+        let file = tempfile::tempfile().expect("a temporary file");
+        ofd::set(file.as_fd(), Operation::Read, offset, 1, Blocking::No).expect("no conflict");
+        assert!(is_waiting(true));
     }
 
     #[test]
     fn a_process_with_another_name_has_no_ticket_where_all_are_visible() {
         // In a container, the PID may be that of a sentinel in another one.
         let is_all_visible = sentinels_elsewhere().is_some();
-        assert_eq!(is_waiting(getpid()), !is_all_visible);
+        let is_waiting = Owners::default().is_waiting(ticket_of(getpid()), true);
+        assert_eq!(is_waiting, !is_all_visible);
     }
 }

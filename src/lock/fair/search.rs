@@ -62,7 +62,7 @@ impl<'f> Search<'f> {
         let mut offset = offset;
         loop {
             offset = self.predecessor(offset)?;
-            if self.owners.is_waiting(offset) {
+            if self.is_waiting(offset) {
                 return Some(offset);
             }
         }
@@ -76,7 +76,7 @@ impl<'f> Search<'f> {
             let Some(found) = self.find(&range) else {
                 continue;
             };
-            if self.owners.is_waiting(found) {
+            if self.is_waiting(found) {
                 return Some(found);
             }
             ranges.extend([*range.start()..=found - 1, found + 1..=*range.end()]);
@@ -86,7 +86,8 @@ impl<'f> Search<'f> {
 
     /// Whether the owner of a ticket can take its turn: see [`Owners::is_waiting`].
     pub(super) fn is_waiting(&mut self, offset: i64) -> bool {
-        self.owners.is_waiting(offset)
+        let is_in_time = Instant::now() < self.end;
+        self.owners.is_waiting(offset, is_in_time)
     }
 
     /// Returns how many earlier waiters have yet to notice by themselves that the lock is free, or

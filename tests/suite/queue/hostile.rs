@@ -6,6 +6,7 @@ use libc::SIGSTOP;
 use rstest::rstest;
 use test_support::TestEnv;
 use test_support::process::Process;
+use test_support::procfs::children_of;
 
 use super::{FAIR, ONE_SLOT};
 
@@ -59,6 +60,20 @@ fn tickets_that_name_no_sentinel_are_ignored(#[values(FAIR, ONE_SLOT)] queue: &s
             .assert_all(0, "", "");
         other.release();
     }
+}
+
+#[rstest]
+fn tickets_with_another_waiters_sentinel_are_ignored(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    let env = &TestEnv::new();
+    env.sh(": >l; : >m").assert_status(0);
+    let mut owner = env.start_lock_holder("tickets", 0, 1, "m");
+    owner.expect_line("held");
+    let sentinel = children_of(owner.pid())[0];
+    let mut other = env.start_lock_holder("tickets", sentinel.into(), 3, "l");
+    other.expect_line("held");
+    env.run([queue, "-n", "l", "true"]).assert_all(0, "", "");
+    env.run([queue, "-w1000", "l", "true"])
+        .assert_all(0, "", "");
 }
 
 /// A process that sets a marker takes a place in the queue.
