@@ -14,6 +14,7 @@ mod lock_user;
 mod resolve;
 mod scan;
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
 use std::time::Instant;
@@ -66,9 +67,10 @@ impl Lookup {
 /// could be missed. A long table is read in pieces, and if a lock in an earlier piece is released
 /// in between, the next piece starts one line too late. Therefore a file that is missing from such
 /// a table proves nothing: the table is read again, and the processes are examined in any case, also
-/// for waiters. A
-/// lock that is passed on may be missed at both processes; therefore, if fewer holders are found
-/// than locks, and the table has changed, we look again.
+/// for waiters. If a lock is acquired in between, the next piece starts too early, so of several
+/// equal lines in such a table, only one counts. A lock that is passed on may be missed at both
+/// processes; therefore, if fewer holders are found than locks, and the table has changed, we look
+/// again.
 ///
 /// # Errors
 ///
@@ -257,7 +259,9 @@ fn records_for(file: &File, lookup: Lookup) -> Result<(Vec<LockRecord>, TableRea
     let until = lookup
         .until
         .map(|until| now + until.saturating_duration_since(now) / 2);
-    for _ in 0..locks::MAX_TORN_READS {
+    let mut reads = 0;
+    loop {
+        reads += 1;
         let mut records = Vec::new();
         let (mut ranges, mut count) = (0, 0_u32);
         let read = locks::read_table(&mut |record| {
@@ -276,11 +280,21 @@ fn records_for(file: &File, lookup: Lookup) -> Result<(Vec<LockRecord>, TableRea
         });
         let read = read.map_err(|errno| Error::proc(locks::PATH, errno.into()))?;
         let is_late = until.is_some_and(|until| Instant::now() >= until);
-        if read == TableRead::Atomic || !records.is_empty() || is_late {
+        if read == TableRead::Torn {
+            let mut known = BTreeSet::new();
+            records.retain(|record| known.insert(*record));
+        }
+        // Other locks, of which a stranger can place any number, do not mean that none is missing.
+        let has_flock = || {
+            records
+                .iter()
+                .any(|record| record.lock_type == LockType::Flock)
+        };
+        let is_last = is_late || reads >= locks::MAX_TORN_READS;
+        if read == TableRead::Atomic || has_flock() || is_last {
             return Ok((records, read, is_late));
         }
     }
-    Ok((Vec::new(), TableRead::Torn, false))
 }
 
 /// Returns a lock of fcntl(2) that the file's server knows. On NFS and CIFS, locks of flock(2) are

@@ -130,6 +130,7 @@ pub(super) fn visit_lines(
 mod tests {
     use std::fs::File;
     use std::io::{Seek, Write};
+    use std::os::unix::net::UnixDatagram;
 
     use proptest::prelude::*;
 
@@ -154,16 +155,33 @@ mod tests {
 
     #[test]
     fn only_the_beginning_of_a_long_line_is_passed() {
-        let text = b"one\n0123456789abcdefghij\n\ntwo";
+        let long = "x".repeat(5 * MAX_BUFFER);
+        let text = format!("one\n{long}\n\ntwo");
         for end in [End::EmptyRead, End::ShortRead] {
-            let lines = lines(text, 8, end);
-            assert_eq!(lines.len(), 4, "{lines:?}");
-            assert!(b"0123456789".starts_with(&lines[1]) && lines[1].len() >= 4);
-            assert_eq!(
-                [&lines[0], &lines[2], &lines[3]],
-                [&b"one"[..], b"", b"two"]
+            let lines = lines(text.as_bytes(), 8, end);
+            let lengths: Vec<usize> = lines.iter().map(Vec::len).collect();
+            assert!(
+                (MAX_BUFFER..=2 * MAX_BUFFER).contains(&lengths[1]),
+                "{lengths:?}"
             );
+            assert_eq!([&lengths[..1], &lengths[2..]].concat(), [3, 0, 3]);
         }
+    }
+
+    /// A datagram takes the place of what one read returns.
+    #[test]
+    fn a_table_ends_when_its_last_line_is_repeated() {
+        let (table, source) = UnixDatagram::pair().expect("sockets");
+        table.set_nonblocking(true).expect("a socket");
+        for piece in ["1: a\n2: b\n", "3: b\n4: c\n", "5: b\n6: c\n", "7: d\n"] {
+            source.send(piece.as_bytes()).expect("room");
+        }
+        let mut seen = 0;
+        let visited = visit_lines(table, 64, End::NumberedLines, &mut |_| {
+            seen += 1;
+            ControlFlow::Continue(())
+        });
+        assert_eq!((visited, seen), (Ok((3, 30)), 6));
     }
 
     #[test]
