@@ -17,6 +17,7 @@ mod fcntl;
 mod footprint;
 mod fuzzing;
 mod hints;
+mod hostile;
 mod installing;
 mod lifetime;
 mod lock_errors;

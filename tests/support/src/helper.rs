@@ -65,6 +65,10 @@ extern "C" fn before_main() {
             let [start, length] = [start, length].map(|number| number.parse().expect("a number"));
             crate::lock_holder::hold_lock(kind, start, length, file)
         }
+        ["harass", scenario, argument, file] => {
+            crate::hostile::harass(scenario, argument.parse().expect("a number"), file)
+        }
+        ["measure", _, ..] => crate::hostile::measure(&raw_args[1..]),
         ["wait-for-lock", scenario, file] => crate::interruptible::wait(scenario, file),
         ["deny", call, error, _, ..] => match crate::sandbox::deny(call, error) {
             Ok(()) => exec(&raw_args[3..]),

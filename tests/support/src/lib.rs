@@ -10,6 +10,7 @@
 pub mod builtin;
 mod builtin_install;
 pub mod helper;
+mod hostile;
 mod interruptible;
 pub mod leftovers;
 mod lock_holder;

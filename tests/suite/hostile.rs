@@ -1,0 +1,202 @@
+//! Other users' processes that can read a lock file do their worst to it, and hide no holder.
+//!
+//! If the tests run as root, these processes belong to another user.
+
+use std::ops::Range;
+
+use rstest::rstest;
+
+use test_support::locks::tickets;
+use test_support::process::Process;
+use test_support::{TestEnv, wait_until};
+
+/// A process that holds the lock, and its PID as `--pids` prints it.
+fn hold(env: &TestEnv) -> (Process, String) {
+    let holder = env.hold(&["-F"], "f");
+    let pid = format!("{}\n", holder.pid());
+    (holder, pid)
+}
+
+/// Asserts that this process, and no other one, is the holder, for `--who` and for `--verbose`.
+#[track_caller]
+fn assert_holder(env: &TestEnv, pid: &str) {
+    let who = env.run(["--who", "--pids", "f"]);
+    who.assert_status(0).assert_stdout(pid);
+    let verbose = env.run(["--verbose", "-n", "f", "true"]).assert_status(1);
+    let held = format!("f: held by {}", pid.trim());
+    assert!(
+        verbose.stderr_text().contains(&held),
+        "{}",
+        verbose.stderr_text()
+    );
+}
+
+#[rstest]
+fn marker_that_names_the_holder_does_not_hide_it(
+    #[values("markers", "named-markers")] scenario: &str,
+) {
+    let env = TestEnv::new();
+    let (holder, pid) = hold(&env);
+    let _stranger = env.start_stranger(scenario, holder.pid().into(), "f");
+    assert_holder(&env, &pid);
+}
+
+#[test]
+fn holder_cannot_hide_behind_its_own_marker() {
+    let env = TestEnv::new();
+    env.sh(": >f");
+    let holder = env.start_stranger("marked-holder", 0, "f");
+    assert_holder(&env, &format!("{}\n", holder.pid()));
+}
+
+/// Markers that name the holder, the stranger itself, process 1, or a process that does not exist.
+#[rstest]
+fn markers_of_no_queue_are_not_listed(#[values(-1, 0, 1, 4_194_303)] named: i64) {
+    let env = TestEnv::new();
+    let (holder, _) = hold(&env);
+    let named = if named == -1 {
+        holder.pid().into()
+    } else {
+        named
+    };
+    let _stranger = env.start_stranger("named-markers", named, "f");
+    let table = env.run(["--who", "f"]).assert_status(0).stdout_text();
+    assert_eq!(
+        table.lines().count(),
+        2,
+        "a heading and the holder: {table}"
+    );
+}
+
+#[test]
+fn waiter_is_listed_among_markers_of_no_queue() {
+    let env = TestEnv::new();
+    let (_holder, pid) = hold(&env);
+    let waiter = env.start_flock(["--fair", "f", "true"]);
+    wait_until("it has a ticket", || tickets(env.file("f")).len() == 1);
+    let sentinel = i64::from(tickets(env.file("f"))[0].sentinel);
+    let _stranger = env.start_stranger("markers", sentinel, "f");
+    let table = env.run(["--who", "f"]).assert_status(0).stdout_text();
+    let rows: Vec<&str> = table.lines().skip(1).collect();
+    assert_eq!(rows.len(), 2, "{table}");
+    assert!(
+        rows[0].starts_with("holder") && rows[0].contains(pid.trim()),
+        "{table}"
+    );
+    let waiter = format!(" {} ", waiter.pid());
+    assert!(
+        rows[1].starts_with("waiter") && rows[1].contains(&waiter),
+        "{table}"
+    );
+}
+
+#[test]
+fn thread_with_descriptors_of_its_own_is_found() {
+    let env = TestEnv::new();
+    env.sh(": >f");
+    let holder = env.start_stranger("own-table", 0, "f");
+    assert_holder(&env, &format!("{}\n", holder.pid()));
+}
+
+/// No process has a descriptor of the file, and nevertheless it is locked.
+#[test]
+fn lock_of_a_mapped_file_is_held_by_an_unknown_process() {
+    let env = TestEnv::new();
+    env.sh("echo >f");
+    let _holder = env.start_stranger("mapped", 0, "f");
+    let outcome = env.run(["--who", "f"]).assert_status(0);
+    assert!(
+        outcome.stdout_text().contains("holder  FLOCK"),
+        "{}",
+        outcome.stdout_text()
+    );
+    assert!(
+        outcome.stderr_text().contains("held"),
+        "{}",
+        outcome.stderr_text()
+    );
+    env.run(["--who", "--pids", "f"])
+        .assert_status(0)
+        .assert_stdout("");
+}
+
+/// Runs flock, and returns its standard output, its memory in kB and its processor time in ms.
+#[track_caller]
+fn measured(env: &TestEnv, args: &[&str], status: i32) -> (String, u64, u64) {
+    let mut command = env.command("test-helper");
+    command.args(["measure", "flock"]).args(args);
+    let outcome = env.run_command(command).assert_status(status);
+    let errors = outcome.stderr_text();
+    let last = errors.lines().last().expect("the usage");
+    let mut used = last
+        .split(' ')
+        .skip(1)
+        .map(|number| number.parse().expect("a number"));
+    let [memory, time] = [used.next(), used.next()].map(|number| number.expect("two numbers"));
+    (outcome.stdout_text(), memory, time)
+}
+
+/// More than any list needs, and less than what the strangers would make it take.
+const MAX_MEMORY: u64 = 64 * 1024;
+
+#[test]
+fn huge_command_line_is_not_read() {
+    let env = TestEnv::new();
+    env.sh(": >f");
+    let holder = env.start_stranger("command-line", 1 << 30, "f");
+    for form in ["--json", "--pids"] {
+        let (listed, memory, _) = measured(&env, &["--who", form, "f"], 0);
+        assert!(listed.contains(&holder.pid().to_string()), "{listed}");
+        assert!(memory < MAX_MEMORY, "{memory} kB");
+    }
+}
+
+/// The locks of one process, all of which are listed.
+const LOCKS: Range<i64> = 5_000..20_000;
+
+#[test]
+fn time_for_a_list_is_proportional_to_its_length() {
+    let env = TestEnv::new();
+    let (_holder, pid) = hold(&env);
+    let [few, many] = [LOCKS.start, LOCKS.end].map(|count| {
+        let stranger = env.start_stranger("byte-locks", count, "f");
+        let (table, memory, time) = measured(&env, &["--who", "f"], 0);
+        assert_eq!(
+            table.lines().count() as i64,
+            count + 2,
+            "a heading and the holder"
+        );
+        assert!(
+            table.contains(pid.trim()) && memory < MAX_MEMORY,
+            "{memory} kB"
+        );
+        stranger.release();
+        time
+    });
+    // It would be 16 times as much if each lock were compared with each other.
+    assert!(many < 10 * few + 100, "{few} ms, {many} ms");
+}
+
+#[test]
+fn verbose_looks_for_the_holder_for_a_limited_time() {
+    let env = TestEnv::new();
+    let _holder = hold(&env);
+    let _stranger = env.start_stranger("byte-locks", LOCKS.end, "f");
+    let (_, memory, time) = measured(&env, &["--verbose", "-n", "f", "true"], 1);
+    assert!(memory < MAX_MEMORY, "{memory} kB");
+    // Comparing each lock with each other takes longer.
+    assert!(time < 1000, "{time} ms");
+}
+
+#[test]
+fn lock_is_granted_and_refused_as_without_strangers() {
+    let env = TestEnv::new();
+    env.sh(": >f");
+    let _strangers = [
+        env.start_stranger("byte-locks", 1000, "f"),
+        env.start_stranger("named-markers", 1, "f"),
+    ];
+    env.run(["-n", "f", "true"]).assert_status(0);
+    env.run(["-n", "f", "flock", "-n", "f", "true"])
+        .assert_status(1);
+}

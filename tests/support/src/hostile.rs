@@ -1,0 +1,210 @@
+//! A stranger: a process of another user that does its worst to a lock file which it can read.
+
+#![allow(unsafe_code, reason = "raw system calls")]
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::mem;
+use std::os::fd::{AsRawFd, RawFd};
+use std::ptr;
+
+use fdlock::lock::Mode;
+use fdlock::lock::fair::marker::{ArrivalTime, Marker};
+use rustix::process::{Pid, getpid};
+
+use crate::pre_exec::check;
+use crate::process::{Process, print};
+use crate::test_env::TestEnv;
+
+/// The user, if the tests run as root. Otherwise, the stranger is the same user.
+const STRANGER: libc::uid_t = 65534;
+
+/// Does what the scenario says, prints `ready`, and keeps it up until stdin is closed.
+pub(crate) fn harass(scenario: &str, argument: i64, file: &str) -> i32 {
+    let file = File::open(file).expect("the file can be opened");
+    become_stranger().expect("another user");
+    let fd = file.as_raw_fd();
+    let pid = |id: i64| Pid::from_raw(id as i32).unwrap_or_else(getpid);
+    let done = match scenario {
+        // From the end, because the kernel searches the list from its start.
+        "byte-locks" => (1..=argument)
+            .rev()
+            .try_for_each(|byte| lock_byte(fd, 2 * byte)),
+        "markers" => mark(fd, pid(argument), 1000),
+        "named-markers" => set_sentinel_name().and_then(|()| mark(fd, pid(argument), 1000)),
+        "marked-holder" => set_sentinel_name()
+            .and_then(|()| mark(fd, getpid(), 1))
+            .and_then(|()| lock(fd)),
+        "command-line" => lock(fd).and_then(|()| grow_command_line(argument as usize)),
+        "own-table" => {
+            std::thread::scope(|scope| {
+                let hold = move || {
+                    check(unshare_files()).expect("descriptors of its own");
+                    let other = File::open(format!("/proc/self/fd/{fd}")).expect("the file");
+                    lock(other.as_raw_fd()).expect("the lock is free");
+                    wait_for_stdin()
+                };
+                scope.spawn(hold);
+            });
+            return 0;
+        }
+        "mapped" => lock(fd).and_then(|()| map(fd)),
+        _ => return 2,
+    };
+    done.expect("the kernel permits it");
+    if scenario == "mapped" {
+        drop(file);
+    }
+    wait_for_stdin()
+}
+
+fn wait_for_stdin() -> i32 {
+    print("ready\n");
+    let _ = io::stdin().read(&mut [0; 1]);
+    0
+}
+
+fn become_stranger() -> io::Result<()> {
+    if !rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    // SAFETY: takes numbers, and no groups.
+    check(unsafe {
+        libc::setgroups(0, ptr::null()) == 0
+            && libc::setresgid(STRANGER, STRANGER, STRANGER) == 0
+            && libc::setresuid(STRANGER, STRANGER, STRANGER) == 0
+            && libc::prctl(libc::PR_SET_DUMPABLE, 1) == 0
+    })
+}
+
+fn set_sentinel_name() -> io::Result<()> {
+    // SAFETY: takes a NUL-terminated string.
+    check(unsafe { libc::prctl(libc::PR_SET_NAME, c"flock-queue".as_ptr()) == 0 })
+}
+
+fn lock(fd: RawFd) -> io::Result<()> {
+    // SAFETY: takes numbers.
+    check(unsafe { libc::flock(fd, libc::LOCK_EX | libc::LOCK_NB) == 0 })
+}
+
+fn lock_byte(fd: RawFd, byte: i64) -> io::Result<()> {
+    // SAFETY: all zeroes is a valid `flock`.
+    let mut lock: libc::flock = unsafe { mem::zeroed() };
+    lock.l_type = libc::F_RDLCK as libc::c_short;
+    lock.l_start = byte;
+    lock.l_len = 1;
+    // SAFETY: the call takes a pointer to a `flock`, which outlives it.
+    check(unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &raw const lock) == 0 })
+}
+
+/// Places markers of tickets that name this process.
+fn mark(fd: RawFd, pid: Pid, count: usize) -> io::Result<()> {
+    let mode = Mode::Exclusive;
+    let mut arrived = ArrivalTime::now();
+    (0..count).try_for_each(|_| {
+        arrived = arrived.next();
+        lock_byte(fd, Marker::Ticket { arrived, mode, pid }.offset())
+    })
+}
+
+fn unshare_files() -> bool {
+    // SAFETY: takes a number.
+    unsafe { libc::unshare(libc::CLONE_FILES) == 0 }
+}
+
+/// Maps the file, which keeps it open.
+fn map(fd: RawFd) -> io::Result<()> {
+    // SAFETY: the mapping is not used.
+    let start = unsafe { libc::mmap(ptr::null_mut(), 1, libc::PROT_READ, libc::MAP_SHARED, fd, 0) };
+    check(start != libc::MAP_FAILED)
+}
+
+/// Gives this process a command line of this many bytes.
+fn grow_command_line(size: usize) -> io::Result<()> {
+    /// `PR_SET_MM_MAP` and its structure, `prctl_mm_map`.
+    const PR_SET_MM_MAP: libc::c_int = 14;
+    #[repr(C)]
+    struct Map {
+        /// The start and the end of code and data, the start and the end of the heap, the start of
+        /// the stack, then the start and the end of the arguments and of the environment.
+        addresses: [u64; 11],
+        auxv: *const libc::c_void,
+        auxv_size: u32,
+        exe_fd: u32,
+    }
+    // SAFETY: a new mapping that takes no memory; the kernel chooses the address.
+    let start = unsafe {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        libc::mmap(ptr::null_mut(), size, libc::PROT_READ, flags, -1, 0)
+    };
+    check(start != libc::MAP_FAILED)?;
+    let start = start as u64;
+    let stat = std::fs::read_to_string("/proc/self/stat")?;
+    let (_, fields) = stat.rsplit_once(')').expect("a name");
+    let fields: Vec<u64> = fields
+        .split_whitespace()
+        .map(|field| field.parse().unwrap_or(0))
+        .collect();
+    // The first one is field 3.
+    let field = |number: usize| fields[number - 3];
+    // SAFETY: takes a number.
+    let heap_end = unsafe { libc::sbrk(0) } as u64;
+    let end = start + size as u64;
+    let map = Map {
+        addresses: [
+            field(26),
+            field(27),
+            field(45),
+            field(46),
+            field(47),
+            heap_end,
+            field(28),
+            start,
+            end,
+            field(50),
+            field(51),
+        ],
+        auxv: ptr::null(),
+        auxv_size: 0,
+        exe_fd: u32::MAX,
+    };
+    // SAFETY: the structure outlives the call.
+    check(unsafe {
+        let (map, size) = (&raw const map, mem::size_of::<Map>());
+        libc::prctl(libc::PR_SET_MM, PR_SET_MM_MAP, map, size, 0) == 0
+    })
+}
+
+/// Runs a command, and prints on standard error how much memory it used at most, in kB, and how much
+/// processor time, in milliseconds. Returns its status.
+pub(crate) fn measure(arguments: &[&[u8]]) -> i32 {
+    use std::os::unix::ffi::OsStrExt;
+    let mut arguments = arguments
+        .iter()
+        .map(|argument| std::ffi::OsStr::from_bytes(argument));
+    let program = arguments.next().expect("a program");
+    let child = std::process::Command::new(program).args(arguments).spawn();
+    let pid = child.expect("a command").id() as libc::pid_t;
+    // SAFETY: all zeroes is a valid `rusage`, and the call takes pointers to what outlives it.
+    let (status, usage) = unsafe {
+        let (mut status, mut usage) = (0, mem::zeroed::<libc::rusage>());
+        libc::wait4(pid, &raw mut status, 0, &raw mut usage);
+        (status, usage)
+    };
+    let millis = |time: libc::timeval| time.tv_sec * 1000 + time.tv_usec / 1000;
+    let time = millis(usage.ru_utime) + millis(usage.ru_stime);
+    eprintln!("used {} {time}", usage.ru_maxrss);
+    libc::WEXITSTATUS(status)
+}
+
+impl TestEnv {
+    /// Starts a stranger, and waits until it is ready.
+    #[track_caller]
+    pub fn start_stranger(&self, scenario: &str, argument: i64, file: &str) -> Process {
+        let mut helper = self.command("test-helper");
+        helper.args(["harass", scenario, &argument.to_string(), file]);
+        let mut stranger = self.start(helper);
+        stranger.expect_line("ready");
+        stranger
+    }
+}
