@@ -5,15 +5,18 @@ use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
 use super::{Job, LockRequest, Verbosity, missing_queue, who};
-use crate::holders::Caller;
+use crate::holders::{Caller, TimeLimit};
 use crate::lock::{Refusal, Timeout};
 use crate::report::Report;
 
-/// How long the holder is looked for before the wait, whose time limit includes this time.
+/// How much processor time the search for the holder takes before the wait.
 const MAX_LOOKUP: Duration = Duration::from_millis(250);
 
-/// How long the holder is looked for after the lock has been refused: there is no time left.
+/// How much processor time the search takes after the lock has been refused.
 const MAX_FINAL_LOOKUP: Duration = Duration::from_millis(100);
+
+/// On a busy machine, the search takes as many times longer.
+const MAX_SLOWDOWN: u32 = 4;
 
 /// Reports the progress of a request, if `--verbose` was given. Without it, not even the clock is
 /// read.
@@ -41,11 +44,13 @@ impl VerboseLog {
         if self.started.is_none() || std::mem::replace(&mut self.is_holder_reported, true) {
             return;
         }
+        // The time counts as part of the wait.
         let left = match (request.timeout, self.started) {
             (Timeout::After(timeout), Some(started)) => timeout.saturating_sub(started.elapsed()),
             _ => MAX_LOOKUP,
         };
-        for line in who::blocker_lines(request, self.caller, left.min(MAX_LOOKUP)) {
+        let limit = limit(left.clamp(MAX_FINAL_LOOKUP, MAX_LOOKUP));
+        for line in who::blocker_lines(request, self.caller, limit) {
             let mut message = OsString::from("waiting for ");
             message.push(line);
             report.error(message);
@@ -80,7 +85,7 @@ impl VerboseLog {
                 Refusal::TimedOut => "timeout while waiting to get lock",
                 Refusal::WouldBlock | Refusal::Interrupted => "failed to get lock",
             });
-            for line in who::blocker_lines(request, self.caller, MAX_FINAL_LOOKUP) {
+            for line in who::blocker_lines(request, self.caller, limit(MAX_FINAL_LOOKUP)) {
                 report.error(line);
             }
             missing_queue::warn_about_targets(request, report);
@@ -95,4 +100,8 @@ impl VerboseLog {
             report.info(line);
         }
     }
+}
+
+fn limit(processor: Duration) -> TimeLimit {
+    TimeLimit::start(processor, processor * MAX_SLOWDOWN)
 }

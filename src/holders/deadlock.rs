@@ -8,7 +8,7 @@ mod graph;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::process::{Pid, getpid};
 
@@ -16,6 +16,7 @@ use super::file::Identity;
 use super::lock_user::{Caller, Confidence, LockUser, Namespace, Role};
 use super::resolve::{Observations, ProcProcesses, is_ticket, lock_user};
 use super::scan::{self, FdLock, Search, WaiterSearch, blocked_calls, visit_fds};
+use super::time_limit::TimeLimit;
 use crate::lock::Mode;
 use crate::lock::fair::marker::ArrivalTime;
 use crate::sys::procfs::locks::{self, FileKey, LockRecord, LockState, LockType, TableRead};
@@ -38,10 +39,10 @@ const MAX_SEARCH: Duration = Duration::from_secs(2);
 /// if its processes acquire and release several locks during the scan. Therefore a circle counts
 /// only if it is seen twice.
 pub fn find_deadlocks() -> Vec<Vec<Pid>> {
-    let until = Instant::now() + MAX_SEARCH;
-    let mut circles = waits(until).circles();
+    let limit = TimeLimit::start(MAX_SEARCH, MAX_SEARCH);
+    let mut circles = waits(limit).circles();
     if !circles.is_empty() {
-        let waits = waits(until);
+        let waits = waits(limit);
         circles.retain(|circle| {
             let next = circle.iter().cycle().skip(1);
             let mut edges = circle.iter().zip(next);
@@ -54,10 +55,10 @@ pub fn find_deadlocks() -> Vec<Vec<Pid>> {
 /// Whether the time for the search is up.
 type IsOver<'i> = &'i dyn Fn() -> bool;
 
-fn waits(until: Instant) -> Waits {
-    let is_over = || Instant::now() >= until;
+fn waits(limit: TimeLimit) -> Waits {
+    let is_over = || limit.is_over();
     let namespace = Namespace::current();
-    let (table, read) = read_table(&is_over);
+    let (table, read) = read_table(&limit.half());
     let files = contended_files(&table, namespace, &is_over);
     let identities: Vec<Identity> = files
         .iter()
@@ -85,7 +86,7 @@ fn waits(until: Instant) -> Waits {
         files: &identities,
         waiters,
         is_wanted: |_| true,
-        until: Some(until),
+        limit: Some(limit),
         first: &[],
     });
     let mut fd_locks = std::mem::take(&mut scan.fd_locks);
@@ -124,16 +125,15 @@ fn of_file<T>(sorted: &[T], file: FileKey, key: impl Fn(&T) -> FileKey) -> &[T] 
 
 /// Reads the table of all locks, several times if it is read in pieces: each time, other locks may be
 /// missing, but each lock has its waiters.
-fn read_table(is_over: IsOver<'_>) -> (BTreeSet<LockRecord>, TableRead) {
+fn read_table(half: &TimeLimit) -> (BTreeSet<LockRecord>, TableRead) {
     /// What has no room is not examined.
     const MAX_RECORDS: usize = 200_000;
-    let started = Instant::now();
     let mut table = BTreeSet::new();
     for _ in 0..locks::MAX_TORN_READS {
         let read = locks::read_table(&mut |record| {
             table.insert(record);
             let is_full = table.len() >= MAX_RECORDS;
-            match is_full || (table.len() % 256 == 0 && is_over()) {
+            match is_full || (table.len() % 256 == 0 && half.is_over()) {
                 true => ControlFlow::Break(()),
                 false => ControlFlow::Continue(()),
             }
@@ -141,7 +141,7 @@ fn read_table(is_over: IsOver<'_>) -> (BTreeSet<LockRecord>, TableRead) {
         match read {
             Ok(TableRead::Atomic) => return (table, TableRead::Atomic),
             // Half of the time is left for the processes.
-            Ok(TableRead::Torn) if started.elapsed() < MAX_SEARCH / 2 => {}
+            Ok(TableRead::Torn) if !half.is_over() => {}
             Ok(TableRead::Torn) | Err(_) => break,
         }
     }
@@ -161,7 +161,7 @@ fn contended_files(
     let mut files: BTreeSet<FileKey> = contended.map(|record| record.file).collect();
     if namespace != Namespace::Whole {
         for pid in pids().unwrap_or_default() {
-            let _ = visit_fds(pid, &mut |_, _, info| {
+            let _ = visit_fds(pid, &|_| false, &mut |_, _, info| {
                 // All locks of a descriptor are on one file.
                 let lock = info.ok().and_then(|info| info.locks.first().copied());
                 files.extend(lock.map(|lock| lock.file));

@@ -78,7 +78,7 @@ fn find(path: &OsStr, existing: Option<&File>) -> Option<Vec<File>> {
         }
     };
     for pid in pids().ok()? {
-        let _: Result<(), Errno> = visit_fds(pid, &mut add);
+        let _: Result<(), Errno> = visit_fds(pid, &|_| false, &mut add);
     }
     let file = |key| {
         Some(File::deleted_from(

@@ -13,11 +13,11 @@ mod file;
 mod lock_user;
 mod resolve;
 mod scan;
+mod time_limit;
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::os::fd::AsFd;
-use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
@@ -38,6 +38,7 @@ pub use lock_user::{
 };
 use resolve::{Observations, ProcProcesses};
 use scan::{MAX_RANGES, Scan, Search, WaiterSearch};
+pub use time_limit::TimeLimit;
 
 /// How often a snapshot is retaken if the table has changed in the meantime.
 const MAX_ATTEMPTS: u32 = 4;
@@ -47,16 +48,15 @@ const MAX_ATTEMPTS: u32 = 4;
 pub struct Lookup {
     /// Returns whether a lock matters. On file systems that are shared with other machines, all do.
     pub is_wanted: fn(&LockRecord) -> bool,
-    /// When the lookup ends, whatever has been found by then; it finds no waiters. `None` means that
-    /// there is no limit.
-    pub until: Option<Instant>,
+    /// How long the lookup takes at most, whatever it has found by then; it finds no waiters.
+    pub limit: Option<TimeLimit>,
 }
 
 impl Lookup {
     /// Everything, however long it takes.
     pub const ALL: Self = Self {
         is_wanted: |_| true,
-        until: None,
+        limit: None,
     };
 }
 
@@ -117,7 +117,7 @@ pub fn snapshot(file: &File, caller: Caller, lookup: Lookup) -> Result<Snapshot,
         let has_anonymous_waiters = table
             .iter()
             .any(|record| record.state == LockState::Blocked && record.lock_type == LockType::Ofd);
-        let is_limited = lookup.until.is_some() && visibility.locality == Locality::Local;
+        let is_limited = lookup.limit.is_some() && visibility.locality == Locality::Local;
         let lacks_waiters = !is_table_complete || read == TableRead::Torn || has_anonymous_waiters;
         let search = if lacks_waiters && !is_limited {
             WaiterSearch::AllThreads
@@ -128,7 +128,7 @@ pub fn snapshot(file: &File, caller: Caller, lookup: Lookup) -> Result<Snapshot,
             files: &[file.identity],
             waiters: search,
             is_wanted: lookup.is_wanted,
-            until: lookup.until,
+            limit: lookup.limit,
             first: &first_examined(own_pid, &table, lookup),
         };
         let mut scan = scan::scan(search);
@@ -142,7 +142,8 @@ pub fn snapshot(file: &File, caller: Caller, lookup: Lookup) -> Result<Snapshot,
         let mut visibility = visibility.clone();
         visibility.is_restricted |= scan.hidden > 0;
         visibility.error = scan.error;
-        visibility.is_cut_short = scan.is_cut_short || is_late;
+        // If all processes were examined, nothing that is missing from the table matters.
+        visibility.is_cut_short = scan.is_cut_short || (is_late && visibility.is_partial());
         let processes = ProcProcesses {
             namespace,
             scan: &scan,
@@ -202,7 +203,7 @@ fn first_examined(own_pid: Pid, table: &[LockRecord], lookup: Lookup) -> Vec<Pid
     /// A lock of flock(2) has one, and shared locks are seldom more.
     const MAX_PIDS: usize = 16;
     let mut first = Vec::new();
-    if lookup.until.is_some() {
+    if lookup.limit.is_some() {
         let acquired_by = table
             .iter()
             .filter(|record| record.state == LockState::Granted)
@@ -255,10 +256,8 @@ fn records_for(file: &File, lookup: Lookup) -> Result<(Vec<LockRecord>, TableRea
     /// How many locks are read before the time is checked.
     const CHECK_INTERVAL: u32 = 256;
     // A long table takes more time than the processes, for which half of the time is left.
-    let now = Instant::now();
-    let until = lookup
-        .until
-        .map(|until| now + until.saturating_duration_since(now) / 2);
+    let limit = lookup.limit.map(|limit| limit.half());
+    let is_over = || limit.is_some_and(|limit| limit.is_over());
     let mut reads = 0;
     loop {
         reads += 1;
@@ -266,7 +265,6 @@ fn records_for(file: &File, lookup: Lookup) -> Result<(Vec<LockRecord>, TableRea
         let (mut ranges, mut count) = (0, 0_u32);
         let read = locks::read_table(&mut |record| {
             count = count.wrapping_add(1);
-            let is_over = || until.is_some_and(|until| Instant::now() >= until);
             if record.file == file.identity.key && (lookup.is_wanted)(&record) {
                 ranges += usize::from(!record.is_whole());
                 if record.is_whole() || ranges <= MAX_RANGES {
@@ -279,7 +277,7 @@ fn records_for(file: &File, lookup: Lookup) -> Result<(Vec<LockRecord>, TableRea
             }
         });
         let read = read.map_err(|errno| Error::proc(locks::PATH, errno.into()))?;
-        let is_late = until.is_some_and(|until| Instant::now() >= until);
+        let is_late = is_over();
         if read == TableRead::Torn {
             let mut known = BTreeSet::new();
             records.retain(|record| known.insert(*record));

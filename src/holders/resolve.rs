@@ -3,6 +3,7 @@
 //! All of it takes n log n steps at most: any process that can read the file can hold any number of
 //! locks on it.
 
+mod observations;
 mod processes;
 mod tickets;
 
@@ -13,46 +14,14 @@ use rustix::process::Pid;
 use super::lock_user::{Caller, Confidence, ListedKind, LockUser, OwnLock, Range, Role};
 use super::scan::{BlockedThread, FdLock};
 use crate::lock::Mode;
-use crate::lock::fair::marker::{Marker, SLOT_RANGE, TICKET_RANGE};
+use crate::lock::fair::marker::{Marker, SLOT_RANGE};
 use crate::sys::procfs::locks::{Access, LockRecord, LockState, LockType};
 use crate::sys::procfs::syscall::BlockedCall;
 
-pub(super) use processes::{ProcProcesses, Processes};
+pub(super) use observations::{Observations, is_ticket};
+use observations::{marker_of, raw};
+pub(super) use processes::ProcProcesses;
 use tickets::Queue;
-
-/// Everything that was observed about the locks on a file.
-pub(super) struct Observations<'o> {
-    /// Its lines in `/proc/locks`.
-    table: &'o [LockRecord],
-    /// The descriptors with its locks.
-    fd_locks: &'o [FdLock],
-    /// The indices of the descriptors, by lock and process.
-    by_record: Vec<usize>,
-    blocked: &'o [BlockedThread],
-    /// The process that asks, and its PID in `/proc`.
-    caller: (Caller, Pid),
-    /// Whether a process that has a lock may be invisible.
-    is_partial: bool,
-    processes: &'o dyn Processes,
-}
-
-fn raw(pid: Pid) -> i32 {
-    pid.as_raw_nonzero().get()
-}
-
-fn marker_of(record: &LockRecord) -> Option<Marker> {
-    let is_byte = record.lock_type == LockType::Ofd && record.first == record.last;
-    is_byte.then(|| Marker::from_offset(record.first))?
-}
-
-/// Whether the record has the form of a place in a queue, which is a lock only for the kernel.
-/// (Adjacent markers may form one lock for a moment.) A lock on more bytes is an ordinary one.
-pub(super) fn is_ticket(record: &LockRecord) -> bool {
-    record.lock_type == LockType::Ofd
-        && record.state == LockState::Granted
-        && TICKET_RANGE.contains(&record.first)
-        && record.last - record.first <= 1
-}
 
 /// Returns the record as users see it: a slot is a kind of lock of its own.
 pub(super) fn lock_user(record: &LockRecord, pid: Option<Pid>, confidence: Confidence) -> LockUser {
@@ -124,49 +93,6 @@ impl Users {
 }
 
 impl<'o> Observations<'o> {
-    pub(super) fn new(
-        table: &'o [LockRecord],
-        fd_locks: &'o [FdLock],
-        blocked: &'o [BlockedThread],
-        caller: (Caller, Pid),
-        is_partial: bool,
-        processes: &'o dyn Processes,
-    ) -> Self {
-        let mut by_record: Vec<usize> = (0..fd_locks.len()).collect();
-        by_record.sort_unstable_by_key(|index| {
-            let lock = &fd_locks[*index];
-            (lock.record, raw(lock.pid), *index)
-        });
-        Self {
-            table,
-            fd_locks,
-            by_record,
-            blocked,
-            caller,
-            is_partial,
-            processes,
-        }
-    }
-
-    /// Returns the descriptors whose open file description holds a lock, by process.
-    fn holders(&self, record: &LockRecord) -> &[usize] {
-        let record_at = |index: &usize| &self.fd_locks[*index].record;
-        let start = self
-            .by_record
-            .partition_point(|index| record_at(index) < record);
-        let rest = &self.by_record[start..];
-        &rest[..rest.partition_point(|index| record_at(index) == record)]
-    }
-
-    /// Returns the first descriptor of a process that holds a lock.
-    fn held_by(&self, pid: Pid, record: &LockRecord) -> Option<&'o FdLock> {
-        let holders = self.holders(record);
-        let pid_at = |index: &usize| raw(self.fd_locks[*index].pid);
-        let first = holders.partition_point(|index| pid_at(index) < raw(pid));
-        let index = holders.get(first).filter(|index| pid_at(index) == raw(pid));
-        index.map(|index| &self.fd_locks[*index])
-    }
-
     /// Returns the holders and waiters: each process once for each of its locks.
     pub(super) fn users(&self) -> Vec<LockUser> {
         let queue = Queue::from_observations(self);

@@ -5,12 +5,12 @@ mod visit;
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::os::fd::RawFd;
-use std::time::Instant;
 
 use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::file::Identity;
+use super::time_limit::TimeLimit;
 use crate::sys::errno::is_exhaustion;
 use crate::sys::process::share_descriptors;
 use crate::sys::procfs::fdinfo::FdInfo;
@@ -95,8 +95,8 @@ pub(super) struct Search<'s> {
     pub waiters: WaiterSearch,
     /// Returns whether a lock matters.
     pub is_wanted: fn(&LockRecord) -> bool,
-    /// When the search ends, whatever has been found by then.
-    pub until: Option<Instant>,
+    /// How long the search takes at most, whatever it has found by then.
+    pub limit: Option<TimeLimit>,
     /// The processes that are examined first.
     pub first: &'s [Pid],
 }
@@ -181,11 +181,7 @@ impl<'s> Scanner<'s> {
 
     /// Breaks when the time is up.
     fn check_time(&mut self) -> ControlFlow<()> {
-        if self
-            .search
-            .until
-            .is_some_and(|until| Instant::now() >= until)
-        {
+        if self.search.limit.is_some_and(|limit| limit.is_over()) {
             self.found.is_cut_short = true;
             return ControlFlow::Break(());
         }
@@ -194,8 +190,9 @@ impl<'s> Scanner<'s> {
 
     fn examine_process(&mut self, pid: Pid) -> ControlFlow<()> {
         self.check_time()?;
+        let is_interesting = is_one_of(self.search.files);
         let mut has_file = false;
-        let visited = visit_fds(pid, &mut |dir, fd, info| {
+        let visited = visit_fds(pid, &is_interesting, &mut |dir, fd, info| {
             has_file |= self.examine_fd(dir, pid, fd, info);
             self.check_time()
         });
@@ -319,6 +316,7 @@ impl<'s> Scanner<'s> {
         /// is examined more often than necessary.
         const MAX_TABLES: usize = 8;
         let dir = process_dir(pid);
+        let is_interesting = is_one_of(self.search.files);
         let mut examined = vec![pid];
         for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
             self.check_time()?;
@@ -335,7 +333,7 @@ impl<'s> Scanner<'s> {
             }
             let dir = format!("{dir}/task/{}", thread.as_raw_nonzero());
             let mut has_file = false;
-            let _ = visit_fds_in(&dir, &mut |dir, fd, info| {
+            let _ = visit_fds_in(&dir, &is_interesting, &mut |dir, fd, info| {
                 has_file |= self.examine_fd(dir, pid, fd, info);
                 self.check_time()
             });
@@ -351,6 +349,11 @@ impl<'s> Scanner<'s> {
             self.found.error = Some(errno);
         }
     }
+}
+
+/// Returns whether a file is one of these, which are in the order of their keys.
+fn is_one_of(files: &[Identity]) -> impl Fn(FileKey) -> bool {
+    move |key| files.binary_search_by_key(&key, |file| file.key).is_ok()
 }
 
 /// Returns the lock calls in which threads of a process are blocked, as far as they are visible.

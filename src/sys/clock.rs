@@ -25,12 +25,25 @@ impl Uptime {
 ///
 /// clock_gettime(2).
 pub fn since_boot() -> Duration {
+    read(libc::CLOCK_BOOTTIME)
+}
+
+/// Returns the processor time that this thread has used (`CLOCK_THREAD_CPUTIME_ID`).
+///
+/// # References
+///
+/// clock_gettime(2).
+pub fn thread_time() -> Duration {
+    read(libc::CLOCK_THREAD_CPUTIME_ID)
+}
+
+fn read(clock: libc::clockid_t) -> Duration {
     let mut time = MaybeUninit::<libc::timespec>::zeroed();
-    // SAFETY: room for the time. The clock exists since Linux 2.6.39, so the call does not fail.
+    // SAFETY: room for the time. The clocks exist since Linux 2.6.39, so the call does not fail.
     let time = unsafe {
-        libc::clock_gettime(libc::CLOCK_BOOTTIME, time.as_mut_ptr());
+        libc::clock_gettime(clock, time.as_mut_ptr());
         time.assume_init()
     };
-    // Neither field is negative on this clock.
+    // Neither field is negative on these clocks.
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

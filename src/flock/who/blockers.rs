@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
-use std::time::{Duration, Instant};
 
 use rustix::process::Pid;
 
@@ -13,7 +12,7 @@ use super::target::{label, raw_pid, snapshot};
 use super::{notes, text};
 use crate::flock::{Fairness, LockRequest, Target};
 use crate::holders::{
-    Caller, Confidence, ListedKind, LockUser, Lookup, Namespace, OwnLock, Role, Snapshot,
+    Caller, Confidence, ListedKind, LockUser, Lookup, Namespace, OwnLock, Role, Snapshot, TimeLimit,
 };
 use crate::lock::advisory::LockApi;
 use crate::lock::fair::marker::SLOT_RANGE;
@@ -27,7 +26,7 @@ use crate::sys::procfs::status::ProcessInfo;
 /// Returns a line for each lock of the request that another process holds: `FILE: held by 1234
 /// rsync, 3m 12s, and 2 others`. If no holder is known, the lines say why.
 ///
-/// The lookup takes about `max_time` at most: other users' processes can make it long, by placing
+/// The time of the lookup is limited: other users' processes can make it long, by placing
 /// locks on the file, or by opening many files. The processes that have acquired locks are examined
 /// first, so most holders are named even then.
 ///
@@ -37,18 +36,17 @@ use crate::sys::procfs::status::ProcessInfo;
 pub(in crate::flock) fn blocker_lines(
     request: &LockRequest,
     caller: Caller,
-    max_time: Duration,
+    limit: TimeLimit,
 ) -> Vec<OsString> {
-    let until = Instant::now() + max_time;
-    panic::catch_unwind(AssertUnwindSafe(|| lines(request, caller, until))).unwrap_or_default()
+    panic::catch_unwind(AssertUnwindSafe(|| lines(request, caller, limit))).unwrap_or_default()
 }
 
-fn lines(request: &LockRequest, caller: Caller, until: Instant) -> Vec<OsString> {
+fn lines(request: &LockRequest, caller: Caller, limit: TimeLimit) -> Vec<OsString> {
     let also = request.also.iter().cloned().map(Target::Path);
     let targets: Vec<Target> = [request.target.clone()].into_iter().chain(also).collect();
     let found: Vec<Finding> = targets
         .iter()
-        .map(|target| find_holders(target, request, caller, until))
+        .map(|target| find_holders(target, request, caller, limit))
         .collect();
     let is_held = |finding: &Finding| matches!(finding, Finding::Held(_));
     let any_held = found.iter().any(is_held);
@@ -81,7 +79,12 @@ enum Finding {
     NotHeld,
 }
 
-fn find_holders(target: &Target, request: &LockRequest, caller: Caller, until: Instant) -> Finding {
+fn find_holders(
+    target: &Target,
+    request: &LockRequest,
+    caller: Caller,
+    limit: TimeLimit,
+) -> Finding {
     let lookup = Lookup {
         // A stranger can place any number of locks that block nothing.
         is_wanted: match (request.api, request.fairness) {
@@ -89,7 +92,7 @@ fn find_holders(target: &Target, request: &LockRequest, caller: Caller, until: I
             (LockApi::Flock, Fairness::None | Fairness::Fifo) => is_flock,
             (LockApi::Ofd { .. }, _) => |record| !is_flock(record),
         },
-        until: Some(until),
+        limit: Some(limit),
     };
     let snapshot = match snapshot(target, caller, lookup) {
         Ok(snapshot) => snapshot,
@@ -100,7 +103,7 @@ fn find_holders(target: &Target, request: &LockRequest, caller: Caller, until: I
     let blockers = snapshot.users.iter();
     let blockers = blockers.filter(|user| blocks(user, request) && !is_own(user));
     let blockers: Vec<LockUser> = blockers.copied().collect();
-    let others = describe_holders(&blockers, snapshot.visibility.namespace, until);
+    let others = describe_holders(&blockers, snapshot.visibility.namespace, limit);
     if let Some(fd) = own_blocking_fd(&snapshot, target, request) {
         return Finding::Held(describe_self(fd, others, caller).into());
     }
@@ -174,7 +177,7 @@ type Holder = (Pid, LockUser, Option<ProcessInfo>);
 fn describe_holders(
     blockers: &[LockUser],
     namespace: Namespace,
-    until: Instant,
+    limit: TimeLimit,
 ) -> Option<(String, bool)> {
     let mut listed = BTreeSet::new();
     let mut unread = 0;
@@ -184,7 +187,7 @@ fn describe_holders(
         if !listed.insert(raw_pid(pid)) {
             return None;
         }
-        if listed.len() > 1 && Instant::now() >= until {
+        if listed.len() > 1 && limit.is_over() {
             unread += 1;
             return None;
         }

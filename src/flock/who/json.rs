@@ -4,9 +4,9 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::PIECE_SIZE;
 use super::row::{Row, Time};
 use super::target::raw_pid;
+use super::text::PIECE_SIZE;
 use crate::flock::Target;
 use crate::holders::{Confidence, Role};
 use crate::lock::Mode;

@@ -73,9 +73,6 @@ pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
     })
 }
 
-/// Prints text in pieces of this size: other users' processes determine how much there is.
-const PIECE_SIZE: usize = 1 << 16;
-
 /// Marks the waiters that wait in a deadlock, and returns the deadlocks: the processes that wait for
 /// each other, if their PIDs mean the same processes here.
 fn mark_deadlocks(rows: &mut [Row<'_>]) -> Vec<Vec<Pid>> {

@@ -16,8 +16,6 @@ use crate::sys::procfs::status::ProcessInfo;
 /// How many processes that have the file open are named.
 const MAX_OPENERS: usize = 8;
 
-const NOT_IN_TIME: &str = "was not found in the time for --verbose; flock --who has no limit";
-
 const REMOTE_HOLDER: &str = "held, but the holder is not visible; it may be on another machine";
 
 /// What keeps this process from inspecting others.
@@ -143,7 +141,7 @@ pub(super) fn unseen_holder(snapshot: &Snapshot) -> String {
         return format!("held, but the processes could not be examined: {reason}");
     }
     if visibility.is_cut_short {
-        return format!("held, but the holder {NOT_IN_TIME}");
+        return "held, but there was no time to find the holder; flock --who takes it".to_owned();
     }
     if snapshot.is_remote_holder {
         return REMOTE_HOLDER.to_owned();
@@ -189,7 +187,7 @@ pub(super) fn no_holder(snapshot: &Snapshot) -> Option<String> {
         );
     }
     if visibility.is_cut_short {
-        return Some(format!("no holder {NOT_IN_TIME}"));
+        return Some("no holder was found in time; flock --who takes more".to_owned());
     }
     let mut reasons = Vec::new();
     if let Some(error) = &visibility.error {

@@ -3,10 +3,9 @@
 use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
-use super::PIECE_SIZE;
 use super::row::{Process, Row};
 use super::target::{label, raw_pid};
-use super::text;
+use super::text::{self, PIECE_SIZE};
 use crate::holders::{Confidence, Role};
 use crate::lock::Mode;
 

@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+/// Output is printed in pieces of this size: other users' processes determine how much there is.
+pub(super) const PIECE_SIZE: usize = 1 << 16;
+
 /// Formats a duration in its two largest units: `3m 12s`.
 pub(super) fn elapsed(time: Duration) -> String {
     let seconds = time.as_secs();

@@ -1,5 +1,5 @@
 use super::super::scan::Scan;
-use super::processes::ChildSentinel;
+use super::processes::{ChildSentinel, Processes};
 use super::*;
 use crate::lock::fair::marker::ArrivalTime;
 

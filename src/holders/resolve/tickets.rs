@@ -9,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rustix::process::Pid;
 
+use super::observations::{Observations, is_ticket, marker_of, raw};
 use super::processes::ChildSentinel;
-use super::{Observations, is_ticket, marker_of, raw};
 use crate::holders::lock_user::{Confidence, ListedKind, LockUser, Role};
 use crate::lock::fair::marker::Marker;
 use crate::sys::procfs::locks::LockRecord;

@@ -8,7 +8,7 @@ use rustix::fs::{Mode as Permissions, OFlags};
 use rustix::io::Errno;
 
 use super::decimal;
-use super::locks::{Access, LockRecord, LockType};
+use super::locks::{Access, FileKey, LockRecord, LockType};
 use super::read::{self, End};
 
 /// The size of the buffer, which suffices for all lines of an ordinary descriptor.
@@ -50,15 +50,20 @@ impl FdInfo {
         }
     }
 
-    /// Reads the file of this name in an `fdinfo` directory.
+    /// Reads the file of this name in an `fdinfo` directory. Of a file that is of no interest, only
+    /// the first lock is read.
     ///
     /// # Errors
     ///
     /// Those of open(2) and read(2).
-    pub fn read_at(dir: impl AsFd, name: &CStr) -> Result<Self, Errno> {
+    pub fn read_at(
+        dir: impl AsFd,
+        name: &CStr,
+        is_interesting: &dyn Fn(FileKey) -> bool,
+    ) -> Result<Self, Errno> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let file = rustix::fs::openat(dir, name, flags, Permissions::empty())?;
-        Self::read(file)
+        Self::read(file, is_interesting)
     }
 
     /// Reads the information about a descriptor of the process or thread with this directory in
@@ -68,16 +73,20 @@ impl FdInfo {
     ///
     /// Those of open(2) and read(2).
     pub fn read_in(dir: &str, fd: RawFd) -> Result<Self, Errno> {
-        Self::read(read::open(&format!("{dir}/fdinfo/{fd}"))?)
+        Self::read(read::open(&format!("{dir}/fdinfo/{fd}"))?, &|_| true)
     }
 
     /// Reads the lines, of which there may be many: one for each lock, and for special files such
     /// as those of epoll(7) one for each file that they watch.
-    fn read(file: OwnedFd) -> Result<Self, Errno> {
+    fn read(file: OwnedFd, is_interesting: &dyn Fn(FileKey) -> bool) -> Result<Self, Errno> {
         let mut info = Self::default();
         read::visit_lines(file, BUFFER_SIZE, End::ShortRead, &mut |line| {
             info.add_line(line);
-            ControlFlow::Continue(())
+            // All locks of a descriptor are on one file, and there is nothing after them.
+            match info.locks.first() {
+                Some(lock) if !is_interesting(lock.file) => ControlFlow::Break(()),
+                _ => ControlFlow::Continue(()),
+            }
         })?;
         Ok(info)
     }
