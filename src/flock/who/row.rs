@@ -12,7 +12,6 @@ use super::text;
 use crate::flock::{OutputFormat, Target};
 use crate::holders::{ListedKind, LockUser, Namespace, Role, Snapshot};
 use crate::sys;
-use crate::sys::clock;
 use crate::sys::procfs::liveness::{self, Liveness};
 use crate::sys::procfs::status::{ProcessInfo, command_line};
 
@@ -96,19 +95,15 @@ impl Time {
 
 /// Returns when a process has acquired a lock, or has begun to wait for it, according to its marker.
 ///
-/// Any process can place a marker with any time, so it counts only if it is possible: after the
-/// machine was booted and, for a waiter, after the process was started. (A process that has
-/// inherited a slot may be younger.)
+/// Any process can place a marker with any time, so that of a waiter counts only if it is after the
+/// start of the process. (A process that has inherited a slot may be younger.)
 pub(super) fn marker_time(user: &LockUser, age: Option<Duration>) -> Option<Duration> {
     /// The start of a process is known less exactly.
     const TOLERANCE: Duration = Duration::from_secs(1);
     let elapsed = user.since?.elapsed();
-    let limit = match user.role {
-        Role::Waiter => age,
-        Role::Holder => None,
-    };
-    let limit = limit.unwrap_or_else(clock::since_boot);
-    (elapsed <= limit + TOLERANCE).then_some(elapsed)
+    let limit = age.filter(|_| user.role == Role::Waiter);
+    let is_possible = limit.is_none_or(|age| elapsed <= age + TOLERANCE);
+    is_possible.then_some(elapsed)
 }
 
 impl<'t> Row<'t> {
@@ -162,15 +157,20 @@ impl<'t> Row<'t> {
 mod tests {
     use super::*;
     use crate::holders::Confidence;
-    use crate::lock::fair::marker::ArrivalTime;
+    use crate::lock::Mode;
+    use crate::lock::fair::marker::{ArrivalTime, Marker};
 
     #[test]
-    fn impossible_times_of_markers_do_not_count() {
+    fn a_wait_is_not_older_than_its_process() {
+        let (mode, pid) = (Mode::Exclusive, Pid::INIT);
         let arrived = ArrivalTime::now();
-        let mut later = arrived;
-        // A second.
-        (0..62_500).for_each(|_| later = later.next());
-        let counts = |role, since, age: Option<u64>| {
+        let ticket = Marker::Ticket { arrived, mode, pid };
+        // A minute earlier, in ticks of 16 µs.
+        let earlier = ticket.offset() - ((60 * 62_500) << 23);
+        let Some(Marker::Ticket { arrived: since, .. }) = Marker::from_offset(earlier) else {
+            panic!("a ticket");
+        };
+        let counts = |role, age| {
             let user = LockUser {
                 role,
                 kind: ListedKind::Slot,
@@ -180,11 +180,10 @@ mod tests {
                 confidence: Confidence::Verified,
                 since: Some(since),
             };
-            marker_time(&user, age.map(Duration::from_secs)).is_some()
+            marker_time(&user, Some(Duration::from_secs(age))).is_some()
         };
-        for role in [Role::Holder, Role::Waiter] {
-            assert!(counts(role, arrived, Some(0)) && counts(role, arrived, None));
-            assert!(!counts(role, later, Some(0)), "it is in the future");
-        }
+        assert!(!counts(Role::Waiter, 50) && counts(Role::Waiter, 70));
+        // A slot may have been inherited from a process that was started earlier.
+        assert!(counts(Role::Holder, 50));
     }
 }

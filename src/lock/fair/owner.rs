@@ -113,7 +113,7 @@ fn holds_marker(owner: Pid, offset: i64) -> Option<bool> {
         let is_marker = |lock: &LockRecord| {
             lock.lock_type == LockType::Ofd && (lock.first..=lock.last).contains(&offset)
         };
-        match FdInfo::read_at(CWD, &path) {
+        match FdInfo::read_at(CWD, &path, &|_| true) {
             Ok(info) if info.locks.iter().any(is_marker) => return Some(true),
             Ok(_) | Err(Errno::NOENT | Errno::SRCH) => {}
             Err(_) => return None,
