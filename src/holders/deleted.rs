@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
+use rustix::process::Pid;
 
 use super::file::File;
 use super::lock_user::Namespace;
@@ -24,6 +25,9 @@ const MAX_LINKS: u32 = 8;
 /// How many deleted files are listed. Any process that may create files in the directory can create
 /// and delete any number.
 const MAX_FILES: usize = 32;
+
+/// How many locks on other files are looked up at the processes that acquired them.
+const MAX_LOOKUPS: usize = 64;
 
 /// Returns the locked files that were at this path and have been deleted. `existing` is the file
 /// that is there now.
@@ -44,41 +48,42 @@ fn find(path: &OsStr, existing: Option<&File>) -> Option<Vec<File>> {
     let device = File::from_path(dir.as_os_str()).ok()?.identity.key.device;
     let is_candidate =
         |key: FileKey| key.device == device && existing.is_none_or(|file| file.identity.key != key);
-    let mut has_candidate = false;
+    let mut locks: Vec<(FileKey, Option<Pid>)> = Vec::new();
     let read = locks::read_table(&mut |record| {
-        has_candidate |= is_candidate(record.file);
-        match has_candidate {
-            true => ControlFlow::Break(()),
-            false => ControlFlow::Continue(()),
+        let lock = (record.file, record.pid);
+        if is_candidate(record.file) && !locks.contains(&lock) {
+            locks.push(lock);
         }
-    });
-    let is_complete = read.ok()? == TableRead::Atomic && Namespace::current() == Namespace::Whole;
-    if is_complete && !has_candidate {
-        return Some(Vec::new());
-    }
-    let mut link = OsString::from(path);
-    link.push(" (deleted)");
-    // A file may really have this name.
-    let impostor = fs::symlink_metadata(&link).map(|metadata| metadata.ino());
-    let mut keys: Vec<FileKey> = Vec::new();
-    let mut add = |pid_dir: &str, fd: i32, info: Result<FdInfo, Errno>| {
-        // All locks of a descriptor are on one file.
-        let record = info.ok().and_then(|info| info.locks.first().copied());
-        if let Some(key) = record.map(|record| record.file)
-            && is_candidate(key)
-            && !keys.contains(&key)
-            && impostor.as_ref().ok() != Some(&key.inode)
-            && fs::read_link(format!("{pid_dir}/fd/{fd}")).is_ok_and(|path| path == *link)
-        {
-            keys.push(key);
-        }
-        match keys.len() < MAX_FILES {
+        match locks.len() <= MAX_LOOKUPS {
             true => ControlFlow::Continue(()),
             false => ControlFlow::Break(()),
         }
+    });
+    let is_complete = read.ok()? == TableRead::Atomic
+        && locks.len() <= MAX_LOOKUPS
+        && Namespace::current() == Namespace::Whole;
+    let mut link = OsString::from(path);
+    link.push(" (deleted)");
+    let mut search = Search {
+        is_candidate: &is_candidate,
+        impostor: fs::symlink_metadata(&link)
+            .map(|metadata| metadata.ino())
+            .ok(),
+        link,
+        seen: Vec::new(),
+        deleted: Vec::new(),
     };
-    for pid in pids().ok()? {
-        let _: Result<(), Errno> = visit_fds(pid, &|_| false, &mut add);
+    // Most locks are still held by the process that acquired them. If its descriptors show all
+    // files, the other processes need not be examined.
+    let mut acquirers: Vec<Pid> = locks.iter().filter_map(|(_, pid)| *pid).collect();
+    acquirers.dedup();
+    for pid in acquirers {
+        search.examine(pid);
+    }
+    if !is_complete || locks.iter().any(|(key, _)| !search.seen.contains(key)) {
+        for pid in pids().ok()? {
+            search.examine(pid);
+        }
     }
     let file = |key| {
         Some(File::deleted_from(
@@ -86,7 +91,52 @@ fn find(path: &OsStr, existing: Option<&File>) -> Option<Vec<File>> {
             key,
         ))
     };
-    keys.into_iter().map(file).collect()
+    search.deleted.into_iter().map(file).collect()
+}
+
+/// A search for deleted files among the descriptors of processes.
+struct Search<'s> {
+    is_candidate: &'s dyn Fn(FileKey) -> bool,
+    /// The path that the kernel shows for a deleted file.
+    link: OsString,
+    /// The inode of a file that really has this name.
+    impostor: Option<u64>,
+    /// The candidates that were seen at any descriptor, of which only so many are looked up.
+    seen: Vec<FileKey>,
+    /// Those that have been deleted.
+    deleted: Vec<FileKey>,
+}
+
+impl Search<'_> {
+    fn examine(&mut self, pid: Pid) {
+        let mut add = |dir: &str, fd: i32, info: Result<FdInfo, Errno>| {
+            self.add(dir, fd, info);
+            match self.deleted.len() < MAX_FILES {
+                true => ControlFlow::Continue(()),
+                false => ControlFlow::Break(()),
+            }
+        };
+        let _: Result<(), Errno> = visit_fds(pid, &|_| false, &mut add);
+    }
+
+    fn add(&mut self, dir: &str, fd: i32, info: Result<FdInfo, Errno>) {
+        // All locks of a descriptor are on one file.
+        let record = info.ok().and_then(|info| info.locks.first().copied());
+        let Some(key) = record.map(|record| record.file) else {
+            return;
+        };
+        if !(self.is_candidate)(key) || self.deleted.contains(&key) {
+            return;
+        }
+        if self.seen.len() < MAX_LOOKUPS && !self.seen.contains(&key) {
+            self.seen.push(key);
+        }
+        let is_deleted =
+            || fs::read_link(format!("{dir}/fd/{fd}")).is_ok_and(|path| path == *self.link);
+        if self.impostor != Some(key.inode) && is_deleted() {
+            self.deleted.push(key);
+        }
+    }
 }
 
 /// Returns the directory of a file that does not exist, and the path under which the kernel knew

@@ -29,6 +29,15 @@ fn holders_of_a_deleted_file_are_listed() {
 }
 
 #[test]
+fn deleted_file_is_found_at_the_process_that_locked_it() {
+    let env = TestEnv::new();
+    let holder = env.hold(&["-F"], "f");
+    env.sh("rm f");
+    let rows = parse_rows(&env.run(["--who", "--json", "f"]).assert_status(0).stdout);
+    assert_fields(&rows[0], &json!({"pid": holder.pid(), "deleted": true}));
+}
+
+#[test]
 fn new_and_deleted_file_are_told_apart() {
     let env = TestEnv::new();
     let old = start_holding_script(&env);
