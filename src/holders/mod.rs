@@ -132,7 +132,8 @@ pub fn snapshot(file: &File, caller: Caller, lookup: Lookup) -> Result<Snapshot,
             first: &first_examined(own_pid, &table, lookup),
         };
         let mut scan = scan::scan(search);
-        if has_unseen(&table, &scan, own_pid) && !scan.is_cut_short {
+        let may_be_missing = is_late && scan.fd_locks.is_empty();
+        if (may_be_missing || has_unseen(&table, &scan, own_pid)) && !scan.is_cut_short {
             scan::scan_threads(search, &mut scan);
         }
         if scan.omitted > 0 {

@@ -267,3 +267,38 @@ fn blocks(user: &LockUser, request: &LockRequest) -> bool {
     let excludes = request.mode == Mode::Exclusive || user.mode != Some(Mode::Shared);
     user.role == Role::Holder && same_kind && excludes
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+    use std::time::Duration;
+
+    use rustix::fs::{FlockOperation, flock};
+
+    use super::*;
+    use crate::cli::ParseResult;
+    use crate::flock::{Request, args};
+
+    #[test]
+    fn search_ends_when_the_time_is_over() {
+        let file = tempfile::NamedTempFile::new().expect("a temporary file");
+        flock(file.as_file().as_fd(), FlockOperation::LockExclusive).expect("a lock");
+        let path = file.path().as_os_str().to_owned();
+        let request = args::parse(vec!["-n".into(), path, "true".into()]);
+        let Ok(ParseResult::Request(Request::Lock(request))) = request else {
+            panic!("{request:?}");
+        };
+        let line = |time| {
+            let limit = TimeLimit::start(time, time);
+            let lines = lines(&request, Caller::Process, limit);
+            lines[0].to_string_lossy().into_owned()
+        };
+        assert!(
+            line(Duration::ZERO).contains("in time"),
+            "{}",
+            line(Duration::ZERO)
+        );
+        let found = line(Duration::from_secs(3600));
+        assert!(found.contains("held by this process itself"), "{found}");
+    }
+}

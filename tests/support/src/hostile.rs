@@ -175,8 +175,8 @@ fn grow_command_line(size: usize) -> io::Result<()> {
     })
 }
 
-/// Runs a command, and prints on standard error how much memory it used at most, in kB, and how much
-/// processor time, in milliseconds. Returns its status.
+/// Runs a command, and prints on standard error how much memory it used at most, in kB. Returns its
+/// status.
 pub(crate) fn measure(arguments: &[&[u8]]) -> i32 {
     use std::os::unix::ffi::OsStrExt;
     let mut arguments = arguments
@@ -191,9 +191,7 @@ pub(crate) fn measure(arguments: &[&[u8]]) -> i32 {
         libc::wait4(pid, &raw mut status, 0, &raw mut usage);
         (status, usage)
     };
-    let millis = |time: libc::timeval| time.tv_sec * 1000 + time.tv_usec / 1000;
-    let time = millis(usage.ru_utime) + millis(usage.ru_stime);
-    eprintln!("used {} {time}", usage.ru_maxrss);
+    eprintln!("used {}", usage.ru_maxrss);
     libc::WEXITSTATUS(status)
 }
 
