@@ -91,8 +91,9 @@ fn waits(limit: TimeLimit) -> Waits {
     });
     let mut fd_locks = std::mem::take(&mut scan.fd_locks);
     let mut blocked = std::mem::take(&mut scan.blocked);
-    fd_locks.sort_by_key(|lock| lock.record.file);
-    blocked.sort_by_key(|thread| thread.file);
+    fd_locks
+        .sort_unstable_by_key(|lock| (lock.record.file, lock.pid.as_raw_nonzero(), lock.record));
+    blocked.sort_unstable_by_key(|thread| (thread.file, thread.pid.as_raw_nonzero()));
     let table: Vec<LockRecord> = table.into_iter().collect();
     for file in files {
         if is_over() {
@@ -158,7 +159,8 @@ fn contended_files(
     let is_contended =
         |record: &&LockRecord| record.state == LockState::Blocked || is_ticket(record);
     let contended = table.iter().filter(is_contended);
-    let mut files: BTreeSet<FileKey> = contended.map(|record| record.file).collect();
+    let mut files = BTreeSet::new();
+    files.extend(contended.map(|record| record.file));
     if namespace != Namespace::Whole {
         for pid in pids().unwrap_or_default() {
             let _ = visit_fds(pid, &|_| false, &mut |_, _, info| {
@@ -261,7 +263,8 @@ fn waits_for_itself(pid: Pid, wanted: &LockUser, fd_locks: &[FdLock]) -> bool {
     let own = || fd_locks.iter().filter(|lock| lock.pid == pid);
     let calls = blocked_calls(pid);
     let with_call = own().filter(|lock| calls.iter().any(|call| call.fd() == lock.fd));
-    let converted: BTreeSet<&LockRecord> = with_call.map(|lock| &lock.record).collect();
+    let mut converted = BTreeSet::new();
+    converted.extend(with_call.map(|lock| lock.record));
     let is_converted = |record: &LockRecord| converted.contains(record);
     let mut locks = own().map(|lock| &lock.record);
     locks.any(|record| {

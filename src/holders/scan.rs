@@ -166,12 +166,13 @@ impl<'s> Scanner<'s> {
         let inodes = search.files.iter().map(|file| file.key.inode);
         let mut by_inode: Vec<(u64, usize)> = inodes.zip(0..).collect();
         by_inode.sort_unstable();
-        let known = found.fd_locks.iter();
-        let known = known.map(|lock| (lock.pid.as_raw_nonzero().get(), lock.fd, lock.record));
+        let mut known = BTreeSet::new();
+        let locks = found.fd_locks.iter();
+        known.extend(locks.map(|lock| (lock.pid.as_raw_nonzero().get(), lock.fd, lock.record)));
         Self {
             search,
             by_inode,
-            known: known.collect(),
+            known,
             ranges: found.fd_locks.len(),
             found,
             mounts: None,

@@ -100,7 +100,8 @@ fn pids(rows: &[Row<'_>]) -> Vec<u8> {
     let verified = rows
         .iter()
         .filter(|row| row.lock.role == Role::Holder && row.lock.confidence == Confidence::Verified);
-    let pids: BTreeSet<i32> = verified.filter_map(|row| row.pid.map(raw_pid)).collect();
+    let mut pids = BTreeSet::new();
+    pids.extend(verified.filter_map(|row| row.pid.map(raw_pid)));
     let lines = pids.iter().map(|pid| format!("{pid}\n"));
     lines.collect::<String>().into_bytes()
 }

@@ -77,9 +77,8 @@ pub(super) fn all(snapshot: &Snapshot, users: &[LockUser]) -> Vec<String> {
         notes.push(unseen_holder(snapshot));
     }
     let unverified = holders().filter(|user| user.confidence == Confidence::Unverified);
-    let pids: BTreeSet<i32> = unverified
-        .filter_map(|user| user.pid.map(raw_pid))
-        .collect();
+    let mut pids = BTreeSet::new();
+    pids.extend(unverified.filter_map(|user| user.pid.map(raw_pid)));
     notes.extend(pids.iter().map(|pid| unverified_holder(*pid, snapshot)));
     if snapshot.omitted > 0 {
         notes.push(format!("{} more locks are not listed", snapshot.omitted));
@@ -108,7 +107,8 @@ pub(super) fn deleted(target: &Target, rows: &[Row<'_>], exists: bool) -> Option
         Target::Path(_) => "",
         Target::Descriptor(_) => "its file ",
     };
-    let pids: BTreeSet<i32> = rows.iter().filter_map(|row| row.pid.map(raw_pid)).collect();
+    let mut pids = BTreeSet::new();
+    pids.extend(rows.iter().filter_map(|row| row.pid.map(raw_pid)));
     let pids: Vec<String> = pids.iter().map(i32::to_string).collect();
     let pids = match &pids[..] {
         _ if !exists => String::new(),

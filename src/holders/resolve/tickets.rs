@@ -46,10 +46,12 @@ impl Queue {
         let seen = observations.fd_locks.iter().map(|lock| &lock.record);
         let records = seen.chain(observations.table);
         // The same marker may have been seen several times.
-        let markers: BTreeMap<i64, &LockRecord> = records
-            .filter(|record| is_ticket(record))
-            .map(|record| (record.first, record))
-            .collect();
+        let mut markers = BTreeMap::new();
+        markers.extend(
+            records
+                .filter(|record| is_ticket(record))
+                .map(|record| (record.first, record)),
+        );
         let mut listed = BTreeSet::new();
         let mut unknown = BTreeSet::new();
         for record in markers.into_values() {
