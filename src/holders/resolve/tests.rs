@@ -2,7 +2,6 @@ use super::super::scan::Scan;
 use super::processes::{ChildSentinel, Processes};
 use super::*;
 use crate::lock::fair::marker::ArrivalTime;
-use crate::sys::clock;
 
 const OWN: i32 = 1;
 
@@ -257,93 +256,6 @@ fn waiters_missing_from_the_table_are_found() {
     assert_eq!(resolved(&table, &scan), [holder(2), waiter(7), waiter(8)]);
 }
 
-/// A ticket with this sentinel.
-fn ticket(sentinel: i32) -> LockRecord {
-    byte(Marker::Ticket {
-        arrived: ArrivalTime::now(),
-        mode: Mode::Shared,
-        pid: pid(sentinel),
-    })
-}
-
-#[test]
-fn the_owner_of_a_ticket_is_a_waiter() {
-    let ticket = ticket(30);
-    let scan = scan(&[(20, &[ticket])]);
-    assert_eq!(resolved(&[ticket], &scan), [waiter(20)]);
-    let user = users_for(Caller::Process, &[ticket], &scan)[0];
-    assert_eq!(
-        (user.kind, user.mode),
-        (ListedKind::Flock, Some(Mode::Shared))
-    );
-    assert!(user.since.is_some() && user.range.is_none());
-}
-
-#[test]
-fn a_sentinel_does_not_hold_what_its_owner_holds() {
-    let ticket = ticket(30);
-    let lock = flock("", "WRITE", 200);
-    let scan = scan(&[(20, &[ticket, lock]), (30, &[ticket, lock])]);
-    let table = [ticket, lock];
-    assert_eq!(resolved(&table, &scan), [waiter(20), holder(20)]);
-    let mut processes = Fake::new(&scan);
-    processes.exits_silently = false;
-    let users = processes
-        .observations(Caller::Process, &table, false)
-        .users();
-    assert_eq!(
-        entries(&users),
-        [waiter(20), holder(20), holder(30)],
-        "it is an ordinary child"
-    );
-}
-
-#[test]
-fn a_waiter_with_a_ticket_is_listed_once() {
-    let ticket = ticket(30);
-    let table = [ticket, flock("", "WRITE", 5), flock("-> ", "READ", 20)];
-    let scan = scan(&[(5, &table[1..2]), (20, &[ticket])]);
-    assert_eq!(resolved(&table, &scan), [waiter(20), holder(5)]);
-}
-
-#[test]
-fn a_hidden_ticket_belongs_to_the_sentinels_parent() {
-    let unverified = (Role::Waiter, Some(20), Confidence::Unverified);
-    let unknown = (Role::Waiter, None, Confidence::Unverified);
-    assert_eq!(resolved(&[ticket(30)], &scan(&[])), [unverified]);
-    let scan = scan(&[]);
-    let found = |is_partial| {
-        let table = [ticket(300)];
-        entries(
-            &Fake::new(&scan)
-                .observations(Caller::Process, &table, is_partial)
-                .users(),
-        )
-    };
-    assert_eq!(found(true), [unknown]);
-    assert_eq!(found(false), [], "all processes are visible");
-}
-
-#[test]
-fn a_slot_is_held_by_every_process_with_it_open() {
-    let slot = |acquired_by: i32| {
-        byte(Marker::Slot {
-            arrived: ArrivalTime::now(),
-            pid: pid(acquired_by),
-        })
-    };
-    let (one, two, three) = (slot(2), slot(50), slot(300));
-    let scan = scan(&[(2, &[one]), (3, &[one])]);
-    let unverified = (Role::Holder, Some(50), Confidence::Unverified);
-    assert_eq!(
-        resolved(&[one, two, three], &scan),
-        [holder(2), holder(3), unverified, UNKNOWN]
-    );
-    let users = users_for(Caller::Process, &[one, two, three], &scan);
-    let is_slot = |user: &LockUser| user.kind == ListedKind::Slot && user.since.is_some();
-    assert!(users.iter().all(is_slot));
-}
-
 #[test]
 fn invisible_parent_is_listed_as_the_lender_of_a_lock() {
     let lock = flock("", "WRITE", 200);
@@ -373,20 +285,14 @@ fn lock_that_another_process_has_too_is_not_inherited() {
     assert_eq!(observations.inherited().count(), 0);
 }
 
-/// The processor time is compared, because other processes do not affect it much.
-#[test]
-fn time_is_proportional_to_the_number_of_locks() {
-    let time = |count: i64| {
-        let lock = |byte: i64| line(&format!("OFDLCK ADVISORY READ -1 @ {byte} {byte}"));
-        let locks: Vec<LockRecord> = (0..count).map(lock).collect();
-        let scan = scan(&[(2, &locks), (3, &locks)]);
-        let started = clock::thread_time();
-        assert_eq!(resolved(&locks, &scan).len() as i64, 2 * count);
-        clock::thread_time() - started
-    };
-    let (few, many) = (time(2_000), time(20_000));
-    // It would be a hundred times as much if each lock were compared with each other.
-    assert!(many < few * 40, "{few:?}, {many:?}");
+/// A ticket with this sentinel.
+fn ticket(sentinel: i32) -> LockRecord {
+    byte(Marker::Ticket {
+        arrived: ArrivalTime::now(),
+        mode: Mode::Shared,
+        pid: pid(sentinel),
+    })
 }
 
 mod hostile;
+mod markers;
