@@ -1,8 +1,8 @@
 //! Deadlocks: processes that wait for each other's locks, or for their own.
 //!
 //! The kernel detects none, except among locks of fcntl(2) that belong to a process. A deadlock is a
-//! circle of processes, each of which waits for a lock that the next one holds. The files of the
-//! circle may be any, so all files with waiters are examined.
+//! cycle of processes, each of which waits for a lock that the next one holds. The files of the
+//! cycle may be any, so all files with waiters are examined.
 
 mod graph;
 
@@ -28,28 +28,28 @@ use graph::Waits;
 /// each of them counts.
 const MAX_SEARCH: Duration = Duration::from_secs(2);
 
-/// Returns the circles of processes in each of which every process waits for the next one, and the
+/// Returns the cycles of processes in each of which every process waits for the next one, and the
 /// last one for the first.
 ///
 /// Best effort: what cannot be examined, or not in time, is not found. A process with several threads is in no
-/// circle: while one thread waits, another one may release the lock.
+/// cycle: while one thread waits, another one may release the lock.
 ///
 /// *Race:* the waits are not observed at the same moment. But a process that waits holds its locks
-/// until it has got the one that it waits for, so a circle that never existed can be observed only
-/// if its processes acquire and release several locks during the scan. Therefore a circle counts
+/// until it has got the one that it waits for, so a cycle that never existed can be observed only
+/// if its processes acquire and release several locks during the scan. Therefore a cycle counts
 /// only if it is seen twice.
 pub fn find_deadlocks() -> Vec<Vec<Pid>> {
     let limit = TimeLimit::start(MAX_SEARCH, MAX_SEARCH);
-    let mut circles = waits(limit).circles();
-    if !circles.is_empty() {
+    let mut cycles = waits(limit).cycles();
+    if !cycles.is_empty() {
         let waits = waits(limit);
-        circles.retain(|circle| {
-            let next = circle.iter().cycle().skip(1);
-            let mut edges = circle.iter().zip(next);
+        cycles.retain(|cycle| {
+            let next = cycle.iter().cycle().skip(1);
+            let mut edges = cycle.iter().zip(next);
             edges.all(|(waiter, holder)| waits.contains(*waiter, *holder))
         });
     }
-    circles
+    cycles
 }
 
 /// Whether the time for the search is up.

@@ -101,7 +101,7 @@ struct Search<'s> {
     link: OsString,
     /// The inode of a file that really has this name.
     impostor: Option<u64>,
-    /// The candidates that were seen at any descriptor, of which only so many are looked up.
+    /// The candidates that were seen at any descriptor, at most `MAX_LOOKUPS`.
     seen: Vec<FileKey>,
     /// Those that have been deleted.
     deleted: Vec<FileKey>,

@@ -1,4 +1,4 @@
-//! Finds circles among processes that wait for each other.
+//! Finds cycles among processes that wait for each other.
 
 use rustix::process::Pid;
 
@@ -28,20 +28,20 @@ impl Waits {
         index.is_ok_and(|index| self.0[index].1.contains(&holder))
     }
 
-    /// Returns the shortest circle through each waiter, without those whose waiters are all in the
+    /// Returns the shortest cycle through each waiter, without those whose waiters are all in the
     /// earlier ones.
-    pub(super) fn circles(&self) -> Vec<Vec<Pid>> {
-        let mut circles: Vec<Vec<Pid>> = Vec::new();
+    pub(super) fn cycles(&self) -> Vec<Vec<Pid>> {
+        let mut cycles: Vec<Vec<Pid>> = Vec::new();
         for (index, (waiter, _)) in self.0.iter().enumerate() {
-            if !circles.iter().any(|circle| circle.contains(waiter)) {
-                circles.extend(self.circle_through(index));
+            if !cycles.iter().any(|cycle| cycle.contains(waiter)) {
+                cycles.extend(self.cycle_through(index));
             }
         }
-        circles
+        cycles
     }
 
     /// Searches in breadth: all paths of one length before the longer ones.
-    fn circle_through(&self, start: usize) -> Option<Vec<Pid>> {
+    fn cycle_through(&self, start: usize) -> Option<Vec<Pid>> {
         let mut reached_from = vec![None; self.0.len()];
         let mut reached = vec![start];
         let mut next = 0;
@@ -55,9 +55,9 @@ impl Waits {
                 if index == start {
                     let back = |index: &usize| reached_from[*index].filter(|_| *index != start);
                     let path = std::iter::successors(Some(from), back);
-                    let mut circle: Vec<Pid> = path.map(|index| self.0[index].0).collect();
-                    circle.reverse();
-                    return Some(circle);
+                    let mut cycle: Vec<Pid> = path.map(|index| self.0[index].0).collect();
+                    cycle.reverse();
+                    return Some(cycle);
                 }
                 if reached_from[index].is_none() {
                     reached_from[index] = Some(from);
@@ -83,15 +83,15 @@ mod tests {
             graph.add(pid(*waiter), pid(*holder));
         }
         let id = |pid: &Pid| pid.as_raw_nonzero().get();
-        let circles = graph.circles();
-        circles
+        let cycles = graph.cycles();
+        cycles
             .iter()
-            .map(|circle| circle.iter().map(id).collect())
+            .map(|cycle| cycle.iter().map(id).collect())
             .collect()
     }
 
     #[test]
-    fn processes_that_wait_in_a_circle_are_found() {
+    fn processes_that_wait_in_a_cycle_are_found() {
         assert_eq!(found(&[(1, 1)]), [[1]]);
         assert_eq!(found(&[(1, 2), (2, 1)]), [[1, 2]]);
         assert_eq!(found(&[(1, 2), (2, 3), (3, 1)]), [[1, 2, 3]]);
@@ -99,17 +99,17 @@ mod tests {
     }
 
     #[test]
-    fn the_shortest_circle_is_found() {
+    fn the_shortest_cycle_is_found() {
         assert_eq!(found(&[(1, 2), (2, 3), (3, 1), (2, 1)])[0], [1, 2]);
     }
 
     #[test]
-    fn a_process_that_waits_for_a_circle_is_not_in_it() {
+    fn a_process_that_waits_for_a_cycle_is_not_in_it() {
         assert_eq!(found(&[(9, 1), (1, 2), (2, 1)]), [[1, 2]]);
     }
 
     #[test]
-    fn a_chain_is_no_circle() {
+    fn a_chain_is_not_a_cycle() {
         let none: [[i32; 0]; 0] = [];
         assert_eq!(found(&[(1, 2), (2, 3), (1, 3)]), none);
         assert_eq!(found(&[]), none);

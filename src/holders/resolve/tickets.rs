@@ -34,7 +34,7 @@ pub(super) struct Queue {
     children: BTreeMap<i32, Option<Vec<ChildSentinel>>>,
 }
 
-/// To whom a ticket belongs.
+/// The owner of a ticket.
 enum Owner {
     Known(Pid, Confidence),
     Invisible,
@@ -88,7 +88,7 @@ impl Queue {
         self.owners.get(&raw(pid)).copied()
     }
 
-    /// Returns to whom a ticket with this sentinel belongs, or `None` if it is no place in the queue.
+    /// Returns the owner of a ticket with this sentinel, or `None` if it is not a place in the queue.
     fn owner_of(
         &mut self,
         observations: &Observations<'_>,

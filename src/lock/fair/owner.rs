@@ -18,8 +18,8 @@ use crate::sys::procfs::status::{Status, comm};
 use crate::sys::procfs::{self, access};
 use crate::sys::sentinel;
 
-/// What is known about the owners of tickets. It is looked up once, so a value must not live for
-/// longer than one search.
+/// What is known about the owners of tickets. Nothing is looked up twice, so a value must not
+/// live for longer than one search.
 #[derive(Default)]
 pub(super) struct Owners {
     /// The sentinel that was looked up last, because forged markers tend to name one process.

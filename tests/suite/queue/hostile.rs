@@ -10,7 +10,7 @@ use test_support::procfs::children_of;
 
 use super::{FAIR, ONE_SLOT};
 
-/// So many that a search which looks at each of them takes ten seconds.
+/// A search that examines each of this many markers takes ten seconds.
 const MANY: i64 = 10_000;
 
 /// Asserts that a call has this status and takes little CPU time.
