@@ -2,10 +2,13 @@
 //!
 //! If the tests run as root, these processes belong to another user.
 
-use rstest::rstest;
+use std::fs;
 
+use fastrand::Rng;
+use rstest::rstest;
 use test_support::locks::tickets;
 use test_support::process::Process;
+use test_support::stress::StressSettings;
 use test_support::{TestEnv, wait_until};
 
 /// A process that holds the lock, and its PID as `--pids` prints it.
@@ -172,4 +175,42 @@ fn lock_is_granted_and_refused_as_without_strangers() {
     env.run(["-n", "f", "true"]).assert_status(0);
     env.run(["-n", "f", "flock", "-n", "f", "true"])
         .assert_status(1);
+}
+
+/// While strangers set and remove markers without pause, every caller gets its lock in the end, no
+/// two of them at once, and the holder of another file is always seen.
+#[test]
+fn storm_of_markers_breaks_no_promise() {
+    let env = &TestEnv::new();
+    let StressSettings { size, seed } = StressSettings::from_env();
+    fs::write(env.file("journal"), "").expect("a journal");
+    env.sh(": >l; : >witness; chmod 600 journal witness");
+    let (holder, pid) = hold(env);
+    let strangers = ["l", "f"].map(|file| env.start_stranger("storm", holder.pid().into(), file));
+    let step = "exec 9>>witness; flock -n 9 || echo two at once >&2
+         n=$(wc -l <journal); echo $((n + 1)) >>journal";
+    // A place that a stranger takes holds up those behind it for some seconds.
+    let calls = 3 * size;
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let mut rng = Rng::with_seed(seed ^ (thread << 50));
+            scope.spawn(move || {
+                for _ in 0..calls {
+                    let queue = *rng.choice([&["--fair"][..], &[]].iter()).expect("two");
+                    let args = [&["-w1000"], queue, &["l", "sh", "-c", step]].concat();
+                    env.run(args).assert_all(0, "", "");
+                }
+            });
+        }
+        for _ in 0..calls {
+            // The strangers hold slots.
+            let pids = env.run(["--who", "--pids", "f"]).stdout_text();
+            assert!(pids.lines().any(|line| line == pid.trim()), "{pids}");
+            env.run(["-n", "--fair", "f", "true"]).assert_status(1);
+        }
+    });
+    let journal = fs::read_to_string(env.file("journal")).expect("a journal");
+    let expected: String = (1..=4 * calls).map(|step| format!("{step}\n")).collect();
+    assert_eq!(journal, expected);
+    drop(strangers);
 }

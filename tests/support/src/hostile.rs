@@ -49,6 +49,7 @@ pub(crate) fn harass(scenario: &str, argument: i64, file: &str) -> i32 {
             return 0;
         }
         "mapped" => lock(fd).and_then(|()| map(fd)),
+        "storm" => return storm(fd, argument),
         _ => return 2,
     };
     done.expect("the kernel permits it");
@@ -56,6 +57,68 @@ pub(crate) fn harass(scenario: &str, argument: i64, file: &str) -> i32 {
         drop(file);
     }
     wait_for_stdin()
+}
+
+/// Sets and removes random markers and byte locks, with the name of a sentinel, until stdin is
+/// closed. They name process 1, this process, a child that is stopped, processes that do not exist,
+/// and the process with this PID. Never locks the whole file.
+fn storm(fd: RawFd, named: i64) -> i32 {
+    set_sentinel_name().expect("a name");
+    // SAFETY: this process has one thread.
+    let child = unsafe { libc::fork() };
+    if child == 0 {
+        // SAFETY: takes numbers.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            libc::raise(libc::SIGSTOP);
+            libc::_exit(0)
+        }
+    }
+    print("ready\n");
+    let mut rng = fastrand::Rng::with_seed(named as u64);
+    let pids = [
+        1,
+        getpid().as_raw_nonzero().get().into(),
+        child.into(),
+        4_194_303,
+        named,
+    ];
+    let mut set: Vec<i64> = Vec::new();
+    let is_over = || {
+        let mut stdin = [libc::pollfd {
+            fd: 0,
+            events: libc::POLLIN,
+            revents: 0,
+        }];
+        // SAFETY: one descriptor, and no wait.
+        unsafe { libc::poll(stdin.as_mut_ptr(), 1, 0) != 0 }
+    };
+    while !is_over() {
+        let pid = pids[rng.usize(..pids.len())];
+        let pid = Pid::from_raw(pid as i32).unwrap_or_else(getpid);
+        let mut arrived = ArrivalTime::now();
+        (0..rng.u8(..)).for_each(|_| arrived = arrived.next());
+        let byte = match rng.u8(..4) {
+            0 => rng.i64(..1 << 20),
+            1 => Marker::Slot { arrived, pid }.offset(),
+            _ => {
+                let mode = if rng.bool() {
+                    Mode::Shared
+                } else {
+                    Mode::Exclusive
+                };
+                Marker::Ticket { arrived, mode, pid }.offset()
+            }
+        };
+        if set_byte(fd, byte, libc::F_RDLCK).is_ok() {
+            set.push(byte);
+        }
+        if set.len() > 2000 {
+            let index = rng.usize(..set.len());
+            let _ = set_byte(fd, set.swap_remove(index), libc::F_UNLCK);
+        }
+    }
+    0
 }
 
 fn wait_for_stdin() -> i32 {
@@ -88,9 +151,13 @@ fn lock(fd: RawFd) -> io::Result<()> {
 }
 
 fn lock_byte(fd: RawFd, byte: i64) -> io::Result<()> {
+    set_byte(fd, byte, libc::F_RDLCK)
+}
+
+fn set_byte(fd: RawFd, byte: i64, lock_type: libc::c_int) -> io::Result<()> {
     // SAFETY: all zeroes is a valid `flock`.
     let mut lock: libc::flock = unsafe { mem::zeroed() };
-    lock.l_type = libc::F_RDLCK as libc::c_short;
+    lock.l_type = lock_type as libc::c_short;
     lock.l_start = byte;
     lock.l_len = 1;
     // SAFETY: the call takes a pointer to a `flock`, which outlives it.
