@@ -164,7 +164,7 @@ fn lock(
     let guards = locks.into_guards().into_iter();
     let held = guards.filter_map(|guard| match guard {
         Guard::Borrowed(_) => None,
-        Guard::Owned(fd) => Some(HeldLock::new(fd, request.api, job.exec_mode)),
+        Guard::Owned(fd) => Some(HeldLock::new(fd, request.api, request.mode, job.exec_mode)),
     });
     let path = match &request.target {
         Target::Path(path) => path.clone(),

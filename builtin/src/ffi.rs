@@ -166,6 +166,12 @@ impl Bash {
         CHILDREN_REAPED.store(self.children_reaped(), Ordering::Relaxed);
     }
 
+    /// Returns how many children the shell has forked.
+    pub fn children_forked(&self) -> c_int {
+        // SAFETY: a variable of bash.
+        unsafe { (*self.js).forked }
+    }
+
     fn children_reaped(&self) -> c_int {
         // SAFETY: a variable of bash, which its signal handler may write.
         unsafe { ptr::read_volatile(&raw const (*self.js).reaped) }

@@ -8,10 +8,13 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fdlock::flock::{ExecMode, LockRequest, OnRelease, Target};
-use fdlock::lock;
 use fdlock::lock::advisory::LockApi;
+use fdlock::lock::{self, Mode};
 use fdlock::report::Report;
 use fdlock::sys::fd;
+use fdlock::sys::filesystem::Locality;
+use fdlock::sys::procfs::fdinfo::FdInfo;
+use fdlock::sys::procfs::locks::{LockRecord, LockType};
 use rustix::io::{self, FdFlags};
 use rustix::process::{self, Pid, RawPid};
 
@@ -32,6 +35,7 @@ pub struct HeldLock {
     /// The [mark](fd::mark) of its open file description.
     mark: i32,
     api: LockApi,
+    mode: Mode,
 }
 
 /// The lock files to remove once no process holds them.
@@ -89,6 +93,8 @@ struct Cleanup {
     /// The process groups of the jobs that the shell had before the call. They have not inherited
     /// the locks.
     jobs_before: Vec<RawPid>,
+    /// How many children the shell had forked before the call.
+    forked_before: i32,
 }
 
 impl Cleanup {
@@ -100,16 +106,18 @@ impl Cleanup {
     fn run(self) -> bool {
         let is_owner = process::getpid() == self.owner;
         let must_unlock = is_owner && !self.has_stopped_job();
+        // The builtin refuses to release the locks, but a program that has inherited them can do it.
+        let has_forked = children_forked() != self.forked_before;
         let mut is_held = true;
         for lock in self.locks {
-            is_held &= lock.release(must_unlock);
+            is_held &= lock.release(must_unlock, has_forked);
         }
         if !is_owner {
             return true;
         }
         if !is_held {
-            let reason = ": the function closed or replaced the descriptors of the lock, and ran \
-                          partly without it";
+            let reason = ": the function released the lock, or closed or replaced its \
+                          descriptors, and ran partly without it";
             let message = [self.path.as_os_str(), OsStr::new(reason)].join(OsStr::new(""));
             Report::new(OsStr::new("flock")).error(message);
         }
@@ -139,6 +147,7 @@ impl GuardedCall {
             files,
             owner: process::getpid(),
             jobs_before: jobs().into_iter().map(|job| job.group).collect(),
+            forked_before: children_forked(),
         });
         call
     }
@@ -161,16 +170,20 @@ impl GuardedCall {
     }
 }
 
+fn children_forked() -> i32 {
+    ffi::bash().map_or(0, Bash::children_forked)
+}
+
 fn jobs() -> Vec<Job> {
     ffi::bash().map(Bash::jobs).unwrap_or_default()
 }
 
-/// Returns whether a descriptor keeps the lock of an active call, so that the script must neither
-/// release nor convert it.
+/// Returns whether a descriptor, perhaps a duplicate, keeps the lock of an active call, so that the
+/// script must neither release nor convert it.
 pub fn keeps_lock(number: RawFd) -> bool {
     let active = active();
     let mut locks = active.iter().flat_map(|cleanup| &cleanup.locks);
-    locks.any(|lock| lock.fds.contains(&Some(number)) && lock.open_at(number).is_some())
+    locks.any(|lock| lock.mark != 0 && lock.open_at(number).is_some())
 }
 
 /// Returns the mark of the next lock. That it recurs does no harm: locks are not mixed up unless a
@@ -189,7 +202,7 @@ impl HeldLock {
     /// Takes over the lock of a descriptor. The commands of the function inherit it, unless the
     /// mode says otherwise, so that the lock outlasts a shell that is killed, for as long as they
     /// run.
-    pub fn new(fd: OwnedFd, api: LockApi, exec_mode: ExecMode) -> Self {
+    pub fn new(fd: OwnedFd, api: LockApi, mode: Mode, exec_mode: ExecMode) -> Self {
         let flags = match exec_mode {
             ExecMode::ForkAndClose => FdFlags::CLOEXEC,
             ExecMode::Fork | ExecMode::Exec => FdFlags::empty(),
@@ -210,6 +223,7 @@ impl HeldLock {
             fds: [first, second].map(|fd| fd.map(IntoRawFd::into_raw_fd)),
             mark,
             api,
+            mode,
         }
     }
 
@@ -224,18 +238,36 @@ impl HeldLock {
     /// Closes the descriptors, and returns whether the lock was held until now. Unlocks, if it
     /// must, even if other processes have inherited a descriptor, because the function has
     /// returned.
-    fn release(self, must_unlock: bool) -> bool {
+    fn release(self, must_unlock: bool, may_be_released: bool) -> bool {
+        let mut is_open = false;
         let mut is_held = false;
         for number in self.fds.into_iter().flatten() {
             let Some(fd) = self.open_at(number) else {
                 continue;
             };
-            if must_unlock && !is_held {
-                lock::descriptor::release(fd, self.api);
+            if !is_open {
+                is_held = !may_be_released || !self.is_released(fd);
+                if must_unlock {
+                    lock::descriptor::release(fd, self.api);
+                }
             }
-            is_held = true;
+            is_open = true;
             fd::close(number);
         }
         is_held
+    }
+
+    /// Returns whether the lock has been released, or converted, although its descriptor is open. On
+    /// file systems that manage locks themselves, that is not visible.
+    fn is_released(&self, fd: BorrowedFd<'_>) -> bool {
+        let is_same = |record: &LockRecord| {
+            let lock_type = match self.api {
+                LockApi::Flock => LockType::Flock,
+                LockApi::Ofd { .. } => LockType::Ofd,
+            };
+            record.lock_type == lock_type && Mode::from(record.access) == self.mode
+        };
+        let is_missing = FdInfo::read_own(fd).is_ok_and(|info| !info.locks.iter().any(is_same));
+        self.mode != Mode::Unlocked && is_missing && Locality::from_fd(fd) == Locality::Local
     }
 }

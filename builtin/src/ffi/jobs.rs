@@ -18,7 +18,8 @@ pub(super) struct BashJob {
 pub(super) struct JobStats {
     _child_limit: libc::c_long,
     _children: [c_int; 3],
-    _forked: c_int,
+    /// How many children the shell has forked.
+    pub(super) forked: c_int,
     /// How many children have exited and were reaped.
     pub(super) reaped: c_int,
     /// The length of the array of jobs.

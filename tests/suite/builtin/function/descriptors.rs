@@ -17,8 +17,8 @@ close_fds() { local fd; for fd in ${fds[@]}; do eval "exec $fd>&-"; done; }
 "#;
 
 /// The message about a lock that did not last, without the file.
-const LOST: &str =
-    "the function closed or replaced the descriptors of the lock, and ran partly without it";
+const LOST: &str = "the function released the lock, or closed or replaced its descriptors, and ran \
+                    partly without it";
 
 /// Runs a script after [`HELD`] and [`FIND_FDS`] in every bash, and asserts that it prints this and
 /// succeeds.
@@ -167,6 +167,35 @@ fn function_cannot_unlock_its_lock_by_number(#[case] option: &str) {
         let expected: String = expected.collect();
         outcome.assert_all(0, "65\n65\nheld\n0\nfree\n", &expected);
     });
+}
+
+#[test]
+fn function_cannot_unlock_a_duplicate() {
+    let script = "f() { find_fds l; exec 20>&${fds[0]}; flock -u 20; echo $?; held l; }
+        flock l f; echo $?";
+    let message = "flock: 20: Operation not permitted: it keeps the lock of a function\n";
+    assert_script(script, "65\nheld\n0\n", message);
+}
+
+#[rstest]
+fn call_fails_if_a_program_releases_the_lock(
+    #[values("-u", "-s")] option: &str,
+    #[values("", "--fcntl")] api: &str,
+) {
+    let script = format!(
+        "f() {{ find_fds l; bin/flock {api} {option} ${{fds[0]}}; }}; flock {api} l f; echo $?"
+    );
+    // An --fcntl lock has a descriptor that is open for writing only.
+    if api.is_empty() || option == "-u" {
+        assert_script(&script, "65\n", &format!("flock: l: {LOST}\n"));
+    }
+}
+
+#[test]
+fn programs_that_leave_the_lock_alone_change_nothing() {
+    let script = "f() { bin/flock -n l true; echo $?; ls >/dev/null; }; flock l f; echo $?
+        flock -s l f; echo $?; flock --fcntl l f; echo $?";
+    assert_script(script, "1\n0\n1\n0\n0\n0\n", "");
 }
 
 #[rstest]
