@@ -6,6 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -139,25 +140,55 @@ impl Search<'_> {
     }
 }
 
-/// Returns the directory of a file that does not exist, and the path under which the kernel knew
-/// the file.
+/// Returns an existing directory above a file that does not exist, and the path under which the
+/// kernel knew the file. Its directory may have been deleted too.
 fn missing_path(path: &OsStr) -> Option<(PathBuf, PathBuf)> {
     let mut path = PathBuf::from(path);
     for _ in 0..MAX_LINKS {
-        let dir = path.parent()?;
-        let dir = if dir.as_os_str().is_empty() {
-            Path::new(".")
-        } else {
-            dir
-        };
-        let dir = fs::canonicalize(dir).ok()?;
+        let (existing, dir) = absolute_dir(path.parent()?)?;
         match fs::read_link(&path) {
             Ok(target) => path = dir.join(target),
-            Err(_) => {
-                let path = dir.join(path.file_name()?);
-                return Some((dir, path));
-            }
+            Err(_) => return Some((existing, dir.join(path.file_name()?))),
         }
     }
     None
+}
+
+/// Returns the nearest existing directory, and the absolute path of the directory.
+fn absolute_dir(dir: &Path) -> Option<(PathBuf, PathBuf)> {
+    let mut dir = dir.to_owned();
+    let mut missing = Vec::new();
+    let mut links = 0;
+    loop {
+        if dir.as_os_str().is_empty() {
+            dir.push(".");
+        }
+        if let Ok(existing) = fs::canonicalize(&dir) {
+            let absolute = missing
+                .iter()
+                .rev()
+                .fold(existing.clone(), |mut path, name| {
+                    path.push(name);
+                    path
+                });
+            return Some((existing, absolute));
+        }
+        if dir == Path::new(".") {
+            // The working directory has been deleted.
+            let link = fs::read_link("/proc/self/cwd").ok()?;
+            let path = link.as_os_str().as_bytes().strip_suffix(b" (deleted)")?;
+            dir = PathBuf::from(OsStr::from_bytes(path));
+            continue;
+        }
+        if let Ok(target) = fs::read_link(&dir)
+            && links < MAX_LINKS
+        {
+            links += 1;
+            dir.pop();
+            dir.push(target);
+            continue;
+        }
+        missing.push(dir.file_name()?.to_owned());
+        dir.pop();
+    }
 }

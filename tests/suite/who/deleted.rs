@@ -38,6 +38,21 @@ fn deleted_file_is_found_at_the_process_that_locked_it() {
 }
 
 #[test]
+fn file_in_a_deleted_directory_is_found() {
+    let env = TestEnv::without_builtin();
+    env.sh("mkdir -p d/e; ln -s d link").assert_status(0);
+    let holder = env.hold(&["-F"], "d/e/f");
+    let working_dir = "cd d/e; rm -rf ../../d; flock --who --pids f || exit; cd ../..";
+    env.sh(format!("PATH=$PWD/bin:$PATH; {working_dir}"))
+        .assert_status(0)
+        .assert_stdout(&format!("{}\n", holder.pid()));
+    for path in ["d/e/f", "link/e/f", "./d/./e/f"] {
+        let rows = parse_rows(&env.run(["--who", "--json", path]).assert_status(0).stdout);
+        assert_fields(&rows[0], &json!({"pid": holder.pid(), "deleted": true}));
+    }
+}
+
+#[test]
 fn new_and_deleted_file_are_told_apart() {
     let env = TestEnv::new();
     let old = start_holding_script(&env);
