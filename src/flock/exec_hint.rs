@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
 
-use super::{LockRequest, Target};
+use super::{LockRequest, Target, args};
 use crate::run;
 
 /// What only a shell can run. Some systems have programs of these names too; they are found.
@@ -47,7 +47,7 @@ fn hint_for(name: &OsStr, target: &Target) -> Option<OsString> {
         format!("-- goes before {place}, and is rarely needed")
     } else if text.starts_with(b"-c") || text.starts_with(b"--command=") {
         format!("-c and its value must be two arguments: flock {subject} -c 'LINE'")
-    } else if text.starts_with(b"-") {
+    } else if is_option(text) {
         let mut hint = OsString::from(format!("options go before {place}: flock "));
         hint.push(name);
         hint.push(format!(" ... {subject} COMMAND"));
@@ -69,6 +69,23 @@ fn hint_for(name: &OsStr, target: &Target) -> Option<OsString> {
         return None;
     };
     Some(hint.into())
+}
+
+/// Returns whether an argument is an option of `flock`, apart from its value.
+fn is_option(arg: &[u8]) -> bool {
+    let options = (args::SPEC.options)();
+    match arg {
+        [b'-', b'-', name @ ..] => {
+            let name = name.split(|byte| *byte == b'=').next().unwrap_or_default();
+            let mut long = options.iter().flat_map(|option| option.long);
+            !name.is_empty() && long.any(|known| known.as_bytes().starts_with(name))
+        }
+        [b'-', letter, ..] => {
+            let mut short = options.iter().map(|option| option.short.as_bytes());
+            short.any(|letters| letters.contains(letter))
+        }
+        _ => false,
+    }
 }
 
 /// Returns whether a word is an assignment to a variable.
@@ -100,6 +117,10 @@ mod tests {
                 "options go before the lock file: flock -w ... FILE COMMAND",
             ),
             (
+                "--timeout=5",
+                "options go before the lock file: flock --timeout=5 ... FILE COMMAND",
+            ),
+            (
                 "-cls",
                 "-c and its value must be two arguments: flock FILE -c 'LINE'",
             ),
@@ -124,7 +145,9 @@ mod tests {
 
     #[test]
     fn there_is_no_hint_for_the_name_of_a_program() {
-        for name in ["backup", "./backup", "/opt/x", "", "a.b=c", "1=2", "=x"] {
+        for name in [
+            "backup", "./backup", "/opt/x", "", "a.b=c", "1=2", "=x", "-5", "-", "--nosuch",
+        ] {
             assert_hint(name, &Target::Path("l".into()), None);
         }
     }

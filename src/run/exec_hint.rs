@@ -18,12 +18,19 @@ const FIRST_LINE_MAX: usize = 256;
 /// The size of the table of an ELF file that is read at most.
 const TABLE_MAX: usize = 1 << 16;
 
+/// The hint for a word at the end of a line.
+const CARRIAGE_RETURN: &str =
+    "the name ends with a carriage return: the script that calls it has lines that end with CRLF";
+
 /// Explains the error of executing the image, if that is possible. `name` is the name of the
 /// program, as given.
 #[cold]
 pub(super) fn explain(name: &OsStr, image: &ExecImage, error: &io::Error) -> Option<OsString> {
     if name.is_empty() {
         return Some("the name of the command is empty; is a variable unset?".into());
+    }
+    if name.as_bytes().ends_with(b"\r") {
+        return Some(CARRIAGE_RETURN.into());
     }
     let find = |explain_file: fn(&CStr) -> Option<OsString>| {
         image.paths().iter().find_map(|path| explain_file(path))

@@ -177,6 +177,16 @@ fn sudo_is_known_to_close_descriptors() {
 }
 
 #[test]
+fn a_carriage_return_at_the_end_of_a_line_is_explained() {
+    differs_from_util_linux(REASON, |env| {
+        let outcome = env.sh("printf 'flock -n l true\\r\\n' >s; sh s");
+        let hint = "the name ends with a carriage return";
+        let stderr = outcome.assert_status(69).stderr_text();
+        assert!(stderr.contains(hint), "{stderr}");
+    });
+}
+
+#[test]
 fn a_hint_contains_arguments_that_are_not_utf_8() {
     differs_from_util_linux(REASON, |env| {
         let args = [os_string(b"l"), os_string(b"A=\xff")];
