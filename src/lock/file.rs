@@ -12,6 +12,7 @@ use super::acquire::{self, LockKind};
 use super::advisory::{self, LockApi};
 use super::file_id::{Comparison, FileId, ReplacementCheck};
 use super::{AcquireError, Acquired, Deadline, Error, Guard, Mode, Refusal, open_hint};
+use crate::sys;
 use crate::sys::fd::dup_above_stderr;
 
 /// Opens the lock file at the path, creates it if it is missing, and locks it. Calls `on_wait`
@@ -236,7 +237,8 @@ fn open(path: &OsStr, access: OFlags) -> Result<(OwnedFd, Stat), OpenError> {
 pub(super) fn open_as(path: &OsStr, flags: OFlags) -> Result<(OwnedFd, Stat), OpenError> {
     let flags = flags | OFlags::NOCTTY;
     let permissions = Permissions::from_raw_mode(0o666);
-    let fd = match rustix::fs::open(path, flags | OFlags::NONBLOCK, permissions) {
+    let open = || rustix::fs::open(path, flags | OFlags::NONBLOCK, permissions);
+    let fd = match sys::repeat_if_interrupted(open) {
         Err(Errno::WOULDBLOCK) => rustix::fs::open(path, flags, permissions),
         // A socket, or a FIFO without a reader.
         Err(Errno::NXIO) => Err(match rustix::fs::stat(path) {
@@ -254,7 +256,8 @@ pub(super) fn open_as(path: &OsStr, flags: OFlags) -> Result<(OwnedFd, Stat), Op
     if let Some(what) = unsuitable(&stat) {
         return Err(OpenError::Unsuitable(what));
     }
-    rustix::fs::fcntl_setfl(&fd, flags).map_err(OpenError::System)?;
+    let set_flags = || rustix::fs::fcntl_setfl(&fd, flags);
+    sys::repeat_if_interrupted(set_flags).map_err(OpenError::System)?;
     Ok((dup_above_stderr(fd).map_err(OpenError::System)?, stat))
 }
 

@@ -63,11 +63,20 @@ fn a_refused_lock_prevents_a_shell_function() {
 fn an_interrupted_attempt_is_repeated() {
     let env = TestEnv::new();
     fs::write(env.file("l"), "").expect("l");
-    for form in ["-n", "-w9", "--fair", "-n --fair", "--slots=1"] {
-        let args: Vec<&str> = form.split(' ').chain(["l", "echo", "ran"]).collect();
-        let inject = "inject=flock:error=EINTR:when=1..3";
-        if let Some(command) = env.with_fault_injection("l", inject, &args) {
-            env.run_command(command).assert_all(0, "ran\n", "");
+    for call in ["flock", "fcntl", "?open,openat"] {
+        for form in [
+            "-n",
+            "-w9",
+            "-n --fcntl",
+            "--fair",
+            "-n --fair",
+            "--slots=1",
+        ] {
+            let args: Vec<&str> = form.split(' ').chain(["l", "echo", "ran"]).collect();
+            let inject = format!("inject={call}:error=EINTR:when=1..3");
+            if let Some(command) = env.with_fault_injection("l", &inject, &args) {
+                env.run_command(command).assert_all(0, "ran\n", "");
+            }
         }
     }
 }

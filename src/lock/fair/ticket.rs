@@ -199,7 +199,7 @@ pub(super) fn unsupported_file_reason(fd: BorrowedFd<'_>) -> Option<&'static str
     // On a network file system flock(2) may become a lock of fcntl(2) on the whole file, with which
     // a marker would conflict.
     if Locality::from_fd_with(fd, &stat) != Locality::Local {
-        return Some("the file system may be shared with other machines");
+        return Some("the file system is not known to be local to this machine");
     }
     // Opening a device may have side effects.
     match FileType::from_raw_mode(stat.st_mode) {
