@@ -105,6 +105,10 @@ fn find_holders(
     let blockers: Vec<LockUser> = blockers.copied().collect();
     let others = describe_holders(&blockers, snapshot.visibility.namespace, limit);
     if let Some(fd) = own_blocking_fd(&snapshot, target, request) {
+        let others = match others {
+            Some((name, _)) => Some(format!("also by {name}")),
+            None => (!blockers.is_empty()).then(|| notes::unseen_holder(&snapshot)),
+        };
         return Finding::Held(describe_self(fd, others, caller).into());
     }
     if let Some((name, is_ancestor)) = others {
@@ -157,12 +161,12 @@ fn own_blocking_fd(snapshot: &Snapshot, target: &Target, request: &LockRequest) 
         .map(|own| own.fd)
 }
 
-fn describe_self(fd: RawFd, others: Option<(String, bool)>, caller: Caller) -> String {
+fn describe_self(fd: RawFd, others: Option<String>, caller: Caller) -> String {
     let itself = match caller {
         Caller::Process => "this process",
         Caller::Shell | Caller::Subshell => "this shell",
     };
-    let others = others.map_or_else(String::new, |(name, _)| format!(" (also by {name})"));
+    let others = others.map_or_else(String::new, |others| format!(" ({others})"));
     format!(
         "held by {itself} itself through descriptor {fd}{others}, so it can never be acquired; \
          close that descriptor first, as with {fd}>&-"
