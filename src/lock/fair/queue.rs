@@ -284,7 +284,9 @@ impl<'f> QueueWaiter<'f> {
             match self.sleep(pidfd.as_slice(), max_sleep, deadline)? {
                 Wakeup::Recheck => return Ok(None),
                 Wakeup::Done(outcome) => return Ok(Some(outcome)),
-                Wakeup::TimedOut if !marker_exists(self.fd, before) => return Ok(None),
+                Wakeup::TimedOut if pidfd.is_none() && !marker_exists(self.fd, before) => {
+                    return Ok(None);
+                }
                 Wakeup::TimedOut => {}
             }
             match self.probe_stalled_queue(before, deadline)? {
@@ -364,6 +366,11 @@ impl<'f> QueueWaiter<'f> {
         }
         let is_free = (self.is_free)(self.fd);
         self.release()?;
+        // A sentinel that could not be killed may outlast its ticket. While the lock is held, that
+        // does not matter, and the search takes time.
+        if !marker_exists(self.fd, before) {
+            return Ok(Wakeup::Recheck);
+        }
         if let Some(waiters) = search.live_waiters_ahead(self.ticket.offset) {
             if !is_free {
                 self.free_since = None;
