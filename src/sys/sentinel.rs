@@ -34,11 +34,11 @@ const STACK_SIZE: usize = 32 * 1024;
 /// has closed its descriptors. Whatever the parent then does on behalf of its sentinel therefore
 /// ends with the parent, even if both are stopped at once and the parent is killed.
 ///
-/// The sentinel sleeps on a futex, its state, because kill(2) may be refused (seccomp,
-/// AppArmor). The parent stores the order to exit in the state and wakes the sentinel. It also
-/// sends `SIGKILL`, for a sentinel that is stopped. A security module that refuses signals also
-/// refuses the one that the parent's exit causes, because it counts as sent by the parent. So where
-/// signals are refused, the sentinel looks from time to time whether it has another parent.
+/// The sentinel sleeps on a futex, its state, because kill(2) may be refused (seccomp, AppArmor):
+/// then the parent stores the order to exit in the state and wakes the sentinel. A security module
+/// that refuses signals also refuses the one that the parent's exit causes, because it counts as
+/// sent by the parent. So where signals are refused, the sentinel looks from time to time whether it
+/// has another parent.
 ///
 /// # References
 ///
@@ -83,10 +83,12 @@ impl Drop for Sentinel {
     /// A sentinel that is stopped and cannot be killed would never exit. It is left behind, with
     /// its stack, and the kernel kills it when this process exits.
     fn drop(&mut self) {
-        let state = self.stack.state();
-        state.store(EXIT, Release);
-        wake(state);
         let is_killed = signal::send(self.pid, libc::SIGKILL).is_ok();
+        if !is_killed {
+            let state = self.stack.state();
+            state.store(EXIT, Release);
+            wake(state);
+        }
         let options = if is_killed { 0 } else { libc::WUNTRACED };
         let (pid, mut status) = (self.pid.as_raw_nonzero().get(), 0);
         // SAFETY: room for the status.
