@@ -236,7 +236,8 @@ impl<'f> QueueWaiter<'f> {
     pub(super) fn wait(&mut self, deadline: &Deadline) -> Result<Acquired<()>, AcquireError> {
         let mut known = None;
         loop {
-            let nearest = || Search::new(self.fd, deadline).waiting_predecessor(self.ticket.offset);
+            let nearest =
+                || Search::unverified(self.fd, deadline).waiting_predecessor(self.ticket.offset);
             if let Some(before) = known.take().or_else(nearest) {
                 match self.wait_for_predecessor(before, deadline)? {
                     Some(outcome) => return Ok(outcome),
