@@ -6,7 +6,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::ops::ControlFlow;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
@@ -18,7 +17,7 @@ use super::lock_user::Namespace;
 use super::scan::visit_fds;
 use crate::sys::procfs::fdinfo::FdInfo;
 use crate::sys::procfs::locks::{self, FileKey, TableRead};
-use crate::sys::procfs::pids;
+use crate::sys::procfs::{self, pids};
 
 /// How many symbolic links are followed to a file that does not exist.
 const MAX_LINKS: u32 = 8;
@@ -175,9 +174,7 @@ fn absolute_dir(dir: &Path) -> Option<(PathBuf, PathBuf)> {
         }
         if dir == Path::new(".") {
             // The working directory has been deleted.
-            let link = fs::read_link("/proc/self/cwd").ok()?;
-            let path = link.as_os_str().as_bytes().strip_suffix(b" (deleted)")?;
-            dir = PathBuf::from(OsStr::from_bytes(path));
+            dir = procfs::deleted_working_dir()?;
             continue;
         }
         if let Ok(target) = fs::read_link(&dir)

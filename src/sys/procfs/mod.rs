@@ -12,9 +12,11 @@ pub mod status;
 pub mod syscall;
 pub mod time_namespace;
 
+use std::ffi::OsStr;
 use std::fs;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use rustix::fs::{Mode as Permissions, OFlags, RawDir};
@@ -73,6 +75,13 @@ pub fn shows_own_pids() -> bool {
 pub fn own_pid() -> Option<Pid> {
     let link = fs::read_link("/proc/self").ok()?;
     Pid::from_raw(link.to_str()?.parse().ok()?)
+}
+
+/// Returns the path that the working directory of this process had, if it has been deleted.
+pub fn deleted_working_dir() -> Option<PathBuf> {
+    let link = fs::read_link("/proc/self/cwd").ok()?;
+    let path = link.as_os_str().as_bytes().strip_suffix(b" (deleted)")?;
+    Some(PathBuf::from(OsStr::from_bytes(path)))
 }
 
 /// Returns the directory of a process.
