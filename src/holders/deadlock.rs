@@ -127,7 +127,7 @@ fn of_file<T>(sorted: &[T], file: FileKey, key: impl Fn(&T) -> FileKey) -> &[T] 
 /// Reads the table of all locks, several times if it is read in pieces: each time, other locks may be
 /// missing, but each lock has its waiters.
 fn read_table(half: &TimeLimit) -> (BTreeSet<LockRecord>, TableRead) {
-    /// What has no room is not examined.
+    /// Locks beyond this number are not examined.
     const MAX_RECORDS: usize = 200_000;
     let mut table = BTreeSet::new();
     for _ in 0..locks::MAX_TORN_READS {

@@ -43,12 +43,13 @@ pub use time_limit::TimeLimit;
 /// How often a snapshot is retaken if the table has changed in the meantime.
 const MAX_ATTEMPTS: u32 = 4;
 
-/// What is looked up.
+/// The scope of a lookup.
 #[derive(Clone, Copy, Debug)]
 pub struct Lookup {
     /// Returns whether a lock matters. On file systems that are shared with other machines, all do.
     pub is_wanted: fn(&LockRecord) -> bool,
-    /// How long the lookup takes at most, whatever it has found by then; it finds no waiters.
+    /// The time limit, if there is one: the lookup returns what it has found by then. With a limit,
+    /// it finds no waiters.
     pub limit: Option<TimeLimit>,
 }
 

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::sys::clock;
 
-/// A limit for the processor time of this thread, so that a busy machine does not make the result
-/// poorer, and one for the time on the wall.
+/// A limit for the processor time of this thread, so that a lookup on a busy machine finds as much,
+/// and one for the real time.
 #[derive(Clone, Copy, Debug)]
 pub struct TimeLimit {
     processor: Duration,

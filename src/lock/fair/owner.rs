@@ -18,8 +18,7 @@ use crate::sys::procfs::status::{Status, comm};
 use crate::sys::procfs::{self, access};
 use crate::sys::sentinel;
 
-/// What is known about the owners of tickets. Nothing is looked up twice, so a value must not
-/// live for longer than one search.
+/// Caches the owners of tickets. They change, so the cache must not outlive one search.
 #[derive(Default)]
 pub(super) struct Owners {
     /// The sentinel that was looked up last, because forged markers tend to name one process.
