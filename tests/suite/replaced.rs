@@ -79,10 +79,14 @@ fn script_with_new_holder(waiter: &str, end: &str) -> String {
 fn a_waiter_also_waits_for_a_holder_of_the_new_file() {
     differs_from_util_linux(WHY, |env| {
         env.install_queued_script();
-        // A waiter that does not wait again creates `log`, which ends `queued`.
-        let end = "queued l 1 log; echo holder >>log; flock -u 8; wait $waiter; cat log";
-        env.sh(script_with_new_holder("l sh -c 'echo waiter >>log'", end))
-            .assert_all(0, "holder\nwaiter\n", "");
+        // A waiter that does not wait again has written its line when it creates `early`, which
+        // ends `queued`.
+        let end = "queued l 1 early; echo holder >>log; flock -u 8; wait $waiter; cat log";
+        env.sh(script_with_new_holder(
+            "l sh -c 'echo waiter >>log; >early'",
+            end,
+        ))
+        .assert_all(0, "holder\nwaiter\n", "");
     });
 }
 
