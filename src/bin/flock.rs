@@ -6,6 +6,10 @@
 use fdlock::exit;
 use fdlock::flock::{args, run};
 use fdlock::program::Program;
+use fdlock::sys::arena::Arena;
+
+#[global_allocator]
+static ALLOCATOR: Arena = Arena::new();
 
 fdlock::c_main!(Program {
     spec: &args::SPEC,

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod arena;
 pub mod args;
 pub mod clock;
 pub mod continue_on_exit;
