@@ -14,7 +14,7 @@ use libc::{
 };
 use rstest::rstest;
 use test_support::helper::ALL_SIGNALS_RECEIVED;
-use test_support::locks::locks_on;
+use test_support::locks::{assert_unlocked, locks_on};
 use test_support::pre_exec::CommandPreExecExt;
 use test_support::process::{ExitReason, Process, send_signal};
 use test_support::procfs::{is_running, is_stopped};
@@ -133,7 +133,7 @@ fn flock_dies_of_the_signal_that_killed_its_command() {
             flock.signal(signal);
             assert_eq!(flock.wait(), ExitReason::Signaled(signal));
             assert!(!send_signal(command, 0), "{signal}: the command is alive");
-            assert!(locks_on(env.file("l")).is_empty(), "{signal}: still locked");
+            assert_unlocked(env.file("l"));
         }
     });
 }
@@ -240,7 +240,7 @@ fn signal_at_any_time_leaves_no_orphan() {
             }
             flock.signal(SIGTERM);
             assert_eq!(flock.wait(), ExitReason::Signaled(SIGTERM), "{delay}");
-            assert!(locks_on(env.file("l")).is_empty(), "{delay}: still locked");
+            assert_unlocked(env.file("l"));
             command_has_run |= flock.read_until("ready").is_ok();
         }
         assert!(command_has_run, "the delays are too short to be of use");

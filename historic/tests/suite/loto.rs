@@ -6,7 +6,7 @@ mod storm;
 use std::fs;
 
 use rstest::rstest;
-use test_support::locks::{locks_on, tickets, waiter_count};
+use test_support::locks::{assert_unlocked, tickets, waiter_count};
 use test_support::process::{ExitReason, Process, send_signal};
 use test_support::procfs::{children_of, voluntary_switches};
 use test_support::{TestEnv, can_unshare, wait_until};
@@ -226,7 +226,8 @@ fn several_locks_are_taken_all_or_none(env: TestEnv) {
         env.run_line(&format!("loto {option} -L a -L b -L c -- true"))
             .assert_all(1, "", &format!("loto: {reason} to gain lock on b\n"));
     }
-    assert!(locks_on(env.file("a")).is_empty() && locks_on(env.file("c")).is_empty());
+    assert_unlocked(env.file("a"));
+    assert_unlocked(env.file("c"));
 }
 
 #[rstest]

@@ -7,7 +7,7 @@ mod edge_cases;
 use libc::{SIGCHLD, SIGCONT, SIGHUP, SIGINT, SIGKILL, SIGPIPE, SIGSTOP, SIGTERM, SIGURG, SIGUSR1};
 use rstest::rstest;
 use test_support::helper::ALL_SIGNALS_RECEIVED;
-use test_support::locks::{locks_on, waiter_count};
+use test_support::locks::{assert_unlocked, assert_waiters, waiter_count};
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
 use test_support::process::{ExitReason, Process, send_signal};
 use test_support::procfs::{children_of, is_running, is_stopped, parent_of, status_field};
@@ -147,7 +147,7 @@ fn descendants_may_terminate_late_and_get_later_signals(env: TestEnv) {
     let mut waiter = start_waiter(&env, &[]);
     loto.signal(SIGTERM);
     loto.expect_line("received 15 0 0");
-    assert_eq!(waiter_count(env.file("l")), 1);
+    assert_waiters(env.file("l"), 1);
     loto.signal(SIGHUP);
     loto.expect_line("received 1 0 0");
     assert_eq!(loto.wait(), ExitReason::Signaled(SIGTERM));
@@ -164,7 +164,7 @@ fn daemons_and_ignorers_of_signal_are_left_alone(env: TestEnv) {
     loto.signal(SIGTERM);
     assert_eq!(loto.wait(), ExitReason::Signaled(SIGTERM));
     assert!(!is_running(command));
-    assert!(locks_on(env.file("l")).is_empty());
+    assert_unlocked(env.file("l"));
     for other in others {
         assert!(is_running(other), "{other}");
         send_signal(other, SIGKILL);
@@ -181,7 +181,7 @@ fn background_process_outlives_command_without_lock(env: TestEnv) {
     loto.send_line("");
     assert_eq!(loto.wait(), ExitReason::Exited(0));
     assert!(is_running(background));
-    assert!(locks_on(env.file("l")).is_empty());
+    assert_unlocked(env.file("l"));
     send_signal(background, SIGKILL);
 }
 

@@ -8,7 +8,7 @@ use rstest::rstest;
 
 use super::{HELD, assert_script};
 use test_support::builtin::for_each_bash;
-use test_support::locks::{locks_on, waiter_count};
+use test_support::locks::{assert_unlocked, waiter_count};
 use test_support::process::ExitReason;
 use test_support::wait_until;
 
@@ -200,7 +200,7 @@ fn interrupt_ends_the_function_and_releases_the_lock() {
             env.start_with_builtin("f() { echo in; kill -INT $$; echo no; }; flock l f; echo no");
         shell.expect_line("in");
         assert_eq!(shell.wait(), ExitReason::Signaled(libc::SIGINT));
-        assert!(locks_on(env.file("l")).is_empty());
+        assert_unlocked(env.file("l"));
     });
 }
 

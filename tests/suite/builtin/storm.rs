@@ -14,7 +14,7 @@ use fastrand::Rng;
 use rstest::rstest;
 use test_support::TestEnv;
 use test_support::builtin::for_each_bash;
-use test_support::locks::locks_on;
+use test_support::locks::assert_unlocked;
 use test_support::process::{ExitReason, open_pidfd, poll_readable, send_signal};
 use test_support::stress::StressSettings;
 
@@ -116,7 +116,7 @@ fn counts_are_exact_despite_signals_and_kills(#[case] ways: [&str; 6]) {
         );
         let traps: u64 = runs.into_iter().flatten().sum();
         assert!(traps > 0, "no trap has run");
-        assert!(locks_on(env.file("l")).is_empty());
+        assert_unlocked(env.file("l"));
     });
 }
 

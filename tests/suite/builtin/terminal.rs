@@ -4,7 +4,7 @@ use rstest::rstest;
 
 use crate::queue::assert_clean;
 use test_support::builtin::{LIBRARY, for_each_bash};
-use test_support::locks::{locks_on, tickets, waiter_count};
+use test_support::locks::{assert_unlocked, tickets, waiter_count};
 use test_support::process::{ExitReason, Process};
 use test_support::procfs::{is_sentinel, is_stopped};
 use test_support::{TestEnv, wait_until};
@@ -168,7 +168,7 @@ fn interrupt_in_a_function_releases_its_lock() {
             bash.send(CTRL_C);
             assert_last_status(&mut bash, 130);
             // Although the first sleep has inherited the descriptor.
-            assert!(locks_on(env.file("l")).is_empty());
+            assert_unlocked(env.file("l"));
         }
         bash.send_line("flock l f; kill $(jobs -p); exit 5");
         bash.expect("got\n");

@@ -6,7 +6,7 @@ use crate::queue::{
 };
 use rstest::rstest;
 use test_support::TestEnv;
-use test_support::locks::{locks_on, waiter_count};
+use test_support::locks::{assert_unlocked, waiter_count};
 use test_support::process::Process;
 
 #[test]
@@ -27,7 +27,7 @@ fn several_files_are_queued_for_and_held_together() {
     first.release();
     assert_clean_after(env, second);
     for file in ["a", "b"] {
-        assert!(locks_on(env.file(file)).is_empty(), "{file}");
+        assert_unlocked(env.file(file));
     }
 }
 
@@ -49,7 +49,7 @@ fn several_files_in_different_orders_do_not_deadlock() {
     run_simultaneously(env, 15, &calls);
     assert_eq!(env.read_file("counter"), "60\n");
     for file in ["a", "b", "l"] {
-        assert!(locks_on(env.file(file)).is_empty(), "{file}");
+        assert_unlocked(env.file(file));
     }
 }
 

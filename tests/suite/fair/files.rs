@@ -8,7 +8,7 @@ use crate::queue::{
     spawn_waiting_holder,
 };
 use rstest::rstest;
-use test_support::locks::{locks_on, tickets};
+use test_support::locks::{assert_unlocked, tickets};
 use test_support::{TestEnv, is_installed};
 
 /// Asserts that these two are served in the order in which they are started, while a script holds
@@ -175,6 +175,6 @@ fn each_file_has_its_own_queue() {
     assert_eq!(tickets(env.file("l")).len(), 1);
     holder.release();
     assert_served(waiter);
-    assert!(locks_on(env.file("l")).is_empty());
+    assert_unlocked(env.file("l"));
     assert_eq!(tickets(env.file("other")).len(), 1);
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use rstest::rstest;
 use test_support::TestEnv;
-use test_support::locks::{locks_on, tickets};
+use test_support::locks::{assert_unlocked, tickets};
 use test_support::process::ExitReason;
 
 #[rstest]
@@ -76,7 +76,7 @@ fn waiters_queue_at_the_new_file_after_a_replacement(
         waiter.expect_line("same 1");
         waiter.release();
     }
-    assert!(locks_on(env.file("old")).is_empty());
+    assert_unlocked(env.file("old"));
     assert_clean(env, &[]);
 }
 
@@ -90,7 +90,7 @@ fn timeout_includes_the_wait_at_the_old_file(#[values(FAIR, ONE_SLOT)] queue: &s
     holder.release();
     // It waits at the new file now, or has timed out already.
     assert_eq!(waiter.wait(), ExitReason::Exited(42));
-    assert!(locks_on(env.file("old")).is_empty());
+    assert_unlocked(env.file("old"));
     assert_eq!(tickets(env.file("l")), []);
     assert_clean_after(env, new_holder);
 }

@@ -1,7 +1,7 @@
 //! Timeouts if the caller has blocked signals, and if there is no room for a timer.
 
 use rstest::rstest;
-use test_support::locks::waiter_count;
+use test_support::locks::{assert_waiters, waiter_count};
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
 use test_support::process::{ExitReason, Process};
 use test_support::{TestEnv, differs_from_util_linux, wait_until};
@@ -37,7 +37,7 @@ fn signals_that_the_caller_blocks_stay_pending(#[case] blocked: u64, #[case] pen
     for value in values.clone() {
         flock.queue_signal(64, value);
     }
-    assert_eq!(waiter_count(env.file("l")), 1, "it still waits");
+    assert_waiters(env.file("l"), 1);
     holder.release();
     flock.expect("ready ");
     flock.read_line();

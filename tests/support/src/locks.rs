@@ -8,6 +8,8 @@ use std::path::Path;
 use fdlock::lock::Mode;
 use fdlock::lock::fair::marker::{ArrivalTime, Marker, SLOT_RANGE};
 
+use crate::wait::wait_until;
+
 /// One line of `/proc/locks`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Lock {
@@ -69,6 +71,29 @@ fn read_table(inode: u64) -> Vec<Lock> {
 /// Returns the number of blocked requests for a lock on the file.
 pub fn waiter_count(file: impl AsRef<Path>) -> usize {
     locks_on(file).iter().filter(|lock| lock.is_waiting).count()
+}
+
+/// Asserts that this number of requests for a lock on the file are blocked. As [`locks_on`] may be
+/// wrong while many processes lock and unlock other files, it is asked until it agrees.
+///
+/// # Panics
+///
+/// If it never agrees within a minute.
+#[track_caller]
+pub fn assert_waiters(file: impl AsRef<Path>, count: usize) {
+    wait_until("this number of requests is blocked", || {
+        waiter_count(&file) == count
+    });
+}
+
+/// Asserts that there are no locks on the file, like [`assert_waiters`].
+///
+/// # Panics
+///
+/// If there are locks for a minute.
+#[track_caller]
+pub fn assert_unlocked(file: impl AsRef<Path>) {
+    wait_until("the file is not locked", || locks_on(&file).is_empty());
 }
 
 /// The ticket of a waiter in the queue of `--fair` or `--slots`, as its marker shows it.

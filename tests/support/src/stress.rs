@@ -11,7 +11,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use fastrand::Rng;
 
-use crate::locks::locks_on;
+use crate::locks::{assert_unlocked, locks_on};
 use crate::process::{open_pidfd, output_pipe, poll_readable, send_signal};
 use crate::test_env::TestEnv;
 
@@ -288,7 +288,7 @@ impl<'env> StressTest<'env> {
     pub fn assert_journal_consistent(self) -> u64 {
         let env = self.env;
         let steps = self.finish(|_| false);
-        assert!(locks_on(env.file("lock")).is_empty());
+        assert_unlocked(env.file("lock"));
         env.run(["-n", "lock", "true"]).assert_status(0);
         steps
     }
