@@ -128,7 +128,7 @@ impl Command {
         options: RunOptions<'_>,
         warn: &mut dyn FnMut(Error),
     ) -> Result<ExitReason, Error> {
-        let mut image = self.image();
+        let image = self.image();
         // If SIGCHLD were ignored, the kernel would discard the status of the command.
         let sigchld = signal::set_disposition(signal::number::CHLD, Disposition::Default);
         // From here on, no signal that can be blocked terminates this process between the start and
@@ -156,8 +156,8 @@ impl Command {
             },
         };
         let result = match options.supervision {
-            Supervision::Direct => run_directly(&mut image, &spawn_options, warn),
-            Supervision::Supervised => supervisor::run(&mut image, &spawn_options, warn),
+            Supervision::Direct => run_directly(image, &spawn_options, warn),
+            Supervision::Supervised => supervisor::run(image, &spawn_options, warn),
         };
         // A signal that arrived after the command exited is meant for this process alone again:
         // Ctrl-C between two iterations of a loop ends the loop.
@@ -194,14 +194,14 @@ impl Command {
 
 /// Runs the command as a child of this process.
 fn run_directly(
-    image: &mut ExecImage,
+    image: ExecImage,
     options: &SpawnOptions<'_>,
     warn: &mut dyn FnMut(Error),
 ) -> Result<ExitReason, SpawnError> {
     let child = spawn::spawn(image, options).map_err(SpawnError::Fork)?;
     let mut forwarder = SignalForwarder::new(child.pid, None);
     let reason = forwarder.wait_for_exit(warn).map_err(SpawnError::Wait)?;
-    match child.exec_error() {
+    match child.into_exec_error() {
         Some(error) => Err(SpawnError::Exec(error)),
         None => Ok(forwarder.classify(reason)),
     }

@@ -62,7 +62,7 @@ const PROGRAMS: [&str; 2] = ["loto", "runlock"];
 /// Starts a supervisor, which starts the command, and waits until both have exited. Every signal
 /// must be blocked.
 pub(super) fn run(
-    image: &mut ExecImage,
+    image: ExecImage,
     options: &SpawnOptions<'_>,
     warn: &mut dyn FnMut(Error),
 ) -> Result<ExitReason, SpawnError> {
@@ -137,7 +137,7 @@ impl SupervisorReport {
 /// Runs in the supervisor: starts the command, and waits until it has exited.
 fn supervise(
     parent: Pid,
-    image: &mut ExecImage,
+    image: ExecImage,
     options: &SpawnOptions<'_>,
     warn: &mut dyn FnMut(Error),
 ) -> SupervisorReport {
@@ -166,7 +166,7 @@ fn supervise(
             return SupervisorReport::WaitFailed(errno(error));
         }
     };
-    match child.exec_error() {
+    match child.into_exec_error() {
         Some(error) => SupervisorReport::ExecFailed(errno(error)),
         None => SupervisorReport::Exited(reason),
     }

@@ -13,6 +13,7 @@ pub mod continue_on_exit;
 pub mod deferred_signals;
 pub mod delegate;
 pub mod errno;
+mod execve;
 pub mod fd;
 pub mod filesystem;
 pub mod init_signals;

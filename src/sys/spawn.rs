@@ -1,19 +1,18 @@
 //! Starting a program, in a child process or in place of this process.
 
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::io;
+use std::mem::ManuallyDrop;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
+use std::sync::atomic::{AtomicI32, Ordering};
 
 use rustix::process::Pid;
 
+use super::execve::{EXECVE_KEEPS_ERRNO, execve};
 use super::shared_memory::SharedU64;
 use super::signal::{self, Disposition, SignalSet};
-
-unsafe extern "C" {
-    static environ: *const *const c_char;
-}
 
 /// The shell that runs a script without `#!`, as in execvp(3).
 const SHELL: &CStr = c"/bin/sh";
@@ -66,19 +65,12 @@ impl ExecImage {
     pub fn exec(&mut self) -> io::Error {
         let mut worst = libc::ENOENT;
         for path in &self.paths {
-            // SAFETY: a string, a vector that ends with null, and the environment. None is
-            // modified.
-            unsafe { libc::execve(path.as_ptr(), self.argv[1..].as_ptr(), environ) };
-            let mut error = io::Error::last_os_error()
-                .raw_os_error()
-                .unwrap_or(libc::ENOENT);
+            // SAFETY: a string, and a vector of strings that ends with null.
+            let mut error = unsafe { execve(path, &self.argv[1..]) };
             if error == libc::ENOEXEC {
                 let name = std::mem::replace(&mut self.argv[1], path.as_ptr());
                 // SAFETY: as above; the vector now starts with the shell and the script.
-                unsafe { libc::execve(SHELL.as_ptr(), self.argv.as_ptr(), environ) };
-                error = io::Error::last_os_error()
-                    .raw_os_error()
-                    .unwrap_or(libc::ENOENT);
+                error = unsafe { execve(SHELL, &self.argv) };
                 self.argv[1] = name;
                 return io::Error::from_raw_os_error(error);
             }
@@ -95,7 +87,7 @@ impl ExecImage {
 }
 
 /// How a child process differs from this process when its program starts.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct SpawnOptions<'a> {
     /// The signal mask of the child.
     pub mask: SignalSet,
@@ -121,65 +113,156 @@ pub enum ParentDeath {
 
 /// A child process. Its program may have failed to execute.
 #[derive(Debug)]
-pub struct Child {
+pub struct Child<'a> {
     /// The PID of the child.
     pub pid: Pid,
-    exec_errno: SharedU64,
+    /// What the child uses until it executes the program. It is leaked, with the stack, unless the
+    /// child is known to have exited.
+    task: ManuallyDrop<Box<Task<'a>>>,
+    stack: ManuallyDrop<Vec<u128>>,
 }
 
-impl Child {
-    /// Returns the error of execve(2), if that is why the child exited. Must be called after the
-    /// exit.
-    pub fn exec_error(&self) -> Option<io::Error> {
-        let errno = self.exec_errno.get() as i32;
+impl Child<'_> {
+    /// Returns the error of execve(2), if that is why the child exited.
+    ///
+    /// The child must have exited, and must have been waited for.
+    pub fn into_exec_error(self) -> Option<io::Error> {
+        let task = ManuallyDrop::into_inner(self.task);
+        drop(ManuallyDrop::into_inner(self.stack));
+        let errno = task.exec_errno();
         (errno != 0).then(|| io::Error::from_raw_os_error(errno))
     }
 }
 
-/// Starts a program in a child process, with fork(2) and execve(2).
+/// Starts a program in a child process, with clone(2) and execve(2).
 ///
-/// Does not use vfork(2) or `CLONE_VFORK`: between unblocking signals and execve(2), Ctrl-Z can
-/// stop the child. The parent, which would be waiting in the kernel for that very execve(2), could
-/// not stop with it, and the terminal would hang. Does not use a pipe for the error of execve(2)
-/// either: a pipe takes two descriptors, and the user may have none left. The error comes back in
-/// shared memory.
+/// The child shares this process's memory until it executes the program, so that nothing is copied,
+/// and runs at the same time. vfork(2), or `CLONE_VFORK`, would suspend this process until then:
+/// between unblocking signals and execve(2), Ctrl-Z can stop the child; this process could not stop
+/// with it, and the terminal would hang. An error of execve(2) comes back in memory, because a pipe
+/// takes two descriptors, and the user may have none left.
+///
+/// *Race:* both processes use the memory at once. The child reads the environment, which this
+/// process does not change, and its own [`Task`] and stack, which this process does not touch until
+/// it has reaped the child. If that fails, they are leaked. Both have one errno, which the child
+/// does not set: of its system calls only execve(2) and close(2) can fail, and neither is made
+/// through the C library. The child blocks all signals until shortly before execve(2); then the only
+/// handlers are those of process 1 ([`init_signals`](super::init_signals)), which do not set errno
+/// either. (Up to Linux 5.15, a signal that dumps core at this moment also kills this process. It
+/// would have died of the same signal.)
+///
+/// Where memory cannot be shared in this way (qemu-user), the child gets a copy, as by fork(2).
 ///
 /// # Errors
 ///
 /// `EAGAIN`, `ENOMEM`: no process or no memory is left.
-pub fn spawn(image: &mut ExecImage, options: &SpawnOptions<'_>) -> io::Result<Child> {
-    let exec_errno = SharedU64::new()?;
-    let parent = rustix::process::getpid();
+///
+/// # References
+///
+/// clone(2), execve(2).
+pub fn spawn<'a>(image: ExecImage, options: &SpawnOptions<'a>) -> io::Result<Child<'a>> {
+    let mut task = Box::new(Task {
+        image,
+        options: *options,
+        parent: rustix::process::getpid(),
+        errno: AtomicI32::new(0),
+        errno_of_copy: None,
+    });
+    let mut stack = Vec::<u128>::with_capacity(STACK_SIZE / size_of::<u128>());
+    let pid = match start_sharing_memory(&mut task, &mut stack) {
+        Some(pid) => pid,
+        None => start_copying_memory(&mut task)?,
+    };
+    Ok(Child {
+        pid,
+        task: ManuallyDrop::new(task),
+        stack: ManuallyDrop::new(stack),
+    })
+}
+
+/// Returns `None` if no such process can be created here.
+fn start_sharing_memory(task: &mut Task<'_>, stack: &mut Vec<u128>) -> Option<Pid> {
+    if !EXECVE_KEEPS_ERRNO {
+        return None;
+    }
+    let top = stack.as_mut_ptr().wrapping_add(stack.capacity());
+    let flags = libc::CLONE_VM | libc::SIGCHLD;
+    // SAFETY: the child runs `child_main` on a stack of its own. The stack and the task outlive it:
+    // see `Child`.
+    let pid = unsafe { libc::clone(child_main, top.cast(), flags, ptr::from_mut(task).cast()) };
+    Pid::from_raw(pid.max(0))
+}
+
+fn start_copying_memory(task: &mut Task<'_>) -> io::Result<Pid> {
+    task.errno_of_copy = Some(SharedU64::new()?);
     // SAFETY: the child calls only async-signal-safe functions until it executes the program or
     // exits.
     let pid = super::check(unsafe { libc::fork() })?;
-    if let Some(pid) = Pid::from_raw(pid) {
-        return Ok(Child { pid, exec_errno });
-    }
-    if let Some(pid) = options.report_pid {
-        pid.set(rustix::process::getpid().as_raw_nonzero().get() as u64);
-    }
-    for fd in options.close_fds {
-        // SAFETY: the child never returns to the owner of the descriptor.
-        unsafe { libc::close(fd.as_raw_fd()) };
-    }
-    if options.sigchld == Disposition::Ignore {
-        signal::set_disposition(libc::SIGCHLD, Disposition::Ignore);
-    }
-    signal::set_mask(options.mask);
-    if options.parent_death == ParentDeath::Kill {
-        // A parent that exited before prctl(2) causes no signal, but is no longer the parent.
-        // SAFETY: takes numbers.
-        unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        if rustix::process::getppid() != Some(parent) {
-            // SAFETY: exits without running any of the parent's cleanup.
-            unsafe { libc::_exit(c_int::from(u8::MAX)) }
+    Pid::from_raw(pid).ok_or_else(|| {
+        let status = task.run();
+        // SAFETY: exits without running any of the parent's cleanup.
+        unsafe { libc::_exit(status) }
+    })
+}
+
+/// Enough for a few system calls.
+const STACK_SIZE: usize = 16 * 1024;
+
+/// What a child has to do.
+#[derive(Debug)]
+struct Task<'a> {
+    image: ExecImage,
+    options: SpawnOptions<'a>,
+    parent: Pid,
+    /// The error of execve(2); 0 if there was none.
+    errno: AtomicI32,
+    /// The same for a child with a copy of the memory.
+    errno_of_copy: Option<SharedU64>,
+}
+
+extern "C" fn child_main(task: *mut c_void) -> c_int {
+    // SAFETY: the parent does not use the task before this process has exited.
+    unsafe { (*task.cast::<Task<'_>>()).run() }
+}
+
+impl Task<'_> {
+    /// Runs in the child, and returns the status with which it exits if the program cannot be
+    /// executed.
+    fn run(&mut self) -> c_int {
+        let options = &self.options;
+        if let Some(pid) = options.report_pid {
+            pid.set(rustix::process::getpid().as_raw_nonzero().get() as u64);
         }
+        for fd in options.close_fds {
+            // SAFETY: the child never returns to the owner of the descriptor.
+            unsafe { rustix::io::close(fd.as_raw_fd()) };
+        }
+        if options.sigchld == Disposition::Ignore {
+            signal::set_disposition(libc::SIGCHLD, Disposition::Ignore);
+        }
+        signal::set_mask(options.mask);
+        if options.parent_death == ParentDeath::Kill {
+            // A parent that exited before prctl(2) causes no signal, but is no longer the parent.
+            // SAFETY: takes numbers.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            if rustix::process::getppid() != Some(self.parent) {
+                return c_int::from(u8::MAX);
+            }
+        }
+        let error = self.image.exec();
+        let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+        self.errno.store(errno, Ordering::Release);
+        if let Some(shared) = &self.errno_of_copy {
+            shared.set(errno as u64);
+        }
+        c_int::from(u8::MAX)
     }
-    let error = image.exec();
-    exec_errno.set(error.raw_os_error().unwrap_or(libc::EINVAL) as u64);
-    // SAFETY: exits without running any of the parent's cleanup.
-    unsafe { libc::_exit(c_int::from(u8::MAX)) }
+
+    /// Returns the error that the child has stored.
+    fn exec_errno(&self) -> i32 {
+        let copied = self.errno_of_copy.as_ref().map(|errno| errno.get() as i32);
+        copied.unwrap_or_else(|| self.errno.load(Ordering::Acquire))
+    }
 }
 
 /// Runs a function in a child process, which exits with the status that the function returns, or
