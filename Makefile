@@ -9,6 +9,7 @@
 # make reference           run the compliance suite against util-linux's flock
 # make bench               run the benchmarks; updates benches/results and benches/README.md
 # make docs                generate --help, the option lists of the manuals and completions (cargo xtask docs)
+# make link-order          record what frequent calls execute; updates scripts/order.ld
 # make fuzz                fuzz the parsers (needs nightly Rust and cargo-fuzz)
 # make deny                check licences and duplicates of dependencies (needs cargo-deny)
 
@@ -40,7 +41,7 @@ UNSTRIPPED = $(OUT)/flock.unstripped
 SOURCES = $(shell find src builtin/src historic/src -type f) Cargo.toml builtin/Cargo.toml historic/Cargo.toml Cargo.lock .cargo/config.toml build.rs \
     scripts/order.ld scripts/build-target.sh scripts/build-builtin.sh
 
-.PHONY: all install install-historic uninstall uninstall-historic test bashes lint soak reference bench docs fuzz deny clean
+.PHONY: all install install-historic uninstall uninstall-historic test bashes lint soak reference bench docs link-order fuzz deny clean
 
 all: $(BUILT)
 
@@ -141,6 +142,10 @@ bench: $(BUILT)
 
 docs:
 	$(CARGO) xtask docs
+
+link-order: $(BUILT)
+	$(CARGO) xtask link-order $(UNSTRIPPED) >target/order.ld
+	mv target/order.ld scripts/order.ld
 
 fuzz:
 	cd fuzz && for target in words values; do $(CARGO) +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done

@@ -10,8 +10,8 @@ use std::mem::MaybeUninit;
 use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// Enough for a call that waits. Pages that are not used cost nothing.
-const SIZE: usize = 1 << 14;
+/// Enough for a call that waits, and for the stack of a child. Pages that are not used cost nothing.
+const SIZE: usize = 1 << 15;
 
 /// An allocator that places blocks one behind the other in a static area. The last block can be
 /// freed and resized; another one is lost until all behind it have been freed.
@@ -24,9 +24,11 @@ const SIZE: usize = 1 << 14;
 /// A child that shares memory with its parent ([`sentinel`](super::sentinel),
 /// [`delegate`](super::delegate)) does not allocate.
 #[derive(Debug)]
+#[repr(C)]
 pub struct Arena {
-    area: UnsafeCell<[MaybeUninit<u8>; SIZE]>,
+    /// The first field, so that it is in the same page as the first blocks.
     used: AtomicUsize,
+    area: UnsafeCell<[MaybeUninit<u8>; SIZE]>,
 }
 
 // SAFETY: the area is accessed only through blocks, each of which belongs to one allocation.
@@ -36,8 +38,8 @@ impl Arena {
     /// Creates an allocator with an empty area.
     pub const fn new() -> Self {
         Self {
-            area: UnsafeCell::new([MaybeUninit::uninit(); SIZE]),
             used: AtomicUsize::new(0),
+            area: UnsafeCell::new([MaybeUninit::uninit(); SIZE]),
         }
     }
 

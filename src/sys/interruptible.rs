@@ -62,20 +62,26 @@ struct HandlerTable {
     timer: UnsafeCell<Option<ThreadTimer>>,
     /// The state of the wait if there is no timer.
     wait: WaitState,
-    originals: UnsafeCell<[libc::sigaction; TABLE_SIZE]>,
 }
 
-// SAFETY: there is at most one guard at a time (`ACTIVE`). Both cells are written while all signals
+/// The actions that the trampoline replaces.
+struct OriginalActions(UnsafeCell<[libc::sigaction; TABLE_SIZE]>);
+
+// SAFETY: there is at most one guard at a time (`ACTIVE`). The cells are written while all signals
 // are blocked and before the trampoline is installed, and only read after that until the next guard
 // begins.
 unsafe impl Sync for HandlerTable {}
+// SAFETY: as above.
+unsafe impl Sync for OriginalActions {}
 
 static HANDLERS: HandlerTable = HandlerTable {
     timer: UnsafeCell::new(None),
     wait: WaitState::new(),
-    // SAFETY: all zeroes is a valid `sigaction`: the default disposition, no flags.
-    originals: UnsafeCell::new(unsafe { std::mem::zeroed() }),
 };
+
+/// Separate from the rest, because the file of the program need not contain zeroes.
+// SAFETY: all zeroes is a valid `sigaction`: the default disposition, no flags.
+static ORIGINALS: OriginalActions = OriginalActions(UnsafeCell::new(unsafe { std::mem::zeroed() }));
 
 static ACTIVE: AtomicBool = AtomicBool::new(false);
 
@@ -162,7 +168,7 @@ impl Drop for InterruptibleCall {
         for signal in signals.filter(|signal| self.replaced.contains(*signal)) {
             // SAFETY: see `HandlerTable`; an action that sigaction(2) itself returned.
             unsafe {
-                let original = &raw const (*HANDLERS.originals.get())[signal as usize];
+                let original = &raw const (*ORIGINALS.0.get())[signal as usize];
                 libc::sigaction(signal, original, ptr::null_mut());
             }
         }
@@ -185,7 +191,7 @@ fn install_trampoline(signal: libc::c_int, timer_signal: Option<libc::c_int>) ->
         return false;
     }
     // SAFETY: see `HandlerTable`.
-    unsafe { (*HANDLERS.originals.get())[signal as usize] = original };
+    unsafe { (*ORIGINALS.0.get())[signal as usize] = original };
     let mut replacement = original;
     replacement.sa_sigaction = trampoline as SignalAction as usize;
     replacement.sa_flags = (original.sa_flags | libc::SA_SIGINFO) & !libc::SA_RESTART;
@@ -208,7 +214,7 @@ extern "C" fn trampoline(
         return;
     }
     // SAFETY: see `HandlerTable`: the trampoline is installed, so both are written.
-    let (timer, originals) = unsafe { (*HANDLERS.timer.get(), &*HANDLERS.originals.get()) };
+    let (timer, originals) = unsafe { (*HANDLERS.timer.get(), &*ORIGINALS.0.get()) };
     let original = originals[signal as usize];
     match original.sa_sigaction {
         libc::SIG_IGN => {}

@@ -16,8 +16,10 @@ fn main() -> ExitCode {
     let check = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["docs"] => false,
         ["docs", "--check"] => true,
+        #[cfg(target_arch = "x86_64")]
+        ["link-order", program] => return link_order(program),
         _ => {
-            eprintln!("Usage: cargo xtask docs [--check]");
+            eprintln!("Usage: cargo xtask docs [--check]\n       cargo xtask link-order PROGRAM");
             return ExitCode::from(2);
         }
     };
@@ -39,4 +41,23 @@ fn update(check: bool) -> io::Result<ExitCode> {
         }
     }
     Ok(status)
+}
+
+/// Prints the linker script for a program that is not stripped.
+#[cfg(target_arch = "x86_64")]
+fn link_order(program: &str) -> ExitCode {
+    match xtask::link_order::linker_script(program.as_ref()) {
+        Ok(Some(script)) => {
+            print!("{script}");
+            ExitCode::SUCCESS
+        }
+        Ok(None) => {
+            eprintln!("xtask: ptrace(2) is not permitted here");
+            ExitCode::FAILURE
+        }
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

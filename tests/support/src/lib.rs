@@ -9,6 +9,8 @@
 
 pub mod builtin;
 mod builtin_install;
+#[cfg(target_arch = "x86_64")]
+pub mod execution_trace;
 pub mod helper;
 mod hostile;
 mod interruptible;
