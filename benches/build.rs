@@ -1,7 +1,8 @@
 //! Builds the floor, the smallest programs that can do the job, from `floor/`. Without a C
 //! compiler, or on an unsupported architecture, the benchmark runs without it.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, io};
 
@@ -27,17 +28,45 @@ fn main() {
         };
         println!("cargo::warning={problem}");
     }
+    let linked = musl().map(|musl| {
+        // In the order in which a linker needs them.
+        let [start, init, end, library] =
+            ["crt1.o", "crti.o", "crtn.o", "libc.a"].map(|name| musl.join(name).into_os_string());
+        compile(
+            "floor-c-library",
+            "floor/c-library.c",
+            &[start, init, library, end],
+        )
+    });
+    if !matches!(linked, Some(Ok(true))) {
+        println!("cargo::warning=no musl: measuring without floor-c-library");
+    }
 }
 
-fn compile(program: &str, source: &str, defines: &[&str]) -> io::Result<bool> {
+/// Returns where Rust's own copy of musl is, which the static programs are linked with.
+fn musl() -> Option<PathBuf> {
+    let target = format!(
+        "{}-unknown-linux-musl",
+        env::var("CARGO_CFG_TARGET_ARCH").ok()?
+    );
+    let args = ["--print", "target-libdir", "--target", &target];
+    let output = Command::new(env::var_os("RUSTC")?)
+        .args(args)
+        .output()
+        .ok()?;
+    let dir = PathBuf::from(String::from_utf8(output.stdout).ok()?.trim()).join("self-contained");
+    dir.is_dir().then_some(dir)
+}
+
+fn compile(program: &str, source: &str, more: &[impl AsRef<OsStr>]) -> io::Result<bool> {
     let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
     let status = Command::new(compiler)
         .args(FLAGS.split_whitespace())
-        .args(defines)
         .arg("-o")
         .arg(Path::new(&out).join(program))
         .arg(source)
+        .args(more)
         .status()?;
     Ok(status.success())
 }

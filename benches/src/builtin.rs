@@ -71,7 +71,7 @@ fn lock_and_unlock(
         command: builtin_line,
         unit: Unit::Microseconds,
         series: interleave(loops, rounds, Loop::time)?,
-        target: Some(Target::Ratio(1.94)),
+        target: Some(Target::Ratio(1.40)),
     })
 }
 
@@ -97,7 +97,7 @@ fn run_function(
         command: "flock FILE f",
         unit: Unit::Microseconds,
         series: interleave(loops, rounds, Loop::time)?,
-        target: Some(Target::Ratio(4.7)),
+        target: Some(Target::Ratio(2.60)),
     })
 }
 

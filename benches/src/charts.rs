@@ -1,6 +1,5 @@
 //! The results as pictures.
 
-use crate::contended::WAITER_COUNTS;
 use crate::contenders::Contender;
 use crate::measurement::{Measurement, format_ratio};
 use anyhow::Result;
@@ -25,6 +24,9 @@ const BAR_THICKNESS: i32 = 20;
 /// A bar this many times as long as fdlock's is cut off, because it would make the others
 /// invisible.
 const OUT_OF_SCALE: f64 = 50.0;
+
+/// The distance from one call to the next in the breakdown.
+const BREAKDOWN_PITCH: usize = 56;
 
 const LINE_CHART_SIZE: (u32, u32) = (720, 420);
 const LABEL_HEIGHT: i32 = 18;
@@ -107,21 +109,84 @@ fn draw_panel(panel: &Area, measurement: &Measurement) -> Result<()> {
     Ok(())
 }
 
-/// The medians of one contender: waiters and milliseconds.
+/// Draws where the time of each call goes: to the floor, to the start of the C library, and to
+/// fdlock. The start of the C library is that of the first measurement in all of them.
+pub fn draw_breakdown(calls: &[Measurement], path: &Path) -> Result<()> {
+    let median = |call: &Measurement, contender| call.percentiles(contender).median;
+    let parts = |call: &Measurement| {
+        let (floor, total) = (
+            median(call, Contender::Floor),
+            median(call, Contender::Fdlock),
+        );
+        let start = median(&calls[0], Contender::CLibrary) - median(&calls[0], Contender::Floor);
+        let start = start.clamp(0.0, (total - floor).max(0.0));
+        [
+            (Contender::Floor, "least possible", floor),
+            (Contender::CLibrary, "C library", start),
+            (
+                Contender::Fdlock,
+                "fdlock",
+                (total - floor - start).max(0.0),
+            ),
+        ]
+    };
+    let height = HEADER_HEIGHT + BREAKDOWN_PITCH as u32 * calls.len() as u32;
+    let root = SVGBackend::new(path, (WIDTH, height)).into_drawing_area();
+    root.fill(&WHITE)?;
+    draw_text(
+        &root,
+        "Where the time of a call goes",
+        (MARGIN, 26),
+        &bold(22),
+    )?;
+    let mut x = MARGIN;
+    for (contender, name, _) in parts(&calls[0]) {
+        let square = [(x, 44), (x + 12, 56)];
+        root.draw(&Rectangle::new(square, colour(contender).filled()))?;
+        draw_text(&root, name, (x + 18, 50), &font(16, FAINT))?;
+        x += 150;
+    }
+    let right = WIDTH as i32 - NUMBERS_WIDTH;
+    for (call, top) in calls
+        .iter()
+        .zip((HEADER_HEIGHT as i32..).step_by(BREAKDOWN_PITCH))
+    {
+        let monospace = ("monospace", 15).into_font().color(&FAINT);
+        draw_text(&root, call.command, (MARGIN, top + 10), &monospace)?;
+        let total: f64 = parts(call).iter().map(|(_, _, time)| time).sum();
+        let (bar_top, mut done) = (top + 22, 0.0);
+        let x = |time: f64| MARGIN + (time / total * f64::from(right - MARGIN)) as i32;
+        for (contender, _, time) in parts(call) {
+            let bar = [
+                (x(done), bar_top),
+                (x(done + time), bar_top + BAR_THICKNESS),
+            ];
+            root.draw(&Rectangle::new(bar, colour(contender).filled()))?;
+            done += time;
+        }
+        let ratio = call.ratio_to(Contender::Fdlock, Contender::Floor).median;
+        let numbers = format!("{} · ×{}", call.unit.format(total), format_ratio(ratio));
+        let middle = bar_top + BAR_THICKNESS / 2;
+        draw_text(&root, &numbers, (right + 8, middle), &font(16, INK))?;
+    }
+    Ok(root.present()?)
+}
+
+/// The medians of one contender: waiters and times.
 struct Line {
     contender: Contender,
     points: Vec<(f64, f64)>,
 }
 
 impl Line {
-    fn new(contender: Contender, drains: &[Measurement]) -> Self {
-        let medians = drains
+    fn new(contender: Contender, measurements: &[Measurement], counts: &[usize]) -> Self {
+        let medians = measurements
             .iter()
-            .map(|drain| drain.percentiles(contender).median);
-        let counts = WAITER_COUNTS.map(|count| count as f64);
+            .map(|measurement| measurement.percentiles(contender).median);
+        let counts = counts.iter().map(|count| *count as f64);
         Self {
             contender,
-            points: counts.into_iter().zip(medians).collect(),
+            points: counts.zip(medians).collect(),
         }
     }
 
@@ -130,16 +195,19 @@ impl Line {
     }
 }
 
-/// Draws the time to drain the waiters against their number. `drains` has one measurement for each
-/// of [`WAITER_COUNTS`].
-pub fn draw_drain(drains: &[Measurement], path: &Path) -> Result<()> {
+/// Draws a time against the number of waiters, one measurement for each of these.
+pub fn draw_lines(
+    measurements: &[Measurement],
+    counts: &[usize],
+    heading: &str,
+    path: &Path,
+) -> Result<()> {
     let root = SVGBackend::new(path, LINE_CHART_SIZE).into_drawing_area();
     root.fill(&WHITE)?;
-    let heading = "Time from the release of the lock until the last waiter has exited";
     draw_text(&root, heading, (MARGIN, 26), &bold(20))?;
-    let mut lines: Vec<Line> = drains[0]
+    let mut lines: Vec<Line> = measurements[0]
         .contenders()
-        .map(|contender| Line::new(contender, drains))
+        .map(|contender| Line::new(contender, measurements, counts))
         .collect();
     lines.sort_by(|a, b| b.end().1.total_cmp(&a.end().1));
     let (most_waiters, longest) = lines[0].end();
@@ -160,7 +228,7 @@ pub fn draw_drain(drains: &[Measurement], path: &Path) -> Result<()> {
         .x_label_formatter(&|count| format!("{count:.0}"))
         .y_label_formatter(&|amount| format!("{amount:.0}"))
         .x_desc("waiters")
-        .y_desc("ms")
+        .y_desc(measurements[0].unit.name())
         .draw()?;
     let mut label_y = 0;
     for line in &lines {
@@ -177,10 +245,18 @@ pub fn draw_drain(drains: &[Measurement], path: &Path) -> Result<()> {
 
 fn colour(contender: Contender) -> RGBColor {
     match contender {
-        Contender::Reference | Contender::Zsh | Contender::GnuSem => RGBColor(175, 184, 193),
+        Contender::Reference
+        | Contender::Zsh
+        | Contender::GnuSem
+        | Contender::Fuser
+        | Contender::Lsof
+        | Contender::Lslocks => RGBColor(175, 184, 193),
         Contender::Fdlock => RGBColor(84, 174, 255),
         Contender::Fair | Contender::Slots => RGBColor(31, 111, 235),
-        Contender::Floor | Contender::NoLock | Contender::BashColon => RGBColor(218, 223, 229),
+        Contender::CLibrary => RGBColor(191, 155, 48),
+        Contender::Floor | Contender::NoLock | Contender::BashColon | Contender::Kernel => {
+            RGBColor(218, 223, 229)
+        }
     }
 }
 

@@ -1,20 +1,27 @@
 //! Many processes that compete for one lock.
 
-use crate::contenders::{Floor, Programs, TRUE, gnu_sem};
+use crate::contenders::{Contender, Floor, Programs, TRUE, gnu_sem};
 use crate::fixture::Fixture;
 use crate::measurement::{Measurement, Percentiles, Target, Unit, interleave};
 use anyhow::{Context, Result, bail, ensure};
+use fdlock::sys::ofd::{self, Blocking, Operation};
 use rustix::fs::{FlockOperation, flock};
 use rustix::process::{Resource, Rlimit, WaitOptions, getrlimit, setrlimit, wait};
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
+use std::os::fd::AsFd;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-pub const WAITER_COUNTS: [usize; 3] = [100, 500, 1000];
+pub const DRAIN_COUNTS: [usize; 3] = [100, 500, 1000];
+
+pub const HAND_OVER_COUNTS: [usize; 5] = [100, 500, 1000, 2000, 5000];
+
+/// The most waiters for which there is a target.
+const TARGET_COUNT: usize = 1000;
 
 /// Descriptors that the benchmark needs in addition to one per waiter.
 const SPARE_FDS: u64 = 100;
@@ -49,13 +56,13 @@ pub fn drain(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Vec<
             target: None,
         })
     };
-    WAITER_COUNTS.into_iter().map(measure).collect()
+    DRAIN_COUNTS.into_iter().map(measure).collect()
 }
 
 /// Measures the time from the release of the lock until the next of many waiters reports that it
 /// has the lock, when each of them holds it as briefly as possible.
 pub fn hand_over(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Vec<Measurement>> {
-    let most_waiters = WAITER_COUNTS.into_iter().max().unwrap_or_default();
+    let most_waiters = HAND_OVER_COUNTS.into_iter().max().unwrap_or_default();
     raise_fd_limit(most_waiters as u64 + SPARE_FDS)?;
     let args = ["0".as_ref()];
     let measure = |count| {
@@ -68,13 +75,44 @@ pub fn hand_over(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<
             title: format!("Hand over to the next of {count} waiters"),
             command: "flock 0",
             unit: Unit::Microseconds,
-            series: interleave(commands, rounds_for(count, rounds), |command| {
-                time_hand_over(command, count, fixture)
-            })?,
-            target: Some(Target::Amount(200.0)),
+            series: {
+                let rounds = rounds_for(count, rounds);
+                let mut series = interleave(commands, rounds, |command| {
+                    time_hand_over(command, count, fixture)
+                })?;
+                series.extend(interleave(vec![(Contender::Kernel, ())], rounds, |()| {
+                    time_list_walks(count, fixture)
+                })?);
+                series
+            },
+            target: (count <= TARGET_COUNT).then_some(Target::Amount(200.0)),
         })
     };
-    WAITER_COUNTS.into_iter().map(measure).collect()
+    HAND_OVER_COUNTS.into_iter().map(measure).collect()
+}
+
+/// Returns the time that the kernel takes for the calls with which a waiter looks for others and
+/// leaves the queue, in microseconds: they walk over all markers on the file.
+fn time_list_walks(count: usize, fixture: &Fixture) -> Result<f64> {
+    const MARKERS: i64 = 1 << 62;
+    let open = || File::open(fixture.lock_file());
+    let mut waiters = Vec::with_capacity(count);
+    for marker in (MARKERS..).step_by(2).take(count) {
+        let file = open()?;
+        ofd::set(file.as_fd(), Operation::Read, marker, 1, Blocking::No)?;
+        waiters.push(file);
+    }
+    let caller = open()?;
+    let mut times = Vec::with_capacity(count);
+    for waiter in waiters {
+        let start = Instant::now();
+        // Before it, and after the wrap of the clock.
+        ofd::conflict(caller.as_fd(), 0, MARKERS - 1)?;
+        ofd::conflict(caller.as_fd(), 0, MARKERS - 1)?;
+        drop(waiter);
+        times.push(start.elapsed().as_secs_f64() * 1e6);
+    }
+    Ok(Percentiles::new(times).median)
 }
 
 /// Measures how long a writer waits for a lock that is never free, because its readers overlap.

@@ -25,12 +25,19 @@ pub enum Contender {
     GnuSem,
     /// The least that can do the job: see `floor/`.
     Floor,
+    /// The floor with the start of a C library.
+    CLibrary,
     /// The command or function without a lock.
     NoLock,
     /// bash's `:` with as many arguments: a builtin that does nothing.
     BashColon,
     /// zsh's builtin lock.
     Zsh,
+    Fuser,
+    Lsof,
+    Lslocks,
+    /// The calls of the kernel for a lock among many, alone.
+    Kernel,
 }
 
 /// A contender and its command.
@@ -47,6 +54,8 @@ pub struct Programs {
 #[derive(Clone, Copy)]
 pub enum Floor {
     Descriptor,
+    /// The same with the start of a C library.
+    CLibrary,
     Wrapper,
     Exec,
 }
@@ -60,9 +69,14 @@ impl Contender {
             Contender::Slots => "--slots",
             Contender::GnuSem => "GNU sem",
             Contender::Floor => "floor",
+            Contender::CLibrary => "musl C",
             Contender::NoLock => "no lock",
             Contender::BashColon => "bash's :",
             Contender::Zsh => "zsh",
+            Contender::Fuser => "fuser",
+            Contender::Lsof => "lsof",
+            Contender::Lslocks => "lslocks",
+            Contender::Kernel => "kernel",
         }
     }
 }
@@ -105,6 +119,24 @@ pub fn gnu_sem(fixture: &Fixture, job: &[&OsStr]) -> Option<Entry> {
     Some((Contender::GnuSem, command))
 }
 
+/// Returns the other programs that list holders, as far as they are installed.
+pub fn other_listings(file: &OsStr) -> Vec<Entry> {
+    let installed = |name: &str| {
+        let mut paths = ["/usr/bin", "/bin", "/usr/sbin"].into_iter();
+        paths.find_map(|dir| Some(Path::new(dir).join(name)).filter(|program| program.is_file()))
+    };
+    let entry = |contender: Contender, args: &[&OsStr]| {
+        let program = installed(contender.name())?;
+        Some((contender, command(&program, args)))
+    };
+    let entries = [
+        entry(Contender::Fuser, &[file]),
+        entry(Contender::Lsof, &[file]),
+        entry(Contender::Lslocks, &[]),
+    ];
+    entries.into_iter().flatten().collect()
+}
+
 /// Returns `/bin/true` without a lock.
 pub fn no_lock() -> Entry {
     (Contender::NoLock, command(Path::new(TRUE), &[]))
@@ -115,12 +147,17 @@ impl Floor {
     pub fn entry(self, args: &[&OsStr]) -> Option<Entry> {
         let program = Path::new(env!("OUT_DIR")).join(match self {
             Floor::Descriptor => "floor-descriptor",
+            Floor::CLibrary => "floor-c-library",
             Floor::Wrapper => "floor-wrapper",
             Floor::Exec => "floor-exec",
         });
+        let contender = match self {
+            Floor::CLibrary => Contender::CLibrary,
+            _ => Contender::Floor,
+        };
         program
             .exists()
-            .then(|| (Contender::Floor, command(&program, args)))
+            .then(|| (contender, command(&program, args)))
     }
 }
 

@@ -16,8 +16,9 @@ mod who;
 
 use anyhow::{Context, Result};
 use clap::Parser;
-use contenders::Programs;
+use contenders::{Contender, Programs};
 use fixture::Fixture;
+use measurement::Measurement;
 use std::fs;
 use std::path::PathBuf;
 
@@ -71,7 +72,7 @@ fn main() -> Result<()> {
     let drains = contended::drain(programs, fixture, slow_rounds)?;
 
     let mut fairness = uncontended::fair(programs, fixture, runs)?;
-    fairness.extend(contended::hand_over(programs, fixture, slow_rounds)?);
+    let hand_overs = contended::hand_over(programs, fixture, slow_rounds)?;
     fairness.extend([
         resources::idle_queue(programs, fixture, VERY_SLOW_ROUNDS)?,
         contended::writer(programs, fixture, VERY_SLOW_ROUNDS)?,
@@ -83,14 +84,42 @@ fn main() -> Result<()> {
 
     let out = &options.out;
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
-    charts::draw_drain(&drains, &out.join("drain.svg")).context("cannot write drain.svg")?;
+    let calls = &short_calls[..3];
+    let is_complete = |call: &Measurement| {
+        let mut contenders = call.contenders();
+        contenders.any(|contender| contender == Contender::Floor)
+    };
+    let has_start = calls[0]
+        .contenders()
+        .any(|contender| contender == Contender::CLibrary);
+    if has_start && calls.iter().all(is_complete) {
+        charts::draw_breakdown(calls, &out.join("breakdown.svg"))
+            .context("cannot write breakdown.svg")?;
+    }
+    for (measurements, counts, heading, name) in [
+        (
+            &drains,
+            &contended::DRAIN_COUNTS[..],
+            "Time from the release of the lock until the last waiter has exited",
+            "drain.svg",
+        ),
+        (
+            &hand_overs,
+            &contended::HAND_OVER_COUNTS,
+            "Time until the next waiter has the lock",
+            "hand-over.svg",
+        ),
+    ] {
+        charts::draw_lines(measurements, counts, heading, &out.join(name))
+            .with_context(|| format!("cannot write {name}"))?;
+    }
     let heading = "fdlock compared with util-linux and with the floor";
     charts::draw_bars(&short_calls, heading, &out.join("results.svg"))
         .context("cannot write results.svg")?;
     let heading = "fdlock with --fair and with --slots";
     charts::draw_bars(&fairness, heading, &out.join("fairness.svg"))
         .context("cannot write fairness.svg")?;
-    let measurements = [short_calls, drains, fairness, who]
+    let measurements = [short_calls, drains, fairness, hand_overs, who]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>();

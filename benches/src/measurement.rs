@@ -35,6 +35,8 @@ pub enum Unit {
 pub enum Target {
     /// Relative to the baseline.
     Ratio(f64),
+    /// Relative to the floor.
+    RatioToFloor(f64),
     /// In the measurement's unit.
     Amount(f64),
 }
@@ -98,14 +100,18 @@ impl Measurement {
         Percentiles::new(self.samples(contender).iter().copied())
     }
 
-    /// Divides each sample by the baseline's sample of the same round, so that whatever else the
-    /// machine did at that time affects both.
     pub fn ratio(&self, contender: Contender) -> Percentiles {
+        self.ratio_to(contender, self.baseline())
+    }
+
+    /// Divides each sample by the other contender's sample of the same round, so that whatever else
+    /// the machine did at that time affects both.
+    pub fn ratio_to(&self, contender: Contender, other: Contender) -> Percentiles {
         Percentiles::new(
             self.samples(contender)
                 .iter()
-                .zip(self.samples(self.baseline()))
-                .map(|(sample, baseline)| sample / baseline),
+                .zip(self.samples(other))
+                .map(|(sample, other)| sample / other),
         )
     }
 
@@ -120,7 +126,7 @@ impl Measurement {
 impl Target {
     pub fn limit(self) -> f64 {
         match self {
-            Target::Ratio(limit) | Target::Amount(limit) => limit,
+            Target::Ratio(limit) | Target::RatioToFloor(limit) | Target::Amount(limit) => limit,
         }
     }
 
@@ -128,21 +134,43 @@ impl Target {
     pub fn measured(self, measurement: &Measurement) -> f64 {
         let contender = measurement.target_contender();
         match self {
-            Target::Ratio(_) => measurement.ratio(contender).median,
+            Target::Ratio(_) | Target::RatioToFloor(_) => {
+                let divisor = self.divisor(measurement);
+                measurement.ratio_to(contender, divisor).median
+            }
             Target::Amount(_) => measurement.percentiles(contender).median,
+        }
+    }
+
+    /// Returns the contender that a ratio refers to.
+    pub fn divisor(self, measurement: &Measurement) -> Contender {
+        match self {
+            Target::RatioToFloor(_) => Contender::Floor,
+            Target::Ratio(_) | Target::Amount(_) => measurement.baseline(),
         }
     }
 
     /// Returns the limit in the measurement's unit.
     pub fn amount(self, measurement: &Measurement) -> f64 {
         match self {
-            Target::Ratio(limit) => limit * measurement.percentiles(measurement.baseline()).median,
+            Target::Ratio(limit) | Target::RatioToFloor(limit) => {
+                limit * measurement.percentiles(self.divisor(measurement)).median
+            }
             Target::Amount(limit) => limit,
         }
     }
 }
 
 impl Unit {
+    pub fn name(self) -> &'static str {
+        match self {
+            Unit::Microseconds => "µs",
+            Unit::Milliseconds | Unit::MillisecondsUpTo(_) => "ms",
+            Unit::Kilobytes => "kB",
+            Unit::Instructions => "instructions",
+        }
+    }
+
     /// Formats an amount with its unit.
     pub fn format(self, amount: f64) -> String {
         let number = self.format_number(amount);

@@ -55,14 +55,20 @@ fn cpu_model(cpuinfo: &str) -> Option<&str> {
 fn targets(measurements: &[Measurement]) -> String {
     let mut table = String::from("| | target | measured | |\n|---|--:|--:|---|\n");
     for measurement in measurements {
-        let Some(target) = measurement.target else {
+        let is_measured = |target: &Target| {
+            let mut contenders = measurement.contenders();
+            contenders.any(|contender| contender == target.divisor(measurement))
+        };
+        let Some(target) = measurement.target.filter(is_measured) else {
             continue;
         };
         let measured = target.measured(measurement);
         let is_met = measured <= target.limit();
         let verdict = if is_met { "met" } else { "not met" };
         let format = |amount| match target {
-            Target::Ratio(_) => format!("{amount:.2} × {}", measurement.baseline().name()),
+            Target::Ratio(_) | Target::RatioToFloor(_) => {
+                format!("{amount:.2} × {}", target.divisor(measurement).name())
+            }
             Target::Amount(_) => measurement.unit.format(amount),
         };
         table += &format!(

@@ -30,7 +30,7 @@ pub fn memory(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Mea
         command: "flock FILE /bin/true",
         unit: Unit::Kilobytes,
         series: interleave(commands, rounds, |command| peak_memory(command, fixture))?,
-        target: Some(Target::Amount(400.0)),
+        target: Some(Target::Amount(250.0)),
     })
 }
 
@@ -54,7 +54,7 @@ pub fn instructions(programs: &Programs, fixture: &Fixture) -> Result<Option<Mea
             flock(&fd, FlockOperation::Unlock)?;
             count_instructions(command, &profile)
         })?,
-        target: Some(Target::Amount(10_000.0)),
+        target: Some(Target::Amount(6_000.0)),
     }))
 }
 

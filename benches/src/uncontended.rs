@@ -13,12 +13,13 @@ pub fn lock_descriptor(programs: &Programs, fixture: &Fixture, rounds: u32) -> R
     let args = ["-n".as_ref(), "8".as_ref()];
     let mut commands = vec![programs.reference(&args), programs.fdlock(&args)];
     commands.extend(Floor::Descriptor.entry(&[]));
+    commands.extend(Floor::CLibrary.entry(&args));
     Ok(Measurement {
         title: "Lock a descriptor".into(),
         command: "flock -n 8",
         unit: Unit::Microseconds,
         series: time_with_fd_8(commands, fixture, rounds)?,
-        target: Some(Target::Ratio(0.30)),
+        target: Some(Target::RatioToFloor(1.30)),
     })
 }
 
@@ -33,7 +34,7 @@ pub fn run_command(programs: &Programs, fixture: &Fixture, rounds: u32) -> Resul
         command: "flock -n FILE /bin/true",
         unit: Unit::Microseconds,
         series: interleave(prepare(commands)?, rounds, time)?,
-        target: Some(Target::Ratio(0.62)),
+        target: Some(Target::RatioToFloor(1.15)),
     })
 }
 
@@ -48,7 +49,7 @@ pub fn exec_command(programs: &Programs, fixture: &Fixture, rounds: u32) -> Resu
         command: "flock -n -F FILE /bin/true",
         unit: Unit::Microseconds,
         series: interleave(prepare(commands)?, rounds, time)?,
-        target: Some(Target::Ratio(0.63)),
+        target: Some(Target::RatioToFloor(1.08)),
     })
 }
 

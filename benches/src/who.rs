@@ -1,6 +1,6 @@
 //! `flock --who` on a machine with many processes.
 
-use crate::contenders::{Programs, command};
+use crate::contenders::{Programs, command, other_listings};
 use crate::fixture::Fixture;
 use crate::measurement::{Measurement, Unit, interleave};
 use anyhow::{Context, Result, bail, ensure};
@@ -34,7 +34,12 @@ pub fn measure(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Ve
     let _processes = IdleProcesses::spawn()?;
     let count = count_processes()?;
     let measure = |state, held| {
-        let commands = vec![programs.fdlock(&["--who".as_ref(), fixture.lock_file().as_os_str()])];
+        let file = fixture.lock_file().as_os_str();
+        let mut commands = vec![programs.fdlock(&["--who".as_ref(), file])];
+        // The others exit with other statuses if there is no holder.
+        if held {
+            commands.extend(other_listings(file));
+        }
         anyhow::Ok(Measurement {
             title: format!("List the holders of a {state} lock, {count} processes"),
             command: "flock --who FILE",
@@ -51,7 +56,7 @@ pub fn measure(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Ve
 
 /// Returns the time in milliseconds.
 fn time(command: &mut Command, expected_status: i32) -> Result<f64> {
-    command.stdout(Stdio::null());
+    command.stdout(Stdio::null()).stderr(Stdio::null());
     let start = Instant::now();
     let status = command.status()?;
     let elapsed = start.elapsed();
