@@ -27,7 +27,7 @@ use crate::sys;
 use crate::sys::errno::is_exhaustion;
 use crate::sys::filesystem::Locality;
 use crate::sys::procfs::access::omits_processes;
-use crate::sys::procfs::locks::{self, LockRecord, LockState, LockType, TableRead};
+use crate::sys::procfs::locks::{self, Access, LockRecord, LockState, LockType, TableRead};
 use crate::sys::procfs::{own_pid, stat};
 pub use deadlock::find_deadlocks;
 pub use deleted::find_deleted;
@@ -37,7 +37,7 @@ pub use lock_user::{
     Caller, Confidence, ListedKind, LockUser, Namespace, OwnLock, Range, Role, Snapshot, Visibility,
 };
 use resolve::{Observations, ProcProcesses};
-use scan::{MAX_RANGES, Scan, Search, WaiterSearch};
+use scan::{FdLock, MAX_RANGES, Scan, Search, WaiterSearch};
 pub use time_limit::TimeLimit;
 
 /// How often a snapshot is retaken if the table has changed in the meantime.
@@ -68,7 +68,7 @@ impl Lookup {
 /// could be missed. A long table is read in pieces, and if a lock in an earlier piece is released
 /// in between, the next piece starts one line too late. Therefore a file that is missing from such
 /// a table proves nothing: the table is read again, and the processes are examined in any case, also
-/// for waiters. If a lock is acquired in between, the next piece starts too early, so of several
+/// for waiters and threads with descriptors of their own. If a lock is acquired in between, the next piece starts too early, so of several
 /// equal lines in such a table, only one counts. A lock that is passed on may be missed at both
 /// processes; therefore, if fewer holders are found than locks, and the table has changed, we look
 /// again.
@@ -133,7 +133,13 @@ pub fn snapshot(file: &File, caller: Caller, lookup: Lookup) -> Result<Snapshot,
             first: &first_examined(own_pid, &table, lookup),
         };
         let mut scan = scan::scan(search);
-        let may_be_missing = is_late && scan.fd_locks.is_empty();
+        // There is no other lock of flock(2) beside an exclusive one.
+        let is_exclusive = |lock: &FdLock| {
+            let record = &lock.record;
+            record.lock_type == LockType::Flock && record.access == Access::Write
+        };
+        let may_be_missing =
+            (is_late || read == TableRead::Torn) && !scan.fd_locks.iter().any(is_exclusive);
         if (may_be_missing || has_unseen(&table, &scan, own_pid)) && !scan.is_cut_short {
             scan::scan_threads(search, &mut scan);
         }

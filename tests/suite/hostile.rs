@@ -6,7 +6,8 @@ use std::fs;
 
 use fastrand::Rng;
 use rstest::rstest;
-use test_support::locks::tickets;
+use test_support::hostile::MANY_WAITERS;
+use test_support::locks::{tickets, waiter_count};
 use test_support::process::Process;
 use test_support::stress::StressSettings;
 use test_support::{TestEnv, wait_until};
@@ -97,6 +98,36 @@ fn thread_with_descriptors_of_its_own_is_found() {
     env.sh(": >f");
     let holder = env.start_stranger("own-table", 0, "f");
     assert_holder(&env, &format!("{}\n", holder.pid()));
+}
+
+/// Starts a holder whose lock and waiters take more than a page of the kernel's table.
+#[track_caller]
+fn hold_with_many_waiters(env: &TestEnv, scenario: &str, argument: i64) -> (Process, String) {
+    env.sh(": >f");
+    let holder = env.start_stranger(scenario, argument, "f");
+    wait_until("they wait", || waiter_count(env.file("f")) == MANY_WAITERS);
+    let pid = format!("{}\n", holder.pid());
+    (holder, pid)
+}
+
+#[rstest]
+fn holder_after_equal_lines_of_a_long_table_is_found(#[values(90, 110)] count: i64) {
+    let env = TestEnv::new();
+    let (_holder, pid) = hold_with_many_waiters(&env, "torn-table", count);
+    env.run(["--who", "--pids", "f"])
+        .assert_status(0)
+        .assert_stdout(&pid);
+}
+
+#[test]
+fn changes_of_the_kernels_table_hide_no_holder() {
+    let env = TestEnv::new();
+    let (_holder, pid) = hold_with_many_waiters(&env, "changing-table", 0);
+    for _ in 0..30 {
+        env.run(["--who", "--pids", "f"])
+            .assert_status(0)
+            .assert_stdout(&pid);
+    }
 }
 
 /// No process has a descriptor of the file, and nevertheless it is locked.

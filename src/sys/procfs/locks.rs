@@ -159,11 +159,17 @@ pub enum TableRead {
 /// How often a table that was read in pieces is worth reading.
 pub const MAX_TORN_READS: u32 = 4;
 
-/// The smallest page, less the longest line.
-const MAX_ATOMIC_READ: usize = 4096 - 256;
+/// Less than half of the smallest page.
+const MAX_ATOMIC_READ: usize = 4096 / 2 - 1;
 
 /// Reads the table of all locks, and calls `visit` with each of them until it breaks. The kernel
 /// returns at most a page with each read(2). The text is not kept: any user can make it long.
+///
+/// *Race:* a lock with many waiters, whose lines are not divided, may not fit into the rest of the
+/// first page. If a lock in that page is released before the next read, the next read starts one
+/// lock too late, and returns nothing. So the kernel is also asked what is beyond that number of
+/// bytes, which it counts from the start of the table. A lock that did not fit takes more than half
+/// of a page, which is more than the first page contained.
 ///
 /// A process that adds locks faster than they are read keeps the table from ending, so there is a
 /// time limit.
@@ -188,7 +194,7 @@ pub fn read_table(
             && started.get_or_insert_with(Instant::now).elapsed() > MAX_TIME
     };
     let file = read::open(PATH)?;
-    let (pieces, bytes) = read::visit_lines(file, BUFFER_SIZE, End::NumberedLines, &mut |line| {
+    let (pieces, bytes) = read::visit_lines(&file, BUFFER_SIZE, End::NumberedLines, &mut |line| {
         let flow = match LockRecord::parse(line) {
             _ if is_late() => ControlFlow::Break(()),
             Some(record) => visit(record),
@@ -197,12 +203,13 @@ pub fn read_table(
         is_over = flow.is_break();
         flow
     })?;
-    // A single piece of nearly a page may be the first of two; the locks of the second may have
-    // been released in between.
-    Ok(if is_over || pieces > 1 || bytes > MAX_ATOMIC_READ {
-        TableRead::Torn
-    } else {
-        TableRead::Atomic
+    if is_over || pieces > 1 || bytes > MAX_ATOMIC_READ {
+        return Ok(TableRead::Torn);
+    }
+    // At the very end, where the last read was, the kernel would not count the bytes again.
+    Ok(match bytes == 0 || read::is_end(&file, bytes + 1)? {
+        true => TableRead::Atomic,
+        false => TableRead::Torn,
     })
 }
 

@@ -39,6 +39,20 @@ pub(super) fn read_prefix(path: &str, limit: usize) -> Result<Vec<u8>, Errno> {
     Ok(text)
 }
 
+/// Returns whether nothing is at this offset or after it.
+///
+/// # Errors
+///
+/// Those of pread(2).
+pub(super) fn is_end(file: impl AsFd, offset: usize) -> Result<bool, Errno> {
+    loop {
+        match rustix::io::pread(&file, &mut [0; 1], offset as u64) {
+            Err(Errno::INTR) => {}
+            other => return Ok(other? == 0),
+        }
+    }
+}
+
 /// How the end of a file is recognized.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
@@ -46,12 +60,13 @@ pub(super) enum End {
     EmptyRead,
     /// By a read that does not fill the buffer: the kernel creates the whole text at once.
     ShortRead,
-    /// By a read that returns nothing, or less than a page whose last line, apart from its number,
-    /// is that of the read before.
+    /// By a read that returns nothing, or by two in a row that return less than half of a page, and
+    /// whose last line, apart from its number, is that of the read before.
     ///
     /// The kernel counts the lines from the start for each read, and new ones are inserted there.
     /// So if another process adds lines all the time, each read at the end returns the last ones
-    /// again.
+    /// again. A single such read may be followed by lines that belong together, and are more than
+    /// half of a page.
     NumberedLines,
 }
 
@@ -80,6 +95,7 @@ pub(super) fn visit_lines(
     // Whether the rest of a long line is being skipped.
     let mut is_skipping = false;
     let mut last_line = Vec::new();
+    let mut repetitions = 0;
     loop {
         let room = buffer.capacity() - buffer.len();
         let read = match rustix::io::read(&file, rustix::buffer::spare_capacity(&mut buffer)) {
@@ -102,13 +118,13 @@ pub(super) fn visit_lines(
             .iter()
             .position(|byte| *byte == b':')
             .map(|end| &line[end..]);
-        let is_repeated =
-            end == End::NumberedLines && read < MIN_PAGE / 2 && unnumbered == Some(&last_line[..]);
         if end == End::NumberedLines {
+            let is_repeated = read < MIN_PAGE / 2 && unnumbered == Some(&last_line[..]);
+            repetitions = if is_repeated { repetitions + 1 } else { 0 };
             last_line = unnumbered.unwrap_or_default().to_vec();
         }
         buffer.drain(..start);
-        let is_end = read == 0 || is_repeated || (end == End::ShortRead && read < room);
+        let is_end = read == 0 || repetitions == 2 || (end == End::ShortRead && read < room);
         let is_long = buffer.len() >= MAX_BUFFER;
         if (is_end || is_long) && !buffer.is_empty() && !is_skipping && visit(&buffer).is_break() {
             return Ok((reads, bytes));
@@ -173,7 +189,14 @@ mod tests {
     fn a_table_ends_when_its_last_line_is_repeated() {
         let (table, source) = UnixDatagram::pair().expect("sockets");
         table.set_nonblocking(true).expect("a socket");
-        for piece in ["1: a\n2: b\n", "3: b\n4: c\n", "5: b\n6: c\n", "7: d\n"] {
+        let pieces = [
+            "1: a\n2: b\n",
+            "3: b\n4: c\n",
+            "5: b\n6: c\n",
+            "7: c\n",
+            "8: d\n",
+        ];
+        for piece in pieces {
             source.send(piece.as_bytes()).expect("room");
         }
         let mut seen = 0;
@@ -181,7 +204,21 @@ mod tests {
             seen += 1;
             ControlFlow::Continue(())
         });
-        assert_eq!((visited, seen), (Ok((3, 30)), 6));
+        assert_eq!((visited, seen), (Ok((4, 35)), 7));
+    }
+
+    /// Many equal lines, the last few of which are followed by a lock with its waiters.
+    #[test]
+    fn a_line_that_is_repeated_once_is_not_the_end() {
+        let (table, source) = UnixDatagram::pair().expect("sockets");
+        table.set_nonblocking(true).expect("a socket");
+        for piece in ["1: a\n2: a\n", "3: a\n", "4: b\n4: -> c\n", ""] {
+            source.send(piece.as_bytes()).expect("room");
+        }
+        let visited = visit_lines(table, 64, End::NumberedLines, &mut |_| {
+            ControlFlow::Continue(())
+        });
+        assert_eq!(visited, Ok((3, 28)));
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub(crate) fn harass(scenario: &str, argument: i64, file: &str) -> i32 {
             return 0;
         }
         "mapped" => lock(fd).and_then(|()| map(fd)),
+        "torn-table" => return tear_table(fd, argument),
+        "changing-table" => return change_table(fd),
         "storm" => return storm(fd, argument),
         _ => return 2,
     };
@@ -57,6 +59,81 @@ pub(crate) fn harass(scenario: &str, argument: i64, file: &str) -> i32 {
         drop(file);
     }
     wait_for_stdin()
+}
+
+/// How many processes wait for a lock, so that its lines in the kernel's table take more than a page.
+pub const MANY_WAITERS: usize = 80;
+
+/// Holds the lock in a thread with descriptors of its own. In the kernel's table, the lock and its
+/// many waiters come after a number of equal lines.
+fn tear_table(fd: RawFd, count: i64) -> i32 {
+    use_one_processor().expect("a processor");
+    let file = own_file().expect("a file");
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            check(unshare_files()).expect("descriptors of its own");
+            let other = File::open(format!("/proc/self/fd/{fd}")).expect("the file");
+            lock(other.as_raw_fd()).expect("the lock is free");
+            start_waiters(fd);
+            let equal: Vec<File> = (0..count).map(|_| reopen(&file)).collect();
+            for file in &equal {
+                lock_byte(file.as_raw_fd(), 0).expect("a lock");
+            }
+            wait_for_stdin()
+        });
+    });
+    0
+}
+
+/// Holds the lock, and acquires and releases another one without pause. In the kernel's table, that
+/// one comes first.
+fn change_table(fd: RawFd) -> i32 {
+    use_one_processor().expect("a processor");
+    lock(fd).expect("the lock is free");
+    start_waiters(fd);
+    let other = own_file().expect("a file");
+    print("ready\n");
+    while !is_stdin_closed() {
+        for lock_type in [libc::F_RDLCK, libc::F_UNLCK] {
+            set_byte(other.as_raw_fd(), 0, lock_type).expect("no conflict");
+        }
+    }
+    0
+}
+
+/// The kernel has a list of locks for each processor, with the last lock first.
+fn use_one_processor() -> io::Result<()> {
+    // SAFETY: all zeroes is an empty set, which has room for the number of any processor.
+    check(unsafe {
+        let mut set: libc::cpu_set_t = mem::zeroed();
+        libc::CPU_SET(libc::sched_getcpu() as usize, &mut set);
+        libc::sched_setaffinity(0, mem::size_of_val(&set), &raw const set) == 0
+    })
+}
+
+fn own_file() -> io::Result<File> {
+    let file = rustix::fs::memfd_create("stranger", rustix::fs::MemfdFlags::empty())?;
+    Ok(File::from(file))
+}
+
+fn reopen(file: &File) -> File {
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd())).expect("a file")
+}
+
+/// Starts processes that wait for the lock, and die with this thread.
+fn start_waiters(fd: RawFd) {
+    for _ in 0..MANY_WAITERS {
+        // SAFETY: the child only opens a file and waits.
+        unsafe {
+            if libc::fork() == 0 {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                let file = File::open(format!("/proc/self/fd/{fd}")).expect("the file");
+                libc::syscall(libc::SYS_close_range, 0, file.as_raw_fd() - 1, 0);
+                libc::flock(file.as_raw_fd(), libc::LOCK_EX);
+                libc::_exit(0);
+            }
+        }
+    }
 }
 
 /// Sets and removes random markers and byte locks, with the name of a sentinel, until stdin is
@@ -84,16 +161,7 @@ fn storm(fd: RawFd, named: i64) -> i32 {
         named,
     ];
     let mut set: Vec<i64> = Vec::new();
-    let is_over = || {
-        let mut stdin = [libc::pollfd {
-            fd: 0,
-            events: libc::POLLIN,
-            revents: 0,
-        }];
-        // SAFETY: one descriptor, and no wait.
-        unsafe { libc::poll(stdin.as_mut_ptr(), 1, 0) != 0 }
-    };
-    while !is_over() {
+    while !is_stdin_closed() {
         let pid = pids[rng.usize(..pids.len())];
         let pid = Pid::from_raw(pid as i32).unwrap_or_else(getpid);
         let mut arrived = ArrivalTime::now();
@@ -119,6 +187,16 @@ fn storm(fd: RawFd, named: i64) -> i32 {
         }
     }
     0
+}
+
+fn is_stdin_closed() -> bool {
+    let mut stdin = [libc::pollfd {
+        fd: 0,
+        events: libc::POLLIN,
+        revents: 0,
+    }];
+    // SAFETY: one descriptor, and no wait.
+    unsafe { libc::poll(stdin.as_mut_ptr(), 1, 0) != 0 }
 }
 
 fn wait_for_stdin() -> i32 {

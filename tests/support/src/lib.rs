@@ -12,7 +12,7 @@ mod builtin_install;
 #[cfg(target_arch = "x86_64")]
 pub mod execution_trace;
 pub mod helper;
-mod hostile;
+pub mod hostile;
 mod interruptible;
 pub mod leftovers;
 mod lock_holder;
