@@ -41,12 +41,13 @@ pub(super) struct Search<'f> {
 impl<'f> Search<'f> {
     /// Starts a search for a request.
     pub(super) fn new(fd: BorrowedFd<'f>, deadline: &Deadline) -> Self {
+        let end = Instant::now() + MAX_TIME;
         Self {
             fd,
-            end: Instant::now() + MAX_TIME,
+            end,
             deadline: deadline.instant(),
             calls: 0,
-            owners: Owners::default(),
+            owners: Owners::new(end),
             verify: true,
         }
     }
@@ -63,8 +64,10 @@ impl<'f> Search<'f> {
 
     /// Starts a short search, such as one while the caller holds the lock.
     pub(super) fn short(fd: BorrowedFd<'f>) -> Self {
+        let end = Instant::now() + MAX_TIME / 10;
         Self {
-            end: Instant::now() + MAX_TIME / 10,
+            end,
+            owners: Owners::overlooking(end),
             ..Self::new(fd, &Deadline::Never)
         }
     }

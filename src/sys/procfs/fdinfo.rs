@@ -108,6 +108,28 @@ impl FdInfo {
     }
 }
 
+/// Calls `visit` with each lock of a descriptor of the process or thread with this directory in
+/// `/proc`, until it breaks. There may be any number.
+///
+/// # Errors
+///
+/// Those of open(2) and read(2).
+pub fn visit_locks(
+    dir: &str,
+    fd: RawFd,
+    visit: &mut dyn FnMut(LockRecord) -> ControlFlow<()>,
+) -> Result<(), Errno> {
+    let file = read::open(&format!("{dir}/fdinfo/{fd}"))?;
+    let visited = read::visit_lines(file, BUFFER_SIZE, End::ShortRead, &mut |line| match line
+        .strip_prefix(b"lock:")
+        .and_then(LockRecord::parse)
+    {
+        Some(lock) => visit(lock),
+        None => ControlFlow::Continue(()),
+    });
+    visited.map(drop)
+}
+
 /// Returns the path of the file about a descriptor of this process.
 pub fn own_path(fd: BorrowedFd<'_>) -> String {
     format!("/proc/self/fdinfo/{}", fd.as_raw_fd())

@@ -44,11 +44,22 @@ pub fn pids() -> Result<Vec<Pid>, Errno> {
 ///
 /// The directory cannot be read.
 pub fn numeric_entries(path: &str) -> Result<Vec<u32>, Errno> {
+    first_numeric_entries(path, usize::MAX)
+}
+
+/// Returns at most this many entries of a directory whose names are numbers.
+///
+/// # Errors
+///
+/// The directory cannot be read.
+pub fn first_numeric_entries(path: &str, limit: usize) -> Result<Vec<u32>, Errno> {
     let dir = open_dir(path)?;
     let mut buffer = [MaybeUninit::uninit(); 4096];
     let mut entries = RawDir::new(&dir, &mut buffer);
     let mut numbers = Vec::new();
-    while let Some(entry) = entries.next() {
+    while numbers.len() < limit
+        && let Some(entry) = entries.next()
+    {
         let number = decimal(entry?.file_name().to_bytes());
         numbers.extend(number.and_then(|number| u32::try_from(number).ok()));
     }

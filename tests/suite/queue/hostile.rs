@@ -76,6 +76,18 @@ fn tickets_with_another_waiters_sentinel_are_ignored(#[values(FAIR, ONE_SLOT)] q
         .assert_all(0, "", "");
 }
 
+/// Reading all of its locks takes many seconds.
+#[rstest]
+fn locks_of_a_supposed_owner_delay_no_call(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    let env = &TestEnv::new();
+    env.sh(": >l").assert_status(0);
+    let _stranger = env.start_stranger("slow-owner", 10_000, "l");
+    // Whether a place counts that could not be examined in time does not matter.
+    let outcome = env.sh(format!("ulimit -t 2; exec flock {queue} -n l true"));
+    assert!(outcome.code() <= 1, "{outcome:?}");
+    assert_quick(env, "-n", 0);
+}
+
 /// A process that sets a marker takes a place in the queue.
 #[rstest]
 fn ticket_that_names_a_sentinel_counts(#[values(FAIR, ONE_SLOT)] queue: &str) {

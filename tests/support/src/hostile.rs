@@ -49,6 +49,7 @@ pub(crate) fn harass(scenario: &str, argument: i64, file: &str) -> i32 {
             return 0;
         }
         "mapped" => lock(fd).and_then(|()| map(fd)),
+        "slow-owner" => set_ticket_of_slow_owner(fd, argument as usize),
         "torn-table" => return tear_table(fd, argument),
         "changing-table" => return change_table(fd),
         "storm" => return storm(fd, argument),
@@ -59,6 +60,45 @@ pub(crate) fn harass(scenario: &str, argument: i64, file: &str) -> i32 {
         drop(file);
     }
     wait_for_stdin()
+}
+
+/// Places a marker that names a child of another process, which has 500 descriptors with this many
+/// locks each, but not the marker.
+fn set_ticket_of_slow_owner(fd: RawFd, locks: usize) -> io::Result<()> {
+    let (mut ready, owner_ready) =
+        rustix::pipe::pipe().map(|(one, other)| (File::from(one), other))?;
+    // SAFETY: this process has one thread.
+    if unsafe { libc::fork() } == 0 {
+        // SAFETY: takes numbers.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            libc::close(fd);
+        }
+        let file = own_file()?;
+        let bytes = (1..=locks as i64).rev();
+        bytes
+            .map(|byte| 2 * byte)
+            .try_for_each(|byte| lock_byte(file.as_raw_fd(), byte))?;
+        let _copies: Vec<File> = (0..499)
+            .map(|_| file.try_clone())
+            .collect::<Result<_, _>>()?;
+        // SAFETY: as above.
+        let sentinel = unsafe { libc::fork() };
+        if sentinel == 0 {
+            set_sentinel_name()?;
+            // SAFETY: takes numbers.
+            unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+            rustix::io::write(&owner_ready, &std::process::id().to_ne_bytes())?;
+        }
+        loop {
+            // SAFETY: takes nothing.
+            unsafe { libc::pause() };
+        }
+    }
+    let mut sentinel = [0; 4];
+    ready.read_exact(&mut sentinel)?;
+    let pid = Pid::from_raw(i32::from_ne_bytes(sentinel)).expect("not zero");
+    mark(fd, pid, 1)
 }
 
 /// How many processes wait for a lock, so that its lines in the kernel's table take more than a page.
