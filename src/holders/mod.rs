@@ -147,6 +147,7 @@ pub fn snapshot(file: &File, caller: Caller, lookup: Lookup) -> Result<Snapshot,
             // Which of these locks are unseen is not known.
             table.retain(|record| record.is_whole() || record.state == LockState::Blocked);
         }
+        table.retain(|record| !scan.uncounted.contains(record));
         let mut visibility = visibility.clone();
         visibility.is_restricted |= scan.hidden > 0;
         visibility.error = scan.error;
@@ -246,7 +247,8 @@ fn has_changed(
     scan: &Scan,
 ) -> Result<bool, Error> {
     // The end of a long table is missing.
-    Ok(scan.omitted == 0 && records_for(file, lookup)?.0 != table)
+    let is_whole = scan.omitted == 0 && scan.uncounted.is_empty();
+    Ok(is_whole && records_for(file, lookup)?.0 != table)
 }
 
 /// Returns the other processes that have the file open and are not blocked in a lock call.

@@ -1,9 +1,10 @@
 //! Finds the descriptors of all processes, as far as they are visible.
 
+mod found;
 mod visit;
 
 use std::collections::BTreeSet;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, Range};
 use std::os::fd::RawFd;
 
 use rustix::io::Errno;
@@ -19,6 +20,7 @@ use crate::sys::procfs::mountinfo::{self, MountDevices};
 use crate::sys::procfs::syscall::BlockedCall;
 use crate::sys::procfs::{numeric_entries, pids, process_dir, shows_own_pids};
 
+pub(super) use found::{BlockedThread, FdLock, Scan};
 pub(super) use visit::visit_fds;
 use visit::visit_fds_in;
 
@@ -26,57 +28,9 @@ use visit::visit_fds_in;
 /// descriptor; beyond this number, one for each descriptor is listed, so that no holder is missing.
 pub(super) const MAX_RANGES: usize = 100_000;
 
-/// A descriptor whose open file description holds a lock on one of the files.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct FdLock {
-    pub pid: Pid,
-    pub fd: RawFd,
-    pub record: LockRecord,
-}
-
-/// A thread that is blocked in a lock call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct BlockedThread {
-    pub pid: Pid,
-    /// The file that its descriptor is open on.
-    pub file: FileKey,
-    pub call: BlockedCall,
-}
-
-/// Everything that was found.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Scan {
-    pub fd_locks: Vec<FdLock>,
-    pub blocked: Vec<BlockedThread>,
-    /// The processes that have one of the files open, if waiters were searched for in all threads.
-    pub openers: Vec<Pid>,
-    /// The processes whose descriptors are visible, by PID.
-    visible: Vec<i32>,
-    /// The number of processes whose descriptors are hidden.
-    pub hidden: usize,
-    /// The number of locks on ranges of bytes beyond [`MAX_RANGES`].
-    pub omitted: usize,
-    /// Why a process could not be examined: descriptors or memory are exhausted.
-    pub error: Option<Errno>,
-    /// Whether the time limit was reached.
-    pub is_cut_short: bool,
-}
-
-impl Scan {
-    /// Adds a process whose descriptors are visible.
-    pub fn add_visible(&mut self, pid: Pid) {
-        let pid = pid.as_raw_nonzero().get();
-        if let Err(index) = self.visible.binary_search(&pid) {
-            self.visible.insert(index, pid);
-        }
-    }
-
-    /// Returns whether the descriptors of a process are visible.
-    pub fn is_visible(&self, pid: Pid) -> bool {
-        let pid = pid.as_raw_nonzero().get();
-        self.visible.binary_search(&pid).is_ok()
-    }
-}
+/// How many descriptors with locks are listed of a process that has several for the same lock, and
+/// how many descriptors a process has whose table is compared with that of others.
+const MANY_DESCRIPTORS: usize = 128;
 
 /// Where waiters are searched for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,12 +106,22 @@ struct Scanner<'s> {
     found: Scan,
     /// The number of locks on ranges of bytes.
     ranges: usize,
+    /// The locks of the process that is being examined.
+    of_process: BTreeSet<LockRecord>,
+    /// The number of its descriptors that have them.
+    locked: usize,
+    /// The processes with many descriptors: their locks in the list, and whether they have one of
+    /// the files open.
+    large: Vec<(Pid, Range<usize>, bool)>,
     /// The descriptors that were found before the threads are examined.
     known: BTreeSet<(i32, RawFd, LockRecord)>,
     /// The mounts in the namespace of the process or thread with this directory.
     mounts: Option<(String, Option<MountDevices>)>,
     can_compare: bool,
 }
+
+/// How many processes with many descriptors are compared.
+const MAX_LARGE: usize = 1024;
 
 const CONTINUE: ControlFlow<()> = ControlFlow::Continue(());
 
@@ -176,6 +140,9 @@ impl<'s> Scanner<'s> {
             ranges: found.fd_locks.len(),
             found,
             mounts: None,
+            of_process: BTreeSet::new(),
+            locked: 0,
+            large: Vec::new(),
             can_compare: shows_own_pids(),
         }
     }
@@ -192,11 +159,24 @@ impl<'s> Scanner<'s> {
     fn examine_process(&mut self, pid: Pid) -> ControlFlow<()> {
         self.check_time()?;
         let is_interesting = is_one_of(self.search.files);
-        let mut has_file = false;
+        let (mut has_file, mut count) = (false, 0);
+        let start = self.found.fd_locks.len();
+        (self.of_process, self.locked) = (BTreeSet::new(), 0);
         let visited = visit_fds(pid, &is_interesting, &mut |dir, fd, info| {
+            count += 1;
+            if count == MANY_DESCRIPTORS
+                && let Some(has) = self.copy_shared(pid, start)
+            {
+                has_file |= has;
+                return ControlFlow::Break(());
+            }
             has_file |= self.examine_fd(dir, pid, fd, info);
             self.check_time()
         });
+        if count > MANY_DESCRIPTORS && self.large.len() < MAX_LARGE {
+            let locks = start..self.found.fd_locks.len();
+            self.large.push((pid, locks, has_file));
+        }
         match visited {
             Ok(_) if self.found.is_cut_short => return ControlFlow::Break(()),
             Ok(_) => self.found.add_visible(pid),
@@ -207,6 +187,25 @@ impl<'s> Scanner<'s> {
             self.find_blocked_threads(pid)?;
         }
         CONTINUE
+    }
+
+    /// Looks for a process that has been examined and has the same table of descriptors
+    /// (`CLONE_FILES`): any number of processes can share one with millions of descriptors. Replaces
+    /// the locks of this process, from `start` on, by those of that one. Returns whether that one
+    /// has one of the files open.
+    fn copy_shared(&mut self, pid: Pid, start: usize) -> Option<bool> {
+        let shares = |other: Pid| self.can_compare && share_descriptors(pid, other) == Some(true);
+        let found = self.large.iter().find(|(other, ..)| shares(*other));
+        let (_, locks, has_file) = found?.clone();
+        self.found.fd_locks.truncate(start);
+        for index in locks {
+            let lock = self.found.fd_locks[index].clone();
+            self.found.fd_locks.push(FdLock { pid, ..lock });
+        }
+        if has_file && self.search.waiters == WaiterSearch::AllThreads {
+            self.found.openers.push(pid);
+        }
+        Some(has_file)
     }
 
     /// Examines a descriptor. Returns whether it is open on one of the files.
@@ -225,12 +224,17 @@ impl<'s> Scanner<'s> {
             return false;
         }
         let mut is_first = true;
+        self.locked += usize::from(!info.locks.is_empty());
         for record in info.locks {
             let is_new = || {
                 let pid = pid.as_raw_nonzero().get();
                 self.known.is_empty() || !self.known.contains(&(pid, fd, record))
             };
             if record.file != file.key || !(self.search.is_wanted)(&record) || !is_new() {
+                continue;
+            }
+            if !self.of_process.insert(record) && self.locked > MANY_DESCRIPTORS {
+                self.found.uncounted.insert(record);
                 continue;
             }
             self.ranges += usize::from(!record.is_whole());
@@ -319,6 +323,7 @@ impl<'s> Scanner<'s> {
         let dir = process_dir(pid);
         let is_interesting = is_one_of(self.search.files);
         let mut examined = vec![pid];
+        (self.of_process, self.locked) = (BTreeSet::new(), 0);
         for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
             self.check_time()?;
             let thread = i32::try_from(thread).ok().and_then(Pid::from_raw);
@@ -364,3 +369,6 @@ pub(super) fn blocked_calls(pid: Pid) -> Vec<BlockedCall> {
     let call = |thread| BlockedCall::read_in(&format!("{dir}/task/{thread}"));
     threads.into_iter().filter_map(call).collect()
 }
+
+#[cfg(test)]
+mod tests;
