@@ -31,8 +31,8 @@ const MAX_SEARCH: Duration = Duration::from_secs(2);
 /// Returns the cycles of processes in each of which every process waits for the next one, and the
 /// last one for the first.
 ///
-/// Best effort: what cannot be examined, or not in time, is not found. A process with several threads is in no
-/// cycle: while one thread waits, another one may release the lock.
+/// Best effort: what cannot be examined, or not in time, is not found. A process with several
+/// threads is in no cycle: while one thread waits, another one may release the lock.
 ///
 /// *Race:* the waits are not observed at the same moment. But a process that waits holds its locks
 /// until it has got the one that it waits for, so a cycle that never existed can be observed only
@@ -40,7 +40,7 @@ const MAX_SEARCH: Duration = Duration::from_secs(2);
 /// only if it is seen twice.
 pub fn find_deadlocks() -> Vec<Vec<Pid>> {
     let limit = TimeLimit::start(MAX_SEARCH, MAX_SEARCH);
-    let mut cycles = waits(limit).cycles();
+    let mut cycles = waits(limit).cycles(&|| limit.is_over());
     if !cycles.is_empty() {
         let waits = waits(limit);
         cycles.retain(|cycle| {

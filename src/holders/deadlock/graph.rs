@@ -29,24 +29,27 @@ impl Waits {
     }
 
     /// Returns the shortest cycle through each waiter, without those whose waiters are all in the
-    /// earlier ones.
-    pub(super) fn cycles(&self) -> Vec<Vec<Pid>> {
+    /// earlier ones. Ends early when the time is over: there may be very many waiters.
+    pub(super) fn cycles(&self, is_over: &dyn Fn() -> bool) -> Vec<Vec<Pid>> {
         let mut cycles: Vec<Vec<Pid>> = Vec::new();
         for (index, (waiter, _)) in self.0.iter().enumerate() {
             if !cycles.iter().any(|cycle| cycle.contains(waiter)) {
-                cycles.extend(self.cycle_through(index));
+                cycles.extend(self.cycle_through(index, is_over));
             }
         }
         cycles
     }
 
     /// Searches in breadth: all paths of one length before the longer ones.
-    fn cycle_through(&self, start: usize) -> Option<Vec<Pid>> {
+    fn cycle_through(&self, start: usize, is_over: &dyn Fn() -> bool) -> Option<Vec<Pid>> {
         let mut reached_from = vec![None; self.0.len()];
         let mut reached = vec![start];
         let mut next = 0;
         while let Some(from) = reached.get(next).copied() {
             next += 1;
+            if is_over() {
+                return None;
+            }
             for holder in &self.0[from].1 {
                 // A process that does not wait ends the path.
                 let Ok(index) = self.find(*holder) else {
@@ -83,7 +86,7 @@ mod tests {
             graph.add(pid(*waiter), pid(*holder));
         }
         let id = |pid: &Pid| pid.as_raw_nonzero().get();
-        let cycles = graph.cycles();
+        let cycles = graph.cycles(&|| false);
         cycles
             .iter()
             .map(|cycle| cycle.iter().map(id).collect())
@@ -96,6 +99,15 @@ mod tests {
         assert_eq!(found(&[(1, 2), (2, 1)]), [[1, 2]]);
         assert_eq!(found(&[(1, 2), (2, 3), (3, 1)]), [[1, 2, 3]]);
         assert_eq!(found(&[(1, 2), (2, 1), (3, 4), (4, 3)]), [[1, 2], [3, 4]]);
+    }
+
+    #[test]
+    fn the_search_ends_when_the_time_is_over() {
+        let mut graph = Waits::default();
+        graph.add(pid(1), pid(2));
+        graph.add(pid(2), pid(1));
+        assert_eq!(graph.cycles(&|| false).len(), 1);
+        assert!(graph.cycles(&|| true).is_empty());
     }
 
     #[test]
