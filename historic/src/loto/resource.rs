@@ -1,14 +1,21 @@
 //! Resources: lock files that have names.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use rustix::fs::{Mode as Permissions, OFlags};
 
 use crate::error::Error;
 use fdlock::sys::errno;
 
 /// The administrator's file of resources, unless `LOTO_CONF` names another.
 const DEFAULT_CONFIG: &str = "/etc/loto.conf";
+
+/// The size of the file of resources is limited, because its name may lead to anything, such as
+/// `/dev/zero`.
+const MAX_CONFIG: usize = 1 << 20;
 
 /// The beginning of the path of a resource's lock file. The name follows.
 const LOCK_FILE_PREFIX: &str = "/var/lock/loto.";
@@ -44,7 +51,10 @@ impl Resources {
         }
         let custom = std::env::var_os("LOTO_CONF").filter(|path| !path.is_empty());
         let path = custom.clone().unwrap_or_else(|| DEFAULT_CONFIG.into());
-        let text = match std::fs::read(&path) {
+        let text = match read_limited(&path) {
+            Ok(text) if text.len() > MAX_CONFIG => {
+                return Err(Error::Config(path, "the file is too long".to_owned()));
+            }
             Ok(text) => text,
             Err(error) if error.kind() == io::ErrorKind::NotFound && custom.is_none() => Vec::new(),
             Err(error) => return Err(Error::Config(path, errno::text(&error))),
@@ -58,6 +68,15 @@ impl Resources {
         let entry = entries.rfind(|(entry_name, _)| entry_name == name);
         entry.map(|(_, resource)| resource)
     }
+}
+
+/// Reads the file, or a little more than the limit.
+fn read_limited(path: &OsStr) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = File::from(rustix::fs::open(path, flags, Permissions::empty())?);
+    file.take(MAX_CONFIG as u64 + 1).read_to_end(&mut text)?;
+    Ok(text)
 }
 
 /// Returns the built-in resources, followed by those that the text defines.

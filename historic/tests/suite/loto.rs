@@ -292,6 +292,13 @@ fn invalid_resource_file_is_error_if_it_is_needed(env: TestEnv) {
     .assert_stdout("1\n1\nnot read\n");
 }
 
+/// Reading all of it would never end.
+#[rstest]
+fn endless_resource_file_is_error(env: TestEnv) {
+    env.sh("LOTO_CONF=/dev/zero exec loto -L f -- true")
+        .assert_all(1, "", "loto: /dev/zero: the file is too long\n");
+}
+
 #[rstest]
 fn resource_with_slots_allows_several_jobs(env: TestEnv) {
     let resources = format!("net*2 {}\n", env.file("net").display());

@@ -9,7 +9,8 @@ use super::read::{self, End};
 /// which `/proc/PID/fd` shows them.
 ///
 /// The table shows a NUL as `@`, so names that differ in nothing else look the same, and a newline
-/// in a name as a line break. Use the result for messages only.
+/// in a name as a line break. So other processes can make sockets look as if they had the address.
+/// Use the result, which has few elements, for messages only.
 ///
 /// # Errors
 ///
@@ -19,12 +20,17 @@ use super::read::{self, End};
 ///
 /// proc_net_unix(5), proc_pid_fd(5).
 pub fn sockets_bound_to(addresses: &[Vec<u8>]) -> io::Result<Vec<Vec<u8>>> {
+    /// Ordinarily, there is one for each address.
+    const MAX_SOCKETS: usize = 64;
     let shown: Vec<Vec<u8>> = addresses.iter().map(|address| show(address)).collect();
     let mut sockets = Vec::new();
     let file = read::open("/proc/self/net/unix")?;
     read::visit_lines(file, 4096, End::EmptyRead, &mut |line| {
         sockets.extend(bound_inode(line, &shown).map(link));
-        ControlFlow::Continue(())
+        match sockets.len() < MAX_SOCKETS {
+            true => ControlFlow::Continue(()),
+            false => ControlFlow::Break(()),
+        }
     })?;
     Ok(sockets)
 }
@@ -76,6 +82,21 @@ mod tests {
         let exact = "00000000a1b2c3d5: 00000002 00000000 00010000 0001 01     7 @/tmp/a";
         let expected = [&b"socket:[12345]"[..], b"socket:[7]"];
         assert_eq!(found(&[padded, exact]), expected);
+    }
+
+    #[test]
+    fn number_of_forged_sockets_is_limited() {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::{SocketAddr, UnixDatagram};
+        let target = format!("forged-{}", std::process::id());
+        let forge = |inode: u32| {
+            let name = format!("\nx: 2 0 0 0001 01 {inode} @{target}");
+            let address = SocketAddr::from_abstract_name(name).expect("a short name");
+            UnixDatagram::bind_addr(&address).expect("a new name")
+        };
+        let _sockets: Vec<UnixDatagram> = (1..200).map(forge).collect();
+        let found = sockets_bound_to(&[target.into_bytes()]).expect("/proc");
+        assert_eq!(found.len(), 64);
     }
 
     #[test]
