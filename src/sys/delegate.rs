@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::{Acquire, Release};
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
-use rustix::process::{Pid, getpid};
+use rustix::process::{Pid, getpid, test_kill_process};
 use rustix::thread::futex;
 
 use super::signal::{self, SignalSet};
@@ -20,6 +20,9 @@ const STACK_SIZE: usize = 64 * 1024;
 /// The state of a wait. When the child exits, the kernel stores 0 (set_tid_address(2)).
 #[derive(Debug)]
 pub(super) struct WaitState(AtomicU32);
+
+/// How often the caller checks where kill(2) is refused.
+const POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 const WAITING: u32 = 1;
 const INTERRUPTED: u32 = 2;
@@ -59,6 +62,9 @@ impl WaitState {
 /// the child alone is killed, the kernel ends the wait, except in the moment before the child has
 /// requested that. (musl's clone(3) refuses `CLONE_CHILD_CLEARTID`.)
 ///
+/// Where kill(2) is refused (seccomp), a call that blocks could not be abandoned. There, this only
+/// waits for some time, and the caller, who checks afterwards, polls.
+///
 /// # Errors
 ///
 /// `EAGAIN`, `ENOMEM`, `EPERM`: no process can be created.
@@ -77,24 +83,39 @@ pub(super) fn run_interruptibly<T: Copy>(
     deadline: Option<Instant>,
     mut call: impl FnMut() -> T,
 ) -> io::Result<Option<T>> {
+    if test_kill_process(getpid()).is_err() {
+        wait(
+            state,
+            Some(deadline.map_or(POLL_INTERVAL, |end| left_until(end).min(POLL_INTERVAL))),
+        );
+        return Ok(None);
+    }
     let mut result = None;
     let mut store = || result = Some(call());
     let child = Child::start(state, &mut store)?;
     while state.0.load(Acquire) == WAITING {
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        let left = deadline.map(left_until);
         if left == Some(Duration::ZERO) {
             break;
         }
-        let timeout = left.map(|left| Timespec {
-            tv_sec: left.as_secs().try_into().unwrap_or(i32::MAX.into()),
-            tv_nsec: left.subsec_nanos().into(),
-        });
-        // Returns early if the state has changed or a signal handler has run. Not `PRIVATE`,
-        // because the kernel does not use that flag when it wakes this process.
-        let _ = futex::wait(&state.0, futex::Flags::empty(), WAITING, timeout.as_ref());
+        wait(state, left);
     }
     drop(child);
     Ok(result)
+}
+
+fn left_until(deadline: Instant) -> Duration {
+    deadline.saturating_duration_since(Instant::now())
+}
+
+/// Waits until the state has changed. Returns early if a signal handler has run, or the time is up.
+fn wait(state: &WaitState, time: Option<Duration>) {
+    let timeout = time.map(|time| Timespec {
+        tv_sec: time.as_secs().try_into().unwrap_or(i32::MAX.into()),
+        tv_nsec: time.subsec_nanos().into(),
+    });
+    // Not `PRIVATE`, because the kernel does not use that flag when it wakes this process.
+    let _ = futex::wait(&state.0, futex::Flags::empty(), WAITING, timeout.as_ref());
 }
 
 /// The child, which exists until this value is dropped.

@@ -109,3 +109,22 @@ fn timeout_needs_no_room_for_signals(#[values("", "--fcntl")] api: &str) {
         waiter.expect_line("locked");
     });
 }
+
+/// Nothing can interrupt a call that blocks.
+#[test]
+fn timeout_fires_without_timer_if_kill_is_refused() {
+    let env = TestEnv::new();
+    let holder = env.hold(&[], "l");
+    let wait = |time: &str| {
+        let script = format!(
+            "ulimit -i 0 && exec test-helper deny kill EPERM flock -w {time} -E 9 l echo locked"
+        );
+        let mut bash = env.command("bash");
+        bash.args(["-c", &script]);
+        bash
+    };
+    env.run_command(wait("0.3")).assert_all(9, "", "");
+    let mut waiter = env.start(wait("1000"));
+    holder.release();
+    waiter.expect_line("locked");
+}
