@@ -8,6 +8,7 @@ use std::fs;
 use std::ops::ControlFlow;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -15,6 +16,7 @@ use rustix::process::Pid;
 use super::file::File;
 use super::lock_user::Namespace;
 use super::scan::visit_fds;
+use super::time_limit::TimeLimit;
 use crate::sys::procfs::fdinfo::FdInfo;
 use crate::sys::procfs::locks::{self, FileKey, TableRead};
 use crate::sys::procfs::{self, pids};
@@ -29,10 +31,17 @@ const MAX_FILES: usize = 32;
 /// How many locks on other files are looked up at the processes that acquired them.
 const MAX_LOOKUPS: usize = 64;
 
+/// How much processor time the search takes. Other users' processes can have any number of
+/// descriptors.
+const MAX_TIME: Duration = Duration::from_secs(2);
+
+/// On a busy machine, it takes as many times longer.
+const MAX_SLOWDOWN: u32 = 4;
+
 /// Returns the locked files that were at this path and have been deleted. `existing` is the file
 /// that is there now.
 ///
-/// Best effort: what cannot be examined is not found.
+/// Best effort: what cannot be examined, or not in time, is not found.
 pub fn find_deleted(path: &OsStr, existing: Option<&File>) -> Vec<File> {
     find(path, existing).unwrap_or_default()
 }
@@ -72,6 +81,7 @@ fn find(path: &OsStr, existing: Option<&File>) -> Option<Vec<File>> {
         link,
         seen: Vec::new(),
         deleted: Vec::new(),
+        limit: TimeLimit::start(MAX_TIME, MAX_TIME * MAX_SLOWDOWN),
     };
     // Most locks are still held by the process that acquired them. If its descriptors show all
     // files, the other processes need not be examined.
@@ -105,13 +115,14 @@ struct Search<'s> {
     seen: Vec<FileKey>,
     /// Those that have been deleted.
     deleted: Vec<FileKey>,
+    limit: TimeLimit,
 }
 
 impl Search<'_> {
     fn examine(&mut self, pid: Pid) {
         let mut add = |dir: &str, fd: i32, info: Result<FdInfo, Errno>| {
             self.add(dir, fd, info);
-            match self.deleted.len() < MAX_FILES {
+            match self.deleted.len() < MAX_FILES && !self.limit.is_over() {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }
