@@ -288,10 +288,7 @@ fn records_for(file: &File, lookup: Lookup) -> Result<(Vec<LockRecord>, TableRea
         });
         let read = read.map_err(|errno| Error::proc(locks::PATH, errno.into()))?;
         let is_late = is_over();
-        if read == TableRead::Torn {
-            let mut known = BTreeSet::new();
-            records.retain(|record| known.insert(*record));
-        }
+        drop_repeated(&mut records, read);
         // Other locks, of which a stranger can place any number, do not mean that none is missing.
         let has_flock = || {
             records
@@ -302,6 +299,15 @@ fn records_for(file: &File, lookup: Lookup) -> Result<(Vec<LockRecord>, TableRea
         if read == TableRead::Atomic || has_flock() || is_last {
             return Ok((records, read, is_late));
         }
+    }
+}
+
+/// Removes the locks that may have been read twice: of several equal ones in a torn table, only the
+/// first one counts.
+fn drop_repeated(records: &mut Vec<LockRecord>, read: TableRead) {
+    if read == TableRead::Torn {
+        let mut known = BTreeSet::new();
+        records.retain(|record| known.insert(*record));
     }
 }
 
@@ -328,4 +334,23 @@ fn remote_holder(file: &File) -> Result<Option<LockUser>, Errno> {
         confidence: Confidence::Unverified,
         since: None,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_lines_of_a_torn_table_count_once() {
+        let line = |range: &str| format!("1: OFDLCK ADVISORY READ -1 fe:00:99 {range}");
+        let record = |range| LockRecord::parse(line(range).as_bytes()).expect("a lock");
+        let table = [record("0 EOF"), record("5 9"), record("0 EOF")];
+        let counted = |read| {
+            let mut records = table.to_vec();
+            drop_repeated(&mut records, read);
+            records
+        };
+        assert_eq!(counted(TableRead::Torn), table[..2]);
+        assert_eq!(counted(TableRead::Atomic), table);
+    }
 }
