@@ -35,6 +35,9 @@ const MAX_LOOKUPS: usize = 64;
 /// descriptors.
 const MAX_TIME: Duration = Duration::from_secs(2);
 
+/// How many descriptors are examined between two looks at the clock.
+const CHECK_INTERVAL: u32 = 64;
+
 /// On a busy machine, it takes as many times longer.
 const MAX_SLOWDOWN: u32 = 4;
 
@@ -81,6 +84,8 @@ fn find(path: &OsStr, existing: Option<&File>) -> Option<Vec<File>> {
         link,
         seen: Vec::new(),
         deleted: Vec::new(),
+        examined: 0,
+        is_late: false,
         limit: TimeLimit::start(MAX_TIME, MAX_TIME * MAX_SLOWDOWN),
     };
     // Most locks are still held by the process that acquired them. If its descriptors show all
@@ -115,14 +120,22 @@ struct Search<'s> {
     seen: Vec<FileKey>,
     /// Those that have been deleted.
     deleted: Vec<FileKey>,
+    /// The number of descriptors.
+    examined: u32,
     limit: TimeLimit,
+    is_late: bool,
 }
 
 impl Search<'_> {
     fn examine(&mut self, pid: Pid) {
+        if self.is_late {
+            return;
+        }
         let mut add = |dir: &str, fd: i32, info: Result<FdInfo, Errno>| {
             self.add(dir, fd, info);
-            match self.deleted.len() < MAX_FILES && !self.limit.is_over() {
+            self.examined = self.examined.wrapping_add(1);
+            self.is_late |= self.examined.is_multiple_of(CHECK_INTERVAL) && self.limit.is_over();
+            match self.deleted.len() < MAX_FILES && !self.is_late {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }

@@ -68,10 +68,10 @@ impl Lookup {
 /// could be missed. A long table is read in pieces, and if a lock in an earlier piece is released
 /// in between, the next piece starts one line too late. Therefore a file that is missing from such
 /// a table proves nothing: the table is read again, and the processes are examined in any case, also
-/// for waiters and threads with descriptors of their own. If a lock is acquired in between, the next piece starts too early, so of several
-/// equal lines in such a table, only one counts. A lock that is passed on may be missed at both
-/// processes; therefore, if fewer holders are found than locks, and the table has changed, we look
-/// again.
+/// for waiters and threads with descriptors of their own. If a lock is acquired in between, the next
+/// piece starts too early, so of several equal lines in such a table, only one counts. A lock that
+/// is passed on may be missed at both processes; therefore, if fewer holders are found than locks,
+/// and the table has changed, we look again.
 ///
 /// # Errors
 ///

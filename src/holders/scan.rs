@@ -118,10 +118,15 @@ struct Scanner<'s> {
     /// The mounts in the namespace of the process or thread with this directory.
     mounts: Option<(String, Option<MountDevices>)>,
     can_compare: bool,
+    /// How often the time was to be checked.
+    checks: u32,
 }
 
 /// How many processes with many descriptors are compared.
 const MAX_LARGE: usize = 1024;
+
+/// How many descriptors are examined between two looks at the clock.
+const CHECK_INTERVAL: u32 = 16;
 
 const CONTINUE: ControlFlow<()> = ControlFlow::Continue(());
 
@@ -144,12 +149,17 @@ impl<'s> Scanner<'s> {
             locked: 0,
             large: Vec::new(),
             can_compare: shows_own_pids(),
+            checks: 0,
         }
     }
 
-    /// Breaks when the time is up.
+    /// Breaks when the time is up. As reading the clock of the processor is a system call, not all
+    /// calls do so.
     fn check_time(&mut self) -> ControlFlow<()> {
-        if self.search.limit.is_some_and(|limit| limit.is_over()) {
+        self.checks = self.checks.wrapping_add(1);
+        if self.checks.is_multiple_of(CHECK_INTERVAL)
+            && self.search.limit.is_some_and(|limit| limit.is_over())
+        {
             self.found.is_cut_short = true;
             return ControlFlow::Break(());
         }
