@@ -12,7 +12,9 @@ use std::ops::RangeInclusive;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use super::marker::{Marker, TICKET_RANGE};
+use rustix::process::getpid;
+
+use super::marker::{ArrivalTime, Marker, TICKET_RANGE};
 use super::owner::Owners;
 use crate::lock::Deadline;
 use crate::sys::ofd;
@@ -202,6 +204,28 @@ pub(super) fn marker_exists(fd: BorrowedFd<'_>, offset: i64) -> bool {
     matches!(ofd::conflict(fd, offset, offset), Ok(Some(_)))
 }
 
+/// How many places for a slot are tried, each of which another process may have taken: only by
+/// chance, unless it is hostile.
+const MAX_COLLISIONS: u32 = 64;
+
+/// Returns the offset of a slot that is acquired at this time. A process with the same PID in another
+/// PID namespace may have arrived at the same time, and two slots at one offset would count as one.
+pub(super) fn unused_slot_offset(
+    fd: BorrowedFd<'_>,
+    mut arrived: ArrivalTime,
+    held: &[i64],
+) -> Option<i64> {
+    let pid = getpid();
+    for _ in 0..MAX_COLLISIONS {
+        let offset = Marker::Slot { arrived, pid }.offset();
+        if held.is_empty() || !marker_exists(fd, offset) {
+            return Some(offset);
+        }
+        arrived = arrived.next();
+    }
+    None
+}
+
 /// Returns the offsets of the tickets that arrived before this one, the nearest range first.
 /// Arrival times wrap around, so one half of them counts as earlier than any of them, the other
 /// half as later.
@@ -319,5 +343,25 @@ mod tests {
         search.deadline = Some(Instant::now());
         assert_eq!(search.waiting_predecessor(first + (1 << 50)), None);
         assert!(search.calls <= 3, "{}", search.calls);
+    }
+
+    #[test]
+    fn few_places_for_a_slot_are_tried() {
+        let (file, holder) = file_opened_twice();
+        let (first, pid) = (ArrivalTime::now(), getpid());
+        let mut arrived = first;
+        let mut take_next = || {
+            let offset = Marker::Slot { arrived, pid }.offset();
+            lock(&holder, offset, 1);
+            arrived = arrived.next();
+            offset
+        };
+        let held = [take_next()];
+        let unused = |held: &[i64]| unused_slot_offset(file.as_fd(), first, held);
+        assert!(unused(&held).is_some_and(|offset| offset > held[0]));
+        for _ in 0..MAX_COLLISIONS {
+            take_next();
+        }
+        assert_eq!(unused(&held), None);
     }
 }

@@ -64,10 +64,6 @@ const MIN_LOCKED_CALLS: u32 = 128;
 /// the time is not enough, it takes no slot.
 const MAX_COUNT_TIME: Duration = Duration::from_millis(100);
 
-/// How many places for a slot are tried, each of which another process may have taken: only by
-/// chance, unless it is hostile.
-const MAX_COLLISIONS: u32 = 64;
-
 /// How many holders are waited for at once.
 const MAX_PIDFDS: usize = 64;
 
@@ -201,7 +197,7 @@ fn try_take(
         unlock()?;
         return Ok(Attempt::AllHeld(held));
     }
-    let Some(offset) = unused_offset(fd, ArrivalTime::now(), &held) else {
+    let Some(offset) = search::unused_slot_offset(fd, ArrivalTime::now(), &held) else {
         unlock()?;
         return Ok(Attempt::AllHeld(held));
     };
@@ -211,20 +207,6 @@ fn try_take(
         return Ok(Attempt::Taken);
     }
     recount(fd, limit, offset, deadline)
-}
-
-/// Returns the offset of a slot that is acquired at this time. A process with the same PID in another
-/// PID namespace may have arrived at the same time, and two slots at one offset would count as one.
-fn unused_offset(fd: BorrowedFd<'_>, mut arrived: ArrivalTime, held: &[i64]) -> Option<i64> {
-    let pid = getpid();
-    for _ in 0..MAX_COLLISIONS {
-        let offset = Marker::Slot { arrived, pid }.offset();
-        if held.is_empty() || !marker_exists(fd, offset) {
-            return Some(offset);
-        }
-        arrived = arrived.next();
-    }
-    None
 }
 
 /// Counts the other slots after one has been taken, and gives it back if the limit is reached, or
@@ -365,27 +347,6 @@ mod tests {
         assert_eq!(count(10, 0, past), (0, false));
         assert_eq!(count(10, 1, past), (1, false));
         assert_eq!(count(4, 100, past), (4, true));
-    }
-
-    #[test]
-    fn few_places_for_a_slot_are_tried() {
-        let (file, holder) = file_with_slots(0);
-        let (first, pid) = (ArrivalTime::now(), getpid());
-        let mut arrived = first;
-        let mut take_next = || {
-            let offset = Marker::Slot { arrived, pid }.offset();
-            ofd::set(holder.as_fd(), Operation::Read, offset, 1, Blocking::No)
-                .expect("no conflict");
-            arrived = arrived.next();
-            offset
-        };
-        let held = [take_next()];
-        let unused = |held: &[i64]| unused_offset(file.as_fd(), first, held);
-        assert!(unused(&held).is_some_and(|offset| offset > held[0]));
-        for _ in 0..MAX_COLLISIONS {
-            take_next();
-        }
-        assert_eq!(unused(&held), None);
     }
 
     #[test]
