@@ -47,11 +47,17 @@ all: $(BUILT)
 
 # Copied once more after stripping: strip writes in pieces, and until the file is next read from
 # disk the page cache keeps it in a form that counts as more memory of each process.
+#
+# The sources of the dependencies are named as if below /cargo, so that the programs do not depend on
+# who builds them.
 $(BUILT): $(SOURCES)
+	mkdir -p $(OUT) target && \
+	printf '[target."cfg(unix)"]\nrustflags = ["--remap-path-prefix=%s=/cargo"]\n' \
+	    "$${CARGO_HOME:-$$HOME/.cargo}" >target/remap.toml && \
+	export CARGO="$(CARGO) --config target/remap.toml" && \
 	target=$$(scripts/build-target.sh) && \
 	CARGO_PROFILE_RELEASE_STRIP=false \
-	    $(CARGO) build --locked --release --package fdlock --package fdlock-historic --bins --target "$$target" --target-dir target && \
-	mkdir -p $(OUT) && \
+	    $$CARGO build --locked --release --package fdlock --package fdlock-historic --bins --target "$$target" --target-dir target && \
 	scripts/build-builtin.sh $(OUT)/flock.so && \
 	cp "target/$$target/release/flock" $(UNSTRIPPED) && \
 	for name in $(HISTORIC) flock; do \
