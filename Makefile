@@ -12,6 +12,9 @@
 # make link-order          record what frequent calls execute; updates scripts/order.ld
 # make fuzz                fuzz the parsers (needs nightly Rust and cargo-fuzz)
 # make deny                check licences and duplicates of dependencies (needs cargo-deny)
+# make dist                pack the static programs in a tarball below target/packaging
+# make deb, make rpm       build packages for Debian or Fedora there (docs/packages.md)
+# make package-test        test all packages; parts of it need root and the network
 
 PREFIX = /usr/local
 DESTDIR =
@@ -41,7 +44,10 @@ UNSTRIPPED = $(OUT)/flock.unstripped
 SOURCES = $(shell find src builtin/src historic/src -type f) Cargo.toml builtin/Cargo.toml historic/Cargo.toml Cargo.lock .cargo/config.toml build.rs \
     scripts/order.ld scripts/build-target.sh scripts/build-builtin.sh
 
-.PHONY: all install install-historic uninstall uninstall-historic test bashes lint soak reference bench docs link-order fuzz deny clean
+PACKAGE_TESTS = crate-test dist-test container-test deb-test rpm-test
+
+.PHONY: all install install-historic uninstall uninstall-historic test bashes lint soak reference bench docs link-order fuzz deny clean \
+    dist deb rpm package-test $(PACKAGE_TESTS)
 
 all: $(BUILT)
 
@@ -158,6 +164,14 @@ fuzz:
 
 deny:
 	$(CARGO) deny check licenses bans sources
+
+dist deb rpm: $(BUILT)
+	packaging/$@.sh
+
+$(PACKAGE_TESTS):
+	packaging/tests/$(@:-test=).sh
+
+package-test: $(PACKAGE_TESTS)
 
 clean:
 	$(CARGO) clean
