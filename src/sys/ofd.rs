@@ -83,13 +83,19 @@ pub fn conflict(fd: BorrowedFd<'_>, start: i64, last: i64) -> Result<Option<(i64
     Ok((!is_free).then_some((range.l_start, range.l_len)))
 }
 
+/// The system call, because fcntl(3) takes offsets of 32 bits where `long` has 32 bits and the C
+/// library is glibc.
 fn call(fd: BorrowedFd<'_>, command: libc::c_int, range: &mut libc::flock64) -> Result<(), Errno> {
+    #[cfg(target_pointer_width = "64")]
+    const FCNTL: libc::c_long = libc::SYS_fcntl;
+    #[cfg(not(target_pointer_width = "64"))]
+    const FCNTL: libc::c_long = libc::SYS_fcntl64;
     // SAFETY: the commands take a pointer to a `flock64`, which outlives the call.
-    let result = super::check(unsafe { libc::fcntl(fd.as_raw_fd(), command, &raw mut *range) });
-    match result {
-        Ok(_) => Ok(()),
-        Err(error) => Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL)),
+    if unsafe { libc::syscall(FCNTL, fd.as_raw_fd(), command, &raw mut *range) } == -1 {
+        let error = std::io::Error::last_os_error();
+        return Err(Errno::from_io_error(&error).unwrap_or(Errno::INVAL));
     }
+    Ok(())
 }
 
 fn range(operation: Operation, start: i64, length: i64) -> libc::flock64 {
