@@ -1,8 +1,10 @@
 //! Signals by number: sets, the thread's mask, waiting, sending, dispositions.
 //!
-//! A set is the kernel's own 64-bit mask and is passed to the kernel directly. The C libraries
-//! reserve signals 32 to 34 and remove them from every mask that they handle, so a mask that is
-//! restored through them would not be the caller's.
+//! A set is a 64-bit mask and is passed to the kernel directly. The C libraries reserve signals 32
+//! to 34 and remove them from every mask that they handle, so a mask that is restored through them
+//! would not be the caller's.
+
+mod kernel_set;
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -10,6 +12,8 @@ use std::os::fd::{FromRawFd, OwnedFd};
 use std::ptr;
 
 use rustix::process::Pid;
+
+use kernel_set::KernelSet;
 
 /// The numbers of the signals that are handled specially.
 #[allow(missing_docs, reason = "the names are the documentation")]
@@ -27,9 +31,6 @@ pub mod number {
     pub const TTOU: i32 = libc::SIGTTOU;
     pub const WINCH: i32 = libc::SIGWINCH;
 }
-
-/// The size of the kernel's `sigset_t`, in bytes.
-const SET_SIZE: usize = size_of::<u64>();
 
 /// A set of signals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,19 +126,19 @@ pub fn unblock(signals: SignalSet) -> SignalSet {
 }
 
 fn change_mask(how: libc::c_int, set: SignalSet) -> SignalSet {
-    let mut before = SignalSet::EMPTY;
-    // SAFETY: two sets of `SET_SIZE` bytes. It cannot fail: `how` is valid, and so are the
-    // pointers.
+    let set = KernelSet::from(set);
+    let mut before = KernelSet::default();
+    // SAFETY: two sets of this size. It cannot fail: `how` is valid, and so are the pointers.
     unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             how,
-            &raw const set.0,
-            &raw mut before.0,
-            SET_SIZE,
+            &raw const set,
+            &raw mut before,
+            KernelSet::SIZE,
         )
     };
-    before
+    before.into()
 }
 
 /// Returns the blocked signals that are pending for this thread or process.
@@ -146,10 +147,10 @@ fn change_mask(how: libc::c_int, set: SignalSet) -> SignalSet {
 ///
 /// rt_sigpending(2).
 pub fn pending() -> SignalSet {
-    let mut set = SignalSet::EMPTY;
-    // SAFETY: a set of `SET_SIZE` bytes.
-    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set.0, SET_SIZE) };
-    set
+    let mut set = KernelSet::default();
+    // SAFETY: a set of this size.
+    unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, KernelSet::SIZE) };
+    set.into()
 }
 
 /// The sender of a signal.
@@ -208,15 +209,16 @@ pub fn take_pending(set: SignalSet) -> Option<SignalInfo> {
 
 /// Fails with `EAGAIN` after the timeout, and with `EINTR` if a handler for another signal ran.
 fn take(set: SignalSet, timeout: *const libc::timespec) -> io::Result<SignalInfo> {
+    let set = KernelSet::from(set);
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
-    // SAFETY: a set of `SET_SIZE` bytes, room for one siginfo, and a timespec or null.
+    // SAFETY: a set of this size, room for one siginfo, and a timespec or null.
     let signal = unsafe {
         libc::syscall(
             libc::SYS_rt_sigtimedwait,
-            &raw const set.0,
+            &raw const set,
             info.as_mut_ptr(),
             timeout,
-            SET_SIZE,
+            KernelSet::SIZE,
         )
     };
     if signal == -1 {
@@ -247,13 +249,14 @@ fn take(set: SignalSet, timeout: *const libc::timespec) -> io::Result<SignalInfo
 ///
 /// signalfd(2).
 pub fn signalfd(set: SignalSet) -> io::Result<OwnedFd> {
-    // SAFETY: a set of `SET_SIZE` bytes; −1 requests a new descriptor.
+    let set = KernelSet::from(set);
+    // SAFETY: a set of this size; −1 requests a new descriptor.
     let fd = unsafe {
         libc::syscall(
             libc::SYS_signalfd4,
             -1,
-            &raw const set.0,
-            SET_SIZE,
+            &raw const set,
+            KernelSet::SIZE,
             libc::SFD_CLOEXEC | libc::SFD_NONBLOCK,
         )
     };
