@@ -23,8 +23,8 @@ const REPEAT_INTERVAL: libc::timespec = libc::timespec {
 /// therefore repeated: the first one that arrives during the call interrupts it. No signal is sent
 /// before the time is up, so the waiter keeps its place in the kernel's queue.
 ///
-/// The timer is a POSIX timer that sends a real-time signal to this thread: the last one that the
-/// caller has not blocked. `SIGALRM`, the interval timer that the caller may have set before
+/// The timer is a POSIX timer that sends a real-time signal to this thread: the last one that
+/// exists and that the caller has not blocked. `SIGALRM`, the interval timer that the caller may have set before
 /// execve(2), and the signal mask are not touched. If another process sends the same signal, it
 /// terminates this process as usual. Dropping the interrupter restores the signal's disposition.
 ///
@@ -113,13 +113,26 @@ pub(super) struct ThreadTimer {
 impl ThreadTimer {
     /// Creates a timer without starting it, for a signal that this mask does not block.
     ///
+    /// The last real-time signals need not exist: qemu-user emulates a program's signals by those
+    /// of its own that its C library does not use, which are fewer. It accepts a handler for every
+    /// signal, but no timer (`EINVAL`).
+    ///
     /// # Errors
     ///
     /// `EAGAIN`, `ENOMEM`: no timer can be created, or the mask blocks all real-time signals.
     pub(super) fn new(mask: SignalSet) -> io::Result<Self> {
-        let mut signals = (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev();
-        let signal = signals.find(|signal| !mask.contains(*signal));
-        let signal = signal.ok_or_else(|| io::Error::from_raw_os_error(libc::EAGAIN))?;
+        let signals = (libc::SIGRTMIN()..=libc::SIGRTMAX()).rev();
+        for signal in signals.filter(|signal| !mask.contains(*signal)) {
+            match Self::with_signal(signal) {
+                Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {}
+                result => return result,
+            }
+        }
+        Err(io::Error::from_raw_os_error(libc::EAGAIN))
+    }
+
+    /// Creates a timer for a signal. Fails with `EINVAL` if there is no such signal.
+    fn with_signal(signal: libc::c_int) -> io::Result<Self> {
         // SAFETY: all zeroes is a valid `sigevent`.
         let mut event: libc::sigevent = unsafe { std::mem::zeroed() };
         event.sigev_notify = libc::SIGEV_THREAD_ID;

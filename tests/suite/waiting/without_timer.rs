@@ -91,6 +91,19 @@ fn signal_that_is_not_blocked_terminates_as_usual() {
     }
 }
 
+/// In qemu-user, the last real-time signals do not exist.
+#[test]
+fn timeout_uses_a_signal_that_exists() {
+    let env = TestEnv::without_builtin();
+    let _holder = env.hold(&[], "l");
+    let no_child = "inject=?clone,?clone3,?fork,?vfork:error=EAGAIN";
+    let inject = format!("inject=timer_create:error=EINVAL:when=1..2 {no_child}");
+    let args = ["-w0.01", "-E9", "l", "true"];
+    if let Some(command) = env.with_fault_injection("", &inject, &args) {
+        env.run_command(command).assert_all(9, "", "");
+    }
+}
+
 #[rstest]
 fn timeout_needs_no_room_for_signals(#[values("", "--fcntl")] api: &str) {
     differs_from_util_linux("it needs a timer", |env| {
