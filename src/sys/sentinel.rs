@@ -11,6 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, getpid, test_kill_process};
 use rustix::thread::futex::{self, Timespec};
 
+use super::process::is_child;
 use super::signal::{self, SignalSet};
 
 /// The name of all sentinels, which ps(1) shows.
@@ -27,6 +28,11 @@ const STACK_SIZE: usize = 32 * 1024;
 /// a small one does not use twice its memory. It runs on a stack of its own and only makes system
 /// calls. It has no descriptors and handles no signals, and stopping it has no effect. Its exit
 /// raises no `SIGCHLD`, and wait(2) in a host process does not see it (its exit signal is 0).
+///
+/// qemu-user and some sandboxes refuse a process that shares memory but is neither a thread nor the
+/// result of vfork(2). There the sentinel is forked, takes more memory, and shares only its state.
+/// Its parent waits for it with `SIGCHLD` blocked and discards that signal. If another process has
+/// killed it, the host may see its exit, and may have reaped it.
 ///
 /// *Race:* the parent may exit before the sentinel has requested to be killed when that happens
 /// (`PR_SET_PDEATHSIG`). The sentinel requests it first, and then checks its parent: if the parent
@@ -47,7 +53,17 @@ const STACK_SIZE: usize = 32 * 1024;
 pub struct Sentinel {
     /// The PID of the process.
     pub pid: Pid,
+    kind: Kind,
     stack: Stack,
+}
+
+/// How a sentinel is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// With clone(2). It shares the parent's memory, and its exit raises no signal.
+    Cloned,
+    /// With fork(2).
+    Forked,
 }
 
 impl Sentinel {
@@ -57,32 +73,44 @@ impl Sentinel {
     ///
     /// `EAGAIN`, `ENOMEM`, `EPERM`: no process can be created.
     pub fn new() -> io::Result<Self> {
-        let stack = Stack::new()?;
+        match Self::start(Kind::Cloned) {
+            Err(error) if !is_exhaustion(&error) => Self::start(Kind::Forked),
+            result => result,
+        }
+    }
+
+    fn start(kind: Kind) -> io::Result<Self> {
+        let stack = Stack::new(kind)?;
         let state = stack.state();
         let starting = getpid().as_raw_nonzero().get() as u32;
         state.store(starting, Release);
         // The sentinel blocks all signals from the start, so that those to the whole group do not
         // affect it.
         let mask = signal::set_mask(SignalSet::ALL);
-        // SAFETY: the child runs `sentinel_main` on a stack of its own. The stack, and the state in
-        // it, outlive the child.
+        // SAFETY: the child runs `sentinel_main` on a stack of its own, which is a copy if it is
+        // forked. The stack, and the state in it, outlive the child.
         let pid = super::check(unsafe {
-            libc::clone(sentinel_main, stack.top(), libc::CLONE_VM, stack.0)
+            match kind {
+                Kind::Cloned => libc::clone(sentinel_main, stack.top(), libc::CLONE_VM, stack.0),
+                Kind::Forked => libc::fork(),
+            }
         });
+        if matches!(pid, Ok(0)) {
+            let status = sentinel_main(stack.0);
+            // SAFETY: exits without running any of the parent's cleanup.
+            unsafe { libc::_exit(status) }
+        }
         signal::set_mask(mask);
         let pid = Pid::from_raw(pid?).ok_or(io::ErrorKind::Other)?;
         wait_while_starting(state, starting);
-        Ok(Self { pid, stack })
+        Ok(Self { pid, kind, stack })
     }
-}
 
-impl Drop for Sentinel {
-    /// Ends and reaps the sentinel. No other process can have its PID before it is reaped, and
-    /// nothing uses the stack afterwards.
+    /// Ends and reaps the process. No other process can have its PID before it is reaped.
     ///
     /// A sentinel that is stopped and cannot be killed would never exit. It is left behind, with
     /// its stack, and the kernel kills it when this process exits.
-    fn drop(&mut self) {
+    fn end(&mut self) {
         let is_killed = signal::send(self.pid, libc::SIGKILL).is_ok();
         if !is_killed {
             let state = self.stack.state();
@@ -97,6 +125,39 @@ impl Drop for Sentinel {
         {}
         if libc::WIFSTOPPED(status) {
             self.stack.leak();
+        }
+    }
+
+    /// Ends and reaps a forked process, without a trace of its `SIGCHLD`.
+    ///
+    /// *Race:* another process may have killed the sentinel, and the host may reap it just before
+    /// its PID is used here. So the host's handler cannot run until it is reaped here, and nothing
+    /// happens if it is not a child any more.
+    fn end_forked(&mut self) {
+        let sigchld = SignalSet::single(libc::SIGCHLD);
+        let mask = signal::block(sigchld);
+        let was_pending = signal::pending().contains(libc::SIGCHLD);
+        if is_child(self.pid) {
+            self.end();
+            if !was_pending {
+                signal::take_pending(sigchld);
+            }
+        }
+        signal::set_mask(mask);
+    }
+}
+
+/// Returns whether no process can be created because there are too many, or too little memory.
+fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM))
+}
+
+impl Drop for Sentinel {
+    /// Ends and reaps the sentinel. Nothing uses the stack afterwards.
+    fn drop(&mut self) {
+        match self.kind {
+            Kind::Cloned => self.end(),
+            Kind::Forked => self.end_forked(),
         }
     }
 }
@@ -139,7 +200,7 @@ fn wake(state: &AtomicU32) {
 
 /// Runs in the child, and returns when it has to exit.
 ///
-/// Parent and child share errno. Once the sentinel is ready, it makes only system calls of rustix,
+/// Parent and child may share errno. Once the sentinel is ready, it makes only system calls of rustix,
 /// which do not use errno, and getppid(2), which does not fail.
 ///
 /// *Race:* the parent may order the exit before the sentinel is ready. Then the sentinel must not
@@ -186,14 +247,19 @@ extern "C" fn sentinel_main(state: *mut c_void) -> c_int {
 struct Stack(*mut c_void);
 
 impl Stack {
-    fn new() -> io::Result<Self> {
+    /// Maps the memory. A forked sentinel uses only the state, which it has to share.
+    fn new(kind: Kind) -> io::Result<Self> {
+        let sharing = match kind {
+            Kind::Cloned => libc::MAP_PRIVATE,
+            Kind::Forked => libc::MAP_SHARED,
+        };
         // SAFETY: a new mapping; the kernel chooses the address.
         let start = unsafe {
             libc::mmap(
                 ptr::null_mut(),
                 STACK_SIZE,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE,
+                sharing | libc::MAP_ANONYMOUS | libc::MAP_STACK | libc::MAP_NORESERVE,
                 -1,
                 0,
             )
@@ -243,29 +309,33 @@ mod tests {
 
     #[test]
     fn exit_is_seen_when_the_sentinel_is_dropped() {
-        let sentinel = Sentinel::new().expect("a process");
-        let pid = sentinel.pid;
-        let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("the sentinel exists");
-        let no_wait = Some(&Default::default());
-        let exited = || poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], no_wait);
-        assert_eq!(exited(), Ok(0));
-        drop(sentinel);
-        assert_eq!(exited(), Ok(1));
-        assert_eq!(test_kill_process(pid), Err(Errno::SRCH), "it was reaped");
+        for kind in [Kind::Cloned, Kind::Forked] {
+            let sentinel = Sentinel::start(kind).expect("a process");
+            let pid = sentinel.pid;
+            let pidfd = pidfd_open(pid, PidfdFlags::empty()).expect("the sentinel exists");
+            let no_wait = Some(&Default::default());
+            let exited = || poll(&mut [PollFd::new(&pidfd, PollFlags::IN)], no_wait);
+            assert_eq!(exited(), Ok(0));
+            drop(sentinel);
+            assert_eq!(exited(), Ok(1));
+            assert_eq!(test_kill_process(pid), Err(Errno::SRCH), "it was reaped");
+        }
     }
 
     #[test]
     fn descriptors_are_closed_and_signals_blocked() {
-        let sentinel = Sentinel::new().expect("a process");
-        let path = |file: &str| format!("/proc/{}/{file}", sentinel.pid.as_raw_nonzero());
-        let fds = std::fs::read_dir(path("fd")).expect("the sentinel exists");
-        assert_eq!(fds.count(), 0);
-        let status = std::fs::read_to_string(path("status")).expect("the sentinel exists");
-        assert!(status.contains("SigBlk:\tfffffffffffbfeff\n"), "{status}");
-        assert!(status.starts_with("Name:\tflock-queue\n"), "{status}");
-        let own = Stat::read_own().expect("this process exists");
-        let stat = Stat::read(sentinel.pid).expect("the sentinel exists");
-        assert_ne!(stat.start, 0);
-        assert!(stat.start >= own.start);
+        for kind in [Kind::Cloned, Kind::Forked] {
+            let sentinel = Sentinel::start(kind).expect("a process");
+            let path = |file: &str| format!("/proc/{}/{file}", sentinel.pid.as_raw_nonzero());
+            let fds = std::fs::read_dir(path("fd")).expect("the sentinel exists");
+            assert_eq!(fds.count(), 0);
+            let status = std::fs::read_to_string(path("status")).expect("the sentinel exists");
+            assert!(status.contains("SigBlk:\tfffffffffffbfeff\n"), "{status}");
+            assert!(status.starts_with("Name:\tflock-queue\n"), "{status}");
+            let own = Stat::read_own().expect("this process exists");
+            let stat = Stat::read(sentinel.pid).expect("the sentinel exists");
+            assert_ne!(stat.start, 0);
+            assert!(stat.start >= own.start);
+        }
     }
 }

@@ -5,10 +5,11 @@ use std::process::Command;
 
 use super::{
     FAIR, HOLD, ONE_SLOT, assert_clean, assert_one_message, assert_order, assert_served,
-    noting_flock, sentinels, spawn_waiter_command,
+    noting_flock, sentinels, spawn_noting_waiter, spawn_waiter_command,
 };
 use rstest::rstest;
 use test_support::locks::waiter_count;
+use test_support::pre_exec::{CommandPreExecExt, signal_set};
 use test_support::process::send_signal;
 use test_support::procfs::is_stopped;
 use test_support::sandbox::{CommandSandboxExt, RefusedCall, can_refuse_calls};
@@ -32,8 +33,9 @@ fn run_without_fcntl(env: &TestEnv, args: &str) -> Outcome {
 const NO_FCNTL: &str = "locks of fcntl(2) are not permitted here";
 
 #[rstest]
-fn order_is_kept_without_pidfds(
+fn order_is_kept_in_a_sandbox(
     #[values(FAIR, ONE_SLOT)] queue: &str,
+    #[values(RefusedCall::PIDFD_OPEN, RefusedCall::SHARED_MEMORY)] call: RefusedCall,
     #[values(1, 2)] every: usize,
 ) {
     if !can_refuse_calls() {
@@ -45,37 +47,82 @@ fn order_is_kept_without_pidfds(
     let waiters = Vec::from_iter(names.iter().enumerate().map(|(number, name)| {
         let mut flock = noting_flock(env, queue, name);
         if number % every == 0 {
-            flock.refuse(RefusedCall::PIDFD_OPEN);
+            flock.refuse(call);
         }
         spawn_waiter_command(env, flock)
     }));
+    let sentinels = sentinels(env);
     holder.release();
     assert_order(env, waiters, &names);
-    assert_clean(env, &[]);
+    assert_clean(env, &sentinels);
 }
 
 #[rstest]
-fn waiter_times_out_without_pidfds(#[values(FAIR, ONE_SLOT)] queue: &str) {
+fn waiter_times_out_in_a_sandbox(
+    #[values(FAIR, ONE_SLOT)] queue: &str,
+    #[values(RefusedCall::PIDFD_OPEN, RefusedCall::KILL, RefusedCall::SHARED_MEMORY)]
+    call: RefusedCall,
+) {
     if !can_refuse_calls() {
         return;
     }
     let env = &TestEnv::new();
     let _holder = env.hold(&[queue], "l");
     let args = format!("{queue} -w0.01 -E42 l true");
-    env.run_command(refused_flock(env, &args, RefusedCall::PIDFD_OPEN))
+    env.run_command(refused_flock(env, &args, call))
         .assert_all(42, "", "");
 }
 
-#[rstest]
-fn waiter_times_out_where_kill_is_refused(#[values(FAIR, ONE_SLOT)] queue: &str) {
+#[test]
+fn killed_sentinel_that_was_forked_is_replaced() {
     if !can_refuse_calls() {
         return;
     }
     let env = &TestEnv::new();
-    let _holder = env.hold(&[queue], "l");
-    let args = format!("{queue} -w0.01 -E42 l true");
-    env.run_command(refused_flock(env, &args, RefusedCall::KILL))
-        .assert_all(42, "", "");
+    let holder = env.hold(&[FAIR], "l");
+    let first = spawn_noting_waiter(env, FAIR, "first");
+    let flock = noting_flock(env, FAIR, "second");
+    let second = spawn_waiter_command(env, refused(flock, RefusedCall::SHARED_MEMORY));
+    let third = spawn_noting_waiter(env, FAIR, "third");
+    let old = sentinels(env);
+    send_signal(old[1], libc::SIGKILL);
+    wait_until("it has another one", || {
+        let now = sentinels(env);
+        now.len() == 3 && now[1] != old[1]
+    });
+    holder.release();
+    assert_order(env, [first, second, third], &["first", "second", "third"]);
+    assert_clean(env, &old);
+}
+
+#[rstest]
+fn waiter_killed_with_a_forked_sentinel_is_gone(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    if !can_refuse_calls() {
+        return;
+    }
+    let env = &TestEnv::new();
+    let holder = env.hold(&[queue], "l");
+    let flock = env.flock([queue].iter().chain(&HOLD));
+    let mut waiter = spawn_waiter_command(env, refused(flock, RefusedCall::SHARED_MEMORY));
+    let sentinels = sentinels(env);
+    waiter.kill();
+    holder.release();
+    assert_clean(env, &sentinels);
+}
+
+/// The command must not find a `SIGCHLD` of a child that it does not have.
+#[rstest]
+fn exit_of_a_forked_sentinel_leaves_no_signal(#[values(FAIR, ONE_SLOT)] queue: &str) {
+    if !can_refuse_calls() {
+        return;
+    }
+    let env = &TestEnv::without_builtin();
+    let holder = env.hold(&[queue], "l");
+    let mut flock = env.flock([queue, "-F", "l", "grep", "ShdPnd", "/proc/self/status"]);
+    flock.block_signals(signal_set([libc::SIGCHLD]));
+    let mut waiter = spawn_waiter_command(env, refused(flock, RefusedCall::SHARED_MEMORY));
+    holder.release();
+    waiter.expect_line("ShdPnd:\t0000000000000000");
 }
 
 #[rstest]

@@ -15,10 +15,17 @@ use crate::pre_exec::{CommandPreExecExt, check};
 #[derive(Clone, Copy, Debug)]
 pub struct RefusedCall {
     number: libc::c_long,
-    /// The values of the second argument that are refused; an empty list means all.
+    /// The index of the argument that decides.
+    index: u32,
+    /// The values of this argument that are refused; an empty list means all.
     arguments: &'static [u32],
     errno: i32,
 }
+
+#[cfg(target_pointer_width = "64")]
+const FCNTL: libc::c_long = libc::SYS_fcntl;
+#[cfg(not(target_pointer_width = "64"))]
+const FCNTL: libc::c_long = libc::SYS_fcntl64;
 
 impl RefusedCall {
     /// pidfd_open(2) does not exist, as before Linux 5.3.
@@ -33,12 +40,27 @@ impl RefusedCall {
         Self::new(libc::SYS_prctl, &[libc::SIGKILL as u32], libc::EPERM);
 
     /// Locks of fcntl(2) are forbidden.
-    pub const OFD_LOCK: Self =
-        Self::new(libc::SYS_fcntl, &[libc::F_OFD_SETLK as u32], libc::EACCES);
+    pub const OFD_LOCK: Self = Self::new(FCNTL, &[libc::F_OFD_SETLK as u32], libc::EACCES);
+
+    /// clone(2) creates no process that shares memory but is neither a thread nor the result of
+    /// vfork(2), as in qemu-user.
+    pub const SHARED_MEMORY: Self = Self {
+        // On s390x, the first argument is the stack.
+        index: if cfg!(target_arch = "s390x") { 1 } else { 0 },
+        ..Self::new(
+            libc::SYS_clone,
+            &[
+                libc::CLONE_VM as u32,
+                (libc::CLONE_VM | libc::CLONE_FILES) as u32,
+            ],
+            libc::EINVAL,
+        )
+    };
 
     const fn new(number: libc::c_long, arguments: &'static [u32], errno: i32) -> Self {
         Self {
             number,
+            index: 1,
             arguments,
             errno,
         }
@@ -53,7 +75,7 @@ impl RefusedCall {
         ];
         let (number, arguments) = match call {
             "flock" => (libc::SYS_flock, &[][..]),
-            "fcntl-locks" => (libc::SYS_fcntl, OFD_LOCKS),
+            "fcntl-locks" => (FCNTL, OFD_LOCKS),
             "kill" => (libc::SYS_kill, &[][..]),
             _ => panic!("{call}"),
         };
@@ -72,9 +94,10 @@ impl RefusedCall {
     /// Makes the call fail from now on, in this process and all processes that it starts, with
     /// seccomp(2).
     fn install(self) -> io::Result<()> {
-        // The number is at offset 0 of `seccomp_data`, the second argument at 24 (on big-endian
-        // processors its lower half is at 28).
-        let argument_offset = if cfg!(target_endian = "big") { 28 } else { 24 };
+        // The number is at offset 0 of `seccomp_data`, the arguments of 64 bits begin at 16. On
+        // big-endian processors, their lower halves come last.
+        let lower_half = if cfg!(target_endian = "big") { 4 } else { 0 };
+        let argument_offset = 16 + 8 * self.index + lower_half;
         let load = |offset| statement(BPF_LD | BPF_W | BPF_ABS, offset);
         let jump_if_equal = |value, jt, jf| sock_filter {
             jt,
