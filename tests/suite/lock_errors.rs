@@ -50,6 +50,11 @@ fn a_refused_lock_is_never_a_conflict() {
 
 #[test]
 fn a_refused_lock_prevents_a_shell_function() {
+    // The helper refuses a number, which is another call of a bash for another kind of processor.
+    if cfg!(not(target_pointer_width = "64")) {
+        println!("skipped: bash may have other system calls than these tests");
+        return;
+    }
     for_each_bash(|env| {
         if can_refuse_calls() {
             let script = "f() { echo ran; }; flock -n l f; echo $?";
@@ -63,7 +68,7 @@ fn a_refused_lock_prevents_a_shell_function() {
 fn an_interrupted_attempt_is_repeated() {
     let env = TestEnv::new();
     fs::write(env.file("l"), "").expect("l");
-    for call in ["flock", "fcntl", "?open,openat"] {
+    for call in ["flock", "fcntl,?fcntl64", "?open,openat"] {
         for form in [
             "-n",
             "-w9",

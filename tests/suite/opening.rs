@@ -297,7 +297,7 @@ fn without_a_free_descriptor_no_file_can_be_opened() {
 fn a_failed_check_of_the_path_is_an_error() {
     differs_from_util_linux("it does not check the path", |env| {
         fs::write(env.file("l"), "").expect("l");
-        let inject = "inject=?stat,?newfstatat,?statx:error=EACCES";
+        let inject = "inject=?stat,?stat64,?newfstatat,?fstatat64,?statx:error=EACCES";
         let command = env.with_fault_injection("l", inject, &["-n", "l", "echo", "ran"]);
         assert!(command.is_some() || !env.is_reference());
         if let Some(command) = command {

@@ -16,7 +16,7 @@ use test_support::procfs::{is_sentinel, is_stopped};
 use test_support::{TestEnv, wait_until};
 
 fn ignorable() -> impl Iterator<Item = i32> + Clone {
-    let all = (1..=31).chain(34..=64);
+    let all = (1..=31).chain(libc::SIGRTMIN()..=64);
     all.filter(|signal| ![SIGKILL, SIGSTOP].contains(signal))
 }
 

@@ -18,7 +18,7 @@ use test_support::{TestEnv, can_unshare, wait_until};
 fn simultaneous_callers_do_not_take_the_same_slot() {
     let env = &TestEnv::new();
     std::fs::write(env.file("l"), "").expect("a file");
-    let delay = "trace=fcntl inject=fcntl:delay_enter=100000";
+    let delay = "trace=fcntl,?fcntl64 inject=fcntl,?fcntl64:delay_enter=100000";
     let args = [&["--slots", "1"], &HOLD[..]].concat();
     let delayed = || env.with_fault_injection("l", delay, &args);
     let (Some(first), Some(second)) = (delayed(), delayed()) else {

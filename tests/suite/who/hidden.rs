@@ -154,7 +154,7 @@ fn overlay_file_is_found_by_the_kernels_device() {
 #[test]
 fn lock_that_only_the_file_reveals_is_held() {
     let env = TestEnv::without_builtin();
-    let strace = "strace --quiet=all -o /dev/null -e inject=fstatfs:error=EIO";
+    let strace = "strace --quiet=all -o /dev/null -e inject=fstatfs,?fstatfs64:error=EIO";
     env.sh(": >f");
     if !can_unshare(&env, "-rpf --mount-proc") || env.sh(format!("{strace} true")).code() != 0 {
         return;

@@ -169,7 +169,7 @@ fn file_server_may_know_of_a_holder() {
     let env = TestEnv::without_builtin();
     env.sh(": >f");
     let opener = super::start_script(&env, "exec 8<f; echo open; read x", "open");
-    let inject = "inject=fstatfs:error=EIO";
+    let inject = "inject=fstatfs,?fstatfs64:error=EIO";
     if let Some(command) = env.with_fault_injection("", inject, &["--who", "f"]) {
         let outcome = env.run_command(command).assert_status(1).assert_stdout("");
         let note = outcome.stderr_text();

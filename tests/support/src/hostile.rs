@@ -5,11 +5,12 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::mem;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, RawFd};
 use std::ptr;
 
 use fdlock::lock::Mode;
 use fdlock::lock::fair::marker::{ArrivalTime, Marker};
+use fdlock::sys::ofd::{self, Blocking, Operation};
 use rustix::process::{Pid, getpid};
 
 use crate::pre_exec::check;
@@ -218,12 +219,12 @@ fn storm(fd: RawFd, named: i64) -> i32 {
                 Marker::Ticket { arrived, mode, pid }.offset()
             }
         };
-        if set_byte(fd, byte, libc::F_RDLCK).is_ok() {
+        if set_byte(fd, byte, Operation::Read).is_ok() {
             set.push(byte);
         }
         if set.len() > 2000 {
             let index = rng.usize(..set.len());
-            let _ = set_byte(fd, set.swap_remove(index), libc::F_UNLCK);
+            let _ = set_byte(fd, set.swap_remove(index), Operation::Unlock);
         }
     }
     0
@@ -269,17 +270,13 @@ fn lock(fd: RawFd) -> io::Result<()> {
 }
 
 fn lock_byte(fd: RawFd, byte: i64) -> io::Result<()> {
-    set_byte(fd, byte, libc::F_RDLCK)
+    set_byte(fd, byte, Operation::Read)
 }
 
-fn set_byte(fd: RawFd, byte: i64, lock_type: libc::c_int) -> io::Result<()> {
-    // SAFETY: all zeroes is a valid `flock`.
-    let mut lock: libc::flock = unsafe { mem::zeroed() };
-    lock.l_type = lock_type as libc::c_short;
-    lock.l_start = byte;
-    lock.l_len = 1;
-    // SAFETY: the call takes a pointer to a `flock`, which outlives it.
-    check(unsafe { libc::fcntl(fd, libc::F_OFD_SETLK, &raw const lock) == 0 })
+fn set_byte(fd: RawFd, byte: i64, operation: Operation) -> io::Result<()> {
+    // SAFETY: the file stays open while the stranger does its work.
+    let fd = unsafe { BorrowedFd::borrow_raw(fd) };
+    Ok(ofd::set(fd, operation, byte, 1, Blocking::No)?)
 }
 
 /// Places markers of tickets that name this process.
@@ -313,7 +310,8 @@ fn grow_command_line(size: usize) -> io::Result<()> {
         /// The start and the end of code and data, the start and the end of the heap, the start of
         /// the stack, then the start and the end of the arguments and of the environment.
         addresses: [u64; 11],
-        auxv: *const libc::c_void,
+        /// A pointer, as large as the kernel's, which need not be that of this process.
+        auxv: u64,
         auxv_size: u32,
         exe_fd: u32,
     }
@@ -349,7 +347,7 @@ fn grow_command_line(size: usize) -> io::Result<()> {
             field(50),
             field(51),
         ],
-        auxv: ptr::null(),
+        auxv: 0,
         auxv_size: 0,
         exe_fd: u32::MAX,
     };

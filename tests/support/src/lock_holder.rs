@@ -22,24 +22,20 @@ use crate::test_env::TestEnv;
 pub(crate) fn hold_lock(kind: &str, start: i64, length: i64, file: &str) -> i32 {
     let file = File::options().read(true).write(true).open(file);
     let file = file.expect("the file can be opened");
-    let (command, lock_type, start, length) = match kind {
-        "posix" => (libc::F_SETLKW, libc::F_WRLCK, start, length),
-        "ofd" | "leader-exited" => (libc::F_OFD_SETLKW, libc::F_WRLCK, start, length),
+    let lock = |operation, start, length| {
+        ofd::set(file.as_fd(), operation, start, length, Blocking::Yes).is_ok()
+    };
+    let is_held = match kind {
+        "posix" => lock_for_process(&file, start, length),
+        "ofd" | "leader-exited" => lock(Operation::Write, start, length),
         "slot" => {
             let (arrived, pid) = (ArrivalTime::now(), rustix::process::getpid());
-            let marker = Marker::Slot { arrived, pid };
-            (libc::F_OFD_SETLKW, libc::F_RDLCK, marker.offset(), 1)
+            lock(Operation::Read, Marker::Slot { arrived, pid }.offset(), 1)
         }
         "tickets" => return hold_tickets(&file, start, length),
         _ => return 2,
     };
-    // SAFETY: all zeroes is a valid `flock`.
-    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
-    lock.l_type = lock_type as libc::c_short;
-    lock.l_start = start;
-    lock.l_len = length;
-    // SAFETY: the call takes a pointer to a `flock`, which outlives it.
-    if unsafe { libc::fcntl(file.as_raw_fd(), command, &raw const lock) } == -1 {
+    if !is_held {
         return 3;
     }
     print("held\n");
@@ -51,6 +47,17 @@ pub(crate) fn hold_lock(kind: &str, start: i64, length: i64, file: &str) -> i32 
         unsafe { libc::syscall(libc::SYS_exit, 0) };
     }
     wait_for_stdin()
+}
+
+/// Locks bytes of the file for this process.
+fn lock_for_process(file: &File, start: i64, length: i64) -> bool {
+    // SAFETY: all zeroes is a valid `flock`.
+    let mut lock: libc::flock = unsafe { std::mem::zeroed() };
+    lock.l_type = libc::F_WRLCK as libc::c_short;
+    lock.l_start = start as libc::off_t;
+    lock.l_len = length as libc::off_t;
+    // SAFETY: the call takes a pointer to a `flock`, which outlives it.
+    unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLKW, &raw const lock) != -1 }
 }
 
 /// Sets the markers of a number of tickets that have just been issued and name this process. 0 is a

@@ -1,12 +1,13 @@
 //! The locks on a file: the kernel's table, and the markers of tickets and slots.
 
-use std::fs::OpenOptions;
-use std::os::fd::AsRawFd;
+use std::fs::{File, OpenOptions};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use fdlock::lock::Mode;
 use fdlock::lock::fair::marker::{ArrivalTime, Marker, SLOT_RANGE};
+use fdlock::sys::ofd;
 
 use crate::wait::wait_until;
 
@@ -168,22 +169,6 @@ fn markers_on(file: impl AsRef<Path>) -> Vec<Marker> {
 
 /// Returns the first byte and the length of an fcntl(2) lock that another open file description has
 /// in this range.
-#[allow(unsafe_code, reason = "fcntl(2) with a struct flock")]
-fn find_lock(file: &impl AsRawFd, first: i64, last: i64) -> Option<(i64, i64)> {
-    // SAFETY: all zeroes is a valid `flock`, and the call overwrites it with its answer.
-    let found = unsafe {
-        let mut lock: libc::flock = std::mem::zeroed();
-        lock.l_type = libc::F_WRLCK as libc::c_short;
-        lock.l_whence = libc::SEEK_SET as libc::c_short;
-        lock.l_start = first;
-        // A length of 0 means up to the largest offset.
-        if last < i64::MAX {
-            lock.l_len = last - first + 1;
-        }
-        let result = libc::fcntl(file.as_raw_fd(), libc::F_OFD_GETLK, &raw mut lock);
-        assert_eq!(result, 0);
-        lock
-    };
-    let is_free = found.l_type == libc::F_UNLCK as libc::c_short;
-    (!is_free).then_some((found.l_start, found.l_len))
+fn find_lock(file: &File, first: i64, last: i64) -> Option<(i64, i64)> {
+    ofd::conflict(file.as_fd(), first, last).expect("F_OFD_GETLK")
 }

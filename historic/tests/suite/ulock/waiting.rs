@@ -113,7 +113,7 @@ fn waiters_that_lose_continue_to_wait(env: TestEnv) {
 #[case::no_inotify("inject=inotify_init1:error=EMFILE")]
 #[case::no_watch("inject=inotify_add_watch:error=ENOSPC")]
 #[case::no_signalfd("inject=signalfd4:error=EMFILE")]
-#[case::unknown_file_system("inject=statfs,fstatfs:error=ENOSYS")]
+#[case::unknown_file_system("inject=statfs,fstatfs,?statfs64,?fstatfs64:error=ENOSYS")]
 fn waiter_without_notification_polls(env: TestEnv, #[case] inject: &str) {
     let Some(waiter) = env.injected(inject, "ulock -w lock counter") else {
         return;
