@@ -29,25 +29,28 @@ impl BlockedCall {
         Self::parse(&read_prefix(&format!("{dir}/syscall"), MAX_LINE).ok()?)
     }
 
-    /// Parses the line of a thread, which contains the number of the call and its arguments.
+    /// Parses the line of a thread, which contains the number of the call, six arguments, and the
+    /// stack pointer.
     fn parse(line: &[u8]) -> Option<Self> {
         let mut fields = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
-        let call = fields.next()?.parse::<libc::c_long>().ok()?;
-        let mut argument = || {
+        let number = fields.next()?.parse::<libc::c_long>().ok()?;
+        let mut register = || {
             let digits = fields.next()?.strip_prefix("0x")?;
             u64::from_str_radix(digits, 16).ok()
         };
         // The registers are wider than the arguments.
-        let fd = argument()? as RawFd;
-        let second = argument()? as i32;
-        if call == libc::SYS_flock {
+        let fd = register()? as RawFd;
+        let second = register()? as i32;
+        let mut rest = std::iter::from_fn(register);
+        let numbers = CallNumbers::of_process(rest.nth(4)?);
+        if number == numbers.flock {
             return (second & libc::LOCK_NB == 0).then_some(Self::Flock {
                 fd,
                 shared: second & libc::LOCK_SH != 0,
             });
         }
         match second {
-            _ if !FCNTL_CALLS.contains(&call) => None,
+            _ if !numbers.fcntl.contains(&number) => None,
             libc::F_OFD_SETLKW => Some(Self::Ofd { fd }),
             libc::F_SETLKW => Some(Self::Posix { fd }),
             _ => None,
@@ -62,20 +65,80 @@ impl BlockedCall {
     }
 }
 
-#[cfg(target_pointer_width = "64")]
-const FCNTL_CALLS: &[libc::c_long] = &[libc::SYS_fcntl];
-#[cfg(not(target_pointer_width = "64"))]
-const FCNTL_CALLS: &[libc::c_long] = &[libc::SYS_fcntl, libc::SYS_fcntl64];
+/// The numbers of the calls. A 64-bit kernel also runs 32-bit programs, whose calls have other
+/// numbers, and shows them as they are.
+#[derive(Clone, Copy)]
+struct CallNumbers {
+    flock: libc::c_long,
+    fcntl: &'static [libc::c_long],
+}
+
+impl CallNumbers {
+    /// The numbers in programs of the same kind as this one.
+    const OWN: Self = Self {
+        flock: libc::SYS_flock,
+        #[cfg(target_pointer_width = "64")]
+        fcntl: &[libc::SYS_fcntl],
+        #[cfg(not(target_pointer_width = "64"))]
+        fcntl: &[libc::SYS_fcntl, libc::SYS_fcntl64],
+    };
+
+    /// The numbers in 64-bit programs.
+    const WIDE: Self = if cfg!(target_arch = "x86") {
+        Self {
+            flock: 73,
+            fcntl: &[72],
+        }
+    } else if cfg!(target_arch = "arm") {
+        Self {
+            flock: 32,
+            fcntl: &[25],
+        }
+    } else {
+        Self::OWN
+    };
+
+    /// The numbers in 32-bit programs. Other 64-bit kernels run none, or the numbers are the same.
+    const NARROW: Self = if cfg!(any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "s390x"
+    )) {
+        Self {
+            flock: 143,
+            fcntl: &[55, 221],
+        }
+    } else if cfg!(target_arch = "powerpc64") {
+        Self {
+            flock: 143,
+            fcntl: &[55, 204],
+        }
+    } else {
+        Self::OWN
+    };
+
+    /// Returns the numbers in the program of a thread with this stack pointer. All memory of a
+    /// 32-bit program is below 4 GiB, and the stacks of a 64-bit one are far above.
+    fn of_process(stack_pointer: u64) -> Self {
+        if stack_pointer > u32::MAX.into() {
+            Self::WIDE
+        } else {
+            Self::NARROW
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn line(call: libc::c_long, fd: i32, second: i32) -> String {
-        format!(
-            "{call} {fd:#x} {second:#x} 0x7ffc71f07f90 0x0 0x1 0x5622076f50c8 0x7ffc71f07ee0 \
-             0x7f6445adb810\n"
-        )
+        let stack = if cfg!(target_pointer_width = "64") {
+            "0x7ffc71f07ee0"
+        } else {
+            "0xff841730"
+        };
+        format!("{call} {fd:#x} {second:#x} 0x7f90 0x0 0x1 0x50c8 {stack} 0x7f6445adb810\n")
     }
 
     #[test]
@@ -97,6 +160,27 @@ mod tests {
         ] {
             let parsed = BlockedCall::parse(line(call, 3, second).as_bytes());
             assert_eq!(parsed, Some(expected));
+        }
+    }
+
+    #[cfg(any(target_arch = "x86", target_arch = "x86_64"))]
+    #[test]
+    fn programs_of_both_widths_are_told_apart() {
+        let parse = |number: i32, second: i32, stack: &str| {
+            let line = format!("{number} 0x3 {second:#x} 0x0 0x0 0x0 0x0 {stack} 0x8049032\n");
+            BlockedCall::parse(line.as_bytes())
+        };
+        let (wide, narrow) = ("0x7ffd2f68d0f0", "0xffac1e98");
+        let flock = Some(BlockedCall::Flock {
+            fd: 3,
+            shared: false,
+        });
+        let ofd = Some(BlockedCall::Ofd { fd: 3 });
+        for (stack, own, other) in [(wide, [73, 72], [143, 221]), (narrow, [143, 221], [73, 72])] {
+            assert_eq!(parse(own[0], libc::LOCK_EX, stack), flock);
+            assert_eq!(parse(own[1], libc::F_OFD_SETLKW, stack), ofd);
+            assert_eq!(parse(other[0], libc::LOCK_EX, stack), None);
+            assert_eq!(parse(other[1], libc::F_OFD_SETLKW, stack), None);
         }
     }
 
