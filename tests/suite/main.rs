@@ -15,6 +15,7 @@ mod commands;
 mod fair;
 mod fcntl;
 mod footprint;
+mod foreign;
 mod fuzzing;
 mod hints;
 mod hostile;

@@ -24,7 +24,7 @@ fn who_rows(env: &TestEnv, args: &[&str]) -> Vec<Value> {
 }
 
 #[track_caller]
-fn parse_rows(json: &[u8]) -> Vec<Value> {
+pub fn parse_rows(json: &[u8]) -> Vec<Value> {
     serde_json::from_slice(json).unwrap_or_else(|error| {
         panic!("{error}: {}", String::from_utf8_lossy(json));
     })
@@ -38,23 +38,28 @@ fn assert_fields(row: &Value, expected: &Value) {
     }
 }
 
-/// Returns the role, the kind of lock and the mode of each row, such as `holder FLOCK exclusive`,
-/// and the pid; sorted.
+/// Returns [`lock_users_in`] the rows of `flock --who --json ARGS`.
 #[track_caller]
 fn lock_users(env: &TestEnv, args: &[&str]) -> Vec<(String, i64)> {
+    lock_users_in(&who_rows(env, args))
+}
+
+/// Returns the role, the kind of lock and the mode of each row, such as `holder FLOCK exclusive`,
+/// and the pid; sorted.
+pub fn lock_users_in(rows: &[Value]) -> Vec<(String, i64)> {
     let user = |row: &Value| {
         let text = |name: &str| row[name].as_str().unwrap_or("-").to_owned();
         let what = format!("{} {} {}", text("role"), text("kind"), text("mode"));
         (what, row["pid"].as_i64().unwrap_or(0))
     };
-    let mut users: Vec<_> = who_rows(env, args).iter().map(user).collect();
+    let mut users: Vec<_> = rows.iter().map(user).collect();
     users.sort();
     users
 }
 
 /// Asserts what [`lock_users`] returns for a file.
 #[track_caller]
-fn assert_lock_users(env: &TestEnv, file: &str, expected: &[(&str, i32)]) {
+pub fn assert_lock_users(env: &TestEnv, file: &str, expected: &[(&str, i32)]) {
     let expected: Vec<_> = expected
         .iter()
         .map(|(what, pid)| ((*what).to_owned(), i64::from(*pid)))

@@ -27,6 +27,11 @@ pub(crate) fn flock_under_test() -> &'static Path {
         .get_or_init(|| path_from_env("FLOCK_UNDER_TEST").unwrap_or_else(|| built_program("flock")))
 }
 
+/// Returns the `flock` for another kind of processor that `FLOCK_FOREIGN` names.
+pub fn foreign_flock() -> Option<PathBuf> {
+    path_from_env("FLOCK_FOREIGN")
+}
+
 /// Returns the absolute path of an existing file that an environment variable names, if it is set.
 pub(crate) fn path_from_env(variable: &str) -> Option<PathBuf> {
     let path = std::env::var_os(variable).filter(|path| !path.is_empty())?;
