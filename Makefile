@@ -1,4 +1,4 @@
-# make                     build the static programs and the bash builtin
+# make                     build the static programs and the bash builtin (for a Rust TARGET)
 # make install             install flock, its builtin, manual and completions (PREFIX, DESTDIR)
 # make install-historic    install the historic tools: loto, me-only, runlock and ulock
 # make uninstall           remove what `make install` has installed
@@ -6,6 +6,7 @@
 # make test                run all checks: format, lints, unit, doc and compliance tests
 # make bashes              download more versions of bash for `make test` to test the builtin in
 # make soak                run the stress tests of the compliance suite for a long time
+# make cross               run the suite on i686, and a part of it in qemu-user on other processors
 # make reference           run the compliance suite against util-linux's flock
 # make bench               run the benchmarks; updates benches/results and benches/README.md
 # make docs                generate --help, the option lists of the manuals and completions (cargo xtask docs)
@@ -21,6 +22,8 @@ DESTDIR =
 CARGO = cargo
 INSTALL = install
 STRIP = strip
+# The Rust target of the programs, such as aarch64-unknown-linux-musl: empty for this machine.
+TARGET =
 # The program for `make reference`, and the one that `make bench` compares with.
 REFERENCE = /usr/bin/flock
 
@@ -37,17 +40,17 @@ builtindir = $(PREFIX)/lib/bash
 # All installed programs. The one that is copied last is the target for all of them. It is a file,
 # not a phony target, so that after `make` root can run `make install install-historic` without
 # cargo.
-OUT = target/install
+OUT = target/install$(addprefix -,$(TARGET))
 BUILT = $(OUT)/flock
 # The same program with its symbols, for the test of the link order.
 UNSTRIPPED = $(OUT)/flock.unstripped
 SOURCES = $(shell find src builtin/src historic/src -type f) Cargo.toml builtin/Cargo.toml historic/Cargo.toml Cargo.lock .cargo/config.toml build.rs \
-    scripts/order.ld scripts/build-target.sh scripts/build-builtin.sh
+    scripts/order.ld scripts/build-target.sh scripts/build-builtin.sh scripts/cross-tools.sh
 
 PACKAGE_TESTS = crate-test dist-test container-test deb-test rpm-test
 
-.PHONY: all install install-historic uninstall uninstall-historic test bashes lint soak reference bench docs link-order fuzz deny clean \
-    dist deb rpm package-test $(PACKAGE_TESTS)
+.PHONY: all install install-historic uninstall uninstall-historic test bashes lint soak cross reference bench docs link-order fuzz deny \
+    clean dist deb rpm package-test $(PACKAGE_TESTS)
 
 all: $(BUILT)
 
@@ -61,13 +64,14 @@ $(BUILT): $(SOURCES)
 	printf '[target."cfg(unix)"]\nrustflags = ["--remap-path-prefix=%s=/cargo"]\n' \
 	    "$${CARGO_HOME:-$$HOME/.cargo}" >target/remap.toml && \
 	export CARGO="$(CARGO) --config target/remap.toml" && \
-	target=$$(scripts/build-target.sh) && \
+	target=$$(scripts/build-target.sh $(TARGET)) && STRIP='$(STRIP)' && \
+	tools=$$(scripts/cross-tools.sh "$$target") && eval "$$tools" && \
 	CARGO_PROFILE_RELEASE_STRIP=false \
 	    $$CARGO build --locked --release --package fdlock --package fdlock-historic --bins --target "$$target" --target-dir target && \
-	scripts/build-builtin.sh $(OUT)/flock.so && \
+	scripts/build-builtin.sh $(OUT)/flock.so $(TARGET) && \
 	cp "target/$$target/release/flock" $(UNSTRIPPED) && \
 	for name in $(HISTORIC) flock; do \
-	    $(STRIP) -o $(OUT)/stripped "target/$$target/release/$$name" && \
+	    $$STRIP -o $(OUT)/stripped "target/$$target/release/$$name" && \
 	    cp $(OUT)/stripped $(OUT)/$$name.new && mv $(OUT)/$$name.new $(OUT)/$$name || exit 1; \
 	done && \
 	rm $(OUT)/stripped
@@ -139,6 +143,10 @@ lint:
 
 soak: $(BUILT)
 	FDLOCK_STORM=30 FLOCK_UNDER_TEST=$(CURDIR)/$(BUILT) $(CARGO) test --locked --workspace --test suite storm -- --nocapture
+
+# Skips what is not available here, and says so.
+cross: $(BUILT)
+	scripts/cross.sh
 
 # Test modules of options that util-linux does not have, or that run examples with such options.
 NOT_IN_REFERENCE = also:: fair:: lock_errors:: queue:: recipes:: slots:: unlink:: who::
