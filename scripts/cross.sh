@@ -10,9 +10,8 @@ cd "$(dirname "$0")/.." || exit
 
 # In qemu-user, the suite itself runs natively, and calls the program through a script. These are
 # subjects that do not depend on how qemu-user treats signals, descriptors and names of processes.
-subjects=(also:: fcntl:: foreign:: options:: operands:: replaced:: unlink:: values:: waiting::
-    queue::sandboxes --skip builtin:: --skip a_closed_descriptor_cannot_be_locked
-    --skip foreign_holders_and_waiters_are_listed::case_2_fcntl)
+subjects=(also:: fair::readers fcntl:: foreign:: queue::sandboxes replaced:: unlink:: waiting::
+    --skip builtin:: --skip foreign_holders_and_waiters_are_listed::case_2_fcntl)
 unit_tests=(cli:: signal:: syscall:: lock::fair holders::)
 
 native=$PWD/target/install/flock
