@@ -53,7 +53,7 @@ test_i686() {
     run i686 build build "$target" || return
     "$flock" --version >/dev/null 2>&1 || { skip i686 "this kernel runs no 32-bit programs" && return; }
     FLOCK_FOREIGN=$native run i686 "the suite, development build" \
-        cargo test --locked --quiet --workspace --target "$target"
+        cargo test --locked --quiet --no-fail-fast --workspace --target "$target"
     FLOCK_UNDER_TEST=$flock FLOCK_FOREIGN=$native run i686 "the suite, installed program" \
         cargo test --locked --quiet --test suite --target "$target"
     run i686 "beside the program of this machine" suite "$native" "$flock" foreign::

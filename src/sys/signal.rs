@@ -126,7 +126,7 @@ pub fn unblock(signals: SignalSet) -> SignalSet {
 }
 
 fn change_mask(how: libc::c_int, set: SignalSet) -> SignalSet {
-    let set = KernelSet::from(set);
+    let set = KernelSet::from(set.0);
     let mut before = KernelSet::default();
     // SAFETY: two sets of this size. It cannot fail: `how` is valid, and so are the pointers.
     unsafe {
@@ -138,7 +138,7 @@ fn change_mask(how: libc::c_int, set: SignalSet) -> SignalSet {
             KernelSet::SIZE,
         )
     };
-    before.into()
+    SignalSet(before.into())
 }
 
 /// Returns the blocked signals that are pending for this thread or process.
@@ -150,7 +150,7 @@ pub fn pending() -> SignalSet {
     let mut set = KernelSet::default();
     // SAFETY: a set of this size.
     unsafe { libc::syscall(libc::SYS_rt_sigpending, &raw mut set, KernelSet::SIZE) };
-    set.into()
+    SignalSet(set.into())
 }
 
 /// The sender of a signal.
@@ -209,7 +209,7 @@ pub fn take_pending(set: SignalSet) -> Option<SignalInfo> {
 
 /// Fails with `EAGAIN` after the timeout, and with `EINTR` if a handler for another signal ran.
 fn take(set: SignalSet, timeout: *const libc::timespec) -> io::Result<SignalInfo> {
-    let set = KernelSet::from(set);
+    let set = KernelSet::from(set.0);
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     // SAFETY: a set of this size, room for one siginfo, and a timespec or null.
     let signal = unsafe {
@@ -249,7 +249,7 @@ fn take(set: SignalSet, timeout: *const libc::timespec) -> io::Result<SignalInfo
 ///
 /// signalfd(2).
 pub fn signalfd(set: SignalSet) -> io::Result<OwnedFd> {
-    let set = KernelSet::from(set);
+    let set = KernelSet::from(set.0);
     // SAFETY: a set of this size; −1 requests a new descriptor.
     let fd = unsafe {
         libc::syscall(
