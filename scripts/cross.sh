@@ -91,7 +91,7 @@ SCRIPT
     run "$arch" "beside the program of this machine" suite "$native" "$directory/flock" foreign::
 }
 
-(($#)) || set -- i686 aarch64 armhf riscv64 s390x powerpc
+(($#)) || set -- i686 aarch64 armhf riscv64 s390x
 for arch; do
     case $arch in
     i686) test_i686 ;;
@@ -99,8 +99,6 @@ for arch; do
     armhf) in_qemu armhf arm arm-linux-gnueabihf armv7-unknown-linux-{musl,gnu}eabihf ;;
     riscv64) in_qemu riscv64 riscv64 riscv64-linux-gnu riscv64gc-unknown-linux-{musl,gnu} ;;
     s390x) in_qemu s390x s390x s390x-linux-gnu s390x-unknown-linux-{musl,gnu} ;;
-    # 32-bit and big-endian.
-    powerpc) in_qemu powerpc ppc powerpc-linux-gnu powerpc-unknown-linux-gnu ;;
     *) fail "$arch" "unknown architecture" ;;
     esac
 done
