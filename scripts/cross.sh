@@ -11,7 +11,8 @@ cd "$(dirname "$0")/.." || exit
 # In qemu-user, the suite itself runs natively, and calls the program through a script. These are
 # subjects that do not depend on how qemu-user treats signals, descriptors and names of processes.
 subjects=(also:: fair::readers fcntl:: foreign:: queue::sandboxes replaced:: unlink:: waiting::
-    --skip builtin:: --skip foreign_holders_and_waiters_are_listed::case_2_fcntl)
+    --skip builtin:: --skip process_one --skip another_pid_namespace --skip without_timer
+    --skip microsecond --skip foreign_holders_and_waiters_are_listed::case_2_fcntl)
 unit_tests=(cli:: signal:: syscall:: lock::fair holders::)
 
 native=$PWD/target/install/flock
