@@ -135,8 +135,8 @@ fn change_table(fd: RawFd) -> i32 {
     let other = own_file().expect("a file");
     print("ready\n");
     while !is_stdin_closed() {
-        for lock_type in [libc::F_RDLCK, libc::F_UNLCK] {
-            set_byte(other.as_raw_fd(), 0, lock_type).expect("no conflict");
+        for operation in [Operation::Read, Operation::Unlock] {
+            set_byte(other.as_raw_fd(), 0, operation).expect("no conflict");
         }
     }
     0
