@@ -83,6 +83,28 @@ pub fn conflict(fd: BorrowedFd<'_>, start: i64, last: i64) -> Result<Option<(i64
     Ok((!is_free).then_some((range.l_start, range.l_len)))
 }
 
+/// Returns whether any lock of fcntl(2) covers a byte, also one that belongs to this open file
+/// description (`F_GETLK`). A lock that belongs to this process does not count.
+///
+/// # Errors
+///
+/// As for [`conflict`].
+///
+/// # References
+///
+/// fcntl_locking(2), "Advisory record locking".
+pub fn is_covered(fd: BorrowedFd<'_>, offset: i64) -> Result<bool, Errno> {
+    // The number of the command that takes a `flock64`: `F_GETLK64` in the kernel's 32-bit ABI.
+    const GETLK: libc::c_int = if cfg!(target_pointer_width = "64") {
+        libc::F_GETLK
+    } else {
+        12
+    };
+    let mut range = range(Operation::Write, offset, 1);
+    super::repeat_if_interrupted(|| call(fd, GETLK, &mut range))?;
+    Ok(range.l_type != libc::F_UNLCK as libc::c_short)
+}
+
 /// The system call, because fcntl(3) takes offsets of 32 bits where `long` has 32 bits and the C
 /// library is glibc.
 fn call(fd: BorrowedFd<'_>, command: libc::c_int, range: &mut libc::flock64) -> Result<(), Errno> {

@@ -29,6 +29,12 @@
 //! A waiter that cannot have a ticket, for instance because there is no `/proc`, counts the slots
 //! from time to time, in no order.
 //!
+//! Some file systems turn the flock(2) lock into a lock of fcntl(2) on all bytes, and not all of
+//! them can be known by their type: 9p reports that of the server's file system. There, both locks
+//! belong to the same open file description, so releasing the first would release the slot. So
+//! before a slot is taken, while the flock(2) lock is held, the file is asked whether a byte that
+//! is no marker is covered by a lock of fcntl(2), whoever has it.
+//!
 //! Whether a file can have slots must not depend on whether one is free: a caller that tries it
 //! once must be able to rely on it. Therefore a caller that does not get to taking a slot checks
 //! the file nevertheless ([`check_support`]).
@@ -201,6 +207,10 @@ fn try_take(
         unlock()?;
         return Ok(Attempt::AllHeld(held));
     };
+    if ofd::is_covered(fd, *SLOT_RANGE.start()).map_err(slot_error)? {
+        unlock()?;
+        return Err(AcquireError::SlotsUnsupported(ticket::EMULATED_FLOCK));
+    }
     ofd::set(fd, Operation::Read, offset, 1, Blocking::No).map_err(slot_error)?;
     unlock()?;
     if is_complete {
@@ -311,6 +321,7 @@ fn holder_of(slot: i64) -> Option<Pid> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
     use std::fs::File;
     use std::os::fd::{AsFd, AsRawFd};
 
@@ -347,6 +358,26 @@ mod tests {
         assert_eq!(count(10, 0, past), (0, false));
         assert_eq!(count(10, 1, past), (1, false));
         assert_eq!(count(4, 100, past), (4, true));
+    }
+
+    #[test]
+    fn a_file_whose_flock_locks_cover_all_bytes_has_no_slots() {
+        let (file, _holder) = file_with_slots(0);
+        let fd = file.as_fd();
+        // What 9p makes of the flock(2) lock.
+        ofd::set(fd, Operation::Write, 0, 0, Blocking::No).expect("no conflict");
+        let is_unlocked = Cell::new(false);
+        let unlock = || {
+            is_unlocked.set(true);
+            Ok(())
+        };
+        let attempt = try_take(fd, 1, &Deadline::Immediate, &unlock);
+        let reason = match attempt {
+            Err(AcquireError::SlotsUnsupported(reason)) => reason,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!((reason, is_unlocked.get()), (ticket::EMULATED_FLOCK, true));
+        assert_eq!(ticket::unsupported_reason(fd), Some(ticket::EMULATED_FLOCK));
     }
 
     #[test]

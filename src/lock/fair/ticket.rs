@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::marker::{ArrivalTime, Marker, SLOT_RANGE, TICKET_RANGE};
-use crate::lock::advisory::Meaning;
+use crate::lock::advisory::{self, LockApi, Meaning};
 use crate::lock::{AcquireError, Mode};
 use crate::sys::filesystem::Locality;
 use crate::sys::ofd::{self, Blocking, Operation};
@@ -69,6 +69,9 @@ impl Ticket {
             // Another program has locked all bytes that the file can ever have, or there are no
             // locks of fcntl(2).
             Err(_) => return Ok(None),
+        }
+        if !is_independent_of_flock(file.as_fd(), offset, fd) {
+            return Ok(None);
         }
         Ok(Some(Self {
             arrived,
@@ -142,6 +145,10 @@ fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, AcquireErr
 /// The reason if a foreign lock covers the markers.
 pub(super) const FOREIGN_LOCK: &str = "another program has locked the whole file with fcntl(2)";
 
+/// The reason if a lock of flock(2) covers the markers, too.
+pub(super) const EMULATED_FLOCK: &str =
+    "this file system turns locks of flock(2) into locks of fcntl(2)";
+
 /// The reason if a security module or a sandbox refuses the locks that are the markers.
 pub(super) const REFUSED_LOCK: &str = "locks of fcntl(2) are not permitted here";
 
@@ -162,7 +169,12 @@ pub fn unsupported_reason(fd: BorrowedFd<'_>) -> Option<&'static str> {
         Err(_) => return None,
     };
     let file = file.as_fd();
-    refused_lock_reason(file).or_else(|| foreign_lock_reason(file, *TICKET_RANGE.start()))
+    let unused = *TICKET_RANGE.start();
+    refused_lock_reason(file).or_else(|| {
+        foreign_lock_reason(file, unused)?;
+        // The lock may be the caller's own flock(2) lock, which is then not in its own way.
+        foreign_lock_reason(fd, unused).or(Some(EMULATED_FLOCK))
+    })
 }
 
 /// Returns [`REFUSED_LOCK`] if locks of fcntl(2) are refused, whether or not the bytes are locked.
@@ -189,6 +201,17 @@ pub(super) fn foreign_lock_reason(fd: BorrowedFd<'_>, unused: i64) -> Option<&'s
 fn children_in_other_pid_namespace() -> bool {
     let namespace = |name| rustix::fs::stat(name).map(|stat| stat.st_ino);
     namespace("/proc/self/ns/pid_for_children") != namespace("/proc/self/ns/pid")
+}
+
+/// Returns whether a marker of `file` exists, seen from another open file description, when the
+/// flock(2) lock of `file` is released, which it does not hold.
+///
+/// Where that lock is one of fcntl(2) on all bytes (9p, which may have the type of a local file
+/// system), the marker goes with it; what still covers its byte are locks on all bytes. There must be no markers there: each would be in the way of
+/// the other waiters' locks, and two waiters would wait for each other.
+fn is_independent_of_flock(file: BorrowedFd<'_>, offset: i64, other: BorrowedFd<'_>) -> bool {
+    let released = advisory::try_acquire(file, LockApi::Flock, Mode::Unlocked);
+    released.is_ok() && ofd::conflict(other, offset, offset) == Ok(Some((offset, 1)))
 }
 
 /// Returns why this file cannot have a queue, as far as that depends on the file.
