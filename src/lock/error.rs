@@ -3,6 +3,8 @@
 use std::ffi::{OsStr, OsString};
 use std::io;
 
+use rustix::io::Errno;
+
 use crate::sys::errno;
 
 /// Why a request for a lock failed. Paths are as given, and a hint says what would be right.
@@ -48,6 +50,42 @@ pub enum Error {
 }
 
 impl Error {
+    /// Returns whether the error may mean that another process has removed or replaced the file, or
+    /// a directory above it, between two system calls. That is not an error, so the caller starts
+    /// again, as often as [`ReplacementCheck::may_retry`](super::file_id::ReplacementCheck) permits.
+    ///
+    /// `ESTALE` is what a file server returns for a file that it does not know any more. A missing
+    /// file is created, so `ENOENT` means that a directory is missing; if none is, it has been
+    /// created in the meantime, or the client of a file server was wrong about it.
+    pub fn may_be_replacement(&self) -> bool {
+        let (error, hint) = match self {
+            Self::Open { error, hint, .. } => (error, hint.is_some()),
+            Self::Lock { error, hint, .. } => (error, hint.is_some()),
+            _ => return false,
+        };
+        match Errno::from_io_error(error) {
+            Some(Errno::STALE) => true,
+            Some(Errno::NOENT) => !hint,
+            _ => false,
+        }
+    }
+
+    /// Explains an error of the lock call, if this error shows that the file cannot be opened for
+    /// writing.
+    #[cold]
+    pub(super) fn not_writable_hint(&self, lock_error: &io::Error) -> Option<String> {
+        match self {
+            Self::Open { error, .. } if Errno::from_io_error(lock_error) == Some(Errno::BADF) => {
+                let reason = errno::text(error);
+                Some(format!(
+                    "it cannot be opened for writing ({reason}), which an exclusive lock over NFS \
+                     requires"
+                ))
+            }
+            _ => None,
+        }
+    }
+
     /// Returns the message, in bytes, because paths are bytes.
     pub fn message(&self) -> OsString {
         match self {

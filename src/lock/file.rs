@@ -5,15 +5,15 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{Access, FileType, Mode as Permissions, OFlags, Stat};
+use rustix::fs::OFlags;
 use rustix::io::Errno;
 
 use super::acquire::{self, LockKind};
 use super::advisory::{self, LockApi};
+use super::at_path::{self, Symlink};
 use super::file_id::{Comparison, FileId, ReplacementCheck};
-use super::{AcquireError, Acquired, Deadline, Error, Guard, Mode, Refusal, open_hint};
-use crate::sys;
-use crate::sys::fd::dup_above_stderr;
+use super::open::{OpenError, access_for, is_bad_descriptor, open};
+use super::{AcquireError, Acquired, Deadline, Error, Guard, Mode, Refusal, unlink};
 
 /// Opens the lock file at the path, creates it if it is missing, and locks it. Calls `on_wait`
 /// before each wait.
@@ -56,22 +56,45 @@ fn acquire_with(
 ) -> Result<Acquired<Guard>, Error> {
     let mut check = ReplacementCheck::default();
     loop {
-        let mut file = LockFile::open(path, kind.api(), mode)?;
-        let at_path = match file.lock_with(mode, &mut lock)? {
-            Locked::Yes if mode == Mode::Unlocked => return Ok(Acquired::Held(file.into_guard())),
-            Locked::Yes => file.id_at_path()?,
-            Locked::No(refusal) => return Ok(Acquired::NotHeld(refusal)),
-            Locked::Replaced(by) => Some(by),
-        };
-        match check.compare(file.id, at_path) {
-            Comparison::Same => return Ok(Acquired::Held(file.into_guard())),
-            Comparison::Replaced => {}
-            Comparison::Unreliable => {
-                return Err(Error::UnstableInode {
-                    path: path.to_owned(),
-                });
-            }
+        match attempt(path, kind, mode, &mut lock, &mut check) {
+            Ok(Some(outcome)) => return Ok(outcome),
+            Ok(None) => {}
+            Err(error) if error.may_be_replacement() && check.may_retry() => {}
+            Err(error) => return Err(error),
         }
+    }
+}
+
+/// Opens and locks the file once. Returns `None` if it was replaced.
+fn attempt(
+    path: &OsStr,
+    kind: LockKind,
+    mode: Mode,
+    mut lock: impl FnMut(BorrowedFd<'_>) -> Result<Acquired<()>, AcquireError>,
+    check: &mut ReplacementCheck,
+) -> Result<Option<Acquired<Guard>>, Error> {
+    let mut file = LockFile::open(path, kind.api(), mode)?;
+    let locked = match file.lock_with(mode, &mut lock) {
+        Err(error @ Error::SlotsUnsupported { .. }) => {
+            unlink::remove_new(file.into_new_path());
+            return Err(error);
+        }
+        other => other?,
+    };
+    let at_path = match locked {
+        Locked::Yes if mode == Mode::Unlocked => {
+            return Ok(Some(Acquired::Held(file.into_guard())));
+        }
+        Locked::Yes => file.id_at_path()?,
+        Locked::No(refusal) => return Ok(Some(Acquired::NotHeld(refusal))),
+        Locked::Replaced(by) => by,
+    };
+    match check.compare(file.id, at_path) {
+        Comparison::Same => Ok(Some(Acquired::Held(file.into_guard()))),
+        Comparison::Replaced => Ok(None),
+        Comparison::Unreliable => Err(Error::UnstableInode {
+            path: path.to_owned(),
+        }),
     }
 }
 
@@ -81,6 +104,7 @@ pub(super) struct LockFile<'p> {
     fd: OwnedFd,
     pub(super) id: FileId,
     access: OFlags,
+    is_new: bool,
 }
 
 /// The result of locking an open file.
@@ -89,8 +113,8 @@ pub(super) enum Locked {
     Yes,
     /// It is not locked, for this reason.
     No(Refusal),
-    /// It is not locked, because the path leads to this other file now.
-    Replaced(FileId),
+    /// It is not locked, because the path leads to this other file now, or to none.
+    Replaced(Option<FileId>),
 }
 
 impl<'p> LockFile<'p> {
@@ -100,26 +124,32 @@ impl<'p> LockFile<'p> {
     }
 
     fn open_with(path: &'p OsStr, access: OFlags) -> Result<Self, Error> {
-        let (fd, stat) = open(path, access).map_err(|error| error.for_path(path, access))?;
+        let (fd, stat, is_new) =
+            open(path, access).map_err(|error| error.for_path(path, access))?;
         Ok(Self {
             path,
             fd,
             id: FileId::from_stat(&stat),
             access,
+            is_new,
         })
     }
 
-    /// stat(2) – returns the identity of the file that the path leads to, if there is one.
+    /// Returns the identity of the file that the path leads to [now](at_path), if there is one.
     pub(super) fn id_at_path(&self) -> Result<Option<FileId>, Error> {
-        match rustix::fs::stat(self.path) {
+        match at_path::stat(self.path, Symlink::Follow, &self.fd, self.id) {
             Ok(stat) => Ok(Some(FileId::from_stat(&stat))),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::STALE) => Ok(None),
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
             Err(errno) => Err(OpenError::System(errno).for_path(self.path, self.access)),
         }
     }
 
     /// Locks the open file. If the lock needs a descriptor that is open for writing (NFS), opens
     /// the file again.
+    ///
+    /// NFS clients turn flock(2) into a lock of fcntl(2), for which an exclusive lock requires a
+    /// descriptor that is open for writing: they report `EBADF`, older ones `EIO`. They also report
+    /// these if the server has forgotten the file because it was replaced.
     pub(super) fn lock_with(
         &mut self,
         mode: Mode,
@@ -129,16 +159,11 @@ impl<'p> LockFile<'p> {
             return Ok(match lock(self.fd.as_fd()) {
                 Ok(Acquired::Held(())) => Locked::Yes,
                 Ok(Acquired::NotHeld(refusal)) => Locked::No(refusal),
-                Err(AcquireError::Lock(error))
-                    if self.access == OFlags::RDONLY
-                        && requires_writing(&error, mode, self.path) =>
-                {
-                    let writable = Self::open_with(self.path, OFlags::RDWR)?;
-                    if writable.id == self.id {
-                        *self = writable;
-                        continue;
+                Err(AcquireError::Lock(error)) if is_bad_descriptor(&error) => {
+                    match self.explain_bad_descriptor(error, mode)? {
+                        None => continue,
+                        Some(replaced) => replaced,
                     }
-                    Locked::Replaced(writable.id)
                 }
                 Err(error) => {
                     let hint = advisory::hint(&error, self.fd.as_fd());
@@ -146,6 +171,38 @@ impl<'p> LockFile<'p> {
                 }
             });
         }
+    }
+
+    /// Finds out why the lock call rejected the descriptor: it was not open for writing and now is
+    /// (`None`), or the file was replaced.
+    fn explain_bad_descriptor(
+        &mut self,
+        error: io::Error,
+        mode: Mode,
+    ) -> Result<Option<Locked>, Error> {
+        let mut hint = None;
+        if mode == Mode::Exclusive && self.access == OFlags::RDONLY {
+            match Self::open_with(self.path, OFlags::RDWR) {
+                Ok(writable) if writable.id == self.id => {
+                    *self = writable;
+                    return Ok(None);
+                }
+                Ok(writable) => return Ok(Some(Locked::Replaced(Some(writable.id)))),
+                Err(failed) if failed.may_be_replacement() => return Err(failed),
+                Err(failed) => hint = failed.not_writable_hint(&error),
+            }
+        }
+        let at_path = self.id_at_path()?;
+        if at_path != Some(self.id) {
+            return Ok(Some(Locked::Replaced(at_path)));
+        }
+        Err(AcquireError::Lock(error).for_target(self.path, hint))
+    }
+
+    /// Closes the file, and returns its path if the file is new.
+    #[cold]
+    pub(super) fn into_new_path(self) -> Option<&'p OsStr> {
+        self.is_new.then_some(self.path)
     }
 
     pub(super) fn into_guard(self) -> Guard {
@@ -156,117 +213,6 @@ impl<'p> LockFile<'p> {
 /// Returns whether the path leads to anything that could be opened, as far as can be seen.
 pub fn exists(path: &OsStr) -> bool {
     rustix::fs::stat(path).map_or_else(|errno| errno != Errno::NOENT, |_| true)
-}
-
-/// flock(2) accepts any descriptor; a write lock of fcntl(2) requires one that is open for writing.
-pub(super) fn access_for(api: LockApi, mode: Mode) -> OFlags {
-    match (api, mode) {
-        (LockApi::Ofd { .. }, Mode::Exclusive) => OFlags::WRONLY,
-        _ => OFlags::RDONLY,
-    }
-}
-
-/// NFS clients turn flock(2) into a lock of fcntl(2), for which an exclusive lock requires a
-/// descriptor that is open for writing: they report `EBADF`, older ones `EIO`.
-fn requires_writing(error: &io::Error, mode: Mode, path: &OsStr) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw_os_error);
-    mode == Mode::Exclusive
-        && matches!(errno, Some(Errno::BADF | Errno::IO))
-        && rustix::fs::access(path, Access::READ_OK | Access::WRITE_OK).is_ok()
-}
-
-/// Why a lock file was not opened.
-pub(super) enum OpenError {
-    System(Errno),
-    Unsuitable(&'static str),
-}
-
-impl OpenError {
-    fn for_path(self, path: &OsStr, access: OFlags) -> Error {
-        let path = path.to_owned();
-        match self {
-            Self::Unsuitable(what) => Error::UnsuitableFile {
-                path,
-                what,
-                expected: "a regular file or directory",
-            },
-            Self::System(errno) => {
-                let error = errno.into();
-                let requirement = "an exclusive --fcntl lock requires a writable file";
-                let hint = match errno {
-                    // A directory can be opened, but not have such a lock.
-                    Errno::ISDIR if access == OFlags::WRONLY => {
-                        return Error::Lock {
-                            target: path,
-                            error,
-                            hint: Some(requirement.into()),
-                        };
-                    }
-                    Errno::ACCESS | Errno::ROFS | Errno::PERM if access == OFlags::WRONLY => {
-                        Some(requirement.into())
-                    }
-                    _ => open_hint::for_path(&path, errno),
-                };
-                Error::Open { path, error, hint }
-            }
-        }
-    }
-}
-
-/// Opens the file, and creates it only if it is missing: with `O_CREAT` the kernel refuses a
-/// directory, a file on a read-only file system, and (`fs.protected_regular`) another user's file
-/// in a sticky directory, all of which can be locked.
-///
-/// *Race:* the file may appear or disappear between the two calls. If it appears, `O_CREAT` opens
-/// it, unless it is one of those; therefore a refusal is followed by one more attempt without it.
-fn open(path: &OsStr, access: OFlags) -> Result<(OwnedFd, Stat), OpenError> {
-    match open_as(path, access) {
-        Err(OpenError::System(Errno::NOENT)) => {
-            open_as(path, access | OFlags::CREATE).or_else(|refused| match refused {
-                OpenError::System(Errno::ISDIR) => open_as(path, access),
-                OpenError::System(Errno::ACCESS) => open_as(path, access).map_err(|_| refused),
-                _ => Err(refused),
-            })
-        }
-        other => other,
-    }
-}
-
-/// `O_NONBLOCK` is set only while opening, so that a FIFO or a terminal line does not block
-/// open(2). With it, a file under a lease is refused, and then opened again without.
-pub(super) fn open_as(path: &OsStr, flags: OFlags) -> Result<(OwnedFd, Stat), OpenError> {
-    let flags = flags | OFlags::NOCTTY;
-    let permissions = Permissions::from_raw_mode(0o666);
-    let open = || rustix::fs::open(path, flags | OFlags::NONBLOCK, permissions);
-    let fd = match sys::repeat_if_interrupted(open) {
-        Err(Errno::WOULDBLOCK) => rustix::fs::open(path, flags, permissions),
-        // A socket, or a FIFO without a reader.
-        Err(Errno::NXIO) => Err(match rustix::fs::stat(path) {
-            Ok(stat) => {
-                return Err(
-                    unsuitable(&stat).map_or(OpenError::System(Errno::NXIO), OpenError::Unsuitable)
-                );
-            }
-            Err(_) => Errno::NXIO,
-        }),
-        other => other,
-    }
-    .map_err(OpenError::System)?;
-    let stat = rustix::fs::fstat(&fd).map_err(OpenError::System)?;
-    if let Some(what) = unsuitable(&stat) {
-        return Err(OpenError::Unsuitable(what));
-    }
-    let set_flags = || rustix::fs::fcntl_setfl(&fd, flags);
-    sys::repeat_if_interrupted(set_flags).map_err(OpenError::System)?;
-    Ok((dup_above_stderr(fd).map_err(OpenError::System)?, stat))
-}
-
-fn unsuitable(stat: &Stat) -> Option<&'static str> {
-    match FileType::from_raw_mode(stat.st_mode) {
-        FileType::Fifo => Some("a FIFO"),
-        FileType::Socket => Some("a socket"),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -32,14 +32,23 @@ impl FileId {
 /// How often in a row the same two files may differ.
 const MAX_MISMATCHES: u32 = 16;
 
+/// How many errors in a row may mean that the file was replaced.
+const MAX_ERRORS: u32 = 100;
+
 /// Compares opened files with the file at their path.
 ///
 /// A file that was replaced is a new one when it is opened next. If the same two files differ time
 /// after time, the file system does not report stable identities, and trying again would never end.
+///
+/// Over NFS, a file that is replaced between two of our calls may also be an error: the server does
+/// not know it any more. That each of many errors in a row is one of these races is not credible,
+/// because each needs another process that replaces the file within a millisecond; a server that no
+/// longer exports the directory returns the error forever.
 #[derive(Debug, Default)]
 pub struct ReplacementCheck {
     last: Option<(FileId, FileId)>,
     mismatches: u32,
+    errors: u32,
 }
 
 /// The result of a comparison.
@@ -54,8 +63,15 @@ pub enum Comparison {
 }
 
 impl ReplacementCheck {
+    /// Counts an error that may mean that the file was replaced, and returns whether to try again.
+    pub fn may_retry(&mut self) -> bool {
+        self.errors += 1;
+        self.errors < MAX_ERRORS
+    }
+
     /// Compares the opened file with the file at its path, if there is one.
     pub fn compare(&mut self, opened: FileId, at_path: Option<FileId>) -> Comparison {
+        self.errors = 0;
         let Some(at_path) = at_path else {
             return Comparison::Replaced;
         };
@@ -96,6 +112,16 @@ mod tests {
             assert_eq!(check.compare(id(1, 5), None), Comparison::Replaced);
         }
         assert_eq!(check.compare(id(1, 5), Some(id(1, 5))), Comparison::Same);
+    }
+
+    #[test]
+    fn only_errors_in_a_row_are_persistent() {
+        let mut check = ReplacementCheck::default();
+        for _ in 0..1000 {
+            assert!(check.may_retry());
+            check.compare(id(1, 5), None);
+        }
+        assert!((0..MAX_ERRORS).any(|_| !check.may_retry()));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 pub mod acquire;
 pub mod advisory;
+pub mod at_path;
 mod deadline;
 pub mod descriptor;
 mod error;
@@ -9,6 +10,7 @@ pub mod fair;
 pub mod file;
 pub mod file_id;
 pub mod multi;
+pub mod open;
 pub mod open_hint;
 pub mod unlink;
 

@@ -4,7 +4,8 @@ use std::ffi::{OsStr, OsString};
 
 use super::acquire::{self, LockKind};
 use super::file::{LockFile, Locked};
-use super::{Acquired, Deadline, Error, Guard, Mode, Refusal};
+use super::file_id::ReplacementCheck;
+use super::{Acquired, Deadline, Error, Guard, Mode, Refusal, unlink};
 
 /// A lock file and the kind of lock that is wanted on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,29 +53,76 @@ pub fn acquire<'a>(
     on_wait: &mut dyn FnMut(&OsStr),
 ) -> Result<Acquired<Vec<Guard>, Contended<'a>>, Error> {
     let mut replaced = targets[0].path.as_os_str();
-    'retry: for _ in 0..MAX_RETRIES {
-        let mut files = open_in_order(targets, mode)?;
-        for (file, kind) in &mut files {
-            let path = file.path;
-            replaced = path;
-            if file.id_at_path()? != Some(file.id) {
-                continue 'retry;
-            }
-            let locked = file.lock_with(mode, |fd| {
-                acquire::acquire(fd, *kind, mode, deadline, &mut || on_wait(path))
-            })?;
-            match locked {
-                Locked::Yes if file.id_at_path()? == Some(file.id) => {}
-                Locked::Yes | Locked::Replaced(_) => continue 'retry,
-                Locked::No(reason) => return Ok(Acquired::NotHeld(Contended { path, reason })),
-            }
+    let mut check = ReplacementCheck::default();
+    for _ in 0..MAX_RETRIES {
+        match attempt(targets, mode, deadline, on_wait) {
+            Ok(Attempt::Done(outcome)) => return Ok(outcome),
+            Ok(Attempt::Replaced(path)) => replaced = path,
+            Err(error) if error.may_be_replacement() && check.may_retry() => {}
+            Err(error) => return Err(error),
         }
-        let guards = files.into_iter().map(|(file, _)| file.into_guard());
-        return Ok(Acquired::Held(guards.collect()));
     }
     Err(Error::UnstableInode {
         path: replaced.to_owned(),
     })
+}
+
+enum Attempt<'a> {
+    Done(Acquired<Vec<Guard>, Contended<'a>>),
+    /// The file at this path was replaced.
+    Replaced(&'a OsStr),
+}
+
+/// Opens and locks all files once.
+fn attempt<'a>(
+    targets: &'a [LockTarget],
+    mode: Mode,
+    deadline: &Deadline,
+    on_wait: &mut dyn FnMut(&OsStr),
+) -> Result<Attempt<'a>, Error> {
+    let mut files = open_in_order(targets, mode)?;
+    match lock_all(&mut files, mode, deadline, on_wait) {
+        Ok(None) => {
+            let guards = files.into_iter().map(|(file, _)| file.into_guard());
+            Ok(Attempt::Done(Acquired::Held(guards.collect())))
+        }
+        Ok(Some(attempt)) => Ok(attempt),
+        Err(error) => {
+            if let Error::SlotsUnsupported { .. } = error {
+                let new = files.into_iter().map(|(file, _)| file.into_new_path());
+                let new = Vec::from_iter(new);
+                unlink::remove_new(new.into_iter().flatten());
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Locks the files. Returns `None` if that succeeded.
+fn lock_all<'a>(
+    files: &mut [(LockFile<'a>, LockKind)],
+    mode: Mode,
+    deadline: &Deadline,
+    on_wait: &mut dyn FnMut(&OsStr),
+) -> Result<Option<Attempt<'a>>, Error> {
+    for (file, kind) in files {
+        let path = file.path;
+        if file.id_at_path()? != Some(file.id) {
+            return Ok(Some(Attempt::Replaced(path)));
+        }
+        let locked = file.lock_with(mode, |fd| {
+            acquire::acquire(fd, *kind, mode, deadline, &mut || on_wait(path))
+        })?;
+        match locked {
+            Locked::Yes if file.id_at_path()? == Some(file.id) => {}
+            Locked::Yes | Locked::Replaced(_) => return Ok(Some(Attempt::Replaced(path))),
+            Locked::No(reason) => {
+                let contended = Contended { path, reason };
+                return Ok(Some(Attempt::Done(Acquired::NotHeld(contended))));
+            }
+        }
+    }
+    Ok(None)
 }
 
 /// Opens the files in the order in which they are locked, each one once.

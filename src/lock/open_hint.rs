@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 /// Symbolic links that are followed at most, as in the kernel.
-const MAX_LINKS: usize = 40;
+pub const MAX_LINKS: usize = 40;
 
 /// Returns what the error of the system for this path does not say. As missing lock files are
 /// created, "No such file or directory" is about something else.

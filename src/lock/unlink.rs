@@ -3,14 +3,15 @@
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
 
-use rustix::fs::{FileType, Stat};
+use rustix::fs::{FileType, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::advisory::{self, LockApi};
+use super::at_path::{self, Symlink};
 use super::fair::{search, slots};
-use super::file::{OpenError, access_for, open_as};
 use super::file_id::FileId;
-use super::{Acquired, Error, Mode};
+use super::open::{OpenError, access_for, is_bad_descriptor, open_as};
+use super::{AcquireError, Acquired, Error, Mode};
 
 /// Removes a lock file, unless another process holds or waits for the lock: that process removes
 /// it.
@@ -21,7 +22,7 @@ use super::{Acquired, Error, Mode};
 ///
 /// *Race:* a process that opened the file before it was removed may lock it afterwards, while the
 /// next process creates a new one: two holders. The first compares its file with the path once it
-/// has the lock ([`acquire()`](super::file::acquire)), finds another file or none, and starts
+/// has the lock (`file::acquire`), finds another file or none, and starts
 /// again. And no process removes the file of another: only a process that holds the exclusive lock
 /// on the file at the path removes it, while it holds that lock, so the file that it checked is the
 /// one that it removes.
@@ -43,29 +44,53 @@ pub fn remove(path: &OsStr, api: LockApi) -> Result<(), Error> {
         path: path.to_owned(),
         reason,
     };
-    let failed = |errno: Errno| Error::Remove {
+    let remove_error = |error| Error::Remove {
         path: path.to_owned(),
-        error: errno.into(),
+        error,
     };
-    let access = access_for(api, Mode::Exclusive) | rustix::fs::OFlags::NOFOLLOW;
-    let (fd, opened) = match open_as(path, access) {
-        Ok(opened) => opened,
-        Err(OpenError::System(Errno::NOENT | Errno::NOTDIR)) => return Ok(()),
-        Err(OpenError::System(Errno::LOOP)) => return Err(not_removed("it is a symbolic link")),
-        Err(OpenError::System(errno)) => return Err(failed(errno)),
-        Err(OpenError::Unsuitable(_)) => return Err(not_removed(NOT_REGULAR)),
+    let failed = |errno: Errno| remove_error(errno.into());
+    let mut access = access_for(api, Mode::Exclusive);
+    let (fd, opened) = loop {
+        let (fd, opened) = match open_as(path, access | OFlags::NOFOLLOW) {
+            Ok((fd, stat)) => (fd, FileId::from_stat(&stat)),
+            Err(OpenError::System(Errno::LOOP)) => {
+                return Err(not_removed("it is a symbolic link"));
+            }
+            Err(OpenError::System(errno)) if is_gone(errno) => return Ok(()),
+            Err(OpenError::System(errno)) => return Err(failed(errno)),
+            Err(OpenError::Unsuitable(_)) => return Err(not_removed(NOT_REGULAR)),
+        };
+        match advisory::try_acquire(fd.as_fd(), api, Mode::Exclusive) {
+            Ok(Acquired::Held(())) => break (fd, opened),
+            Ok(Acquired::NotHeld(_)) => return Ok(()),
+            Err(AcquireError::Lock(error)) => {
+                // As for the lock that was held before (NFS).
+                if access == OFlags::RDONLY && is_bad_descriptor(&error) {
+                    access = OFlags::RDWR;
+                    continue;
+                }
+                let is_gone = Errno::from_io_error(&error).is_some_and(is_gone);
+                let is_replaced = || {
+                    let stat = at_path::stat(path, Symlink::NoFollow, &fd, opened);
+                    !stat.is_ok_and(|stat| FileId::from_stat(&stat) == opened)
+                };
+                if is_gone || is_bad_descriptor(&error) && is_replaced() {
+                    return Ok(());
+                }
+                return Err(remove_error(error));
+            }
+            // Not from a call that does not wait.
+            Err(_) => return Ok(()),
+        }
     };
-    let fd = fd.as_fd();
-    let is_free = advisory::try_acquire(fd, api, Mode::Exclusive)
-        .is_ok_and(|outcome| outcome == Acquired::Held(()));
     // The lock does not exclude all waiters of the queue, nor the holders of slots.
-    let is_in_use = || search::has_waiters(fd) || slots::any_slot_held(fd);
-    if !is_free || is_in_use() {
+    let fd = fd.as_fd();
+    if search::has_waiters(fd) || slots::any_slot_held(fd) {
         return Ok(());
     }
     // The state of the file now that no other process holds the lock.
-    match rustix::fs::lstat(path) {
-        Ok(stat) if FileId::from_stat(&stat) == FileId::from_stat(&opened) => {
+    match at_path::stat(path, Symlink::NoFollow, fd, opened) {
+        Ok(stat) if FileId::from_stat(&stat) == opened => {
             if let Some(reason) = reason_to_keep(&stat) {
                 return Err(not_removed(reason));
             }
@@ -74,9 +99,27 @@ pub fn remove(path: &OsStr, api: LockApi) -> Result<(), Error> {
         _ => return Ok(()),
     }
     match rustix::fs::unlink(path) {
-        Ok(()) | Err(Errno::NOENT) => Ok(()),
-        Err(errno) => Err(failed(errno)),
+        Err(errno) if !is_gone(errno) => Err(failed(errno)),
+        _ => Ok(()),
     }
+}
+
+/// Removes files that were created for locks which they cannot have. They must be closed.
+///
+/// *Race:* another process may use such a file by now. It is removed as if that process had been
+/// called with `--unlink`: see [`remove`].
+#[cold]
+pub(super) fn remove_new<'p>(paths: impl IntoIterator<Item = &'p OsStr>) {
+    for path in paths {
+        // The reason why the lock failed is being reported, and is more important.
+        let _ = remove(path, LockApi::Flock);
+    }
+}
+
+/// Whether an error means that another process has removed or replaced the file: there is nothing
+/// left to remove.
+fn is_gone(errno: Errno) -> bool {
+    matches!(errno, Errno::NOENT | Errno::NOTDIR | Errno::STALE)
 }
 
 const NOT_REGULAR: &str = "it is not a regular file";

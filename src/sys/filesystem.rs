@@ -61,9 +61,25 @@ impl Locality {
     }
 }
 
+/// Returns whether the file is on a file server, whose clients answer from caches that another
+/// machine's changes do not reach at once.
+///
+/// A block device answers that without a system call. The file systems that share one keep the
+/// caches of their machines coherent.
+pub fn is_on_server(file: impl AsFd, device: u64) -> bool {
+    let is_local = |fs: StatFs| LOCAL.contains(&(fs.f_type as u32));
+    rustix::fs::major(device) == 0 && !rustix::fs::fstatfs(file).is_ok_and(is_local)
+}
+
 /// Returns whether the file is on a server that speaks SMB, which was called CIFS.
 pub fn is_smb(file: impl AsFd) -> bool {
     rustix::fs::fstatfs(file).is_ok_and(|stat| SMB.contains(&(stat.f_type as u32)))
+}
+
+/// Returns whether the lock of a directory is one of this machine only, because the client of the
+/// file server forwards only the locks of files.
+pub fn locks_directories_locally(file: impl AsFd) -> bool {
+    rustix::fs::fstatfs(file).is_ok_and(|stat| LOCAL_DIRECTORIES.contains(&(stat.f_type as u32)))
 }
 
 /// The magic numbers of smbfs, and of cifs with version 1 and with later versions of SMB.
@@ -73,13 +89,13 @@ const SMB: [u32; 3] = [0x517b, 0xff53_4d42, 0xfe53_4d42];
 /// device, from `linux/magic.h` and the file systems' own headers. Those that never have one would
 /// count as remote anyway; they are listed so that the list is complete.
 const REMOTE: &[u32] = &[
-    0x6969, // nfs
+    NFS,
     SMB[0],
     SMB[1],
     SMB[2],
-    0x564c,      // ncpfs
-    0x6573_5546, // fuse, fuseblk, virtiofs: whatever the server does
-    0x0102_1997, // 9p
+    0x564c, // ncpfs
+    FUSE,   // whatever the server does
+    NINE_P,
     0x5346_414f, // openafs
     0x6b41_4653, // afs of the kernel
     0x7375_7245, // coda
@@ -100,6 +116,15 @@ const REMOTE: &[u32] = &[
     0x7c7c_6673, // prl_fs
     0x00c0_ffee, // hostfs
 ];
+
+/// The magic numbers of file systems that have no lock operation for directories, so that the kernel
+/// keeps those locks to itself.
+const LOCAL_DIRECTORIES: &[u32] = &[NFS, FUSE, NINE_P, SMB[0], SMB[1], SMB[2]];
+
+const NFS: u32 = 0x6969;
+/// fuse, fuseblk, virtiofs
+const FUSE: u32 = 0x6573_5546;
+const NINE_P: u32 = 0x0102_1997;
 
 /// The magic numbers of local file systems that have no block device. An overlay is as local as its
 /// upper layer, which cannot be NFS.
@@ -166,6 +191,15 @@ mod tests {
     #[case::not_yet_invented(0x1234_5678, Locality::Remote)]
     fn others_are_local_only_if_known(#[case] magic: u32, #[case] expected: Locality) {
         assert_eq!(classify(magic, NONE), expected);
+    }
+
+    #[test]
+    fn files_on_a_device_or_in_memory_are_not_on_a_server() {
+        let open = |path| std::fs::File::open(path).expect("it exists");
+        let memory = makedev(NONE.0, NONE.1);
+        assert!(!is_on_server(open("/dev/shm"), memory));
+        assert!(is_on_server(open("/proc"), memory));
+        assert!(!is_on_server(open("/proc"), makedev(DISK.0, DISK.1)));
     }
 
     #[test]

@@ -14,6 +14,7 @@ mod builtin;
 mod commands;
 mod fair;
 mod fcntl;
+mod file_servers;
 mod footprint;
 mod foreign;
 mod fuzzing;

@@ -166,5 +166,5 @@ fn lock_that_only_the_file_reveals_is_held() {
     ))
     .assert_status(0)
     .assert_stdout("")
-    .assert_stderr("flock: f: held, but the holder is not visible; it may be on another machine\n");
+    .assert_stderr("flock: f: held by a process that is not visible, perhaps on another machine\n");
 }
