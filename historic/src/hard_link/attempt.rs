@@ -4,6 +4,8 @@ use std::ffi::OsStr;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+
 use super::guard::LinkGuard;
 use super::metadata::{self, DualTimestamp, FileMeta};
 use super::takeover::{StaleLock, Takeover, TakeoverFn};
@@ -102,8 +104,12 @@ impl<'a> Candidate<'a> {
         if let Age::StaleAt(stale_at) = self.age_of(&existing.meta)? {
             return Ok(Attempt::Held { stale_at });
         }
-        let takeover = (self.takeover)(self.lock, &existing, self.max_age)
-            .map_err(io_error("take over stale lock", self.lock))?;
+        let takeover = match (self.takeover)(self.lock, &existing, self.max_age) {
+            // Over NFS: another process removed a file between two of our calls. If the error has
+            // another cause, link(2) reports it too.
+            Err(Errno::STALE) => return Ok(Attempt::Vanished),
+            other => other.map_err(io_error("take over stale lock", self.lock))?,
+        };
         Ok(match takeover {
             Takeover::Won(file, timestamp) => {
                 let guard = LinkGuard::new(self.lock, file, timestamp, self.max_age);

@@ -64,9 +64,13 @@ impl<'a> LinkGuard<'a> {
     /// If there is another file at the name although LOCK was *not* stale, it was left by a process
     /// that tried to take over another lock and came too late (see `takeover`). LOCK is ours, and
     /// consists of that file, which is then touched by name, if that is permitted.
+    ///
+    /// Over NFS, `ESTALE` means that our file has been removed: LOCK is lost.
     pub(super) fn confirm(&mut self) -> Result<Ownership, Error> {
-        self.check_ownership()
-            .map_err(io_error("verify ownership of", self.lock))
+        match self.check_ownership() {
+            Err(Errno::STALE) => Ok(Ownership::Lost),
+            other => other.map_err(io_error("verify ownership of", self.lock)),
+        }
     }
 
     fn check_ownership(&mut self) -> Result<Ownership, Errno> {

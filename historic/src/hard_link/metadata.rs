@@ -11,6 +11,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
+use fdlock::lock::at_path::{self, Symlink};
+
 /// A time on the clock of the file system: over NFS, the server's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FileTime {
@@ -112,12 +114,12 @@ impl FileMeta {
 
     /// Returns the metadata of the file that the path leads to, through symbolic links.
     pub(super) fn from_path(path: &OsStr) -> Result<Self, Errno> {
-        statx(CWD, path, AtFlags::empty())
+        statx_path(path, Symlink::Follow)
     }
 
     /// Returns the metadata of the file at the path, even if that is a symbolic link.
     pub(super) fn from_path_nofollow(path: &OsStr) -> Result<Self, Errno> {
-        statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW)
+        statx_path(path, Symlink::NoFollow)
     }
 }
 
@@ -151,6 +153,34 @@ impl From<Stat> for FileMeta {
             file_type: FileType::from_raw_mode(stat.st_mode),
         }
     }
+}
+
+/// How often in a row a file may be removed between the lookup of its name and the question for its
+/// metadata, before `ESTALE` is believed to mean something else.
+const MAX_STALE: u32 = 16;
+
+/// Without a block device, the file may be on a file server, whose client answers for the file that
+/// it found at the path some seconds ago: see [`at_path`].
+fn statx_path(path: &OsStr, symlink: Symlink) -> Result<FileMeta, Errno> {
+    let flags = match symlink {
+        Symlink::Follow => AtFlags::empty(),
+        Symlink::NoFollow => AtFlags::SYMLINK_NOFOLLOW,
+    };
+    let mut meta = statx(CWD, path, flags);
+    let may_be_outdated = match meta {
+        Ok(meta) => meta.id.0 == 0,
+        Err(errno) => errno == Errno::STALE,
+    };
+    if may_be_outdated {
+        for _ in 0..MAX_STALE {
+            at_path::refresh(path, symlink);
+            meta = statx(CWD, path, flags);
+            if meta != Err(Errno::STALE) {
+                break;
+            }
+        }
+    }
+    meta
 }
 
 /// `AT_STATX_FORCE_SYNC`: without it, an NFS client answers from what the server reported some

@@ -20,12 +20,13 @@ pub use readers::Reader;
 
 use crate::error::Error;
 use attempt::{Attempt, Candidate};
+use fdlock::lock::at_path::Symlink;
 use fdlock::lock::{Acquired, Deadline, Refusal, remaining};
 use fdlock::sys::deferred_signals::DeferredSignals;
 use fdlock::sys::filesystem::Locality;
 use guard::Ownership;
 use takeover::TakeoverFn;
-use watch::{LinkWatcher, Symlink, Watch, WatchEvent};
+use watch::{LinkWatcher, Watch, WatchEvent};
 
 /// The minimum time between two refreshes of LOCK by a holder that waits for readers.
 const MIN_REFRESH_INTERVAL: Duration = Duration::from_millis(10);

@@ -68,7 +68,7 @@ impl Reader {
             match new_file::create_unique(dir, |path| link_counter(counter, path)) {
                 Ok((link, ())) => return Ok(Self { link }),
                 // COUNTER has just been removed, by a process that cleans up.
-                Err(Errno::NOENT) if FileMeta::from_path(counter).is_err() => {}
+                Err(Errno::NOENT | Errno::STALE) if FileMeta::from_path(counter).is_err() => {}
                 Err(errno) => return Err(link_error(counter, errno)),
             }
         }

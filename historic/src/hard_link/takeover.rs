@@ -83,7 +83,10 @@ impl StaleLock {
             Err(Errno::NOENT | Errno::STALE) => return Ok(None),
             other => other?,
         };
-        let meta = FileMeta::from_fd(&file)?;
+        let meta = match FileMeta::from_fd(&file) {
+            Err(Errno::STALE) => return Ok(None),
+            other => other?,
+        };
         if meta.file_type == FileType::Directory {
             return Err(Errno::ISDIR);
         }
@@ -172,7 +175,13 @@ fn by_rename_with(
         Ok(Acquired::Held(())) => {}
         Ok(Acquired::NotHeld(_)) => return Ok(Takeover::Busy),
         Err(AcquireError::Lock(error)) => {
-            return Err(Errno::from_io_error(&error).unwrap_or(Errno::IO));
+            // Over NFS, the lock of a file that was removed cannot be acquired (`EBADF`).
+            return match FileMeta::from_path_nofollow(lock) {
+                Ok(meta) if stale.is_untouched(meta) => {
+                    Err(Errno::from_io_error(&error).unwrap_or(Errno::IO))
+                }
+                _ => Ok(Takeover::Lost),
+            };
         }
         // Not from a call that does not wait.
         Err(_) => return Err(Errno::IO),

@@ -19,6 +19,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 use rustix::io::Errno;
 
+use fdlock::lock::at_path::Symlink;
 use fdlock::sys::deferred_signals::DeferredSignals;
 use fdlock::sys::filesystem::Locality;
 
@@ -44,13 +45,6 @@ pub(super) enum Watch {
     Missing,
     /// By polling.
     Polled,
-}
-
-/// Whether the target of a symbolic link is watched, or the link itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Symlink {
-    Follow,
-    NoFollow,
 }
 
 /// Why a wait ended.

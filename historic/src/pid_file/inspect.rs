@@ -2,7 +2,6 @@
 //! not.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
@@ -14,7 +13,9 @@ use super::owner::{self, OwnerState, ProcessIdentity};
 use super::remove;
 use crate::error::{Error, io_error, open_error};
 use fdlock::lock::advisory::{self, LockApi};
+use fdlock::lock::at_path::{self, Symlink};
 use fdlock::lock::file_id::{Comparison, FileId, ReplacementCheck};
+use fdlock::lock::open::is_bad_descriptor;
 use fdlock::lock::{self, AcquireError, Acquired, Deadline, Mode, Timeout};
 use fdlock::sys::fd::dup_above_stderr;
 use fdlock::sys::filesystem::Locality;
@@ -114,18 +115,39 @@ impl<'a> ExistingLock<'a> {
     }
 
     /// Removes the file if its owner is dead.
+    ///
+    /// *Race:* its owner may remove it between any two of our calls. Over NFS, the server does not
+    /// know it any more then (`ESTALE`), or rejects the lock of its descriptor (`EBADF`): the file
+    /// has changed. If such an error persists, it has another cause.
     pub(super) fn break_if_stale(&mut self) -> Result<State, Error> {
-        let Some((file, opened)) = self.open()? else {
+        match self.examine() {
+            Err(Error::Lock(error)) if error.may_be_replacement() && self.check.may_retry() => {
+                Ok(State::Changed)
+            }
+            other => other,
+        }
+    }
+
+    fn examine(&mut self) -> Result<State, Error> {
+        let Some((mut file, opened)) = self.open()? else {
             return Ok(State::Absent);
         };
-        let (file, outcome) = self.try_lock(file)?;
+        let outcome = match self.try_lock(&mut file) {
+            Err(lock::Error::Lock { error, .. })
+                if is_bad_descriptor(&error)
+                    && self.compare_with_path(&file, &opened)? == Comparison::Replaced =>
+            {
+                return Ok(State::Changed);
+            }
+            other => other?,
+        };
         let contents = owner::read(file.as_fd()).map_err(open_error(self.path))?;
         let locality = Locality::from_fd(&file);
         let owner = self
             .identity
             .owner_state(&contents, locality, liveness::check);
         match outcome {
-            Acquired::Held(()) => match self.compare_with_path(&opened)? {
+            Acquired::Held(()) => match self.compare_with_path(&file, &opened)? {
                 Comparison::Same => self.remove_if_stale(owner, &opened),
                 Comparison::Replaced => Ok(State::Changed),
                 Comparison::Unreliable => Err(Error::Lock(lock::Error::UnstableInode {
@@ -137,7 +159,7 @@ impl<'a> ExistingLock<'a> {
                     return Ok(State::Contended(Contended::Held));
                 };
                 // The supervisor is about to release the lock, or another process to break it.
-                match self.lock(file.as_fd(), &self.deadline)? {
+                match self.wait_for_lock(file.as_fd())? {
                     Acquired::Held(()) => Ok(State::Changed),
                     Acquired::NotHeld(_) => Ok(State::Contended(Contended::StillLocked {
                         path: self.path.to_owned(),
@@ -209,20 +231,20 @@ impl<'a> ExistingLock<'a> {
         })
     }
 
-    /// Tries to acquire the flock(2) lock, and returns the descriptor that it used in the end.
+    /// Tries to acquire the flock(2) lock.
     ///
     /// NFS clients turn flock(2) into a lock of fcntl(2), for which an exclusive lock requires a
     /// descriptor that is open for writing. The file has no write permission, so it cannot be
     /// opened like that. A shared lock shows whether another process holds the lock. Only if none
     /// does, the file's owner gets write permission, for the moment in which we open the file
-    /// again.
-    fn try_lock(&self, file: OwnedFd) -> Result<(OwnedFd, Acquired<()>), lock::Error> {
+    /// again. The new descriptor takes the place of the old one.
+    fn try_lock(&self, file: &mut OwnedFd) -> Result<Acquired<()>, lock::Error> {
         let try_mode =
             |file: &OwnedFd, mode| advisory::try_acquire(file.as_fd(), LockApi::Flock, mode);
-        match try_mode(&file, Mode::Exclusive) {
-            Err(AcquireError::Lock(error)) if requires_writing(&error) => {
-                if let Ok(conflict @ Acquired::NotHeld(_)) = try_mode(&file, Mode::Shared) {
-                    return Ok((file, conflict));
+        match try_mode(file, Mode::Exclusive) {
+            Err(AcquireError::Lock(error)) if is_bad_descriptor(&error) => {
+                if let Ok(conflict @ Acquired::NotHeld(_)) = try_mode(file, Mode::Shared) {
+                    return Ok(conflict);
                 }
                 let _ = rustix::fs::fchmod(&file, READ_ONLY | Permissions::WUSR);
                 let proc_path = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -230,20 +252,26 @@ impl<'a> ExistingLock<'a> {
                 let writable = rustix::fs::open(proc_path, flags, Permissions::empty());
                 let _ = rustix::fs::fchmod(&file, READ_ONLY);
                 // This releases our shared lock, which would conflict with the exclusive one.
-                drop(file);
-                let file = writable.map_err(open_error(self.path))?;
-                let outcome = self.lock(file.as_fd(), &Deadline::Immediate)?;
-                Ok((file, outcome))
+                *file = writable.map_err(open_error(self.path))?;
+                try_mode(file, Mode::Exclusive)
             }
-            Ok(outcome) => Ok((file, outcome)),
-            Err(error) => Err(self.lock_error(error, file.as_fd())),
+            other => other,
         }
+        .map_err(|error| self.lock_error(error, file.as_fd()))
     }
 
-    fn lock(&self, file: BorrowedFd<'_>, deadline: &Deadline) -> Result<Acquired<()>, lock::Error> {
-        let on_wait = &mut init_signals::die_of_signals;
-        advisory::acquire(file, LockApi::Flock, Mode::Exclusive, deadline, on_wait)
-            .map_err(|error| self.lock_error(error, file))
+    /// Waits until the flock(2) lock is released. Over NFS, only a shared lock may be possible (see
+    /// [`try_lock`](Self::try_lock)), and it is enough: the file is examined again afterwards.
+    fn wait_for_lock(&self, file: BorrowedFd<'_>) -> Result<Acquired<()>, lock::Error> {
+        let lock = |mode| {
+            let on_wait = &mut init_signals::die_of_signals;
+            advisory::acquire(file, LockApi::Flock, mode, &self.deadline, on_wait)
+        };
+        let outcome = match lock(Mode::Exclusive) {
+            Err(AcquireError::Lock(error)) if is_bad_descriptor(&error) => lock(Mode::Shared),
+            other => other,
+        };
+        outcome.map_err(|error| self.lock_error(error, file))
     }
 
     fn lock_error(&self, error: AcquireError, file: BorrowedFd<'_>) -> lock::Error {
@@ -252,18 +280,19 @@ impl<'a> ExistingLock<'a> {
     }
 
     /// Compares the opened file with the one at the path.
-    fn compare_with_path(&mut self, opened: &Stat) -> Result<Comparison, lock::Error> {
-        let at_path = match rustix::fs::lstat(self.path) {
+    fn compare_with_path(
+        &mut self,
+        file: &OwnedFd,
+        opened: &Stat,
+    ) -> Result<Comparison, lock::Error> {
+        let opened = FileId::from_stat(opened);
+        let at_path = match at_path::stat(self.path, Symlink::NoFollow, file, opened) {
             Ok(stat) => Some(FileId::from_stat(&stat)),
-            Err(Errno::NOENT | Errno::NOTDIR | Errno::STALE) => None,
+            Err(Errno::NOENT | Errno::NOTDIR) => None,
             Err(errno) => return Err(open_error(self.path)(errno)),
         };
-        Ok(self.check.compare(FileId::from_stat(opened), at_path))
+        Ok(self.check.compare(opened, at_path))
     }
-}
-
-fn requires_writing(error: &io::Error) -> bool {
-    matches!(Errno::from_io_error(error), Some(Errno::BADF | Errno::IO))
 }
 
 /// Returns the owner if it is dead, or as good as dead: it has been killed and does nothing any

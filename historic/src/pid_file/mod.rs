@@ -48,6 +48,7 @@ use rustix::process::Pid;
 use crate::error::{Error, create_error, io_error};
 use crate::new_file::TempFile;
 use fdlock::lock::advisory::{self, LockApi};
+use fdlock::lock::at_path::{self, Symlink};
 use fdlock::lock::file_id::FileId;
 use fdlock::lock::{Acquired, Mode};
 use fdlock::sys::deferred_signals::DeferredSignals;
@@ -127,8 +128,11 @@ impl PidFile {
 
     /// Returns whether the path leads to our file and the file contains what we wrote.
     fn is_intact(&self) -> bool {
-        let at_path = rustix::fs::lstat(&self.path).map(|stat| FileId::from_stat(&stat));
-        FileId::from_fd(&self.file).is_some_and(|opened| at_path == Ok(opened))
+        let is_at_path = |opened| {
+            let stat = at_path::stat(&self.path, Symlink::NoFollow, &self.file, opened);
+            stat.is_ok_and(|stat| FileId::from_stat(&stat) == opened)
+        };
+        FileId::from_fd(&self.file).is_some_and(is_at_path)
             && owner::read(self.file.as_fd()).is_ok_and(|contents| contents == self.contents)
     }
 

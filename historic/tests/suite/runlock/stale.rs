@@ -219,6 +219,55 @@ fn file_without_pid_is_not_broken_but_reported(env: TestEnv) {
     }
 }
 
+/// Over NFS, a file that another process removes is an error of any call.
+#[rstest]
+fn file_that_is_removed_meanwhile_is_no_error(
+    env: TestEnv,
+    #[values(
+        "?open,?openat",
+        "flock",
+        "?stat,?lstat,?newfstatat,?fstat",
+        "?pread64"
+    )]
+    call: &str,
+) {
+    write_lock_file(&env, &file_content(DEAD_PID, 1, ""));
+    let inject = format!("inject={call}:error=ESTALE:when=1");
+    let args = ["l", "echo", "ran"];
+    let command = env.with_fault_injection_into("runlock", "l.lock", &inject, &args);
+    if let Some(command) = command {
+        env.run_command(command)
+            .assert_all(0, "ran\n", &unlocked(DEAD_PID));
+    }
+}
+
+#[rstest]
+fn persistent_stale_handle_is_an_error(env: TestEnv) {
+    write_lock_file(&env, &file_content(DEAD_PID, 1, ""));
+    let inject = "inject=flock:error=ESTALE";
+    let args = ["l", "echo", "ran"];
+    if let Some(command) = env.with_fault_injection_into("runlock", "l.lock", inject, &args) {
+        env.run_command(command)
+            .assert_all(65, "", "runlock: l.lock: Stale file handle\n");
+    }
+}
+
+/// Over NFS, a process that cannot open the file for writing can only wait with a shared lock.
+#[rstest]
+fn file_that_cannot_be_locked_exclusively_is_waited_for(env: TestEnv) {
+    write_lock_file(&env, &file_content(DEAD_PID, 1, ""));
+    let holder = env.hold(&[], "l.lock");
+    let inject = "inject=flock:error=EBADF:when=1..3+2";
+    let Some(mut command) = env.injected(inject, "runlock l echo ran") else {
+        return;
+    };
+    let mut runlock = command.spawn().expect("it starts");
+    wait_until("it waits", || waiter_count(env.file("l.lock")) == 1);
+    holder.release();
+    assert!(runlock.wait().expect("a child").success());
+    assert!(!env.file("l.lock").exists());
+}
+
 /// The holder stands for a supervisor that still kills the descendants of the dead process.
 #[rstest]
 fn stale_lock_is_waited_for_while_file_is_locked(env: TestEnv) {

@@ -47,6 +47,30 @@ fn stale_lock_is_taken_over_with_zero_timeout(env: TestEnv) {
     assert_files(&env, &["lock"]);
 }
 
+/// Over NFS, a LOCK that another process removes between two calls is an error of the second.
+#[rstest]
+fn lock_that_is_removed_meanwhile_is_no_error(
+    env: TestEnv,
+    #[values("statx:error=ESTALE:when=1", "statx:error=ESTALE:when=2")] inject: &str,
+) {
+    env.sh(": >lock").assert_status(0);
+    let args = ["--timeout=0", "lock"];
+    let inject = format!("inject={inject}");
+    if let Some(ulock) = env.with_fault_injection_into("ulock", "lock", &inject, &args) {
+        env.run_command(ulock).assert_all(1, "", "");
+    }
+}
+
+#[rstest]
+fn stale_lock_that_is_removed_meanwhile_is_no_error(env: TestEnv) {
+    env.sh(": >lock").assert_status(0);
+    let inject = "inject=renameat2:error=EINVAL inject=rename,renameat:error=ESTALE:when=1";
+    if let Some(ulock) = env.injected(inject, "ulock --invalid=0.1 lock") {
+        env.run_command(ulock).assert_all(0, "", "");
+        assert_files(&env, &["lock"]);
+    }
+}
+
 #[rstest]
 #[case::no_exchange("inject=renameat2:error=EINVAL")]
 #[case::no_renameat2("inject=renameat2:error=ENOSYS")]
