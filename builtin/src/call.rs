@@ -146,7 +146,7 @@ fn lock(
         }
     };
     log.report_acquired(report);
-    log.report_missing_queue(request, locks.fds(), report);
+    log.report_limitations(request, locks.fds(), report);
     let Some((job, words)) = job else {
         run::release_if_output_failed(request, &locks, report);
         if request.close_on_exec

@@ -19,9 +19,18 @@ const SHELL_WORDS: &[&str] = &[
 ];
 
 /// Adds a hint to an error of the request's command if its name is not that of a program: an option
-/// in the wrong place, or something for a shell.
+/// in the wrong place, or something for a shell; or if it is that of the lock file, which is open
+/// for writing (NFS).
 #[must_use]
 pub fn add(mut failure: run::Error, request: &LockRequest) -> run::Error {
+    if let run::Error::Exec { name, error, hint } = &mut failure
+        && error.raw_os_error() == Some(Errno::TXTBSY.raw_os_error())
+        && request.target == Target::Path(name.clone())
+    {
+        let text = "over NFS, its lock opens it for writing; let the interpreter open it: flock ";
+        *hint = Some([OsStr::new(text), name, " sh ".as_ref(), name].join(OsStr::new("")));
+        return failure;
+    }
     if let run::Error::Exec { name, error, hint } = &mut failure
         && hint.is_none()
         // With -c, the name is that of the shell.

@@ -4,11 +4,13 @@
 //! * [`run`] – carries out a request.
 //! * [`verbose`] – the output of `--verbose`.
 //! * `missing_queue` – its warnings where there is no order.
+//! * `directory_scope` – its warning about directories on file servers.
 //! * [`who`] – carries out `--who`.
 //! * [`failure`] – what can fail.
 //! * `exec_hint` – explains commands that do not exist.
 
 pub mod args;
+mod directory_scope;
 mod exec_hint;
 pub mod failure;
 mod missing_queue;

@@ -36,7 +36,7 @@ fn lock_and_run(request: &LockRequest, report: &mut Report) -> Result<Exit, Fail
         }
     };
     log.report_acquired(report);
-    log.report_missing_queue(request, locks.fds(), report);
+    log.report_limitations(request, locks.fds(), report);
     let Some(job) = &request.job else {
         release_if_output_failed(request, &locks, report);
         return Ok(Exit::Status(exit::SUCCESS));
@@ -75,7 +75,7 @@ pub struct HeldLocks(Vec<Guard>);
 
 impl HeldLocks {
     /// Returns the locked descriptors.
-    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+    pub fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> + Clone {
         self.0.iter().map(Guard::as_fd)
     }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use super::{Job, LockRequest, Verbosity, missing_queue, who};
+use super::{Job, LockRequest, Verbosity, directory_scope, missing_queue, who};
 use crate::holders::{Caller, TimeLimit};
 use crate::lock::{Refusal, Timeout};
 use crate::report::Report;
@@ -66,15 +66,17 @@ impl VerboseLog {
         }
     }
 
-    /// Warns if `--fair` or `--slots` was given for a file that cannot have a queue.
-    pub fn report_missing_queue<'f>(
+    /// Warns if `--fair` or `--slots` was given for a file that cannot have a queue, and if other
+    /// machines do not see the lock.
+    pub fn report_limitations<'f>(
         self,
         request: &LockRequest,
-        fds: impl Iterator<Item = BorrowedFd<'f>>,
+        fds: impl Iterator<Item = BorrowedFd<'f>> + Clone,
         report: &Report,
     ) {
         if self.started.is_some() {
-            missing_queue::warn(request, fds, report);
+            missing_queue::warn(request, fds.clone(), report);
+            directory_scope::warn(fds, report);
         }
     }
 

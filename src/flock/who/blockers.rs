@@ -17,6 +17,7 @@ use crate::holders::{
 use crate::lock::advisory::LockApi;
 use crate::lock::fair::marker::SLOT_RANGE;
 use crate::lock::{Mode, Timeout};
+use crate::sys::filesystem::Locality;
 use crate::sys::procfs::liveness::{self, Liveness};
 use crate::sys::procfs::locks::{LockRecord, LockType};
 use crate::sys::procfs::own_pid;
@@ -119,7 +120,13 @@ fn find_holders(
         return Finding::Held(text.into());
     }
     if !blockers.is_empty() {
-        return Finding::Held(notes::unseen_holder(&snapshot).into());
+        let mut text = notes::unseen_holder(&snapshot);
+        if snapshot.visibility.locality == Locality::Remote
+            && let Some(waiters) = notes::waiters(&snapshot, own_pid)
+        {
+            text += &format!("; {waiters}");
+        }
+        return Finding::Held(text.into());
     }
     match notes::no_holder(&snapshot) {
         Some(note) => Finding::Unknown(note.into()),

@@ -13,10 +13,10 @@ use crate::sys::filesystem::Locality;
 use crate::sys::procfs::access::{is_initial_user_namespace, may_inspect_all};
 use crate::sys::procfs::status::ProcessInfo;
 
-/// How many processes that have the file open are named.
-const MAX_OPENERS: usize = 8;
+/// How many processes that have the file open, or wait for the lock, are named.
+const MAX_NAMES: usize = 8;
 
-const REMOTE_HOLDER: &str = "held, but the holder is not visible; it may be on another machine";
+const REMOTE_HOLDER: &str = "held by a process that is not visible, perhaps on another machine";
 
 /// What keeps this process from inspecting others.
 enum Obstacle {
@@ -141,7 +141,13 @@ pub(super) fn unseen_holder(snapshot: &Snapshot) -> String {
         return format!("held, but the processes could not be examined: {reason}");
     }
     if visibility.is_cut_short {
-        return "held, but there was no time to find the holder; flock --who takes it".to_owned();
+        let place = match visibility.locality {
+            Locality::Local => "",
+            Locality::Remote => ", perhaps on another machine",
+        };
+        return format!(
+            "held{place}, but there was no time to find the holder; flock --who takes it"
+        );
     }
     if snapshot.is_remote_holder {
         return REMOTE_HOLDER.to_owned();
@@ -212,8 +218,28 @@ pub(super) fn no_holder(snapshot: &Snapshot) -> Option<String> {
     (!reasons.is_empty()).then(|| format!("no holder is visible; {}", reasons.join("; ")))
 }
 
+/// Names the processes of this machine that wait for the lock, if the one that holds it is not
+/// visible.
+pub(super) fn waiters(snapshot: &Snapshot, own_pid: Option<Pid>) -> Option<String> {
+    let waiters = snapshot.users.iter();
+    let waiters = waiters.filter(|user| user.role == Role::Waiter && user.pid != own_pid);
+    let mut pids = Vec::new();
+    for pid in waiters.filter_map(|user| user.pid) {
+        if !pids.contains(&pid) {
+            pids.push(pid);
+        }
+    }
+    let names = names(&pids, snapshot.visibility.namespace)?;
+    Some(format!("waiting on this machine: {names}"))
+}
+
 /// Names the processes that have the file open.
 fn openers(pids: &[Pid], namespace: Namespace) -> Option<String> {
+    names(pids, namespace).map(|names| format!("open in {names}"))
+}
+
+/// Names some of these processes, and counts the others.
+fn names(pids: &[Pid], namespace: Namespace) -> Option<String> {
     let name = |pid: &Pid| {
         let name = ProcessInfo::read(*pid)?.name;
         let name = super::text::escape(name.as_encoded_bytes());
@@ -222,12 +248,12 @@ fn openers(pids: &[Pid], namespace: Namespace) -> Option<String> {
             Namespace::Whole | Namespace::Part => format!("{} {name}", raw_pid(*pid)),
         })
     };
-    let names: Vec<String> = pids.iter().take(MAX_OPENERS).filter_map(name).collect();
-    let others = match pids.len().saturating_sub(MAX_OPENERS) {
+    let names: Vec<String> = pids.iter().take(MAX_NAMES).filter_map(name).collect();
+    let others = match pids.len().saturating_sub(MAX_NAMES) {
         0 => String::new(),
         others => format!(" and {others} others"),
     };
-    (!names.is_empty()).then(|| format!("open in {}{others}", names.join(", ")))
+    (!names.is_empty()).then(|| format!("{}{others}", names.join(", ")))
 }
 
 /// Says which processes wait for each other, or which one waits for itself.
