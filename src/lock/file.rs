@@ -76,7 +76,11 @@ fn attempt(
     let mut file = LockFile::open(path, kind.api(), mode)?;
     let locked = match file.lock_with(mode, &mut lock) {
         Err(error @ Error::SlotsUnsupported { .. }) => {
-            unlink::remove_new(file.into_new_path());
+            let is_new = file.is_new;
+            drop(file);
+            if is_new {
+                unlink::remove_new(path);
+            }
             return Err(error);
         }
         other => other?,
@@ -197,12 +201,6 @@ impl<'p> LockFile<'p> {
             return Ok(Some(Locked::Replaced(at_path)));
         }
         Err(AcquireError::Lock(error).for_target(self.path, hint))
-    }
-
-    /// Closes the file, and returns its path if the file is new.
-    #[cold]
-    pub(super) fn into_new_path(self) -> Option<&'p OsStr> {
-        self.is_new.then_some(self.path)
     }
 
     pub(super) fn into_guard(self) -> Guard {

@@ -5,7 +5,7 @@ use std::ffi::{OsStr, OsString};
 use super::acquire::{self, LockKind};
 use super::file::{LockFile, Locked};
 use super::file_id::ReplacementCheck;
-use super::{Acquired, Deadline, Error, Guard, Mode, Refusal, unlink};
+use super::{Acquired, Deadline, Error, Guard, Mode, Refusal};
 
 /// A lock file and the kind of lock that is wanted on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,48 +81,25 @@ fn attempt<'a>(
     on_wait: &mut dyn FnMut(&OsStr),
 ) -> Result<Attempt<'a>, Error> {
     let mut files = open_in_order(targets, mode)?;
-    match lock_all(&mut files, mode, deadline, on_wait) {
-        Ok(None) => {
-            let guards = files.into_iter().map(|(file, _)| file.into_guard());
-            Ok(Attempt::Done(Acquired::Held(guards.collect())))
-        }
-        Ok(Some(attempt)) => Ok(attempt),
-        Err(error) => {
-            if let Error::SlotsUnsupported { .. } = error {
-                let new = files.into_iter().map(|(file, _)| file.into_new_path());
-                let new = Vec::from_iter(new);
-                unlink::remove_new(new.into_iter().flatten());
-            }
-            Err(error)
-        }
-    }
-}
-
-/// Locks the files. Returns `None` if that succeeded.
-fn lock_all<'a>(
-    files: &mut [(LockFile<'a>, LockKind)],
-    mode: Mode,
-    deadline: &Deadline,
-    on_wait: &mut dyn FnMut(&OsStr),
-) -> Result<Option<Attempt<'a>>, Error> {
-    for (file, kind) in files {
+    for (file, kind) in &mut files {
         let path = file.path;
         if file.id_at_path()? != Some(file.id) {
-            return Ok(Some(Attempt::Replaced(path)));
+            return Ok(Attempt::Replaced(path));
         }
         let locked = file.lock_with(mode, |fd| {
             acquire::acquire(fd, *kind, mode, deadline, &mut || on_wait(path))
         })?;
         match locked {
             Locked::Yes if file.id_at_path()? == Some(file.id) => {}
-            Locked::Yes | Locked::Replaced(_) => return Ok(Some(Attempt::Replaced(path))),
+            Locked::Yes | Locked::Replaced(_) => return Ok(Attempt::Replaced(path)),
             Locked::No(reason) => {
                 let contended = Contended { path, reason };
-                return Ok(Some(Attempt::Done(Acquired::NotHeld(contended))));
+                return Ok(Attempt::Done(Acquired::NotHeld(contended)));
             }
         }
     }
-    Ok(None)
+    let guards = files.into_iter().map(|(file, _)| file.into_guard());
+    Ok(Attempt::Done(Acquired::Held(guards.collect())))
 }
 
 /// Opens the files in the order in which they are locked, each one once.

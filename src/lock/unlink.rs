@@ -104,16 +104,14 @@ pub fn remove(path: &OsStr, api: LockApi) -> Result<(), Error> {
     }
 }
 
-/// Removes files that were created for locks which they cannot have. They must be closed.
+/// Removes a file that was created for a lock which it cannot have. It must be closed.
 ///
-/// *Race:* another process may use such a file by now. It is removed as if that process had been
-/// called with `--unlink`: see [`remove`].
+/// *Race:* another process may use the file by now. It is removed as if that process had been called
+/// with `--unlink`: see [`remove`].
 #[cold]
-pub(super) fn remove_new<'p>(paths: impl IntoIterator<Item = &'p OsStr>) {
-    for path in paths {
-        // The reason why the lock failed is being reported, and is more important.
-        let _ = remove(path, LockApi::Flock);
-    }
+pub(super) fn remove_new(path: &OsStr) {
+    // The reason why the lock failed is being reported, and is more important.
+    let _ = remove(path, LockApi::Flock);
 }
 
 /// Whether an error means that another process has removed or replaced the file: there is nothing

@@ -195,7 +195,10 @@ mod tests {
 
     #[test]
     fn files_on_a_device_or_in_memory_are_not_on_a_server() {
-        let open = |path| std::fs::File::open(path).expect("it exists");
+        let open = |path| {
+            let flags = OFlags::PATH | OFlags::CLOEXEC;
+            rustix::fs::open(path, flags, Mode::empty()).expect("it exists")
+        };
         let memory = makedev(NONE.0, NONE.1);
         assert!(!is_on_server(open("/dev/shm"), memory));
         assert!(is_on_server(open("/proc"), memory));
