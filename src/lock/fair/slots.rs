@@ -33,7 +33,7 @@
 //! them can be known by their type: 9p reports that of the server's file system. There, both locks
 //! belong to the same open file description, so releasing the first would release the slot. So
 //! before a slot is taken, while the flock(2) lock is held, the file is asked whether a byte that
-//! is no marker is covered by a lock of fcntl(2), whoever has it.
+//! is no marker is covered by any lock of fcntl(2).
 //!
 //! Whether a file can have slots must not depend on whether one is free: a caller that tries it
 //! once must be able to rely on it. Therefore a caller that does not get to taking a slot checks
