@@ -13,9 +13,12 @@
 //!
 //! *Race:* the server may replace the file right after it has answered. To the comparison of a
 //! locked file with its path, that is a file that was replaced after the comparison: see
-//! [`file::acquire`](super::file::acquire). One case remains with NFSv3, which recognizes a changed
-//! directory only by its times: two changes in one tick of the server's clock (some milliseconds)
-//! look like one, so the second may go unnoticed if the client has looked in between.
+//! [`file::acquire`](super::file::acquire).
+//!
+//! NFSv3 recognizes a changed directory only by its times: two changes in one tick of the server's
+//! clock (some milliseconds, more on a machine without processor time) look like one, so the second
+//! may go unnoticed if the client has looked in between. Therefore the server is also asked whether
+//! the file that was opened has a name at all. That leaves a file that was moved in such a tick.
 
 use std::ffi::OsStr;
 use std::os::fd::AsFd;
@@ -40,6 +43,8 @@ pub enum Symlink {
 /// stat(2), lstat(2) – returns the status of the file that the path leads to now. `opened` is a
 /// file that was opened at the path, and `id` its identity.
 ///
+/// Returns `ESTALE` if the server has removed the file although the path still seems to lead to it.
+///
 /// Costs nothing more than stat(2) on a file system with a block device, and one call more on other
 /// local ones.
 ///
@@ -47,12 +52,27 @@ pub enum Symlink {
 ///
 /// Those of stat(2).
 pub fn stat(path: &OsStr, symlink: Symlink, opened: impl AsFd, id: FileId) -> Result<Stat, Errno> {
-    if filesystem::is_on_server(opened, id.device) {
+    let is_on_server = filesystem::is_on_server(&opened, id.device);
+    if is_on_server {
         refresh(path, symlink);
     }
-    match symlink {
+    let stat = match symlink {
         Symlink::Follow => rustix::fs::stat(path),
         Symlink::NoFollow => rustix::fs::lstat(path),
+    }?;
+    if is_on_server && FileId::from_stat(&stat) == id && is_nameless(opened) {
+        return Err(Errno::STALE);
+    }
+    Ok(stat)
+}
+
+/// Returns whether the server says that an open file has no name any more.
+#[cold]
+fn is_nameless(opened: impl AsFd) -> bool {
+    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_FORCE_SYNC;
+    match rustix::fs::statx(opened, "", flags, StatxFlags::BASIC_STATS) {
+        Ok(stat) => stat.stx_nlink == 0,
+        Err(errno) => errno == Errno::STALE,
     }
 }
 
