@@ -164,7 +164,7 @@ docs:
 	$(CARGO) xtask docs
 
 link-order: $(BUILT)
-	$(CARGO) xtask link-order $(UNSTRIPPED) >target/order.ld
+	$(CARGO) xtask link-order $(CURDIR)/$(UNSTRIPPED) >target/order.ld
 	mv target/order.ld scripts/order.ld
 
 fuzz:
