@@ -143,7 +143,7 @@ impl Child<'_> {
 /// takes two descriptors, and the user may have none left.
 ///
 /// *Race:* both processes use the memory at once. The child reads the environment, which this
-/// process does not change, and its own [`Task`] and stack, which this process does not touch until
+/// process does not change, and its own task and stack, which this process does not touch until
 /// it has reaped the child. If that fails, they are leaked. Both have one errno, which the child
 /// does not set: of its system calls only execve(2) and close(2) can fail, and neither is made
 /// through the C library. The child blocks all signals until shortly before execve(2); then the only

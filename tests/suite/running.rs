@@ -6,6 +6,7 @@ use std::process::Command;
 use test_support::locks::waiter_count;
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
 use test_support::process::ExitReason;
+use test_support::sandbox::{CommandSandboxExt, RefusedCall, can_refuse_calls};
 use test_support::{TestEnv, differs_from_util_linux, wait_until};
 
 /// Options that must not change what the command inherits, apart from the lock.
@@ -293,4 +294,24 @@ fn no_fork_replaces_the_process() {
         flock.expect_line(&flock.pid().to_string());
         assert_eq!(flock.wait(), ExitReason::Exited(0));
     }
+}
+
+/// As in qemu-user: the command's process gets a copy of the memory.
+#[test]
+fn command_runs_where_memory_cannot_be_shared() {
+    let env = TestEnv::new();
+    if env.is_reference() || !can_refuse_calls() {
+        return;
+    }
+    let run = |args: [&str; 3]| {
+        let mut flock = env.flock(["l"].iter().chain(&args));
+        flock.refuse(RefusedCall::SHARED_MEMORY);
+        env.run_command(flock)
+    };
+    run(["sh", "-c", "echo ran; exit 7"]).assert_all(7, "ran\n", "");
+    run(["./missing", "-x", "-y"]).assert_all(
+        69,
+        "",
+        "flock: failed to execute ./missing: No such file or directory\n",
+    );
 }

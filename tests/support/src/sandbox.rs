@@ -51,6 +51,7 @@ impl RefusedCall {
             libc::SYS_clone,
             &[
                 libc::CLONE_VM as u32,
+                (libc::CLONE_VM | libc::SIGCHLD) as u32,
                 (libc::CLONE_VM | libc::CLONE_FILES) as u32,
             ],
             libc::EINVAL,
