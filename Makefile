@@ -5,6 +5,7 @@
 # make uninstall-historic  remove what `make install-historic` has installed
 # make test                run all checks: format, lints, unit, doc and compliance tests
 # make bashes              download more versions of bash for `make test` to test the builtin in
+# make nfs                 check locks on NFS, SMB and other file systems, in a virtual machine
 # make soak                run the stress tests of the compliance suite for a long time
 # make cross               run the suite on i686, and a part of it in qemu-user on other processors
 # make reference           run the compliance suite against util-linux's flock
@@ -49,7 +50,7 @@ SOURCES = $(shell find src builtin/src historic/src -type f) Cargo.toml builtin/
 
 PACKAGE_TESTS = crate-test dist-test container-test deb-test rpm-test
 
-.PHONY: all install install-historic uninstall uninstall-historic test bashes lint soak cross reference bench docs link-order fuzz deny \
+.PHONY: all install install-historic uninstall uninstall-historic test bashes nfs lint soak cross reference bench docs link-order fuzz deny \
     clean dist deb rpm package-test $(PACKAGE_TESTS)
 
 all: $(BUILT)
@@ -135,6 +136,12 @@ test: lint
 # Never fails: versions that are not available are skipped.
 bashes:
 	scripts/other-bashes.sh
+
+# Skipped, with a message, where apt or qemu is missing. CHECKS names some of the file systems.
+nfs: $(BUILT)
+	rm -rf target/nfs/stage
+	$(MAKE) install install-historic DESTDIR=$(CURDIR)/target/nfs/stage PREFIX=/usr >/dev/null
+	tests/nfs/run.sh $(CHECKS)
 
 lint:
 	$(CARGO) fmt --check
