@@ -5,6 +5,7 @@
 mod completions;
 mod older;
 mod shells;
+mod where_locks_work;
 mod wording;
 
 use std::fs;
