@@ -99,7 +99,7 @@ fn the_timeout_includes_the_wait_for_the_new_file() {
     env.install_queued_script();
     // The new file stays locked until the timeout.
     let end = "wait $waiter; echo $?";
-    env.sh(script_with_new_holder("-w 1 -E 7 l echo waiter", end))
+    env.sh(script_with_new_holder("-w 3 -E 7 l echo waiter", end))
         .assert_all(0, "7\n", "");
 }
 
