@@ -156,10 +156,9 @@ impl<'s> Scanner<'s> {
     /// Breaks when the time is up. As reading the clock of the processor is a system call, not all
     /// calls do so.
     fn check_time(&mut self) -> ControlFlow<()> {
+        let is_due = self.checks.is_multiple_of(CHECK_INTERVAL);
         self.checks = self.checks.wrapping_add(1);
-        if self.checks.is_multiple_of(CHECK_INTERVAL)
-            && self.search.limit.is_some_and(|limit| limit.is_over())
-        {
+        if is_due && self.search.limit.is_some_and(|limit| limit.is_over()) {
             self.found.is_cut_short = true;
             return ControlFlow::Break(());
         }
