@@ -4,12 +4,13 @@ use std::fs::{File, OpenOptions};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::time::Duration;
 
 use fdlock::lock::Mode;
 use fdlock::lock::fair::marker::{ArrivalTime, Marker, SLOT_RANGE};
 use fdlock::sys::ofd;
 
-use crate::wait::wait_until;
+use crate::wait::holds_within;
 
 /// One line of `/proc/locks`.
 #[derive(Debug, PartialEq, Eq)]
@@ -74,27 +75,30 @@ pub fn waiter_count(file: impl AsRef<Path>) -> usize {
     locks_on(file).iter().filter(|lock| lock.is_waiting).count()
 }
 
+/// How long the table is asked: reads that are wrong do not agree that long.
+const TABLE_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// Asserts that this number of requests for a lock on the file are blocked. As [`locks_on`] may be
 /// wrong while many processes lock and unlock other files, it is asked until it agrees.
 ///
 /// # Panics
 ///
-/// If it never agrees within a minute.
+/// If it does not agree within some seconds.
 #[track_caller]
 pub fn assert_waiters(file: impl AsRef<Path>, count: usize) {
-    wait_until("this number of requests is blocked", || {
-        waiter_count(&file) == count
-    });
+    let agrees = holds_within(TABLE_TIMEOUT, || waiter_count(&file) == count);
+    assert!(agrees, "{:?}", locks_on(file));
 }
 
 /// Asserts that there are no locks on the file, like [`assert_waiters`].
 ///
 /// # Panics
 ///
-/// If there are locks for a minute.
+/// If there are locks for some seconds.
 #[track_caller]
 pub fn assert_unlocked(file: impl AsRef<Path>) {
-    wait_until("the file is not locked", || locks_on(&file).is_empty());
+    let agrees = holds_within(TABLE_TIMEOUT, || locks_on(&file).is_empty());
+    assert!(agrees, "{:?}", locks_on(file));
 }
 
 /// The ticket of a waiter in the queue of `--fair` or `--slots`, as its marker shows it.
