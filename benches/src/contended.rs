@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 pub const DRAIN_COUNTS: [usize; 3] = [100, 500, 1000];
 
-pub const HAND_OVER_COUNTS: [usize; 5] = [100, 500, 1000, 2000, 5000];
+pub const HAND_OVER_COUNTS: [usize; 4] = [100, 500, 1000, 2000];
 
 /// The most waiters for which there is a target.
 const TARGET_COUNT: usize = 1000;
@@ -161,7 +161,11 @@ pub fn slots(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Meas
 /// Returns fewer rounds for many waiters, because these rounds are slow and their results vary
 /// little.
 fn rounds_for(waiters: usize, rounds: u32) -> u32 {
-    rounds.div_ceil(if waiters > 100 { 4 } else { 1 })
+    rounds.div_ceil(match waiters {
+        0..=100 => 1,
+        101..=1000 => 4,
+        _ => 20,
+    })
 }
 
 /// Returns the time in milliseconds.
