@@ -62,6 +62,13 @@ start_nfs_server() {
     nfsdcld
     rpc.mountd
     rpc.nfsd 8
+    # If nfsdcld does not answer at once, the server records its clients in another way. After a
+    # restart with nfsdcld, it would not know them, and they would lose their locks.
+    for _ in {1..50}; do
+        ! dmesg | grep 'client tracking' | tail -n 1 | grep -q 'Using nfsdcld' || break
+        rpc.nfsd 0
+        rpc.nfsd 8
+    done
 }
 
 # A new state number, and a message to the clients that have locks, as at a boot.
