@@ -33,8 +33,8 @@ pub enum Blocking {
 ///
 /// # Errors
 ///
-/// `EAGAIN` on a conflict in a call that does not block, `EINTR` if a signal handler ran, `EBADF` if the descriptor is not open, or not open for the access that the lock requires,
-/// `ENOLCK`, `EINVAL`.
+/// `EAGAIN` on a conflict in a call that does not block, `EINTR` if a signal handler ran, `EBADF` if
+/// the descriptor is not open, or not open for the access that the lock requires, `ENOLCK`, `EINVAL`.
 ///
 /// # References
 ///

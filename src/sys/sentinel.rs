@@ -200,8 +200,8 @@ fn wake(state: &AtomicU32) {
 
 /// Runs in the child, and returns when it has to exit.
 ///
-/// Parent and child may share errno. Once the sentinel is ready, it makes only system calls of rustix,
-/// which do not use errno, and getppid(2), which does not fail.
+/// Parent and child may share errno. Once the sentinel is ready, it makes only system calls of
+/// rustix, which do not use errno, and getppid(2), which does not fail.
 ///
 /// *Race:* the parent may order the exit before the sentinel is ready. Then the sentinel must not
 /// overwrite the order, so it becomes ready only if its state is still the initial one.
