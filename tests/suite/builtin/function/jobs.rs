@@ -5,9 +5,10 @@ use test_support::builtin::for_each_bash;
 
 use crate::builtin::HELD;
 
-/// For scripts: `freeze PID` stops a job and waits until bash knows, `end` kills all jobs.
-const JOBS: &str = "freeze() { kill -STOP $1; until jobs -s >s; [ -s s ]; do :; done; }
-    end() { local p; for p in $(jobs -p); do kill -KILL -- -$p; while [ -e /proc/$p ]; do :; done; done; }
+/// For scripts: `freeze PID` stops a job and waits until bash knows, `end` kills all jobs. They run
+/// a program in their loops because bash 4.4 sometimes overlooks a SIGCHLD until the next one.
+const JOBS: &str = "freeze() { kill -STOP $1; until jobs -s >s; [ -s s ]; do /bin/true; done; }
+    end() { local p; for p in $(jobs -p); do kill -KILL -- -$p; while [ -e /proc/$p ]; do /bin/true; done; done; }
     set -m";
 
 #[track_caller]
