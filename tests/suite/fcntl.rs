@@ -1,6 +1,6 @@
 //! `--fcntl`, `--start` and `--length`: locks of open file descriptions, also on a part of a file.
 
-use test_support::locks::{locks_on, waiter_count};
+use test_support::locks::{assert_lock_count, waiter_count};
 use test_support::process::ExitReason;
 use test_support::{Outcome, TestEnv, wait_until};
 
@@ -23,8 +23,7 @@ pub fn lock_kinds(env: &TestEnv) -> &'static [&'static str] {
 #[track_caller]
 fn assert_range(env: &TestEnv, options: &[&str], first: &str, last: &str) {
     let holder = env.hold(options, "l");
-    let locks = locks_on(env.file("l"));
-    assert_eq!(locks.len(), 1, "{locks:?}");
+    let locks = assert_lock_count(env.file("l"), 1);
     let (lock, (start, end)) = (&locks[0], &locks[0].range);
     assert_eq!((&lock.kind[..], &lock.mode[..]), ("OFDLCK", "WRITE"));
     assert_eq!((&start[..], &end[..]), (first, last), "{options:?}");

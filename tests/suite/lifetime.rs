@@ -2,7 +2,7 @@
 
 use rstest::rstest;
 use test_support::TestEnv;
-use test_support::locks::locks_on;
+use test_support::locks::assert_lock_count;
 use test_support::process::ExitReason;
 
 use crate::fcntl::lock_kinds;
@@ -82,7 +82,7 @@ fn the_command_keeps_the_lock_when_flock_is_killed() {
         let mut flock = env.hold(&[kind], "l");
         flock.kill();
         env.run([kind, "-n", "l", "true"]).assert_status(1);
-        assert_eq!(locks_on(env.file("l")).len(), 1);
+        assert_lock_count(env.file("l"), 1);
         flock.close_stdin();
         env.run([kind, "l", "true"]).assert_status(0);
     }

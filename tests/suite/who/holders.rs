@@ -12,7 +12,7 @@ use super::{
     assert_fields, assert_lock_users, holder_pids, parse_rows, start_holding_script, start_script,
     who_rows,
 };
-use test_support::locks::locks_on;
+use test_support::locks::assert_lock_count;
 use test_support::procfs::is_running;
 use test_support::{TestEnv, wait_until};
 
@@ -20,7 +20,7 @@ use test_support::{TestEnv, wait_until};
 fn script_is_listed_although_its_flock_has_exited() {
     let env = TestEnv::new();
     let script = start_holding_script(&env);
-    let acquired_by = locks_on(env.file("f"))[0].pid;
+    let acquired_by = assert_lock_count(env.file("f"), 1)[0].pid;
     assert!(!is_running(acquired_by as i32));
     assert_eq!(holder_pids(&env, &["f"]), [script.pid()]);
     assert_lock_users(&env, "f", &[("holder FLOCK exclusive", script.pid())]);

@@ -78,8 +78,26 @@ pub fn waiter_count(file: impl AsRef<Path>) -> usize {
 /// How long the table is asked: reads that are wrong do not agree that long.
 const TABLE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Asserts that this number of requests for a lock on the file are blocked. As [`locks_on`] may be
-/// wrong while many processes lock and unlock other files, it is asked until it agrees.
+/// Returns the locks and the blocked requests on a file, of which there must be this number. As
+/// [`locks_on`] may be wrong while many processes lock and unlock other files, it is asked until it
+/// agrees.
+///
+/// # Panics
+///
+/// If it does not agree within some seconds.
+#[track_caller]
+pub fn assert_lock_count(file: impl AsRef<Path>, count: usize) -> Vec<Lock> {
+    let mut locks = Vec::new();
+    let agrees = holds_within(TABLE_TIMEOUT, || {
+        locks = locks_on(&file);
+        locks.len() == count
+    });
+    assert!(agrees, "{locks:?}");
+    locks
+}
+
+/// Asserts that this number of requests for a lock on the file are blocked, like
+/// [`assert_lock_count`].
 ///
 /// # Panics
 ///
@@ -90,15 +108,14 @@ pub fn assert_waiters(file: impl AsRef<Path>, count: usize) {
     assert!(agrees, "{:?}", locks_on(file));
 }
 
-/// Asserts that there are no locks on the file, like [`assert_waiters`].
+/// Asserts that there are no locks on the file, like [`assert_lock_count`].
 ///
 /// # Panics
 ///
 /// If there are locks for some seconds.
 #[track_caller]
 pub fn assert_unlocked(file: impl AsRef<Path>) {
-    let agrees = holds_within(TABLE_TIMEOUT, || locks_on(&file).is_empty());
-    assert!(agrees, "{:?}", locks_on(file));
+    assert_lock_count(file, 0);
 }
 
 /// The ticket of a waiter in the queue of `--fair` or `--slots`, as its marker shows it.
