@@ -6,20 +6,23 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::{env, io};
 
-/// The linker's flags make a single segment, which saves a page fault.
-const FLAGS: &str = "-O2 -Wall -Wextra -ffreestanding -fno-stack-protector \
-    -fno-pie -no-pie -static -nostdlib -nostartfiles \
-    -Wl,--build-id=none -Wl,-z,noseparate-code -Wl,-z,norelro -s";
+/// The flags for all of it.
+const FLAGS: &str = "-O2 -Wall -Wextra -fno-stack-protector -s";
+
+/// The flags for programs. Those of the linker make a single segment, which saves a page fault.
+const STATIC: &str = "-ffreestanding -fno-pie -no-pie -static -nostdlib -nostartfiles \
+    -Wl,--build-id=none -Wl,-z,noseparate-code -Wl,-z,norelro";
 
 fn main() {
     println!("cargo::rerun-if-changed=floor");
     println!("cargo::rerun-if-env-changed=CC");
-    for (program, source, defines) in [
-        ("floor-descriptor", "floor/descriptor.c", &[][..]),
-        ("floor-wrapper", "floor/wrapper.c", &[]),
-        ("floor-exec", "floor/wrapper.c", &["-DEXEC"]),
+    for (program, source, flags) in [
+        ("floor-descriptor", "floor/descriptor.c", &[STATIC][..]),
+        ("floor-wrapper", "floor/wrapper.c", &[STATIC]),
+        ("floor-exec", "floor/wrapper.c", &[STATIC, "-DEXEC"]),
+        ("floor-builtin.so", "floor/builtin.c", &["-shared -fPIC"]),
     ] {
-        let problem = match compile(program, source, defines) {
+        let problem = match compile(program, source, flags, &[""; 0]) {
             Ok(true) => continue,
             Ok(false) => format!("cannot compile {program}: measuring without it"),
             Err(error) => {
@@ -35,6 +38,7 @@ fn main() {
         compile(
             "floor-c-library",
             "floor/c-library.c",
+            &[STATIC],
             &[start, init, library, end],
         )
     });
@@ -58,15 +62,21 @@ fn musl() -> Option<PathBuf> {
     dir.is_dir().then_some(dir)
 }
 
-fn compile(program: &str, source: &str, more: &[impl AsRef<OsStr>]) -> io::Result<bool> {
+fn compile(
+    program: &str,
+    source: &str,
+    flags: &[&str],
+    objects: &[impl AsRef<OsStr>],
+) -> io::Result<bool> {
     let out = env::var_os("OUT_DIR").expect("cargo sets OUT_DIR");
     let compiler = env::var_os("CC").unwrap_or_else(|| "cc".into());
     let status = Command::new(compiler)
         .args(FLAGS.split_whitespace())
+        .args(flags.iter().flat_map(|flags| flags.split_whitespace()))
         .arg("-o")
         .arg(Path::new(&out).join(program))
         .arg(source)
-        .args(more)
+        .args(objects)
         .status()?;
     Ok(status.success())
 }

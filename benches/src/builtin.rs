@@ -1,7 +1,7 @@
 //! Calls of the bash builtin by a shell that is already running, compared with bash's `:`, with
 //! zsh's builtin lock, and with util-linux's program.
 
-use crate::contenders::{Contender, Programs, command};
+use crate::contenders::{Contender, Programs, command, floor_builtin};
 use crate::fixture::Fixture;
 use crate::measurement::{Measurement, Target, Unit, interleave};
 use anyhow::{Context, Result, ensure};
@@ -61,6 +61,10 @@ fn lock_and_unlock(
         Loop::bash(Contender::BashColon, &[open], COLON, 5000)?,
         Loop::bash(Contender::Fdlock, &[open, enable], builtin_line, 5000)?,
     ];
+    if let Some(enable) = enable_floor() {
+        let line = "floor -x 8; floor -u 8";
+        loops.push(Loop::bash(Contender::Floor, &[open, &enable], line, 5000)?);
+    }
     if let Some(zsh) = Shell::start("zsh", &["-f", "-s"])? {
         let zsh = Loop::new(zsh, &["zmodload zsh/system"], &zsh_line, 5000)?;
         loops.push((Contender::Zsh, zsh));
@@ -71,7 +75,7 @@ fn lock_and_unlock(
         command: builtin_line,
         unit: Unit::Microseconds,
         series: interleave(loops, rounds, Loop::time)?,
-        target: Some(Target::Ratio(1.40)),
+        target: Some(Target::RatioToFloor(1.35)),
     })
 }
 
@@ -86,19 +90,28 @@ fn run_function(
     let builtin_line = format!("flock {file} f");
     let program_line = format!("{program} {file} bash -c f");
     let export = "export -f f";
-    let loops = vec![
+    let mut loops = vec![
         Loop::bash(Contender::BashColon, &[], COLON, 2000)?,
         Loop::bash(Contender::Fdlock, &[define, enable], &builtin_line, 2000)?,
         Loop::bash(Contender::NoLock, &[define], "f", 2000)?,
         Loop::bash(Contender::Reference, &[define, export], &program_line, 2)?,
     ];
+    if let Some(enable) = enable_floor() {
+        let (setup, line) = (&[define, &*enable], format!("floor {file} f"));
+        loops.push(Loop::bash(Contender::Floor, setup, &line, 2000)?);
+    }
     Ok(Measurement {
         title: "Run a function under a lock".into(),
         command: "flock FILE f",
         unit: Unit::Microseconds,
         series: interleave(loops, rounds, Loop::time)?,
-        target: Some(Target::Ratio(2.60)),
+        target: Some(Target::RatioToFloor(1.35)),
     })
+}
+
+/// Returns the line that loads the builtin of `floor/`.
+fn enable_floor() -> Option<String> {
+    Some(format!("enable -f {} floor", quote(&floor_builtin()?)))
 }
 
 fn load(enable: &str, rounds: u32) -> Result<Measurement> {

@@ -142,6 +142,12 @@ pub fn no_lock() -> Entry {
     (Contender::NoLock, command(Path::new(TRUE), &[]))
 }
 
+/// Returns the path of the builtin of `floor/`, if `build.rs` was able to build it.
+pub fn floor_builtin() -> Option<PathBuf> {
+    let path = Path::new(env!("OUT_DIR")).join("floor-builtin.so");
+    path.exists().then_some(path)
+}
+
 impl Floor {
     /// Returns this floor with `args`, if `build.rs` was able to build it.
     pub fn entry(self, args: &[&OsStr]) -> Option<Entry> {
