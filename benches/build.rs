@@ -21,6 +21,7 @@ fn main() {
         ("floor-wrapper", "floor/wrapper.c", &[STATIC]),
         ("floor-exec", "floor/wrapper.c", &[STATIC, "-DEXEC"]),
         ("floor-builtin.so", "floor/builtin.c", &["-shared -fPIC"]),
+        ("floor-who", "floor/who.c", &[""]),
     ] {
         let problem = match compile(program, source, flags, &[""; 0]) {
             Ok(true) => continue,

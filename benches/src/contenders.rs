@@ -58,6 +58,7 @@ pub enum Floor {
     CLibrary,
     Wrapper,
     Exec,
+    Who,
 }
 
 impl Contender {
@@ -156,6 +157,7 @@ impl Floor {
             Floor::CLibrary => "floor-c-library",
             Floor::Wrapper => "floor-wrapper",
             Floor::Exec => "floor-exec",
+            Floor::Who => "floor-who",
         });
         let contender = match self {
             Floor::CLibrary => Contender::CLibrary,

@@ -1,8 +1,8 @@
 //! `flock --who` on a machine with many processes.
 
-use crate::contenders::{Programs, command, other_listings};
+use crate::contenders::{Floor, Programs, command, other_listings};
 use crate::fixture::Fixture;
-use crate::measurement::{Measurement, Unit, interleave};
+use crate::measurement::{Measurement, Target, Unit, interleave};
 use anyhow::{Context, Result, bail, ensure};
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -38,6 +38,7 @@ pub fn measure(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Ve
         let mut commands = vec![programs.fdlock(&["--who".as_ref(), file])];
         // The others exit with other statuses if there is no holder.
         if held {
+            commands.extend(Floor::Who.entry(&[]));
             commands.extend(other_listings(file));
         }
         anyhow::Ok(Measurement {
@@ -48,7 +49,7 @@ pub fn measure(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Ve
                 let _lock = if held { Some(fixture.lock()?) } else { None };
                 time(command, if held { 0 } else { 1 })
             })?,
-            target: None,
+            target: held.then_some(Target::RatioToFloor(1.20)),
         })
     };
     Ok(vec![measure("held", true)?, measure("free", false)?])

@@ -88,6 +88,7 @@ fn waits(limit: TimeLimit) -> Waits {
         is_wanted: |_| true,
         limit: Some(limit),
         first: &[],
+        on_other: None,
     });
     let mut fd_locks = std::mem::take(&mut scan.fd_locks);
     let mut blocked = std::mem::take(&mut scan.blocked);

@@ -6,6 +6,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::ops::ControlFlow;
+use std::os::fd::RawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,77 +42,25 @@ const CHECK_INTERVAL: u32 = 64;
 /// On a busy machine, it takes as many times longer.
 const MAX_SLOWDOWN: u32 = 4;
 
-/// Returns the locked files that were at this path and have been deleted. `existing` is the file
-/// that is there now.
+/// Returns the locked files that were at a path at which no file exists any more.
 ///
 /// Best effort: what cannot be examined, or not in time, is not found.
-pub fn find_deleted(path: &OsStr, existing: Option<&File>) -> Vec<File> {
-    find(path, existing).unwrap_or_default()
-}
-
-fn find(path: &OsStr, existing: Option<&File>) -> Option<Vec<File>> {
-    let (dir, path) = match existing.map(File::kernel_path) {
-        Some(path) => {
-            let path = path?;
-            (path.parent()?.to_owned(), path)
-        }
-        None => missing_path(path)?,
-    };
-    let device = File::from_path(dir.as_os_str()).ok()?.identity.key.device;
-    let is_candidate =
-        |key: FileKey| key.device == device && existing.is_none_or(|file| file.identity.key != key);
-    let mut locks: Vec<(FileKey, Option<Pid>)> = Vec::new();
-    let read = locks::read_table(&mut |record| {
-        let lock = (record.file, record.pid);
-        if is_candidate(record.file) && !locks.contains(&lock) {
-            locks.push(lock);
-        }
-        match locks.len() <= MAX_LOOKUPS {
-            true => ControlFlow::Continue(()),
-            false => ControlFlow::Break(()),
-        }
-    });
-    let is_complete = read.ok()? == TableRead::Atomic
-        && locks.len() <= MAX_LOOKUPS
-        && Namespace::current() == Namespace::Whole;
-    let mut link = OsString::from(path);
-    link.push(" (deleted)");
-    let mut search = Search {
-        is_candidate: &is_candidate,
-        impostor: fs::symlink_metadata(&link)
-            .map(|metadata| metadata.ino())
-            .ok(),
-        link,
-        seen: Vec::new(),
-        deleted: Vec::new(),
-        examined: 0,
-        is_late: false,
-        limit: TimeLimit::start(MAX_TIME, MAX_TIME * MAX_SLOWDOWN),
-    };
-    // Most locks are still held by the process that acquired them. If its descriptors show all
-    // files, the other processes need not be examined.
-    let mut acquirers: Vec<Pid> = locks.iter().filter_map(|(_, pid)| *pid).collect();
-    acquirers.dedup();
-    for pid in acquirers {
-        search.examine(pid);
-    }
-    if !is_complete || locks.iter().any(|(key, _)| !search.seen.contains(key)) {
-        for pid in pids().ok()? {
-            search.examine(pid);
-        }
-    }
-    let file = |key| {
-        Some(File::deleted_from(
-            File::from_path(dir.as_os_str()).ok()?,
-            key,
-        ))
-    };
-    search.deleted.into_iter().map(file).collect()
+pub fn find_deleted(path: &OsStr) -> Vec<File> {
+    DeletedSearch::start(path, None).map_or_else(Vec::new, DeletedSearch::examine_processes)
 }
 
 /// A search for deleted files among the descriptors of processes.
-struct Search<'s> {
-    is_candidate: &'s dyn Fn(FileKey) -> bool,
+pub(super) struct DeletedSearch {
+    /// An existing directory above the file, on the same device.
+    dir: PathBuf,
+    /// Its major and minor number.
+    device: (u32, u32),
+    /// The file that is at the path now.
+    existing: Option<FileKey>,
+    /// The locks on other files of the device, with the processes that acquired them.
+    locks: Vec<(FileKey, Option<Pid>)>,
+    /// Whether these are all.
+    is_complete: bool,
     /// The path that the kernel shows for a deleted file.
     link: OsString,
     /// The inode of a file that really has this name.
@@ -126,30 +75,106 @@ struct Search<'s> {
     is_late: bool,
 }
 
-impl Search<'_> {
-    fn examine(&mut self, pid: Pid) {
-        if self.is_late {
-            return;
-        }
-        let mut add = |dir: &str, fd: i32, info: Result<FdInfo, Errno>| {
-            self.add(dir, fd, info);
-            self.examined = self.examined.wrapping_add(1);
-            self.is_late |= self.examined.is_multiple_of(CHECK_INTERVAL) && self.limit.is_over();
-            match self.deleted.len() < MAX_FILES && !self.is_late {
+impl DeletedSearch {
+    /// Starts a search for files that were at this path. `existing` is the file that is there now.
+    /// `None` if the kernel's name of the path is unknown.
+    pub fn start(path: &OsStr, existing: Option<&File>) -> Option<Self> {
+        let (dir, path) = match existing.map(File::kernel_path) {
+            Some(path) => {
+                let path = path?;
+                (path.parent()?.to_owned(), path)
+            }
+            None => missing_path(path)?,
+        };
+        let mut link = OsString::from(path);
+        link.push(" (deleted)");
+        let mut search = Self {
+            device: File::from_path(dir.as_os_str()).ok()?.identity.key.device,
+            dir,
+            existing: existing.map(|file| file.identity.key),
+            locks: Vec::new(),
+            is_complete: false,
+            impostor: fs::symlink_metadata(&link)
+                .map(|metadata| metadata.ino())
+                .ok(),
+            link,
+            seen: Vec::new(),
+            deleted: Vec::new(),
+            examined: 0,
+            is_late: false,
+            limit: TimeLimit::start(MAX_TIME, MAX_TIME * MAX_SLOWDOWN),
+        };
+        search.read_table()?;
+        Some(search)
+    }
+
+    fn read_table(&mut self) -> Option<()> {
+        let mut locks = Vec::new();
+        let read = locks::read_table(&mut |record| {
+            let lock = (record.file, record.pid);
+            if self.is_candidate(record.file) && !locks.contains(&lock) {
+                locks.push(lock);
+            }
+            match locks.len() <= MAX_LOOKUPS {
                 true => ControlFlow::Continue(()),
                 false => ControlFlow::Break(()),
             }
-        };
-        let _: Result<(), Errno> = visit_fds(pid, &|_| false, &mut add);
+        });
+        self.is_complete = read.ok()? == TableRead::Atomic
+            && locks.len() <= MAX_LOOKUPS
+            && Namespace::current() == Namespace::Whole;
+        self.locks = locks;
+        Some(())
     }
 
-    fn add(&mut self, dir: &str, fd: i32, info: Result<FdInfo, Errno>) {
+    fn is_candidate(&self, key: FileKey) -> bool {
+        key.device == self.device && self.existing != Some(key)
+    }
+
+    /// Examines the processes, and returns the files. Most locks are still held by the process that
+    /// acquired them. If its descriptors show all files, the other processes need not be examined.
+    pub fn examine_processes(mut self) -> Vec<File> {
+        let mut acquirers: Vec<Pid> = self.locks.iter().filter_map(|(_, pid)| *pid).collect();
+        acquirers.dedup();
+        for pid in acquirers {
+            self.examine(pid);
+        }
+        if !self.is_complete || self.locks.iter().any(|(key, _)| !self.seen.contains(key)) {
+            for pid in pids().unwrap_or_default() {
+                self.examine(pid);
+            }
+        }
+        self.files()
+    }
+
+    fn examine(&mut self, pid: Pid) {
+        let _: Result<(), Errno> = visit_fds(pid, &|_| false, &mut |dir, fd, info| {
+            if let Ok(info) = info {
+                self.add(dir, fd, &info);
+            }
+            match self.is_over() {
+                true => ControlFlow::Break(()),
+                false => ControlFlow::Continue(()),
+            }
+        });
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_late || self.deleted.len() >= MAX_FILES
+    }
+
+    /// Examines a descriptor.
+    pub fn add(&mut self, dir: &str, fd: RawFd, info: &FdInfo) {
+        if self.is_over() {
+            return;
+        }
+        self.examined = self.examined.wrapping_add(1);
+        self.is_late = self.examined.is_multiple_of(CHECK_INTERVAL) && self.limit.is_over();
         // All locks of a descriptor are on one file.
-        let record = info.ok().and_then(|info| info.locks.first().copied());
-        let Some(key) = record.map(|record| record.file) else {
+        let Some(key) = info.locks.first().map(|record| record.file) else {
             return;
         };
-        if !(self.is_candidate)(key) || self.deleted.contains(&key) {
+        if !self.is_candidate(key) || self.deleted.contains(&key) {
             return;
         }
         if self.seen.len() < MAX_LOOKUPS && !self.seen.contains(&key) {
@@ -160,6 +185,15 @@ impl Search<'_> {
         if self.impostor != Some(key.inode) && is_deleted() {
             self.deleted.push(key);
         }
+    }
+
+    /// Returns the files that have been found.
+    pub fn files(self) -> Vec<File> {
+        let file = |key| {
+            let parent = File::from_path(self.dir.as_os_str()).ok()?;
+            Some(File::deleted_from(parent, key))
+        };
+        self.deleted.into_iter().filter_map(file).collect()
     }
 }
 

@@ -15,9 +15,11 @@ mod resolve;
 mod scan;
 mod time_limit;
 
+use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::ops::ControlFlow;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, RawFd};
 
 use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
@@ -27,9 +29,11 @@ use crate::sys;
 use crate::sys::errno::is_exhaustion;
 use crate::sys::filesystem::Locality;
 use crate::sys::procfs::access::omits_processes;
+use crate::sys::procfs::fdinfo::FdInfo;
 use crate::sys::procfs::locks::{self, Access, LockRecord, LockState, LockType, TableRead};
 use crate::sys::procfs::{own_pid, stat};
 pub use deadlock::find_deadlocks;
+use deleted::DeletedSearch;
 pub use deleted::find_deleted;
 pub use error::Error;
 pub use file::File;
@@ -37,7 +41,7 @@ pub use lock_user::{
     Caller, Confidence, ListedKind, LockUser, Namespace, OwnLock, Range, Role, Snapshot, Visibility,
 };
 use resolve::{Observations, ProcProcesses};
-use scan::{FdLock, MAX_RANGES, Scan, Search, WaiterSearch};
+use scan::{FdLock, MAX_RANGES, OnOther, Scan, Search, WaiterSearch};
 pub use time_limit::TimeLimit;
 
 /// How often a snapshot is retaken if the table has changed in the meantime.
@@ -81,6 +85,44 @@ impl Lookup {
 ///
 /// proc_locks(5), proc_pid_fdinfo(5).
 pub fn snapshot(file: &File, caller: Caller, lookup: Lookup) -> Result<Snapshot, Error> {
+    snapshot_with(file, caller, lookup, None)
+}
+
+/// Returns the snapshots of the file at a path and of the locked files that were there before and
+/// have been deleted. One scan of the processes suffices unless there are such files.
+///
+/// # Errors
+///
+/// As for [`snapshot`].
+pub fn snapshots_at(path: &OsStr, file: &File, caller: Caller) -> Result<Vec<Snapshot>, Error> {
+    let search = DeletedSearch::start(path, Some(file)).map(RefCell::new);
+    let has_scanned = Cell::new(false);
+    let on_other = |dir: &str, fd: RawFd, info: &FdInfo| {
+        has_scanned.set(true);
+        if let Some(search) = &search {
+            search.borrow_mut().add(dir, fd, info);
+        }
+    };
+    let mut snapshots = vec![snapshot_with(file, caller, Lookup::ALL, Some(&on_other))?];
+    if let Some(search) = search {
+        let search = search.into_inner();
+        let deleted = match has_scanned.get() {
+            true => search.files(),
+            false => search.examine_processes(),
+        };
+        for file in &deleted {
+            snapshots.push(snapshot(file, caller, Lookup::ALL)?);
+        }
+    }
+    Ok(snapshots)
+}
+
+fn snapshot_with(
+    file: &File,
+    caller: Caller,
+    lookup: Lookup,
+    on_other: Option<OnOther<'_>>,
+) -> Result<Snapshot, Error> {
     let visibility = Visibility {
         is_restricted: omits_processes(),
         namespace: Namespace::current(),
@@ -131,6 +173,7 @@ pub fn snapshot(file: &File, caller: Caller, lookup: Lookup) -> Result<Snapshot,
             is_wanted: lookup.is_wanted,
             limit: lookup.limit,
             first: &first_examined(own_pid, &table, lookup),
+            on_other,
         };
         let mut scan = scan::scan(search);
         // There is no other lock of flock(2) beside an exclusive one.

@@ -53,7 +53,13 @@ pub(super) struct Search<'s> {
     pub limit: Option<TimeLimit>,
     /// The processes that are examined first.
     pub first: &'s [Pid],
+    /// What is called with each descriptor that is not open on one of the files.
+    pub on_other: Option<OnOther<'s>>,
 }
+
+/// What is called with a descriptor: the directory in `/proc` of the process or thread that has it,
+/// its number, and what the kernel knows about it.
+pub(super) type OnOther<'s> = &'s dyn Fn(&str, RawFd, &FdInfo);
 
 /// Examines all processes.
 ///
@@ -227,6 +233,9 @@ impl<'s> Scanner<'s> {
             }
         };
         let Some(file) = self.file_of(dir, &info) else {
+            if let Some(on_other) = self.search.on_other {
+                on_other(dir, fd, &info);
+            }
             return false;
         };
         if !file.is_open_at(&format!("{dir}/fd/{fd}")) {

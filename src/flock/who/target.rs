@@ -16,20 +16,18 @@ pub(super) fn snapshot(target: &Target, caller: Caller, lookup: Lookup) -> Resul
 /// Returns the holders and waiters of a target and, for a path, those of locked files that were
 /// there and have been deleted.
 pub(super) fn snapshots(target: &Target, caller: Caller) -> Result<Vec<Snapshot>, Error> {
-    let existing = file(target, caller);
-    let mut files = match target {
-        Target::Path(path) => find_deleted(path, existing.as_ref().ok()),
-        Target::Descriptor(_) => Vec::new(),
-    };
-    match existing {
-        Ok(file) => files.insert(0, file),
-        Err(error) if files.is_empty() => return Err(error),
-        Err(_) => {}
+    match (target, file(target, caller)) {
+        (Target::Path(path), Ok(file)) => holders::snapshots_at(path, &file, caller),
+        (Target::Path(path), Err(error)) => {
+            let deleted = find_deleted(path);
+            if deleted.is_empty() {
+                return Err(error);
+            }
+            let snapshot = |file| holders::snapshot(file, caller, Lookup::ALL);
+            deleted.iter().map(snapshot).collect()
+        }
+        (Target::Descriptor(_), file) => Ok(vec![holders::snapshot(&file?, caller, Lookup::ALL)?]),
     }
-    let snapshots = files
-        .iter()
-        .map(|file| holders::snapshot(file, caller, Lookup::ALL));
-    snapshots.collect()
 }
 
 fn file(target: &Target, caller: Caller) -> Result<File, Error> {

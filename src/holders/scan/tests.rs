@@ -28,6 +28,7 @@ fn search(files: &[Identity]) -> Search<'_> {
         is_wanted: |_| true,
         limit: None,
         first: &[],
+        on_other: None,
     }
 }
 

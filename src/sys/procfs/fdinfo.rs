@@ -1,6 +1,7 @@
 //! `/proc/PID/fdinfo/N`: what the kernel knows about a descriptor.
 
 use std::ffi::CStr;
+use std::mem::MaybeUninit;
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
@@ -80,14 +81,25 @@ impl FdInfo {
     /// as those of epoll(7) one for each file that they watch.
     fn read(file: OwnedFd, is_interesting: &dyn Fn(FileKey) -> bool) -> Result<Self, Errno> {
         let mut info = Self::default();
-        read::visit_lines(file, BUFFER_SIZE, End::ShortRead, &mut |line| {
+        let mut add_line = |line: &[u8]| {
             info.add_line(line);
             // All locks of a descriptor are on one file, and there is nothing after them.
             match info.locks.first() {
                 Some(lock) if !is_interesting(lock.file) => ControlFlow::Break(()),
                 _ => ControlFlow::Continue(()),
             }
-        })?;
+        };
+        // A scan reads thousands of short files, for which this buffer suffices.
+        let mut buffer = [MaybeUninit::uninit(); BUFFER_SIZE];
+        match rustix::io::pread(&file, &mut buffer, 0) {
+            Ok((text, rest)) if !rest.is_empty() => {
+                let _ = text.split(|byte| *byte == b'\n').try_for_each(add_line);
+            }
+            Ok(_) | Err(Errno::INTR) => {
+                read::visit_lines(file, 2 * BUFFER_SIZE, End::ShortRead, &mut add_line)?;
+            }
+            Err(errno) => return Err(errno),
+        }
         Ok(info)
     }
 
