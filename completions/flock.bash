@@ -21,6 +21,8 @@ _flock_options() {
         '--fd|NUMBER|lock descriptor NUMBER, then run COMMAND'
         '--fair||queue in arrival order with other --fair users'
         '--slots|N|allow up to N holders at once, in arrival order'
+        '--name|NAME|lock the user'\''s lock file of this name, instead of FILE'
+        '--path||with --name: print the path of the lock file'
         '--also|FILE|also lock FILE; take all locks or none (repeatable)'
         '--unlink||remove the lock file after the last holder exits'
         '--verbose||report the current holder, the wait time and the command'
@@ -57,7 +59,7 @@ _flock() {
             break
         fi
         _flock_look_up "$word"
-        [[ $option == --fd ]] && fd=1
+        [[ $option == --@(fd|name) ]] && fd=1
         [[ $option == --who ]] && who=1
         [[ $value ]] || continue
         ((first < last)) || break

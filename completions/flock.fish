@@ -2,7 +2,7 @@
 
 # Sets `places`, what is possible at the cursor: option (or its value), target (FILE or NUMBER),
 # after_file (the word after FILE), line (the argument of -c), command, file, nothing; `operands`,
-# the operands before the cursor; and `fd` and `who` if --fd and --who are present.
+# the operands before the cursor; `fd` if there is no FILE (--fd, --name); and `who` with --who.
 function __flock_read --no-scope-shadowing
     set places
     set fd
@@ -14,7 +14,7 @@ function __flock_read --no-scope-shadowing
         set -l word $operands[1]
         set -e operands[1]
         test "$word" = --; and break
-        string match -rq -- '^--fd(=|$)' $word; and set fd yes
+        string match -rq -- '^--(fd|name)(=|$)' $word; and set fd yes
         test "$word" = --who; and set who yes
         if __flock_wants_value $word
             if not set -q operands[1]
@@ -116,6 +116,8 @@ complete -c flock -n '__flock_at option' -l length -x -a '(__flock_value BYTES)'
 complete -c flock -n '__flock_at option' -l fd -x -a '(__flock_value NUMBER)' -d 'lock descriptor NUMBER, then run COMMAND'
 complete -c flock -n '__flock_at option' -l fair -d 'queue in arrival order with other --fair users'
 complete -c flock -n '__flock_at option' -l slots -x -a '(__flock_value N)' -d 'allow up to N holders at once, in arrival order'
+complete -c flock -n '__flock_at option' -l name -x -a '(__flock_value NAME)' -d 'lock the user\'s lock file of this name, instead of FILE'
+complete -c flock -n '__flock_at option' -l path -d 'with --name: print the path of the lock file'
 complete -c flock -n '__flock_at option' -l also -x -a '(__flock_value FILE)' -d 'also lock FILE; take all locks or none (repeatable)'
 complete -c flock -n '__flock_at option' -l unlink -d 'remove the lock file after the last holder exits'
 complete -c flock -n '__flock_at option' -l verbose -d 'report the current holder, the wait time and the command'
@@ -125,10 +127,10 @@ complete -c flock -n '__flock_at option' -l pids -d 'with --who: print only hold
 complete -c flock -n '__flock_at option' -s h -l help -d 'print help and exit'
 complete -c flock -n '__flock_at option' -s V -l version -d 'print version and exit'
 function __flock_options
-    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --fair --slots --also --unlink --verbose --who --json --pids -h --help -V --version'
+    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --fair --slots --name --path --also --unlink --verbose --who --json --pids -h --help -V --version'
 end
 function __flock_options_with_value
-    string split ' ' -- '-w --timeout --wait -E --conflict-exit-code --start --length --fd --slots --also'
+    string split ' ' -- '-w --timeout --wait -E --conflict-exit-code --start --length --fd --slots --name --also'
 end
 function __flock_after_file
     printf '%s\t%s\n' -c 'after FILE: run LINE with $SHELL -c'

@@ -128,7 +128,9 @@ impl Statuses {
                 Some(Errno::ROFS | Errno::NOSPC | Errno::DQUOT) => self.not_created,
                 _ => self.not_opened,
             },
-            lock::Error::UnsuitableFile { .. } => self.not_opened,
+            lock::Error::UnsuitableFile { .. } | lock::Error::UnsafeDirectory { .. } => {
+                self.not_opened
+            }
             lock::Error::Lock { error, .. } => match errno(error).map(Meaning::from_errno) {
                 Some(Meaning::Exhausted) => self.exhausted,
                 _ => self.lock_failed,

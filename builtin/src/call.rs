@@ -8,7 +8,7 @@ use fdlock::flock::failure::Failure;
 use fdlock::flock::run::{self, AcquireParams};
 use fdlock::flock::verbose::VerboseLog;
 use fdlock::flock::{Fairness, Job, LockRequest, Request, Target};
-use fdlock::flock::{args, who};
+use fdlock::flock::{args, print_path, who};
 use fdlock::holders::Caller;
 use fdlock::lock::{self, Acquired, Deadline, Guard, InterruptCheck, Mode, Refusal};
 use fdlock::program::Program;
@@ -62,6 +62,9 @@ pub fn attempt(
                 false => Caller::Shell,
             };
             return Next::Return(who::run(&request, caller, &mut report).into_code());
+        }
+        Ok(Request::PrintPath(path)) => {
+            return Next::Return(print_path::run(&path, &mut report).into_code());
         }
         Err(status) => return Next::Return(status),
     };

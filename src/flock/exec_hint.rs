@@ -40,14 +40,15 @@ pub fn add(mut failure: run::Error, request: &LockRequest) -> run::Error {
             Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::NAMETOOLONG)
         )
     {
-        *hint = hint_for(name, &request.target);
+        *hint = hint_for(name, &request.target, request.is_named);
     }
     failure
 }
 
 #[cold]
-fn hint_for(name: &OsStr, target: &Target) -> Option<OsString> {
+fn hint_for(name: &OsStr, target: &Target, is_named: bool) -> Option<OsString> {
     let (subject, place) = match target {
+        Target::Path(_) if is_named => ("--name NAME".to_owned(), "the command"),
         Target::Path(_) => ("FILE".to_owned(), "the lock file"),
         Target::Descriptor(number) => (format!("--fd {number}"), "the command"),
     };
@@ -113,7 +114,7 @@ mod tests {
 
     #[track_caller]
     fn assert_hint(name: &str, target: &Target, expected: Option<&str>) {
-        let hint = hint_for(OsStr::new(name), target);
+        let hint = hint_for(OsStr::new(name), target, false);
         assert_eq!(hint, expected.map(OsString::from), "{name}");
     }
 

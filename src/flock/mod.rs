@@ -3,6 +3,7 @@
 //! * [`args`] – from arguments to a request.
 //! * [`run`] – carries out a request.
 //! * [`verbose`] – the output of `--verbose`.
+//! * [`print_path`] – carries out `--path`.
 //! * `missing_queue` – its warnings where there is no order.
 //! * `directory_scope` – its warning about directories on file servers.
 //! * [`who`] – carries out `--who`.
@@ -14,6 +15,7 @@ mod directory_scope;
 mod exec_hint;
 pub mod failure;
 mod missing_queue;
+pub mod print_path;
 pub mod run;
 pub mod verbose;
 pub mod who;
@@ -32,6 +34,8 @@ pub enum Request {
     Lock(LockRequest),
     /// List the holders and waiters of locks.
     Who(WhoRequest),
+    /// Print the path of the lock file that is given by name.
+    PrintPath(OsString),
 }
 
 /// A lock to acquire or release, and the command to run under it.
@@ -39,6 +43,8 @@ pub enum Request {
 pub struct LockRequest {
     /// What to lock.
     pub target: Target,
+    /// Whether the target is the path of a lock file that is given by name.
+    pub is_named: bool,
     /// More files to lock.
     pub also: Vec<OsString>,
     /// What to do with the lock files after the lock has been released.

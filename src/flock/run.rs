@@ -4,7 +4,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use super::failure::Failure;
 use super::verbose::VerboseLog;
-use super::{ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, exec_hint, who};
+use super::{
+    ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, exec_hint, print_path, who,
+};
 use crate::exit::{self, Exit};
 use crate::holders::Caller;
 use crate::lock::acquire::LockKind;
@@ -23,6 +25,7 @@ pub fn run(request: &Request, report: &mut Report) -> Exit {
             report.finish(&exit::FLOCK, result)
         }
         Request::Who(request) => who::run(request, Caller::Process, report),
+        Request::PrintPath(path) => print_path::run(path, report),
     }
 }
 
@@ -117,13 +120,17 @@ impl AcquireParams {
 ///
 /// # Errors
 ///
-/// As for [`lock::descriptor::acquire`], [`lock::file::acquire`] and [`multi::acquire`].
+/// As for [`lock::descriptor::acquire`], [`lock::file::acquire`], [`multi::acquire`] and
+/// [`lock::named::prepare`].
 pub fn acquire(
     request: &LockRequest,
     params: &AcquireParams,
     log: &mut VerboseLog,
     report: &Report,
 ) -> Result<Acquired<HeldLocks>, lock::Error> {
+    if let (true, Target::Path(path)) = (request.is_named, &request.target) {
+        lock::named::prepare(path)?;
+    }
     let AcquireParams { kind, deadline } = params;
     let (kind, mode) = (*kind, request.mode);
     let mut on_wait = || {

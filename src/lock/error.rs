@@ -23,6 +23,8 @@ pub enum Error {
         what: &'static str,
         expected: &'static str,
     },
+    /// The directory of a lock file that is given by name is not safe to use.
+    UnsafeDirectory { path: OsString, reason: String },
     /// The file system does not report reliably which file the path leads to.
     UnstableInode { path: OsString },
     /// The lock call failed for this path or descriptor.
@@ -121,6 +123,7 @@ impl Error {
                 let reason = "cannot detect replacement: its device and inode keep changing";
                 about("", path, reason)
             }
+            Self::UnsafeDirectory { path, reason } => about("cannot use ", path, reason),
             Self::Remove { path, error } => {
                 about("cannot remove lock file ", path, &errno::text(error))
             }

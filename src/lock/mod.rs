@@ -10,6 +10,7 @@ pub mod fair;
 pub mod file;
 pub mod file_id;
 pub mod multi;
+pub mod named;
 pub mod open;
 pub mod open_hint;
 pub mod unlink;

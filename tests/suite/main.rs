@@ -24,6 +24,7 @@ mod installing;
 mod lifetime;
 mod lock_errors;
 mod messages;
+mod named;
 mod opening;
 mod operands;
 mod options;

@@ -20,6 +20,9 @@ const STATUS: Given = ("--conflict-exit-code", |raw| raw.conflict_status.is_some
 const CLOSE: Given = ("--close", |raw| raw.close);
 const NO_FORK: Given = ("--no-fork", |raw| raw.no_fork);
 const FCNTL: Given = ("--fcntl, --start or --length", |raw| raw.range.is_some());
+const FD: Given = ("--fd", |raw| raw.descriptor.is_some());
+const NAME: Given = ("--name", |raw| raw.name.is_some());
+const PATH: Given = ("--path", |raw| raw.path);
 const FAIR: Given = ("--fair", |raw| raw.fair);
 const SLOTS: Given = ("--slots", |raw| raw.slots.is_some());
 const ALSO: Given = ("--also", |raw| !raw.also.is_empty());
@@ -54,6 +57,8 @@ static CONFLICTS: &[(Given, Given, Wording)] = &[
     (SLOTS, WHO, NotWith),
     (ALSO, WHO, NotWith),
     (UNLINK, WHO, NotWith),
+    (PATH, WHO, NotWith),
+    (NAME, FD, NotWith),
     (NO_FORK, CLOSE, Incompatible),
     (NO_FORK, UNLINK, Incompatible),
     (FAIR, FCNTL, NotWith),

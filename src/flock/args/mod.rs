@@ -1,6 +1,7 @@
 //! The option table of `flock`, and from arguments to a request.
 
 mod conflicts;
+mod name;
 mod raw;
 mod who;
 
@@ -15,7 +16,7 @@ use crate::cli::{
 use crate::exit;
 use crate::flock::{ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, Verbosity};
 use crate::lock::advisory::LockApi;
-use crate::lock::{Mode, Timeout};
+use crate::lock::{Mode, Timeout, named};
 use crate::run::Command;
 
 use raw::RawArgs;
@@ -40,6 +41,10 @@ pub static SPEC: ProgramSpec = ProgramSpec {
         Synopsis {
             args: "[OPTION]... --fd NUMBER COMMAND [ARGUMENT]...",
             help: "lock descriptor NUMBER, then run COMMAND",
+        },
+        Synopsis {
+            args: "[OPTION]... --name NAME COMMAND [ARGUMENT]...",
+            help: "lock the user's lock file of this name, then run COMMAND",
         },
         Synopsis {
             args: "--who [OPTION]... FILE...",
@@ -184,7 +189,7 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         action: Action::AfterFile(
             "LINE",
             "it must follow the lock file: flock FILE -c LINE",
-            |raw| raw.descriptor.is_some(),
+            |raw| raw.descriptor.is_some() || raw.name.is_some(),
         ),
         group: COMMAND,
         help: "after FILE: run LINE with $SHELL -c",
@@ -271,6 +276,32 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         help: "allow up to N holders at once, in arrival order",
         manual: "Requires FILE and COMMAND. All users of the file should give the same N. See \
                  SLOTS.",
+    },
+    OptionSpec {
+        short: "",
+        long: &["name"],
+        abbrev: Abbrev::Forbidden,
+        action: Action::Value("NAME", |raw, arg| {
+            if !named::is_valid(arg) {
+                let expected = "expected a file name without a slash";
+                return Err(UsageError::invalid("invalid name", arg, expected));
+            }
+            raw.name = Some(arg.to_owned());
+            Ok(())
+        }),
+        group: LOCK_FILES,
+        help: "lock the user's lock file of this name, instead of FILE",
+        manual: "It is created if it is missing, in a directory of the user, and its path is the \
+                 same for every process of the user. See LOCK FILES BY NAME.",
+    },
+    OptionSpec {
+        short: "",
+        long: &["path"],
+        abbrev: Abbrev::Forbidden,
+        action: Action::Flag(|raw| raw.path = true),
+        group: LOCK_FILES,
+        help: "with --name: print the path of the lock file",
+        manual: "The file is created if it is missing, and not locked.",
     },
     OptionSpec {
         short: "",
@@ -362,8 +393,13 @@ pub fn parse(args: Vec<OsString>) -> Result<ParseResult<Request>, UsageError> {
 }
 
 impl RawArgs {
-    fn into_request(self, operands: Vec<OsString>) -> Result<Request, UsageError> {
+    fn into_request(self, mut operands: Vec<OsString>) -> Result<Request, UsageError> {
         conflicts::check(&self)?;
+        if (self.name.is_some() || self.path)
+            && let Some(request) = self.name_operand(&mut operands)?
+        {
+            return Ok(request);
+        }
         if self.who.is_given()
             && let Some(request) = self.who_request(&operands)?
         {
@@ -382,6 +418,7 @@ impl RawArgs {
             api: self.api()?,
             close_on_exec: self.close && command.is_none(),
             target,
+            is_named: self.name.is_some(),
             also: self.also,
             on_release: self.on_release,
             fairness: match (self.slots, self.fair) {

@@ -19,6 +19,8 @@ pub(super) struct RawArgs {
     /// The start and the length of the byte range, if `--fcntl` was given or implied.
     pub range: Option<(i64, i64)>,
     pub descriptor: Option<RawFd>,
+    pub name: Option<OsString>,
+    pub path: bool,
     pub fair: bool,
     pub slots: Option<u32>,
     pub also: Vec<OsString>,

@@ -173,6 +173,7 @@ fn commands_are_offered_only_in_their_place() {
         "flock -- lk jobj",
         "flock --fd 8 jobj",
         "flock --fd=8 jobj",
+        "flock --name n jobj",
         "flock lk -c jobj",
         "flock lk --command jobj",
     ];
