@@ -20,6 +20,7 @@ _flock_options() {
         '--length|BYTES|bytes to lock [default: 0, all]; implies --fcntl'
         '--fd|NUMBER|lock descriptor NUMBER, then run COMMAND'
         '--fair||queue in arrival order with other --fair users'
+        '--queue|N|fail rather than wait if N processes already wait'
         '--slots|N|allow up to N holders at once, in arrival order'
         '--name|NAME|lock the user'\''s lock file of this name, instead of FILE'
         '--path||with --name: print the path of the lock file'

@@ -115,6 +115,7 @@ complete -c flock -n '__flock_at option' -l start -x -a '(__flock_value OFFSET)'
 complete -c flock -n '__flock_at option' -l length -x -a '(__flock_value BYTES)' -d 'bytes to lock [default: 0, all]; implies --fcntl'
 complete -c flock -n '__flock_at option' -l fd -x -a '(__flock_value NUMBER)' -d 'lock descriptor NUMBER, then run COMMAND'
 complete -c flock -n '__flock_at option' -l fair -d 'queue in arrival order with other --fair users'
+complete -c flock -n '__flock_at option' -l queue -x -a '(__flock_value N)' -d 'fail rather than wait if N processes already wait'
 complete -c flock -n '__flock_at option' -l slots -x -a '(__flock_value N)' -d 'allow up to N holders at once, in arrival order'
 complete -c flock -n '__flock_at option' -l name -x -a '(__flock_value NAME)' -d 'lock the user\'s lock file of this name, instead of FILE'
 complete -c flock -n '__flock_at option' -l path -d 'with --name: print the path of the lock file'
@@ -127,10 +128,10 @@ complete -c flock -n '__flock_at option' -l pids -d 'with --who: print only hold
 complete -c flock -n '__flock_at option' -s h -l help -d 'print help and exit'
 complete -c flock -n '__flock_at option' -s V -l version -d 'print version and exit'
 function __flock_options
-    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --fair --slots --name --path --also --unlink --verbose --who --json --pids -h --help -V --version'
+    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --fair --queue --slots --name --path --also --unlink --verbose --who --json --pids -h --help -V --version'
 end
 function __flock_options_with_value
-    string split ' ' -- '-w --timeout --wait -E --conflict-exit-code --start --length --fd --slots --name --also'
+    string split ' ' -- '-w --timeout --wait -E --conflict-exit-code --start --length --fd --queue --slots --name --also'
 end
 function __flock_after_file
     printf '%s\t%s\n' -c 'after FILE: run LINE with $SHELL -c'

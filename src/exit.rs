@@ -135,9 +135,9 @@ impl Statuses {
                 Some(Meaning::Exhausted) => self.exhausted,
                 _ => self.lock_failed,
             },
-            lock::Error::UnstableInode { .. } | lock::Error::SlotsUnsupported { .. } => {
-                self.lock_failed
-            }
+            lock::Error::UnstableInode { .. }
+            | lock::Error::SlotsUnsupported { .. }
+            | lock::Error::PlacesUnsupported { .. } => self.lock_failed,
             lock::Error::Remove { .. } | lock::Error::NotRemoved { .. } => self.not_created,
             lock::Error::Timer(_) | lock::Error::Queue(_) => self.exhausted,
         }

@@ -53,6 +53,8 @@ pub struct LockRequest {
     pub api: LockApi,
     /// The order in which waiters acquire the lock.
     pub fairness: Fairness,
+    /// How many processes may wait, including this one.
+    pub max_waiters: Option<u32>,
     /// The lock that is to be held.
     pub mode: Mode,
     /// How long to wait for the lock.

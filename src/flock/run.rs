@@ -9,7 +9,7 @@ use super::{
 };
 use crate::exit::{self, Exit};
 use crate::holders::Caller;
-use crate::lock::acquire::LockKind;
+use crate::lock::acquire::{LockKind, Order};
 use crate::lock::multi::{self, LockTarget};
 use crate::lock::{self, Acquired, Deadline, Guard};
 use crate::report::{Output, Report};
@@ -102,6 +102,7 @@ impl AcquireParams {
     pub fn start(request: &LockRequest) -> Self {
         Self {
             kind: match request.fairness {
+                _ if request.max_waiters.is_some() => bounded_kind(request),
                 Fairness::None => LockKind::Advisory(request.api),
                 Fairness::Fifo => LockKind::Fair(Uptime::now()),
                 Fairness::Slots(limit) => LockKind::Slot {
@@ -111,6 +112,21 @@ impl AcquireParams {
             },
             deadline: request.timeout.start(),
         }
+    }
+}
+
+#[cold]
+fn bounded_kind(request: &LockRequest) -> LockKind {
+    LockKind::Bounded {
+        limit: request.max_waiters.unwrap_or(u32::MAX),
+        order: match request.fairness {
+            Fairness::None => Order::Kernel,
+            Fairness::Fifo => Order::Fair(Uptime::now()),
+            Fairness::Slots(limit) => Order::Slot {
+                limit,
+                arrived: Uptime::now(),
+            },
+        },
     }
 }
 

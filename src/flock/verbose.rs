@@ -85,6 +85,7 @@ impl VerboseLog {
         if self.started.is_some() {
             report.error(match reason {
                 Refusal::TimedOut => "timeout while waiting to get lock",
+                Refusal::QueueFull => "failed to get lock: enough processes wait for it",
                 Refusal::WouldBlock | Refusal::Interrupted => "failed to get lock",
             });
             for line in who::blocker_lines(request, self.caller, limit(MAX_FINAL_LOOKUP)) {

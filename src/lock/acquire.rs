@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use super::advisory::{self, LockApi};
-use super::fair::{queue, slots};
+use super::fair::{places, queue, slots};
 use super::{AcquireError, Acquired, Deadline, Mode};
 use crate::sys::clock::Uptime;
 
@@ -21,6 +21,39 @@ pub enum LockKind {
         /// When the caller arrived.
         arrived: Uptime,
     },
+    /// A lock of flock(2) or a slot, unless too many processes wait for it.
+    Bounded {
+        /// The number of processes that may wait.
+        limit: u32,
+        /// The order in which they acquire it.
+        order: Order,
+    },
+}
+
+/// The order in which the waiters of a bounded queue acquire the lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// That of the kernel.
+    Kernel,
+    /// As for [`LockKind::Fair`].
+    Fair(Uptime),
+    /// As for [`LockKind::Slot`].
+    Slot {
+        /// The number of slots.
+        limit: u32,
+        /// When the caller arrived.
+        arrived: Uptime,
+    },
+}
+
+impl From<Order> for LockKind {
+    fn from(order: Order) -> Self {
+        match order {
+            Order::Kernel => Self::Advisory(LockApi::Flock),
+            Order::Fair(arrived) => Self::Fair(arrived),
+            Order::Slot { limit, arrived } => Self::Slot { limit, arrived },
+        }
+    }
 }
 
 impl LockKind {
@@ -28,7 +61,7 @@ impl LockKind {
     pub fn api(self) -> LockApi {
         match self {
             Self::Advisory(api) => api,
-            Self::Fair(_) | Self::Slot { .. } => LockApi::Flock,
+            Self::Fair(_) | Self::Slot { .. } | Self::Bounded { .. } => LockApi::Flock,
         }
     }
 }
@@ -51,5 +84,10 @@ pub fn acquire(
         LockKind::Advisory(api) => advisory::acquire(fd, api, mode, deadline, on_wait),
         LockKind::Fair(arrived) => queue::acquire(fd, mode, arrived, deadline, on_wait),
         LockKind::Slot { limit, arrived } => slots::acquire(fd, limit, arrived, deadline, on_wait),
+        LockKind::Bounded { limit, order } => {
+            let kind = order.into();
+            let mut lock = |deadline: &Deadline| acquire(fd, kind, mode, deadline, on_wait);
+            places::acquire(fd, limit, mode, deadline, &mut lock)
+        }
     }
 }

@@ -49,6 +49,11 @@ pub enum Error {
         path: OsString,
         reason: &'static str,
     },
+    /// The file cannot have a bounded queue.
+    PlacesUnsupported {
+        path: OsString,
+        reason: &'static str,
+    },
 }
 
 impl Error {
@@ -135,6 +140,9 @@ impl Error {
             Self::SlotsUnsupported { path, reason } => {
                 about("", path, &format!("--slots is not supported: {reason}"))
             }
+            Self::PlacesUnsupported { path, reason } => {
+                about("", path, &format!("--queue is not supported: {reason}"))
+            }
             Self::Queue(error) => {
                 format!("cannot queue for the lock: {}", errno::text(error)).into()
             }
@@ -166,6 +174,8 @@ pub enum AcquireError {
     Queue(io::Error),
     /// The file cannot have slots, for this reason.
     SlotsUnsupported(&'static str),
+    /// The file cannot have a bounded queue, for this reason.
+    PlacesUnsupported(&'static str),
 }
 
 impl AcquireError {
@@ -180,6 +190,10 @@ impl AcquireError {
             Self::Timer(error) => Error::Timer(error),
             Self::Queue(error) => Error::Queue(error),
             Self::SlotsUnsupported(reason) => Error::SlotsUnsupported {
+                path: target.into(),
+                reason,
+            },
+            Self::PlacesUnsupported(reason) => Error::PlacesUnsupported {
                 path: target.into(),
                 reason,
             },

@@ -75,7 +75,7 @@ fn attempt(
 ) -> Result<Option<Acquired<Guard>>, Error> {
     let mut file = LockFile::open(path, kind.api(), mode)?;
     let locked = match file.lock_with(mode, &mut lock) {
-        Err(error @ Error::SlotsUnsupported { .. }) => {
+        Err(error @ (Error::SlotsUnsupported { .. } | Error::PlacesUnsupported { .. })) => {
             let is_new = file.is_new;
             drop(file);
             if is_new {

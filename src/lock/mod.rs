@@ -58,6 +58,8 @@ pub enum Refusal {
     WouldBlock,
     /// Another process held the lock until the deadline.
     TimedOut,
+    /// Another process holds the lock, and as many wait for it as the caller permits.
+    QueueFull,
     /// A signal interrupted the wait: see [`Deadline::Interruptible`].
     Interrupted,
 }

@@ -10,6 +10,7 @@
 mod also;
 mod architecture;
 mod blog;
+mod bounded;
 mod builtin;
 mod commands;
 mod fair;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Write;
 
 use test_support::builtin::for_each_bash;
-use test_support::locks::{tickets, waiter_count};
+use test_support::locks::{place_count, tickets, waiter_count};
 use test_support::process::{ExitReason, Process};
 use test_support::{Outcome, TestEnv, differs_from_util_linux, wait_until};
 
@@ -242,6 +242,29 @@ fn three_downloads_run_at_once() {
     out.write_all(b"\n\n\n\n\n").expect("room in the pipe");
     assert_eq!(shell.wait(), ExitReason::Exited(0));
     assert_eq!(started(), 5);
+}
+
+#[test]
+fn a_job_runs_now_or_once_more_afterwards() {
+    let env = TestEnv::new();
+    let script = setup_recipe(&env, "Run now, or once more afterwards", &[]);
+    env.install_script("rebuild", "#!/bin/sh\necho run >>log\nread x <end\n");
+    env.sh("mkfifo end").assert_status(0);
+    let mut now = env.start(env.sh_command(&script));
+    let log = || fs::read_to_string(env.file("log")).unwrap_or_default();
+    now.wait_alive_until("it runs", || log() == "run\n");
+    let mut afterwards = env.start(env.sh_command(&script));
+    let lock = env.file("rebuild.lock");
+    afterwards.wait_alive_until("it waits", || place_count(&lock) == 1);
+    env.sh(&script).assert_all(1, "", "");
+    let mut options = fs::File::options();
+    let end = options.read(true).write(true).open(env.file("end"));
+    let mut end = end.expect("a pipe");
+    end.write_all(b"\n\n").expect("room in the pipe");
+    for mut job in [now, afterwards] {
+        assert_eq!(job.wait(), ExitReason::Exited(0));
+    }
+    assert_eq!(log(), "run\nrun\n");
 }
 
 #[test]

@@ -25,6 +25,7 @@ const NAME: Given = ("--name", |raw| raw.name.is_some());
 const PATH: Given = ("--path", |raw| raw.path);
 const FAIR: Given = ("--fair", |raw| raw.fair);
 const SLOTS: Given = ("--slots", |raw| raw.slots.is_some());
+const QUEUE: Given = ("--queue", |raw| raw.max_waiters.is_some());
 const ALSO: Given = ("--also", |raw| !raw.also.is_empty());
 const UNLINK: Given = ("--unlink", |raw| raw.on_release == OnRelease::Unlink);
 const ALSO_OR_UNLINK: Given = ("--also or --unlink", |raw| (ALSO.1)(raw) || (UNLINK.1)(raw));
@@ -55,6 +56,7 @@ static CONFLICTS: &[(Given, Given, Wording)] = &[
     (FCNTL, WHO, NotWith),
     (FAIR, WHO, NotWith),
     (SLOTS, WHO, NotWith),
+    (QUEUE, WHO, NotWith),
     (ALSO, WHO, NotWith),
     (UNLINK, WHO, NotWith),
     (PATH, WHO, NotWith),
@@ -63,6 +65,8 @@ static CONFLICTS: &[(Given, Given, Wording)] = &[
     (NO_FORK, UNLINK, Incompatible),
     (FAIR, FCNTL, NotWith),
     (SLOTS, FCNTL, NotWith),
+    (QUEUE, FCNTL, NotWith),
+    (QUEUE, ALSO, NotWith),
     (SLOTS, SHARED, NotWith),
     (SLOTS, ALSO_OR_UNLINK, NotWith),
 ];

@@ -261,6 +261,23 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
     },
     OptionSpec {
         short: "",
+        long: &["queue"],
+        abbrev: Abbrev::Forbidden,
+        action: Action::Value("N", |raw, arg| {
+            let what = "invalid number of waiters";
+            let waiters = number::decimal(arg)
+                .and_then(|number| u32::try_from(number).ok())
+                .ok_or_else(|| UsageError::invalid(what, arg, "expected a number from 0 on"))?;
+            raw.max_waiters = Some(waiters);
+            Ok(())
+        }),
+        group: WAITING,
+        help: "fail rather than wait if N processes already wait",
+        manual: "The status is 1, or the one given with -E. With --queue 1, a job that is started \
+                 many times while it runs runs once more. 0 is the same as -n. See BOUNDED QUEUE.",
+    },
+    OptionSpec {
+        short: "",
         long: &["slots"],
         abbrev: Abbrev::Forbidden,
         action: Action::Value("N", |raw, arg| {
@@ -426,6 +443,7 @@ impl RawArgs {
                 (None, true) => Fairness::Fifo,
                 (None, false) => Fairness::None,
             },
+            max_waiters: self.max_waiters,
             mode: self.mode.unwrap_or(Mode::Exclusive),
             timeout: match self.timeout {
                 _ if self.nonblock => Timeout::NonBlocking,

@@ -23,6 +23,7 @@ pub(super) struct RawArgs {
     pub path: bool,
     pub fair: bool,
     pub slots: Option<u32>,
+    pub max_waiters: Option<u32>,
     pub also: Vec<OsString>,
     pub on_release: OnRelease,
     pub verbosity: Verbosity,

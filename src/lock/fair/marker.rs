@@ -54,6 +54,10 @@ const SLOT_BIT: u64 = 1 << 61;
 /// The offsets of tickets.
 pub const TICKET_RANGE: RangeInclusive<i64> = TICKET_BIT as i64..=i64::MAX;
 
+/// The offsets of the places of a [bounded queue](super::places), which are no markers: they say
+/// only which process waits.
+pub const PLACE_RANGE: RangeInclusive<i64> = 1 << 60..=SLOT_BIT as i64 - 1;
+
 /// The offsets of slots.
 pub const SLOT_RANGE: RangeInclusive<i64> = SLOT_BIT as i64..=TICKET_BIT as i64 - 1;
 

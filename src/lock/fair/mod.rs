@@ -5,10 +5,12 @@
 //!   process.
 //! * `search`, `owner` – the search for the tickets of other waiters, among forged ones.
 //! * `queue` – waits until all earlier tickets are over, then for the lock.
+//! * `places` – a bounded number of waiters.
 //! * `slots` – a limited number of holders at once.
 
 pub mod marker;
 mod owner;
+pub(super) mod places;
 pub(super) mod queue;
 pub(super) mod search;
 pub(super) mod slots;

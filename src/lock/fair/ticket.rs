@@ -126,13 +126,18 @@ fn ok_unless_exhausted<T>(result: Result<T, Errno>) -> Result<Option<T>, Acquire
     }
 }
 
+/// Returns a path that leads to the open file.
+pub(super) fn path_of(fd: BorrowedFd<'_>) -> String {
+    format!("/proc/self/fd/{}", fd.as_raw_fd())
+}
+
 /// Opens the file of a descriptor again, and returns the fcntl(2) locks that the new descriptor
 /// permits. Returns `None` if the file cannot, or must not, be opened.
 fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, AcquireError> {
     if unsupported_file_reason(fd).is_some() {
         return Ok(None);
     }
-    let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
+    let path = path_of(fd);
     // With O_NONBLOCK, a lease does not block open(2).
     let flags = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let open = |access| rustix::fs::open(&path, flags | access, Permissions::empty());
@@ -209,7 +214,11 @@ fn children_in_other_pid_namespace() -> bool {
 /// Where that lock is one of fcntl(2) on all bytes (9p, which may have the type of a local file
 /// system), the marker goes with it; what still covers its byte are locks on all bytes. There must be no markers there: each would be in the way of
 /// the other waiters' locks, and two waiters would wait for each other.
-fn is_independent_of_flock(file: BorrowedFd<'_>, offset: i64, other: BorrowedFd<'_>) -> bool {
+pub(super) fn is_independent_of_flock(
+    file: BorrowedFd<'_>,
+    offset: i64,
+    other: BorrowedFd<'_>,
+) -> bool {
     let released = advisory::try_acquire(file, LockApi::Flock, Mode::Unlocked);
     released.is_ok() && ofd::conflict(other, offset, offset) == Ok(Some((offset, 1)))
 }

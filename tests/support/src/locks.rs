@@ -7,7 +7,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use fdlock::lock::Mode;
-use fdlock::lock::fair::marker::{ArrivalTime, Marker, SLOT_RANGE};
+use fdlock::lock::fair::marker::{ArrivalTime, Marker, PLACE_RANGE, SLOT_RANGE};
 use fdlock::sys::ofd;
 
 use crate::wait::holds_within;
@@ -163,16 +163,28 @@ pub fn slots(file: impl AsRef<Path>) -> Vec<Slot> {
     markers_on(file).into_iter().filter_map(slot).collect()
 }
 
-/// Returns the markers on a file, ordered by their bytes. It probes one range after the other
-/// because each answer is exact, whereas the kernel's table is returned in pieces.
+/// Returns the number of processes that wait for the lock on the file with `--queue`.
+pub fn place_count(file: impl AsRef<Path>) -> usize {
+    let first = *PLACE_RANGE.start() | 1 << 59;
+    locked_bytes(file, first, *PLACE_RANGE.end()).len()
+}
+
+/// Returns the markers on a file, ordered by their bytes.
 fn markers_on(file: impl AsRef<Path>) -> Vec<Marker> {
+    let offsets = locked_bytes(file, *SLOT_RANGE.start(), i64::MAX).into_iter();
+    Vec::from_iter(offsets.filter_map(Marker::from_offset))
+}
+
+/// Returns the single bytes of a file that are locked. It probes one range after the other because
+/// each answer is exact, whereas the kernel's table is returned in pieces.
+fn locked_bytes(file: impl AsRef<Path>, first: i64, last: i64) -> Vec<i64> {
     let open = |options: &OpenOptions| options.open(file.as_ref());
     let for_reading = open(OpenOptions::new().read(true));
     let Ok(file) = for_reading.or_else(|_| open(OpenOptions::new().write(true))) else {
         return Vec::new();
     };
     let mut offsets = Vec::new();
-    let mut ranges = vec![(*SLOT_RANGE.start(), i64::MAX)];
+    let mut ranges = vec![(first, last)];
     while let Some((first, last)) = ranges.pop() {
         let lock = (first <= last).then(|| find_lock(&file, first, last));
         // A longer lock is not a marker.
@@ -185,7 +197,7 @@ fn markers_on(file: impl AsRef<Path>) -> Vec<Marker> {
         }
     }
     offsets.sort_unstable();
-    Vec::from_iter(offsets.into_iter().filter_map(Marker::from_offset))
+    offsets
 }
 
 /// Returns the first byte and the length of an fcntl(2) lock that another open file description has
