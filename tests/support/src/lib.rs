@@ -22,6 +22,7 @@ pub mod process;
 pub mod procfs;
 mod programs;
 pub mod sandbox;
+pub mod screen;
 pub mod stress;
 mod terminal;
 mod test_env;

@@ -126,6 +126,16 @@ impl Process {
         }
     }
 
+    /// Reads the output that there is, or waits for some. Returns `None` when the process has
+    /// exited and all output has been read, or if none comes in time.
+    pub(crate) fn read_some(&mut self) -> Option<Vec<u8>> {
+        let deadline = Instant::now() + self.timeout;
+        let exit = (!self.killed).then(|| self.pidfd.as_fd());
+        let is_more = self.output.read_more(deadline, exit);
+        let read = std::mem::take(&mut self.output.unread);
+        (is_more || !read.is_empty()).then_some(read)
+    }
+
     /// Reads the next line of its output.
     #[track_caller]
     pub fn read_line(&mut self) -> String {

@@ -1,10 +1,10 @@
 //! Pseudo-terminals: the process leads a session there, and the test types and reads.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::process::Command;
 
 use rustix::pty::{self, OpenptFlags};
-use rustix::termios::{self, LocalModes, OptionalActions, OutputModes};
+use rustix::termios::{self, LocalModes, OptionalActions, OutputModes, Winsize};
 
 use crate::pre_exec::CommandPreExecExt;
 use crate::process::{Process, output_pipe};
@@ -22,6 +22,21 @@ impl TestEnv {
     #[track_caller]
     pub fn start_at_terminal(&self, mut command: Command) -> Process {
         let (controller, terminal) = open_terminal();
+        let duplicate = |fd: &OwnedFd| fd.try_clone().expect("a descriptor");
+        command
+            .stdin(duplicate(&terminal))
+            .stderr(duplicate(&terminal));
+        command.stdout(terminal);
+        let child = command.spawn().expect("the command starts");
+        let output = duplicate(&controller);
+        self.attach(child, controller, output)
+    }
+
+    /// Starts a command at a new terminal of this size, which echoes and wraps as terminals do.
+    #[track_caller]
+    pub(crate) fn start_at_screen(&self, mut command: Command, rows: u16, columns: u16) -> Process {
+        let (controller, terminal) = open_default_terminal();
+        set_size(&controller, rows, columns);
         let duplicate = |fd: &OwnedFd| fd.try_clone().expect("a descriptor");
         command
             .stdin(duplicate(&terminal))
@@ -61,14 +76,30 @@ impl TestEnv {
 /// Opens a new terminal and returns its controlling side and its terminal side. Input is not echoed
 /// and output is not changed.
 fn open_terminal() -> (OwnedFd, OwnedFd) {
+    let (controller, terminal) = open_default_terminal();
+    let mut modes = termios::tcgetattr(&terminal).expect("tcgetattr");
+    modes.local_modes -= LocalModes::ECHO;
+    modes.output_modes -= OutputModes::OPOST;
+    termios::tcsetattr(&terminal, OptionalActions::Now, &modes).expect("tcsetattr");
+    (controller, terminal)
+}
+
+/// Sets the size of a terminal, as a window does.
+pub(crate) fn set_size(controller: impl AsFd, rows: u16, columns: u16) {
+    let size = Winsize {
+        ws_row: rows,
+        ws_col: columns,
+        ws_xpixel: 0,
+        ws_ypixel: 0,
+    };
+    termios::tcsetwinsize(controller, size).expect("a terminal");
+}
+
+fn open_default_terminal() -> (OwnedFd, OwnedFd) {
     let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
     let controller = pty::openpt(flags).expect("openpt");
     pty::grantpt(&controller).expect("grantpt");
     pty::unlockpt(&controller).expect("unlockpt");
     let terminal = pty::ioctl_tiocgptpeer(&controller, flags).expect("TIOCGPTPEER");
-    let mut modes = termios::tcgetattr(&terminal).expect("tcgetattr");
-    modes.local_modes -= LocalModes::ECHO;
-    modes.output_modes -= OutputModes::OPOST;
-    termios::tcsetattr(&terminal, OptionalActions::Now, &modes).expect("tcsetattr");
     (controller, terminal)
 }
