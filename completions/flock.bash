@@ -30,6 +30,7 @@ _flock_options() {
         '--who||list the lock'\''s holders and waiters'
         '--json||with --who: print JSON'
         '--pids||with --who: print only holder PIDs'
+        '--watch||with --who: keep the table on the screen current'
         '-h --help||print help and exit'
         '-V --version||print version and exit'
     )

@@ -125,10 +125,11 @@ complete -c flock -n '__flock_at option' -l verbose -d 'report the current holde
 complete -c flock -n '__flock_at option' -l who -d 'list the lock\'s holders and waiters'
 complete -c flock -n '__flock_at option' -l json -d 'with --who: print JSON'
 complete -c flock -n '__flock_at option' -l pids -d 'with --who: print only holder PIDs'
+complete -c flock -n '__flock_at option' -l watch -d 'with --who: keep the table on the screen current'
 complete -c flock -n '__flock_at option' -s h -l help -d 'print help and exit'
 complete -c flock -n '__flock_at option' -s V -l version -d 'print version and exit'
 function __flock_options
-    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --fair --queue --slots --name --path --also --unlink --verbose --who --json --pids -h --help -V --version'
+    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --fair --queue --slots --name --path --also --unlink --verbose --who --json --pids --watch -h --help -V --version'
 end
 function __flock_options_with_value
     string split ' ' -- '-w --timeout --wait -E --conflict-exit-code --start --length --fd --queue --slots --name --also'

@@ -122,20 +122,26 @@ pub fn gnu_sem(fixture: &Fixture, job: &[&OsStr]) -> Option<Entry> {
 
 /// Returns the other programs that list holders, as far as they are installed.
 pub fn other_listings(file: &OsStr) -> Vec<Entry> {
-    let installed = |name: &str| {
-        let mut paths = ["/usr/bin", "/bin", "/usr/sbin"].into_iter();
-        paths.find_map(|dir| Some(Path::new(dir).join(name)).filter(|program| program.is_file()))
-    };
-    let entry = |contender: Contender, args: &[&OsStr]| {
-        let program = installed(contender.name())?;
-        Some((contender, command(&program, args)))
-    };
     let entries = [
-        entry(Contender::Fuser, &[file]),
-        entry(Contender::Lsof, &[file]),
-        entry(Contender::Lslocks, &[]),
+        installed(Contender::Fuser, &[file]),
+        installed(Contender::Lsof, &[file]),
+        lslocks(),
     ];
     entries.into_iter().flatten().collect()
+}
+
+/// Returns lslocks(8), which lists all locks, if it is installed.
+pub fn lslocks() -> Option<Entry> {
+    installed(Contender::Lslocks, &[])
+}
+
+fn installed(contender: Contender, args: &[&OsStr]) -> Option<Entry> {
+    let mut dirs = ["/usr/bin", "/bin", "/usr/sbin"].into_iter();
+    let program = dirs.find_map(|dir| {
+        let path = Path::new(dir).join(contender.name());
+        path.is_file().then_some(path)
+    })?;
+    Some((contender, command(&program, args)))
 }
 
 /// Returns `/bin/true` without a lock.

@@ -1,6 +1,6 @@
 //! `flock --who` on a machine with many processes.
 
-use crate::contenders::{Floor, Programs, command, other_listings};
+use crate::contenders::{Floor, Programs, command, lslocks, other_listings};
 use crate::fixture::Fixture;
 use crate::measurement::{Measurement, Target, Unit, interleave};
 use anyhow::{Context, Result, bail, ensure};
@@ -52,7 +52,24 @@ pub fn measure(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Ve
             target: held.then_some(Target::RatioToFloor(1.20)),
         })
     };
-    Ok(vec![measure("held", true)?, measure("free", false)?])
+    let all = Measurement {
+        title: format!("List all locks of the machine, {count} processes"),
+        command: "flock --who",
+        unit: Unit::Milliseconds,
+        series: interleave(
+            [programs.fdlock(&["--who".as_ref()])]
+                .into_iter()
+                .chain(lslocks())
+                .collect(),
+            rounds.min(MAX_ROUNDS),
+            |command| {
+                let _lock = fixture.lock()?;
+                time(command, 0)
+            },
+        )?,
+        target: None,
+    };
+    Ok(vec![measure("held", true)?, measure("free", false)?, all])
 }
 
 /// Returns the time in milliseconds.

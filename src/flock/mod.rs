@@ -7,6 +7,7 @@
 //! * `missing_queue` – its warnings where there is no order.
 //! * `directory_scope` – its warning about directories on file servers.
 //! * [`who`] – carries out `--who`.
+//! * `terminal` – what the displays know about a terminal.
 //! * [`failure`] – what can fail.
 //! * `exec_hint` – explains commands that do not exist.
 
@@ -17,6 +18,7 @@ pub mod failure;
 mod missing_queue;
 pub mod print_path;
 pub mod run;
+mod terminal;
 pub mod verbose;
 pub mod who;
 
@@ -73,10 +75,13 @@ pub struct LockRequest {
 /// The files to list, and the output format.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WhoRequest {
-    /// A descriptor, or at least one file; missing files are not created.
+    /// A descriptor, or files; missing files are not created. Without any, all locks of the
+    /// machine are listed.
     pub targets: Vec<Target>,
     /// The output format.
     pub format: OutputFormat,
+    /// Whether the list is printed again and again.
+    pub watch: bool,
 }
 
 /// The output format of `--who`.

@@ -15,14 +15,14 @@ use rustix::process::{Pid, getpid};
 use super::file::Identity;
 use super::lock_user::{Caller, Confidence, LockUser, Namespace, Role};
 use super::resolve::{Observations, ProcProcesses, is_ticket, lock_user};
-use super::scan::{self, FdLock, Search, WaiterSearch, blocked_calls, visit_fds};
+use super::scan::{self, FdLock, Files, Search, WaiterSearch, blocked_calls, visit_fds};
 use super::time_limit::TimeLimit;
 use crate::lock::Mode;
 use crate::lock::fair::marker::ArrivalTime;
 use crate::sys::procfs::locks::{self, FileKey, LockRecord, LockState, LockType, TableRead};
 use crate::sys::procfs::stat::Stat;
 use crate::sys::procfs::{own_pid, pids};
-use graph::Waits;
+pub(super) use graph::Waits;
 
 /// How long deadlocks are searched for. Other users' processes can lock any number of files, and
 /// each of them counts.
@@ -39,8 +39,18 @@ const MAX_SEARCH: Duration = Duration::from_secs(2);
 /// if its processes acquire and release several locks during the scan. Therefore a cycle counts
 /// only if it is seen twice.
 pub fn find_deadlocks() -> Vec<Vec<Pid>> {
-    let limit = TimeLimit::start(MAX_SEARCH, MAX_SEARCH);
-    let mut cycles = waits(limit).cycles(&|| limit.is_over());
+    let limit = time_limit();
+    confirmed_cycles(&waits(limit), limit)
+}
+
+/// Returns the limit for a search that starts now.
+pub(super) fn time_limit() -> TimeLimit {
+    TimeLimit::start(MAX_SEARCH, MAX_SEARCH)
+}
+
+/// Returns the cycles that are still there when all processes are examined again.
+pub(super) fn confirmed_cycles(seen: &Waits, limit: TimeLimit) -> Vec<Vec<Pid>> {
+    let mut cycles = seen.cycles(&|| limit.is_over());
     if !cycles.is_empty() {
         let waits = waits(limit);
         cycles.retain(|cycle| {
@@ -53,7 +63,7 @@ pub fn find_deadlocks() -> Vec<Vec<Pid>> {
 }
 
 /// Whether the time for the search is up.
-type IsOver<'i> = &'i dyn Fn() -> bool;
+pub(super) type IsOver<'i> = &'i dyn Fn() -> bool;
 
 fn waits(limit: TimeLimit) -> Waits {
     let is_over = || limit.is_over();
@@ -83,7 +93,7 @@ fn waits(limit: TimeLimit) -> Waits {
         return waits;
     }
     let mut scan = scan::scan(Search {
-        files: &identities,
+        files: Files::Listed(&identities),
         waiters,
         is_wanted: |_| true,
         limit: Some(limit),
@@ -119,7 +129,7 @@ fn waits(limit: TimeLimit) -> Waits {
 }
 
 /// Returns the elements that belong to a file, of a list that is sorted by file.
-fn of_file<T>(sorted: &[T], file: FileKey, key: impl Fn(&T) -> FileKey) -> &[T] {
+pub(super) fn of_file<T>(sorted: &[T], file: FileKey, key: impl Fn(&T) -> FileKey) -> &[T] {
     let start = sorted.partition_point(|element| key(element) < file);
     let rest = &sorted[start..];
     &rest[..rest.partition_point(|element| key(element) == file)]
@@ -179,7 +189,12 @@ fn contended_files(
 }
 
 /// Adds the waits that are certain among the users of one file.
-fn add_waits(users: &[LockUser], fd_locks: &[FdLock], waits: &mut Waits, is_over: IsOver<'_>) {
+pub(super) fn add_waits(
+    users: &[LockUser],
+    fd_locks: &[FdLock],
+    waits: &mut Waits,
+    is_over: IsOver<'_>,
+) {
     let certain = users
         .iter()
         .filter(|user| user.confidence == Confidence::Verified && user.mode.is_some());

@@ -9,7 +9,7 @@ use crate::lock::Mode;
 use crate::lock::fair::marker::ArrivalTime;
 use crate::sys::filesystem::Locality;
 use crate::sys::procfs::liveness::{self, Liveness};
-use crate::sys::procfs::locks::{LockRecord, LockType};
+use crate::sys::procfs::locks::{FileKey, LockRecord, LockType};
 use crate::sys::procfs::stat::parent;
 use crate::sys::procfs::{is_initial_pid_namespace, shows_own_pids};
 
@@ -117,6 +117,8 @@ pub struct OwnLock {
 /// The holders and waiters at one moment.
 #[derive(Debug)]
 pub struct Snapshot {
+    /// The device and the inode of the file.
+    pub key: FileKey,
     /// All processes that are known to use the lock, holders first.
     pub users: Vec<LockUser>,
     /// The locks of the asking process, even if it is not listed.

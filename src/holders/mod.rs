@@ -11,6 +11,7 @@ mod deleted;
 mod error;
 mod file;
 mod lock_user;
+mod machine;
 mod resolve;
 mod scan;
 mod time_limit;
@@ -40,8 +41,9 @@ pub use file::File;
 pub use lock_user::{
     Caller, Confidence, ListedKind, LockUser, Namespace, OwnLock, Range, Role, Snapshot, Visibility,
 };
+pub use machine::{LockedFile, Machine, all_locks};
 use resolve::{Observations, ProcProcesses};
-use scan::{FdLock, MAX_RANGES, OnOther, Scan, Search, WaiterSearch};
+use scan::{FdLock, Files, MAX_RANGES, OnOther, Scan, Search, WaiterSearch};
 pub use time_limit::TimeLimit;
 
 /// How often a snapshot is retaken if the table has changed in the meantime.
@@ -147,6 +149,7 @@ fn snapshot_with(
         let (mut table, read, is_late) = records_for(file, lookup)?;
         if table.is_empty() && is_table_complete && read == TableRead::Atomic {
             return Ok(Snapshot {
+                key: file.identity.key,
                 users: Vec::new(),
                 own_locks: Vec::new(),
                 is_inherited: false,
@@ -168,7 +171,7 @@ fn snapshot_with(
             WaiterSearch::TableOnly
         };
         let search = Search {
-            files: &[file.identity],
+            files: Files::Listed(&[file.identity]),
             waiters: search,
             is_wanted: lookup.is_wanted,
             limit: lookup.limit,
@@ -233,6 +236,7 @@ fn snapshot_with(
             users.into_iter().partition(is_holder);
         ordered.extend(waiters);
         return Ok(Snapshot {
+            key: file.identity.key,
             users: ordered,
             own_locks: observations.own_locks(),
             is_inherited: observations.inherited().next().is_some(),

@@ -1,5 +1,6 @@
 //! Finds the descriptors of all processes, as far as they are visible.
 
+mod files;
 mod found;
 mod visit;
 
@@ -20,6 +21,7 @@ use crate::sys::procfs::mountinfo::{self, MountDevices};
 use crate::sys::procfs::syscall::BlockedCall;
 use crate::sys::procfs::{numeric_entries, pids, process_dir, shows_own_pids};
 
+pub(super) use files::Files;
 pub(super) use found::{BlockedThread, FdLock, Scan};
 pub(super) use visit::visit_fds;
 use visit::visit_fds_in;
@@ -27,6 +29,9 @@ use visit::visit_fds_in;
 /// How many locks on ranges of bytes are listed. A process can have any number of them on one
 /// descriptor; beyond this number, one for each descriptor is listed, so that no holder is missing.
 pub(super) const MAX_RANGES: usize = 100_000;
+
+/// How many descriptors with locks are listed if all files are searched for.
+pub(super) const MAX_FD_LOCKS: usize = 500_000;
 
 /// How many descriptors with locks are listed of a process that has several for the same lock, and
 /// how many descriptors a process has whose table is compared with that of others.
@@ -44,8 +49,7 @@ pub(super) enum WaiterSearch {
 /// What is searched for.
 #[derive(Clone, Copy)]
 pub(super) struct Search<'s> {
-    /// The files, in the order of their keys.
-    pub files: &'s [Identity],
+    pub files: Files<'s>,
     pub waiters: WaiterSearch,
     /// Returns whether a lock matters.
     pub is_wanted: fn(&LockRecord) -> bool,
@@ -138,15 +142,12 @@ const CONTINUE: ControlFlow<()> = ControlFlow::Continue(());
 
 impl<'s> Scanner<'s> {
     fn new(search: Search<'s>, found: Scan) -> Self {
-        let inodes = search.files.iter().map(|file| file.key.inode);
-        let mut by_inode: Vec<(u64, usize)> = inodes.zip(0..).collect();
-        by_inode.sort_unstable();
         let mut known = BTreeSet::new();
         let locks = found.fd_locks.iter();
         known.extend(locks.map(|lock| (lock.pid.as_raw_nonzero().get(), lock.fd, lock.record)));
         Self {
             search,
-            by_inode,
+            by_inode: search.files.by_inode(),
             known,
             ranges: found.fd_locks.len(),
             found,
@@ -173,7 +174,7 @@ impl<'s> Scanner<'s> {
 
     fn examine_process(&mut self, pid: Pid) -> ControlFlow<()> {
         self.check_time()?;
-        let is_interesting = is_one_of(self.search.files);
+        let is_interesting = is_wanted(self.search.files);
         let (mut has_file, mut count) = (false, 0);
         let start = self.found.fd_locks.len();
         (self.of_process, self.locked) = (BTreeSet::new(), 0);
@@ -232,6 +233,11 @@ impl<'s> Scanner<'s> {
                 return false;
             }
         };
+        let is_all = matches!(self.search.files, Files::All);
+        if is_all && info.locks.is_empty() {
+            // Any descriptor may be one that a thread waits with.
+            return true;
+        }
         let Some(file) = self.file_of(dir, &info) else {
             if let Some(on_other) = self.search.on_other {
                 on_other(dir, fd, &info);
@@ -256,14 +262,16 @@ impl<'s> Scanner<'s> {
                 continue;
             }
             self.ranges += usize::from(!record.is_whole());
-            if record.is_whole() || self.ranges <= MAX_RANGES || is_first {
+            let is_full = is_all && self.found.fd_locks.len() >= MAX_FD_LOCKS;
+            if !is_full && (record.is_whole() || self.ranges <= MAX_RANGES || is_first) {
                 self.found.fd_locks.push(FdLock { pid, fd, record });
             } else {
                 self.found.omitted += 1;
             }
             is_first = false;
         }
-        let is_opener = info.inode.is_some() && self.search.waiters == WaiterSearch::AllThreads;
+        let is_opener =
+            !is_all && info.inode.is_some() && self.search.waiters == WaiterSearch::AllThreads;
         if is_opener && self.found.openers.last() != Some(&pid) {
             self.found.openers.push(pid);
         }
@@ -275,14 +283,16 @@ impl<'s> Scanner<'s> {
     /// may wait. Before Linux 5.14, such a descriptor may be open on any file for all that the
     /// kernel says.
     fn file_of(&mut self, dir: &str, info: &FdInfo) -> Option<Identity> {
-        let files = self.search.files;
         if let Some(record) = info.locks.first() {
-            let index = files.binary_search_by_key(&record.file, |file| file.key);
-            return index.ok().map(|index| files[index]);
+            return self.search.files.find(record.file);
         }
         if self.search.waiters == WaiterSearch::TableOnly {
             return None;
         }
+        let Files::Listed(files) = self.search.files else {
+            let (device, inode) = (self.device_of(dir, info)?, info.inode?);
+            return self.search.files.find(FileKey { device, inode });
+        };
         let Some(inode) = info.inode else {
             return files.first().copied();
         };
@@ -290,19 +300,22 @@ impl<'s> Scanner<'s> {
         let alike = self.by_inode[start..].iter();
         let mut alike = alike.take_while(|(other, _)| *other == inode).peekable();
         alike.peek()?;
-        let device = info.mount.and_then(|mount| {
-            // A process can have any number of mounts, so they are read once.
-            if self.mounts.as_ref().is_none_or(|(of, _)| of != dir) {
-                self.mounts = Some((dir.to_owned(), mountinfo::devices_in(dir)));
-            }
-            let devices = self
-                .mounts
-                .as_ref()
-                .and_then(|(_, devices)| devices.as_ref());
-            devices?.get(&mount).copied()
-        });
-        let mut alike = alike.map(|(_, index)| files[*index]);
+        let alike: Vec<Identity> = alike.map(|(_, index)| files[*index]).collect();
+        let device = self.device_of(dir, info);
+        let mut alike = alike.into_iter();
         alike.find(|file| device.is_none_or(|device| device == file.key.device))
+    }
+
+    /// Returns the device of the file system that a descriptor of the process or thread with this
+    /// directory in `/proc` is open on. A process can have any number of mounts, so they are read
+    /// once.
+    fn device_of(&mut self, dir: &str, info: &FdInfo) -> Option<(u32, u32)> {
+        let mount = info.mount?;
+        if self.mounts.as_ref().is_none_or(|(of, _)| of != dir) {
+            self.mounts = Some((dir.to_owned(), mountinfo::devices_in(dir)));
+        }
+        let (_, devices) = self.mounts.as_ref()?;
+        devices.as_ref()?.get(&mount).copied()
     }
 
     /// Finds the threads of a process that are blocked in a call for one of the files. Each thread
@@ -339,7 +352,7 @@ impl<'s> Scanner<'s> {
         /// is examined more often than necessary.
         const MAX_TABLES: usize = 8;
         let dir = process_dir(pid);
-        let is_interesting = is_one_of(self.search.files);
+        let is_interesting = is_wanted(self.search.files);
         let mut examined = vec![pid];
         (self.of_process, self.locked) = (BTreeSet::new(), 0);
         for thread in numeric_entries(&format!("{dir}/task")).unwrap_or_default() {
@@ -375,9 +388,9 @@ impl<'s> Scanner<'s> {
     }
 }
 
-/// Returns whether a file is one of these, which are in the order of their keys.
-fn is_one_of(files: &[Identity]) -> impl Fn(FileKey) -> bool {
-    move |key| files.binary_search_by_key(&key, |file| file.key).is_ok()
+/// Returns whether a file is one of these.
+fn is_wanted(files: Files<'_>) -> impl Fn(FileKey) -> bool {
+    move |key| files.find(key).is_some()
 }
 
 /// Returns the lock calls in which threads of a process are blocked, as far as they are visible.

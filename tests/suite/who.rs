@@ -6,10 +6,12 @@ mod deleted;
 mod forms;
 mod hidden;
 mod holders;
+mod machine;
 mod odd;
 mod restricted;
 mod verbose;
 mod waiters;
+mod watch;
 
 use serde_json::Value;
 

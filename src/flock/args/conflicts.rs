@@ -32,6 +32,7 @@ const ALSO_OR_UNLINK: Given = ("--also or --unlink", |raw| (ALSO.1)(raw) || (UNL
 const WHO: Given = ("--who", |raw| raw.who.who);
 const JSON: Given = ("--json", |raw| raw.who.json);
 const PIDS: Given = ("--pids", |raw| raw.who.pids);
+const WATCH: Given = ("--watch", |raw| raw.who.watch);
 
 /// How a conflict is reported.
 #[derive(Clone, Copy)]
@@ -47,6 +48,8 @@ use Wording::{Incompatible, NotWith};
 /// All combinations that are rejected. The first one that was given is reported.
 static CONFLICTS: &[(Given, Given, Wording)] = &[
     (JSON, PIDS, Incompatible),
+    (JSON, WATCH, Incompatible),
+    (PIDS, WATCH, Incompatible),
     (MODE, WHO, NotWith),
     (NONBLOCK, WHO, NotWith),
     (TIMEOUT, WHO, NotWith),

@@ -47,8 +47,8 @@ pub static SPEC: ProgramSpec = ProgramSpec {
             help: "lock the user's lock file of this name, then run COMMAND",
         },
         Synopsis {
-            args: "--who [OPTION]... FILE...",
-            help: "list the holders and waiters of the lock on FILE",
+            args: "--who [OPTION]... [FILE]...",
+            help: "list the holders and waiters of the lock on FILE, or of all locks",
         },
         Synopsis {
             args: "--who [OPTION]... --fd NUMBER",
@@ -367,8 +367,9 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         action: Action::Flag(|raw| raw.who.who = true),
         group: INSPECTION,
         help: "list the lock's holders and waiters",
-        manual: "Prints a table on standard output. The status is 0 if the lock is held and 1 if \
-                 it is not. No lock is acquired and no file is created. See LISTING HOLDERS.",
+        manual: "Prints a table on standard output. Without FILE, it lists all locks of the \
+                 machine. The status is 0 if a lock is held and 1 if none is. No lock is acquired \
+                 and no file is created. See LISTING HOLDERS.",
     },
     OptionSpec {
         short: "",
@@ -386,7 +387,17 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         action: Action::Flag(|raw| raw.who.pids = true),
         group: INSPECTION,
         help: "with --who: print only holder PIDs",
-        manual: "One per line, for kill(1). Unverified holders are omitted.",
+        manual: "One per line, for kill(1). Unverified holders are omitted. Requires FILE or --fd.",
+    },
+    OptionSpec {
+        short: "",
+        long: &["watch"],
+        abbrev: Abbrev::Forbidden,
+        action: Action::Flag(|raw| raw.who.watch = true),
+        group: INSPECTION,
+        help: "with --who: keep the table on the screen current",
+        manual: "Fills the terminal and refreshes the table every two seconds, until q or Ctrl-C \
+                 is typed.",
     },
     OptionSpec::help(GENERAL),
     OptionSpec::version(GENERAL),

@@ -36,11 +36,12 @@ pub(super) struct WhoArgs {
     pub who: bool,
     pub json: bool,
     pub pids: bool,
+    pub watch: bool,
 }
 
 impl WhoArgs {
     /// Returns whether any of them was given.
     pub fn is_given(&self) -> bool {
-        self.who || self.json || self.pids
+        self.who || self.json || self.pids || self.watch
     }
 }

@@ -195,7 +195,7 @@ fn who_request(line: &str) -> WhoRequest {
 }
 
 #[test]
-fn who_takes_files_or_a_descriptor() {
+fn who_takes_files_or_a_descriptor_or_nothing() {
     let files = |names: &[&str]| {
         let path = |name: &&str| Target::Path(name.into());
         names.iter().map(path).collect::<Vec<_>>()
@@ -209,15 +209,27 @@ fn who_takes_files_or_a_descriptor() {
         ("--who --pids f --json", files(&["f", "--json"]), pids),
         ("--fd 8 --who", descriptor, table),
         ("--verbose --who f", files(&["f"]), table),
+        ("--who", files(&[]), table),
+        ("--json --who", files(&[]), json),
+        ("--watch --who", files(&[]), table),
+        ("--who --watch f", files(&["f"]), table),
     ] {
-        assert_eq!(who_request(line), WhoRequest { targets, format }, "{line}");
+        let watch = line.contains("--watch");
+        let expected = WhoRequest {
+            targets,
+            format,
+            watch,
+        };
+        assert_eq!(who_request(line), expected, "{line}");
     }
 }
 
 /// A new option must be classified: either it works with --who, or it is in the list of conflicts.
 #[test]
 fn lock_options_cannot_be_used_with_who() {
-    let others = ["fd", "verbose", "who", "json", "pids", "help", "version"];
+    let others = [
+        "fd", "verbose", "who", "json", "pids", "watch", "help", "version",
+    ];
     let is_lock_option = |option: &&OptionDoc| {
         option.position == OptPosition::BeforeOperands && !others.contains(&option.long[0])
     };
@@ -241,7 +253,7 @@ proptest! {
     #[test]
     fn options_with_odd_values_do_not_panic(
         words in prop::collection::vec(prop_oneof![
-            prop::sample::select(vec!["-w", "-E", "-n", "-s", "--who", "--json", "--pids", "--fd", "--start=", "--length", "--", "-c", "8", "f"])
+            prop::sample::select(vec!["-w", "-E", "-n", "-s", "--who", "--json", "--pids", "--watch", "--fd", "--start=", "--length", "--", "-c", "8", "f"])
                 .prop_map(OsString::from),
             "[-a-z0-9.=]{0,8}".prop_map(OsString::from),
         ], 0..8),

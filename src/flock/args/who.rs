@@ -18,9 +18,12 @@ impl RawArgs {
         let usage_error = |message| Err(UsageError::new(message));
         match format {
             _ if self.who.who => {}
+            OutputFormat::Table if self.who.watch => {
+                return usage_error("--watch requires --who: flock --who --watch [FILE]...");
+            }
             OutputFormat::Table => return Ok(None),
             OutputFormat::Json => {
-                return usage_error("--json requires --who: flock --who --json FILE...");
+                return usage_error("--json requires --who: flock --who --json [FILE]...");
             }
             OutputFormat::Pids => {
                 return usage_error("--pids requires --who: flock --who --pids FILE...");
@@ -31,13 +34,17 @@ impl RawArgs {
             (Some(_), _) => {
                 return usage_error("--who takes either files or --fd NUMBER, not both");
             }
-            (None, []) => {
+            (None, []) if format == OutputFormat::Pids => {
                 return usage_error(
-                    "--who requires files or a descriptor: flock --who FILE... or flock --who --fd NUMBER",
+                    "--pids requires files or a descriptor: flock --who --pids FILE... or flock --who --pids --fd NUMBER",
                 );
             }
             (None, files) => files.iter().cloned().map(Target::Path).collect(),
         };
-        Ok(Some(Request::Who(WhoRequest { targets, format })))
+        Ok(Some(Request::Who(WhoRequest {
+            targets,
+            format,
+            watch: self.who.watch,
+        })))
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::row::{Row, Time};
+use super::row::{Row, Subject, Time};
 use super::target::raw_pid;
 use super::text::PIECE_SIZE;
 use crate::flock::Target;
@@ -36,10 +36,12 @@ pub(super) fn print(rows: &[Row<'_>], print: &mut dyn FnMut(&[u8])) {
 fn object(row: &Row<'_>) -> String {
     let process = &row.process;
     let lock = &row.lock;
-    let (file, descriptor) = match row.target {
-        Target::Path(path) => (Some(string(path)), None),
-        Target::Descriptor(number) => (None, Some(number)),
+    let (file, descriptor) = match &row.subject {
+        Subject::Target(Target::Path(path)) => (Some(string(path)), None),
+        Subject::Target(Target::Descriptor(number)) => (None, Some(number)),
+        Subject::Found(file) => (file.path.as_deref().map(string), None),
     };
+    let (major, minor) = row.key.device;
     let role = match lock.role {
         Role::Holder => "holder",
         Role::Waiter => "waiter",
@@ -67,6 +69,8 @@ fn object(row: &Row<'_>) -> String {
     let fields = [
         ("file", or_null(file)),
         ("descriptor", or_null(descriptor)),
+        ("device", format!("\"{major}:{minor}\"")),
+        ("inode", row.key.inode.to_string()),
         ("role", format!("\"{role}\"")),
         ("kind", format!("\"{}\"", row.kind())),
         ("mode", or_null(mode)),

@@ -1,62 +1,42 @@
-//! `--who`: lists the holders and waiters of locks.
+//! `--who`: lists the holders and waiters of locks, of files or of the whole machine.
 
 mod blockers;
 mod json;
+mod listing;
 mod notes;
 mod row;
 mod table;
 mod target;
 mod text;
+mod watch;
 
 use std::collections::BTreeSet;
 
-use rustix::process::Pid;
-
 use super::{OutputFormat, WhoRequest};
 use crate::exit::{self, Exit};
-use crate::holders::{Caller, Confidence, Error, LockUser, Role, find_deadlocks};
+use crate::holders::{Caller, Confidence, Role};
 use crate::report::{Output, Report};
 
 pub(super) use blockers::blocker_lines;
+use listing::Listing;
 use row::Row;
-use target::{label, raw_pid, snapshots};
+use target::raw_pid;
 
 /// Lists the holders and waiters, and returns how to exit. A target that cannot be examined does
 /// not prevent the others from being listed; its status is the exit status.
 #[cold]
 #[inline(never)]
 pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
-    let mut failed = None;
-    let mut rows = Vec::new();
-    for target in &request.targets {
-        let snapshots = match snapshots(target, caller) {
-            Ok(snapshots) => snapshots,
-            Err(error) => {
-                report.error(error.message());
-                failed.get_or_insert(exit::FLOCK.for_holders(&error));
-                continue;
-            }
-        };
-        let exists = snapshots.iter().any(|snapshot| !snapshot.is_deleted);
-        for snapshot in snapshots {
-            let found = Row::from_snapshot(target, &snapshot, request.format);
-            let users: Vec<LockUser> = found.iter().map(|row| row.lock).collect();
-            let deleted = notes::deleted(target, &found, exists);
-            for note in deleted.into_iter().chain(notes::all(&snapshot, &users)) {
-                let mut message = label(target);
-                message.push(": ");
-                message.push(note);
-                report.error(message);
-            }
-            let is_held = users.iter().any(|user| user.role == Role::Holder);
-            if let Some(errno) = snapshot.visibility.error.filter(|_| !is_held) {
-                failed.get_or_insert(exit::FLOCK.for_holders(&Error::unexamined(errno)));
-            }
-            rows.extend(found);
-        }
+    if request.watch {
+        return watch::run(request, caller, report);
     }
-    for deadlock in mark_deadlocks(&mut rows) {
-        report.error(notes::deadlock(&deadlock));
+    let Listing {
+        rows,
+        messages,
+        failed,
+    } = Listing::create(request, caller);
+    for message in messages {
+        report.error(message);
     }
     let mut print = |text: &[u8]| report.print(text);
     match request.format {
@@ -71,28 +51,6 @@ pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
         (None, true, Output::Failed) => exit::FLOCK.no_output,
         (None, false, _) => exit::NOT_HELD,
     })
-}
-
-/// Marks the waiters that wait in a deadlock, and returns the deadlocks: the processes that wait for
-/// each other, if their PIDs mean the same processes here.
-fn mark_deadlocks(rows: &mut [Row<'_>]) -> Vec<Vec<Pid>> {
-    let is_waiter = |row: &Row<'_>| row.lock.role == Role::Waiter && row.lock.pid.is_some();
-    if !rows.iter().any(is_waiter) {
-        return Vec::new();
-    }
-    let mut shown = Vec::new();
-    for deadlock in find_deadlocks() {
-        let is_in = |row: &&mut Row<'_>| row.lock.pid.is_some_and(|pid| deadlock.contains(&pid));
-        let mut is_listed = false;
-        for row in rows.iter_mut().filter(|row| is_waiter(row)).filter(is_in) {
-            row.is_deadlocked = true;
-            is_listed |= row.pid.is_some();
-        }
-        if is_listed {
-            shown.push(deadlock);
-        }
-    }
-    shown
 }
 
 /// Returns the PIDs of the verified holders: the user may kill them.

@@ -7,7 +7,7 @@ use rustix::process::{Pid, geteuid};
 use super::row::Row;
 use super::target::raw_pid;
 use crate::flock::Target;
-use crate::holders::{Confidence, LockUser, Namespace, Role, Snapshot};
+use crate::holders::{Confidence, LockUser, Machine, Namespace, Role, Snapshot};
 use crate::sys::errno;
 use crate::sys::filesystem::Locality;
 use crate::sys::procfs::access::{is_initial_user_namespace, may_inspect_all};
@@ -94,6 +94,44 @@ pub(super) fn all(snapshot: &Snapshot, users: &[LockUser]) -> Vec<String> {
     let is_foreign = snapshot.visibility.namespace == Namespace::Foreign;
     if is_foreign && users.iter().any(|user| user.pid.is_some()) {
         notes.push("PIDs are not shown, because /proc belongs to another PID namespace".to_owned());
+    }
+    notes
+}
+
+/// Returns what the rows of all locks of the machine cannot show.
+pub(super) fn machine(machine: &Machine, rows: &[Row<'_>]) -> Vec<String> {
+    let visibility = &machine.visibility;
+    let mut notes = Vec::new();
+    let holders = rows.iter().filter(|row| row.lock.role == Role::Holder);
+    let uncertain = holders.filter(|row| row.lock.confidence == Confidence::Unverified);
+    let mut files = BTreeSet::new();
+    files.extend(uncertain.map(|row| row.key));
+    let hidden = match visibility.is_restricted {
+        true => format!("by processes {}", Obstacle::current().hidden_process()),
+        false if visibility.namespace != Namespace::Whole => {
+            "by processes outside this PID namespace".to_owned()
+        }
+        false => "by processes that are not visible, or by none that has a descriptor".to_owned(),
+    };
+    match files.len() {
+        0 => {}
+        1 => notes.push(format!("the lock on 1 file may be held {hidden}")),
+        count => notes.push(format!("the locks on {count} files may be held {hidden}")),
+    }
+    if let Some(error) = &visibility.error {
+        let reason = errno::text(&(*error).into());
+        notes.push(format!("some processes could not be examined: {reason}"));
+    }
+    if visibility.namespace != Namespace::Whole {
+        notes.push("locks of processes outside this PID namespace are not visible".to_owned());
+    }
+    if visibility.namespace == Namespace::Foreign {
+        notes.push("PIDs are not shown, because /proc belongs to another PID namespace".to_owned());
+    }
+    if visibility.is_cut_short {
+        notes.push("there are too many locks to list them all".to_owned());
+    } else if machine.omitted > 0 {
+        notes.push(format!("{} more locks are not listed", machine.omitted));
     }
     notes
 }

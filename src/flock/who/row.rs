@@ -7,18 +7,52 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
-use super::target::raw_pid;
+use super::target::{label, raw_pid};
 use super::text;
 use crate::flock::{OutputFormat, Target};
-use crate::holders::{ListedKind, LockUser, Namespace, Role, Snapshot};
+use crate::holders::{ListedKind, LockUser, LockedFile, Namespace, Role, Snapshot};
 use crate::sys;
 use crate::sys::procfs::liveness::{self, Liveness};
+use crate::sys::procfs::locks::FileKey;
 use crate::sys::procfs::status::{ProcessInfo, command_line};
+
+/// What a row is about.
+#[derive(Clone, Debug)]
+pub(super) enum Subject<'t> {
+    /// A file or a descriptor of the request.
+    Target(&'t Target),
+    /// A file that was found.
+    Found(Rc<LockedFile>),
+}
+
+impl Subject<'_> {
+    /// Returns its name in messages and tables.
+    pub fn label(&self) -> OsString {
+        let file = match self {
+            Self::Target(target) => return label(target),
+            Self::Found(file) => file,
+        };
+        if let Some(path) = &file.path {
+            return path.clone();
+        }
+        let mut name = OsString::from(format!("inode {} on ", file.key.inode));
+        match &file.mount_point {
+            Some(path) => name.push(path),
+            None => name.push(format!(
+                "device {}:{}",
+                file.key.device.0, file.key.device.1
+            )),
+        }
+        name
+    }
+}
 
 /// A row.
 #[derive(Debug)]
 pub(super) struct Row<'t> {
-    pub target: &'t Target,
+    pub subject: Subject<'t>,
+    /// The device and the inode of the file.
+    pub key: FileKey,
     pub lock: LockUser,
     /// Whether the file has been deleted.
     pub is_deleted: bool,
@@ -106,6 +140,34 @@ pub(super) fn marker_time(user: &LockUser, age: Option<Duration>) -> Option<Dura
     is_possible.then_some(elapsed)
 }
 
+/// The processes of the rows, each of which is read once.
+pub(super) struct Processes {
+    namespace: Namespace,
+    format: OutputFormat,
+    known: BTreeMap<i32, Option<Rc<Process>>>,
+    unknown: Rc<Process>,
+}
+
+impl Processes {
+    pub fn new(namespace: Namespace, format: OutputFormat) -> Self {
+        Self {
+            namespace,
+            format,
+            known: BTreeMap::new(),
+            unknown: Rc::new(Process::default()),
+        }
+    }
+
+    /// Returns what is known about a process, or `None` if it has exited.
+    fn get(&mut self, pid: Option<Pid>) -> Option<Rc<Process>> {
+        let Some(pid) = pid else {
+            return Some(Rc::clone(&self.unknown));
+        };
+        let read = || Process::read(pid, self.namespace, self.format).map(Rc::new);
+        self.known.entry(raw_pid(pid)).or_insert_with(read).clone()
+    }
+}
+
 impl<'t> Row<'t> {
     /// Returns a row for each process that has not exited in the meantime.
     pub fn from_snapshot(
@@ -113,33 +175,54 @@ impl<'t> Row<'t> {
         snapshot: &Snapshot,
         format: OutputFormat,
     ) -> Vec<Self> {
-        let namespace = snapshot.visibility.namespace;
-        let mut processes: BTreeMap<i32, Option<Rc<Process>>> = BTreeMap::new();
-        let unknown = Rc::new(Process::default());
+        let mut processes = Processes::new(snapshot.visibility.namespace, format);
         let row = |user: &LockUser| {
-            let process = match user.pid {
-                None => Rc::clone(&unknown),
-                Some(pid) => {
-                    let read = || Process::read(pid, namespace, format).map(Rc::new);
-                    let entry = processes.entry(raw_pid(pid)).or_insert_with(read);
-                    entry.clone()?
-                }
-            };
-            let age = process.age;
-            Some(Self {
-                target,
-                lock: *user,
-                is_deleted: snapshot.is_deleted,
-                is_deadlocked: false,
-                pid: user.pid.filter(|_| namespace != Namespace::Foreign),
-                time: match marker_time(user, age) {
-                    Some(time) => Some(Time::Lock(time)),
-                    None => age.map(Time::Process),
-                },
-                process,
-            })
+            let subject = Subject::Target(target);
+            Self::new(
+                subject,
+                snapshot.key,
+                *user,
+                snapshot.is_deleted,
+                &mut processes,
+            )
         };
         snapshot.users.iter().filter_map(row).collect()
+    }
+
+    /// Returns a row for each process that uses the locks of a file and has not exited in the
+    /// meantime.
+    pub fn from_file(file: &Rc<LockedFile>, processes: &mut Processes) -> Vec<Self> {
+        let row = |user: &LockUser| {
+            let subject = Subject::Found(Rc::clone(file));
+            Self::new(subject, file.key, *user, file.is_deleted, processes)
+        };
+        file.users.iter().filter_map(row).collect()
+    }
+
+    fn new(
+        subject: Subject<'t>,
+        key: FileKey,
+        user: LockUser,
+        is_deleted: bool,
+        processes: &mut Processes,
+    ) -> Option<Self> {
+        let process = processes.get(user.pid)?;
+        let age = process.age;
+        Some(Self {
+            subject,
+            key,
+            lock: user,
+            is_deleted,
+            is_deadlocked: false,
+            pid: user
+                .pid
+                .filter(|_| processes.namespace != Namespace::Foreign),
+            time: match marker_time(&user, age) {
+                Some(time) => Some(Time::Lock(time)),
+                None => age.map(Time::Process),
+            },
+            process,
+        })
     }
 
     /// Returns the kind of lock, in the terms of lslocks(8).

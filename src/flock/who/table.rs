@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::rc::Rc;
 
 use super::row::{Process, Row};
-use super::target::{label, raw_pid};
+use super::target::raw_pid;
 use super::text::{self, PIECE_SIZE};
 use crate::holders::{Confidence, Role};
 use crate::lock::Mode;
@@ -88,7 +88,7 @@ fn cells(row: &Row<'_>) -> Cells {
         (None, None) => unknown(),
     };
     [
-        text::escape(label(row.target).as_bytes()),
+        text::escape(row.subject.label().as_bytes()),
         format!("{role}{deleted}"),
         kind,
         mode.to_owned(),

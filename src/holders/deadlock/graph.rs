@@ -4,7 +4,7 @@ use rustix::process::Pid;
 
 /// The waiters in the order of their PIDs, each with the processes that it waits for.
 #[derive(Debug, Default)]
-pub(super) struct Waits(Vec<(Pid, Vec<Pid>)>);
+pub(in crate::holders) struct Waits(Vec<(Pid, Vec<Pid>)>);
 
 impl Waits {
     fn find(&self, waiter: Pid) -> Result<usize, usize> {
@@ -14,7 +14,7 @@ impl Waits {
     }
 
     /// Adds that a process waits for another one, or for itself.
-    pub(super) fn add(&mut self, waiter: Pid, holder: Pid) {
+    pub(in crate::holders) fn add(&mut self, waiter: Pid, holder: Pid) {
         let index = self.find(waiter).unwrap_or_else(|index| {
             self.0.insert(index, (waiter, Vec::new()));
             index
@@ -23,14 +23,14 @@ impl Waits {
     }
 
     /// Returns whether a process waits for another one.
-    pub(super) fn contains(&self, waiter: Pid, holder: Pid) -> bool {
+    pub(in crate::holders) fn contains(&self, waiter: Pid, holder: Pid) -> bool {
         let index = self.find(waiter);
         index.is_ok_and(|index| self.0[index].1.contains(&holder))
     }
 
     /// Returns the shortest cycle through each waiter, without those whose waiters are all in the
     /// earlier ones. Ends early when the time is over: there may be very many waiters.
-    pub(super) fn cycles(&self, is_over: &dyn Fn() -> bool) -> Vec<Vec<Pid>> {
+    pub(in crate::holders) fn cycles(&self, is_over: &dyn Fn() -> bool) -> Vec<Vec<Pid>> {
         let mut cycles: Vec<Vec<Pid>> = Vec::new();
         for (index, (waiter, _)) in self.0.iter().enumerate() {
             if !cycles.iter().any(|cycle| cycle.contains(waiter)) {

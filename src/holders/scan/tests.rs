@@ -23,7 +23,7 @@ fn file_with_many_descriptors() -> (Vec<File>, Identity) {
 
 fn search(files: &[Identity]) -> Search<'_> {
     Search {
-        files,
+        files: Files::Listed(files),
         waiters: WaiterSearch::TableOnly,
         is_wanted: |_| true,
         limit: None,

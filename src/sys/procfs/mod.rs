@@ -6,6 +6,7 @@ pub mod liveness;
 pub mod locks;
 pub mod mountinfo;
 pub mod net_unix;
+pub mod open_file;
 mod read;
 pub mod stat;
 pub mod status;

@@ -1,7 +1,10 @@
 //! `/proc/PID/mountinfo`: the mounts of a process's namespace.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::ops::ControlFlow;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 use super::decimal;
 use super::read::{self, End};
@@ -70,6 +73,47 @@ pub fn devices_in(dir: &str) -> Option<MountDevices> {
     visited.ok().map(|_| devices)
 }
 
+/// Returns where the root of the file system of a device is mounted in the namespace of this
+/// process.
+pub fn mount_point(device: (u32, u32)) -> Option<PathBuf> {
+    let mut found = None;
+    let file = read::open("/proc/self/mountinfo").ok()?;
+    let visited = read::visit_lines(file, 4096, End::EmptyRead, &mut |line| {
+        found = root_mount_point(device, line);
+        match found {
+            Some(_) => ControlFlow::Break(()),
+            None => ControlFlow::Continue(()),
+        }
+    });
+    visited.ok().and(found)
+}
+
+/// Returns the mount point of a line, if it is that of the root of the device's file system.
+fn root_mount_point(device: (u32, u32), line: &[u8]) -> Option<PathBuf> {
+    let (_, found) = id_and_device(line)?;
+    let mut fields = line.split(|byte| *byte == b' ').skip(3);
+    let is_root = fields.next()? == b"/";
+    let path = fields.next()?;
+    (found == device && is_root).then(|| PathBuf::from(OsString::from_vec(unescape(path))))
+}
+
+/// Replaces what the kernel writes for blanks, newlines and backslashes: `\040`.
+fn unescape(text: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut rest = text;
+    while let Some((first, others)) = rest.split_first() {
+        let digits = others.get(..3).filter(|_| *first == b'\\');
+        let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok());
+        let escaped = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        bytes.push(escaped.unwrap_or(*first));
+        rest = match escaped {
+            Some(_) => &others[3..],
+            None => others,
+        };
+    }
+    bytes
+}
+
 fn id_and_device(line: &[u8]) -> Option<(u64, (u32, u32))> {
     let mut fields = line.split(|byte| *byte == b' ');
     let id = decimal(fields.next()?)?;
@@ -102,9 +146,21 @@ mod tests {
         assert_eq!(fields(1), None);
     }
 
+    #[test]
+    fn a_mount_point_is_that_of_the_root() {
+        let point = |line: &str| root_mount_point((254, 0), line.as_bytes());
+        let line =
+            |root, device, path| format!("27 1 {device} {root} {path} rw - ext4 /dev/vda rw");
+        let found = point(&line("/", "254:0", "/a\\040b\\134\\9"));
+        assert_eq!(found, Some(PathBuf::from("/a b\\\\9")));
+        assert_eq!(point(&line("/sub", "254:0", "/a")), None);
+        assert_eq!(point(&line("/", "254:1", "/a")), None);
+    }
+
     proptest! {
         #[test]
         fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>) {
+            root_mount_point((0, 0), &bytes);
             Mount::parse(27, &bytes);
         }
     }

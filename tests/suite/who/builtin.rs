@@ -25,7 +25,7 @@ fn no_program_is_started() {
         env.run_with_builtin("exec 8>>f; flock 8; PATH=/nowhere; flock() { echo function; }; builtin flock --who --pids f >out; echo $?")
             .assert_all(0, "0\n", "");
         env.run_with_builtin(
-            "flock --who nothing; echo $?; flock --who --fd 77; echo $?; flock --who; echo $?",
+            "flock --who nothing; echo $?; flock --who --fd 77; echo $?; flock --who --pids; echo $?",
         )
         .assert_stdout("66\n65\n64\n");
     });

@@ -83,15 +83,25 @@ fn unusable_file_is_an_error(#[case] call: &str, #[case] message: &str, #[case] 
 }
 
 #[rstest]
-#[case::no_operand(
-    &["--who"],
-    "--who requires files or a descriptor: flock --who FILE... or flock --who --fd NUMBER",
+#[case::pids_of_all_locks(
+    &["--who", "--pids"],
+    "--pids requires files or a descriptor: flock --who --pids FILE... or flock --who --pids --fd NUMBER",
 )]
+#[case::watch_alone(&["--watch", "8"], "--watch requires --who: flock --who --watch [FILE]...")]
+#[case::watch_json(
+    &["--who", "--watch", "--json"],
+    "the --json and --watch options are incompatible",
+)]
+#[case::watch_pids(
+    &["--who", "--watch", "--pids", "f"],
+    "the --pids and --watch options are incompatible",
+)]
+#[case::abbreviated_watch(&["--who", "--wat"], "unrecognized option '--wat'")]
 #[case::descriptor_and_file(
     &["--who", "--fd", "8", "f"],
     "--who takes either files or --fd NUMBER, not both",
 )]
-#[case::json_alone(&["--json", "f", "true"], "--json requires --who: flock --who --json FILE...")]
+#[case::json_alone(&["--json", "f", "true"], "--json requires --who: flock --who --json [FILE]...")]
 #[case::pids_alone(&["--pids", "8"], "--pids requires --who: flock --who --pids FILE...")]
 #[case::json_and_pids(
     &["--who", "--json", "--pids", "f"],
