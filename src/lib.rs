@@ -7,6 +7,7 @@
 //!   Mechanisms without policy, and the only place with `unsafe`.
 //! * [`cli`] – command lines: option tables and their parser. It does not know what a lock is.
 //! * [`lock`] – locks on descriptors and files, deadlines, the queue in arrival order, slots.
+//! * [`remote`] – locks elsewhere: their URLs, and the connection to the helper that holds one.
 //! * [`holders`] – the processes that hold a lock or wait for it. It never takes a lock to find
 //!   out.
 //! * [`run`] – runs a command: environment, signals, exit status, supervision.
@@ -26,6 +27,7 @@ pub mod flock;
 pub mod holders;
 pub mod lock;
 pub mod program;
+pub mod remote;
 pub mod report;
 pub mod run;
 pub mod sys;

@@ -20,6 +20,7 @@ const LAYERS: &[(u32, &str)] = &[
     (0, "src/sys"),
     (1, "src/cli"),
     (1, "src/lock"),
+    (1, "src/remote"),
     (2, "src/holders"),
     (2, "src/run"),
     (3, "src/exit"),

@@ -1,0 +1,216 @@
+//! The lines that are exchanged with a helper, which `docs/design/remote.md` specifies.
+
+use std::ffi::OsString;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
+
+use super::terms::Terms;
+use super::url::Url;
+
+/// The version of the protocol.
+const VERSION: u32 = 1;
+
+/// The longest line.
+const MAX_LINE: usize = 4096;
+
+/// How much of the command a request contains.
+const MAX_COMMAND: usize = 200;
+
+/// The exit statuses that a helper may request with `error`.
+pub const ERROR_STATUSES: [u8; 5] = [64, 65, 66, 69, 77];
+
+/// What a helper is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    /// The lock.
+    pub url: &'a Url,
+    /// `exclusive` or `shared`.
+    pub mode: &'static str,
+    /// The number of holders that are allowed at once, instead of one.
+    pub slots: Option<u32>,
+    /// How long to wait for the lock; `None` means without a limit, zero not at all.
+    pub wait: Option<Duration>,
+    /// The terms of the lock.
+    pub terms: Terms,
+    /// The process that holds the lock, and what it is for, to be shown to others.
+    pub holder: &'a Holder,
+}
+
+/// What others are shown about a holder.
+#[derive(Clone, Debug)]
+pub struct Holder {
+    /// The name of this machine.
+    pub host: OsString,
+    /// The PID of this process.
+    pub pid: i32,
+    /// The name or the number of the user.
+    pub user: OsString,
+    /// The command with its arguments.
+    pub command: OsString,
+}
+
+impl Request<'_> {
+    /// Returns the lines, the last of which is empty.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut lines = format!("flock {VERSION}\nurl ").into_bytes();
+        lines.extend_from_slice(self.url.as_os_str().as_bytes());
+        lines.extend_from_slice(format!("\nmode {}\n", self.mode).as_bytes());
+        if let Some(slots) = self.slots {
+            lines.extend_from_slice(format!("slots {slots}\n").as_bytes());
+        }
+        let wait = self
+            .wait
+            .map_or("forever".to_owned(), |wait| millis(wait).to_string());
+        let ttl = millis(self.terms.ttl);
+        let pid = self.holder.pid;
+        lines.extend_from_slice(format!("wait {wait}\nttl {ttl}\npid {pid}\n").as_bytes());
+        let Holder {
+            host,
+            user,
+            command,
+            ..
+        } = self.holder;
+        for (keyword, value) in [("host ", host), ("user ", user), ("command ", command)] {
+            lines.extend_from_slice(keyword.as_bytes());
+            let value = value.as_bytes().iter().take(MAX_COMMAND);
+            lines.extend(value.map(|byte| if byte.is_ascii_control() { b'?' } else { *byte }));
+            lines.push(b'\n');
+        }
+        lines.push(b'\n');
+        lines
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    time.as_millis().try_into().unwrap_or(u64::MAX)
+}
+
+/// What a helper has sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The lock is held by another process, which the text describes.
+    Waits(String),
+    /// Something that the user must be told.
+    Warning(String),
+    /// The lock is held.
+    Granted {
+        /// A number that is higher than that of all earlier holders.
+        token: u64,
+        /// How long the lock lasts, by `CLOCK_BOOTTIME`.
+        until: Duration,
+    },
+    /// The lock lasts until then.
+    Until(Duration),
+    /// The lock is lost, for this reason.
+    Lost(String),
+    /// The lock was not acquired in time.
+    Refused,
+    /// The lock was not acquired for another reason.
+    Error {
+        /// The exit status.
+        status: u8,
+        /// The reason.
+        text: String,
+    },
+}
+
+impl Message {
+    /// Parses a line without its end. Returns `None` if it violates the protocol.
+    pub fn parse(line: &[u8]) -> Option<Self> {
+        let line = String::from_utf8_lossy(line).replace(char::is_control, "?");
+        let (keyword, rest) = line.split_once(' ').unwrap_or((&line, ""));
+        let time = |text: &str| Some(Duration::from_nanos(decimal(text)?));
+        let text = || (!rest.is_empty()).then(|| rest.to_owned());
+        match keyword {
+            "waits" => Some(Self::Waits(text()?)),
+            "warning" => Some(Self::Warning(text()?)),
+            "granted" => {
+                let (token, until) = rest.split_once(' ')?;
+                let (token, until) = (decimal(token)?, time(until)?);
+                Some(Self::Granted { token, until })
+            }
+            "until" => Some(Self::Until(time(rest)?)),
+            "lost" => Some(Self::Lost(text()?)),
+            "refused" if rest.is_empty() => Some(Self::Refused),
+            "error" => {
+                let (status, text) = rest.split_once(' ')?;
+                let status = decimal(status).and_then(|status| u8::try_from(status).ok());
+                let status = status.filter(|status| ERROR_STATUSES.contains(status))?;
+                let text = text.to_owned();
+                Some(Self::Error { status, text })
+            }
+            _ => None,
+        }
+    }
+}
+
+/// Parses a number that consists of digits only.
+fn decimal(text: &str) -> Option<u64> {
+    let is_decimal = text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| is_decimal)
+}
+
+/// Divides what a socket delivers into lines.
+#[derive(Clone, Debug, Default)]
+pub struct LineReader {
+    unread: Vec<u8>,
+}
+
+/// What a read has led to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Progress {
+    /// There may be more lines now.
+    Read,
+    /// There will be no more lines: the other end is closed, or a line is too long.
+    End,
+    /// There is nothing to read at this moment.
+    Nothing,
+}
+
+impl LineReader {
+    /// Returns the next line, without its end, if it is complete.
+    pub fn next_line(&mut self) -> Option<Vec<u8>> {
+        let end = self.unread.iter().position(|byte| *byte == b'\n')?;
+        let rest = self.unread.split_off(end + 1);
+        let mut line = std::mem::replace(&mut self.unread, rest);
+        line.pop();
+        Some(line)
+    }
+
+    /// Reads what has arrived, without waiting for it.
+    pub fn read(&mut self, socket: impl AsFd) -> Progress {
+        let mut buffer = [0; 1024];
+        if self.unread.len() > MAX_LINE {
+            return Progress::End;
+        }
+        match recv(socket, &mut buffer, RecvFlags::DONTWAIT) {
+            Ok((0, _)) => Progress::End,
+            Ok((length, _)) => {
+                self.unread.extend_from_slice(&buffer[..length]);
+                Progress::Read
+            }
+            Err(Errno::AGAIN | Errno::INTR) => Progress::Nothing,
+            Err(_) => Progress::End,
+        }
+    }
+}
+
+impl Holder {
+    /// Describes this process and its command.
+    pub fn describe(args: &[OsString], user: OsString) -> Self {
+        let host = rustix::system::uname().nodename().to_bytes().to_vec();
+        Self {
+            host: OsString::from_vec(host),
+            pid: rustix::process::getpid().as_raw_nonzero().get(),
+            user,
+            command: args.join(" ".as_ref()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
