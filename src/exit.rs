@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::lock::advisory::Meaning;
 use crate::run::ExitReason;
-use crate::{holders, lock, run, sys};
+use crate::{holders, lock, remote, run, sys};
 
 /// Success.
 pub const SUCCESS: u8 = 0;
@@ -15,6 +15,9 @@ pub const SUCCESS: u8 = 0;
 pub const NOT_HELD: u8 = 1;
 /// `EX_SOFTWARE`: a defect in this program.
 pub const SOFTWARE: u8 = 70;
+
+/// `EX_TEMPFAIL`: a lock elsewhere was lost, and its command was stopped.
+pub const LOCK_LOST: u8 = 75;
 
 /// The statuses of one program, besides [`SUCCESS`] and [`SOFTWARE`].
 #[derive(Clone, Copy, Debug)]
@@ -152,6 +155,15 @@ impl Statuses {
         }
     }
 
+    /// Returns the status for an error of a lock elsewhere.
+    pub fn for_remote(&self, error: &remote::Error) -> u8 {
+        match error {
+            remote::Error::NoHelper { .. } | remote::Error::Helper { .. } => self.not_found,
+            remote::Error::Start(_) => self.exhausted,
+            remote::Error::Engine { status, .. } => *status,
+        }
+    }
+
     /// Returns the status for an error of the command.
     pub fn for_run(&self, error: &run::Error) -> u8 {
         match error {
@@ -161,6 +173,7 @@ impl Statuses {
                 _ => self.not_executed,
             },
             run::Error::Fork(_) => self.exhausted,
+            run::Error::LockLost(_) => LOCK_LOST,
             run::Error::Interrupted | run::Error::Wait(_) | run::Error::Signal { .. } => {
                 self.lost_child
             }

@@ -23,6 +23,8 @@ pub enum Error {
     },
     /// The command could not be waited for.
     Wait(io::Error),
+    /// The lock of the command was about to be lost, for this reason, and the command was stopped.
+    LockLost(String),
     /// A signal that this process received could not be forwarded to the command.
     Signal {
         /// The number of the signal.
@@ -39,7 +41,7 @@ impl Error {
     pub fn command_has_run(&self) -> bool {
         match self {
             Self::Interrupted | Self::Fork(_) | Self::Exec { .. } => false,
-            Self::Wait(_) | Self::Signal { .. } => true,
+            Self::Wait(_) | Self::LockLost(_) | Self::Signal { .. } => true,
         }
     }
 
@@ -60,6 +62,7 @@ impl Error {
                 message
             }
             Self::Wait(error) => format!("waitpid failed: {}", errno::text(error)).into(),
+            Self::LockLost(why) => format!("lock lost, command stopped: {why}").into(),
             Self::Signal { signal, pid, error } => format!(
                 "cannot forward signal {signal} to the command (process {pid}): {}",
                 errno::text(error)
@@ -75,4 +78,5 @@ pub(super) enum SpawnError {
     Fork(io::Error),
     Exec(io::Error),
     Wait(io::Error),
+    LockLost(String),
 }

@@ -6,6 +6,7 @@ mod descendants;
 mod error;
 mod exec_hint;
 mod forward;
+pub mod lease;
 mod path_lookup;
 mod supervisor;
 mod terminal;
@@ -20,6 +21,7 @@ use crate::sys::spawn::{self, ExecImage, ParentDeath, SpawnOptions};
 
 use error::SpawnError;
 use forward::SignalForwarder;
+use lease::Lease;
 use path_lookup::Lookup;
 
 pub use error::Error;
@@ -38,7 +40,7 @@ pub struct RunOptions<'a> {
     /// Descriptors that the command does not inherit.
     pub close_fds: &'a [BorrowedFd<'a>],
     /// What happens to the command when this process is killed.
-    pub supervision: Supervision,
+    pub supervision: Supervision<'a>,
     /// The signals that the caller defers until it has cleaned up after the command. If one is
     /// pending before the command is started, the command is not started. One that arrives after
     /// the command has exited stays pending.
@@ -46,8 +48,8 @@ pub struct RunOptions<'a> {
 }
 
 /// What happens to a command when this process is killed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Supervision {
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Supervision<'a> {
     /// Signals that can be caught are forwarded to the command. After `SIGKILL` it continues to
     /// run.
     #[default]
@@ -56,6 +58,9 @@ pub enum Supervision {
     /// this process, before the descriptors that it does not inherit are closed. So a lock that
     /// these descriptors hold outlasts the command.
     Supervised,
+    /// All processes of the command are stopped when this lease runs out, and killed when this
+    /// process is killed. Only when all of them have exited, this process returns.
+    Leased(&'a Lease<'a>),
 }
 
 impl Command {
@@ -152,12 +157,13 @@ impl Command {
             report_pid: None,
             parent_death: match options.supervision {
                 Supervision::Direct => ParentDeath::Survive,
-                Supervision::Supervised => ParentDeath::Kill,
+                Supervision::Supervised | Supervision::Leased(_) => ParentDeath::Kill,
             },
         };
         let result = match options.supervision {
             Supervision::Direct => run_directly(image, &spawn_options, warn),
             Supervision::Supervised => supervisor::run(image, &spawn_options, warn),
+            Supervision::Leased(lease) => lease::run(image, &spawn_options, lease, warn),
         };
         // A signal that arrived after the command exited is meant for this process alone again:
         // Ctrl-C between two iterations of a loop ends the loop.
@@ -171,6 +177,7 @@ impl Command {
             SpawnError::Fork(error) => Error::Fork(error),
             SpawnError::Exec(error) => self.exec_error(error),
             SpawnError::Wait(error) => Error::Wait(error),
+            SpawnError::LockLost(why) => Error::LockLost(why),
         })
     }
 

@@ -57,7 +57,7 @@ use crate::sys::spawn::{self, ExecImage, SpawnOptions};
 const NAME: &str = "lock-keeper";
 
 /// The programs that have a supervisor.
-const PROGRAMS: [&str; 2] = ["loto", "runlock"];
+const PROGRAMS: [&str; 3] = ["flock", "loto", "runlock"];
 
 /// Starts a supervisor, which starts the command, and waits until both have exited. Every signal
 /// must be blocked.
@@ -81,12 +81,8 @@ pub(super) fn run(
     let supervisor = supervisor.map_err(SpawnError::Fork)?;
     let mut forwarder = SignalForwarder::new(supervisor, None);
     let reason = forwarder.wait_for_exit(warn).map_err(SpawnError::Wait)?;
-    let os_error = io::Error::from_raw_os_error;
     match SupervisorReport::decode(shared.get()) {
-        Some(SupervisorReport::Exited(reason)) => Ok(forwarder.classify(reason)),
-        Some(SupervisorReport::ForkFailed(errno)) => Err(SpawnError::Fork(os_error(errno))),
-        Some(SupervisorReport::ExecFailed(errno)) => Err(SpawnError::Exec(os_error(errno))),
-        Some(SupervisorReport::WaitFailed(errno)) => Err(SpawnError::Wait(os_error(errno))),
+        Some(report) => report.into_reason(&forwarder),
         None => {
             if is_subreaper {
                 kill_descendants(Pid::from_raw(shared.get() as i32));
@@ -98,7 +94,7 @@ pub(super) fn run(
 
 /// What the supervisor reports in the shared memory where the command has stored its PID before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SupervisorReport {
+pub(super) enum SupervisorReport {
     Exited(ExitReason),
     ForkFailed(i32),
     ExecFailed(i32),
@@ -107,7 +103,7 @@ enum SupervisorReport {
 
 impl SupervisorReport {
     /// Encodes the report as a number that is not a PID.
-    fn encode(self) -> u64 {
+    pub(super) fn encode(self) -> u64 {
         let (kind, value) = match self {
             Self::Exited(ExitReason::Exited(status)) => (1, i32::from(status)),
             Self::Exited(ExitReason::Signaled(signal) | ExitReason::SignaledToo(signal)) => {
@@ -121,7 +117,7 @@ impl SupervisorReport {
     }
 
     /// Decodes the number. Returns `None` if the supervisor has not reported anything.
-    fn decode(number: u64) -> Option<Self> {
+    pub(super) fn decode(number: u64) -> Option<Self> {
         let value = number as u32 as i32;
         Some(match number >> 32 {
             1 => Self::Exited(ExitReason::Exited(value as u8)),
@@ -134,6 +130,34 @@ impl SupervisorReport {
     }
 }
 
+impl SupervisorReport {
+    /// Returns why the command exited, or why it did not run.
+    pub(super) fn into_reason(self, forwarder: &SignalForwarder) -> Result<ExitReason, SpawnError> {
+        let os_error = io::Error::from_raw_os_error;
+        match self {
+            Self::Exited(reason) => Ok(forwarder.classify(reason)),
+            Self::ForkFailed(errno) => Err(SpawnError::Fork(os_error(errno))),
+            Self::ExecFailed(errno) => Err(SpawnError::Exec(os_error(errno))),
+            Self::WaitFailed(errno) => Err(SpawnError::Wait(os_error(errno))),
+        }
+    }
+}
+
+/// Makes this process a supervisor. Returns false if the parent has exited already.
+pub(super) fn become_supervisor(parent: Pid) -> bool {
+    process::set_name(NAME);
+    args::overwrite(NAME);
+    process::become_subreaper();
+    // SIGCONT, so that a stopped supervisor is notified, too.
+    process::set_parent_death_signal(number::CONT);
+    !process::is_orphaned_by(parent)
+}
+
+/// Returns whether a process is a supervisor of one of our programs, by its name and program.
+pub(super) fn is_supervisor(pid: Pid) -> bool {
+    is_renamed_fork(pid, NAME, &PROGRAMS)
+}
+
 /// Runs in the supervisor: starts the command, and waits until it has exited.
 fn supervise(
     parent: Pid,
@@ -142,12 +166,7 @@ fn supervise(
     warn: &mut dyn FnMut(Error),
 ) -> SupervisorReport {
     let errno = |error: io::Error| error.raw_os_error().unwrap_or_default();
-    process::set_name(NAME);
-    args::overwrite(NAME);
-    process::become_subreaper();
-    // SIGCONT, so that a stopped supervisor is notified, too.
-    process::set_parent_death_signal(number::CONT);
-    if process::is_orphaned_by(parent) {
+    if !become_supervisor(parent) {
         return SupervisorReport::WaitFailed(0);
     }
     let child = match spawn::spawn(image, options) {
@@ -266,7 +285,7 @@ impl Supervisor {
 /// Returns the signal by which the command was asked to stop, if it was: the command died of it, or
 /// reports it in its status. `SIGTERM` counts however the command exits. Ctrl-C in a command that
 /// continues does not count, nor does a `SIGHUP` that makes it read its configuration again.
-fn stop_signal(forwarder: &SignalForwarder, reason: ExitReason) -> Option<i32> {
+pub(super) fn stop_signal(forwarder: &SignalForwarder, reason: ExitReason) -> Option<i32> {
     let died_of = |signal: i32| {
         reason == ExitReason::Signaled(signal) || reason == ExitReason::Exited(128 + signal as u8)
     };
@@ -277,7 +296,7 @@ fn stop_signal(forwarder: &SignalForwarder, reason: ExitReason) -> Option<i32> {
 
 /// Returns whether a process receives this signal when it is typed at the terminal, as this process
 /// does.
-fn receives_key(signal: i32, pid: Pid) -> bool {
+pub(super) fn receives_key(signal: i32, pid: Pid) -> bool {
     matches!(signal, number::INT | number::QUIT)
         && process::process_group_of(Some(pid)) == process::process_group_of(None)
 }
@@ -303,7 +322,7 @@ fn kill_descendants(command: Option<Pid>) {
             return;
         }
         for child in &remaining {
-            let signal = if is_renamed_fork(*child, NAME, &PROGRAMS) {
+            let signal = if is_supervisor(*child) {
                 number::CONT
             } else {
                 number::KILL
@@ -321,7 +340,7 @@ fn kill_descendants(command: Option<Pid>) {
 }
 
 /// Reaps adopted children that have exited, so that zombies do not accumulate.
-fn reap_others(command: Pid) {
+pub(super) fn reap_others(command: Pid) {
     while let Some(exited) = process::exited_child().filter(|exited| *exited != command) {
         let _ = rustix::process::waitpid(Some(exited), WaitOptions::NOHANG);
     }

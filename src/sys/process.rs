@@ -98,6 +98,12 @@ pub fn is_child(pid: Pid) -> bool {
     peek_exited(libc::P_PID, id).is_ok()
 }
 
+/// Returns whether a child of this process has exited. It is not reaped.
+pub fn has_exited(child: Pid) -> bool {
+    let id = child.as_raw_nonzero().get() as libc::id_t;
+    peek_exited(libc::P_PID, id).is_ok_and(|exited| exited.is_some())
+}
+
 /// Returns whether this process has no children, running or not yet reaped.
 pub fn has_no_children() -> bool {
     peek_exited(libc::P_ALL, 0).is_err_and(|error| error.raw_os_error() == Some(libc::ECHILD))

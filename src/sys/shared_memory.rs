@@ -43,6 +43,11 @@ impl SharedU64 {
         self.atomic().store(value, Ordering::Release);
     }
 
+    /// Stores a number unless a higher one is stored.
+    pub fn raise(&self, value: u64) {
+        self.atomic().fetch_max(value, Ordering::AcqRel);
+    }
+
     fn atomic(&self) -> &AtomicU64 {
         // SAFETY: mapped, page-aligned, initialized, and accessed only atomically by all processes.
         unsafe { self.0.as_ref() }

@@ -1,0 +1,91 @@
+//! What the processes that watch over a lease tell each other, in memory that they share.
+
+use std::io;
+use std::time::Duration;
+
+use rustix::process::Pid;
+
+use crate::sys::shared_memory::SharedU64;
+use crate::sys::signal::{self, number};
+
+/// What the supervisor has been ordered to do with the command. Orders only become stricter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(in crate::run) enum Order {
+    /// Let it run.
+    Run,
+    /// Ask all its processes to terminate.
+    Stop,
+    /// Kill all its processes.
+    Kill,
+}
+
+/// The memory that is shared.
+#[derive(Debug)]
+pub(in crate::run) struct Orders {
+    order: SharedU64,
+    /// When the lease ends, in nanoseconds.
+    until: SharedU64,
+    /// The PID of the supervisor; 0 until it has started.
+    supervisor: SharedU64,
+}
+
+impl Orders {
+    /// Creates the memory for a lease that lasts until then.
+    pub(super) fn new(until: Duration) -> io::Result<Self> {
+        let orders = Self {
+            order: SharedU64::new()?,
+            until: SharedU64::new()?,
+            supervisor: SharedU64::new()?,
+        };
+        orders.set_until(until);
+        Ok(orders)
+    }
+
+    /// Returns the order.
+    pub(super) fn order(&self) -> Order {
+        match self.order.get() {
+            0 => Order::Run,
+            1 => Order::Stop,
+            _ => Order::Kill,
+        }
+    }
+
+    /// Gives an order, and wakes the supervisor, even if it is stopped.
+    ///
+    /// *Race:* the supervisor may look at the order before it is raised, and then wait for a signal.
+    /// The order is raised first, so the signal comes after that.
+    pub(super) fn give(&self, order: Order) {
+        self.order.raise(order as u64);
+        self.wake_supervisor();
+    }
+
+    /// Wakes the supervisor, even if it is stopped: `SIGCONT` has this effect although it is
+    /// blocked. The supervisor takes it for a signal to the command only as long as there is no
+    /// order.
+    ///
+    /// *Race:* the supervisor may have exited, and its PID may belong to another process. It stays
+    /// a zombie until its parent, this process or that of this process, has reaped it, and
+    /// immediately after that no process gives orders any more. In between, a process that is
+    /// stopped and has just got the PID would be continued.
+    fn wake_supervisor(&self) {
+        if let Some(supervisor) = Pid::from_raw(self.supervisor.get() as i32) {
+            let _ = signal::send(supervisor, number::CONT);
+        }
+    }
+
+    /// Stores that this process is the supervisor.
+    pub(super) fn set_supervisor(&self) {
+        let pid = rustix::process::getpid().as_raw_nonzero().get();
+        self.supervisor.set(pid as u64);
+    }
+
+    /// Returns when the lease ends.
+    pub(super) fn until(&self) -> Duration {
+        Duration::from_nanos(self.until.get())
+    }
+
+    /// Stores when the lease ends.
+    pub(super) fn set_until(&self, until: Duration) {
+        self.until.set(until.as_nanos() as u64);
+    }
+}
