@@ -115,9 +115,10 @@ uninstall-historic:
 	$(foreach name,$(HISTORIC),$(call remove_program,$(name)))
 
 # Test modules that do not involve the builtin: the recipes, the sources, and the stress tests,
-# which kill many processes and identify them by their exit status. In the third run, all other
-# tests call every form of `flock` through a bash that has loaded the builtin.
-NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing::
+# which kill many processes and identify them by their exit status, and those that kill what watches
+# over a lease. In the third run, all other tests call every form of `flock` through a bash that has
+# loaded the builtin.
+NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: remote::lease:: remote::kills::
 
 # Most tests wait for other processes or for a timeout, so twice as many run as there are processors.
 export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
@@ -156,7 +157,7 @@ cross: $(BUILT)
 	scripts/cross.sh
 
 # Test modules of options that util-linux does not have, or that run examples with such options.
-NOT_IN_REFERENCE = also:: bounded:: fair:: lock_errors:: named:: queue:: recipes:: slots:: unlink:: who::
+NOT_IN_REFERENCE = also:: bounded:: fair:: lock_errors:: named:: queue:: recipes:: remote:: slots:: unlink:: who::
 
 reference:
 	FLOCK_UNDER_TEST=$(REFERENCE) $(CARGO) test --locked --test suite -- $(addprefix --skip ,$(NOT_IN_REFERENCE))

@@ -26,6 +26,8 @@ _flock_options() {
         '--path||with --name: print the path of the lock file'
         '--also|FILE|also lock FILE; take all locks or none (repeatable)'
         '--unlink||remove the lock file after the last holder exits'
+        '--ttl|TIME|the lock outlasts this machine by TIME [default: 30s]'
+        '--grace|TIME|from SIGTERM to SIGKILL if it is lost [default: 5s]'
         '--verbose||report the current holder, the wait time and the command'
         '--who||list the lock'\''s holders and waiters'
         '--json||with --who: print JSON'

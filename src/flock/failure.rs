@@ -3,13 +3,15 @@
 use std::ffi::OsString;
 
 use crate::exit::{ExitError, Statuses};
-use crate::{lock, run};
+use crate::{lock, remote, run};
 
 /// Why `flock` failed.
 #[derive(Debug)]
 pub enum Failure {
     /// The lock failed.
     Lock(lock::Error),
+    /// The lock elsewhere failed.
+    Remote(remote::Error),
     /// The command failed.
     Run(run::Error),
 }
@@ -18,6 +20,7 @@ impl ExitError for Failure {
     fn message(&self) -> OsString {
         match self {
             Self::Lock(error) => error.message(),
+            Self::Remote(error) => error.message(),
             Self::Run(error) => error.message(),
         }
     }
@@ -25,6 +28,7 @@ impl ExitError for Failure {
     fn exit_status(&self, statuses: &Statuses) -> u8 {
         match self {
             Self::Lock(error) => statuses.for_lock(error),
+            Self::Remote(error) => statuses.for_remote(error),
             Self::Run(error) => statuses.for_run(error),
         }
     }
@@ -33,6 +37,12 @@ impl ExitError for Failure {
 impl From<lock::Error> for Failure {
     fn from(error: lock::Error) -> Self {
         Self::Lock(error)
+    }
+}
+
+impl From<remote::Error> for Failure {
+    fn from(error: remote::Error) -> Self {
+        Self::Remote(error)
     }
 }
 

@@ -6,6 +6,7 @@
 //! * [`print_path`] – carries out `--path`.
 //! * `missing_queue` – its warnings where there is no order.
 //! * `directory_scope` – its warning about directories on file servers.
+//! * [`remote`] – carries out a request for a lock elsewhere.
 //! * [`who`] – carries out `--who`.
 //! * `terminal` – what the displays know about a terminal.
 //! * [`failure`] – what can fail.
@@ -17,6 +18,7 @@ mod exec_hint;
 pub mod failure;
 mod missing_queue;
 pub mod print_path;
+pub mod remote;
 pub mod run;
 mod terminal;
 pub mod verbose;
@@ -27,6 +29,8 @@ use std::os::fd::RawFd;
 
 use crate::lock::advisory::LockApi;
 use crate::lock::{Mode, Timeout};
+use crate::remote::terms::Terms;
+use crate::remote::url::Url;
 use crate::run::Command;
 
 /// What a command line asks for.
@@ -34,6 +38,8 @@ use crate::run::Command;
 pub enum Request {
     /// Acquire or release a lock.
     Lock(LockRequest),
+    /// Acquire a lock elsewhere.
+    Remote(RemoteRequest),
     /// List the holders and waiters of locks.
     Who(WhoRequest),
     /// Print the path of the lock file that is given by name.
@@ -66,6 +72,27 @@ pub struct LockRequest {
     /// Whether programs that the caller starts later are not to inherit the descriptor that it
     /// keeps. Only the bash builtin can see to that: the caller is its own process.
     pub close_on_exec: bool,
+    /// The exit status on a conflict or a timeout.
+    pub conflict_status: u8,
+    /// Whether to report progress.
+    pub verbosity: Verbosity,
+}
+
+/// A lock elsewhere to acquire, and the command to run under it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteRequest {
+    /// The lock.
+    pub url: Url,
+    /// How long the lock outlasts its last renewal, and the like.
+    pub terms: Terms,
+    /// The number of holders that are allowed at once, instead of one.
+    pub slots: Option<u32>,
+    /// The lock that is to be held.
+    pub mode: Mode,
+    /// How long to wait for the lock.
+    pub timeout: Timeout,
+    /// The command.
+    pub command: Command,
     /// The exit status on a conflict or a timeout.
     pub conflict_status: u8,
     /// Whether to report progress.

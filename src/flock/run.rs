@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use super::failure::Failure;
 use super::verbose::VerboseLog;
 use super::{
-    ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, exec_hint, print_path, who,
+    ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, exec_hint, print_path,
+    remote, who,
 };
 use crate::exit::{self, Exit};
 use crate::holders::Caller;
@@ -24,6 +25,7 @@ pub fn run(request: &Request, report: &mut Report) -> Exit {
             let result = lock_and_run(request, report);
             report.finish(&exit::FLOCK, result)
         }
+        Request::Remote(request) => remote::run(request, report),
         Request::Who(request) => who::run(request, Caller::Process, report),
         Request::PrintPath(path) => print_path::run(path, report),
     }

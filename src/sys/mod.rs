@@ -12,6 +12,7 @@ pub mod clock;
 pub mod continue_on_exit;
 pub mod deferred_signals;
 pub mod delegate;
+pub mod environment;
 pub mod errno;
 mod execve;
 pub mod fd;

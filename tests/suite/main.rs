@@ -31,6 +31,7 @@ mod operands;
 mod options;
 mod queue;
 mod recipes;
+mod remote;
 mod replaced;
 mod running;
 mod signals;

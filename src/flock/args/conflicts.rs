@@ -29,6 +29,10 @@ const QUEUE: Given = ("--queue", |raw| raw.max_waiters.is_some());
 const ALSO: Given = ("--also", |raw| !raw.also.is_empty());
 const UNLINK: Given = ("--unlink", |raw| raw.on_release == OnRelease::Unlink);
 const ALSO_OR_UNLINK: Given = ("--also or --unlink", |raw| (ALSO.1)(raw) || (UNLINK.1)(raw));
+const TERMS: Given = ("--ttl or --grace", |raw| {
+    raw.terms.ttl.is_some() || raw.terms.grace.is_some()
+});
+const UNLOCK: Given = ("--unlock", |raw| raw.mode == Some(Mode::Unlocked));
 const WHO: Given = ("--who", |raw| raw.who.who);
 const JSON: Given = ("--json", |raw| raw.who.json);
 const PIDS: Given = ("--pids", |raw| raw.who.pids);
@@ -64,6 +68,7 @@ static CONFLICTS: &[(Given, Given, Wording)] = &[
     (UNLINK, WHO, NotWith),
     (PATH, WHO, NotWith),
     (NAME, FD, NotWith),
+    (TERMS, WHO, NotWith),
     (NO_FORK, CLOSE, Incompatible),
     (NO_FORK, UNLINK, Incompatible),
     (FAIR, FCNTL, NotWith),
@@ -77,6 +82,20 @@ static CONFLICTS: &[(Given, Given, Wording)] = &[
 /// The options that require a lock file and a command.
 static FILE_ONLY: &[Given] = &[SLOTS, ALSO, UNLINK];
 
+/// The options that do not apply to a lock elsewhere, each with the reason.
+static NOT_FOR_URL: &[(Given, &str)] = &[
+    (UNLOCK, "it is released when its command has exited"),
+    (CLOSE, "it has no descriptor"),
+    (
+        NO_FORK,
+        "flock has to stay, to renew it and to stop the command in time",
+    ),
+    (FCNTL, "it is not a lock of fcntl(2)"),
+    (QUEUE, "its waiters are not counted"),
+    (ALSO, "several locks elsewhere are not acquired as one"),
+    (UNLINK, "it has no lock file"),
+];
+
 /// Checks that no two options conflict.
 pub(super) fn check(raw: &RawArgs) -> Result<(), UsageError> {
     let mut conflicts = CONFLICTS.iter();
@@ -88,6 +107,17 @@ pub(super) fn check(raw: &RawArgs) -> Result<(), UsageError> {
         Incompatible => format!("the {first} and {second} options are incompatible"),
         NotWith => format!("{first} cannot be used with {second}"),
     }))
+}
+
+/// Checks that no option was given that does not apply to a lock elsewhere.
+pub(super) fn check_for_url(raw: &RawArgs) -> Result<(), UsageError> {
+    let mut options = NOT_FOR_URL.iter();
+    match options.find(|((_, is_given), _)| is_given(raw)) {
+        Some(((option, _), reason)) => Err(UsageError::new(format!(
+            "{option} cannot be used with a lock elsewhere: {reason}"
+        ))),
+        None => Ok(()),
+    }
 }
 
 /// Checks that no option was given that does not apply to a descriptor.

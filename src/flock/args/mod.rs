@@ -3,6 +3,7 @@
 mod conflicts;
 mod name;
 mod raw;
+mod remote;
 mod who;
 
 use std::ffi::{OsStr, OsString};
@@ -17,9 +18,11 @@ use crate::exit;
 use crate::flock::{ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, Verbosity};
 use crate::lock::advisory::LockApi;
 use crate::lock::{Mode, Timeout, named};
+use crate::remote::url::is_url;
 use crate::run::Command;
 
 use raw::RawArgs;
+use remote::{no_command, parse_time};
 
 /// The description of `flock`.
 pub static SPEC: ProgramSpec = ProgramSpec {
@@ -47,6 +50,10 @@ pub static SPEC: ProgramSpec = ProgramSpec {
             help: "lock the user's lock file of this name, then run COMMAND",
         },
         Synopsis {
+            args: "[OPTION]... SCHEME://... COMMAND [ARGUMENT]...",
+            help: "the same with a lock in another system",
+        },
+        Synopsis {
             args: "--who [OPTION]... [FILE]...",
             help: "list the holders and waiters of the lock on FILE, or of all locks",
         },
@@ -58,7 +65,7 @@ pub static SPEC: ProgramSpec = ProgramSpec {
     options: || OPTIONS.iter().map(OptionSpec::doc).collect(),
     after_help: "\
 Exit status: COMMAND's own; 1 (or -E STATUS) if the lock is held elsewhere; 64 on
-usage errors; 65-73 on other errors, see flock(1).
+usage errors; 65-77 on other errors, see flock(1).
 
 Examples:
   exec 8>>/run/lock/job; flock 8          wait, then hold the lock until the script exits
@@ -75,6 +82,7 @@ const WAITING: &str = "Waiting";
 const COMMAND: &str = "Command";
 const BYTE_RANGES: &str = "Byte ranges (fcntl)";
 const LOCK_FILES: &str = "Lock files";
+const LOCKS_ELSEWHERE: &str = "Locks elsewhere (SCHEME://...)";
 const INSPECTION: &str = "Inspection";
 const GENERAL: &str = "General options";
 
@@ -351,6 +359,31 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
     },
     OptionSpec {
         short: "",
+        long: &["ttl"],
+        abbrev: Abbrev::Forbidden,
+        action: Action::Value("TIME", |raw, arg| {
+            raw.terms.ttl = parse_time("--ttl", arg)?;
+            Ok(())
+        }),
+        group: LOCKS_ELSEWHERE,
+        help: "the lock outlasts this machine by TIME [default: 30s]",
+        manual: "Written like the TIME of -w, from 5s to 1d. If the lock has not been renewed for \
+                 nearly that long, the command is stopped.",
+    },
+    OptionSpec {
+        short: "",
+        long: &["grace"],
+        abbrev: Abbrev::Forbidden,
+        action: Action::Value("TIME", |raw, arg| {
+            raw.terms.grace = parse_time("--grace", arg)?;
+            Ok(())
+        }),
+        group: LOCKS_ELSEWHERE,
+        help: "from SIGTERM to SIGKILL if it is lost [default: 5s]",
+        manual: "At most half of --ttl. The default is a third of --ttl if that is less than 5s.",
+    },
+    OptionSpec {
+        short: "",
         long: &["verbose"],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| raw.verbosity = Verbosity::Verbose),
@@ -434,14 +467,20 @@ impl RawArgs {
             return Ok(request);
         }
         let (target, command) = self.operands(operands)?;
-        if let Target::Descriptor(_) = target {
-            conflicts::check_for_descriptor(&self)?;
+        match &target {
+            Target::Path(path) if is_url(path) => return self.remote_request(path, command),
+            Target::Path(_) => self.check_for_file()?,
+            Target::Descriptor(_) => {
+                conflicts::check_for_descriptor(&self)?;
+                self.check_for_file()?;
+            }
         }
         let exec_mode = match (self.close, self.no_fork) {
             (true, _) => ExecMode::ForkAndClose,
             (false, true) => ExecMode::Exec,
             (false, false) => ExecMode::Fork,
         };
+        let timeout = self.lock_timeout();
         Ok(Request::Lock(LockRequest {
             api: self.api()?,
             close_on_exec: self.close && command.is_none(),
@@ -456,15 +495,19 @@ impl RawArgs {
             },
             max_waiters: self.max_waiters,
             mode: self.mode.unwrap_or(Mode::Exclusive),
-            timeout: match self.timeout {
-                _ if self.nonblock => Timeout::NonBlocking,
-                None => Timeout::Infinite,
-                Some(timeout) => Timeout::After(timeout),
-            },
+            timeout,
             job: command.map(|command| Job { command, exec_mode }),
             conflict_status: self.conflict_status.unwrap_or(exit::FLOCK.conflict),
             verbosity: self.verbosity,
         }))
+    }
+
+    fn lock_timeout(&self) -> Timeout {
+        match self.timeout {
+            _ if self.nonblock => Timeout::NonBlocking,
+            None => Timeout::Infinite,
+            Some(timeout) => Timeout::After(timeout),
+        }
     }
 
     fn api(&self) -> Result<LockApi, UsageError> {
@@ -493,7 +536,10 @@ impl RawArgs {
             0 => Err(UsageError::new(
                 "requires file descriptor, file or directory",
             )),
-            1 => Ok((Target::Descriptor(parse_descriptor(&operands[0])?), None)),
+            1 => match parse_descriptor(&operands[0]) {
+                Err(_) if is_url(&operands[0]) => Err(no_command()),
+                number => Ok((Target::Descriptor(number?), None)),
+            },
             _ => {
                 let args = operands.split_off(1);
                 let path = Target::Path(operands.remove(0));

@@ -27,7 +27,15 @@ pub(super) struct RawArgs {
     pub also: Vec<OsString>,
     pub on_release: OnRelease,
     pub verbosity: Verbosity,
+    pub terms: TermArgs,
     pub who: WhoArgs,
+}
+
+/// The options about the terms of a lock elsewhere as they were given.
+#[derive(Debug, Default)]
+pub(super) struct TermArgs {
+    pub ttl: Option<Duration>,
+    pub grace: Option<Duration>,
 }
 
 /// The options about `--who` as they were given.

@@ -1,6 +1,8 @@
 use super::*;
 use crate::cli::{OptPosition, OptionDoc};
-use crate::flock::{OutputFormat, WhoRequest};
+use crate::flock::{OutputFormat, RemoteRequest, WhoRequest};
+use crate::remote::terms::Terms;
+use crate::remote::url::Url;
 use proptest::prelude::*;
 use std::os::unix::ffi::OsStringExt;
 use std::time::Duration;
@@ -260,4 +262,85 @@ proptest! {
     ) {
         let _ = parse(words);
     }
+}
+
+fn remote_request(line: &str) -> RemoteRequest {
+    match parse(split(line)) {
+        Ok(ParseResult::Request(Request::Remote(request))) => request,
+        other => panic!("{line}: {other:?}"),
+    }
+}
+
+#[test]
+fn a_url_is_a_lock_elsewhere() {
+    let request = remote_request("-s -w 1.5 -E 9 etcd://h/n sync -a");
+    let expected = RemoteRequest {
+        url: Url::parse("etcd://h/n".as_ref()).expect("a URL"),
+        terms: Terms::new(None, None),
+        slots: None,
+        mode: Mode::Shared,
+        timeout: Timeout::After(Duration::from_millis(1500)),
+        command: command("sync -a").expect("a command"),
+        conflict_status: 9,
+        verbosity: Verbosity::Quiet,
+    };
+    assert_eq!(request, expected);
+}
+
+#[test]
+fn terms_of_a_lease_are_checked() {
+    let terms = |line| {
+        let terms = remote_request(line).terms;
+        (terms.ttl.as_secs(), terms.grace.as_secs())
+    };
+    assert_eq!(terms("--ttl 20s --grace 10 e://n x"), (20, 10));
+    assert_eq!(terms("--ttl 9 e://n x"), (9, 3));
+    assert_usage_error("--ttl 4.9s e://n x", "--ttl must be from 5s to 1d");
+    assert_usage_error("--ttl 25h e://n x", "--ttl must be from 5s to 1d");
+    assert_usage_error("--ttl x e://n x", "invalid --ttl value: 'x'");
+    assert_usage_error("--grace -1 e://n x", "invalid --grace value: '-1'");
+    assert_usage_error(
+        "--grace 16 e://n x",
+        "--grace must be at most half of --ttl",
+    );
+}
+
+#[test]
+fn options_that_do_not_fit_a_url_are_rejected() {
+    for option in ["-u", "--queue 1", "-o", "-F", "--fcntl", "--also=b", "--unlink"] {
+        let line = format!("{option} e://n x");
+        assert_usage_error(&line, "cannot be used with a lock elsewhere: ");
+    }
+    assert_usage_error("--who e://n", "--who does not support locks elsewhere");
+    assert_usage_error(
+        "--also e://n l x",
+        "--also does not support locks elsewhere",
+    );
+    for line in ["--ttl 9 l x", "--grace 1 8"] {
+        assert_usage_error(line, "--ttl and --grace require a lock elsewhere");
+    }
+}
+
+#[test]
+fn a_password_does_not_reach_the_message() {
+    for line in [
+        "p://ann:secret@h/n x",
+        "p://ann:secret@h/n",
+        "--who p://a:secret@h/n",
+    ] {
+        let error = parse(split(line)).expect_err(line);
+        let message = error.message().to_string_lossy();
+        assert!(!message.contains("secret"), "{message}");
+    }
+    assert_usage_error(
+        "p://ann:secret@h/n x",
+        "invalid URL: it contains a password",
+    );
+    assert_usage_error("p://h/n", "a lock elsewhere requires a command");
+}
+
+#[test]
+fn a_url_after_a_slash_is_a_path() {
+    let target = lock_request("./etcd://h/n x").target;
+    assert_eq!(target, Target::Path("./etcd://h/n".into()));
 }

@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 
 use super::raw::{RawArgs, WhoArgs};
+use super::remote::no_url;
 use crate::cli::UsageError;
 use crate::flock::{OutputFormat, Request, Target, WhoRequest};
+use crate::remote::url::is_url;
 
 impl RawArgs {
     /// Returns the request to list holders, or `None` if there is no `--who`.
@@ -39,6 +41,7 @@ impl RawArgs {
                     "--pids requires files or a descriptor: flock --who --pids FILE... or flock --who --pids --fd NUMBER",
                 );
             }
+            (None, files) if files.iter().any(|file| is_url(file)) => return Err(no_url("--who")),
             (None, files) => files.iter().cloned().map(Target::Path).collect(),
         };
         Ok(Some(Request::Who(WhoRequest {

@@ -61,6 +61,7 @@ extern "C" fn before_main() {
         ["in-child", "catch-signals", n] => in_child(|| catch_signals(count(n))),
         ["exec-in-new-session", _, ..] => exec_in_new_session(&raw_args[1..]),
         ["fork-in-new-session", _, ..] => fork_in_new_session(&raw_args[1..]),
+        ["boottime", millis] => crate::lock_helper::print_boottime(millis),
         ["hold-lock", kind, start, length, file] => {
             let [start, length] = [start, length].map(|number| number.parse().expect("a number"));
             crate::lock_holder::hold_lock(kind, start, length, file)

@@ -15,6 +15,7 @@ pub mod helper;
 pub mod hostile;
 mod interruptible;
 pub mod leftovers;
+mod lock_helper;
 mod lock_holder;
 pub mod locks;
 pub mod pre_exec;

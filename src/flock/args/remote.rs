@@ -1,0 +1,87 @@
+//! Requests for a lock elsewhere.
+
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use super::conflicts;
+use super::raw::{RawArgs, TermArgs};
+use crate::cli::{UsageError, duration};
+use crate::exit;
+use crate::flock::{RemoteRequest, Request};
+use crate::lock::Mode;
+use crate::remote::terms::Terms;
+use crate::remote::url::{Url, is_url};
+use crate::run::Command;
+
+impl RawArgs {
+    /// Returns the request for the lock that this operand names, which must be a URL. No message
+    /// contains the URL, because it may contain a password.
+    #[cold]
+    pub(super) fn remote_request(
+        self,
+        operand: &OsStr,
+        command: Option<Command>,
+    ) -> Result<Request, UsageError> {
+        conflicts::check_for_url(&self)?;
+        let error = |reason| UsageError::new(format!("invalid URL: {reason}"));
+        let url = Url::parse(operand).map_err(error)?;
+        let command = command.ok_or_else(no_command)?;
+        Ok(Request::Remote(RemoteRequest {
+            url,
+            terms: self.terms.complete()?,
+            slots: self.slots,
+            mode: self.mode.unwrap_or(Mode::Exclusive),
+            timeout: self.lock_timeout(),
+            command,
+            conflict_status: self.conflict_status.unwrap_or(exit::FLOCK.conflict),
+            verbosity: self.verbosity,
+        }))
+    }
+
+    /// Checks that no option was given that only applies to a lock elsewhere, and that no other file
+    /// is one.
+    pub(super) fn check_for_file(&self) -> Result<(), UsageError> {
+        if self.terms.ttl.is_some() || self.terms.grace.is_some() {
+            return Err(UsageError::new(
+                "--ttl and --grace require a lock elsewhere: flock --ttl 30s SCHEME://... COMMAND",
+            ));
+        }
+        match self.also.iter().any(|path| is_url(path)) {
+            true => Err(no_url("--also")),
+            false => Ok(()),
+        }
+    }
+}
+
+/// Returns the error that an option was given a URL.
+pub(super) fn no_url(option: &str) -> UsageError {
+    UsageError::new(format!(
+        "{option} does not support locks elsewhere; for a file, use: ./SCHEME://..."
+    ))
+}
+
+/// Returns the error that a URL is the only operand.
+pub(super) fn no_command() -> UsageError {
+    UsageError::new("a lock elsewhere requires a command: flock SCHEME://... COMMAND")
+}
+
+impl TermArgs {
+    fn complete(&self) -> Result<Terms, UsageError> {
+        let terms = Terms::new(self.ttl, self.grace);
+        if terms.ttl < Terms::MIN_TTL || terms.ttl > Terms::MAX_TTL {
+            return Err(UsageError::new("--ttl must be from 5s to 1d"));
+        }
+        if terms.grace > terms.ttl / 2 {
+            return Err(UsageError::new("--grace must be at most half of --ttl"));
+        }
+        Ok(terms)
+    }
+}
+
+/// Parses the value of `--ttl` or `--grace`.
+pub(super) fn parse_time(option: &str, arg: &OsStr) -> Result<Option<Duration>, UsageError> {
+    let what = format!("invalid {option} value");
+    let time = duration::parse(arg);
+    let time = time.ok_or_else(|| UsageError::invalid(&what, arg, duration::EXPECTED))?;
+    Ok(Some(time))
+}

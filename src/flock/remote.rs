@@ -1,0 +1,149 @@
+//! Carries out a request for a lock elsewhere: has a helper acquire it, and runs the command under
+//! its lease.
+
+use std::time::{Duration, Instant};
+
+use super::failure::Failure;
+use super::{RemoteRequest, Verbosity};
+use crate::exit::{self, Exit};
+use crate::lock::{Mode, Timeout};
+use crate::remote::Error;
+use crate::remote::helper::{Answer, Helper};
+use crate::remote::protocol::{self, Holder, Message};
+use crate::report::Report;
+use crate::run::lease::Lease;
+use crate::run::{self, RunOptions, Supervision};
+use crate::sys::clock::since_boot;
+use crate::sys::environment;
+use crate::sys::init_signals;
+use crate::sys::process;
+use crate::sys::user;
+
+/// How long a helper may take beyond the timeout: it knows the limit, and has more to say than that
+/// there was no answer.
+const ANSWER_SLACK: Duration = Duration::from_secs(2);
+
+/// How long a helper may take that is not to wait for the lock.
+const NONBLOCKING_LIMIT: Duration = Duration::from_secs(30);
+
+/// Carries out a request and returns how to exit.
+pub fn run(request: &RemoteRequest, report: &mut Report) -> Exit {
+    let result = lock_and_run(request, report);
+    report.finish(&exit::FLOCK, result)
+}
+
+fn lock_and_run(request: &RemoteRequest, report: &mut Report) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    let may_adopt = process::has_no_children();
+    // The wait for an answer is a wait for the lock.
+    init_signals::die_of_signals();
+    let uid = rustix::process::getuid().as_raw();
+    let user = user::name_of(uid).unwrap_or_else(|| uid.to_string().into());
+    let mut helper = Helper::start(&protocol::Request {
+        url: &request.url,
+        mode: match request.mode {
+            Mode::Shared => "shared",
+            Mode::Exclusive | Mode::Unlocked => "exclusive",
+        },
+        slots: request.slots,
+        wait: match request.timeout {
+            Timeout::NonBlocking => Some(Duration::ZERO),
+            Timeout::Infinite => None,
+            Timeout::After(time) => Some(time),
+        },
+        terms: request.terms,
+        holder: &Holder::describe(request.command.args(), user),
+    })?;
+    let Some((token, until)) = wait_for_grant(request, &mut helper, started, report)? else {
+        return Ok(Exit::Status(request.conflict_status));
+    };
+    if request.verbosity == Verbosity::Verbose {
+        let took = started.elapsed();
+        let (seconds, micros) = (took.as_secs(), took.subsec_micros());
+        report.info(format!("getting lock took {seconds}.{micros:06} seconds"));
+        let name = request.command.name();
+        report.info(["executing".as_ref(), name].join(" ".as_ref()));
+    }
+    environment::set("FLOCK_TOKEN", token.to_string());
+    environment::set("FLOCK_URL", request.url.as_os_str());
+    let lease = Lease {
+        helper: &helper,
+        terms: request.terms,
+        until,
+        may_adopt,
+    };
+    let options = RunOptions {
+        supervision: Supervision::Leased(&lease),
+        ..RunOptions::default()
+    };
+    let result = request
+        .command
+        .run(options, &mut |error| report.error(error.message()));
+    if !matches!(result, Err(run::Error::LockLost(_))) {
+        // The lock is free by then, with or without an answer: it was renewed before this moment.
+        helper.release(Instant::now().checked_add(request.terms.ttl));
+    }
+    Ok(result?.into())
+}
+
+/// Waits until the helper has acquired the lock, and returns the token and the end of the lease.
+/// Returns `None` if another process holds the lock.
+fn wait_for_grant(
+    request: &RemoteRequest,
+    helper: &mut Helper,
+    started: Instant,
+    report: &Report,
+) -> Result<Option<(u64, Duration)>, Failure> {
+    let deadline = match request.timeout {
+        Timeout::NonBlocking => started.checked_add(NONBLOCKING_LIMIT),
+        Timeout::Infinite => None,
+        Timeout::After(time) => started.checked_add(time.saturating_add(ANSWER_SLACK)),
+    };
+    let is_verbose = request.verbosity == Verbosity::Verbose;
+    loop {
+        match helper.next_message(deadline)? {
+            Answer::Message(Message::Waits(text)) if is_verbose => {
+                report.error(format!("waiting for {text}"));
+            }
+            Answer::Message(Message::Waits(_)) => {}
+            Answer::Message(Message::Warning(text)) => report.error(text),
+            Answer::Message(Message::Granted { token, until }) => {
+                // The helper, or the whole machine, may have been stopped in between.
+                if since_boot() < request.terms.stop_at(until) {
+                    return Ok(Some((token, until)));
+                }
+                let why = "its lease had nearly run out when it was granted";
+                return Err(run::Error::LockLost(why.to_owned()).into());
+            }
+            Answer::Message(Message::Error { status, text }) => {
+                let url = request.url.as_os_str().to_owned();
+                return Err(Error::Engine { url, status, text }.into());
+            }
+            Answer::Message(Message::Refused) => {
+                report_refusal(request, report);
+                return Ok(None);
+            }
+            Answer::Message(Message::Until(_) | Message::Lost(_)) => {
+                return Err(helper
+                    .error("has renewed a lock that it had not acquired")
+                    .into());
+            }
+            Answer::TimedOut if request.timeout == Timeout::NonBlocking => {
+                return Err(helper.error("does not answer").into());
+            }
+            Answer::TimedOut => {
+                report_refusal(request, report);
+                return Ok(None);
+            }
+        }
+    }
+}
+
+fn report_refusal(request: &RemoteRequest, report: &Report) {
+    if request.verbosity == Verbosity::Verbose {
+        report.error(match request.timeout {
+            Timeout::After(_) => "timeout while waiting to get lock",
+            Timeout::NonBlocking | Timeout::Infinite => "failed to get lock",
+        });
+    }
+}
