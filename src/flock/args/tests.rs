@@ -230,7 +230,7 @@ fn who_takes_files_or_a_descriptor_or_nothing() {
 #[test]
 fn lock_options_cannot_be_used_with_who() {
     let others = [
-        "fd", "verbose", "who", "json", "pids", "watch", "help", "version",
+        "fd", "name", "verbose", "who", "json", "pids", "watch", "help", "version",
     ];
     let is_lock_option = |option: &&OptionDoc| {
         option.position == OptPosition::BeforeOperands && !others.contains(&option.long[0])
@@ -307,7 +307,15 @@ fn terms_of_a_lease_are_checked() {
 
 #[test]
 fn options_that_do_not_fit_a_url_are_rejected() {
-    for option in ["-u", "--queue 1", "-o", "-F", "--fcntl", "--also=b", "--unlink"] {
+    for option in [
+        "-u",
+        "--queue 1",
+        "-o",
+        "-F",
+        "--fcntl",
+        "--also=b",
+        "--unlink",
+    ] {
         let line = format!("{option} e://n x");
         assert_usage_error(&line, "cannot be used with a lock elsewhere: ");
     }
