@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 pub const DRAIN_COUNTS: [usize; 3] = [100, 500, 1000];
 
-pub const HAND_OVER_COUNTS: [usize; 4] = [100, 500, 1000, 2000];
+pub const HAND_OVER_COUNTS: [usize; 5] = [100, 500, 1000, 2000, 5000];
 
 /// The most waiters for which there is a target.
 const TARGET_COUNT: usize = 1000;

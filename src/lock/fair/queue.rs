@@ -150,8 +150,17 @@ pub(super) struct QueueWaiter<'f> {
     ticket: Ticket,
     /// Whether the first in the queue has no other reason to wait. Called while we hold the lock.
     is_free: fn(BorrowedFd<'_>) -> bool,
-    /// Since when the lock has been free at every check, while we waited for the same ticket.
-    free_since: Option<Instant>,
+    /// What was seen when the lock was found free, if it has been free at every check since then,
+    /// while we waited for the same ticket.
+    stall: Option<Stall>,
+}
+
+/// A queue that may have stalled.
+struct Stall {
+    /// Since when the lock has been free.
+    since: Instant,
+    /// The ticket that was issued first, as long as it exists.
+    first: Option<i64>,
 }
 
 /// Opens a pidfd, for poll(2). Returns `None` if the process cannot be observed, or has exited:
@@ -227,7 +236,7 @@ impl<'f> QueueWaiter<'f> {
             mode,
             ticket,
             is_free,
-            free_since: None,
+            stall: None,
         }
     }
 
@@ -269,7 +278,7 @@ impl<'f> QueueWaiter<'f> {
         before: i64,
         deadline: &Deadline,
     ) -> Result<Option<Acquired<()>>, AcquireError> {
-        self.free_since = None;
+        self.stall = None;
         // Our sentinel's PID may belong to another sentinel in another PID namespace.
         let sentinel = sentinel_of(before).filter(|pid| *pid != self.ticket.sentinel.pid);
         let pidfd = sentinel.and_then(pidfd_if_running);
@@ -277,7 +286,7 @@ impl<'f> QueueWaiter<'f> {
             return Ok(None);
         }
         loop {
-            let max_sleep = match (&pidfd, self.free_since) {
+            let max_sleep = match (&pidfd, &self.stall) {
                 (None, _) => POLL_INTERVAL,
                 (Some(_), Some(_)) => HANDOFF_GRACE,
                 (Some(_), None) => STALL_CHECK_INTERVAL,
@@ -354,10 +363,9 @@ impl<'f> QueueWaiter<'f> {
         before: i64,
         deadline: &Deadline,
     ) -> Result<Wakeup, AcquireError> {
-        let file = self.ticket.file.as_fd();
         let mut search = Search::new(self.fd, deadline);
-        if try_flock(file, Mode::Exclusive)? != HELD {
-            self.free_since = None;
+        if try_flock(self.ticket.file.as_fd(), Mode::Exclusive)? != HELD {
+            self.stall = None;
             let joins = self.mode == Mode::Shared && !search.is_waiting(before);
             return Ok(if joins {
                 Wakeup::Recheck
@@ -372,20 +380,49 @@ impl<'f> QueueWaiter<'f> {
         if !marker_exists(self.fd, before) {
             return Ok(Wakeup::Recheck);
         }
+        if is_free && self.is_advancing(before, deadline) {
+            return Ok(Wakeup::TimedOut);
+        }
         if let Some(waiters) = search.live_waiters_ahead(self.ticket.offset) {
             if !is_free {
-                self.free_since = None;
+                self.stall = None;
                 return Ok(Wakeup::TimedOut);
             }
-            let since = *self.free_since.get_or_insert_with(Instant::now);
+            let stall = self.stall.get_or_insert_with(|| Stall {
+                since: Instant::now(),
+                first: search.any_predecessor(self.ticket.offset),
+            });
             let grace = HANDOFF_GRACE * 9 / 10 + (STALL_CHECK_INTERVAL + HANDOFF_GRACE) * waiters;
-            if since.elapsed() < grace {
+            if stall.since.elapsed() < grace {
                 return Ok(Wakeup::TimedOut);
             }
         }
-        Ok(match try_flock(file, self.mode)? {
+        Ok(match try_flock(self.ticket.file.as_fd(), self.mode)? {
             Acquired::Held(()) => Wakeup::Done(HELD),
             Acquired::NotHeld(_) => Wakeup::Recheck,
         })
+    }
+
+    /// Returns whether the queue cannot have stalled for long enough: this check is the first that
+    /// finds the lock free, or the first ticket is over since then.
+    ///
+    /// Where each waiter holds the lock for a moment only, it is free at many checks. To count the
+    /// waiters each time would take longer than a hand-over, if there are thousands.
+    fn is_advancing(&mut self, before: i64, deadline: &Deadline) -> bool {
+        let mut search = Search::unverified(self.fd, deadline);
+        let first = search.any_predecessor(self.ticket.offset);
+        match &self.stall {
+            Some(stall) if stall.first == first => false,
+            Some(_) => {
+                self.stall = None;
+                true
+            }
+            None if search.is_waiting(before) => {
+                let since = Instant::now();
+                self.stall = Some(Stall { since, first });
+                true
+            }
+            None => false,
+        }
     }
 }

@@ -102,6 +102,12 @@ impl<'f> Search<'f> {
         None
     }
 
+    /// Returns any earlier ticket, the same one as long as it exists: the kernel finds the marker
+    /// that was set first.
+    pub(super) fn any_predecessor(&mut self, offset: i64) -> Option<i64> {
+        predecessor_ranges(offset).find_map(|range| self.find(&range))
+    }
+
     /// Whether the owner of a ticket can take its turn: see [`Owners::is_waiting`].
     pub(super) fn is_waiting(&mut self, offset: i64) -> bool {
         let is_in_time = || Instant::now() < self.end;
