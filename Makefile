@@ -157,7 +157,7 @@ cross: $(BUILT)
 	scripts/cross.sh
 
 # Test modules of options that util-linux does not have, or that run examples with such options.
-NOT_IN_REFERENCE = also:: bounded:: fair:: lock_errors:: named:: queue:: recipes:: remote:: slots:: unlink:: who::
+NOT_IN_REFERENCE = also:: bounded:: fair:: lock_errors:: named:: queue:: recipes:: remote:: replacing:: slots:: unlink:: who::
 
 reference:
 	FLOCK_UNDER_TEST=$(REFERENCE) $(CARGO) test --locked --test suite -- $(addprefix --skip ,$(NOT_IN_REFERENCE))

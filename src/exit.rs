@@ -138,6 +138,7 @@ impl Statuses {
                 Some(Meaning::Exhausted) => self.exhausted,
                 _ => self.lock_failed,
             },
+            lock::Error::NotReplaced { .. } => self.conflict,
             lock::Error::UnstableInode { .. }
             | lock::Error::SlotsUnsupported { .. }
             | lock::Error::PlacesUnsupported { .. } => self.lock_failed,

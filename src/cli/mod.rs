@@ -75,6 +75,8 @@ pub struct OptionDoc {
     pub long: &'static [&'static str],
     /// The name of its value, if it takes one.
     pub value: Option<&'static str>,
+    /// The name of its value, if it may have one after an equals sign.
+    pub optional_value: Option<&'static str>,
     /// Where it is written.
     pub position: OptPosition,
     /// The heading under which it is listed.
@@ -132,6 +134,12 @@ pub enum Action<D: 'static> {
     Flag(fn(&mut D)),
     /// Sets a value, which has this name in the documentation.
     Value(&'static str, fn(&mut D, &OsStr) -> Result<(), UsageError>),
+    /// Sets a value that may be missing, and follows an equals sign. It has this name in the
+    /// documentation.
+    OptionalValue(
+        &'static str,
+        fn(&mut D, Option<&OsStr>) -> Result<(), UsageError>,
+    ),
     /// Is not an option, but an argument after the lock file, with a value of this name. The hint
     /// is printed if it is used as an option, unless the condition holds: then there is no lock
     /// file, and it is the first operand.
@@ -172,12 +180,18 @@ impl<D> OptionSpec<D> {
         let (value, position) = match self.action {
             Action::Value(name, _) => (Some(name), OptPosition::BeforeOperands),
             Action::AfterFile(name, ..) => (Some(name), OptPosition::AfterFile),
-            Action::Flag(_) | Action::Help | Action::Version => (None, OptPosition::BeforeOperands),
+            Action::Flag(_) | Action::OptionalValue(..) | Action::Help | Action::Version => {
+                (None, OptPosition::BeforeOperands)
+            }
         };
         OptionDoc {
             short: self.short,
             long: self.long,
             value,
+            optional_value: match self.action {
+                Action::OptionalValue(name, _) => Some(name),
+                _ => None,
+            },
             position,
             group: self.group,
             help: self.help,

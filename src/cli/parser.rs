@@ -85,6 +85,10 @@ pub fn scan<D>(
                 })?;
                 set(raw, &value)?;
             }
+            Action::OptionalValue(_, set) => {
+                let value = parser.optional_value();
+                set(raw, value.as_deref())?;
+            }
             Action::AfterFile(_, hint, is_operand) => {
                 if is_whole_arg
                     && is_operand(raw)
@@ -205,6 +209,16 @@ mod tests {
         OptionSpec::version(""),
         OptionSpec::help(""),
         OptionSpec {
+            short: "",
+            long: &["optional"],
+            action: Action::OptionalValue("O", |recorded, arg| {
+                let arg = arg.map_or("none".into(), |arg| arg.to_string_lossy().into_owned());
+                recorded.push(arg);
+                Ok(())
+            }),
+            ..OptionSpec::help("")
+        },
+        OptionSpec {
             short: "c",
             long: &["command"],
             action: Action::AfterFile("C", "after FILE", |recorded| !recorded.is_empty()),
@@ -245,6 +259,13 @@ mod tests {
         ] {
             assert_scanned(1, line, &["x"], &["-5"]);
         }
+    }
+
+    #[test]
+    fn an_optional_value_follows_an_equals_sign() {
+        assert_scanned(1, "--optional x", &["x"], &["none"]);
+        assert_scanned(1, "--optional=5 x", &["x"], &["5"]);
+        assert_scanned(1, "--optional= x", &["x"], &[""]);
     }
 
     #[test]

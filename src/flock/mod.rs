@@ -4,6 +4,7 @@
 //! * [`run`] – carries out a request.
 //! * [`verbose`] – the output of `--verbose`.
 //! * [`print_path`] – carries out `--path`.
+//! * [`replace`] – stops the holders of a lock, and takes their place.
 //! * `missing_queue` – its warnings where there is no order.
 //! * `directory_scope` – its warning about directories on file servers.
 //! * [`remote`] – carries out a request for a lock elsewhere.
@@ -19,6 +20,7 @@ pub mod failure;
 mod missing_queue;
 pub mod print_path;
 pub mod remote;
+pub mod replace;
 pub mod run;
 mod terminal;
 pub mod verbose;
@@ -26,6 +28,7 @@ pub mod who;
 
 use std::ffi::OsString;
 use std::os::fd::RawFd;
+use std::time::Duration;
 
 use crate::lock::advisory::LockApi;
 use crate::lock::{Mode, Timeout};
@@ -63,6 +66,8 @@ pub struct LockRequest {
     pub fairness: Fairness,
     /// How many processes may wait, including this one.
     pub max_waiters: Option<u32>,
+    /// How to stop the processes that hold the lock, if they are to be stopped.
+    pub replace: Option<Replace>,
     /// The lock that is to be held.
     pub mode: Mode,
     /// How long to wait for the lock.
@@ -161,6 +166,15 @@ pub enum Verbosity {
     Quiet,
     /// Report the holder, the wait time and the command, too.
     Verbose,
+}
+
+/// How the processes that hold the lock are stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replace {
+    /// The signal that asks them to stop.
+    pub signal: i32,
+    /// How long they may take before they are killed.
+    pub grace: Duration,
 }
 
 /// What happens to a lock file after its last holder has exited.

@@ -6,11 +6,12 @@ use super::failure::Failure;
 use super::verbose::VerboseLog;
 use super::{
     ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, exec_hint, print_path,
-    remote, who,
+    remote, replace, who,
 };
 use crate::exit::{self, Exit};
 use crate::holders::Caller;
 use crate::lock::acquire::{LockKind, Order};
+use crate::lock::fair::claim::Claim;
 use crate::lock::multi::{self, LockTarget};
 use crate::lock::{self, Acquired, Deadline, Guard};
 use crate::report::{Output, Report};
@@ -105,6 +106,7 @@ impl AcquireParams {
         Self {
             kind: match request.fairness {
                 _ if request.max_waiters.is_some() => bounded_kind(request),
+                _ if request.replace.is_some() => LockKind::Claimed(Claim::new(Uptime::now())),
                 Fairness::None => LockKind::Advisory(request.api),
                 Fairness::Fifo => LockKind::Fair(Uptime::now()),
                 Fairness::Slots(limit) => LockKind::Slot {
@@ -149,8 +151,8 @@ pub fn acquire(
     if let (true, Target::Path(path)) = (request.is_named, &request.target) {
         lock::named::prepare(path)?;
     }
-    let AcquireParams { kind, deadline } = params;
-    let (kind, mode) = (*kind, request.mode);
+    let deadline = &params.deadline;
+    let caller = log.caller();
     let mut on_wait = || {
         // A host process handles its signals itself.
         if !matches!(deadline, Deadline::Interruptible(..)) {
@@ -158,12 +160,29 @@ pub fn acquire(
         }
         log.report_wait(request, report);
     };
+    if let (Some(replace), LockKind::Claimed(claim)) = (&request.replace, params.kind) {
+        let target = &request.target;
+        return replace::acquire(target, replace, claim, deadline, caller, &mut |deadline| {
+            acquire_until(request, params.kind, deadline, &mut on_wait)
+        });
+    }
+    acquire_until(request, params.kind, deadline, &mut on_wait)
+}
+
+/// Acquires the locks, and waits no longer than the deadline.
+fn acquire_until(
+    request: &LockRequest,
+    kind: LockKind,
+    deadline: &Deadline,
+    on_wait: &mut dyn FnMut(),
+) -> Result<Acquired<HeldLocks>, lock::Error> {
+    let mode = request.mode;
     let outcome = match &request.target {
         Target::Descriptor(number) => {
-            lock::descriptor::acquire(*number, kind, mode, deadline, &mut on_wait)?
+            lock::descriptor::acquire(*number, kind, mode, deadline, on_wait)?
         }
         Target::Path(path) if request.also.is_empty() => {
-            lock::file::acquire(path, kind, mode, deadline, &mut on_wait)?
+            lock::file::acquire(path, kind, mode, deadline, on_wait)?
         }
         Target::Path(path) => {
             let paths = [path].into_iter().chain(&request.also).cloned();

@@ -39,6 +39,11 @@ impl VerboseLog {
         }
     }
 
+    /// Returns the process that asks.
+    pub fn caller(self) -> Caller {
+        self.caller
+    }
+
     /// Reports the holder before the wait, once.
     pub fn report_wait(&mut self, request: &LockRequest, report: &Report) {
         if self.started.is_none() || std::mem::replace(&mut self.is_holder_reported, true) {
@@ -86,6 +91,7 @@ impl VerboseLog {
             report.error(match reason {
                 Refusal::TimedOut => "timeout while waiting to get lock",
                 Refusal::QueueFull => "failed to get lock: enough processes wait for it",
+                Refusal::Superseded => "failed to get lock: a newer process takes it over",
                 Refusal::WouldBlock | Refusal::Interrupted => "failed to get lock",
             });
             for line in who::blocker_lines(request, self.caller, limit(MAX_FINAL_LOOKUP)) {

@@ -3,6 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use super::advisory::{self, LockApi};
+use super::fair::claim::{self, Claim};
 use super::fair::{places, queue, slots};
 use super::{AcquireError, Acquired, Deadline, Mode};
 use crate::sys::clock::Uptime;
@@ -21,6 +22,8 @@ pub enum LockKind {
         /// When the caller arrived.
         arrived: Uptime,
     },
+    /// A lock of flock(2), unless a newer process replaces its holder.
+    Claimed(Claim),
     /// A lock of flock(2) or a slot, unless too many processes wait for it.
     Bounded {
         /// The number of processes that may wait.
@@ -61,7 +64,9 @@ impl LockKind {
     pub fn api(self) -> LockApi {
         match self {
             Self::Advisory(api) => api,
-            Self::Fair(_) | Self::Slot { .. } | Self::Bounded { .. } => LockApi::Flock,
+            Self::Fair(_) | Self::Slot { .. } | Self::Claimed(_) | Self::Bounded { .. } => {
+                LockApi::Flock
+            }
         }
     }
 }
@@ -84,6 +89,7 @@ pub fn acquire(
         LockKind::Advisory(api) => advisory::acquire(fd, api, mode, deadline, on_wait),
         LockKind::Fair(arrived) => queue::acquire(fd, mode, arrived, deadline, on_wait),
         LockKind::Slot { limit, arrived } => slots::acquire(fd, limit, arrived, deadline, on_wait),
+        LockKind::Claimed(claim) => claim::acquire(fd, claim, mode, deadline, on_wait),
         LockKind::Bounded { limit, order } => {
             let kind = order.into();
             let mut lock = |deadline: &Deadline| acquire(fd, kind, mode, deadline, on_wait);

@@ -44,6 +44,8 @@ pub enum Error {
     Timer(io::Error),
     /// The queue could not be joined.
     Queue(io::Error),
+    /// The processes that hold the lock were not stopped.
+    NotReplaced { target: OsString, reason: String },
     /// The file cannot have slots.
     SlotsUnsupported {
         path: OsString,
@@ -139,6 +141,9 @@ impl Error {
             Self::Timer(error) => format!("cannot set up timer: {}", errno::text(error)).into(),
             Self::SlotsUnsupported { path, reason } => {
                 about("", path, &format!("--slots is not supported: {reason}"))
+            }
+            Self::NotReplaced { target, reason } => {
+                about("cannot replace the holder of ", target, reason)
             }
             Self::PlacesUnsupported { path, reason } => {
                 about("", path, &format!("--queue is not supported: {reason}"))

@@ -60,6 +60,8 @@ pub enum Refusal {
     TimedOut,
     /// Another process holds the lock, and as many wait for it as the caller permits.
     QueueFull,
+    /// A newer process replaces the holder.
+    Superseded,
     /// A signal interrupted the wait: see [`Deadline::Interruptible`].
     Interrupted,
 }

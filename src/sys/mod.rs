@@ -20,6 +20,7 @@ pub mod filesystem;
 pub mod init_signals;
 pub mod interruptible;
 pub mod ofd;
+pub mod pidfd;
 pub mod process;
 pub mod procfs;
 pub mod sentinel;

@@ -33,6 +33,7 @@ mod queue;
 mod recipes;
 mod remote;
 mod replaced;
+mod replacing;
 mod running;
 mod signals;
 mod slots;

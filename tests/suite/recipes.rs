@@ -245,6 +245,19 @@ fn three_downloads_run_at_once() {
 }
 
 #[test]
+fn the_running_instance_is_replaced() {
+    let env = TestEnv::new();
+    let script = setup_recipe(&env, "Replace the running instance", &[]);
+    env.install_script("frontend", "#!/bin/sh\necho runs\nread x\n");
+    let mut old = env.start(env.sh_command(&script));
+    old.expect_line("runs");
+    let mut new = env.start(env.sh_command(&script));
+    new.expect_line("runs");
+    assert_ne!(old.wait(), ExitReason::Exited(0));
+    drop(new);
+}
+
+#[test]
 fn a_job_runs_now_or_once_more_afterwards() {
     let env = TestEnv::new();
     let script = setup_recipe(&env, "Run now, or once more afterwards", &[]);

@@ -54,8 +54,9 @@ fn argument(option: &OptionDoc) -> Arg {
         "" => summary,
         manual => format!("{summary} {manual}"),
     });
-    match option.value {
-        Some(name) => arg.value_name(name),
-        None => arg.action(ArgAction::SetTrue),
+    match (option.value, option.optional_value) {
+        (Some(name), _) => arg.value_name(name),
+        (None, Some(name)) => arg.value_name(name).num_args(0..=1).require_equals(true),
+        (None, None) => arg.action(ArgAction::SetTrue),
     }
 }

@@ -122,9 +122,10 @@ impl VerboseLog<'_> {
         }
         let mut message = OsString::from(match reason {
             Refusal::TimedOut => "Timeout to gain lock on ",
-            Refusal::WouldBlock | Refusal::QueueFull | Refusal::Interrupted => {
-                "Failed to gain lock on "
-            }
+            Refusal::WouldBlock
+            | Refusal::QueueFull
+            | Refusal::Superseded
+            | Refusal::Interrupted => "Failed to gain lock on ",
         });
         message.push(file);
         self.report.error(message);

@@ -26,6 +26,7 @@ const PATH: Given = ("--path", |raw| raw.path);
 const FAIR: Given = ("--fair", |raw| raw.fair);
 const SLOTS: Given = ("--slots", |raw| raw.slots.is_some());
 const QUEUE: Given = ("--queue", |raw| raw.max_waiters.is_some());
+const REPLACE: Given = ("--replace", |raw| raw.replace.is_some());
 const ALSO: Given = ("--also", |raw| !raw.also.is_empty());
 const UNLINK: Given = ("--unlink", |raw| raw.on_release == OnRelease::Unlink);
 const ALSO_OR_UNLINK: Given = ("--also or --unlink", |raw| (ALSO.1)(raw) || (UNLINK.1)(raw));
@@ -64,6 +65,7 @@ static CONFLICTS: &[(Given, Given, Wording)] = &[
     (FAIR, WHO, NotWith),
     (SLOTS, WHO, NotWith),
     (QUEUE, WHO, NotWith),
+    (REPLACE, WHO, NotWith),
     (ALSO, WHO, NotWith),
     (UNLINK, WHO, NotWith),
     (PATH, WHO, NotWith),
@@ -73,6 +75,13 @@ static CONFLICTS: &[(Given, Given, Wording)] = &[
     (NO_FORK, UNLINK, Incompatible),
     (FAIR, FCNTL, NotWith),
     (SLOTS, FCNTL, NotWith),
+    (REPLACE, NONBLOCK, NotWith),
+    (REPLACE, SHARED, NotWith),
+    (REPLACE, FCNTL, NotWith),
+    (REPLACE, FAIR, NotWith),
+    (REPLACE, SLOTS, NotWith),
+    (REPLACE, QUEUE, NotWith),
+    (REPLACE, ALSO, NotWith),
     (QUEUE, FCNTL, NotWith),
     (QUEUE, ALSO, NotWith),
     (SLOTS, SHARED, NotWith),
@@ -92,6 +101,7 @@ static NOT_FOR_URL: &[(Given, &str)] = &[
     ),
     (FCNTL, "it is not a lock of fcntl(2)"),
     (QUEUE, "its waiters are not counted"),
+    (REPLACE, "its holders cannot be stopped from here"),
     (ALSO, "several locks elsewhere are not acquired as one"),
     (UNLINK, "it has no lock file"),
 ];

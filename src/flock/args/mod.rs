@@ -4,6 +4,7 @@ mod conflicts;
 mod name;
 mod raw;
 mod remote;
+mod replace;
 mod who;
 
 use std::ffi::{OsStr, OsString};
@@ -286,6 +287,20 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
     },
     OptionSpec {
         short: "",
+        long: &["replace"],
+        abbrev: Abbrev::Forbidden,
+        action: Action::OptionalValue("SIGNAL", |raw, arg| {
+            raw.replace = Some(replace::parse_signal(arg)?);
+            Ok(())
+        }),
+        group: WAITING,
+        help: "stop the processes that hold the lock, by SIGTERM or SIGNAL",
+        manual: "SIGNAL is a name, such as INT, or a number. Processes that still hold the lock \
+                 after the time of --grace are killed. -w limits the whole. See REPLACING THE \
+                 HOLDER.",
+    },
+    OptionSpec {
+        short: "",
         long: &["slots"],
         abbrev: Abbrev::Forbidden,
         action: Action::Value("N", |raw, arg| {
@@ -379,8 +394,9 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
             Ok(())
         }),
         group: LOCKS_ELSEWHERE,
-        help: "from SIGTERM to SIGKILL if it is lost [default: 5s]",
-        manual: "At most half of --ttl. The default is a third of --ttl if that is less than 5s.",
+        help: "from SIGTERM to SIGKILL if it is lost, or with --replace [default: 5s]",
+        manual: "At most half of --ttl. The default is a third of --ttl if that is less than 5s. With \
+                 --replace, any time; with 0, the holders are killed at once.",
     },
     OptionSpec {
         short: "",
@@ -481,6 +497,7 @@ impl RawArgs {
             (false, false) => ExecMode::Fork,
         };
         let timeout = self.lock_timeout();
+        let replace = self.replace_request()?;
         Ok(Request::Lock(LockRequest {
             api: self.api()?,
             close_on_exec: self.close && command.is_none(),
@@ -494,6 +511,7 @@ impl RawArgs {
                 (None, false) => Fairness::None,
             },
             max_waiters: self.max_waiters,
+            replace,
             mode: self.mode.unwrap_or(Mode::Exclusive),
             timeout,
             job: command.map(|command| Job { command, exec_mode }),

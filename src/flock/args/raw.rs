@@ -24,6 +24,8 @@ pub(super) struct RawArgs {
     pub fair: bool,
     pub slots: Option<u32>,
     pub max_waiters: Option<u32>,
+    /// The signal of `--replace`.
+    pub replace: Option<i32>,
     pub also: Vec<OsString>,
     pub on_release: OnRelease,
     pub verbosity: Verbosity,

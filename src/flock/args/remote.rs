@@ -41,7 +41,8 @@ impl RawArgs {
     /// Checks that no option was given that only applies to a lock elsewhere, and that no other file
     /// is one.
     pub(super) fn check_for_file(&self) -> Result<(), UsageError> {
-        if self.terms.ttl.is_some() || self.terms.grace.is_some() {
+        let is_for_replace = self.replace.is_some();
+        if self.terms.ttl.is_some() || self.terms.grace.is_some() && !is_for_replace {
             return Err(UsageError::new(
                 "--ttl and --grace require a lock elsewhere: flock --ttl 30s SCHEME://... COMMAND",
             ));

@@ -5,7 +5,7 @@ use rustix::process::Pid;
 use super::processes::Processes;
 use crate::holders::lock_user::Caller;
 use crate::holders::scan::{BlockedThread, FdLock};
-use crate::lock::fair::marker::{Marker, PLACE_RANGE, TICKET_RANGE};
+use crate::lock::fair::marker::{CLAIM_RANGE, Marker, PLACE_RANGE, TICKET_RANGE};
 use crate::sys::procfs::locks::{LockRecord, LockState, LockType};
 
 /// Everything that was observed about the locks on a file.
@@ -38,7 +38,9 @@ pub(super) fn marker_of(record: &LockRecord) -> Option<Marker> {
 pub(in crate::holders) fn is_ticket(record: &LockRecord) -> bool {
     record.lock_type == LockType::Ofd
         && record.state == LockState::Granted
-        && (TICKET_RANGE.contains(&record.first) || PLACE_RANGE.contains(&record.first))
+        && [TICKET_RANGE, PLACE_RANGE, CLAIM_RANGE]
+            .iter()
+            .any(|range| range.contains(&record.first))
         && record.last - record.first <= 1
 }
 

@@ -58,6 +58,9 @@ pub const TICKET_RANGE: RangeInclusive<i64> = TICKET_BIT as i64..=i64::MAX;
 /// only which process waits.
 pub const PLACE_RANGE: RangeInclusive<i64> = 1 << 60..=SLOT_BIT as i64 - 1;
 
+/// The offsets of [claims](super::claim), which are no markers either.
+pub const CLAIM_RANGE: RangeInclusive<i64> = 1 << 59..=(1 << 60) - 1;
+
 /// The offsets of slots.
 pub const SLOT_RANGE: RangeInclusive<i64> = SLOT_BIT as i64..=TICKET_BIT as i64 - 1;
 

@@ -1,5 +1,6 @@
 //! Locks in arrival order: a queue of tickets, and slots.
 //!
+//! * [`claim`] – which of the processes that replace a holder is the newest.
 //! * [`marker`] – what a locked byte far beyond the data means.
 //! * [`ticket`] – a place in the queue, published by a marker and represented by a sentinel
 //!   process.
@@ -8,6 +9,7 @@
 //! * `places` – a bounded number of waiters.
 //! * `slots` – a limited number of holders at once.
 
+pub mod claim;
 pub mod marker;
 mod owner;
 pub(super) mod places;

@@ -133,7 +133,7 @@ pub(super) fn path_of(fd: BorrowedFd<'_>) -> String {
 
 /// Opens the file of a descriptor again, and returns the fcntl(2) locks that the new descriptor
 /// permits. Returns `None` if the file cannot, or must not, be opened.
-fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, AcquireError> {
+pub(super) fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, AcquireError> {
     if unsupported_file_reason(fd).is_some() {
         return Ok(None);
     }

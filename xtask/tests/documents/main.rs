@@ -96,7 +96,11 @@ fn help_and_manual_list_options_by_group() {
                 .split_once(&format!("\n{}:\n", option.group))
                 .expect("the group has a heading");
             let group = first_part(group, "\n\n");
-            assert!(group.contains(&format!("{name} ")), "{name}: {group}");
+            let ends = [' ', '['].map(|end| format!("{name}{end}"));
+            assert!(
+                ends.iter().any(|end| group.contains(end)),
+                "{name}: {group}"
+            );
 
             let group = if option.group == OPTIONS_HEADING {
                 assert!(!options_section.contains(".SS "), "{options_section}");
