@@ -1,7 +1,7 @@
 //! `--replace`: the new process stops the old one, and takes its place.
 
 mod refusals;
-mod simultaneous;
+mod storm;
 
 use std::fs;
 
