@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 
 use super::acquire::{self, LockKind};
 use super::file::{LockFile, Locked};
-use super::file_id::ReplacementCheck;
+use super::file_id::{FileId, ReplacementCheck};
 use super::{Acquired, Deadline, Error, Guard, Mode, Refusal};
 
 /// A lock file and the kind of lock that is wanted on it.
@@ -80,18 +80,34 @@ fn attempt<'a>(
     deadline: &Deadline,
     on_wait: &mut dyn FnMut(&OsStr),
 ) -> Result<Attempt<'a>, Error> {
-    let mut files = open_in_order(targets, mode)?;
+    let (mut files, aliases) = open_in_order(targets, mode)?;
+    let replaced_path = |file: &LockFile<'a>| {
+        let aliases = aliases.iter().filter(|(id, _)| *id == file.id);
+        for path in [file.path]
+            .into_iter()
+            .chain(aliases.map(|(_, path)| *path))
+        {
+            if file.id_at(path)? != Some(file.id) {
+                return Ok(Some(path));
+            }
+        }
+        Ok(None)
+    };
     for (file, kind) in &mut files {
         let path = file.path;
-        if file.id_at_path()? != Some(file.id) {
+        if let Some(path) = replaced_path(file)? {
             return Ok(Attempt::Replaced(path));
         }
         let locked = file.lock_with(mode, |fd| {
             acquire::acquire(fd, *kind, mode, deadline, &mut || on_wait(path))
         })?;
         match locked {
-            Locked::Yes if file.id_at_path()? == Some(file.id) => {}
-            Locked::Yes | Locked::Replaced(_) => return Ok(Attempt::Replaced(path)),
+            Locked::Yes => {
+                if let Some(path) = replaced_path(file)? {
+                    return Ok(Attempt::Replaced(path));
+                }
+            }
+            Locked::Replaced(_) => return Ok(Attempt::Replaced(path)),
             Locked::No(reason) => {
                 let contended = Contended { path, reason };
                 return Ok(Attempt::Done(Acquired::NotHeld(contended)));
@@ -102,20 +118,23 @@ fn attempt<'a>(
     Ok(Attempt::Done(Acquired::Held(guards.collect())))
 }
 
-/// Opens the files in the order in which they are locked, each one once.
-fn open_in_order(
-    targets: &[LockTarget],
-    mode: Mode,
-) -> Result<Vec<(LockFile<'_>, LockKind)>, Error> {
+/// Opened files in the order in which they are locked, each one once, and their further names.
+type OpenedFiles<'a> = (Vec<(LockFile<'a>, LockKind)>, Vec<(FileId, &'a OsStr)>);
+
+/// Opens the files. Any of several names of a file may lead to another one by the time at which the
+/// file is locked, so all of them are compared.
+fn open_in_order(targets: &[LockTarget], mode: Mode) -> Result<OpenedFiles<'_>, Error> {
     let mut files: Vec<(LockFile<'_>, LockKind)> = Vec::with_capacity(targets.len());
+    let mut aliases = Vec::new();
     for target in targets {
         let file = LockFile::open(&target.path, target.kind.api(), mode)?;
         // The lists are short, and the sort of the standard library takes 9 kB.
-        if let Err(index) = files.binary_search_by_key(&file.id, |(file, _)| file.id) {
-            files.insert(index, (file, target.kind));
+        match files.binary_search_by_key(&file.id, |(file, _)| file.id) {
+            Err(index) => files.insert(index, (file, target.kind)),
+            Ok(_) => aliases.push((file.id, file.path)),
         }
     }
-    Ok(files)
+    Ok((files, aliases))
 }
 
 #[cfg(test)]

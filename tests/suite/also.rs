@@ -4,6 +4,7 @@ use std::fs;
 use std::mem::MaybeUninit;
 use std::os::unix::fs::MetadataExt;
 
+use rstest::rstest;
 use rustix::fs::inotify::{self, CreateFlags, WatchFlags};
 
 use test_support::builtin::for_each_bash;
@@ -39,6 +40,21 @@ fn a_file_with_several_names_is_locked_once() {
     TestEnv::new()
         .sh("ln -s a b; : >a; ln a c; flock -n --also a --also b --also c a echo once")
         .assert_stdout("once\n");
+}
+
+/// Each of the names may lead to a file of its own by the time at which the lock is granted.
+#[rstest]
+fn every_name_of_a_file_is_compared(#[values("a", "b")] replaced: &str) {
+    let env = TestEnv::new();
+    env.install_queued_script();
+    let inner = "for f in a b; do flock -n $f true; echo $?; done";
+    env.sh(format!(
+        "exec 9<>a; ln a b; flock 9
+         flock --also b a sh -c '{inner}' 9>&- & waiter=$!
+         queued a 1; rm {replaced}; : >{replaced}; flock -u 9
+         wait $waiter"
+    ))
+    .assert_all(0, "1\n1\n", "");
 }
 
 #[test]
