@@ -6,7 +6,7 @@
 # make test                run all checks: format, lints, unit, doc and compliance tests
 # make bashes              download more versions of bash for `make test` to test the builtin in
 # make nfs                 check locks on NFS, SMB and other file systems, in a virtual machine
-# make soak                run the stress tests of the compliance suite for a long time
+# make soak                run the stress tests of the compliance suite for a long time, and larger models
 # make cross               run the suite on i686, and a part of it in qemu-user on other processors
 # make reference           run the compliance suite against util-linux's flock
 # make bench               run the benchmarks; updates benches/results and benches/README.md
@@ -114,11 +114,11 @@ uninstall:
 uninstall-historic:
 	$(foreach name,$(HISTORIC),$(call remove_program,$(name)))
 
-# Test modules that do not involve the builtin: the recipes, the sources, and the stress tests,
-# which kill many processes and identify them by their exit status, and those that kill what watches
-# over a lease. In the third run, all other tests call every form of `flock` through a bash that has
-# loaded the builtin.
-NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: remote::lease:: remote::kills::
+# Test modules that do not involve the builtin: the recipes, the sources, the recorded system calls,
+# the stress tests, which kill many processes and identify them by their exit status, and those that
+# kill what watches over a lease. In the third run, all other tests call every form of `flock` through
+# a bash that has loaded the builtin.
+NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: traces:: remote::lease:: remote::kills::
 
 # Most tests wait for other processes or for a timeout, so twice as many run as there are processors.
 export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
@@ -151,13 +151,14 @@ lint:
 
 soak: $(BUILT)
 	FDLOCK_STORM=30 FLOCK_UNDER_TEST=$(CURDIR)/$(BUILT) $(CARGO) test --locked --workspace --test suite storm -- --nocapture
+	FDLOCK_MODEL_PROCESSES=4 $(CARGO) test --locked --package models -- --nocapture --test-threads 1
 
 # Skips what is not available here, and says so.
 cross: $(BUILT)
 	scripts/cross.sh
 
 # Test modules of options that util-linux does not have, or that run examples with such options.
-NOT_IN_REFERENCE = also:: bounded:: fair:: lock_errors:: named:: queue:: recipes:: remote:: replacing:: slots:: unlink:: who::
+NOT_IN_REFERENCE = also:: bounded:: fair:: lock_errors:: named:: queue:: recipes:: remote:: replacing:: slots:: traces:: unlink:: who::
 
 reference:
 	FLOCK_UNDER_TEST=$(REFERENCE) $(CARGO) test --locked --test suite -- $(addprefix --skip ,$(NOT_IN_REFERENCE))

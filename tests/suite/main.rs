@@ -39,6 +39,7 @@ mod signals;
 mod slots;
 mod storm;
 mod terminal;
+mod traces;
 mod unlink;
 mod usage_errors;
 mod values;

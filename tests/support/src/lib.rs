@@ -25,6 +25,7 @@ mod programs;
 pub mod sandbox;
 pub mod screen;
 pub mod stress;
+pub mod system_calls;
 mod terminal;
 mod test_env;
 mod wait;

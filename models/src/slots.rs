@@ -1,0 +1,407 @@
+//! Slots (`src/lock/fair/slots.rs`): at most N holders, counted and taken under the flock(2) lock.
+//!
+//! Each process has a limit of its own. A process that arrives counts at once; if there is no slot
+//! for it, it waits for a holder to exit and counts again. The command inherits the slot. Every
+//! process arrives again when it is done. A process that is stopped makes no step, which needs no
+//! state of its own.
+//!
+//! Left out: the queue of the waiters, which is a [model of its own](crate), and counts that
+//! take longer than the lock is held; a count is then repeated without the lock, which is modelled
+//! ([`SlotsModel::is_late`]), but one call finds all slots here.
+
+use crate::graph::{Always, Graph, Kind, Model, Step};
+use crate::kernel::{Descriptions, Lock, call, chance};
+use crate::trace;
+
+/// The greatest number of processes.
+pub const MAX: usize = 4;
+
+/// What is modelled.
+#[derive(Clone, Copy, Debug)]
+pub struct SlotsModel {
+    /// The limits of the processes: the number of slots that each of them counts with.
+    pub limits: &'static [u8],
+    /// Whether counting takes too long for the flock(2) lock, so that it goes on without.
+    pub is_late: bool,
+    /// Whether no process is killed or gives up, and no command leaves a process behind.
+    pub is_tidy: bool,
+    /// What is wrong with the program.
+    pub mutant: Mutant,
+}
+
+/// An error in the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// None.
+    Correct,
+    /// Slots are counted without the flock(2) lock.
+    CountWithoutLock,
+    /// The flock(2) lock is released before the slot is taken.
+    UnlockBeforeTaking,
+    /// A late count does not count again once the slot is taken.
+    NoRecount,
+    /// The slots are not looked at again after the pidfds have been opened.
+    NoSecondLook,
+}
+
+/// How far a process is: the call that it makes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// It has not started, or has exited.
+    Idle,
+    /// Locks the file to count the slots.
+    Lock,
+    /// Counts the slots.
+    Count,
+    /// Takes a slot.
+    Take,
+    /// Releases the lock with a slot.
+    Unlock,
+    /// Counts again without the lock.
+    Recount,
+    /// Gives the slot back.
+    GiveBack,
+    /// Starts the command. It holds a slot.
+    Start,
+    /// Waits for the command.
+    Wait,
+    /// Releases the lock without a slot.
+    UnlockFull,
+    /// Opens a pidfd of each holder.
+    Watch,
+    /// Looks at the slots again.
+    LookAgain,
+    /// Sleeps until a holder exits.
+    Sleep,
+    /// Exits.
+    Exit,
+}
+
+/// A state. The command of process `p` is process `MAX + p`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    /// How far each process is.
+    pub places: [Place; MAX],
+    /// The commands that run, one bit each.
+    pub commands: u8,
+    files: Descriptions<MAX>,
+    /// The slots that each process has counted, one bit each; then those that it watches.
+    counted: [u8; MAX],
+    /// Of those, the processes that had exited, or had passed the slot on, when they were looked up.
+    gone: [u8; MAX],
+    /// Of those, the processes that have exited since.
+    exited: [u8; MAX],
+    /// The waiters that would see that a slot which they have counted was released, one bit each.
+    changed: u8,
+    /// The processes that have joined the queue, one bit each.
+    queued: u8,
+    /// A process has taken a slot beyond its limit.
+    is_overfull: bool,
+}
+
+impl State {
+    /// The processes that have a slot, or whose commands have.
+    pub fn holders(&self) -> u8 {
+        let mut holders = self.commands;
+        for (process, place) in self.places.iter().enumerate() {
+            if matches!(place, Place::Start | Place::Wait) {
+                holders |= 1 << process;
+            }
+        }
+        holders
+    }
+
+    fn slots_of_others(&self, process: usize) -> u8 {
+        self.files.bytes_of_others(process) as u8
+    }
+
+    /// Whether a waiter depends on the steps of a process: on its own, on those of the process that
+    /// counts, and on those of holders.
+    pub fn depends_on(&self, waiter: u8, process: u8) -> bool {
+        let is_user = |bytes: u16, lock| bytes != 0 || lock != Lock::None;
+        let mut used = self
+            .files
+            .0
+            .iter()
+            .filter(|file| is_user(file.bytes, file.lock));
+        process == waiter || used.any(|file| file.users & 1 << process != 0)
+    }
+
+    /// Whether a process waits for a slot.
+    pub fn is_waiter(&self, process: usize) -> bool {
+        let place = self.places[process];
+        !matches!(
+            place,
+            Place::Idle | Place::Start | Place::Wait | Place::Exit
+        )
+    }
+
+    /// Whether a process has just got a slot.
+    pub fn is_holder(&self, process: usize) -> bool {
+        self.places[process] == Place::Start
+    }
+
+    /// Whether no process runs.
+    pub fn is_over(&self) -> bool {
+        self.places == [Place::Idle; MAX] && self.commands == 0
+    }
+
+    /// Whether no slot is held, and no file is open.
+    pub fn is_clean(&self) -> bool {
+        self.files == Descriptions::default()
+    }
+
+    /// A slot is released, which the processes that have counted it may notice.
+    fn release(&mut self, holder: usize) {
+        for watcher in 0..MAX {
+            if self.counted[watcher] & 1 << holder != 0 {
+                self.changed |= 1 << watcher;
+            }
+        }
+    }
+
+    fn forget(&mut self, waiter: usize) {
+        (self.counted[waiter], self.gone[waiter], self.exited[waiter]) = (0, 0, 0);
+        self.changed &= !(1 << waiter);
+    }
+
+    fn exit(&mut self, process: u8) {
+        let index = usize::from(process) % MAX;
+        self.files.exit(process);
+        if self.files.0[index].users == 0 {
+            self.release(index);
+        }
+        if usize::from(process) < MAX {
+            self.places[index] = Place::Idle;
+            self.queued &= !(1 << index);
+            self.forget(index);
+            for watcher in 0..MAX {
+                if matches!(self.places[watcher], Place::LookAgain | Place::Sleep) {
+                    self.exited[watcher] |= self.counted[watcher] & 1 << index;
+                }
+            }
+        } else {
+            self.commands &= !(1 << index);
+        }
+    }
+}
+
+impl SlotsModel {
+    /// The properties of every state. No limit is greater than 2.
+    pub const ALWAYS: [Always<State>; 2] = [
+        ("no more than two processes hold a slot", |state| {
+            state.holders().count_ones() <= 2
+        }),
+        ("no process takes a slot beyond its own limit", |state| {
+            !state.is_overfull
+        }),
+    ];
+
+    /// Returns the correct program.
+    pub fn new(limits: &'static [u8]) -> Self {
+        Self {
+            limits,
+            is_late: false,
+            is_tidy: false,
+            mutant: Mutant::Correct,
+        }
+    }
+
+    /// Checks that a process can make these system calls, with these results.
+    ///
+    /// # Errors
+    ///
+    /// The number of calls that it can make.
+    pub fn explain(&self, calls: &[(&str, &str)]) -> Result<(), usize> {
+        trace::explain(self, calls)
+    }
+
+    /// Returns the state diagram of a process.
+    pub fn diagram(graph: &Graph<'_, Self>) -> String {
+        trace::diagram(graph, |state| format!("{:?}", state.places[0]))
+    }
+
+    fn add_steps_of(&self, state: &State, process: u8, steps: &mut Vec<(Step, State)>) {
+        let index = usize::from(process);
+        let place = state.places[index];
+        let limit = u32::from(self.limits[index]);
+        let slots = state.slots_of_others(index);
+        let mut push = |step, place, change: &dyn Fn(&mut State)| {
+            let mut next = *state;
+            next.places[index] = place;
+            change(&mut next);
+            steps.push((step, next));
+        };
+        match place {
+            // The file description of its last call is still open in the command.
+            Place::Idle if state.commands & 1 << process != 0 => {}
+            Place::Idle => push(chance(process, ""), Place::Lock, &|next| {
+                next.files.open(index, 1, process);
+            }),
+            Place::Lock => {
+                if self.mutant == Mutant::CountWithoutLock {
+                    push(call(process, "flock", "ok"), Place::Count, &|_| {});
+                } else if state.files.may_lock(index, Lock::Exclusive) {
+                    push(call(process, "flock", "ok"), Place::Count, &|next| {
+                        next.files.0[index].lock = Lock::Exclusive;
+                    });
+                }
+            }
+            Place::Count => {
+                let is_full = slots.count_ones() >= limit;
+                let then = match self.mutant {
+                    _ if is_full => Place::UnlockFull,
+                    Mutant::UnlockBeforeTaking => Place::Unlock,
+                    _ => Place::Take,
+                };
+                let result = if is_full { "full" } else { "free" };
+                push(call(process, "count", result), then, &|next| {
+                    next.counted[index] = if is_full { slots } else { 0 };
+                });
+                if self.is_late && slots.count_ones() > 0 {
+                    // It has found only some of them.
+                    push(call(process, "count", "free"), Place::Take, &|_| {});
+                }
+            }
+            Place::Take => {
+                let then = match self.mutant {
+                    Mutant::UnlockBeforeTaking => Place::Start,
+                    _ => Place::Unlock,
+                };
+                push(
+                    call(process, "fcntl(F_OFD_SETLK)", "F_RDLCK"),
+                    then,
+                    &|next| {
+                        next.files.0[index].bytes = 1 << process;
+                        next.is_overfull = !self.is_late && slots.count_ones() >= limit;
+                    },
+                );
+            }
+            Place::Unlock => {
+                let then = match self.mutant {
+                    Mutant::UnlockBeforeTaking => Place::Take,
+                    Mutant::NoRecount => Place::Start,
+                    _ if self.is_late => Place::Recount,
+                    _ => Place::Start,
+                };
+                push(call(process, "flock(LOCK_UN)", ""), then, &|next| {
+                    next.files.0[index].lock = Lock::None;
+                });
+            }
+            Place::Recount => {
+                if slots.count_ones() < limit {
+                    push(call(process, "count", "free"), Place::Start, &|_| {});
+                } else {
+                    push(call(process, "count", "full"), Place::GiveBack, &|next| {
+                        next.counted[index] = slots;
+                    });
+                }
+            }
+            Place::GiveBack => {
+                let step = call(process, "fcntl(F_OFD_SETLK)", "F_UNLCK");
+                push(step, Place::Watch, &|next| {
+                    next.files.0[index].bytes = 0;
+                    next.release(index);
+                });
+            }
+            Place::Start => push(call(process, "clone", ""), Place::Wait, &|next| {
+                next.commands |= 1 << process;
+                next.files.fork(process, process + MAX as u8);
+            }),
+            // Perhaps the command has left a process behind, which has the slot.
+            Place::Wait if state.commands & 1 << process != 0 && self.is_tidy => {}
+            Place::Wait => push(call(process, "waitid", ""), Place::Exit, &|_| {}),
+            Place::UnlockFull => {
+                let full = call(process, "flock(LOCK_UN)", "");
+                let is_queued = state.queued & 1 << process != 0;
+                let unlock = |next: &mut State| next.files.0[index].lock = Lock::None;
+                // The queue comes first: it may have taken a while.
+                let then = if is_queued { Place::Watch } else { Place::Lock };
+                push(full, then, &|next| {
+                    unlock(next);
+                    if !is_queued {
+                        next.queued |= 1 << process;
+                        next.forget(index);
+                    }
+                });
+                // With `-n`.
+                if !self.is_tidy {
+                    push(full, Place::Exit, &unlock);
+                }
+            }
+            Place::Watch => {
+                // A process that exited in the meantime, or has another exit than the slot's.
+                let alive = |holder: &u8| state.places[usize::from(*holder)] != Place::Idle;
+                let watched = (0..MAX as u8)
+                    .filter(alive)
+                    .fold(0, |bits, holder| bits | 1 << holder);
+                push(call(process, "pidfd_open", ""), Place::LookAgain, &|next| {
+                    next.gone[index] = next.counted[index] & !watched;
+                });
+            }
+            Place::LookAgain => {
+                let is_changed = state.changed & 1 << process != 0;
+                if is_changed && self.mutant != Mutant::NoSecondLook {
+                    let step = call(process, "look", "changed");
+                    push(step, Place::Lock, &|next| next.forget(index));
+                } else {
+                    push(call(process, "look", "same"), Place::Sleep, &|_| {});
+                }
+            }
+            Place::Sleep => {
+                let forget = |next: &mut State| next.forget(index);
+                if state.exited[index] & !state.gone[index] != 0 {
+                    push(call(process, "poll", "exit"), Place::Lock, &forget);
+                }
+                // Processes that have inherited a slot cannot be waited for.
+                let timer = Step {
+                    kind: Kind::Timer,
+                    ..call(process, "poll", "timeout")
+                };
+                push(timer, Place::Lock, &forget);
+                if !self.is_tidy {
+                    push(chance(process, "poll"), Place::Exit, &forget);
+                }
+            }
+            Place::Exit => push(call(process, "exit", ""), Place::Idle, &|next| {
+                next.exit(process)
+            }),
+        }
+    }
+}
+
+impl Model for SlotsModel {
+    type State = State;
+
+    fn initial(&self) -> State {
+        State {
+            places: [Place::Idle; MAX],
+            commands: 0,
+            files: Descriptions::default(),
+            counted: [0; MAX],
+            gone: [0; MAX],
+            exited: [0; MAX],
+            changed: 0,
+            queued: 0,
+            is_overfull: false,
+        }
+    }
+
+    fn steps(&self, state: &State, steps: &mut Vec<(Step, State)>) {
+        for process in 0..self.limits.len() as u8 {
+            self.add_steps_of(state, process, steps);
+            let mut exit = |process, step| {
+                let mut next = *state;
+                next.exit(process);
+                steps.push((step, next));
+            };
+            if !self.is_tidy && state.places[usize::from(process)] != Place::Idle {
+                exit(process, chance(process, "SIGKILL"));
+            }
+            if state.commands & 1 << process != 0 {
+                let command = process + MAX as u8;
+                exit(command, call(command, "exit", ""));
+            }
+        }
+    }
+}

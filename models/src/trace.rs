@@ -1,0 +1,75 @@
+//! What a model says about one process: its state diagram, and whether it can make the system calls
+//! that were recorded of a real one.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use crate::graph::{Graph, Kind, Model};
+
+/// Checks that process 0 of a model can make these system calls with these results, while the
+/// others do what they want.
+///
+/// # Errors
+///
+/// The number of calls that it can make.
+pub(crate) fn explain<M: Model>(model: &M, calls: &[(&str, &str)]) -> Result<(), usize> {
+    let mut states = HashSet::from([model.initial()]);
+    let mut steps = Vec::new();
+    for (index, expected) in calls.iter().enumerate() {
+        let mut pending = Vec::from_iter(states.iter().copied());
+        let mut next = HashSet::new();
+        while let Some(state) = pending.pop() {
+            model.steps(&state, &mut steps);
+            for (step, after) in steps.drain(..) {
+                let is_own = step.process == 0;
+                if is_own && (step.call, step.result) == *expected {
+                    next.insert(after);
+                } else if (!is_own || step.call.is_empty()) && states.insert(after) {
+                    pending.push(after);
+                }
+            }
+        }
+        if next.is_empty() {
+            return Err(index);
+        }
+        states = next;
+    }
+    Ok(())
+}
+
+/// Returns the state diagram of process 0 in the language of Mermaid: the places of the program,
+/// and the system calls that lead from one to the next. Signals are left out.
+pub(crate) fn diagram<M: Model>(
+    graph: &Graph<'_, M>,
+    place: impl Fn(&M::State) -> String,
+) -> String {
+    let mut arrows: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
+    graph.visit_steps(|state, step, next| {
+        if step.process != 0 || step.call.starts_with("SIG") {
+            return;
+        }
+        let mut label = step.call.to_owned();
+        if !step.result.is_empty() {
+            label += " → ";
+            label += step.result;
+        }
+        if step.kind == Kind::Timer {
+            label += " (timer)";
+        }
+        arrows
+            .entry((place(state), place(next)))
+            .or_default()
+            .insert(label);
+    });
+    let mut text = String::from("stateDiagram-v2\n");
+    for ((from, to), labels) in arrows {
+        let name = |place: &str| if place == "Idle" { "[*]" } else { place }.to_owned();
+        let labels = Vec::from_iter(labels).join("; ");
+        let label = if labels.is_empty() {
+            String::new()
+        } else {
+            format!(" : {labels}")
+        };
+        text += &format!("    {} --> {}{label}\n", name(&from), name(&to));
+    }
+    text
+}

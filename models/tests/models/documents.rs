@@ -1,0 +1,43 @@
+//! The diagrams in the design documents.
+
+use models::graph::Graph;
+use models::lock_file::{FileSystem, LockFile, Others};
+use models::several::Several;
+use models::slots::SlotsModel;
+
+const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/design/protocols.md");
+
+/// Returns the text of a document with the diagram in its place.
+fn replace(text: &str, name: &str, diagram: &str) -> String {
+    let begin = format!("<!-- {name} -->\n");
+    let (before, rest) = text.split_once(&begin).expect("the beginning is marked");
+    let (_, after) = rest.split_once("<!-- end -->").expect("the end is marked");
+    format!("{before}{begin}\n```mermaid\n{diagram}```\n\n<!-- end -->{after}")
+}
+
+#[test]
+fn diagrams_are_those_of_the_models() {
+    let lock_file = LockFile::new(2, FileSystem::Local, Others::Replace);
+    let lock_file = Graph::explore(&lock_file, &[]).map(|graph| LockFile::diagram(&graph));
+    let slots = SlotsModel::new(&[1, 2]);
+    let slots = Graph::explore(&slots, &[]).map(|graph| SlotsModel::diagram(&graph));
+    let several = Several {
+        with_one_path: None,
+        ..Several::new(2, 3)
+    };
+    let several = Graph::explore(&several, &[]).map(|graph| Several::diagram(&graph));
+    let text = std::fs::read_to_string(DOCUMENT).expect("a document");
+    let mut updated = text.clone();
+    for (name, diagram) in [
+        ("lock_file", lock_file.expect("no properties")),
+        ("slots", slots.expect("no properties")),
+        ("several", several.expect("no properties")),
+    ] {
+        updated = replace(&updated, name, &diagram);
+    }
+    if std::env::var_os("UPDATE_DIAGRAMS").is_some() {
+        std::fs::write(DOCUMENT, &updated).expect("a document");
+    } else {
+        assert!(text == updated, "docs/design/protocols.md is out of date");
+    }
+}

@@ -1,0 +1,47 @@
+//! Visits all states of the models, and checks their properties. Prints the numbers of states.
+
+#![allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_macros,
+    reason = "the rules are for the programs"
+)]
+
+mod documents;
+mod lock_file;
+mod several;
+mod slots;
+
+use std::fmt::Debug;
+
+use models::graph::{Always, Counterexample, Graph, Model};
+
+/// How many processes there are at once: `make soak` has more of them.
+fn processes() -> usize {
+    let number = std::env::var("FDLOCK_MODEL_PROCESSES");
+    number.map_or(3, |number| number.parse().expect("a number"))
+}
+
+/// Visits all states of a correct program.
+#[track_caller]
+fn explore<'m, M: Model + Debug>(model: &'m M, always: &[Always<M::State>]) -> Graph<'m, M> {
+    let graph = Graph::explore(model, always).unwrap_or_else(|found| panic!("{model:?} {found:?}"));
+    println!("{model:?}: {graph}");
+    graph
+}
+
+/// Asserts that a mutant violates a property.
+#[track_caller]
+fn assert_found<M: Model + Debug>(model: &M, always: &[Always<M::State>]) {
+    match Graph::explore(model, always) {
+        Err(found) => println!("{model:?} {found:?}"),
+        Ok(graph) => panic!("{model:?}: {graph}"),
+    }
+}
+
+/// Whether a property of [`Graph::leads_to`] is true.
+fn is_true<S: Debug>(result: Result<(), Counterexample<S>>) -> bool {
+    if let Err(found) = &result {
+        println!("{found:?}");
+    }
+    result.is_ok()
+}

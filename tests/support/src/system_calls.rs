@@ -1,0 +1,69 @@
+//! The system calls of a program, recorded by strace(1).
+
+use std::ffi::OsStr;
+use std::process::Command;
+
+use crate::TestEnv;
+
+/// A system call that has returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemCall {
+    /// Its name, such as `flock`.
+    pub name: String,
+    /// Its arguments, as strace shows them in full (`-v`).
+    pub args: String,
+    /// Its result: the number or the name of the error.
+    pub result: String,
+}
+
+impl SystemCall {
+    /// Returns the value of `key=value` among the arguments.
+    pub fn value(&self, key: &str) -> Option<&str> {
+        let (_, value) = self.args.split_once(&format!("{key}="))?;
+        value.split([',', '}']).next()
+    }
+
+    /// Parses a line such as `flock(3, LOCK_EX) = -1 EINTR (Interrupted system call)`.
+    fn parse(line: &str) -> Option<Self> {
+        let (call, result) = line.rsplit_once(" = ")?;
+        let (name, args) = call.trim_end().strip_suffix(')')?.split_once('(')?;
+        let mut words = result.split(' ');
+        let result = match words.next()? {
+            "-1" | "?" => words.next().unwrap_or("?"),
+            number => number,
+        };
+        Some(Self {
+            name: name.to_owned(),
+            args: args.to_owned(),
+            result: result.to_owned(),
+        })
+    }
+}
+
+/// Where strace writes what it records.
+const FILE: &str = "system-calls";
+
+impl TestEnv {
+    /// Returns a command under an strace that records its system calls, without those of its
+    /// children. `None` if strace is not installed or not permitted to trace.
+    pub fn with_recording<A: AsRef<OsStr>>(
+        &self,
+        program: &str,
+        args: impl IntoIterator<Item = A>,
+    ) -> Option<Command> {
+        self.with_fault_injection_into("true", "", "trace=none", &[])?;
+        let mut command = self.command("strace");
+        command
+            .args(["--quiet=all", "-v", "-o", FILE, program])
+            .args(args);
+        Some(command)
+    }
+
+    /// Returns the system calls that were recorded.
+    pub fn recorded_calls(&self) -> Vec<SystemCall> {
+        self.read_file(FILE)
+            .lines()
+            .filter_map(SystemCall::parse)
+            .collect()
+    }
+}
