@@ -6,8 +6,12 @@
 //! modules is the model of one protocol, and begins with what it leaves out.
 
 pub mod graph;
+pub mod hard_link;
 pub mod kernel;
 pub mod lock_file;
+pub mod pid_file;
+pub mod queue;
 pub mod several;
 pub mod slots;
+mod states;
 pub mod trace;

@@ -141,14 +141,10 @@ impl State {
         self.places[process] == Place::Start
     }
 
-    /// Whether no process runs.
-    pub fn is_over(&self) -> bool {
-        self.places == [Place::Idle; MAX] && self.commands == 0
-    }
-
-    /// Whether no slot is held, and no file is open.
-    pub fn is_clean(&self) -> bool {
-        self.files == Descriptions::default()
+    /// Whether a file is open, or a slot held, although no process runs.
+    pub fn is_littered(&self) -> bool {
+        let is_over = self.places == [Place::Idle; MAX] && self.commands == 0;
+        is_over && self.files != Descriptions::default()
     }
 
     /// A slot is released, which the processes that have counted it may notice.

@@ -2,6 +2,7 @@
 //! must be a path of the model. A change that reorders two of them fails here.
 
 mod lock_file;
+mod queue;
 mod several;
 mod slots;
 

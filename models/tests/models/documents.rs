@@ -1,7 +1,10 @@
 //! The diagrams in the design documents.
 
 use models::graph::Graph;
+use models::hard_link::{HardLink, Takeover};
 use models::lock_file::{FileSystem, LockFile, Others};
+use models::pid_file::PidFile;
+use models::queue::{Client, Queue};
 use models::several::Several;
 use models::slots::SlotsModel;
 
@@ -26,12 +29,24 @@ fn diagrams_are_those_of_the_models() {
         ..Several::new(2, 3)
     };
     let several = Graph::explore(&several, &[]).map(|graph| Several::diagram(&graph));
+    let queue = Queue {
+        sentinels_die: true,
+        ..Queue::new(&[Client::Writer, Client::Reader])
+    };
+    let queue = Graph::explore(&queue, &[]).map(|graph| Queue::diagram(&graph));
+    let pid_file = PidFile::new(2);
+    let pid_file = Graph::explore(&pid_file, &[]).map(|graph| PidFile::diagram(&graph));
+    let hard_link = HardLink::new(2, Takeover::Exchange);
+    let hard_link = Graph::explore(&hard_link, &[]).map(|graph| HardLink::diagram(&graph));
     let text = std::fs::read_to_string(DOCUMENT).expect("a document");
     let mut updated = text.clone();
     for (name, diagram) in [
         ("lock_file", lock_file.expect("no properties")),
         ("slots", slots.expect("no properties")),
         ("several", several.expect("no properties")),
+        ("queue", queue.expect("no properties")),
+        ("pid_file", pid_file.expect("no properties")),
+        ("hard_link", hard_link.expect("no properties")),
     ] {
         updated = replace(&updated, name, &diagram);
     }

@@ -7,7 +7,10 @@
 )]
 
 mod documents;
+mod hard_link;
 mod lock_file;
+mod pid_file;
+mod queue;
 mod several;
 mod slots;
 

@@ -1,0 +1,391 @@
+//! The PID file of `runlock` (`historic/src/pid_file`): it is locked by existing, and the file of a
+//! dead process is removed under the flock(2) lock that its owner held.
+//!
+//! Every process arrives again when it is done. If one is killed, its supervisor holds the lock for
+//! some time, until the command has exited. PIDs are reused: the start time in the file tells the
+//! processes apart.
+//!
+//! Left out: file servers, errors, files that name no process or one of another machine, and the
+//! grace period, which may end at once. A process that is killed between moving a file and removing it
+//! leaves the temporary name behind; here it is gone. The original, Perl's LockFile::Simple, takes part if asked
+//! to.
+
+mod original;
+
+use crate::graph::{Always, Graph, Model, Step};
+use crate::kernel::{Descriptions, Lock, call, chance};
+use crate::trace;
+
+/// The greatest number of processes.
+pub const MAX: usize = 4;
+
+/// What is modelled.
+#[derive(Clone, Copy, Debug)]
+pub struct PidFile {
+    /// The number of processes.
+    pub processes: u8,
+    /// Whether the last of them is the original.
+    pub with_original: bool,
+    /// What is wrong with the program.
+    pub mutant: Mutant,
+}
+
+/// An error in the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mutant {
+    /// None.
+    Correct,
+    /// The file of a dead process is removed without the lock.
+    NoLock,
+    /// The locked file is not compared with the path.
+    NoComparison,
+    /// A file is removed if its owner is dead, although the supervisor holds the lock.
+    IgnoreSupervisor,
+}
+
+/// How far a process is: the call that it makes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Place {
+    /// It has not started, or has exited.
+    Idle,
+    /// Looks whether the file exists.
+    Look,
+    /// Opens it.
+    Open,
+    /// Tries to lock it.
+    Try,
+    /// Reads it, with the lock: whether its owner is alive.
+    Read,
+    /// Reads it, without the lock.
+    ReadLocked,
+    /// Waits for the supervisor of a dead owner.
+    Block,
+    /// Compares the locked file with the path.
+    Compare,
+    /// Moves the file of a dead owner to a temporary name.
+    Move,
+    /// Looks whether it is that file.
+    CheckMoved,
+    /// Gives another file its name back.
+    MoveBack,
+    /// Removes the moved file.
+    UnlinkMoved,
+    /// Closes the file of another process.
+    Close,
+    /// Creates a file without a name.
+    Create,
+    /// Locks it.
+    Lock,
+    /// Gives it the name.
+    Link,
+    /// Looks whether the file at the path is its own.
+    Confirm,
+    /// Runs the command. It holds the lock.
+    Hold,
+    /// As before, to remove the file.
+    ConfirmAgain,
+    /// Removes the file.
+    Unlink,
+    /// Exits.
+    Exit,
+}
+
+/// What is in a file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+enum Owner {
+    /// The process has exited.
+    #[default]
+    Dead,
+    /// This process.
+    Process(u8),
+}
+
+/// The greatest inode number.
+const INODES: usize = 2 * MAX + 1;
+
+/// A state. Process `p` opens the file of another with description `p`, and its own with `MAX + p`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct State {
+    places: [Place; MAX],
+    /// Whether a supervisor has outlived its process, one bit each.
+    supervisors: u8,
+    files: Descriptions<{ 2 * MAX }>,
+    /// The file at the path, and those at the temporary name of each process; 0 if there is none.
+    name: u8,
+    moved: [u8; MAX],
+    owners: [Owner; INODES],
+}
+
+impl State {
+    /// The number of processes that hold the lock, with those whose command still runs.
+    pub fn holders(&self) -> u32 {
+        let held =
+            |place: &&Place| matches!(place, Place::Hold | Place::ConfirmAgain | Place::Unlink);
+        self.places.iter().filter(held).count() as u32 + self.supervisors.count_ones()
+    }
+
+    /// Whether a process has just got the lock.
+    pub fn is_holder(&self, process: usize) -> bool {
+        self.places[process] == Place::Hold
+    }
+
+    /// Whether a process is about to find out that it is the only one.
+    pub fn is_alone(&self, process: usize) -> bool {
+        let is_idle = |other: usize| other == process || self.places[other] == Place::Idle;
+        let is_early = matches!(self.places[process], Place::Look | Place::Create);
+        is_early && self.supervisors == 0 && (0..MAX).all(is_idle)
+    }
+
+    /// Whether no process runs.
+    pub fn is_over(&self) -> bool {
+        self.places == [Place::Idle; MAX] && self.supervisors == 0
+    }
+
+    /// Whether all files are closed, and there is none with a temporary name.
+    pub fn is_clean(&self) -> bool {
+        self.files == Descriptions::default() && self.moved == [0; MAX]
+    }
+
+    fn is_known(&self, inode: u8) -> bool {
+        inode == self.name || self.moved.contains(&inode) || self.files.is_open(inode)
+    }
+
+    fn create(&mut self, process: u8) {
+        let inode = (1..)
+            .find(|inode| !self.is_known(*inode))
+            .expect("more than descriptions");
+        self.files.open(MAX + usize::from(process), inode, process);
+        self.owners[usize::from(inode)] = Owner::Process(process);
+    }
+
+    fn close(&mut self, file: usize, process: u8) {
+        self.files.close(file, process);
+        self.normalize();
+    }
+
+    /// The process exits; its supervisor may have the files open for longer.
+    fn exit(&mut self, process: u8) {
+        let index = usize::from(process);
+        if self.supervisors & 1 << process == 0 {
+            self.files.exit(process);
+        } else {
+            self.files.close(index, process);
+        }
+        self.places[index] = Place::Idle;
+        self.moved[index] = 0;
+        for owner in &mut self.owners {
+            if *owner == Owner::Process(process) {
+                *owner = Owner::Dead;
+            }
+        }
+        self.normalize();
+    }
+
+    fn normalize(&mut self) {
+        for inode in 0..INODES {
+            if inode == 0 || !self.is_known(inode as u8) {
+                self.owners[inode] = Owner::Dead;
+            }
+        }
+    }
+}
+
+impl PidFile {
+    /// The properties of every state, without the original.
+    pub const ALWAYS: [Always<State>; 1] = [("at most one process holds the lock", |state| {
+        state.holders() <= 1
+    })];
+
+    /// Returns the correct program.
+    pub fn new(processes: u8) -> Self {
+        Self {
+            processes,
+            with_original: false,
+            mutant: Mutant::Correct,
+        }
+    }
+
+    /// Checks that a process can make these system calls, with these results.
+    ///
+    /// # Errors
+    ///
+    /// The number of calls that it can make.
+    pub fn explain(&self, calls: &[(&str, &str)]) -> Result<(), usize> {
+        trace::explain(self, calls)
+    }
+
+    /// Returns the state diagram of a process.
+    pub fn diagram(graph: &Graph<'_, Self>) -> String {
+        trace::diagram(graph, |state| format!("{:?}", state.places[0]))
+    }
+
+    fn add_steps_of(&self, state: &State, process: u8, steps: &mut Vec<(Step, State)>) {
+        let index = usize::from(process);
+        let (place, own) = (state.places[index], MAX + index);
+        let mut push = |step, place, change: &dyn Fn(&mut State)| {
+            let mut next = *state;
+            next.places[index] = place;
+            change(&mut next);
+            next.normalize();
+            steps.push((step, next));
+        };
+        let done = |name, result| call(process, name, result);
+        let nothing = |_: &mut State| {};
+        let inode = state.files.0[index].inode;
+        let is_dead = state.owners[usize::from(inode)] == Owner::Dead;
+        let liveness = if is_dead { "dead" } else { "alive" };
+        let is_own = state.files.0[own].inode == state.name
+            && state.owners[usize::from(state.name)] == Owner::Process(process);
+        match place {
+            // The descriptions of its supervisor are still open.
+            Place::Idle if state.supervisors & 1 << process != 0 => {}
+            Place::Idle => push(chance(process, ""), Place::Look, &nothing),
+            Place::Look if state.name == 0 => {
+                push(done("lstat", "ENOENT"), Place::Create, &nothing)
+            }
+            Place::Look => push(done("lstat", "ok"), Place::Open, &nothing),
+            Place::Open if state.name == 0 => push(done("open", "ENOENT"), Place::Create, &nothing),
+            Place::Open => {
+                let then = match self.mutant {
+                    Mutant::NoLock => Place::Read,
+                    _ => Place::Try,
+                };
+                push(done("open", "ok"), then, &|next| {
+                    next.files.open(index, state.name, process);
+                });
+            }
+            Place::Try if state.files.may_lock(index, Lock::Exclusive) => {
+                push(done("flock(LOCK_NB)", "ok"), Place::Read, &|next| {
+                    next.files.0[index].lock = Lock::Exclusive;
+                });
+            }
+            Place::Try => push(
+                done("flock(LOCK_NB)", "EAGAIN"),
+                Place::ReadLocked,
+                &nothing,
+            ),
+            // The comparison comes first in either case, and only then the decision.
+            Place::Read => push(done("read", liveness), Place::Compare, &nothing),
+            Place::Compare => {
+                let is_same = inode == state.name || self.mutant == Mutant::NoComparison;
+                let (result, then) = match (is_same, is_dead) {
+                    (true, true) => ("same", Place::Move),
+                    (true, false) => ("same", Place::Exit),
+                    (false, _) => ("other", Place::Close),
+                };
+                push(done("lstat", result), then, &nothing);
+            }
+            Place::ReadLocked => {
+                let then = match (is_dead, self.mutant) {
+                    (true, Mutant::IgnoreSupervisor) => Place::Move,
+                    (true, _) => Place::Block,
+                    (false, _) => Place::Exit,
+                };
+                push(done("read", liveness), then, &nothing);
+            }
+            Place::Block => {
+                if state.files.may_lock(index, Lock::Exclusive) {
+                    push(done("flock", "ok"), Place::Close, &nothing);
+                }
+                push(chance(process, "flock"), Place::Exit, &nothing);
+            }
+            Place::Move if state.name == 0 => {
+                push(done("renameat2", "ENOENT"), Place::Close, &nothing);
+            }
+            Place::Move => push(done("renameat2", "ok"), Place::CheckMoved, &|next| {
+                next.moved[index] = std::mem::take(&mut next.name);
+            }),
+            Place::CheckMoved => {
+                let is_stale = state.moved[index] == inode || self.mutant == Mutant::NoComparison;
+                let then = if is_stale {
+                    Place::UnlinkMoved
+                } else {
+                    Place::MoveBack
+                };
+                push(
+                    done("lstat", if is_stale { "same" } else { "other" }),
+                    then,
+                    &nothing,
+                );
+            }
+            Place::MoveBack if state.name == 0 => {
+                push(done("renameat2", "ok"), Place::Close, &|next| {
+                    next.name = std::mem::take(&mut next.moved[index]);
+                });
+            }
+            Place::MoveBack => push(done("renameat2", "EEXIST"), Place::UnlinkMoved, &nothing),
+            Place::UnlinkMoved => {
+                push(done("unlink", "ok"), Place::Close, &|next| {
+                    next.moved[index] = 0
+                });
+            }
+            Place::Close => push(done("close", ""), Place::Look, &|next| {
+                next.close(index, process)
+            }),
+            Place::Create => push(done("open(O_TMPFILE)", ""), Place::Lock, &|next| {
+                next.create(process);
+            }),
+            // No other process can lock a file without a name.
+            Place::Lock => push(done("flock(LOCK_NB)", "ok"), Place::Link, &|next| {
+                next.files.0[own].lock = Lock::Exclusive;
+            }),
+            Place::Link if state.name == 0 => push(done("link", "ok"), Place::Confirm, &|next| {
+                next.name = next.files.0[own].inode;
+            }),
+            Place::Link => push(done("link", "EEXIST"), Place::Look, &|next| {
+                next.close(own, process);
+            }),
+            Place::Confirm if is_own => push(done("lstat", "same"), Place::Hold, &nothing),
+            Place::Confirm => push(done("lstat", "other"), Place::Look, &|next| {
+                next.close(own, process);
+            }),
+            Place::Hold => push(done("waitid", ""), Place::ConfirmAgain, &nothing),
+            Place::ConfirmAgain if is_own => push(done("lstat", "same"), Place::Unlink, &nothing),
+            Place::ConfirmAgain => push(done("lstat", "other"), Place::Exit, &nothing),
+            Place::Unlink => push(done("unlink", "ok"), Place::Exit, &|next| next.name = 0),
+            Place::Exit => push(done("exit", ""), Place::Idle, &|next| next.exit(process)),
+        }
+    }
+}
+
+impl Model for PidFile {
+    type State = State;
+
+    fn initial(&self) -> State {
+        State {
+            places: [Place::Idle; MAX],
+            supervisors: 0,
+            files: Descriptions::default(),
+            name: 0,
+            moved: [0; MAX],
+            owners: [Owner::Dead; INODES],
+        }
+    }
+
+    fn steps(&self, state: &State, steps: &mut Vec<(Step, State)>) {
+        for process in 0..self.processes {
+            let is_original = self.with_original && process + 1 == self.processes;
+            if is_original {
+                self.add_steps_of_original(state, process, steps);
+            } else {
+                self.add_steps_of(state, process, steps);
+            }
+            let place = state.places[usize::from(process)];
+            if place != Place::Idle {
+                let mut next = *state;
+                if place == Place::Hold && !is_original {
+                    next.supervisors |= 1 << process;
+                }
+                next.exit(process);
+                steps.push((chance(process, "SIGKILL"), next));
+            }
+            if state.supervisors & 1 << process != 0 {
+                let mut next = *state;
+                next.supervisors &= !(1 << process);
+                next.files.exit(process);
+                next.normalize();
+                steps.push((call(process + MAX as u8, "exit", ""), next));
+            }
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! The steps of a process.
+
+use super::{Client, MAX, Mutant, PIDS, Place, Queue, Sentinel, State};
+use crate::graph::{Kind, Model, Step};
+use crate::kernel::{Descriptions, Lock, call, chance};
+
+impl Queue {
+    fn mode(&self, process: usize) -> Lock {
+        match self.clients[process] {
+            Client::Reader => Lock::Shared,
+            _ => Lock::Exclusive,
+        }
+    }
+
+    fn add_steps_of(&self, state: &State, process: u8, steps: &mut Vec<(Step, State)>) {
+        let index = usize::from(process);
+        let (place, mode, ticket) = (state.places[index], self.mode(index), MAX + index);
+        let mut push = |step, place, change: &dyn Fn(&mut State)| {
+            let mut next = *state;
+            next.places[index] = place;
+            change(&mut next);
+            steps.push((step, next));
+        };
+        let done = |name, result| call(process, name, result);
+        let nothing = |_: &mut State| {};
+        let forget = |next: &mut State| next.forget(index);
+        let unlock = |next: &mut State| next.files.0[ticket].lock = Lock::None;
+        let may_lock = |file, mode| state.files.may_lock(file, mode);
+        let acquired = |next: &mut State| {
+            next.files.0[index].lock = mode;
+            next.is_overtaken |= state.ahead[index] != 0;
+            next.end_wait(index);
+        };
+        let (target, target_pid) = state.targets[index];
+        let is_gone = state.gone & 1 << process != 0;
+        let can_take_turn = !is_gone && state.stopped & 1 << target >> 1 == 0;
+        let after_transfer = match mode {
+            Lock::Shared => Place::ReleaseShared,
+            _ if self.mutant == Mutant::EndBeforeTransfer => Place::Hold,
+            _ => Place::EndTicket,
+        };
+        match place {
+            Place::Idle if self.arrivals == Some(state.arrived) => {}
+            Place::Idle if state.sentinels.contains(&Sentinel::Orphan) => {}
+            Place::Idle => {
+                let is_plain = self.clients[index] == Client::Plain;
+                let first = if is_plain { Place::Plain } else { Place::Look };
+                push(chance(process, ""), first, &|next| {
+                    next.files.open(index, 1, process);
+                    next.arrived += u8::from(self.arrivals.is_some());
+                    next.ranks[index] = state.ranks.iter().max().unwrap_or(&0) + 1;
+                });
+            }
+            Place::Plain => {
+                if may_lock(index, mode) {
+                    push(done("flock", "ok"), Place::Hold, &acquired);
+                }
+            }
+            Place::Look if state.marked == 0 => push(done("search", "none"), Place::Try, &nothing),
+            Place::Look => {
+                let overtakes = self.mutant == Mutant::Overtake;
+                let then = if overtakes { Place::Try } else { Place::Reopen };
+                push(done("search", "ticket"), then, &|next| {
+                    let is_ahead = |owner: &usize| {
+                        use Place::{EndSentinel, EndTicket, Exit, Hold, ReleaseShared};
+                        let place = state.places[*owner];
+                        state.ranks[*owner] < state.ranks[index]
+                            && !matches!(
+                                place,
+                                ReleaseShared | EndTicket | EndSentinel | Hold | Exit
+                            )
+                    };
+                    let earlier = (0..MAX)
+                        .filter(is_ahead)
+                        .fold(0, |bits, owner| bits | 1 << owner);
+                    next.ahead[index] = state.marked & !state.stopped & earlier;
+                });
+            }
+            Place::Try if may_lock(index, mode) => {
+                push(done("flock(LOCK_NB)", "ok"), Place::Hold, &acquired);
+            }
+            Place::Try => push(done("flock(LOCK_NB)", "EAGAIN"), Place::Reopen, &nothing),
+            Place::Reopen => push(done("open", ""), Place::Sentinel, &|next| {
+                next.files.open(ticket, 1, process);
+            }),
+            Place::Sentinel => push(done("clone", ""), Place::Mark, &|next| {
+                next.start_sentinel(index);
+            }),
+            Place::Mark => push(done("fcntl(F_OFD_SETLK)", ""), Place::Search, &|next| {
+                next.marked |= 1 << process;
+            }),
+            Place::Search => match state.nearest(index) {
+                Some(owner) => push(done("search", "ticket"), Place::Check, &|next| {
+                    next.gone &= !(1 << process);
+                    next.targets[index] = (owner as u8 + 1, state.pids[owner]);
+                }),
+                None => push(done("search", "none"), Place::Block, &forget),
+            },
+            Place::Check => {
+                let is_reused =
+                    is_gone && state.sentinels[usize::from(target_pid)] != Sentinel::None;
+                if can_take_turn || is_reused {
+                    push(done("read", "waiting"), Place::Watch, &nothing);
+                } else {
+                    // Owners that are stopped do not count, nor do those before this one, if they
+                    // are.
+                    push(done("read", "not waiting"), Place::Search, &|next| {
+                        next.forget(index);
+                        let owner = usize::from(target) - 1;
+                        let own = [state.bounds[index], state.ranks[index]];
+                        let bound = own[usize::from(own[0] == 0)];
+                        let is_later = is_gone || state.ranks[owner] >= bound;
+                        next.bounds[index] = if is_later { bound } else { state.ranks[owner] };
+                    });
+                }
+            }
+            Place::Watch => {
+                let is_running = match state.sentinels[usize::from(target_pid)] {
+                    Sentinel::Running | Sentinel::Orphan => true,
+                    Sentinel::None | Sentinel::Zombie => false,
+                };
+                let result = if is_running { "running" } else { "over" };
+                push(done("pidfd_open", result), Place::LookAgain, &|next| {
+                    next.watched[index] = if is_running { target_pid } else { 0 };
+                    next.woken &= !(1 << process);
+                });
+            }
+            Place::LookAgain if is_gone && self.mutant != Mutant::NoSecondLook => {
+                push(done("look", "none"), Place::Search, &forget);
+            }
+            Place::LookAgain => push(done("look", "ticket"), Place::Sleep, &nothing),
+            Place::Sleep => {
+                let is_own_zombie =
+                    state.sentinels[usize::from(state.pids[index])] == Sentinel::Zombie;
+                if is_own_zombie {
+                    push(done("poll", "own sentinel"), Place::Respawn, &forget);
+                }
+                if state.woken & 1 << process != 0 {
+                    push(done("poll", "exit"), Place::Search, &forget);
+                }
+                if self.timers {
+                    let timer = Step {
+                        kind: Kind::Timer,
+                        ..done("poll", "timeout")
+                    };
+                    push(timer, Place::Probe, &nothing);
+                }
+                push(chance(process, "poll"), Place::Exit, &forget);
+            }
+            Place::Respawn => push(done("clone", ""), Place::Search, &|next| {
+                // One marker is set before the other is removed. Waiters behind that see the old
+                // one look again.
+                next.sentinels[usize::from(state.pids[index])] = Sentinel::None;
+                next.start_sentinel(index);
+                for waiter in 0..MAX {
+                    if usize::from(next.targets[waiter].0) == index + 1 {
+                        next.gone |= 1 << waiter;
+                    }
+                }
+            }),
+            Place::Probe if may_lock(ticket, Lock::Exclusive) => {
+                push(done("flock(LOCK_NB)", "ok"), Place::EndProbe, &|next| {
+                    next.files.0[ticket].lock = Lock::Exclusive;
+                });
+            }
+            Place::Probe => {
+                let joins = mode == Lock::Shared && !can_take_turn;
+                let then = if joins || is_gone {
+                    Place::Search
+                } else {
+                    Place::Sleep
+                };
+                push(done("flock(LOCK_NB)", "EAGAIN"), then, &|next| {
+                    if then == Place::Search {
+                        next.forget(index);
+                    }
+                    next.seen_free &= !(1 << process);
+                });
+            }
+            Place::EndProbe => push(done("flock(LOCK_UN)", ""), Place::Count, &unlock),
+            Place::Count if is_gone => push(done("look", "none"), Place::Search, &forget),
+            Place::Count => {
+                let is_alone = state.any_waiting_before(index).is_none();
+                let was_free = state.seen_free & 1 << process != 0;
+                if is_alone || was_free {
+                    push(done("look", "ticket"), Place::Pass, &nothing);
+                } else {
+                    push(done("look", "ticket"), Place::Sleep, &|next| {
+                        next.seen_free |= 1 << process;
+                    });
+                }
+            }
+            Place::Pass if may_lock(ticket, mode) => {
+                let then = if mode == Lock::Shared {
+                    Place::Acquire
+                } else {
+                    Place::Release
+                };
+                push(done("flock(LOCK_NB)", "ok"), then, &|next| {
+                    next.files.0[ticket].lock = mode;
+                    next.forget(index);
+                });
+            }
+            Place::Pass => push(done("flock(LOCK_NB)", "EAGAIN"), Place::Search, &forget),
+            Place::Block => {
+                if may_lock(ticket, mode) {
+                    push(done("flock", "ok"), Place::SearchAgain, &|next| {
+                        next.files.0[ticket].lock = mode;
+                    });
+                }
+                push(chance(process, "flock"), Place::Exit, &nothing);
+            }
+            Place::SearchAgain => match state.any_waiting_before(index) {
+                Some(owner) => push(done("search", "ticket"), Place::Yield, &|next| {
+                    next.targets[index] = (owner as u8 + 1, state.pids[owner]);
+                }),
+                None => {
+                    let is_reader = mode == Lock::Shared;
+                    let then = match self.mutant {
+                        Mutant::EndBeforeTransfer => Place::EndTicket,
+                        _ if is_reader => Place::Acquire,
+                        _ => Place::Release,
+                    };
+                    push(done("search", "none"), then, &nothing);
+                }
+            },
+            Place::Yield => push(done("flock(LOCK_UN)", ""), Place::Watch, &unlock),
+            Place::Release => push(done("flock(LOCK_UN)", ""), Place::Acquire, &unlock),
+            Place::Acquire if may_lock(index, mode) => {
+                push(done("flock(LOCK_NB)", "ok"), after_transfer, &acquired);
+            }
+            Place::Acquire => {
+                let then = match self.mutant {
+                    Mutant::TransferUnchecked => Place::EndTicket,
+                    Mutant::EndBeforeTransfer => Place::Acquire,
+                    _ => Place::Search,
+                };
+                push(done("flock(LOCK_NB)", "EAGAIN"), then, &unlock);
+            }
+            Place::ReleaseShared => {
+                push(done("flock(LOCK_UN)", ""), Place::EndTicket, &unlock);
+            }
+            Place::EndTicket | Place::EndSentinel => {
+                let ends_marker =
+                    (place == Place::EndTicket) != (self.mutant == Mutant::SentinelFirst);
+                let other = if place == Place::EndTicket {
+                    Place::EndSentinel
+                } else {
+                    Place::EndTicket
+                };
+                let last = match self.mutant {
+                    Mutant::EndBeforeTransfer => Place::Acquire,
+                    _ => Place::Hold,
+                };
+                if ends_marker {
+                    let then = if self.mutant == Mutant::SentinelFirst {
+                        last
+                    } else {
+                        other
+                    };
+                    push(done("close", ""), then, &|next| {
+                        next.end_marker(index);
+                        next.files.close(ticket, process);
+                    });
+                } else {
+                    let then = if self.mutant == Mutant::SentinelFirst {
+                        other
+                    } else {
+                        last
+                    };
+                    push(done("kill", ""), then, &|next| {
+                        let pid = std::mem::take(&mut next.pids[index]);
+                        next.end_sentinel(pid, Sentinel::None);
+                    });
+                }
+            }
+            Place::Hold | Place::Exit => {
+                push(done("exit", ""), Place::Idle, &|next| next.exit(process));
+            }
+        }
+    }
+}
+
+impl Model for Queue {
+    type State = State;
+
+    fn initial(&self) -> State {
+        State {
+            places: [Place::Idle; MAX],
+            stopped: 0,
+            arrived: 0,
+            files: Descriptions::default(),
+            ranks: [0; MAX],
+            pids: [0; MAX],
+            sentinels: [Sentinel::None; PIDS],
+            marked: 0,
+            bounds: [0; MAX],
+            targets: [(0, 0); MAX],
+            gone: 0,
+            watched: [0; MAX],
+            woken: 0,
+            seen_free: 0,
+            ahead: [0; MAX],
+            is_overtaken: false,
+        }
+    }
+
+    fn steps(&self, state: &State, steps: &mut Vec<(Step, State)>) {
+        for process in 0..self.clients.len() as u8 {
+            let bit = 1 << process;
+            if state.stopped & bit == 0 {
+                self.add_steps_of(state, process, steps);
+            }
+            if state.places[usize::from(process)] == Place::Idle {
+                continue;
+            }
+            let mut change = |signal, change: &dyn Fn(&mut State)| {
+                let mut next = *state;
+                change(&mut next);
+                steps.push((chance(process, signal), next));
+            };
+            change("SIGKILL", &|next| next.exit(process));
+            if self.stops && state.stopped & bit == 0 {
+                change("SIGSTOP", &|next| {
+                    next.stopped |= bit;
+                    next.ahead.iter_mut().for_each(|ahead| *ahead &= !bit);
+                });
+            } else if self.stops {
+                change("SIGCONT", &|next| next.stopped &= !bit);
+            }
+            let pid = state.pids[usize::from(process)];
+            if self.sentinels_die && state.sentinels[usize::from(pid)] == Sentinel::Running {
+                change("SIGKILL to its sentinel", &|next| {
+                    next.end_sentinel(pid, Sentinel::Zombie);
+                });
+            }
+        }
+        for pid in 1..PIDS as u8 {
+            if state.sentinels[usize::from(pid)] == Sentinel::Orphan {
+                let mut next = *state;
+                next.end_sentinel(pid, Sentinel::None);
+                steps.push((call(u8::MAX, "exit", ""), next));
+            }
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! The PID file of `runlock`.
+
+use crate::{assert_found, explore, is_true, processes};
+use models::graph::Timers;
+use models::pid_file::{Mutant, PidFile, State};
+
+#[test]
+fn at_most_one_process_holds_the_lock() {
+    let model = PidFile::new(processes() as u8);
+    let graph = explore(&model, &PidFile::ALWAYS);
+    for process in 0..processes() {
+        assert!(is_true(graph.leads_to(
+            "a process that is alone gets the lock, although others were killed",
+            Timers::Idle,
+            |_, stepping| usize::from(stepping) == process,
+            |state| state.is_alone(process),
+            |state| state.is_holder(process),
+        )));
+    }
+    let mut over = graph.states().iter().filter(|state| state.is_over());
+    assert!(over.all(State::is_clean), "only the file itself is left");
+}
+
+#[test]
+fn the_original_may_break_the_lock() {
+    let model = PidFile {
+        with_original: true,
+        ..PidFile::new(2)
+    };
+    assert_found(&model, &PidFile::ALWAYS);
+}
+
+#[test]
+fn mutants_are_found() {
+    for mutant in [
+        Mutant::NoLock,
+        Mutant::NoComparison,
+        Mutant::IgnoreSupervisor,
+    ] {
+        let model = PidFile {
+            mutant,
+            ..PidFile::new(3)
+        };
+        assert_found(&model, &PidFile::ALWAYS);
+    }
+}

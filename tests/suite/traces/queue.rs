@@ -1,0 +1,150 @@
+//! The fair queue: a free lock, a lock held by another process, and the wait for a predecessor.
+
+use super::{Call, assert_explained, record};
+use models::queue::{Client, Queue};
+use test_support::TestEnv;
+use test_support::locks::{assert_waiters, tickets};
+use test_support::system_calls::SystemCall;
+use test_support::wait_until;
+
+/// The first offset of tickets.
+const TICKETS: u64 = 1 << 62;
+
+/// Names the calls that concern the queue. A search consists of several calls, and so does the check
+/// of an owner.
+fn calls_on_queue(recorded: &[SystemCall]) -> Vec<Call> {
+    let mut calls: Vec<Call> = Vec::new();
+    let (mut found, mut is_marked, mut was_set) = (None, false, false);
+    let (mut sentinel, mut comm) = (String::from("none"), String::from("none"));
+    for call in recorded {
+        let has = |text: &str| call.args.contains(text);
+        let start = call
+            .value("l_start")
+            .and_then(|start| start.parse().ok())
+            .unwrap_or(0_u64);
+        let is_ticket = start >= TICKETS && call.name.starts_with("fcntl");
+        let is_looked_at = calls.last().is_some_and(|(name, _)| *name == "pidfd_open");
+        if is_ticket && has("F_OFD_GETLK") && !was_set {
+            if is_looked_at {
+                calls.push(("look", if has("F_RDLCK") { "ticket" } else { "none" }));
+            } else {
+                found = Some(found.unwrap_or(false) | has("F_RDLCK"));
+            }
+            continue;
+        }
+        was_set = was_set && (has("LOCK_UN") || has("F_OFD_GETLK"));
+        if was_set {
+            was_set = call.name == "flock";
+            continue;
+        }
+        if let Some(found) = found.take() {
+            calls.push(("search", if found { "ticket" } else { "none" }));
+        }
+        calls.push(match &*call.name {
+            "open" | "openat" if has("/comm\"") => {
+                comm.clone_from(&call.result);
+                continue;
+            }
+            // The owner's state, the second thing that is read about it.
+            "open" | "openat" if has("/stat\"") && has("/proc/") => {
+                if calls.last() == Some(&("search", "ticket")) && is_marked {
+                    ("read", "waiting")
+                } else {
+                    continue;
+                }
+            }
+            "open" | "openat" if has("/proc/self/fd/") => ("open", ""),
+            "clone" if has("SIGCHLD") => break,
+            "clone" => {
+                sentinel = format!("{},", call.result);
+                ("clone", "")
+            }
+            "fcntl" | "fcntl64" if has("F_OFD_SETLK") => {
+                (is_marked, was_set) = (true, true);
+                ("fcntl(F_OFD_SETLK)", "")
+            }
+            "pidfd_open" if call.args.starts_with(&sentinel) => continue,
+            "pidfd_open" => ("pidfd_open", "running"),
+            "poll" | "ppoll" | "ppoll_time64" if has("tv_sec=0, tv_nsec=0") => continue,
+            "poll" | "ppoll" | "ppoll_time64" => (
+                "poll",
+                if call.result == "0" {
+                    "timeout"
+                } else {
+                    "exit"
+                },
+            ),
+            "flock" if has("LOCK_UN") => ("flock(LOCK_UN)", ""),
+            // Before it blocks, it tries.
+            "flock" if call.result == "EAGAIN" && is_marked => continue,
+            "flock" if has("LOCK_NB") && calls.last() == Some(&("search", "none")) && is_marked => {
+                ("flock", "ok")
+            }
+            "flock" if has("LOCK_NB") => (
+                "flock(LOCK_NB)",
+                if call.result == "0" { "ok" } else { "EAGAIN" },
+            ),
+            "flock" => ("flock", "ok"),
+            "kill" => ("kill", ""),
+            "close" if calls.last() == Some(&("flock(LOCK_NB)", "ok")) && is_marked => {
+                ("close", "")
+            }
+            _ => continue,
+        });
+    }
+    calls
+}
+
+fn explain(calls: &[Call]) -> Result<(), usize> {
+    let queue = Queue {
+        stops: false,
+        timers: false,
+        ..Queue::new(&[Client::Writer, Client::Writer, Client::Plain])
+    };
+    queue.explain(calls)
+}
+
+#[test]
+fn a_free_fair_lock_is_a_path_of_the_model() {
+    let env = &TestEnv::new();
+    if let Some(calls) = record(env, &["--fair", "l", "true"], calls_on_queue) {
+        assert_eq!(calls.len(), 2, "{calls:?}");
+        assert_explained(&calls, explain);
+    }
+}
+
+#[test]
+fn the_first_in_the_queue_is_a_path_of_the_model() {
+    let env = &TestEnv::new();
+    let holder = env.hold(&[], "l");
+    let Some(command) = env.with_recording("flock", ["--fair", "l", "true"]) else {
+        return holder.release();
+    };
+    let mut waiter = env.start(command);
+    assert_waiters(env.file("l"), 1);
+    holder.release();
+    waiter.wait();
+    let calls = calls_on_queue(&env.recorded_calls());
+    assert_eq!(calls.len(), 12, "{calls:?}");
+    assert_explained(&calls, explain);
+}
+
+#[test]
+fn the_second_in_the_queue_is_a_path_of_the_model() {
+    let env = &TestEnv::new();
+    let holder = env.hold(&[], "l");
+    let mut first = env.start_flock(["--fair", "l", "true"]);
+    wait_until("it queues", || tickets(env.file("l")).len() == 1);
+    let Some(command) = env.with_recording("flock", ["--fair", "l", "true"]) else {
+        holder.release();
+        return first.release();
+    };
+    let mut second = env.start(command);
+    wait_until("it queues", || tickets(env.file("l")).len() == 2);
+    holder.release();
+    first.wait();
+    second.wait();
+    let calls = calls_on_queue(&env.recorded_calls());
+    assert!(calls.len() >= 11, "{calls:?}");
+    assert_explained(&calls, explain);
+}
