@@ -41,11 +41,12 @@ use crate::sys::{self, signal};
 /// How often holders are looked up that change meanwhile, before the known ones are signalled.
 const MAX_LOOKS: u32 = 8;
 
-/// How often no holder is found although the lock is held, before that is an error.
-const MAX_UNSEEN: u32 = 8;
+/// How often in a row no holder is found although the lock is held, before that is an error.
+const MAX_UNSEEN: u32 = 3;
 
-/// How long to wait at least for a process that has been killed, before looking again.
-const MIN_WAIT: Duration = Duration::from_secs(1);
+/// How long to wait for the lock before looking again if all holders have been killed, or none was
+/// found.
+const RECHECK_INTERVAL: Duration = Duration::from_secs(1);
 
 /// A process that has been asked to stop.
 struct Stopping {
@@ -87,17 +88,14 @@ pub(super) fn acquire<G>(
         match stopped.map_err(|reason| not_replaced(target, reason))? {
             Stopped::All => unseen = 0,
             Stopped::Superseded => return Ok(Acquired::NotHeld(Refusal::Superseded)),
-            // It has just been released, or is on its way from one process to another.
-            Stopped::NoneSeen if unseen < MAX_UNSEEN => {
-                unseen += 1;
-                continue;
-            }
-            Stopped::NoneSeen => {
-                return Err(not_replaced(target, "no holder is visible".to_owned()));
-            }
+            // The lock has just been released, or goes from one process to the next.
+            Stopped::NoneSeen => unseen += 1,
+        }
+        if unseen >= MAX_UNSEEN {
+            return Err(not_replaced(target, "no holder is visible".to_owned()));
         }
         let kill_at = stopping.iter().filter_map(|process| process.kill_at).min();
-        let end = kill_at.unwrap_or_else(|| Instant::now() + replace.grace.max(MIN_WAIT));
+        let end = kill_at.unwrap_or_else(|| Instant::now() + RECHECK_INTERVAL);
         match attempt(&earlier(*deadline, end))? {
             Acquired::NotHeld(Refusal::TimedOut | Refusal::WouldBlock) => {}
             other => return Ok(other),
@@ -142,6 +140,10 @@ fn stop_holders(
 ) -> Result<Stopped, String> {
     let mut found: Vec<(Pid, OwnedFd)> = Vec::new();
     let mut holders = find_holders(target, caller)?;
+    if holders.is_empty() {
+        stopping.clear();
+        return Ok(Stopped::NoneSeen);
+    }
     for _ in 0..MAX_LOOKS {
         let is_known = |pid: Pid| {
             found.iter().any(|(known, _)| *known == pid)
