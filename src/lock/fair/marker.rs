@@ -54,8 +54,8 @@ const SLOT_BIT: u64 = 1 << 61;
 /// The offsets of tickets.
 pub const TICKET_RANGE: RangeInclusive<i64> = TICKET_BIT as i64..=i64::MAX;
 
-/// The offsets of the places of a [bounded queue](super::places), which are no markers: they say
-/// only which process waits.
+/// The offsets of the places of a bounded queue, which are no markers: they say only which process
+/// waits.
 pub const PLACE_RANGE: RangeInclusive<i64> = 1 << 60..=SLOT_BIT as i64 - 1;
 
 /// The offsets of [claims](super::claim), which are no markers either.
