@@ -41,7 +41,8 @@ const MAX_RETRIES: u32 = 1000;
 /// its identity and its place in the order, but its path may be given to another file in the
 /// meantime. We look before we wait, so as not to wait for a file that no longer matters, and again
 /// once the lock is held ([`file::acquire`](super::file::acquire) says why). If a file was
-/// replaced, we release all locks and start again, within the same deadline.
+/// replaced, we release all locks and start again, within the same deadline. A model visits all
+/// cases: see `docs/design/protocols.md`.
 ///
 /// # Errors
 ///
@@ -81,21 +82,9 @@ fn attempt<'a>(
     on_wait: &mut dyn FnMut(&OsStr),
 ) -> Result<Attempt<'a>, Error> {
     let (mut files, aliases) = open_in_order(targets, mode)?;
-    let replaced_path = |file: &LockFile<'a>| {
-        let aliases = aliases.iter().filter(|(id, _)| *id == file.id);
-        for path in [file.path]
-            .into_iter()
-            .chain(aliases.map(|(_, path)| *path))
-        {
-            if file.id_at(path)? != Some(file.id) {
-                return Ok(Some(path));
-            }
-        }
-        Ok(None)
-    };
     for (file, kind) in &mut files {
         let path = file.path;
-        if let Some(path) = replaced_path(file)? {
+        if let Some(path) = replaced_path(file, &aliases)? {
             return Ok(Attempt::Replaced(path));
         }
         let locked = file.lock_with(mode, |fd| {
@@ -103,7 +92,7 @@ fn attempt<'a>(
         })?;
         match locked {
             Locked::Yes => {
-                if let Some(path) = replaced_path(file)? {
+                if let Some(path) = replaced_path(file, &aliases)? {
                     return Ok(Attempt::Replaced(path));
                 }
             }
@@ -116,6 +105,22 @@ fn attempt<'a>(
     }
     let guards = files.into_iter().map(|(file, _)| file.into_guard());
     Ok(Attempt::Done(Acquired::Held(guards.collect())))
+}
+
+/// Returns the first name of a file that leads to another one by now, or to none.
+fn replaced_path<'a>(
+    file: &mut LockFile<'a>,
+    aliases: &[(FileId, &'a OsStr)],
+) -> Result<Option<&'a OsStr>, Error> {
+    let (id, own) = (file.id, file.path);
+    let aliases = aliases.iter().filter(|(of, _)| *of == id);
+    for path in aliases.map(|(_, path)| *path).chain([own]) {
+        file.path = path;
+        if file.id_at_path()? != Some(id) {
+            return Ok(Some(path));
+        }
+    }
+    Ok(None)
 }
 
 /// Opened files in the order in which they are locked, each one once, and their further names.

@@ -18,6 +18,7 @@ use test_support::workspace_root;
 /// from itself and from lower layers.
 const LAYERS: &[(u32, &str)] = &[
     (0, "src/sys"),
+    (0, "models/"),
     (1, "src/cli"),
     (1, "src/lock"),
     (1, "src/remote"),
@@ -43,6 +44,7 @@ const FENCES: &[(&str, &[&str], &[&str])] = &[
     ("src/", &["lexopt", ":", ":"], &["src/cli/"]),
     ("src/", &["humantime", ":", ":"], &["src/cli/"]),
     ("historic/", &["unsafe"], &["historic/src/bin/"]),
+    ("models/", &["unsafe"], &[]),
     // The structures and functions of bash, and the functions that bash calls.
     ("builtin/", &["unsafe"], BASH),
     ("builtin/", &["libc", ":", ":"], &["builtin/src/ffi"]),
