@@ -141,15 +141,10 @@ impl<'p> LockFile<'p> {
 
     /// Returns the identity of the file that the path leads to [now](at_path), if there is one.
     pub(super) fn id_at_path(&self) -> Result<Option<FileId>, Error> {
-        self.id_at(self.path)
-    }
-
-    /// Returns the identity of the file that another path leads to now.
-    pub(super) fn id_at(&self, path: &OsStr) -> Result<Option<FileId>, Error> {
-        match at_path::stat(path, Symlink::Follow, &self.fd, self.id) {
+        match at_path::stat(self.path, Symlink::Follow, &self.fd, self.id) {
             Ok(stat) => Ok(Some(FileId::from_stat(&stat))),
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(None),
-            Err(errno) => Err(OpenError::System(errno).for_path(path, self.access)),
+            Err(errno) => Err(OpenError::System(errno).for_path(self.path, self.access)),
         }
     }
 
