@@ -236,7 +236,11 @@ impl HardLink {
                     next.opened[index] = next.lock
                 });
             }
-            Place::Open => push(done("open", "fresh"), Place::Sleep, &nothing),
+            Place::Open => {
+                push(done("open", "fresh"), Place::Sleep, &nothing);
+                // Once more after it has begun to watch LOCK.
+                push(done("open", "fresh"), Place::Link, &nothing);
+            }
             Place::Sleep => {
                 let is_changed = state.lock == 0 || state.is_stale;
                 let timer = Step {

@@ -14,4 +14,5 @@ pub mod queue;
 pub mod several;
 pub mod slots;
 mod states;
+pub mod supervisor;
 pub mod trace;

@@ -42,9 +42,19 @@ pub(crate) fn diagram<M: Model>(
     graph: &Graph<'_, M>,
     place: impl Fn(&M::State) -> String,
 ) -> String {
+    diagram_of(graph, 0, place)
+}
+
+/// Returns the state diagram of another process.
+pub(crate) fn diagram_of<M: Model>(
+    graph: &Graph<'_, M>,
+    process: u8,
+    place: impl Fn(&M::State) -> String,
+) -> String {
     let mut arrows: BTreeMap<(String, String), BTreeSet<String>> = BTreeMap::new();
     graph.visit_steps(|state, step, next| {
-        if step.process != 0 || step.call.starts_with("SIG") {
+        let is_signal = step.call.starts_with("SIG") && step.kind == Kind::Chance;
+        if step.process != process || is_signal {
             return;
         }
         let mut label = step.call.to_owned();

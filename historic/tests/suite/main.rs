@@ -7,6 +7,7 @@ mod me_only;
 mod recipes;
 mod runlock;
 mod supervisor;
+mod traces;
 mod ulock;
 
 use std::ffi::OsStr;

@@ -7,6 +7,7 @@ use models::pid_file::PidFile;
 use models::queue::{Client, Queue};
 use models::several::Several;
 use models::slots::SlotsModel;
+use models::supervisor::{self, Supervisor};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/design/protocols.md");
 
@@ -38,6 +39,11 @@ fn diagrams_are_those_of_the_models() {
     let pid_file = Graph::explore(&pid_file, &[]).map(|graph| PidFile::diagram(&graph));
     let hard_link = HardLink::new(2, Takeover::Exchange);
     let hard_link = Graph::explore(&hard_link, &[]).map(|graph| HardLink::diagram(&graph));
+    let supervisor = Supervisor {
+        kills: 2,
+        mutant: supervisor::Mutant::Correct,
+    };
+    let supervisor = Graph::explore(&supervisor, &[]).map(|graph| Supervisor::diagram(&graph));
     let text = std::fs::read_to_string(DOCUMENT).expect("a document");
     let mut updated = text.clone();
     for (name, diagram) in [
@@ -47,6 +53,7 @@ fn diagrams_are_those_of_the_models() {
         ("queue", queue.expect("no properties")),
         ("pid_file", pid_file.expect("no properties")),
         ("hard_link", hard_link.expect("no properties")),
+        ("supervisor", supervisor.expect("no properties")),
     ] {
         updated = replace(&updated, name, &diagram);
     }

@@ -13,6 +13,7 @@ mod pid_file;
 mod queue;
 mod several;
 mod slots;
+mod supervisor;
 
 use std::fmt::Debug;
 

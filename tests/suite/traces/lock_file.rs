@@ -1,11 +1,11 @@
 //! The lock file: opened, locked and compared, and removed after use.
 
-use super::{Call, assert_explained, record};
+use super::record;
 use models::lock_file::{FileSystem, LockFile, Others};
 use rstest::rstest;
 use test_support::TestEnv;
 use test_support::locks::assert_waiters;
-use test_support::system_calls::SystemCall;
+use test_support::system_calls::{Call, SystemCall, assert_explained};
 
 /// Names the calls that concern the lock file `l`.
 pub(super) fn calls_on_lock_file(recorded: &[SystemCall]) -> Vec<Call> {

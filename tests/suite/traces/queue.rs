@@ -1,10 +1,10 @@
 //! The fair queue: a free lock, a lock held by another process, and the wait for a predecessor.
 
-use super::{Call, assert_explained, record};
+use super::record;
 use models::queue::{Client, Queue};
 use test_support::TestEnv;
 use test_support::locks::{assert_waiters, tickets};
-use test_support::system_calls::SystemCall;
+use test_support::system_calls::{Call, SystemCall, assert_explained};
 use test_support::wait_until;
 
 /// The first offset of tickets.

@@ -1,10 +1,9 @@
 //! Locks on two files, of which the second is held.
 
-use super::{Call, assert_explained};
 use models::several::Several;
 use test_support::TestEnv;
 use test_support::locks::assert_waiters;
-use test_support::system_calls::SystemCall;
+use test_support::system_calls::{Call, SystemCall, assert_explained};
 
 /// Names the calls that concern the lock files `a` and `b`.
 fn calls_on_files(recorded: &[SystemCall]) -> Vec<Call> {

@@ -1,10 +1,10 @@
 //! Slots: counted and taken under the lock, and the wait for a holder.
 
-use super::{Call, assert_explained, record};
+use super::record;
 use models::slots::SlotsModel;
 use test_support::TestEnv;
 use test_support::locks::tickets;
-use test_support::system_calls::SystemCall;
+use test_support::system_calls::{Call, SystemCall, assert_explained};
 use test_support::wait_until;
 
 /// The first offset of slots, and that of tickets.

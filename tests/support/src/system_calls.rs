@@ -67,3 +67,28 @@ impl TestEnv {
             .collect()
     }
 }
+
+/// A call and its result, as a model names them.
+pub type Call = (&'static str, &'static str);
+
+/// Asserts that a model explains the calls, but not with two of them in reverse order.
+///
+/// # Panics
+///
+/// If it does not. `explain` returns the number of calls that it explains.
+#[track_caller]
+pub fn assert_explained(calls: &[Call], explain: impl Fn(&[Call]) -> Result<(), usize>) {
+    if let Err(index) = explain(calls) {
+        panic!(
+            "not in the model: {:?} after {:?}",
+            calls[index],
+            &calls[..index]
+        );
+    }
+    for index in 1..calls.len() {
+        let mut reordered = calls.to_vec();
+        reordered.swap(index - 1, index);
+        let is_same = calls[index - 1] == calls[index];
+        assert!(is_same || explain(&reordered).is_err(), "{reordered:?}");
+    }
+}
