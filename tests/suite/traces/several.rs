@@ -1,9 +1,9 @@
 //! Locks on two files, of which the second is held.
 
 use models::several::Several;
-use test_support::TestEnv;
-use test_support::locks::assert_waiters;
+use test_support::locks::waiter_count;
 use test_support::system_calls::{Call, SystemCall, assert_explained};
+use test_support::{TestEnv, wait_until};
 
 /// Names the calls that concern the lock files `a` and `b`.
 fn calls_on_files(recorded: &[SystemCall]) -> Vec<Call> {
@@ -52,7 +52,7 @@ fn a_wait_for_one_of_two_is_a_path_of_the_model() {
             return holder.release();
         };
         let mut waiter = env.start(command);
-        assert_waiters(env.file("b"), 1);
+        wait_until("it waits", || waiter_count(env.file("b")) == 1);
         if is_replaced {
             std::fs::rename(env.file("new"), env.file("b")).expect("a file");
         }
