@@ -27,7 +27,8 @@ use super::{AcquireError, Acquired, Deadline, Error, Guard, Mode, Refusal, unlin
 /// within the same deadline. If they are equal, every process that opened the path until then
 /// opened this very file and waits for our lock; a process that replaces the file later breaks a
 /// lock that was rightfully held, which no locking tool can prevent. The inode number cannot be
-/// reused during the comparison, because our descriptor keeps the inode alive.
+/// reused during the comparison, because our descriptor keeps the inode alive. A model visits all
+/// cases: see `docs/design/protocols.md`.
 ///
 /// # Errors
 ///

@@ -41,7 +41,8 @@ const MAX_RETRIES: u32 = 1000;
 /// its identity and its place in the order, but its path may be given to another file in the
 /// meantime. We look before we wait, so as not to wait for a file that no longer matters, and again
 /// once the lock is held ([`file::acquire`](super::file::acquire) says why). If a file was
-/// replaced, we release all locks and start again, within the same deadline.
+/// replaced, we release all locks and start again, within the same deadline. A model visits all
+/// cases: see `docs/design/protocols.md`.
 ///
 /// # Errors
 ///

@@ -29,8 +29,8 @@ use super::{AcquireError, Acquired, Error, Mode};
 ///
 /// Only an empty regular file with a single name can be nothing but a lock file. Any other file is
 /// left alone, because the user may have named the wrong one: in `flock --unlink ./sync --all`, the
-/// lock file was forgotten. (A program that ignores the lock may write to the file, or link it,
-/// between the check and unlink(2). unlink(2) cannot be made conditional.)
+/// lock file was forgotten. (A program that ignores the lock may write to the file, link it or
+/// replace it between the check and unlink(2). unlink(2) cannot be made conditional.)
 ///
 /// # Errors
 ///

@@ -24,6 +24,8 @@
 //! each process that still has a living parent among the descendants is killed, in any session (`su
 //! -c` creates one).
 //!
+//! A model kills each of the processes at any point: see `docs/design/protocols.md`.
+//!
 //! Limits:
 //!
 //! * If the whole group is killed in one call (`timeout -s KILL`), none of its processes does

@@ -37,6 +37,8 @@
 //! was modified after its age was checked. The ctime could not show that, because the exchange
 //! itself may change it.
 //!
+//! A model visits all interleavings: see `docs/design/protocols.md`.
+//!
 //! One case remains. On file systems where an exchange does not count as a change of the file
 //! (xfs), a contender may be stopped between creating its file and exchanging it, for longer than
 //! the maximum age. The file that it then puts in the place of a newcomer's is stale from the

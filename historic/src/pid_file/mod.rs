@@ -28,8 +28,9 @@
 //! lock, so we check the file once more before we believe that we hold it. And while we break a
 //! stale lock, the original may be doing the same: see `remove`.
 //!
-//! Two cases remain: an original that pauses between two system calls for longer than we do between
-//! three, and an original that believes another user's living process to be dead (`EPERM`).
+//! A model visits all interleavings: see `docs/design/protocols.md`. Two cases remain: an original
+//! that pauses between two system calls for longer than we do between three, and an original that
+//! believes another user's living process to be dead (`EPERM`).
 //!
 //! # References
 //!

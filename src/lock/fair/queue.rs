@@ -38,6 +38,9 @@
 //! lock is free, which it cannot be as long as the first in the queue waits for it in the kernel.
 //! If it stays free, the first waiter is frozen, or invisible from here, and is passed.
 //!
+//! A model visits all interleavings of these steps with kills and stops: see
+//! `docs/design/protocols.md`.
+//!
 //! *Forged markers* name a process that is not a sentinel, and are ignored where that can be seen.
 //! A [`Search`] among very many takes limited time and may miss an earlier ticket. Then step 2
 //! blocks in flock(2) too early, and step 3 may find the ticket in time.

@@ -26,6 +26,8 @@
 //! queue: the first waiter holds up those behind it until there are few enough holders for its
 //! limit.
 //!
+//! A model visits all interleavings: see `docs/design/protocols.md`.
+//!
 //! A waiter that cannot have a ticket, for instance because there is no `/proc`, counts the slots
 //! from time to time, in no order.
 //!
