@@ -22,6 +22,7 @@ _flock_options() {
         '--fair||queue in arrival order with other --fair users'
         '--queue|N|fail rather than wait if N processes already wait'
         '--replace||stop the processes that hold the lock, by SIGTERM or SIGNAL'
+        '--progress||show what flock waits for, and for how long'
         '--slots|N|allow up to N holders at once, in arrival order'
         '--name|NAME|lock the user'\''s lock file of this name, instead of FILE'
         '--path||with --name: print the path of the lock file'

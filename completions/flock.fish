@@ -117,6 +117,7 @@ complete -c flock -n '__flock_at option' -l fd -x -a '(__flock_value NUMBER)' -d
 complete -c flock -n '__flock_at option' -l fair -d 'queue in arrival order with other --fair users'
 complete -c flock -n '__flock_at option' -l queue -x -a '(__flock_value N)' -d 'fail rather than wait if N processes already wait'
 complete -c flock -n '__flock_at option' -l replace -d 'stop the processes that hold the lock, by SIGTERM or SIGNAL'
+complete -c flock -n '__flock_at option' -l progress -d 'show what flock waits for, and for how long'
 complete -c flock -n '__flock_at option' -l slots -x -a '(__flock_value N)' -d 'allow up to N holders at once, in arrival order'
 complete -c flock -n '__flock_at option' -l name -x -a '(__flock_value NAME)' -d 'lock the user\'s lock file of this name, instead of FILE'
 complete -c flock -n '__flock_at option' -l path -d 'with --name: print the path of the lock file'
@@ -132,7 +133,7 @@ complete -c flock -n '__flock_at option' -l watch -d 'with --who: keep the table
 complete -c flock -n '__flock_at option' -s h -l help -d 'print help and exit'
 complete -c flock -n '__flock_at option' -s V -l version -d 'print version and exit'
 function __flock_options
-    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --fair --queue --replace --slots --name --path --also --unlink --ttl --grace --verbose --who --json --pids --watch -h --help -V --version'
+    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --fair --queue --replace --progress --slots --name --path --also --unlink --ttl --grace --verbose --who --json --pids --watch -h --help -V --version'
 end
 function __flock_options_with_value
     string split ' ' -- '-w --timeout --wait -E --conflict-exit-code --start --length --fd --queue --slots --name --also --ttl --grace'

@@ -7,7 +7,7 @@ use fdlock::exit::{self, ExitError};
 use fdlock::flock::failure::Failure;
 use fdlock::flock::run::{self, AcquireParams};
 use fdlock::flock::verbose::VerboseLog;
-use fdlock::flock::{Fairness, Job, LockRequest, Request, Target};
+use fdlock::flock::{Fairness, Job, LockRequest, ProgressMode, Request, Target};
 use fdlock::flock::{args, print_path, who};
 use fdlock::holders::Caller;
 use fdlock::lock::{self, Acquired, Deadline, Guard, InterruptCheck, Mode, Refusal};
@@ -90,11 +90,11 @@ pub fn attempt(
     let (params, log) = progress.0.get_or_insert_with(start);
     // With job control, the user may want to stop the wait and continue it later (Ctrl-Z, fg),
     // which bash cannot do with a builtin. Then the program waits; it locks the same open file
-    // description. With -o, however, there is still something to do once the lock is held, and
+    // description. It also waits if it is to show its progress. With -o, however, there is still something to do once the lock is held, and
     // after it the program does not inherit the descriptor.
     let program_waits = matches!(params.deadline, Deadline::Never | Deadline::At(_))
         && job.is_none()
-        && bash.has_job_control()
+        && (request.progress == ProgressMode::Shown || bash.has_job_control())
         && !request.close_on_exec
         && is_inherited(&request.target)
         && external::installed_program().is_some();

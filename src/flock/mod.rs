@@ -3,6 +3,7 @@
 //! * [`args`] – from arguments to a request.
 //! * [`run`] – carries out a request.
 //! * [`verbose`] – the output of `--verbose`.
+//! * `progress` – the display of `--progress`.
 //! * [`print_path`] – carries out `--path`.
 //! * [`replace`] – stops the holders of a lock, and takes their place.
 //! * `missing_queue` – its warnings where there is no order.
@@ -19,6 +20,7 @@ mod exec_hint;
 pub mod failure;
 mod missing_queue;
 pub mod print_path;
+mod progress;
 pub mod remote;
 pub mod replace;
 pub mod run;
@@ -81,6 +83,8 @@ pub struct LockRequest {
     pub conflict_status: u8,
     /// Whether to report progress.
     pub verbosity: Verbosity,
+    /// Whether to show the progress of a wait.
+    pub progress: ProgressMode,
 }
 
 /// A lock elsewhere to acquire, and the command to run under it.
@@ -175,6 +179,16 @@ pub struct Replace {
     pub signal: i32,
     /// How long they may take before they are killed.
     pub grace: Duration,
+}
+
+/// Whether the progress of a wait is shown.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ProgressMode {
+    /// If the environment says so.
+    #[default]
+    FromEnvironment,
+    /// Always.
+    Shown,
 }
 
 /// What happens to a lock file after its last holder has exited.

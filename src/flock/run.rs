@@ -1,8 +1,10 @@
 //! Carries out a request: acquires the lock, runs the command, and returns how to exit.
 
+use std::ffi::OsStr;
 use std::os::fd::{AsFd, BorrowedFd};
 
 use super::failure::Failure;
+use super::progress::Progress;
 use super::verbose::VerboseLog;
 use super::{
     ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, exec_hint, print_path,
@@ -153,12 +155,15 @@ pub fn acquire(
     }
     let deadline = &params.deadline;
     let caller = log.caller();
-    let mut on_wait = || {
+    // Dropped, and so ended, before the caller goes on.
+    let mut progress = Progress::new(request, report);
+    let mut on_wait = |path: Option<&OsStr>| {
         // A host process handles its signals itself.
         if !matches!(deadline, Deadline::Interruptible(..)) {
             init_signals::die_of_signals();
         }
         log.report_wait(request, report);
+        progress.start(path, deadline);
     };
     if let (Some(replace), LockKind::Claimed(claim)) = (&request.replace, params.kind) {
         let target = &request.target;
@@ -174,21 +179,21 @@ fn acquire_until(
     request: &LockRequest,
     kind: LockKind,
     deadline: &Deadline,
-    on_wait: &mut dyn FnMut(),
+    on_wait: &mut dyn FnMut(Option<&OsStr>),
 ) -> Result<Acquired<HeldLocks>, lock::Error> {
     let mode = request.mode;
     let outcome = match &request.target {
         Target::Descriptor(number) => {
-            lock::descriptor::acquire(*number, kind, mode, deadline, on_wait)?
+            lock::descriptor::acquire(*number, kind, mode, deadline, &mut || on_wait(None))?
         }
         Target::Path(path) if request.also.is_empty() => {
-            lock::file::acquire(path, kind, mode, deadline, on_wait)?
+            lock::file::acquire(path, kind, mode, deadline, &mut || on_wait(None))?
         }
         Target::Path(path) => {
             let paths = [path].into_iter().chain(&request.also).cloned();
             let targets: Vec<_> = paths.map(|path| LockTarget { path, kind }).collect();
             return Ok(
-                match multi::acquire(&targets, mode, deadline, &mut |_| on_wait())? {
+                match multi::acquire(&targets, mode, deadline, &mut |path| on_wait(Some(path)))? {
                     Acquired::Held(guards) => Acquired::Held(HeldLocks(guards)),
                     Acquired::NotHeld(contended) => Acquired::NotHeld(contended.reason),
                 },

@@ -21,10 +21,10 @@ impl Size {
     /// Returns the current size of a terminal.
     pub fn of(terminal: BorrowedFd<'_>) -> Self {
         let size = tcgetwinsize(terminal).ok();
-        let size = size.filter(|size| size.ws_row > 0 && size.ws_col > 0);
+        let or = |number: u16, default| if number > 0 { number.into() } else { default };
         size.map_or(DEFAULT_SIZE, |size| Self {
-            rows: size.ws_row.into(),
-            columns: size.ws_col.into(),
+            rows: or(size.ws_row, DEFAULT_SIZE.rows),
+            columns: or(size.ws_col, DEFAULT_SIZE.columns),
         })
     }
 }

@@ -52,6 +52,12 @@ impl AsFd for Handle {
     }
 }
 
+impl AsFd for File {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.handle.as_fd()
+    }
+}
+
 impl Identity {
     /// Returns whether a descriptor that is open on a file with this key is open on this file. On
     /// btrfs, files of several subvolumes may have the same key.
@@ -118,6 +124,16 @@ impl File {
         Self::from_handle(Handle::Borrowed(fd))
     }
 
+    /// Identifies the file that the caller has open, by a handle that does not keep the caller's
+    /// open file description, and so no lock.
+    ///
+    /// # Errors
+    ///
+    /// The descriptor is not open, or `/proc` does not identify its file.
+    pub fn reopen(number: RawFd) -> Result<Self, Error> {
+        Self::from_path(own_fd_path(number).as_ref())
+    }
+
     fn from_handle(handle: Handle) -> Result<Self, Error> {
         let id = FileId::from_fd(handle.as_fd());
         let (device, inode) = id.map_or((0, 0), |id| (id.device, id.inode));
@@ -157,7 +173,7 @@ impl File {
 
     /// Returns the path under which the kernel knows the file.
     pub(super) fn kernel_path(&self) -> Option<PathBuf> {
-        fs::read_link(format!("/proc/self/fd/{}", self.handle.as_fd().as_raw_fd())).ok()
+        fs::read_link(own_fd_path(self.handle.as_fd().as_raw_fd())).ok()
     }
 
     /// Opens the file to query its locks.
@@ -174,7 +190,7 @@ impl File {
         if !matches!(file_type, Ok(FileType::RegularFile | FileType::Directory)) {
             return Err(Errno::OPNOTSUPP);
         }
-        let path = format!("/proc/self/fd/{}", self.handle.as_fd().as_raw_fd());
+        let path = own_fd_path(self.handle.as_fd().as_raw_fd());
         // With O_NONBLOCK, a lease does not block open(2).
         let flags = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
         rustix::fs::open(path, flags, Permissions::empty())
@@ -189,4 +205,8 @@ impl File {
     pub fn locality(&self) -> Locality {
         Locality::from_fd(self.handle.as_fd())
     }
+}
+
+fn own_fd_path(fd: RawFd) -> String {
+    format!("/proc/self/fd/{fd}")
 }

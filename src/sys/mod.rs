@@ -9,6 +9,7 @@
 pub mod arena;
 pub mod args;
 pub mod clock;
+pub mod companion;
 pub mod continue_on_exit;
 pub mod deferred_signals;
 pub mod delegate;

@@ -29,6 +29,7 @@ mod named;
 mod opening;
 mod operands;
 mod options;
+mod progress;
 mod queue;
 mod recipes;
 mod remote;

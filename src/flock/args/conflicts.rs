@@ -2,7 +2,7 @@
 
 use super::raw::RawArgs;
 use crate::cli::UsageError;
-use crate::flock::OnRelease;
+use crate::flock::{OnRelease, ProgressMode};
 use crate::lock::Mode;
 
 /// One option, or several that stand for the same thing, and whether any of them was given.
@@ -34,6 +34,7 @@ const TERMS: Given = ("--ttl or --grace", |raw| {
     raw.terms.ttl.is_some() || raw.terms.grace.is_some()
 });
 const UNLOCK: Given = ("--unlock", |raw| raw.mode == Some(Mode::Unlocked));
+const PROGRESS: Given = ("--progress", |raw| raw.progress == ProgressMode::Shown);
 const WHO: Given = ("--who", |raw| raw.who.who);
 const JSON: Given = ("--json", |raw| raw.who.json);
 const PIDS: Given = ("--pids", |raw| raw.who.pids);
@@ -71,6 +72,7 @@ static CONFLICTS: &[(Given, Given, Wording)] = &[
     (PATH, WHO, NotWith),
     (NAME, FD, NotWith),
     (TERMS, WHO, NotWith),
+    (PROGRESS, WHO, NotWith),
     (NO_FORK, CLOSE, Incompatible),
     (NO_FORK, UNLINK, Incompatible),
     (FAIR, FCNTL, NotWith),
@@ -102,6 +104,10 @@ static NOT_FOR_URL: &[(Given, &str)] = &[
     (FCNTL, "it is not a lock of fcntl(2)"),
     (QUEUE, "its waiters are not counted"),
     (REPLACE, "its holders cannot be stopped from here"),
+    (
+        PROGRESS,
+        "its holder and its queue are not visible from here",
+    ),
     (ALSO, "several locks elsewhere are not acquired as one"),
     (UNLINK, "it has no lock file"),
 ];

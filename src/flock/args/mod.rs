@@ -16,7 +16,9 @@ use crate::cli::{
     duration, number,
 };
 use crate::exit;
-use crate::flock::{ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, Verbosity};
+use crate::flock::{
+    ExecMode, Fairness, Job, LockRequest, OnRelease, ProgressMode, Request, Target, Verbosity,
+};
 use crate::lock::advisory::LockApi;
 use crate::lock::{Mode, Timeout, named};
 use crate::remote::url::is_url;
@@ -301,6 +303,16 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
     },
     OptionSpec {
         short: "",
+        long: &["progress"],
+        abbrev: Abbrev::Forbidden,
+        action: Action::Flag(|raw| raw.progress = ProgressMode::Shown),
+        group: WAITING,
+        help: "show what flock waits for, and for how long",
+        manual: "On a terminal, a line on standard error, until the wait ends; elsewhere, a message \
+                 at its start and at growing intervals. See PROGRESS.",
+    },
+    OptionSpec {
+        short: "",
         long: &["slots"],
         abbrev: Abbrev::Forbidden,
         action: Action::Value("N", |raw, arg| {
@@ -517,6 +529,7 @@ impl RawArgs {
             job: command.map(|command| Job { command, exec_mode }),
             conflict_status: self.conflict_status.unwrap_or(exit::FLOCK.conflict),
             verbosity: self.verbosity,
+            progress: self.progress,
         }))
     }
 

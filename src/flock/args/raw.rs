@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::time::Duration;
 
-use crate::flock::{OnRelease, Verbosity};
+use crate::flock::{OnRelease, ProgressMode, Verbosity};
 use crate::lock::Mode;
 
 /// The options as they were given.
@@ -29,6 +29,7 @@ pub(super) struct RawArgs {
     pub also: Vec<OsString>,
     pub on_release: OnRelease,
     pub verbosity: Verbosity,
+    pub progress: ProgressMode,
     pub terms: TermArgs,
     pub who: WhoArgs,
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::os::fd::RawFd;
 use std::panic::{self, AssertUnwindSafe};
+use std::time::Duration;
 
 use rustix::process::Pid;
 
@@ -87,12 +88,7 @@ fn find_holders(
     limit: TimeLimit,
 ) -> Finding {
     let lookup = Lookup {
-        // A stranger can place any number of locks that block nothing.
-        is_wanted: match (request.api, request.fairness) {
-            (LockApi::Flock, Fairness::Slots(_)) => is_flock_or_slot,
-            (LockApi::Flock, Fairness::None | Fairness::Fifo) => is_flock,
-            (LockApi::Ofd { .. }, _) => |record| !is_flock(record),
-        },
+        is_wanted: is_relevant(request),
         limit: Some(limit),
     };
     let snapshot = match snapshot(target, caller, lookup) {
@@ -105,6 +101,7 @@ fn find_holders(
     let blockers = blockers.filter(|user| blocks(user, request) && !is_own(user));
     let blockers: Vec<LockUser> = blockers.copied().collect();
     let others = describe_holders(&blockers, snapshot.visibility.namespace, limit);
+    let others = others.map(|holder| (holder.text(", ", Duration::ZERO), holder.is_ancestor));
     if let Some(fd) = own_blocking_fd(&snapshot, target, request) {
         let others = match others {
             Some((name, _)) => Some(format!("also by {name}")),
@@ -131,6 +128,15 @@ fn find_holders(
     match notes::no_holder(&snapshot) {
         Some(note) => Finding::Unknown(note.into()),
         None => Finding::NotHeld,
+    }
+}
+
+/// Returns which locks matter: a stranger can place any number of locks that block nothing.
+pub(super) fn is_relevant(request: &LockRequest) -> fn(&LockRecord) -> bool {
+    match (request.api, request.fairness) {
+        (LockApi::Flock, Fairness::Slots(_)) => is_flock_or_slot,
+        (LockApi::Flock, Fairness::None | Fairness::Fifo) => is_flock,
+        (LockApi::Ofd { .. }, _) => |record| !is_flock(record),
     }
 }
 
@@ -183,13 +189,33 @@ fn describe_self(fd: RawFd, others: Option<String>, caller: Caller) -> String {
 /// A holder, with what `/proc` shows of it.
 type Holder = (Pid, LockUser, Option<ProcessInfo>);
 
-/// Names one of the holders and counts the others, or returns `None` if no PID is known. Returns
-/// whether the one that is named is an ancestor of this process.
-fn describe_holders(
+/// A holder and the number of others, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::flock) struct HolderText {
+    name: String,
+    /// For how long it has held the lock, or has existed.
+    time: Option<Duration>,
+    rest: String,
+    /// Whether it is an ancestor of this process.
+    pub is_ancestor: bool,
+}
+
+impl HolderText {
+    /// Returns the text: `4711 rsync for 3m 12s, and 2 others`, with these words before the time,
+    /// some time after the holders were looked up.
+    pub fn text(&self, before_time: &str, later: Duration) -> String {
+        let time = self.time.map(|time| text::elapsed(time + later));
+        let time = time.map_or_else(String::new, |time| format!("{before_time}{time}"));
+        format!("{}{time}{}", self.name, self.rest)
+    }
+}
+
+/// Names one of the holders and counts the others, or returns `None` if no PID is known.
+pub(super) fn describe_holders(
     blockers: &[LockUser],
     namespace: Namespace,
     limit: TimeLimit,
-) -> Option<(String, bool)> {
+) -> Option<HolderText> {
     let mut listed = BTreeSet::new();
     let mut unread = 0;
     let known = blockers.iter().filter_map(|user| {
@@ -236,11 +262,8 @@ fn describe_holders(
         .as_ref()
         .map(|info| text::escape(info.name.as_encoded_bytes()));
     names.extend(name);
-    let mut text = names.join(" ");
+    let mut text = String::new();
     let age = info.as_ref().and_then(ProcessInfo::age);
-    if let Some(time) = marker_time(user, age).or(age) {
-        text += &format!(", {}", text::elapsed(time));
-    }
     if user.confidence == Confidence::Unverified {
         text += ", unverified";
     }
@@ -252,11 +275,16 @@ fn describe_holders(
         1 => text += ", and 1 other",
         others => text += &format!(", and {others} others"),
     }
-    Some((text, is_ancestor))
+    Some(HolderText {
+        name: names.join(" "),
+        time: marker_time(user, age).or(age),
+        rest: text,
+        is_ancestor,
+    })
 }
 
 /// Whether the user holds a lock that conflicts with the request.
-fn blocks(user: &LockUser, request: &LockRequest) -> bool {
+pub(super) fn blocks(user: &LockUser, request: &LockRequest) -> bool {
     let same_kind = match (request.api, user.kind) {
         (LockApi::Ofd { .. }, ListedKind::Flock | ListedKind::Slot) => false,
         (LockApi::Flock, ListedKind::Flock) => true,
@@ -282,7 +310,6 @@ fn blocks(user: &LockUser, request: &LockRequest) -> bool {
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsFd;
-    use std::time::Duration;
 
     use rustix::fs::{FlockOperation, flock};
 

@@ -7,7 +7,8 @@ mod notes;
 mod row;
 mod table;
 mod target;
-mod text;
+pub(super) mod text;
+mod wait_status;
 mod watch;
 
 use std::collections::BTreeSet;
@@ -21,6 +22,7 @@ pub(super) use blockers::blocker_lines;
 use listing::Listing;
 use row::Row;
 use target::raw_pid;
+pub(super) use wait_status::{WaitStatus, wait_status};
 
 /// Lists the holders and waiters, and returns how to exit. A target that cannot be examined does
 /// not prevent the others from being listed; its status is the exit status.

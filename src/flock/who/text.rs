@@ -6,7 +6,7 @@ use std::time::Duration;
 pub(super) const PIECE_SIZE: usize = 1 << 16;
 
 /// Formats a duration in its two largest units: `3m 12s`.
-pub(super) fn elapsed(time: Duration) -> String {
+pub(in crate::flock) fn elapsed(time: Duration) -> String {
     let seconds = time.as_secs();
     let units = [(86_400, 'd'), (3600, 'h'), (60, 'm'), (1, 's')];
     let first = units.iter().position(|(unit, _)| seconds >= *unit);
@@ -19,7 +19,7 @@ pub(super) fn elapsed(time: Duration) -> String {
 }
 
 /// Escapes everything that could affect a terminal or the lines of a table.
-pub(super) fn escape(bytes: &[u8]) -> String {
+pub(in crate::flock) fn escape(bytes: &[u8]) -> String {
     let mut escaped = String::new();
     for chunk in bytes.utf8_chunks() {
         for letter in chunk.valid().chars() {

@@ -7,7 +7,7 @@ use rustix::process::{Pid, geteuid};
 use serde_json::{Value, json};
 
 use super::{assert_fields, start_holding_script, start_script};
-use test_support::locks::{assert_waiters, waiter_count};
+use test_support::locks::waiter_count;
 use test_support::process::Process;
 use test_support::{Outcome, TestEnv, can_unshare, is_installed, os_string, wait_until};
 
@@ -128,7 +128,7 @@ fn waiters_are_in_the_order_of_their_queue() {
         let wait = |waiters| {
             let waiter = env.start(env.flock(fair.iter().chain(&["f", "true"])));
             if fair.is_empty() {
-                assert_waiters(env.file("f"), waiters);
+                wait_until("it waits", || waiter_count(env.file("f")) == waiters);
             } else {
                 let tickets = || test_support::locks::tickets(env.file("f")).len();
                 wait_until("it has a ticket", || tickets() == waiters);

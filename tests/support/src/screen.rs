@@ -2,12 +2,14 @@
 
 use std::num::NonZero;
 use std::process::Command;
+use std::time::Instant;
 
 use rustix::termios::{self, LocalModes};
 
 use crate::process::Process;
 use crate::terminal::set_size;
 use crate::test_env::TestEnv;
+use crate::wait::HANG_TIMEOUT;
 
 /// A process at a terminal, and the screen of that terminal.
 pub struct Screen {
@@ -63,11 +65,14 @@ impl Screen {
     /// If it does not become so in time, or the process exits before that.
     #[track_caller]
     pub fn wait_until(&mut self, what: &str, is_expected: impl Fn(&Self) -> bool) {
+        // The screen may go on changing.
+        let deadline = Instant::now() + HANG_TIMEOUT;
         while !is_expected(self) {
-            let Some(output) = self.process.read_some() else {
-                panic!("not on the screen: {what}\n{}", self.text());
-            };
-            self.parser.process(&output);
+            let output = self.process.read_some();
+            match output.filter(|_| Instant::now() < deadline) {
+                Some(output) => self.parser.process(&output),
+                None => panic!("not on the screen: {what}\n{}", self.text()),
+            }
         }
     }
 
