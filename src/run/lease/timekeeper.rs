@@ -82,9 +82,21 @@ struct Timekeeper<'a> {
 
 impl Timekeeper<'_> {
     fn run(&mut self, alarm: &Alarm) -> io::Result<()> {
+        let (helper, leash) = (stdio::stdin(), stdio::stdout());
         loop {
+            // First, because a renewal that has arrived counts, even if this process was stopped or
+            // had to wait for a processor until now. The first one may have arrived with the grant.
+            self.read_messages(helper);
+            let now = since_boot();
+            match self.kill_at {
+                None if now >= self.terms.stop_at(self.until) => {
+                    self.stop(now, "its lease was not renewed in time");
+                }
+                None => {}
+                Some(kill_at) if now >= kill_at => self.orders.give(Order::Kill),
+                Some(_) => self.orders.give(Order::Stop),
+            }
             alarm.set(self.next_time())?;
-            let (helper, leash) = (stdio::stdin(), stdio::stdout());
             let mut fds = vec![
                 PollFd::from_borrowed_fd(leash, PollFlags::empty()),
                 PollFd::from_borrowed_fd(alarm.as_fd(), PollFlags::IN),
@@ -95,18 +107,6 @@ impl Timekeeper<'_> {
             poll(&mut fds, None)?;
             if !fds[0].revents().is_empty() {
                 return Ok(());
-            }
-            // First, because a renewal that has arrived counts, even if this process was stopped or
-            // had to wait for a processor until now.
-            self.read_messages(helper);
-            let now = since_boot();
-            match self.kill_at {
-                None if now >= self.terms.stop_at(self.until) => {
-                    self.stop(now, "its lease was not renewed in time");
-                }
-                None => {}
-                Some(kill_at) if now >= kill_at => self.orders.give(Order::Kill),
-                Some(_) => self.orders.give(Order::Stop),
             }
         }
     }
@@ -128,7 +128,9 @@ impl Timekeeper<'_> {
 
     fn read_messages(&mut self, helper: BorrowedFd<'_>) {
         while self.is_helper_alive {
-            while let Some(line) = self.lines.next_line() {
+            while self.is_helper_alive
+                && let Some(line) = self.lines.next_line()
+            {
                 match Message::parse(&line) {
                     Some(Message::Until(until)) => {
                         self.until = until;

@@ -26,11 +26,14 @@ fn start(helper: &str) -> (TestEnv, Process) {
 /// Returns the child of `flock` with this name.
 #[track_caller]
 fn child(flock: &Process, name: &str) -> i32 {
-    let children = children_of(flock.pid());
-    let found = children
-        .iter()
-        .find(|pid| status_field(**pid, "Name") == name);
-    *found.expect("a child of this name")
+    let has_name = |pid: &i32| status_field(*pid, "Name") == name;
+    let mut found = None;
+    // The command may be faster than the processes that watch over it.
+    wait_until("a child has this name", || {
+        found = children_of(flock.pid()).into_iter().find(has_name);
+        found.is_some()
+    });
+    found.expect("it was found")
 }
 
 fn helper(env: &TestEnv) -> i32 {

@@ -41,9 +41,9 @@ const NOT_RENEWED: &str = "its lease was not renewed in time";
 #[rstest]
 #[case::silent("wait_for_release")]
 #[case::dead("exit 0")]
-#[case::nonsense("echo hello; echo until $(in_ms 60000); wait_for_release")]
+#[case::nonsense("printf 'hello\\nuntil %s\\n' $(in_ms 999000); wait_for_release")]
 #[case::endless_line("head -c 9999 /dev/zero; wait_for_release")]
-#[case::second_grant("echo granted 8 $(in_ms 60000); wait_for_release")]
+#[case::second_grant("echo granted 8 $(in_ms 999000); wait_for_release")]
 fn command_is_stopped_if_the_lease_is_not_renewed(#[case] helper: &str) {
     let env = TestEnv::with_lock_helper(&format!("{SHORT_LEASE}{helper}"));
     let stdout = assert_lost(&env, &LEASE, &STUBBORN, NOT_RENEWED);
