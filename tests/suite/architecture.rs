@@ -33,6 +33,7 @@ const LAYERS: &[(u32, &str)] = &[
     (8, "src/bin"),
     (8, "builtin/"),
     (8, "historic/"),
+    (8, "remote/"),
     (8, "tests/support/"),
     (9, "xtask/"),
 ];

@@ -26,6 +26,7 @@ const SCANNED: &[&str] = &[
     "builtin/src",
     "historic/src",
     "historic/tests",
+    "remote/src",
     "tests",
     "benches/src",
     "benches/README.md",
