@@ -27,6 +27,9 @@ const ANSWER_SLACK: Duration = Duration::from_secs(2);
 const NONBLOCKING_LIMIT: Duration = Duration::from_secs(30);
 
 /// Carries out a request and returns how to exit.
+// Not between the code of the calls that lock files: each page there counts.
+#[cold]
+#[inline(never)]
 pub fn run(request: &RemoteRequest, report: &mut Report) -> Exit {
     let result = lock_and_run(request, report);
     report.finish(&exit::FLOCK, result)

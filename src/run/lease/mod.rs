@@ -69,6 +69,9 @@ pub struct Lease<'a> {
 
 /// Runs the command under a lease, with a supervisor and a timekeeper, and waits until all its
 /// processes have exited. Every signal must be blocked.
+// Not between the code of other commands: each page there counts.
+#[cold]
+#[inline(never)]
 pub(super) fn run(
     image: ExecImage,
     options: &SpawnOptions<'_>,

@@ -128,8 +128,8 @@ fn stopped_timekeeper_does_not_extend_the_lease() {
 fn stopped_timekeeper_is_continued_to_read_renewals() {
     let env = TestEnv::without_builtin();
     let renews = "wait_for stopped; echo until $(in_ms 60000); echo >renewed; wait_for_release";
-    env.install_lock_helper(&format!("echo granted 7 $(in_ms 8000)\n{renews}"));
-    let mut flock = env.flock(["--ttl=20s", "--grace=0", "test://n", "sh", "-c"]);
+    env.install_lock_helper(&format!("echo granted 7 $(in_ms 10000)\n{renews}"));
+    let mut flock = env.flock(["--ttl=100s", "--grace=5s", "test://n", "sh", "-c"]);
     flock.arg("echo working; sleep 8.1; exit 5");
     let mut flock = env.start(flock);
     flock.expect_line("working");

@@ -77,9 +77,11 @@ fn all_processes_are_asked_to_stop_first() {
 #[test]
 fn stopped_processes_are_asked_too() {
     let env = TestEnv::with_lock_helper("echo granted 7 $(in_ms 53000)\nwait_for_release");
-    let script = "trap 'echo asked; exit' TERM; kill -STOP $$; :";
+    // flock continues the command itself together with the supervisor, but not its child.
+    let child = "trap \"echo asked; exit\" TERM; kill -STOP $$; :";
+    let script = format!("sh -c '{child}'; :");
     let options = ["--ttl=100s", "--grace=50s"];
-    let stdout = assert_lost(&env, &options, &["sh", "-c", script], NOT_RENEWED);
+    let stdout = assert_lost(&env, &options, &["sh", "-c", &script], NOT_RENEWED);
     assert_eq!(stdout, "asked\n");
 }
 
