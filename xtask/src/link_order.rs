@@ -27,10 +27,11 @@ SECTIONS
 const TAIL: &str = "\
     }
     .rodata.first : {
-        *(.rodata..Lanon.*)
         *(.rodata.cst*)
         *(.rodata.main .rodata.*6lexopt* .rodata.*6fdlock*)
         *libc.a:*(.rodata .rodata.*)
+        /* Last and by alignment: tables, and then texts, most of which no call prints. */
+        *(SORT_BY_ALIGNMENT(.rodata..Lanon.*))
     }
 }
 INSERT BEFORE .text;
