@@ -3,9 +3,9 @@
 //! `docs/design/remote.md` has the rule and its reasons. Four processes watch over a lease:
 //!
 //! * This process. It forwards signals to the supervisor, like `loto`, and is a second clock.
-//! * The supervisor ([`supervise`]), its child and the parent of the command. It carries out the
+//! * The supervisor (`supervise`), its child and the parent of the command. It carries out the
 //!   orders to stop and to kill, and exits only when all descendants of the command have exited.
-//! * The timekeeper ([`timekeeper`]), a child of this process. It knows when the lease runs out, and
+//! * The timekeeper (`timekeeper`), a child of this process. It knows when the lease runs out, and
 //!   gives the orders.
 //! * The helper, a child of this process, which holds and renews the lock. It releases the lock
 //!   when the first three have exited.
