@@ -184,9 +184,11 @@ impl Queue {
                 let was_free = state.seen_free & 1 << process != 0;
                 if is_alone || was_free {
                     push(done("look", "ticket"), Place::Pass, &nothing);
-                } else {
+                }
+                if !is_alone {
+                    // If it was free before, the queue may have advanced since.
                     push(done("look", "ticket"), Place::Sleep, &|next| {
-                        next.seen_free |= 1 << process;
+                        next.seen_free ^= 1 << process;
                     });
                 }
             }
