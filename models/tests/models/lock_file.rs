@@ -1,6 +1,6 @@
 //! A lock file that is opened, locked, compared and removed.
 
-use crate::{assert_found, explore, is_true, processes};
+use crate::{assert_found, explore, is_true};
 use models::graph::{Graph, Timers};
 use models::lock_file::{FileSystem, LockFile, Mutant, Others, State};
 
@@ -27,12 +27,12 @@ fn check(processes: u8, file_system: FileSystem, others: Others) {
 
 #[test]
 fn holders_exclude_each_other() {
-    check(processes() as u8, FileSystem::Local, Others::Nothing);
+    check(3, FileSystem::Local, Others::Nothing);
 }
 
 #[test]
 fn holders_of_a_replaced_file_exclude_each_other() {
-    check(processes() as u8 - 1, FileSystem::Local, Others::Move);
+    check(2, FileSystem::Local, Others::Move);
 }
 
 #[test]

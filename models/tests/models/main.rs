@@ -19,7 +19,8 @@ use std::fmt::Debug;
 
 use models::graph::{Always, Counterexample, Graph, Model};
 
-/// How many processes there are at once: `make soak` has more of them.
+/// How many processes there are at once, in the models in which more than three fit into two
+/// gigabytes: `make soak` has four of them.
 fn processes() -> usize {
     let number = std::env::var("FDLOCK_MODEL_PROCESSES");
     number.map_or(3, |number| number.parse().expect("a number"))

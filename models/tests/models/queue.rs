@@ -1,6 +1,6 @@
 //! The fair queue: writers, readers, and processes that do not queue.
 
-use crate::{assert_found, explore, is_true, processes};
+use crate::{assert_found, explore, is_true};
 use models::graph::{Graph, Timers};
 use models::queue::{
     Client::{Plain, Reader, Writer},
@@ -57,7 +57,7 @@ fn plain_locks_do_not_starve_the_queue() {
 fn stopped_waiters_are_passed() {
     check(&Queue::new(&[Writer, Reader]));
     check(&Queue {
-        arrivals: Some(processes() as u8),
+        arrivals: Some(3),
         ..Queue::new(&[Writer, Writer, Reader])
     });
 }
@@ -66,7 +66,7 @@ fn stopped_waiters_are_passed() {
 fn killed_sentinels_are_replaced() {
     check(&Queue {
         sentinels_die: true,
-        arrivals: Some(processes() as u8),
+        arrivals: Some(3),
         stops: false,
         ..Queue::new(&[Writer, Writer, Writer])
     });
