@@ -65,10 +65,10 @@ fn run_while_held(env: &TestEnv, lock: &str, script: &str) -> Outcome {
 #[test]
 fn quick_start_lines_work() {
     let env = TestEnv::new();
-    let script = setup_recipe(&env, "Quick start", &["bin/backup.sh"]);
-    assert_eq!(script.lines().count(), 4);
+    let script = setup_recipe(&env, "Quick start", &["bin/backup.sh", "bin/rebuild"]);
+    assert_eq!(script.lines().count(), 5);
     env.sh(&script)
-        .assert_all(0, "in\none block\nbackup.sh runs\n", "");
+        .assert_all(0, "in\none block\nbackup.sh runs\nrebuild runs\n", "");
 }
 
 #[test]
