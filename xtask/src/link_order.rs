@@ -3,11 +3,12 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::thread;
 
 use rustix::fs::{FlockOperation, flock};
 use test_support::execution_trace::{ExecutionTrace, Function};
-use test_support::locks::waiter_count;
+use test_support::locks::{slots, tickets, waiter_count};
 use test_support::wait_until;
 
 const HEAD: &str = "\
@@ -17,6 +18,13 @@ const HEAD: &str = "\
    no effect. */
 SECTIONS
 {
+    .rodata.first : {
+        *(.rodata.cst*)
+        *(.rodata.main .rodata.*6lexopt* .rodata.*6fdlock*)
+        *libc.a:*(.rodata .rodata.*)
+        /* Last and by alignment: tables, and then texts, most of which no call prints. */
+        *(SORT_BY_ALIGNMENT(.rodata..Lanon.*))
+    }
     .text.first : {
         KEEP(*(SORT_NONE(.init)))
         KEEP(*(SORT_NONE(.fini)))
@@ -26,12 +34,8 @@ SECTIONS
 
 const TAIL: &str = "\
     }
-    .rodata.first : {
-        *(.rodata.cst*)
-        *(.rodata.main .rodata.*6lexopt* .rodata.*6fdlock*)
-        *libc.a:*(.rodata .rodata.*)
-        /* Last and by alignment: tables, and then texts, most of which no call prints. */
-        *(SORT_BY_ALIGNMENT(.rodata..Lanon.*))
+    .rodata.rest : {
+        *(.rodata .rodata.*)
     }
 }
 INSERT BEFORE .text;
@@ -54,6 +58,7 @@ SECTIONS
         *libc.a:*(.bss .bss.* COMMON)
         *(.bss.*6fdlock3sys4args*)
         *(.bss.*9ALLOCATOR*)
+        *(.bss.*8ENV_LOCK*)
     }
 }
 INSERT BEFORE .bss;
@@ -73,6 +78,8 @@ enum Lock {
     Held,
     /// It is released when the call waits for it.
     HeldAtFirst,
+    /// The only slot is held, and given up when the call waits for it.
+    SlotHeldAtFirst,
 }
 
 /// The calls, the most frequent ones first: the code of each follows that of the ones before.
@@ -90,6 +97,11 @@ const CALLS: &[Call] = &[
     call("Wait in order", &["--fair", "0"], Lock::HeldAtFirst),
     call("Lock in order", &["--fair", "FILE", "true"], Lock::Free),
     call("Take a slot", &["--slots", "2", "FILE", "true"], Lock::Free),
+    call(
+        "Wait for a slot",
+        &["--slots", "1", "FILE", "true"],
+        Lock::SlotHeldAtFirst,
+    ),
 ];
 
 const fn call(title: &'static str, args: &'static [&'static str], lock: Lock) -> Call {
@@ -126,16 +138,35 @@ fn record(program: &Path, call: &Call) -> io::Result<Option<Vec<Function>>> {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("FILE");
     let holder = File::create(&path)?;
-    if call.lock != Lock::Free {
+    if matches!(call.lock, Lock::Held | Lock::HeldAtFirst) {
         flock(&holder, FlockOperation::LockExclusive)?;
     }
     let stdin = OpenOptions::new().read(true).open(&path)?;
     thread::scope(|scope| {
-        if call.lock == Lock::HeldAtFirst {
-            scope.spawn(move || {
-                wait_until("the call waits", || waiter_count(&path) == 1);
-                drop(holder);
-            });
+        match call.lock {
+            Lock::Free | Lock::Held => {}
+            Lock::HeldAtFirst => {
+                scope.spawn(move || {
+                    wait_until("the call waits", || waiter_count(&path) == 1);
+                    drop(holder);
+                });
+            }
+            Lock::SlotHeldAtFirst => {
+                // The library's commands are for programs that users start.
+                #[allow(clippy::disallowed_methods)]
+                let mut command = Command::new(program);
+                command.args(["--slots", "1"]).arg(&path).arg("cat");
+                let mut holder = command
+                    .stdin(Stdio::piped())
+                    .stdout(Stdio::null())
+                    .spawn()?;
+                wait_until("the slot is held", || slots(&path).len() == 1);
+                scope.spawn(move || {
+                    wait_until("the call waits", || tickets(&path).len() == 1);
+                    drop(holder.stdin.take());
+                    let _ = holder.wait();
+                });
+            }
         }
         let trace = ExecutionTrace::record(program, call.args, |command| {
             command.current_dir(dir.path()).stdin(stdin);
