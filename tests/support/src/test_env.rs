@@ -22,7 +22,7 @@ use crate::programs::{
 use crate::wait::HANG_TIMEOUT;
 
 /// The same for util-linux's flock where it is expected to differ, perhaps by hanging.
-const REFERENCE_HANG_TIMEOUT: Duration = Duration::from_secs(5);
+const REFERENCE_HANG_TIMEOUT: Duration = Duration::from_secs(2);
 
 const REFERENCE_ATTEMPTS: u32 = 3;
 
