@@ -88,7 +88,7 @@ pub enum Place {
     Exit,
 }
 
-/// A state. Files are numbered; 0 is none.
+/// A state. Files are numbered from 1; 0 means no file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct State {
     places: [Place; MAX],

@@ -110,7 +110,7 @@ pub struct State {
     /// Whether a supervisor has outlived its process, one bit each.
     supervisors: u8,
     files: Descriptions<{ 2 * MAX }>,
-    /// The file at the path, and those at the temporary name of each process; 0 if there is none.
+    /// The file at the path, and those at the temporary name of each process; 0 means no file.
     name: u8,
     moved: [u8; MAX],
     owners: [Owner; INODES],
@@ -141,7 +141,7 @@ impl State {
         self.places == [Place::Idle; MAX] && self.supervisors == 0
     }
 
-    /// Whether all files are closed, and there is none with a temporary name.
+    /// Whether all files are closed, and no temporary name is left.
     pub fn is_clean(&self) -> bool {
         self.files == Descriptions::default() && self.moved == [0; MAX]
     }

@@ -17,7 +17,7 @@ use crate::sys::procfs::process_dir;
 /// How many descriptors are asked for the path of a file.
 const MAX_ATTEMPTS: usize = 8;
 
-/// The mount points of file systems, each of which is looked up once.
+/// The mount points of file systems, each of which is read once.
 #[derive(Debug, Default)]
 pub(super) struct MountPoints(BTreeMap<(u32, u32), Option<PathBuf>>);
 
