@@ -8,8 +8,8 @@ use std::path::{Path, PathBuf};
 
 use object::{Object, ObjectSection, ObjectSegment, ObjectSymbol, SegmentFlags, elf};
 use rstest::rstest;
-use test_support::locks::waiter_count;
-use test_support::procfs::status_field;
+use test_support::locks::{slots, waiter_count};
+use test_support::procfs::{has_pidfd_of, is_asleep, status_field};
 use test_support::{TestEnv, wait_until};
 
 /// The most memory that a waiter may have resident, in kB.
@@ -165,8 +165,13 @@ mod executed {
     }
 }
 
-#[test]
-fn waiter_stays_within_its_memory_limit() {
+#[rstest]
+#[case::plain(&[])]
+#[case::time_limit(&["-w", "60"])]
+#[case::fair(&["--fair", "-w", "60"])]
+#[case::places(&["--queue", "1"])]
+#[case::slots(&["--slots", "1"])]
+fn waiter_stays_within_its_memory_limit(#[case] options: &[&str]) {
     let env = TestEnv::new();
     if cfg!(not(target_pointer_width = "64")) {
         println!("skipped: the limit is for 64-bit programs");
@@ -178,10 +183,15 @@ fn waiter_stays_within_its_memory_limit() {
         println!("skipped: not a static program as it is installed");
         return;
     }
-    let holder = env.hold(&[], "l");
-    let mut waiter = env.flock(["l", "true"]).spawn().expect("flock starts");
+    let holder = env.hold(options, "l");
+    let args = options.iter().chain(&["l", "true"]);
+    let mut waiter = env.flock(args).spawn().expect("flock starts");
     let pid = waiter.id() as i32;
-    wait_until("flock waits", || waiter_count(env.file("l")) == 1);
+    wait_until("flock waits", || {
+        let slots = slots(env.file("l"));
+        let waits_for_slot = slots.iter().any(|slot| has_pidfd_of(pid, slot.pid));
+        (waits_for_slot || waiter_count(env.file("l")) == 1) && is_asleep(pid)
+    });
     // wait4(2) would include the memory of the process before it executed flock.
     let peak = status_field(pid, "VmHWM");
     holder.release();

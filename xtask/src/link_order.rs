@@ -9,6 +9,7 @@ use std::thread;
 use rustix::fs::{FlockOperation, flock};
 use test_support::execution_trace::{ExecutionTrace, Function};
 use test_support::locks::{slots, tickets, waiter_count};
+use test_support::procfs::{has_pidfd_of, is_asleep, parent_of};
 use test_support::wait_until;
 
 const HEAD: &str = "\
@@ -102,6 +103,11 @@ const CALLS: &[Call] = &[
         &["--slots", "1", "FILE", "true"],
         Lock::SlotHeldAtFirst,
     ),
+    call(
+        "Wait in one of N places",
+        &["--queue", "1", "FILE", "true"],
+        Lock::HeldAtFirst,
+    ),
 ];
 
 const fn call(title: &'static str, args: &'static [&'static str], lock: Lock) -> Call {
@@ -162,7 +168,11 @@ fn record(program: &Path, call: &Call) -> io::Result<Option<Vec<Function>>> {
                     .spawn()?;
                 wait_until("the slot is held", || slots(&path).len() == 1);
                 scope.spawn(move || {
-                    wait_until("the call waits", || tickets(&path).len() == 1);
+                    wait_until("the call waits for the holder's exit", || {
+                        let tickets = tickets(&path);
+                        let mut waiters = tickets.iter().map(|ticket| parent_of(ticket.sentinel));
+                        waiters.any(|pid| has_pidfd_of(pid, holder.id() as i32) && is_asleep(pid))
+                    });
                     drop(holder.stdin.take());
                     let _ = holder.wait();
                 });

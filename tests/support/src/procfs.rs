@@ -60,9 +60,25 @@ pub fn status_field(pid: i32, name: &str) -> String {
         .to_owned()
 }
 
+/// Whether the process has a pidfd of another one, to wait for its exit.
+pub fn has_pidfd_of(pid: i32, other: i32) -> bool {
+    let entries = std::fs::read_dir(format!("/proc/{pid}/fdinfo"));
+    let is_pidfd = |info: String| {
+        let mut lines = info.lines();
+        lines.any(|line| line.strip_prefix("Pid:\t") == Some(&other.to_string()))
+    };
+    let mut infos = entries.into_iter().flatten().flatten();
+    infos.any(|entry| std::fs::read_to_string(entry.path()).is_ok_and(is_pidfd))
+}
+
 /// Whether the process is stopped by a signal.
 pub fn is_stopped(pid: i32) -> bool {
     status_field(pid, "State").starts_with('T')
+}
+
+/// Whether the process is blocked in a system call.
+pub fn is_asleep(pid: i32) -> bool {
+    status_field(pid, "State").starts_with('S')
 }
 
 /// Whether the process exists and is not a zombie.
