@@ -219,7 +219,7 @@ fn invalid_combinations_are_usage_errors() {
         ),
         (
             &["--who", "--queue", "1", "l"],
-            "--queue cannot be used with --who",
+            "--who cannot be used with --queue",
         ),
     ] {
         assert_misuse(args, message);

@@ -136,7 +136,7 @@ fn a_name_takes_the_place_of_a_file_and_needs_a_command() {
     );
     let message = "--name cannot be used with --fd";
     assert_misuse(&["--fd", "8", "--name", "n", "true"], message);
-    let message = "--path cannot be used with --who";
+    let message = "--who cannot be used with --path";
     assert_misuse(&["--who", "--path", "--name", "n"], message);
 }
 

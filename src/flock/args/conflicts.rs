@@ -51,43 +51,29 @@ enum Wording {
 
 use Wording::{Incompatible, NotWith};
 
-/// All combinations that are rejected. The first one that was given is reported.
-static CONFLICTS: &[(Given, Given, Wording)] = &[
-    (JSON, PIDS, Incompatible),
-    (JSON, WATCH, Incompatible),
-    (PIDS, WATCH, Incompatible),
-    (MODE, WHO, NotWith),
-    (NONBLOCK, WHO, NotWith),
-    (TIMEOUT, WHO, NotWith),
-    (STATUS, WHO, NotWith),
-    (CLOSE, WHO, NotWith),
-    (NO_FORK, WHO, NotWith),
-    (FCNTL, WHO, NotWith),
-    (FAIR, WHO, NotWith),
-    (SLOTS, WHO, NotWith),
-    (QUEUE, WHO, NotWith),
-    (REPLACE, WHO, NotWith),
-    (ALSO, WHO, NotWith),
-    (UNLINK, WHO, NotWith),
-    (PATH, WHO, NotWith),
-    (NAME, FD, NotWith),
-    (TERMS, WHO, NotWith),
-    (PROGRESS, WHO, NotWith),
-    (NO_FORK, CLOSE, Incompatible),
-    (NO_FORK, UNLINK, Incompatible),
-    (FAIR, FCNTL, NotWith),
-    (SLOTS, FCNTL, NotWith),
-    (REPLACE, NONBLOCK, NotWith),
-    (REPLACE, SHARED, NotWith),
-    (REPLACE, FCNTL, NotWith),
-    (REPLACE, FAIR, NotWith),
-    (REPLACE, SLOTS, NotWith),
-    (REPLACE, QUEUE, NotWith),
-    (REPLACE, ALSO, NotWith),
-    (QUEUE, FCNTL, NotWith),
-    (QUEUE, ALSO, NotWith),
-    (SLOTS, SHARED, NotWith),
-    (SLOTS, ALSO_OR_UNLINK, NotWith),
+/// All combinations that are rejected: an option, and those that it cannot be used with. The first
+/// one that was given is reported.
+static CONFLICTS: &[(Given, &[Given], Wording)] = &[
+    (JSON, &[PIDS, WATCH], Incompatible),
+    (PIDS, &[WATCH], Incompatible),
+    (
+        WHO,
+        &[
+            MODE, NONBLOCK, TIMEOUT, STATUS, CLOSE, NO_FORK, FCNTL, FAIR, SLOTS, QUEUE, REPLACE,
+            ALSO, UNLINK, PATH, TERMS, PROGRESS,
+        ],
+        NotWith,
+    ),
+    (NAME, &[FD], NotWith),
+    (NO_FORK, &[CLOSE, UNLINK], Incompatible),
+    (FAIR, &[FCNTL], NotWith),
+    (
+        REPLACE,
+        &[NONBLOCK, SHARED, FCNTL, FAIR, SLOTS, QUEUE, ALSO],
+        NotWith,
+    ),
+    (QUEUE, &[FCNTL, ALSO], NotWith),
+    (SLOTS, &[FCNTL, SHARED, ALSO_OR_UNLINK], NotWith),
 ];
 
 /// The options that require a lock file and a command.
@@ -114,15 +100,18 @@ static NOT_FOR_URL: &[(Given, &str)] = &[
 
 /// Checks that no two options conflict.
 pub(super) fn check(raw: &RawArgs) -> Result<(), UsageError> {
-    let mut conflicts = CONFLICTS.iter();
-    let found = conflicts.find(|((_, first), (_, second), _)| first(raw) && second(raw));
-    let Some(((first, _), (second, _), wording)) = found else {
-        return Ok(());
-    };
-    Err(UsageError::new(match wording {
-        Incompatible => format!("the {first} and {second} options are incompatible"),
-        NotWith => format!("{first} cannot be used with {second}"),
-    }))
+    // Most calls give none of the options in the first column.
+    for ((option, is_given), others, wording) in CONFLICTS {
+        if is_given(raw)
+            && let Some((other, _)) = others.iter().find(|(_, is_given)| is_given(raw))
+        {
+            return Err(UsageError::new(match wording {
+                Incompatible => format!("the {option} and {other} options are incompatible"),
+                NotWith => format!("{option} cannot be used with {other}"),
+            }));
+        }
+    }
+    Ok(())
 }
 
 /// Checks that no option was given that does not apply to a lock elsewhere.

@@ -1,5 +1,6 @@
 use super::*;
 use crate::cli::{OptPosition, OptionDoc};
+use crate::flock::Verbosity;
 use crate::flock::{OutputFormat, RemoteRequest, WhoRequest};
 use crate::remote::terms::Terms;
 use crate::remote::url::Url;
@@ -240,7 +241,7 @@ fn lock_options_cannot_be_used_with_who() {
     for option in options.iter().filter(is_lock_option) {
         let value = if option.value.is_some() { "=1" } else { "" };
         let line = format!("--{}{value} --who f", option.long[0]);
-        assert_usage_error(&line, "cannot be used with --who");
+        assert_usage_error(&line, "--who cannot be used with");
         assert_usage_error(&line, option.long[0]);
     }
 }

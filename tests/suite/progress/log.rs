@@ -224,7 +224,7 @@ fn builtin_leaves_the_wait_to_the_program() {
 }
 
 #[rstest]
-#[case::with_who(&["--progress", "--who", "f"], "--progress cannot be used with --who")]
+#[case::with_who(&["--progress", "--who", "f"], "--who cannot be used with --progress")]
 #[case::elsewhere(
     &["--progress", "etcd://h/n", "true"],
     "--progress cannot be used with a lock elsewhere: its holder and its queue are not visible from here",

@@ -118,6 +118,6 @@ fn invalid_combinations_are_usage_errors() {
         "--ttl and --grace require a lock elsewhere: flock --ttl 30s SCHEME://... COMMAND";
     assert_misuse(&["--grace", "1", "l", "true"], message);
     assert_misuse(&["--ttl", "9", "--replace", "l", "true"], message);
-    let message = "--replace cannot be used with --who";
+    let message = "--who cannot be used with --replace";
     assert_misuse(&["--who", "--replace", "l"], message);
 }

@@ -107,7 +107,7 @@ fn unusable_file_is_an_error(#[case] call: &str, #[case] message: &str, #[case] 
     &["--who", "--json", "--pids", "f"],
     "the --json and --pids options are incompatible",
 )]
-#[case::lock_option(&["-n", "--who", "f"], "--nonblock cannot be used with --who")]
+#[case::lock_option(&["-n", "--who", "f"], "--who cannot be used with --nonblock")]
 #[case::abbreviated(&["--wh", "f"], "unrecognized option '--wh'")]
 #[case::abbreviated_json(&["--who", "--jso", "f"], "unrecognized option '--jso'")]
 #[case::argument(&["--who=f"], "option '--who' doesn't allow an argument")]
