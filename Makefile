@@ -48,9 +48,13 @@ UNSTRIPPED = $(OUT)/flock.unstripped
 SOURCES = $(shell find src builtin/src historic/src -type f) Cargo.toml builtin/Cargo.toml historic/Cargo.toml Cargo.lock .cargo/config.toml build.rs \
     scripts/order.ld scripts/build-target.sh scripts/build-builtin.sh scripts/cross-tools.sh
 
+# The installed files that are tested.
+STAGE = $(CURDIR)/target/stage
+TEST_RUNS = test-development test-installed test-through-builtin
+
 PACKAGE_TESTS = crate-test dist-test container-test deb-test rpm-test
 
-.PHONY: all install install-historic uninstall uninstall-historic test bashes nfs lint soak cross reference bench docs link-order fuzz deny \
+.PHONY: all install install-historic uninstall uninstall-historic test $(TEST_RUNS) bashes nfs lint soak cross reference bench docs link-order fuzz deny \
     clean dist deb rpm package-test $(PACKAGE_TESTS)
 
 all: $(BUILT)
@@ -123,15 +127,26 @@ NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: insta
 # Most tests wait for other processes or for a timeout, so twice as many run as there are processors.
 export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
 
-# The suite runs three times: against the development build (glibc on most machines), against the
-# installed program, and against the installed program called through the builtin.
+# The suite runs three times: against the development build (glibc on most machines) in the installed
+# bash only, against the installed program, and against the installed program called through the
+# builtin. What can share the processors does: tests mostly wait, and the linker uses one.
 test: lint
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --no-run
+	$(MAKE) -j2 test-development $(BUILT)
 	rm -rf target/stage
-	$(MAKE) install install-historic DESTDIR=$(CURDIR)/target/stage PREFIX=/usr
-	FLOCK_UNDER_TEST=$(CURDIR)/target/stage/usr/bin/flock FLOCK_UNSTRIPPED=$(CURDIR)/$(UNSTRIPPED) \
+	$(MAKE) install install-historic DESTDIR=$(STAGE) PREFIX=/usr
+	$(MAKE) -j2 test-installed test-through-builtin
+
+# Tests run make themselves: without MAKEFLAGS, theirs does not look for the job server of this one.
+test-development:
+	MAKEFLAGS= FDLOCK_BASHES=none $(CARGO) test --locked --workspace
+
+test-installed:
+	MAKEFLAGS= FLOCK_UNDER_TEST=$(STAGE)/usr/bin/flock FLOCK_UNSTRIPPED=$(CURDIR)/$(UNSTRIPPED) \
 	    $(CARGO) test --locked --workspace --test suite
-	FLOCK_UNDER_TEST=$(CURDIR)/target/stage/usr/bin/flock FLOCK_THROUGH_BUILTIN=1 \
+
+test-through-builtin:
+	MAKEFLAGS= FLOCK_UNDER_TEST=$(STAGE)/usr/bin/flock FLOCK_THROUGH_BUILTIN=1 \
 	    $(CARGO) test --locked --test suite -- $(addprefix --skip ,$(NOT_THROUGH_BUILTIN))
 
 # Never fails: versions that are not available are skipped.
