@@ -86,6 +86,11 @@ enum Lock {
 /// The calls, the most frequent ones first: the code of each follows that of the ones before.
 const CALLS: &[Call] = &[
     call("Lock a descriptor", &["-n", "0"], Lock::Free),
+    call(
+        "Lock a descriptor in order",
+        &["-n", "--fair", "0"],
+        Lock::Free,
+    ),
     call("Run a command", &["FILE", "true"], Lock::Free),
     call("Execute a command", &["-F", "FILE", "true"], Lock::Free),
     call("Give up", &["-n", "FILE", "true"], Lock::Held),
