@@ -91,8 +91,8 @@ pub fn hand_over(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<
     HAND_OVER_COUNTS.into_iter().map(measure).collect()
 }
 
-/// Returns the time that the kernel takes for the calls with which a waiter looks for others and
-/// leaves the queue, in microseconds: they walk over all markers on the file.
+/// Returns the time that the kernel takes for the calls of a hand-over that walk over all markers on
+/// the file, in microseconds.
 fn time_list_walks(count: usize, fixture: &Fixture) -> Result<f64> {
     const MARKERS: i64 = 1 << 62;
     let open = || File::open(fixture.lock_file());
@@ -105,11 +105,17 @@ fn time_list_walks(count: usize, fixture: &Fixture) -> Result<f64> {
     let caller = open()?;
     let mut times = Vec::with_capacity(count);
     for waiter in waiters {
+        let stdin = caller.try_clone()?;
         let start = Instant::now();
-        // Before it, and after the wrap of the clock.
-        ofd::conflict(caller.as_fd(), 0, MARKERS - 1)?;
-        ofd::conflict(caller.as_fd(), 0, MARKERS - 1)?;
+        // The waiter looks for others before it locks the file and afterwards: for earlier ones
+        // before its own marker, and after the wrap of the clock.
+        for _ in 0..4 {
+            ofd::conflict(caller.as_fd(), 0, MARKERS - 1)?;
+        }
+        // It leaves the queue and exits. On every close of the file, the kernel looks for the
+        // process's locks.
         drop(waiter);
+        drop(stdin);
         times.push(start.elapsed().as_secs_f64() * 1e6);
     }
     Ok(Percentiles::new(times).median)
