@@ -4,44 +4,27 @@
 use std::ffi::{c_int, c_void};
 use std::io;
 use std::ptr;
-use std::sync::atomic::AtomicU32;
-use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::atomic::Ordering::Acquire;
 use std::time::{Duration, Instant};
 
 use rustix::event::Timespec;
 use rustix::process::{Pid, getpid, test_kill_process};
 use rustix::thread::futex;
 
+use super::process::is_exhaustion;
 use super::signal::{self, SignalSet};
+
+pub(super) use state::WaitState;
+use state::{WAITING, left_until};
+
+mod forked;
+mod state;
 
 /// The size of the stack. Only pages that are used take memory.
 const STACK_SIZE: usize = 64 * 1024;
 
-/// The state of a wait. When the child exits, the kernel stores 0 (set_tid_address(2)).
-#[derive(Debug)]
-pub(super) struct WaitState(AtomicU32);
-
 /// How often the caller checks where kill(2) is refused.
 const POLL_INTERVAL: Duration = Duration::from_millis(100);
-
-const WAITING: u32 = 1;
-const INTERRUPTED: u32 = 2;
-
-impl WaitState {
-    pub(super) const fn new() -> Self {
-        Self(AtomicU32::new(WAITING))
-    }
-
-    /// Prepares for a wait.
-    pub(super) fn reset(&self) {
-        self.0.store(WAITING, Release);
-    }
-
-    /// Ends the wait, even if it has not begun yet. May be called in a signal handler.
-    pub(super) fn interrupt(&self) {
-        let _ = (self.0).compare_exchange(WAITING, INTERRUPTED, Release, Acquire);
-    }
-}
 
 /// Makes a system call in a child process that shares the memory and the descriptors of this
 /// process, and waits until it has returned, or the deadline has passed. Returns the result of the
@@ -61,6 +44,8 @@ impl WaitState {
 /// requests to be killed, too, and then checks its parent, like a [sentinel](super::sentinel). If
 /// the child alone is killed, the kernel ends the wait, except in the moment before the child has
 /// requested that. (musl's clone(3) refuses `CLONE_CHILD_CLEARTID`.)
+///
+/// Where no process can share memory in this way (qemu-user), the child is [forked].
 ///
 /// Where kill(2) is refused (seccomp), a call that blocks could not be abandoned. There, this only
 /// waits for some time, and the caller, who checks afterwards, polls.
@@ -92,7 +77,12 @@ pub(super) fn run_interruptibly<T: Copy>(
     }
     let mut result = None;
     let mut store = || result = Some(call());
-    let child = Child::start(state, &mut store)?;
+    let child = Child::start(state, &mut store);
+    if child.as_ref().is_err_and(|error| !is_exhaustion(error)) {
+        drop(child);
+        return forked::run(state, deadline, call);
+    }
+    let child = child?;
     while state.0.load(Acquire) == WAITING {
         let left = deadline.map(left_until);
         if left == Some(Duration::ZERO) {
@@ -102,10 +92,6 @@ pub(super) fn run_interruptibly<T: Copy>(
     }
     drop(child);
     Ok(result)
-}
-
-fn left_until(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
 }
 
 /// Waits until the state has changed. Returns early if a signal handler has run, or the time is up.
@@ -211,8 +197,10 @@ mod tests {
     #[test]
     fn the_result_of_the_call_is_returned() {
         let (reader, writer) = pipe();
-        rustix::io::write(&writer, b"x").expect("a pipe");
+        rustix::io::write(&writer, b"xx").expect("a pipe");
         assert_eq!(run(None, || read(&reader)).expect("a process"), Some(Ok(1)));
+        let result = forked::run(&WaitState::new(), None, || read(&reader));
+        assert_eq!(result.expect("a process"), Some(Ok(1)));
     }
 
     #[test]
@@ -222,6 +210,8 @@ mod tests {
         let result = run(Some(deadline), || read(&reader));
         assert_eq!(result.expect("a process"), None);
         assert!(Instant::now() >= deadline);
+        let result = forked::run(&WaitState::new(), Some(deadline), || read(&reader));
+        assert_eq!(result.expect("a process"), None);
     }
 
     #[test]
@@ -231,14 +221,18 @@ mod tests {
         state.interrupt();
         let result = run_interruptibly(&state, None, || read(&reader));
         assert_eq!(result.expect("a process"), None);
+        let result = forked::run(&state, None, || read(&reader));
+        assert_eq!(result.expect("a process"), None);
     }
 
     #[test]
     fn death_of_the_child_ends_the_wait() {
-        let result = run(None, || {
+        let kill = || {
             // SAFETY: takes numbers. The process is the child, which executes this.
             unsafe { libc::kill(libc::syscall(libc::SYS_getpid) as i32, libc::SIGKILL) };
-        });
+        };
+        assert_eq!(run(None, kill).expect("a process"), None);
+        let result = forked::run(&WaitState::new(), None, kill);
         assert_eq!(result.expect("a process"), None);
     }
 }

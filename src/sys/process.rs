@@ -92,6 +92,11 @@ pub fn process_group_of(pid: Option<Pid>) -> Option<i32> {
     super::check(unsafe { libc::getpgid(pid) }).ok()
 }
 
+/// Returns whether no process can be created because there are too many, or too little memory.
+pub(super) fn is_exhaustion(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM))
+}
+
 /// Returns whether a process is a child of this one, running or not yet reaped.
 pub fn is_child(pid: Pid) -> bool {
     let id = pid.as_raw_nonzero().get() as libc::id_t;

@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::process::{Pid, getpid, test_kill_process};
 use rustix::thread::futex::{self, Timespec};
 
-use super::process::is_child;
+use super::process::{is_child, is_exhaustion};
 use super::signal::{self, SignalSet};
 
 /// The name of all sentinels, which ps(1) shows.
@@ -145,11 +145,6 @@ impl Sentinel {
         }
         signal::set_mask(mask);
     }
-}
-
-/// Returns whether no process can be created because there are too many, or too little memory.
-fn is_exhaustion(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EAGAIN | libc::ENOMEM))
 }
 
 impl Drop for Sentinel {

@@ -1,4 +1,4 @@
-//! A number in memory that a process shares with its children.
+//! Values in memory that a process shares with its children.
 
 use std::io;
 use std::ptr;
@@ -15,22 +15,7 @@ impl SharedU64 {
     ///
     /// `ENOMEM`.
     pub fn new() -> io::Result<Self> {
-        // SAFETY: a new mapping; the kernel chooses the address, and fills it with zeroes.
-        let page = unsafe {
-            libc::mmap(
-                ptr::null_mut(),
-                size_of::<AtomicU64>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANONYMOUS,
-                -1,
-                0,
-            )
-        };
-        if page == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let page = ptr::NonNull::new(page.cast());
-        Ok(Self(page.expect("mmap(2) maps null only on request")))
+        map().map(Self)
     }
 
     /// Returns the number that any of the processes stored last.
@@ -57,6 +42,73 @@ impl SharedU64 {
 impl Drop for SharedU64 {
     fn drop(&mut self) {
         // SAFETY: mapped by `new`, unmapped once.
-        unsafe { libc::munmap(self.0.as_ptr().cast(), size_of::<AtomicU64>()) };
+        unsafe { unmap(self.0) };
     }
+}
+
+/// A value that a child of fork(2) stores for its parent.
+#[derive(Debug)]
+pub(super) struct ChildResult<T: Copy>(ptr::NonNull<Option<T>>);
+
+impl<T: Copy> ChildResult<T> {
+    /// Makes room for the value, before the fork.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(super) fn new() -> io::Result<Self> {
+        let room = map::<Option<T>>()?;
+        // SAFETY: mapped, page-aligned, and not yet shared.
+        unsafe { room.write(None) };
+        Ok(Self(room))
+    }
+
+    /// Stores the value, in the child.
+    pub(super) fn set(&self, value: T) {
+        // SAFETY: mapped and initialized. The parent does not read it before the child has exited.
+        unsafe { self.0.write(Some(value)) };
+    }
+
+    /// Returns the value, in the parent, if the child has stored it. The child has been reaped.
+    pub(super) fn into_value(self) -> Option<T> {
+        // SAFETY: mapped and initialized, and no process writes any more.
+        unsafe { self.0.read() }
+    }
+}
+
+impl<T: Copy> Drop for ChildResult<T> {
+    fn drop(&mut self) {
+        // SAFETY: mapped by `new`, unmapped once.
+        unsafe { unmap(self.0) };
+    }
+}
+
+/// Maps memory for one value, which children share. It is filled with zeroes.
+fn map<T>() -> io::Result<ptr::NonNull<T>> {
+    // SAFETY: a new mapping; the kernel chooses the address.
+    let page = unsafe {
+        libc::mmap(
+            ptr::null_mut(),
+            size_of::<T>(),
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_SHARED | libc::MAP_ANONYMOUS,
+            -1,
+            0,
+        )
+    };
+    if page == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    let page = ptr::NonNull::new(page.cast());
+    Ok(page.expect("mmap(2) maps null only on request"))
+}
+
+/// Unmaps the memory.
+///
+/// # Safety
+///
+/// It was mapped by [`map`], and is not used any more.
+unsafe fn unmap<T>(page: ptr::NonNull<T>) {
+    // SAFETY: see above.
+    unsafe { libc::munmap(page.as_ptr().cast(), size_of::<T>()) };
 }

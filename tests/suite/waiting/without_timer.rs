@@ -1,10 +1,16 @@
 //! Timeouts if the caller has blocked signals, and if there is no room for a timer.
 
+use std::process::Command;
+
 use rstest::rstest;
 use test_support::locks::{assert_waiters, waiter_count};
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
-use test_support::process::{ExitReason, Process};
+use test_support::process::{ExitReason, Process, send_signal};
+use test_support::procfs::{children_of, is_running};
+use test_support::sandbox::{CommandSandboxExt, RefusedCall, can_refuse_calls};
 use test_support::{TestEnv, differs_from_util_linux, wait_until};
+
+use crate::fcntl::lock_kinds;
 
 const ALARM: &str = "it waits for a SIGALRM that is blocked";
 
@@ -140,4 +146,93 @@ fn timeout_fires_without_timer_if_kill_is_refused() {
     let mut waiter = env.start(wait("1000"));
     holder.release();
     waiter.expect_line("locked");
+}
+
+/// Refuses a command both a timer and a child that shares memory, as qemu-user does.
+fn restrict(command: &mut Command, others_blocked: &[i32]) {
+    let blocked = (34..=64).chain(others_blocked.iter().copied());
+    command.block_signals(signal_set(blocked));
+    command.refuse(RefusedCall::SHARED_MEMORY);
+}
+
+/// Starts the command, and returns when it waits for the lock on `l`.
+#[track_caller]
+fn start_restricted(env: &TestEnv, mut command: Command, others_blocked: &[i32]) -> Process {
+    restrict(&mut command, others_blocked);
+    let waiter = env.start(command);
+    wait_until("it waits", || waiter_count(env.file("l")) == 1);
+    waiter
+}
+
+#[rstest]
+fn wait_needs_no_shared_memory(#[values("-x", "--fcntl")] api: &str) {
+    let env = &TestEnv::new();
+    if !can_refuse_calls() || !lock_kinds(env).contains(&api) {
+        return;
+    }
+    let holder = env.hold(&[api], "l");
+    let mut late = env.flock([api, "-E9", "-w0.01", "l", "true"]);
+    restrict(&mut late, &[]);
+    env.run_command(late).assert_all(9, "", "");
+    let command = env.flock([api, "-w1000", "l", "echo", "locked"]);
+    let mut waiter = start_restricted(env, command, &[]);
+    holder.release();
+    waiter.expect_line("locked");
+    assert_eq!(waiter.wait(), ExitReason::Exited(0));
+}
+
+#[test]
+fn killed_waiter_takes_its_forked_child_with_it() {
+    if !can_refuse_calls() {
+        return;
+    }
+    let env = &TestEnv::new();
+    let holder = env.hold(&[], "l");
+    let mut waiter = start_restricted(env, env.flock(["-w1000", "l", "touch", "ran"]), &[]);
+    waiter.kill();
+    wait_until("nothing waits", || waiter_count(env.file("l")) == 0);
+    holder.release();
+    env.run(["-n", "l", "true"]).assert_status(0);
+    assert!(!env.file("ran").exists());
+}
+
+#[test]
+fn killed_forked_child_is_replaced() {
+    if !can_refuse_calls() {
+        return;
+    }
+    let env = &TestEnv::without_builtin();
+    let holder = env.hold(&[], "l");
+    let command = env.flock(["-w1000", "l", "echo", "locked"]);
+    let mut waiter = start_restricted(env, command, &[]);
+    let old = children_of(waiter.pid());
+    send_signal(old[0], libc::SIGKILL);
+    wait_until("it has another one", || {
+        children_of(waiter.pid()) != old && waiter_count(env.file("l")) == 1
+    });
+    holder.release();
+    waiter.expect_line("locked");
+}
+
+/// The command must not find a `SIGCHLD` of a child that it does not have, but that of its own.
+#[rstest]
+fn forked_child_leaves_no_signal(#[values(false, true)] other_child_exits: bool) {
+    if !can_refuse_calls() {
+        return;
+    }
+    let env = &TestEnv::without_builtin();
+    let holder = env.hold(&[], "l");
+    let mut sh = env.command("sh");
+    let script = "exec 7<&0; cat <&7 >/dev/null & echo $!
+        exec flock -F -w1000 l grep ShdPnd /proc/self/status";
+    sh.args(["-c", script]);
+    let mut waiter = start_restricted(env, sh, &[libc::SIGCHLD]);
+    let other: i32 = waiter.read_line().parse().expect("a pid");
+    if other_child_exits {
+        waiter.close_stdin();
+        wait_until("it has exited", || !is_running(other));
+    }
+    holder.release();
+    let pending = u64::from(other_child_exits) << (libc::SIGCHLD - 1);
+    waiter.expect_line(&format!("ShdPnd:\t{pending:016x}"));
 }

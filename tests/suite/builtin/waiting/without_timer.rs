@@ -6,6 +6,7 @@ use test_support::TestEnv;
 use test_support::builtin::for_each_bash;
 use test_support::pre_exec::{CommandPreExecExt, signal_set};
 use test_support::process::{ExitReason, Process};
+use test_support::sandbox::{CommandSandboxExt, RefusedCall, can_refuse_calls};
 
 use super::{assert_acquires, for_each_wait, hold_against, wait_blocked, wait_script};
 
@@ -13,6 +14,8 @@ use super::{assert_acquires, for_each_wait, hold_against, wait_blocked, wait_scr
 enum Obstacle {
     NoRoom,
     BlockedSignals,
+    /// And no process shares memory, as in qemu-user.
+    NoSharedMemory,
 }
 
 /// Starts a shell with a [`wait_script`], and returns when it waits.
@@ -20,12 +23,15 @@ enum Obstacle {
 fn start_waiter(env: &TestEnv, obstacle: Obstacle, before: &str, wait: &str) -> Process {
     let no_room = match obstacle {
         Obstacle::NoRoom => "ulimit -i 0",
-        Obstacle::BlockedSignals => ":",
+        Obstacle::BlockedSignals | Obstacle::NoSharedMemory => ":",
     };
     let before = format!("{no_room}; {before}");
     let mut bash = env.builtin_command(wait_script(&before, wait, ""));
-    if obstacle == Obstacle::BlockedSignals {
+    if obstacle != Obstacle::NoRoom {
         bash.block_signals(signal_set(34..=64)).raise_signal(64);
+    }
+    if obstacle == Obstacle::NoSharedMemory && can_refuse_calls() {
+        bash.refuse(RefusedCall::SHARED_MEMORY);
     }
     let waiter = env.start(bash);
     wait_blocked(env, 1);
@@ -34,7 +40,8 @@ fn start_waiter(env: &TestEnv, obstacle: Obstacle, before: &str, wait: &str) -> 
 
 #[rstest]
 fn traps_run_and_the_wait_continues(
-    #[values(Obstacle::NoRoom, Obstacle::BlockedSignals)] obstacle: Obstacle,
+    #[values(Obstacle::NoRoom, Obstacle::BlockedSignals, Obstacle::NoSharedMemory)]
+    obstacle: Obstacle,
 ) {
     for_each_wait(|env, wait| {
         let holder = hold_against(env, wait);
@@ -51,7 +58,10 @@ fn traps_run_and_the_wait_continues(
 }
 
 #[rstest]
-fn signals_end_the_wait(#[values(Obstacle::NoRoom, Obstacle::BlockedSignals)] obstacle: Obstacle) {
+fn signals_end_the_wait(
+    #[values(Obstacle::NoRoom, Obstacle::BlockedSignals, Obstacle::NoSharedMemory)]
+    obstacle: Obstacle,
+) {
     for_each_wait(|env, wait| {
         let holder = hold_against(env, wait);
         let mut waiter = start_waiter(env, obstacle, "trap 'exit 3' USR1", wait);
