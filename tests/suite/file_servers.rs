@@ -127,7 +127,7 @@ fn a_lock_that_cannot_be_had_again_keeps_the_file() {
 fn slots_that_are_refused_leave_no_new_file() {
     let Some(env) = environment() else { return };
     fs::write(env.file("old"), "").expect("old");
-    let inject = "inject=fstatfs:error=ENOSYS";
+    let inject = "inject=fstatfs,?fstatfs64:error=ENOSYS";
     for file in ["l", "old"] {
         let args = ["--slots=1", file, "echo", "ran"];
         if let Some(outcome) = run_injected(&env, inject, &args) {
@@ -162,7 +162,7 @@ fn a_file_on_a_device_costs_no_further_calls() {
         println!("skipped: the temporary directory is not on a block device");
         return;
     }
-    let inject = "inject=fstatfs,statfs:signal=KILL";
+    let inject = "inject=fstatfs,statfs,?fstatfs64,?statfs64:signal=KILL";
     for args in [
         ["-n", "l", "true"],
         ["--unlink", "l", "true"],

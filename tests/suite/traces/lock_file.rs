@@ -49,7 +49,7 @@ pub(super) fn calls_on_lock_file(recorded: &[SystemCall]) -> Vec<Call> {
                 let is_free = call.args.contains("F_UNLCK");
                 ("fcntl(F_OFD_GETLK)", if is_free { "none" } else { "some" })
             }
-            "clone" => ("clone", ""),
+            "clone" | "fork" => ("clone", ""),
             "waitid" => ("waitid", ""),
             "close" if is_on_fd => ("close", ""),
             "unlink" | "unlinkat" => ("unlink", result),

@@ -54,6 +54,7 @@ fn calls_on_queue(recorded: &[SystemCall]) -> Vec<Call> {
                 }
             }
             "open" | "openat" if has("/proc/self/fd/") => ("open", ""),
+            "fork" => break,
             "clone" if has("SIGCHLD") => break,
             "clone" => {
                 sentinel = format!("{},", call.result);

@@ -28,7 +28,7 @@ fn calls_on_files(recorded: &[SystemCall]) -> Vec<Call> {
             ),
             "flock" => ("flock", "ok"),
             "close" if calls.last() == Some(&("stat", "other")) => ("close", ""),
-            "clone" => ("clone", ""),
+            "clone" | "fork" => ("clone", ""),
             "exit_group" => ("exit", ""),
             _ => continue,
         });

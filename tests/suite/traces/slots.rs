@@ -49,6 +49,7 @@ fn calls_on_slots(recorded: &[SystemCall], limit: usize) -> Vec<Call> {
                 ("look", if has("F_RDLCK") { "same" } else { "changed" })
             }
             "clone" if has("SIGCHLD") => ("clone", ""),
+            "fork" => ("clone", ""),
             "clone" => {
                 sentinel = format!("{},", call.result);
                 continue;
