@@ -11,9 +11,10 @@ cd "$(dirname "$0")/.." || exit
 # In qemu-user, the suite itself runs natively, and calls the program through a script. These are
 # subjects that do not depend on how qemu-user treats signals, descriptors and names of processes.
 subjects=(also:: fair::readers fcntl:: foreign:: queue::sandboxes replaced:: unlink:: waiting::
-    --skip builtin:: --skip process_one --skip another_pid_namespace --skip without_timer
-    --skip microsecond --skip foreign_holders_and_waiters_are_listed::case_2_fcntl)
-unit_tests=(cli:: signal:: syscall:: lock::fair holders::)
+    --skip builtin:: --skip process_one --skip another_pid_namespace --skip signal_that_exists
+    --skip foreign_holders_and_waiters_are_listed::case_2_fcntl)
+# There, no process shares descriptors with another one.
+unit_tests=(cli:: delegate:: signal:: syscall:: lock::fair holders:: --skip shared_descriptors)
 
 native=$PWD/target/install/flock
 failures=()
