@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Runs the entry point of the container as process 1, in the tree that the Dockerfile describes, but
-# without docker: in namespaces, of which a user other than root can create some as well.
+# Builds the image with docker or podman, or the tree that the Dockerfile describes, and runs its entry
+# point as process 1: in namespaces, of which a user other than root can create some as well.
 . "$(dirname "$0")/../common.sh"
 skip_without unshare util-linux
 skip_without pgrep procps
@@ -13,18 +13,53 @@ make --silent dist >/dev/null
 work=$(mktemp -d)
 image=$work/image
 trap 'rm -rf "$work"' EXIT
-while read -r instruction arguments; do
-    read -ra words <<<"$arguments"
-    case $instruction in
-        COPY)
-            destination=$image${words[-1]}
-            mkdir -p "${destination%/*}"
-            (cd "$out"/dist/*/ && cp "${words[@]::${#words[@]}-1}" "$destination")
-            ;;
-        ENTRYPOINT) entry_point=$(sed 's/^\["\(.*\)"\]$/\1/' <<<"$arguments") ;;
-    esac
-done <packaging/container/Dockerfile
-mkdir "$image/proc" "$image/locks"
+
+# from_dockerfile: creates the tree of the image without a tool for containers.
+from_dockerfile() {
+    local instruction arguments words destination
+    while read -r instruction arguments; do
+        read -ra words <<<"$arguments"
+        case $instruction in
+            COPY)
+                destination=$image${words[-1]}
+                mkdir -p "${destination%/*}"
+                (cd "$out"/dist/*/ && cp "${words[@]::${#words[@]}-1}" "$destination")
+                ;;
+            ENTRYPOINT) entry_point=$(sed 's/^\["\(.*\)"\]$/\1/' <<<"$arguments") ;;
+        esac
+    done <packaging/container/Dockerfile
+}
+
+# from_image COMMAND...: builds the image with docker or podman, runs it, and creates its tree.
+from_image() {
+    local container name=fdlock-container-test-$$
+    "$@" build --quiet --file packaging/container/Dockerfile --tag $name "$out"/dist/*/ >/dev/null
+    container=$("$@" create $name)
+    "$@" export "$container" | tar --extract --directory="$image"
+    "$@" rm "$container" >/dev/null
+    entry_point=$("$@" image inspect --format '{{index .Config.Entrypoint 0}}' $name)
+    echo "ok: $1 builds the image"
+    # Needs permissions that a machine which is a container itself may lack.
+    if "$@" run --rm --network none $name --version 2>"$work/error" | grep -q fdlock; then
+        echo "ok: $1 runs the image"
+    else
+        echo "SKIPPED: container-test: $1 cannot run it: $(tail -n 1 "$work/error")" >&2
+    fi
+    "$@" rmi $name >/dev/null
+}
+
+mkdir "$image"
+# In a storage of its own, with the driver that works everywhere.
+podman=(podman --root "$work/storage" --runroot "$work/run" --storage-driver vfs)
+if docker info >/dev/null 2>&1; then
+    from_image docker
+elif "${podman[@]}" info >/dev/null 2>&1; then
+    from_image "${podman[@]}"
+else
+    echo 'SKIPPED: container-test builds the image without docker or podman' >&2
+    from_dockerfile
+fi
+mkdir -p "$image/proc" "$image/locks"
 
 # in_container ARGUMENT...: runs the entry point as process 1, with /proc as docker mounts it.
 in_container() {
