@@ -95,6 +95,22 @@ install fdlock.deb
 assert_ours 'downgraded fdlock'
 ok 'stays on when it is upgraded itself'
 
+# To the package of another architecture and back, as a machine whose architecture is changed.
+dpkg-deb --raw-extract fdlock.deb foreign
+sed -i -e 's/^Architecture: .*/Architecture: riscv64/' -e '/^Depends: /d' foreign/DEBIAN/control
+dpkg-deb --build foreign fdlock-foreign.deb >/dev/null
+dpkg --add-architecture riscv64
+install fdlock-foreign.deb
+[ "$(dpkg-query --show --showformat='${Architecture}' fdlock)" = riscv64 ] || fail 'not of that architecture'
+assert_ours 'another architecture'
+install fdlock.deb
+dpkg --remove-architecture riscv64
+assert_ours 'its own architecture again'
+ok 'stays on when its architecture changes'
+
+# In Debian 12 and later, /bin is a link to /usr/bin.
+[ ! -L /bin ] || cmp /bin/flock /usr/lib/fdlock/bin/flock || fail "/bin/flock is not fdlock's"
+
 fdlock-switch off
 assert_theirs off
 fdlock-switch off
