@@ -198,7 +198,7 @@ deny:
 	$(CARGO) deny check licenses bans sources
 
 dist deb rpm: $(BUILT)
-	packaging/$@.sh
+	packaging/$@.sh $(TARGET)
 
 $(PACKAGE_TESTS):
 	packaging/tests/$(@:-test=).sh

@@ -12,6 +12,8 @@ version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml)
 out=$PWD/target/packaging
 mkdir -p "$out"
 
+. packaging/distributor
+
 # need COMMAND PACKAGE: exits unless a command is available.
 need() {
     command -v "$1" >/dev/null || {
@@ -25,6 +27,14 @@ skip_without() {
     command -v "$1" >/dev/null || {
         echo "SKIPPED: $(basename "$0" .sh)-test needs $1: apt-get install $2" >&2
         exit
+    }
+}
+
+# only_for_this_machine [TARGET]: refuses a target, because the tools would take their own architecture.
+only_for_this_machine() {
+    [ $# -eq 0 ] || {
+        echo "${0##*/}: TARGET=$1: build this package on such a machine, or use make dist" >&2
+        exit 1
     }
 }
 

@@ -3,6 +3,7 @@
 . "$(dirname "$0")/common.sh"
 need dpkg-buildpackage dpkg-dev
 need dh debhelper
+only_for_this_machine "$@"
 check_copyright
 
 tree=$out/deb/fdlock-$version
@@ -10,7 +11,7 @@ rm -rf "$out/deb"
 source_tree "$tree"
 cp -a packaging/debian packaging/copyright "$tree"
 mv "$tree/copyright" "$tree/debian"
-maintainer=$(sed -n 's/^Maintainer: //p' packaging/debian/control)
+sed -i -e "s|@maintainer@|$maintainer|" -e "s|@homepage@|$homepage|" "$tree/debian/control"
 cat >"$tree/debian/changelog" <<END
 fdlock ($version-1) unstable; urgency=medium
 

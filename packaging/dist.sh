@@ -1,21 +1,25 @@
 #!/usr/bin/env bash
-# Packs the static programs in target/install, with their manuals, completions, licences and
-# checksums. The bash builtin is not included, because it is built for this machine's C library.
+# dist.sh [TARGET]: packs the static programs that `make` has built, with their manuals, completions,
+# licences and checksums. The bash builtin is not included, because it is built for one C library.
 # The same commit, Rust and strip result in the same bytes: see docs/packages.md.
 . "$(dirname "$0")/common.sh"
 check_copyright
 
-name=fdlock-$version-$(uname -m)-linux
+# The architecture of the programs, which need not be that of the kernel.
+target=$(scripts/build-target.sh "$@")
+arch=${target%%-*}
+name=fdlock-$version-${arch/riscv64gc/riscv64}-linux
+built=target/install${1:+-$1}
 tree=$out/dist/$name
 doc=share/doc/fdlock
 rm -rf "$out/dist"
 mkdir -p "$tree/$doc"
 
-if readelf --program-headers target/install/flock | grep -q INTERP; then
+if readelf --program-headers "$built/flock" | grep -q INTERP; then
     echo 'dist.sh: the programs are not static; see the message of scripts/build-target.sh' >&2
     exit 1
 fi
-make --silent install install-historic DESTDIR="${tree#"$PWD"/}" PREFIX=
+make --silent install install-historic DESTDIR="${tree#"$PWD"/}" PREFIX= TARGET="${1-}"
 rm -r "$tree/lib"
 install -m 644 packaging/copyright LICENSE-APACHE LICENSE-MIT README.md CHANGELOG.md "$tree/$doc"
 install -m 644 docs/*.md "$tree/$doc"

@@ -2,6 +2,7 @@
 # Builds the RPM packages of the programs in target/install: see docs/packages.md.
 . "$(dirname "$0")/common.sh"
 need rpmbuild rpm
+only_for_this_machine "$@"
 check_copyright
 
 rm -rf "$out/rpm"
@@ -9,6 +10,7 @@ mkdir -p "$out/rpm"
 source_tree "$out/rpm/fdlock-$version"
 reproducible_tar "$out/rpm/fdlock-$version.tar.gz" "$out/rpm/fdlock-$version"
 rpmbuild -bb packaging/rpm/fdlock.spec --define "fdlock_version $version" \
+    --define "fdlock_homepage $homepage" \
     --define "_topdir $out/rpm" --define "_sourcedir $out/rpm" --define "_rpmdir $out/rpm" \
     --define '_buildhost localhost' --define 'use_source_date_epoch_as_buildtime 1' \
     --define 'clamp_mtime_to_source_date_epoch 1'
