@@ -138,8 +138,24 @@ dpkg-divert --local --no-rename --divert /usr/bin/flock.local --add /usr/bin/flo
 ! fdlock-switch on 2>/dev/null || fail 'ignores another diversion'
 cmp /usr/bin/flock theirs
 dpkg-divert --local --no-rename --remove /usr/bin/flock >/dev/null
-fdlock-switch off
 assert_theirs 'another diversion'
+fish=/usr/share/fish/vendor_completions.d/flock.fish
+divert_fish() { dpkg-divert --no-rename "$@" $fish >/dev/null; }
+divert_fish --local --divert $fish.local --add
+! fdlock-switch on 2>/dev/null || fail 'ignores another diversion of a completion'
+install fdlock-next.deb
+divert_fish --local --remove
+assert_theirs 'another diversion of a completion, and upgraded'
+# As if the previous version had no completion for fish, and the administrator had diverted that.
+fdlock-switch on
+divert_fish --package fdlock --remove
+rm -f $fish $fish.util-linux
+divert_fish --local --divert $fish.local --add
+install fdlock.deb || fail 'another diversion prevents an upgrade'
+[ ! -e $fish ] || fail 'replaces a file that is diverted'
+divert_fish --local --remove
+fdlock-switch off
+assert_theirs 'another diversion, when switched on'
 ok 'waits for dpkg and respects other diversions'
 
 # Commands that count down before they change anything, and kill the script instead of the last.
