@@ -3,7 +3,9 @@
 #![allow(clippy::disallowed_macros)]
 
 fn main() {
-    let order = format!("{}/scripts/order.ld", env!("CARGO_MANIFEST_DIR"));
+    // When this runs, not when it is compiled: the directory may have been moved since.
+    let directory = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let order = format!("{directory}/scripts/order.ld");
     println!("cargo::rerun-if-changed={order}");
     if std::env::var("CARGO_CFG_TARGET_ENV").is_ok_and(|env| env == "musl") {
         println!("cargo::rustc-link-arg-bins=-Wl,-T,{order}");
