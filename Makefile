@@ -11,6 +11,7 @@
 # make reference           run the compliance suite against util-linux's flock
 # make bench               run the benchmarks; updates benches/results and benches/README.md
 # make docs                generate --help, the option lists of the manuals and completions (cargo xtask docs)
+# make pictures            draw the pictures of a terminal in docs/pictures, from a real run
 # make link-order          record what frequent calls execute; updates scripts/order.ld
 # make fuzz                fuzz the parsers (needs nightly Rust and cargo-fuzz)
 # make deny                check licences and duplicates of dependencies (needs cargo-deny)
@@ -54,8 +55,8 @@ TEST_RUNS = test-development test-installed test-through-builtin
 
 PACKAGE_TESTS = crate-test dist-test container-test deb-test rpm-test
 
-.PHONY: all install install-historic uninstall uninstall-historic test $(TEST_RUNS) bashes nfs lint soak cross reference bench docs link-order fuzz deny \
-    clean dist deb rpm package-test $(PACKAGE_TESTS)
+.PHONY: all install install-historic uninstall uninstall-historic test $(TEST_RUNS) bashes nfs lint soak cross reference bench docs \
+    pictures link-order fuzz deny clean dist deb rpm package-test $(PACKAGE_TESTS)
 
 all: $(BUILT)
 
@@ -186,6 +187,9 @@ bench: $(BUILT)
 
 docs:
 	$(CARGO) xtask docs
+
+pictures: $(BUILT)
+	FLOCK_UNDER_TEST=$(CURDIR)/$(BUILT) $(CARGO) xtask pictures
 
 link-order: $(BUILT)
 	$(CARGO) xtask link-order $(CURDIR)/$(UNSTRIPPED) >target/order.ld

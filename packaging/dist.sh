@@ -23,6 +23,7 @@ make --silent install install-historic DESTDIR="${tree#"$PWD"/}" PREFIX= TARGET=
 rm -r "$tree/lib"
 install -m 644 packaging/copyright LICENSE-APACHE LICENSE-MIT README.md CHANGELOG.md "$tree/$doc"
 install -m 644 docs/*.md "$tree/$doc"
+install -D -m 644 -t "$tree/$doc/pictures" docs/pictures/*
 (
     cd "$tree"
     find . -type f ! -name SHA256SUMS -printf '%P\0' | sort -z | xargs -0 sha256sum >"$doc/SHA256SUMS"

@@ -6,6 +6,7 @@
 //! * [`option_lists`] – the option lists of the manuals and of the completions of `flock`.
 //! * [`completions`] – the completions of the historic tools, by `clap_complete`.
 //! * [`link_order`] – the linker script that places the code which calls execute.
+//! * [`pictures`] – the pictures of a terminal in the documents.
 
 pub mod clap_command;
 pub mod completions;
@@ -13,6 +14,7 @@ pub mod document;
 #[cfg(target_arch = "x86_64")]
 pub mod link_order;
 pub mod option_lists;
+pub mod pictures;
 
 pub use clap_complete::Shell;
 pub use document::{PROGRAMS, SHELLS};

@@ -1,4 +1,5 @@
-//! `cargo xtask docs` writes the generated documents, `cargo xtask docs --check` names stale ones.
+//! `cargo xtask docs` writes the generated documents, `cargo xtask docs --check` names stale ones,
+//! and `cargo xtask pictures` draws the pictures of a terminal.
 
 #![allow(
     clippy::disallowed_macros,
@@ -16,10 +17,14 @@ fn main() -> ExitCode {
     let check = match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["docs"] => false,
         ["docs", "--check"] => true,
+        ["pictures"] => return draw(),
         #[cfg(target_arch = "x86_64")]
         ["link-order", program] => return link_order(program),
         _ => {
-            eprintln!("Usage: cargo xtask docs [--check]\n       cargo xtask link-order PROGRAM");
+            eprintln!(
+                "Usage: cargo xtask docs [--check]\n       cargo xtask pictures\n       \
+                 cargo xtask link-order PROGRAM"
+            );
             return ExitCode::from(2);
         }
     };
@@ -41,6 +46,22 @@ fn update(check: bool) -> io::Result<ExitCode> {
         }
     }
     Ok(status)
+}
+
+/// Draws the pictures of a terminal that are out of date.
+fn draw() -> ExitCode {
+    match xtask::pictures::update() {
+        Ok(changed) => {
+            for path in changed {
+                println!("updated {}", path.display());
+            }
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Prints the linker script for a program that is not stripped.

@@ -4,6 +4,7 @@
 
 mod completions;
 mod older;
+mod pictures;
 mod shells;
 mod where_locks_work;
 mod wording;
