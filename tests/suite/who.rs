@@ -9,6 +9,7 @@ mod holders;
 mod machine;
 mod odd;
 mod restricted;
+mod storm;
 mod verbose;
 mod waiters;
 mod watch;

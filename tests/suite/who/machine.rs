@@ -34,7 +34,7 @@ fn parse_all(outcome: &Outcome) -> Vec<Value> {
 }
 
 #[track_caller]
-fn listed(env: &TestEnv) -> Vec<Value> {
+pub(super) fn listed(env: &TestEnv) -> Vec<Value> {
     rows_in(env, &env.run(["--who", "--json"]))
 }
 

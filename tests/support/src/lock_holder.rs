@@ -20,6 +20,9 @@ use crate::test_env::TestEnv;
 
 /// Takes the lock, waiting for it if necessary, prints `held`, and keeps it until stdin is closed.
 pub(crate) fn hold_lock(kind: &str, start: i64, length: i64, file: &str) -> i32 {
+    if kind == "files" {
+        return hold_files(file, length);
+    }
     let file = File::options().read(true).write(true).open(file);
     let file = file.expect("the file can be opened");
     let lock = |operation, start, length| {
@@ -60,6 +63,19 @@ fn lock_for_process(file: &File, start: i64, length: i64) -> bool {
     unsafe { libc::fcntl(file.as_raw_fd(), libc::F_SETLKW, &raw const lock) != -1 }
 }
 
+/// Locks a number of new files, whose names begin with the same text.
+fn hold_files(start: &str, count: i64) -> i32 {
+    let lock = |number: i64| {
+        let file = File::create(format!("{start}{number}")).expect("a new file");
+        let operation = rustix::fs::FlockOperation::LockExclusive;
+        rustix::fs::flock(&file, operation).expect("the lock is free");
+        file
+    };
+    let _files = Vec::from_iter((0..count).map(lock));
+    print("held\n");
+    wait_for_stdin()
+}
+
 /// Sets the markers of a number of tickets that have just been issued and name this process. 0 is a
 /// sentinel of the helper.
 fn hold_tickets(file: &File, pid: i64, count: i64) -> i32 {
@@ -86,7 +102,8 @@ impl TestEnv {
     /// Starts a process that locks an existing file and prints `held` when it has the lock. `kind`
     /// is `posix`, `ofd`, `leader-exited` (an `ofd` lock in a process whose first thread has
     /// exited), `slot` (the marker of a slot), or `tickets`: `length` markers of tickets that name
-    /// process `start`, or a sentinel of the helper if that is 0.
+    /// process `start`, or a sentinel of the helper if that is 0. With `files`, it locks `length`
+    /// new files, whose names begin with `file`.
     #[track_caller]
     pub fn start_lock_holder(&self, kind: &str, start: i64, length: i64, file: &str) -> Process {
         let mut helper = self.command("test-helper");
