@@ -41,6 +41,16 @@ queues() {
     fi
 }
 
+# Whether the queue can be bounded.
+bounds() {
+    "$ours" --queue 1 "$A/$1" true >/dev/null 2>&1
+    case $? in
+        0) echo yes ;;
+        65) echo refused ;;
+        *) echo error ;;
+    esac
+}
+
 unlinks() {
     "$ours" --unlink "$A/$1" true
     [ -e "$S/$1" ] && echo no || echo yes
@@ -67,6 +77,7 @@ check_table() {
     result "--fcntl" "$(cell --fcntl)" "$(excludes --fcntl "$name")"
     result "--fair" "$(cell --fair)" "$(queues "$name")"
     result "--slots" "$(cell --slots)" "$(excludes --slots 1 "$name")"
+    result "--queue" "$(cell --queue)" "$(bounds "$name")"
     result "directory" "$(cell irector)" "$(excludes "$name.dir")"
     result "--who" "$(cell --who)" "$(names "$name")"
     result "--unlink" "$(cell --unlink)" "$(unlinks "$name")"

@@ -211,11 +211,13 @@ fn invalid_combinations_are_usage_errors() {
     for (args, message) in [
         (
             &["--queue", "1", "--fcntl", "l", "true"][..],
-            "--queue cannot be used with --fcntl, --start or --length",
+            "--queue cannot be used with --fcntl, --start or --length; nest two calls: \
+             flock --queue N OTHER-FILE flock ... FILE COMMAND",
         ),
         (
             &["--queue", "1", "--also", "m", "l", "true"],
-            "--queue cannot be used with --also",
+            "--queue cannot be used with --also; nest two calls: \
+             flock --queue N OTHER-FILE flock ... FILE COMMAND",
         ),
         (
             &["--who", "--queue", "1", "l"],
@@ -249,6 +251,8 @@ fn a_file_that_cannot_be_opened_for_writing_has_none() {
     chmod(0o444).expect("its mode");
     assert_unsupported(env, "the file cannot be opened for writing");
     chmod(0o755).expect("its mode");
+    env.run(["--queue", "1", "l", "true"]).assert_all(0, "", "");
+    fs::write(env.file("l"), "exit\n").expect("a script");
     let reason = "an executable file cannot be executed while it is open for writing";
     assert_unsupported(env, reason);
 }

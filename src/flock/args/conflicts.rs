@@ -47,9 +47,11 @@ enum Wording {
     Incompatible,
     /// `A cannot be used with B`.
     NotWith,
+    /// The same, and what to do instead.
+    Rather(&'static str),
 }
 
-use Wording::{Incompatible, NotWith};
+use Wording::{Incompatible, NotWith, Rather};
 
 /// All combinations that are rejected: an option, and those that it cannot be used with. The first
 /// one that was given is reported.
@@ -72,7 +74,11 @@ static CONFLICTS: &[(Given, &[Given], Wording)] = &[
         &[NONBLOCK, SHARED, FCNTL, FAIR, SLOTS, QUEUE, ALSO],
         NotWith,
     ),
-    (QUEUE, &[FCNTL, ALSO], NotWith),
+    (
+        QUEUE,
+        &[FCNTL, ALSO],
+        Rather("nest two calls: flock --queue N OTHER-FILE flock ... FILE COMMAND"),
+    ),
     (SLOTS, &[FCNTL, SHARED, ALSO_OR_UNLINK], NotWith),
 ];
 
@@ -108,6 +114,7 @@ pub(super) fn check(raw: &RawArgs) -> Result<(), UsageError> {
             return Err(UsageError::new(match wording {
                 Incompatible => format!("the {option} and {other} options are incompatible"),
                 NotWith => format!("{option} cannot be used with {other}"),
+                Rather(advice) => format!("{option} cannot be used with {other}; {advice}"),
             }));
         }
     }
