@@ -23,7 +23,7 @@ fn hold_with_script(env: &TestEnv, script: &str) -> Process {
 
 /// A script that holds the lock until it receives one of several signals, which it prints.
 const PRINT_SIGNAL: &str = "for signal in HUP INT QUIT TERM USR1; do
-    trap \"echo $signal; kill $! 2>/dev/null; exit 0\" $signal; done
+    trap \"echo $signal; kill \\$! 2>/dev/null; exit 0\" $signal; done
     sleep 1000 & echo held; wait";
 
 #[rstest]

@@ -29,13 +29,14 @@ const IDLE_FACTOR: u32 = 20;
 pub(super) fn show(wait: &Wait<'_>, file: Option<&File>, terminal: BorrowedFd<'_>) {
     let mut status = WaitStatus::default();
     let mut next_lookup = Instant::now();
+    let mut is_first = true;
     let mut claim = None;
     loop {
         if may_draw(wait, terminal, &mut claim) {
             draw(wait, &status, terminal);
             let now = Instant::now();
             if now >= next_lookup {
-                status = wait.look_up(file);
+                status = wait.look_up(file, std::mem::take(&mut is_first));
                 next_lookup = now + INTERVAL.max(now.elapsed() * IDLE_FACTOR);
                 draw(wait, &status, terminal);
             }

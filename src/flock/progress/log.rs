@@ -10,7 +10,7 @@ pub(super) fn show(wait: &Wait<'_>, file: Option<&File>) {
     let print = |is_first: bool| {
         let sentence = Sentence {
             label: label(wait.target),
-            status: wait.look_up(file),
+            status: wait.look_up(file, is_first),
             waited: (!is_first).then(|| wait.elapsed()),
             limit: wait.limit(),
         };

@@ -43,12 +43,13 @@ impl Wait<'_> {
         }
     }
 
-    /// Looks up who holds the lock. At a path there may be another file than before.
-    pub fn look_up(&self, file: Option<&File>) -> WaitStatus {
+    /// Looks up who holds the lock. At a path there may be another file than before. At the first
+    /// time, the parent may not have joined the queue yet.
+    pub fn look_up(&self, file: Option<&File>, is_first: bool) -> WaitStatus {
         let limit = TimeLimit::start(MAX_LOOKUP, MAX_LOOKUP * MAX_SLOWDOWN);
         let waiter = Some(self.stage.parent).filter(|_| shows_own_pids());
         let look_up = |file: &File, waiter: Option<Pid>| {
-            wait_status(file, self.request, waiter, limit).unwrap_or_default()
+            wait_status(file, self.request, waiter, is_first, limit).unwrap_or_default()
         };
         match (file, self.target) {
             (Some(file), _) => look_up(file, waiter),

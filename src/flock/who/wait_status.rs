@@ -49,11 +49,13 @@ impl WaitStatus {
 }
 
 /// Looks up the holders of a file that a process waits for with this request, and its place in the
-/// queue. Returns `None` if nothing can be found out.
+/// queue. A process that is about to wait has the last place. Returns `None` if nothing can be found
+/// out.
 pub(in crate::flock) fn wait_status(
     file: &File,
     request: &LockRequest,
     waiter: Option<Pid>,
+    is_about_to_wait: bool,
     limit: TimeLimit,
 ) -> Option<WaitStatus> {
     let lookup = Lookup {
@@ -92,7 +94,8 @@ pub(in crate::flock) fn wait_status(
     let is_certain = namespace == Namespace::Whole || waiters.iter().all(Option::is_some);
     let ahead = waiters
         .iter()
-        .position(|pid| pid.is_some() && *pid == waiter);
+        .position(|pid| pid.is_some() && *pid == waiter)
+        .or_else(|| (is_about_to_wait && waiter.is_some()).then_some(waiters.len()));
     Some(WaitStatus {
         holder: holder.map(|holder| (holder, Instant::now())),
         note,

@@ -79,8 +79,8 @@ fn limit_and_the_processes_ahead_are_told() {
     let _ahead = [wait(1), wait(2)];
     let mut waiter = env.start_flock(["--progress", "-w1000", "f", "true"]);
     let rest = expect_sentence(&mut waiter, "waiting for f", &holder);
-    assert!(rest.ends_with("; giving up after 16m 40s"), "{rest}");
-    // When the first sentence was printed, it may not have been in the queue yet.
+    let end = "; 2 ahead in the queue; giving up after 16m 40s";
+    assert!(rest.ends_with(end), "{rest}");
     let rest = waiter.expect("\n");
     assert!(
         rest.starts_with("flock: still waiting for f after 1"),

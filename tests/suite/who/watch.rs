@@ -1,9 +1,10 @@
 //! `--watch`: what is to be seen on a terminal.
 
 use libc::{SIGINT, SIGTERM};
-use test_support::TestEnv;
+use test_support::locks::locks_on;
 use test_support::process::ExitReason;
 use test_support::screen::Screen;
+use test_support::{TestEnv, wait_until};
 
 const CTRL_C: &str = "\x03";
 const CTRL_Z: &str = "\x1a";
@@ -49,6 +50,9 @@ fn table_is_refreshed_in_place() {
     assert!(line.contains(&format!("  {}  ", waiter.pid())), "{text}");
     drop(waiter);
     holder.release();
+    // Any key refreshes the table at once.
+    wait_until("the lock is free", || locks_on(env.file("f")).is_empty());
+    screen.process.send(" ");
     screen.expect("0 holders, 0 waiters;");
     assert_eq!(screen.text().trim_end().lines().count(), 1);
 }
