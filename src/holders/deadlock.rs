@@ -24,9 +24,12 @@ use crate::sys::procfs::stat::Stat;
 use crate::sys::procfs::{own_pid, pids};
 pub(super) use graph::Waits;
 
-/// How long deadlocks are searched for. Other users' processes can lock any number of files, and
-/// each of them counts.
+/// How much processor time the search for deadlocks takes. Other users' processes can lock any
+/// number of files, and each of them counts.
 const MAX_SEARCH: Duration = Duration::from_secs(2);
+
+/// On a busy machine, the search takes as many times longer.
+const MAX_SLOWDOWN: u32 = 16;
 
 /// Returns the cycles of processes in each of which every process waits for the next one, and the
 /// last one for the first.
@@ -45,7 +48,7 @@ pub fn find_deadlocks() -> Vec<Vec<Pid>> {
 
 /// Returns the limit for a search that starts now.
 pub(super) fn time_limit() -> TimeLimit {
-    TimeLimit::start(MAX_SEARCH, MAX_SEARCH)
+    TimeLimit::start(MAX_SEARCH, MAX_SEARCH * MAX_SLOWDOWN)
 }
 
 /// Returns the cycles that are still there when all processes are examined again.
