@@ -1,12 +1,15 @@
 //! Waiters that do not use `--queue`: they count as far as the kernel shows them.
 
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
 use rstest::rstest;
 use test_support::locks::{assert_waiters, place_count, tickets, waiter_count};
 use test_support::process::Process;
 use test_support::{TestEnv, can_unshare, wait_until};
 
 use super::{assert_refused, spawn_waiter};
-use crate::queue::{HOLD, spawn_waiting_holder};
+use crate::queue::{HOLD, other_user_command, spawn_waiting_holder};
 
 /// Starts `flock` without `--queue`, and returns when it is blocked.
 #[track_caller]
@@ -81,4 +84,27 @@ fn a_waiter_in_another_pid_namespace_counts_once() {
     assert_waiters(env.file("l"), 1);
     assert_refused(env, &["--queue", "1"]);
     drop(spawn_waiter(env, &["--queue", "2"]));
+}
+
+#[test]
+fn waiters_of_all_users_count() {
+    let env = &TestEnv::new();
+    let _holder = env.hold(&[], "l");
+    let other_user = |script: &str| other_user_command(env, 54321, script);
+    let (Some(waits), Some(refused)) = (
+        other_user("exec flock --queue 1 l true"),
+        other_user("exec flock --queue 1 l echo ran"),
+    ) else {
+        return;
+    };
+    let writable = Permissions::from_mode(0o666);
+    fs::set_permissions(env.file("l"), writable).expect("its mode");
+    let mut other = env.start(waits);
+    other.wait_alive_until("it has a place", || place_count(env.file("l")) == 1);
+    assert_refused(env, &["--queue", "1"]);
+    drop(spawn_waiter(env, &["--queue", "2"]));
+    drop(other);
+    wait_until("no process waits", || place_count(env.file("l")) == 0);
+    let _waiter = spawn_waiter(env, &["--queue", "1"]);
+    env.run_command(refused).assert_all(1, "", "");
 }

@@ -44,6 +44,32 @@ fn exactly_as_many_wait_as_permitted(
     }
 }
 
+/// The callers are slow, so that they count the waiters at the same time if nothing prevents that.
+#[test]
+fn counting_and_joining_are_one_step() {
+    let env = &TestEnv::without_builtin();
+    let holder = env.hold(&[], "l");
+    let args = ["--queue", "1", "l", "true"];
+    let slow = "inject=fcntl:delay_exit=50000";
+    let calls = [(); 4].map(|()| env.with_fault_injection("l", slow, &args));
+    let refused = &AtomicUsize::new(0);
+    std::thread::scope(|scope| {
+        let calls: Vec<_> = calls.into_iter().flatten().collect();
+        let others = calls.len().saturating_sub(1);
+        for call in calls {
+            scope.spawn(move || match env.run_command(call).code() {
+                0 => {}
+                1 => drop(refused.fetch_add(1, Ordering::Relaxed)),
+                status => panic!("{status}"),
+            });
+        }
+        wait_until("all but one are refused", || {
+            refused.load(Ordering::Relaxed) == others
+        });
+        holder.release();
+    });
+}
+
 /// Every trigger leaves a file and starts the job, which takes away all files. If a trigger is
 /// refused although no job is about to begin, its file stays.
 #[test]

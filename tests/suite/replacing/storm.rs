@@ -35,7 +35,7 @@ fn the_newest_ends_up_running() {
 #[test]
 fn exactly_one_ends_up_running() {
     let StressSettings { size, .. } = StressSettings::from_env();
-    let calls = if size > 1 { 300 } else { 12 };
+    let calls = if size > 1 { 300 } else { 100 };
     for _ in 0..size {
         let env = &TestEnv::new();
         let mut first = env.hold(&[], "l");

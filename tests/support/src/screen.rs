@@ -58,6 +58,11 @@ impl Screen {
         set_size(self.process.stdin(), rows, columns);
     }
 
+    /// Tells the process another size of the window, without changing the screen.
+    pub fn resize_window(&self, rows: u16, columns: u16) {
+        set_size(self.process.stdin(), rows, columns);
+    }
+
     /// Waits until the screen is as expected.
     ///
     /// # Panics
