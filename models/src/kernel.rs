@@ -4,7 +4,7 @@
 use crate::graph::{Kind, Step};
 
 /// A lock of flock(2) on an open file description.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Lock {
     /// `LOCK_UN`
     #[default]
@@ -25,7 +25,7 @@ impl Lock {
 }
 
 /// An open file description.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Description {
     /// The file, or 0 if the description is not open.
     pub inode: u8,
@@ -38,7 +38,7 @@ pub struct Description {
 }
 
 /// All open file descriptions.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Descriptions<const N: usize>(pub [Description; N]);
 
 impl<const N: usize> Default for Descriptions<N> {

@@ -3,13 +3,15 @@
 //!
 //! Every process arrives again when it is done, so any number of calls is covered, of which a
 //! limited number overlap. The command inherits the lock, outlives a `flock` that is killed, and may
-//! leave a process behind. A process that is stopped makes no step, which needs no state of its own. On NFS, each process is on a machine of its own, which remembers what the
-//! name led to.
+//! leave a process behind. A process that is stopped makes no step, which
+//! needs no state of its own. On NFS, each process is on a machine of its own, which remembers what
+//! the name led to.
 //!
 //! Left out: the wait for a lease, errors, the limits of `ReplacementCheck`, and the reopening for
 //! writing that NFS requires. NFS clients do not remember here that a name does not exist, and each
 //! open(2) may or may not ask the server.
 
+mod coarse;
 mod steps;
 
 use crate::graph::{Always, Graph};
@@ -30,6 +32,8 @@ pub struct LockFile {
     pub others: Others,
     /// Whether all calls wait, and all have `--unlink`, and no process is killed or stopped.
     pub is_tidy: bool,
+    /// Which states are distinguished.
+    pub detail: Detail,
     /// What is wrong with the program.
     pub mutant: Mutant,
 }
@@ -56,6 +60,18 @@ pub enum Others {
     Move,
 }
 
+/// Which states are distinguished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Detail {
+    /// All.
+    Fine,
+    /// Those with a different future: see [`LockFile::fold`]. Process 0 keeps its number, so that
+    /// whether it is served can be checked.
+    Coarse,
+    /// Those that remain different if the processes are numbered in another order.
+    Exchangeable,
+}
+
 /// An error in the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mutant {
@@ -76,7 +92,7 @@ pub enum Mutant {
 }
 
 /// How far a process is: the call that it makes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Place {
     /// It has not started, or has exited.
     Idle,
@@ -124,7 +140,7 @@ pub enum Place {
 
 /// A state. Process `p` locks with description `p`, removes with description `MAX + p`, and its
 /// command is process `MAX + p`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct State {
     /// How far each process is.
     pub places: [Place; MAX],
@@ -191,9 +207,9 @@ impl State {
         )
     }
 
-    /// Whether a process has just got the lock.
+    /// Whether a process has the lock, and watches over the command.
     pub fn is_holder(&self, process: usize) -> bool {
-        self.places[process] == Place::Start
+        matches!(self.places[process], Place::Start | Place::Wait)
     }
 
     /// Whether a waiter depends on the steps of a process: on its own, and on those of processes
@@ -227,12 +243,13 @@ impl State {
         let index = usize::from(process) % MAX;
         // NFS: the name that the file has got instead of being removed goes with its last user.
         let removed = self.files.0[MAX + index].inode;
+        let has_removed = usize::from(process) < MAX && self.places[index] == Place::Exit;
         self.files.exit(process);
         if usize::from(process) < MAX {
             self.places[index] = Place::Idle;
             self.cached[index] = 0;
             self.noticeable &= !(1 << index);
-            if self.elsewhere == removed {
+            if has_removed && self.elsewhere == removed {
                 self.elsewhere = 0;
             }
         } else {
@@ -286,6 +303,7 @@ impl LockFile {
             file_system,
             others,
             is_tidy: false,
+            detail: Detail::Fine,
             mutant: Mutant::Correct,
         }
     }
@@ -297,6 +315,15 @@ impl LockFile {
     /// The number of calls that it can make.
     pub fn explain(&self, calls: &[(&str, &str)]) -> Result<(), usize> {
         trace::explain(self, calls)
+    }
+
+    /// Returns where a process is that has found neither waiters of the queue nor slots.
+    fn after_checks(&self) -> Place {
+        match self.mutant {
+            Mutant::UnlinkWithoutComparison => Place::Unlink,
+            _ if self.is_remote() => Place::RefreshAgain,
+            _ => Place::CompareAgain,
+        }
     }
 
     /// Returns the state diagram of a process.

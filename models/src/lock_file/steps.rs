@@ -1,11 +1,11 @@
 //! The steps of a process, and of programs that ignore the lock.
 
-use super::{FileSystem, LockFile, MAX, Mutant, Others, Place, State};
+use super::{Detail, FileSystem, LockFile, MAX, Mutant, Others, Place, State};
 use crate::graph::{Kind, Model, Step};
 use crate::kernel::{Descriptions, Lock, call, chance};
 
 impl LockFile {
-    fn is_remote(&self) -> bool {
+    pub(super) fn is_remote(&self) -> bool {
         self.file_system != FileSystem::Local
     }
 
@@ -110,6 +110,9 @@ impl LockFile {
             let mut next = *state;
             next.places[index] = place;
             change(&mut next);
+            if place == Place::Exit {
+                next.files.close(file, process);
+            }
             next.normalize();
             steps.push((call(process, name, result), next));
         };
@@ -151,7 +154,7 @@ impl LockFile {
         }
     }
 
-    fn add_steps_of(&self, state: &State, process: u8, steps: &mut Vec<(Step, State)>) {
+    pub(super) fn add_steps_of(&self, state: &State, process: u8, steps: &mut Vec<(Step, State)>) {
         let index = usize::from(process);
         let (place, mode) = (state.places[index], state.modes[index]);
         let again = MAX + index;
@@ -283,11 +286,10 @@ impl LockFile {
                         },
                     );
                 } else {
-                    push(
-                        call(process, "flock(LOCK_NB)", "EAGAIN"),
-                        Place::Exit,
-                        &|_| {},
-                    );
+                    let refused = call(process, "flock(LOCK_NB)", "EAGAIN");
+                    push(refused, Place::Exit, &|next| {
+                        next.files.close(again, process)
+                    });
                 }
             }
             Place::CheckQueue => {
@@ -298,12 +300,8 @@ impl LockFile {
                 );
             }
             Place::CheckSlots => {
-                let then = match self.mutant {
-                    Mutant::UnlinkWithoutComparison => Place::Unlink,
-                    _ if self.is_remote() => Place::RefreshAgain,
-                    _ => Place::CompareAgain,
-                };
-                push(call(process, "fcntl(F_OFD_GETLK)", "none"), then, &|_| {});
+                let none = call(process, "fcntl(F_OFD_GETLK)", "none");
+                push(none, self.after_checks(), &|_| {});
             }
             Place::RefreshAgain | Place::CompareAgain | Place::CheckNameAgain => {
                 let places = [
@@ -328,7 +326,7 @@ impl LockFile {
                     steps.push((step, next))
                 });
             }
-            Place::Exit => push(call(process, "exit", ""), Place::Idle, &|next| {
+            Place::Exit => push(call(process, "exit", ""), Place::Exit, &|next| {
                 next.exit(process)
             }),
         }
@@ -365,7 +363,11 @@ impl Model for LockFile {
 
     fn steps(&self, state: &State, steps: &mut Vec<(Step, State)>) {
         for process in 0..self.processes {
-            self.add_steps_of(state, process, steps);
+            if self.detail != Detail::Fine {
+                self.add_coarse_steps_of(state, process, steps);
+            } else {
+                self.add_steps_of(state, process, steps);
+            }
             let mut kill = |process| {
                 let mut next = *state;
                 next.exit(process);
@@ -382,5 +384,10 @@ impl Model for LockFile {
             }
         }
         self.add_others(state, steps);
+        if self.detail != Detail::Fine {
+            for (_, next) in steps {
+                *next = self.fold(next);
+            }
+        }
     }
 }
