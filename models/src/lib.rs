@@ -8,6 +8,7 @@
 pub mod graph;
 pub mod hard_link;
 pub mod kernel;
+pub mod lease;
 pub mod lock_file;
 pub mod pid_file;
 pub mod queue;

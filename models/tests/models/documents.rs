@@ -2,6 +2,7 @@
 
 use models::graph::Graph;
 use models::hard_link::{HardLink, Takeover};
+use models::lease::Lease;
 use models::lock_file::{FileSystem, LockFile, Others};
 use models::pid_file::PidFile;
 use models::queue::{Client, Queue};
@@ -44,6 +45,8 @@ fn diagrams_are_those_of_the_models() {
         mutant: supervisor::Mutant::Correct,
     };
     let supervisor = Graph::explore(&supervisor, &[]).map(|graph| Supervisor::diagram(&graph));
+    let lease = Lease::new(0);
+    let lease = Graph::explore(&lease, &[]).map(|graph| Lease::diagram(&graph));
     let text = std::fs::read_to_string(DOCUMENT).expect("a document");
     let mut updated = text.clone();
     for (name, diagram) in [
@@ -54,6 +57,7 @@ fn diagrams_are_those_of_the_models() {
         ("pid_file", pid_file.expect("no properties")),
         ("hard_link", hard_link.expect("no properties")),
         ("supervisor", supervisor.expect("no properties")),
+        ("lease", lease.expect("no properties")),
     ] {
         updated = replace(&updated, name, &diagram);
     }

@@ -8,6 +8,7 @@
 
 mod documents;
 mod hard_link;
+mod lease;
 mod lock_file;
 mod pid_file;
 mod queue;
