@@ -6,8 +6,8 @@ use std::time::Duration;
 /// The least margin.
 const MIN_MARGIN: Duration = Duration::from_millis(500);
 
-/// The margin is this part of the time to live: clocks of two machines may differ in speed by as
-/// much.
+/// The margin is this part of the time to live: it has to cover how much the clocks of two machines
+/// differ in speed, and the time that it takes to kill the command.
 const MARGIN_DIVISOR: u32 = 50;
 
 /// The terms of a lock. All times are readings of `CLOCK_BOOTTIME`.
@@ -39,13 +39,21 @@ impl Terms {
 
     /// Returns when a command is killed whose lock lasts until then.
     pub fn kill_at(&self, until: Duration) -> Duration {
-        let margin = MIN_MARGIN.max(self.ttl / MARGIN_DIVISOR);
-        until.saturating_sub(margin)
+        until.saturating_sub(self.kill_margin())
     }
 
     /// Returns when a command is asked to stop whose lock lasts until then.
     pub fn stop_at(&self, until: Duration) -> Duration {
-        self.kill_at(until).saturating_sub(self.grace)
+        until.saturating_sub(self.stop_margin())
+    }
+
+    fn kill_margin(&self) -> Duration {
+        MIN_MARGIN.max(self.ttl / MARGIN_DIVISOR)
+    }
+
+    /// Returns how long before the end of its lock a command is asked to stop.
+    pub fn stop_margin(&self) -> Duration {
+        self.kill_margin().saturating_add(self.grace)
     }
 }
 

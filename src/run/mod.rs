@@ -157,7 +157,7 @@ impl Command {
             report_pid: None,
             parent_death: match options.supervision {
                 Supervision::Direct => ParentDeath::Survive,
-                Supervision::Supervised | Supervision::Leased(_) => ParentDeath::Kill,
+                Supervision::Supervised | Supervision::Leased(_) => ParentDeath::Kill(None),
             },
         };
         let result = match options.supervision {

@@ -7,9 +7,11 @@ use std::os::fd::{AsRawFd, BorrowedFd};
 use std::panic::{self, AssertUnwindSafe};
 use std::ptr;
 use std::sync::atomic::{AtomicI32, Ordering};
+use std::time::Duration;
 
 use rustix::process::Pid;
 
+use super::clock::since_boot;
 use super::execve::{EXECVE_KEEPS_ERRNO, execve};
 use super::shared_memory::SharedU64;
 use super::signal::{self, Disposition, SignalSet};
@@ -98,18 +100,43 @@ pub struct SpawnOptions<'a> {
     /// Where the child stores its PID before it does anything else.
     pub report_pid: Option<&'a SharedU64>,
     /// What happens to the child when its parent exits.
-    pub parent_death: ParentDeath,
+    pub parent_death: ParentDeath<'a>,
 }
 
 /// What happens to a child process when its parent exits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ParentDeath {
+#[derive(Clone, Copy, Debug)]
+pub enum ParentDeath<'a> {
     /// The child continues to run.
     Survive,
     /// The kernel kills the child with `SIGKILL`, unless it has executed a program that runs with
-    /// other privileges (set-user-ID).
-    Kill,
+    /// other privileges (set-user-ID). The program may have to be executed before a certain time.
+    Kill(Option<StartLimit<'a>>),
 }
+
+/// Until when a child may execute its program. If it is too late, the error of execve(2) is
+/// [`TOO_LATE`].
+///
+/// *Race:* the child, or its parent before, may be stopped for any time. So the child looks itself,
+/// after anything else. If it is stopped after that, the parent can kill it before it goes on.
+#[derive(Clone, Copy, Debug)]
+pub struct StartLimit<'a> {
+    /// Not zero if the program may not be executed at all any more.
+    pub is_forbidden: &'a SharedU64,
+    /// The end, by `CLOCK_BOOTTIME`, in nanoseconds.
+    pub end: &'a SharedU64,
+    /// How long before the end it is too late.
+    pub margin: Duration,
+}
+
+impl StartLimit<'_> {
+    fn has_passed(&self) -> bool {
+        let end = Duration::from_nanos(self.end.get());
+        self.is_forbidden.get() != 0 || since_boot() >= end.saturating_sub(self.margin)
+    }
+}
+
+/// Not an error of execve(2).
+pub const TOO_LATE: i32 = libc::ECANCELED;
 
 /// A child process. Its program may have failed to execute.
 #[derive(Debug)]
@@ -241,16 +268,23 @@ impl Task<'_> {
             signal::set_disposition(libc::SIGCHLD, Disposition::Ignore);
         }
         signal::set_mask(options.mask);
-        if options.parent_death == ParentDeath::Kill {
+        if let ParentDeath::Kill(limit) = &options.parent_death {
             // A parent that exited before prctl(2) causes no signal, but is no longer the parent.
             // SAFETY: takes numbers.
             unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
             if rustix::process::getppid() != Some(self.parent) {
                 return c_int::from(u8::MAX);
             }
+            if limit.is_some_and(|limit| limit.has_passed()) {
+                return self.fail(TOO_LATE);
+            }
         }
         let error = self.image.exec();
-        let errno = error.raw_os_error().unwrap_or(libc::EINVAL);
+        self.fail(error.raw_os_error().unwrap_or(libc::EINVAL))
+    }
+
+    /// Stores why the program was not executed, and returns the status to exit with.
+    fn fail(&self, errno: i32) -> c_int {
         self.errno.store(errno, Ordering::Release);
         if let Some(shared) = &self.errno_of_copy {
             shared.set(errno as u64);

@@ -47,7 +47,7 @@ use crate::sys::clock::since_boot;
 use crate::sys::process;
 use crate::sys::shared_memory::SharedU64;
 use crate::sys::signal::{self, SignalSet, number};
-use crate::sys::spawn::{self, ExecImage, SpawnOptions};
+use crate::sys::spawn::{self, ExecImage, ParentDeath, SpawnOptions, TOO_LATE};
 
 use clock::Alarm;
 use orders::{Order, Orders};
@@ -92,7 +92,7 @@ pub(super) fn run(
     let parent = getpid();
     let supervisor = spawn::fork_with(|| {
         let options = SpawnOptions {
-            report_pid: Some(&shared),
+            parent_death: ParentDeath::Kill(Some(orders.start_limit(lease.terms))),
             ..*options
         };
         let report = supervise::supervise(parent, image, &options, &orders, warn);
@@ -115,6 +115,10 @@ pub(super) fn run(
     }
     if orders.order() != Order::Run {
         return Err(SpawnError::LockLost(watch.reason(&leash)));
+    }
+    if report == Some(SupervisorReport::ExecFailed(TOO_LATE)) {
+        let why = "its lease had nearly run out when the command was to start";
+        return Err(SpawnError::LockLost(why.to_owned()));
     }
     match report {
         Some(report) => report.into_reason(&forwarder),

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use rustix::process::Pid;
 
+use crate::remote::terms::Terms;
 use crate::sys::shared_memory::SharedU64;
 use crate::sys::signal::{self, number};
+use crate::sys::spawn::StartLimit;
 
 /// What the supervisor has been ordered to do with the command. Orders only become stricter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,6 +79,15 @@ impl Orders {
     pub(super) fn set_supervisor(&self) {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         self.supervisor.set(pid as u64);
+    }
+
+    /// Returns until when the command may start: as long as there is time to stop it, and no order.
+    pub(super) fn start_limit(&self, terms: Terms) -> StartLimit<'_> {
+        StartLimit {
+            is_forbidden: &self.order,
+            end: &self.until,
+            margin: terms.stop_margin(),
+        }
     }
 
     /// Returns when the lease ends.

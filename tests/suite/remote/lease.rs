@@ -1,5 +1,7 @@
 //! The end of a lease: the command is stopped before it, with all that belongs to it.
 
+use std::process::Stdio;
+
 use rstest::rstest;
 use test_support::TestEnv;
 
@@ -130,6 +132,42 @@ fn lock_that_another_process_may_have_leaves_no_grace() {
     let options = ["--ttl=100s", "--grace=50s"];
     let stdout = assert_lost(&env, &options, &["sh", "-c", script], "it is gone");
     assert_eq!(stdout, "");
+}
+
+/// `flock` is held up between the grant and the start of the command: it cannot write.
+#[test]
+fn command_does_not_start_after_its_lease() {
+    let helper = "end=$(in_ms 2000); echo granted 7 $end
+        while [ $(in_ms 0) -lt $end ]; do sleep 0.01; done
+        echo >ended; wait_for_release";
+    let env = TestEnv::with_lock_helper(helper);
+    let (mut unread, full) = std::io::pipe().expect("a pipe");
+    fill(&full);
+    let mut command = env.flock(["--verbose", "--ttl=5s", "--grace=0s", "test://n"]);
+    command.args(["sh", "-c", "echo >started"]);
+    let flock = command.stdout(full).stderr(Stdio::piped()).spawn();
+    let flock = flock.expect("flock starts");
+    // It has the pipe open.
+    drop(command);
+    test_support::wait_until("the lease ends", || env.file("ended").exists());
+    std::io::copy(&mut unread, &mut std::io::sink()).expect("the output");
+    let output = flock.wait_with_output().expect("it ends");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        stderr.starts_with("flock: lock lost, command stopped: "),
+        "{stderr}"
+    );
+    assert_eq!(output.status.code(), Some(75));
+    assert!(!env.file("started").exists());
+}
+
+/// Fills a pipe, so that the next write waits.
+fn fill(pipe: &std::io::PipeWriter) {
+    use rustix::fs::{OFlags, fcntl_setfl};
+    fcntl_setfl(pipe, OFlags::NONBLOCK).expect("a pipe");
+    while rustix::io::write(pipe, &[0; 4096]).is_ok() {}
+    while rustix::io::write(pipe, &[0]).is_ok() {}
+    fcntl_setfl(pipe, OFlags::empty()).expect("a pipe");
 }
 
 #[test]
