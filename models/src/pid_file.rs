@@ -6,8 +6,7 @@
 //! processes apart.
 //!
 //! Left out: file servers, errors, files that name no process or one of another machine, and the
-//! grace period, which may end at once. A process that is killed between moving a file and removing it
-//! leaves the temporary name behind; here it is gone. The original, Perl's LockFile::Simple, takes part if asked
+//! grace period, which may end at once. The original, Perl's LockFile::Simple, takes part if asked
 //! to.
 
 mod original;
@@ -113,6 +112,8 @@ pub struct State {
     /// The file at the path, and those at the temporary name of each process; 0 means no file.
     name: u8,
     moved: [u8; MAX],
+    /// A process was killed while its temporary name existed. The name stays.
+    pub is_littered: bool,
     owners: [Owner; INODES],
 }
 
@@ -141,7 +142,7 @@ impl State {
         self.places == [Place::Idle; MAX] && self.supervisors == 0
     }
 
-    /// Whether all files are closed, and no temporary name is left.
+    /// Whether all files are closed, and no process still has a temporary name.
     pub fn is_clean(&self) -> bool {
         self.files == Descriptions::default() && self.moved == [0; MAX]
     }
@@ -172,7 +173,7 @@ impl State {
             self.files.close(index, process);
         }
         self.places[index] = Place::Idle;
-        self.moved[index] = 0;
+        self.is_littered |= std::mem::take(&mut self.moved[index]) != 0;
         for owner in &mut self.owners {
             if *owner == Owner::Process(process) {
                 *owner = Owner::Dead;
@@ -358,6 +359,7 @@ impl Model for PidFile {
             files: Descriptions::default(),
             name: 0,
             moved: [0; MAX],
+            is_littered: false,
             owners: [Owner::Dead; INODES],
         }
     }

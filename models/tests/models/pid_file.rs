@@ -1,7 +1,7 @@
 //! The PID file of `runlock`.
 
 use crate::{assert_found, explore, is_true};
-use models::graph::Timers;
+use models::graph::{Step, Timers};
 use models::pid_file::{Mutant, PidFile, State};
 
 #[test]
@@ -19,6 +19,9 @@ fn at_most_one_process_holds_the_lock() {
     }
     let mut over = graph.states().iter().filter(|state| state.is_over());
     assert!(over.all(State::is_clean), "only the file itself is left");
+    let littered = graph.path_to(|state| state.is_littered);
+    let is_kill = |step: &Step| step.call == "SIGKILL";
+    assert!(littered.is_some_and(|steps| steps.last().is_some_and(is_kill)));
 }
 
 #[test]
