@@ -5,8 +5,10 @@
 //! as soon as possible. A sentinel that is killed is a zombie until its parent has replaced it, and
 //! that of a killed process exits a moment later, before another process arrives.
 //!
+//! A marker may be forged: by a process that is visibly no waiter, or by one that cannot be looked at.
+//!
 //! Left out: the command, which inherits the lock; descriptors that are shared or locked already;
-//! forged markers, and searches that end too early because of them; and where there are no pidfds.
+//! searches that end too early because of forged markers; and where there are no pidfds.
 //! A search for the nearest ticket is one step, and the check of its owner another. How long a timer
 //! runs is not modelled: each may fire at once, or never.
 
@@ -45,6 +47,10 @@ pub enum Client {
     Reader,
     /// `flock`
     Plain,
+    /// A process that sets a marker, and is visibly not a waiter.
+    Forger,
+    /// A process that sets a marker, and cannot be looked at.
+    Ghost,
 }
 
 /// An error in the program.
@@ -62,6 +68,8 @@ pub enum Mutant {
     SentinelFirst,
     /// The marker is not looked for again after the pidfd has been opened.
     NoSecondLook,
+    /// A marker counts whatever the process is.
+    TrustMarkers,
 }
 
 /// How far a process is: the call that it makes next.
@@ -121,6 +129,8 @@ pub enum Place {
     Hold,
     /// Exits without the lock.
     Exit,
+    /// Has set a forged marker.
+    Forge,
 }
 
 /// Sentinels that exist. PID 0 is not used.
@@ -181,7 +191,10 @@ impl State {
     /// Whether a process waits.
     pub fn is_waiter(&self, process: usize) -> bool {
         let place = self.places[process];
-        !matches!(place, Place::Idle | Place::Hold | Place::Exit)
+        !matches!(
+            place,
+            Place::Idle | Place::Hold | Place::Exit | Place::Forge
+        )
     }
 
     /// Whether a process is stopped.
@@ -290,12 +303,6 @@ impl State {
             .filter(earlier)
             .max_by_key(|owner| self.ranks[*owner])
     }
-
-    fn any_waiting_before(&self, process: usize) -> Option<usize> {
-        let is_before = |owner: &usize| self.ranks[*owner] < self.ranks[process];
-        let is_marked = |owner: &usize| self.marked & !self.stopped & 1 << owner != 0;
-        (0..MAX).filter(is_marked).find(is_before)
-    }
 }
 
 impl Queue {
@@ -332,6 +339,19 @@ impl Queue {
             arrivals: None,
             mutant: Mutant::Correct,
         }
+    }
+
+    /// Whether the marker of a process can be seen to be forged.
+    fn is_forged(&self, owner: usize) -> bool {
+        let is_forger = self.clients.get(owner) == Some(&Client::Forger);
+        is_forger && self.mutant != Mutant::TrustMarkers
+    }
+
+    fn any_waiting_before(&self, state: &State, process: usize) -> Option<usize> {
+        let is_before = |owner: &usize| state.ranks[*owner] < state.ranks[process];
+        let is_marked = |owner: &usize| state.marked & !state.stopped & 1 << owner != 0;
+        let mut before = (0..MAX).filter(is_marked).filter(is_before);
+        before.find(|owner| !self.is_forged(*owner))
     }
 
     /// Checks that a process can make these system calls, with these results.

@@ -33,7 +33,8 @@ impl Queue {
         };
         let (target, target_pid) = state.targets[index];
         let is_gone = state.gone & 1 << process != 0;
-        let can_take_turn = !is_gone && state.stopped & 1 << target >> 1 == 0;
+        let is_forged = target > 0 && self.is_forged(usize::from(target) - 1);
+        let can_take_turn = !is_gone && !is_forged && state.stopped & 1 << target >> 1 == 0;
         let after_transfer = match mode {
             Lock::Shared => Place::ReleaseShared,
             _ if self.mutant == Mutant::EndBeforeTransfer => Place::Hold,
@@ -43,9 +44,15 @@ impl Queue {
             Place::Idle if self.arrivals == Some(state.arrived) => {}
             Place::Idle if state.sentinels.contains(&Sentinel::Orphan) => {}
             Place::Idle => {
-                let is_plain = self.clients[index] == Client::Plain;
-                let first = if is_plain { Place::Plain } else { Place::Look };
+                let first = match self.clients[index] {
+                    Client::Plain => Place::Plain,
+                    Client::Forger | Client::Ghost => Place::Forge,
+                    Client::Writer | Client::Reader => Place::Look,
+                };
                 push(chance(process, ""), first, &|next| {
+                    if first == Place::Forge {
+                        next.marked |= 1 << process;
+                    }
                     next.files.open(index, 1, process);
                     next.arrived += u8::from(self.arrivals.is_some());
                     next.ranks[index] = state.ranks.iter().max().unwrap_or(&0) + 1;
@@ -62,12 +69,12 @@ impl Queue {
                 let then = if overtakes { Place::Try } else { Place::Reopen };
                 push(done("search", "ticket"), then, &|next| {
                     let is_ahead = |owner: &usize| {
-                        use Place::{EndSentinel, EndTicket, Exit, Hold, ReleaseShared};
+                        use Place::{EndSentinel, EndTicket, Exit, Forge, Hold, ReleaseShared};
                         let place = state.places[*owner];
                         state.ranks[*owner] < state.ranks[index]
                             && !matches!(
                                 place,
-                                ReleaseShared | EndTicket | EndSentinel | Hold | Exit
+                                ReleaseShared | EndTicket | EndSentinel | Hold | Exit | Forge
                             )
                     };
                     let earlier = (0..MAX)
@@ -180,7 +187,7 @@ impl Queue {
             Place::EndProbe => push(done("flock(LOCK_UN)", ""), Place::Count, &unlock),
             Place::Count if is_gone => push(done("look", "none"), Place::Search, &forget),
             Place::Count => {
-                let is_alone = state.any_waiting_before(index).is_none();
+                let is_alone = self.any_waiting_before(state, index).is_none();
                 let was_free = state.seen_free & 1 << process != 0;
                 if is_alone || was_free {
                     push(done("look", "ticket"), Place::Pass, &nothing);
@@ -212,7 +219,7 @@ impl Queue {
                 }
                 push(chance(process, "flock"), Place::Exit, &nothing);
             }
-            Place::SearchAgain => match state.any_waiting_before(index) {
+            Place::SearchAgain => match self.any_waiting_before(state, index) {
                 Some(owner) => push(done("search", "ticket"), Place::Yield, &|next| {
                     next.targets[index] = (owner as u8 + 1, state.pids[owner]);
                 }),
@@ -276,6 +283,8 @@ impl Queue {
                     });
                 }
             }
+            // It is only killed.
+            Place::Forge => {}
             Place::Hold | Place::Exit => {
                 push(done("exit", ""), Place::Idle, &|next| next.exit(process));
             }
@@ -322,6 +331,9 @@ impl Model for Queue {
                 steps.push((chance(process, signal), next));
             };
             change("SIGKILL", &|next| next.exit(process));
+            if state.places[usize::from(process)] == Place::Forge {
+                continue;
+            }
             if self.stops && state.stopped & bit == 0 {
                 change("SIGSTOP", &|next| {
                     next.stopped |= bit;

@@ -1,9 +1,9 @@
 //! The fair queue: writers, readers, and processes that do not queue.
 
-use crate::{assert_found, explore, is_true};
+use crate::{assert_found, explore, is_true, processes};
 use models::graph::{Graph, Timers};
 use models::queue::{
-    Client::{Plain, Reader, Writer},
+    Client::{Forger, Ghost, Plain, Reader, Writer},
     Mutant, Queue, State,
 };
 
@@ -57,8 +57,24 @@ fn plain_locks_do_not_starve_the_queue() {
 fn stopped_waiters_are_passed() {
     check(&Queue::new(&[Writer, Reader]));
     check(&Queue {
-        arrivals: Some(3),
+        arrivals: Some(processes() as u8),
         ..Queue::new(&[Writer, Writer, Reader])
+    });
+}
+
+/// Without timers, a marker that is visibly forged is ignored.
+#[test]
+fn forged_markers_are_passed() {
+    let model = Queue {
+        timers: false,
+        stops: false,
+        ..Queue::new(&[Writer, Reader, Forger])
+    };
+    let graph = explore(&model, &Queue::IN_ORDER);
+    assert!(is_served(&model, &graph, Timers::Idle));
+    check(&Queue {
+        stops: false,
+        ..Queue::new(&[Writer, Reader, Ghost])
     });
 }
 
@@ -89,6 +105,7 @@ fn mutants_are_found() {
     for (mutant, clients) in [
         (Mutant::SentinelFirst, &[Writer, Writer][..]),
         (Mutant::NoSecondLook, &[Writer, Writer, Writer]),
+        (Mutant::TrustMarkers, &[Writer, Plain, Forger]),
     ] {
         let model = model(mutant, clients);
         let graph = explore(&model, &[]);
