@@ -31,6 +31,8 @@ pub enum Mutant {
     ExitFirst,
     /// The tool does not adopt what a killed supervisor leaves behind.
     NotAdopted,
+    /// The supervisor looks at its parent before it asks to be notified of its end.
+    LookFirst,
 }
 
 /// How far a process is.
@@ -38,6 +40,10 @@ pub enum Mutant {
 pub enum Place {
     /// It has not started.
     NotStarted,
+    /// It asks to be notified when its parent exits.
+    Ask,
+    /// It looks whether its parent has exited.
+    Look,
     /// It is about to start its child.
     Start,
     /// It waits for its child, or runs.
@@ -67,10 +73,14 @@ pub struct State {
     is_abandoned: bool,
     /// The command has exited by itself.
     is_done: bool,
+    /// The supervisor has missed the end of the tool.
+    is_deaf: bool,
 }
 
-const TOOL: u8 = 0;
-const SUPERVISOR: u8 = 1;
+/// The process that the user has started.
+pub const TOOL: u8 = 0;
+/// The parent of the command.
+pub const SUPERVISOR: u8 = 1;
 const COMMAND: u8 = 2;
 const LEFT_BEHIND: u8 = 3;
 
@@ -93,6 +103,11 @@ impl State {
     /// Whether the command was killed, but what it has left behind still runs.
     pub fn is_orphaned(&self) -> bool {
         self.is_over() && !self.is_done && is_alive(self.left_behind)
+    }
+
+    /// Whether the tool has exited, and the command runs.
+    pub fn has_lost_tool(&self) -> bool {
+        self.tool == Place::Exited && is_alive(self.command)
     }
 
     /// Whether the tool and the supervisor were killed.
@@ -119,6 +134,15 @@ impl Supervisor {
         }]
     }
 
+    /// Checks that the tool (0) or the supervisor (1) can make these system calls, with these results.
+    ///
+    /// # Errors
+    ///
+    /// The number of calls that it can make.
+    pub fn explain(&self, process: u8, calls: &[(&str, &str)]) -> Result<(), usize> {
+        trace::explain_of(self, process, calls)
+    }
+
     /// Returns the state diagram of the supervisor.
     pub fn diagram(graph: &Graph<'_, Self>) -> String {
         trace::diagram_of(graph, SUPERVISOR, |state| format!("{:?}", state.supervisor))
@@ -131,7 +155,7 @@ impl Supervisor {
             Place::Start => add(
                 done("fork"),
                 State {
-                    supervisor: Place::Start,
+                    supervisor: self.first_place(),
                     ..next(Place::Run)
                 },
             ),
@@ -160,6 +184,13 @@ impl Supervisor {
         }
     }
 
+    fn first_place(&self) -> Place {
+        match self.mutant {
+            Mutant::LookFirst => Place::Look,
+            _ => Place::Ask,
+        }
+    }
+
     fn add_steps_of_supervisor(&self, state: &State, add: &mut dyn FnMut(Step, State)) {
         let next = |supervisor| State {
             supervisor,
@@ -168,8 +199,31 @@ impl Supervisor {
         let done = |name, result| call(SUPERVISOR, name, result);
         let is_orphan = state.tool == Place::Exited;
         match state.supervisor {
-            // It asks to be notified, and then looks at its parent.
-            Place::Start if is_orphan => add(done("getppid", "other"), next(Place::Exit)),
+            Place::Ask => {
+                let then = if self.mutant == Mutant::LookFirst {
+                    Place::Start
+                } else {
+                    Place::Look
+                };
+                let is_deaf = self.mutant == Mutant::LookFirst && is_orphan;
+                let step = done("prctl(PR_SET_PDEATHSIG)", "");
+                add(
+                    step,
+                    State {
+                        is_deaf,
+                        ..next(then)
+                    },
+                );
+            }
+            Place::Look if is_orphan => add(done("getppid", "other"), next(Place::Exit)),
+            Place::Look => {
+                let then = if self.mutant == Mutant::LookFirst {
+                    Place::Ask
+                } else {
+                    Place::Start
+                };
+                add(done("getppid", "same"), next(then));
+            }
             Place::Start => add(
                 done("clone", ""),
                 State {
@@ -177,7 +231,9 @@ impl Supervisor {
                     ..next(Place::Run)
                 },
             ),
-            Place::Run if is_orphan => add(done("SIGCONT", ""), next(Place::KillCommand)),
+            Place::Run if is_orphan && !state.is_deaf => {
+                add(done("SIGCONT", ""), next(Place::KillCommand))
+            }
             Place::Run if state.command == Place::Exited => {
                 add(done("waitid", ""), next(Place::Exit));
             }
@@ -263,6 +319,7 @@ impl Model for Supervisor {
             is_broken: false,
             is_abandoned: false,
             is_done: false,
+            is_deaf: false,
         }
     }
 

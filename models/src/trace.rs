@@ -12,6 +12,15 @@ use crate::graph::{Graph, Kind, Model};
 ///
 /// The number of calls that it can make.
 pub(crate) fn explain<M: Model>(model: &M, calls: &[(&str, &str)]) -> Result<(), usize> {
+    explain_of(model, 0, calls)
+}
+
+/// Checks the same of another process.
+pub(crate) fn explain_of<M: Model>(
+    model: &M,
+    process: u8,
+    calls: &[(&str, &str)],
+) -> Result<(), usize> {
     let mut states = HashSet::from([model.initial()]);
     let mut steps = Vec::new();
     for (index, expected) in calls.iter().enumerate() {
@@ -20,7 +29,7 @@ pub(crate) fn explain<M: Model>(model: &M, calls: &[(&str, &str)]) -> Result<(),
         while let Some(state) = pending.pop() {
             model.steps(&state, &mut steps);
             for (step, after) in steps.drain(..) {
-                let is_own = step.process == 0;
+                let is_own = step.process == process;
                 if is_own && (step.call, step.result) == *expected {
                     next.insert(after);
                 } else if (!is_own || step.call.is_empty()) && states.insert(after) {

@@ -1,5 +1,7 @@
 //! The models of `runlock` and `ulock` against the programs: see `tests/suite/traces.rs`.
 
+mod supervisor;
+
 use super::env;
 use models::hard_link::{HardLink, Takeover};
 use models::pid_file::PidFile;

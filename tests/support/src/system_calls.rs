@@ -1,5 +1,6 @@
 //! The system calls of a program, recorded by strace(1).
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::process::Command;
 
@@ -59,9 +60,40 @@ impl TestEnv {
         Some(command)
     }
 
+    /// Returns a command as [`with_recording`](Self::with_recording), under an strace that also
+    /// records those of its children.
+    pub fn with_recording_of_all<A: AsRef<OsStr>>(
+        &self,
+        program: &str,
+        args: impl IntoIterator<Item = A>,
+    ) -> Option<Command> {
+        self.with_fault_injection_into("true", "", "trace=none", &[])?;
+        let mut command = self.command("strace");
+        command
+            .args(["--quiet=all", "-v", "-ff", "-o", FILE, program])
+            .args(args);
+        Some(command)
+    }
+
+    /// Returns the system calls of a process and its children, in the order of their PIDs.
+    pub fn recorded_processes(&self) -> BTreeMap<i32, Vec<SystemCall>> {
+        let files = std::fs::read_dir(self.file("")).expect("a directory");
+        let names = files.map(|file| file.expect("a file").file_name());
+        let pids = names.filter_map(|name| {
+            let pid = name.to_str()?.strip_prefix(FILE)?.strip_prefix('.')?;
+            pid.parse::<i32>().ok()
+        });
+        pids.map(|pid| (pid, self.calls_in(&format!("{FILE}.{pid}"))))
+            .collect()
+    }
+
     /// Returns the system calls that were recorded.
     pub fn recorded_calls(&self) -> Vec<SystemCall> {
-        self.read_file(FILE)
+        self.calls_in(FILE)
+    }
+
+    fn calls_in(&self, file: &str) -> Vec<SystemCall> {
+        self.read_file(file)
             .lines()
             .filter_map(SystemCall::parse)
             .collect()
