@@ -21,14 +21,12 @@ use super::{AcquireError, Acquired, Deadline, Error, Guard, Mode, Refusal, unlin
 /// The descriptor is the lowest free one above 2, and a command that is executed inherits it.
 ///
 /// *Race:* another process deletes or replaces the file between our open(2) and the moment at which
-/// the lock is granted. We would then hold a lock on a file that the path no longer leads to, while
-/// the next process locks the new one: two holders. Therefore, once the lock is granted, descriptor
-/// and path are compared (device and inode). If they differ, we release the lock and start again,
-/// within the same deadline. If they are equal, every process that opened the path until then
-/// opened this very file and waits for our lock; a process that replaces the file later breaks a
-/// lock that was rightfully held, which no locking tool can prevent. The inode number cannot be
-/// reused during the comparison, because our descriptor keeps the inode alive. A model visits all
-/// cases: see `docs/design/protocols.md`.
+/// the lock is granted: we would hold a lock on a file that the path no longer leads to, while the
+/// next process locks the new one. Therefore, once the lock is granted, descriptor and path are
+/// compared (device and inode), and if they differ, we start again, within the same deadline. Our
+/// descriptor keeps the inode number from being reused until then. A process that replaces the file
+/// later breaks a lock that was rightfully held, which no locking tool can prevent. A model visits
+/// all cases: see `docs/design/protocols.md`.
 ///
 /// # Errors
 ///

@@ -34,15 +34,13 @@ const MAX_RETRIES: u32 = 1000;
 ///
 /// Calls `on_wait` with the path before each wait.
 ///
-/// *Race:* two processes that want the same locks in different orders could each acquire one and
-/// wait forever for the other. Therefore all files are opened first and locked in the order of
-/// device and inode, which is the same for every process, whatever the paths. A process that waits
-/// holds only locks that come before the one it waits for, so there is no cycle. An open file keeps
-/// its identity and its place in the order, but its path may be given to another file in the
-/// meantime. We look before we wait, so as not to wait for a file that no longer matters, and again
-/// once the lock is held ([`file::acquire`](super::file::acquire) says why). If a file was
-/// replaced, we release all locks and start again, within the same deadline. A model visits all
-/// cases: see `docs/design/protocols.md`.
+/// *Race:* two processes that want the same locks in different orders could wait for each other.
+/// Therefore all files are opened first and locked in the order of device and inode. An open file
+/// keeps its place in the order, but its path may be given to another file in the meantime. We look
+/// before we wait, so as not to wait for a file that no longer matters, and again once the lock is
+/// held ([`file::acquire`](super::file::acquire) says why). If a file was replaced, we release all
+/// locks and start again, within the same deadline. A model visits all cases: see
+/// `docs/design/protocols.md`.
 ///
 /// # Errors
 ///

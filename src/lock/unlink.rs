@@ -21,11 +21,10 @@ use super::{AcquireError, Acquired, Error, Mode};
 /// without waiting, no process holds it any more.
 ///
 /// *Race:* a process that opened the file before it was removed may lock it afterwards, while the
-/// next process creates a new one: two holders. The first compares its file with the path once it
-/// has the lock (`file::acquire`), finds another file or none, and starts
-/// again. And no process removes the file of another: only a process that holds the exclusive lock
-/// on the file at the path removes it, while it holds that lock, so the file that it checked is the
-/// one that it removes.
+/// next process creates a new one. It finds that out when it compares its file with the path
+/// (`file::acquire`). And no process removes the file of another, because a file is removed only by
+/// a process that holds the exclusive lock on it and has compared it with the path. A model visits
+/// all cases: see `docs/design/protocols.md`.
 ///
 /// Only an empty regular file with a single name can be nothing but a lock file. Any other file is
 /// left alone, because the user may have named the wrong one: in `flock --unlink ./sync --all`, the

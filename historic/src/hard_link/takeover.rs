@@ -11,15 +11,13 @@
 //! and exchanges the two names in one step (`RENAME_EXCHANGE`). The file that it finds at the
 //! temporary name afterwards shows whether it was first:
 //!
-//! * It is the very file whose age was checked. It was LOCK until that moment, and no other process
-//!   can get it any more. So this contender is the one that has won: LOCK is its file and its lock.
+//! * It is the very file whose age was checked: this contender has won.
 //! * It is another file, of a newcomer or of another contender that came in between. This contender
-//!   has not won. No harm is done: the name LOCK has existed all the time, and the rightful holder
-//!   holds the lock by that name and will remove it by that name, whatever file it is by then. The
-//!   contender's file, which is LOCK now, is as fresh as the one that it displaced, or fresher, so
-//!   it makes no lock stale.
-//! * LOCK does not exist (`ENOENT`): the owner has removed it at this very moment. Then all
-//!   processes compete with link(2), as usual.
+//!   has not won, and no harm is done: the name LOCK has existed all the time, and its rightful
+//!   holder will remove it by name, whatever file it is by then. The contender's file, which is LOCK
+//!   now, is at least as fresh as the one that it displaced.
+//! * LOCK does not exist (`ENOENT`): the owner has just removed it, and all processes compete with
+//!   link(2), as usual.
 //!
 //! In the first two cases the contender removes the file that it got. The creator of a file that is
 //! displaced may be between its link(2) and its next step. If link(2) has reported success, that
@@ -45,16 +43,13 @@
 //! start, until the contender touches it, which it does as soon as it continues.
 //!
 //! *Race, with a rename,* where there is no exchange (NFS). Contenders first lock the stale file
-//! itself with flock(2), which is forwarded to the server there, and released when the contender
-//! exits. So a file has one contender at a time. It checks that LOCK is still that file and still
-//! stale, moves it to a temporary name, and checks which file it got. Normally it is that file,
-//! because no other process may have moved it, and LOCK is free: the contender removes the stale
+//! itself with flock(2), which is forwarded to the server there, so a file has one contender at a
+//! time. It checks that LOCK is still that file and still stale, moves it to a temporary name, and
+//! checks which file it got. Normally it is that file, and LOCK is free: the contender removes the
 //! file and competes with link(2) like all others. If it is another file, the owner, alive beyond
-//! the maximum age, has removed LOCK between two of the contender's system calls, and a newcomer
-//! has created it again. The contender restores the name with link(2) at once. In between, LOCK did
-//! not exist although a process holds it, and a process that creates it in that time holds it as
-//! well. That cannot be prevented on NFS; it takes an owner beyond the maximum age, a contender and
-//! two newcomers within the same milliseconds.
+//! the maximum age, has removed LOCK between two of the contender's system calls, and a newcomer has
+//! created it again. The contender restores the name with link(2) at once, but in between, another
+//! newcomer may create LOCK and hold it as well. That cannot be prevented on NFS.
 
 use std::ffi::OsStr;
 use std::os::fd::{AsFd, OwnedFd};

@@ -10,12 +10,9 @@
 //! *Race* between processes that find a stale file: two of them could see that the owner is dead,
 //! one could remove the file and create its own, and the other could remove that one. Therefore
 //! only a process that holds the flock(2) lock on the file at the path may remove it: either its
-//! creator, which has held the lock all the time, or a process that has acquired the lock because
-//! the creator is dead. The latter checks, once it holds the lock, that the path still leads to
-//! this file. From then on the path leads to it until the process has removed it: no other process
-//! of ours may remove it, and link(2), the only way in which our files get their name, replaces
-//! nothing. Afterwards the process is one of many that want the name, and link(2) lets one of them
-//! win.
+//! creator, or a process that has acquired the lock because the creator is dead, and has compared
+//! the file with the path after that. link(2), the only way in which our files get their name,
+//! replaces nothing.
 //!
 //! *Races with the original*, which does not use flock(2):
 //!

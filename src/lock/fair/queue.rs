@@ -22,16 +22,14 @@
 //! processes may share it and ask for the lock too. A lock that is granted to one of them is held
 //! by all of them, and if one of them released it, two processes would believe that they hold it.
 //!
-//! *Race in step 1:* another process may issue a ticket between our look and our acquiring the
-//! lock. It found the lock held, and the lock was released after that; we acquire it as if we had
-//! arrived at the same moment. Conversely, the lock may be released while we issue our ticket, and
-//! the next process does not see a queue yet. Order is not guaranteed at that granularity.
+//! *Race in step 1:* another process may issue a ticket between our look and our acquiring the lock,
+//! and the lock may be released while we issue ours. Then we have arrived at the same moment: order
+//! is not guaranteed at that granularity.
 //!
 //! *Race in step 2:* an earlier ticket may appear after our look, because its arrival time is read
-//! before its marker is set. If we have been granted the lock by then, step 3 looks again. A ticket
-//! may end, and the PID of its sentinel may be reused, before we wait for its exit. Therefore we
-//! check that the marker exists after we have opened the pidfd: if it does, the pidfd refers to the
-//! sentinel.
+//! before its marker is set: step 3 looks again. A ticket may end, and the PID of its sentinel may be
+//! reused, before we wait for its exit. Therefore we check that the marker exists after we have
+//! opened the pidfd.
 //!
 //! *Waiters that do not take their turn:* a stopped process is not waited for, and no process is
 //! waited for forever. Every waiter checks from time to time ([`STALL_CHECK_INTERVAL`]) whether the

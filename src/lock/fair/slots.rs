@@ -5,14 +5,12 @@
 //!
 //! *Race:* two processes that count the slots and find one free would both take it. Therefore slots
 //! are counted and taken under the flock(2) lock on the same file, which is held for just that
-//! long. Slots are released without it, at any time: a process that counts a slot which is just
-//! being released waits for the exit of its holder and counts again.
+//! long. Slots are released without it, at any time.
 //!
-//! *Race:* a holder against a process that waits for its exit. The holder may have exited, and its
-//! PID may have been reused, before we wait for it. Therefore we look at the slots again after we
-//! have opened all pidfds: if they are the same, so are the processes. If a holder has passed its
-//! slot to processes that inherited it, their exit cannot be waited for, and we look again from
-//! time to time ([`POLL_INTERVAL`]).
+//! *Race:* a holder may have exited, and its PID may have been reused, before another process waits
+//! for its exit. Therefore we look at the slots again after we have opened all pidfds. If a holder
+//! has passed its slot to processes that inherited it, their exit cannot be waited for, and we look
+//! again from time to time ([`POLL_INTERVAL`]).
 //!
 //! Every process that can open the file can set any number of markers, and each call that looks for
 //! one takes time in proportion to their number. Therefore counting stops at the limit, and a count
