@@ -1,20 +1,30 @@
 //! The fair queue: a free lock, a lock held by another process, and the wait for a predecessor.
 
 use super::record;
+use libc::{SIGCONT, SIGSTOP};
 use models::queue::{Client, Queue};
 use test_support::TestEnv;
 use test_support::locks::{tickets, waiter_count};
+use test_support::procfs::is_stopped;
 use test_support::system_calls::{Call, SystemCall, assert_explained};
 use test_support::wait_until;
 
 /// The first offset of tickets.
 const TICKETS: u64 = 1 << 62;
 
+/// The check whether the queue has stalled, if the lock is free.
+const PROBED: [Call; 3] = [
+    ("poll", "timeout"),
+    ("flock(LOCK_NB)", "ok"),
+    ("flock(LOCK_UN)", ""),
+];
+
 /// Names the calls that concern the queue. A search consists of several calls, and so does the check
 /// of an owner.
 fn calls_on_queue(recorded: &[SystemCall]) -> Vec<Call> {
     let mut calls: Vec<Call> = Vec::new();
     let (mut found, mut is_marked, mut was_set) = (None, false, false);
+    let mut ticket = String::from("none");
     let (mut sentinel, mut comm) = (String::from("none"), String::from("none"));
     for call in recorded {
         let has = |text: &str| call.args.contains(text);
@@ -23,7 +33,15 @@ fn calls_on_queue(recorded: &[SystemCall]) -> Vec<Call> {
             .and_then(|start| start.parse().ok())
             .unwrap_or(0_u64);
         let is_ticket = start >= TICKETS && call.name.starts_with("fcntl");
-        let is_looked_at = calls.last().is_some_and(|(name, _)| *name == "pidfd_open");
+        let is_looked_at =
+            calls.last().is_some_and(|(name, _)| *name == "pidfd_open") || calls.ends_with(&PROBED);
+        // What is counted then is one step of the model.
+        let is_counting = calls.len() > PROBED.len()
+            && calls[..calls.len() - 1].ends_with(&PROBED)
+            && calls.last() == Some(&("look", "ticket"));
+        if is_ticket && has("F_OFD_GETLK") && is_counting {
+            continue;
+        }
         if is_ticket && has("F_OFD_GETLK") && !was_set {
             if is_looked_at {
                 calls.push(("look", if has("F_RDLCK") { "ticket" } else { "none" }));
@@ -53,7 +71,10 @@ fn calls_on_queue(recorded: &[SystemCall]) -> Vec<Call> {
                     continue;
                 }
             }
-            "open" | "openat" if has("/proc/self/fd/") => ("open", ""),
+            "open" | "openat" if has("/proc/self/fd/") => {
+                ticket.clone_from(&call.result);
+                ("open", "")
+            }
             "fork" => break,
             "clone" if has("SIGCHLD") => break,
             "clone" => {
@@ -77,7 +98,13 @@ fn calls_on_queue(recorded: &[SystemCall]) -> Vec<Call> {
             ),
             "flock" if has("LOCK_UN") => ("flock(LOCK_UN)", ""),
             // Before it blocks, it tries.
-            "flock" if call.result == "EAGAIN" && is_marked => continue,
+            "flock"
+                if call.result == "EAGAIN"
+                    && is_marked
+                    && calls.last() != Some(&("poll", "timeout")) =>
+            {
+                continue;
+            }
             "flock" if has("LOCK_NB") && calls.last() == Some(&("search", "none")) && is_marked => {
                 ("flock", "ok")
             }
@@ -87,7 +114,7 @@ fn calls_on_queue(recorded: &[SystemCall]) -> Vec<Call> {
             ),
             "flock" => ("flock", "ok"),
             "kill" => ("kill", ""),
-            "close" if calls.last() == Some(&("flock(LOCK_NB)", "ok")) && is_marked => {
+            "close" if calls.last() == Some(&("flock(LOCK_NB)", "ok")) && call.args == ticket => {
                 ("close", "")
             }
             _ => continue,
@@ -153,4 +180,44 @@ fn the_second_in_the_queue_is_a_path_of_the_model() {
     }
     assert!(calls.len() >= 11, "{calls:?}");
     assert_explained(&calls, explain);
+}
+
+#[test]
+fn passing_a_stopped_waiter_is_a_path_of_the_model() {
+    let env = &TestEnv::new();
+    let holder = env.hold(&[], "l");
+    let mut first = env.start_flock(["--fair", "l", "true"]);
+    wait_until("it queues", || tickets(env.file("l")).len() == 1);
+    let Some(command) = env.with_recording("flock", ["--fair", "l", "true"]) else {
+        holder.release();
+        return first.release();
+    };
+    let mut second = env.start(command);
+    wait_until("it queues", || tickets(env.file("l")).len() == 2);
+    let looked_again = ("look", "ticket");
+    wait_until("it is about to sleep", || {
+        calls_on_queue(&env.recorded_calls()).contains(&looked_again)
+    });
+    first.signal(SIGSTOP);
+    wait_until("it stops", || is_stopped(first.pid()));
+    holder.release();
+    second.wait();
+    first.signal(SIGCONT);
+    first.wait();
+    let calls = calls_on_queue(&env.recorded_calls());
+    assert!(
+        calls.ends_with(&[
+            ("flock(LOCK_UN)", ""),
+            ("flock(LOCK_NB)", "ok"),
+            ("close", ""),
+            ("kill", "")
+        ]),
+        "{calls:?}"
+    );
+    assert!(calls.windows(3).any(|calls| *calls == PROBED), "{calls:?}");
+    let queue = Queue {
+        arrivals: Some(3),
+        ..Queue::new(&[Client::Writer, Client::Writer, Client::Plain])
+    };
+    assert_explained(&calls, |calls| queue.explain(calls));
 }
