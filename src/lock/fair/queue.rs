@@ -118,6 +118,7 @@ pub(in crate::lock) fn acquire(
     };
     // A waiter that holds the flock(2) lock exclusively has nothing else to wait for.
     let mut waiter = QueueWaiter::new(fd, mode, ticket, |_| true);
+    waiter.may_share = true;
     loop {
         match waiter.wait(deadline)? {
             Acquired::Held(()) if waiter.transfer()? => return Ok(HELD),
@@ -151,6 +152,9 @@ pub(super) struct QueueWaiter<'f> {
     ticket: Ticket,
     /// Whether the first in the queue has no other reason to wait. Called while we hold the lock.
     is_free: fn(BorrowedFd<'_>) -> bool,
+    /// Whether the flock(2) lock is wanted for the open file description, which other processes may
+    /// share. As soon as one of them has acquired the lock, all hold it.
+    may_share: bool,
     /// What was seen when the lock was found free, if it has been free at every check since then,
     /// while we waited for the same ticket.
     stall: Option<Stall>,
@@ -237,6 +241,7 @@ impl<'f> QueueWaiter<'f> {
             mode,
             ticket,
             is_free,
+            may_share: false,
             stall: None,
         }
     }
@@ -257,6 +262,9 @@ impl<'f> QueueWaiter<'f> {
                     }
                     None => continue,
                 }
+            }
+            if self.is_shared_lock_held() {
+                return Ok(HELD);
             }
             let file = self.ticket.file.as_fd();
             let outcome = advisory::acquire(file, LockApi::Flock, self.mode, deadline, &mut || {})?;
@@ -306,6 +314,18 @@ impl<'f> QueueWaiter<'f> {
                 Wakeup::TimedOut => {}
             }
         }
+    }
+
+    /// Whether another process has acquired the lock for the open file description that this one
+    /// wants it for. Otherwise this process would wait for a lock that it holds. Its transfer
+    /// changes nothing then.
+    ///
+    /// *Race:* another process may acquire it after that. Those with earlier tickets have done so
+    /// before their tickets were over. If one without a ticket comes first while this process
+    /// waits in the kernel, this process waits until the lock is released.
+    fn is_shared_lock_held(&self) -> bool {
+        self.may_share
+            && held_mode(self.fd).is_some_and(|held| held == self.mode || held == Mode::Exclusive)
     }
 
     /// Releases the lock of the ticket's open file description.
@@ -367,6 +387,9 @@ impl<'f> QueueWaiter<'f> {
         let mut search = Search::new(self.fd, deadline);
         if try_flock(self.ticket.file.as_fd(), Mode::Exclusive)? != HELD {
             self.stall = None;
+            if self.is_shared_lock_held() {
+                return Ok(Wakeup::Done(HELD));
+            }
             let joins = self.mode == Mode::Shared && !search.is_waiting(before);
             return Ok(if joins {
                 Wakeup::Recheck

@@ -10,6 +10,7 @@ use rstest::rstest;
 use test_support::TestEnv;
 use test_support::locks::tickets;
 use test_support::process::Process;
+use test_support::wait_until;
 
 /// Starts a shell that has `l` open as descriptor 8. It runs a command and then each line of its
 /// stdin, and prints `got STATUS` after each.
@@ -160,4 +161,17 @@ fn waiter_keeps_the_lock_of_a_shared_description() {
     run_line(&mut shell, "flock -u 8");
     assert_served(outsider);
     assert_clean_after(env, shell);
+}
+
+/// As soon as one of them has the lock, all have it: it belongs to the descriptor.
+#[test]
+fn waiters_on_one_descriptor_all_get_the_lock() {
+    let env = TestEnv::new();
+    let holder = env.hold(&[], "l");
+    let script = "exec 8>l; flock --fair 8 & flock --fair 8 & wait; echo both";
+    let mut waiters = env.start(env.sh_command(script));
+    wait_until("they queue", || tickets(env.file("l")).len() == 2);
+    holder.release();
+    waiters.expect_line("both");
+    waiters.wait();
 }
