@@ -263,13 +263,16 @@ impl<'f> QueueWaiter<'f> {
                     None => continue,
                 }
             }
-            if self.is_shared_lock_held() {
-                return Ok(HELD);
-            }
             let file = self.ticket.file.as_fd();
-            let outcome = advisory::acquire(file, LockApi::Flock, self.mode, deadline, &mut || {})?;
-            if outcome != HELD {
-                return Ok(outcome);
+            if try_flock(file, self.mode)? != HELD {
+                // Looked up only now: a hand-over does not wait for it.
+                if self.is_shared_lock_held() {
+                    return Ok(HELD);
+                }
+                match advisory::acquire(file, LockApi::Flock, self.mode, deadline, &mut || {})? {
+                    Acquired::Held(()) => {}
+                    refused => return Ok(refused),
+                }
             }
             known = Search::short(self.fd).any_waiting_predecessor(self.ticket.offset);
             if known.is_none() {
