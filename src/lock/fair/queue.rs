@@ -250,6 +250,7 @@ impl<'f> QueueWaiter<'f> {
     /// lasts as long as the waiter.
     pub(super) fn wait(&mut self, deadline: &Deadline) -> Result<Acquired<()>, AcquireError> {
         let mut known = None;
+        let mut has_queued = false;
         loop {
             let nearest =
                 || Search::unverified(self.fd, deadline).waiting_predecessor(self.ticket.offset);
@@ -260,13 +261,17 @@ impl<'f> QueueWaiter<'f> {
                     None if deadline.has_passed() => {
                         return Ok(Acquired::NotHeld(Refusal::TimedOut));
                     }
-                    None => continue,
+                    None => {
+                        has_queued = true;
+                        continue;
+                    }
                 }
             }
             let file = self.ticket.file.as_fd();
             if try_flock(file, self.mode)? != HELD {
-                // Looked up only now: a hand-over does not wait for it.
-                if self.is_shared_lock_held() {
+                // Looked up only now: a hand-over does not wait for it, and a waiter without a
+                // predecessor needs no memory for it.
+                if has_queued && self.is_shared_lock_held() {
                     return Ok(HELD);
                 }
                 match advisory::acquire(file, LockApi::Flock, self.mode, deadline, &mut || {})? {
