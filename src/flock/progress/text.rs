@@ -8,6 +8,9 @@ use crate::flock::terminal::{fit, width};
 use crate::flock::who::WaitStatus;
 use crate::flock::who::text::{elapsed, escape};
 
+/// How much of a long name is shown at least.
+const MIN_NAME: usize = 4;
+
 /// The length of the bar.
 const BAR: usize = 20;
 
@@ -37,16 +40,23 @@ impl Line<'_> {
             None | Some(0) => String::new(),
             Some(count) => format!("{}{count} ahead of you", separator()),
         };
-        let clock = format!("{}{}", separator(), self.clock());
+        let time = format!("{}{}", separator(), self.clock());
         let bar = self.bar();
         let line = |label: &str, pieces: &[&str]| format!("waiting for {label}{}", pieces.concat());
-        let all = [&*held, &ahead, &clock, &bar];
+        let all = [&*held, &ahead, &time, &bar];
+        // A name is cut, but not to nothing.
+        let room = columns.saturating_sub(width(&line("", &[&time])));
+        let room = room.max(MIN_NAME);
         let candidates = [
             line(&self.label, &all),
             line(name, &all),
             line(name, &all[..3]),
-            line(name, &[&held, &clock]),
-            line(name, &[&clock]),
+            line(name, &[&held, &time]),
+            line(name, &[&time]),
+            line(fit(name, room), &[&time]),
+            // What shows that the wait goes on fits into any window.
+            self.clock(),
+            clock(self.elapsed),
         ];
         let best = candidates.iter().find(|line| width(line) <= columns);
         let shortest = &candidates[candidates.len() - 1];
@@ -170,7 +180,14 @@ mod tests {
         assert_eq!(text(90), format!("waiting for {held}, {end}"));
         assert_eq!(text(75), format!("waiting for {held}, 0:45 of 5:00"));
         assert_eq!(text(40), "waiting for build.lock, 0:45 of 5:00");
-        assert_eq!(text(14), "waiting for bu");
+        for name in ["build.loc", "buil"] {
+            let columns = 24 + name.len() + width(separator());
+            let cut = format!("waiting for {name}, 0:45 of 5:00");
+            assert_eq!(text(columns), cut);
+        }
+        assert_eq!(text(27), "0:45 of 5:00");
+        assert_eq!(text(10), "0:45");
+        assert_eq!(text(3), "0:4");
         assert_eq!(text(0), "");
     }
 

@@ -95,7 +95,11 @@ pub(in crate::flock) fn wait_status(
     let ahead = waiters
         .iter()
         .position(|pid| pid.is_some() && *pid == waiter)
-        .or_else(|| (is_about_to_wait && waiter.is_some()).then_some(waiters.len()));
+        .or_else(|| {
+            let is_last = is_about_to_wait && waiter.is_some();
+            let is_last = is_last && !snapshot.visibility.is_cut_short;
+            is_last.then_some(waiters.len())
+        });
     Some(WaitStatus {
         holder: holder.map(|holder| (holder, Instant::now())),
         note,
