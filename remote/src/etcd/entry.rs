@@ -1,0 +1,171 @@
+//! The keys of a lock and their values.
+//!
+//! A key is `NAME/LEASE`, as `etcdctl lock` writes it. The value of ours is an object of JSON with
+//! what the process asks for, and what others are shown about it.
+
+use serde_json::{Value, json};
+
+use super::queue::{Claim, Entry};
+use crate::front::{Holder, Mode, Request};
+
+/// What a process is allowed to write into a queue. The number shows in the values, so that a later
+/// release can change their format.
+const VERSION: u32 = 1;
+
+/// Returns the key of a lease.
+pub fn key(name: &[u8], lease: u64) -> Vec<u8> {
+    [name, format!("/{lease:x}").as_bytes()].concat()
+}
+
+/// Returns the range that contains all keys of a lock: its first key, and the first one beyond.
+pub fn range(name: &[u8]) -> (Vec<u8>, Vec<u8>) {
+    ([name, b"/"].concat(), [name, b"0"].concat())
+}
+
+/// Returns what a request asks for.
+pub fn claim(request: &Request) -> Claim {
+    match (request.slots, request.mode) {
+        (Some(limit), _) => Claim::Slot(limit),
+        (None, Mode::Shared) => Claim::Shared,
+        (None, Mode::Exclusive) => Claim::Exclusive,
+    }
+}
+
+/// Returns the value of the key of a request. `since` is the time in seconds since 1970.
+pub fn value(request: &Request, since: u64) -> String {
+    let Holder {
+        host,
+        pid,
+        user,
+        command,
+    } = &request.holder;
+    let mode = match claim(request) {
+        Claim::Exclusive => "exclusive",
+        Claim::Shared => "shared",
+        Claim::Slot(_) => "slot",
+    };
+    json!({
+        "fdlock": VERSION, "mode": mode, "slots": request.slots, "host": host, "pid": pid,
+        "user": user, "command": command, "since": since,
+    })
+    .to_string()
+}
+
+/// A key with its value.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// What the queue needs of it.
+    pub entry: Entry,
+    value: Value,
+}
+
+impl Record {
+    /// Decodes a key. A value that is not ours is that of a process that excludes all others.
+    pub fn new(key: Vec<u8>, created: u64, value: &[u8]) -> Self {
+        let value: Value = serde_json::from_slice(value).unwrap_or_default();
+        let slots = value["slots"].as_u64();
+        let claim = match (value["mode"].as_str(), slots.map(u32::try_from)) {
+            (Some("shared"), _) => Claim::Shared,
+            (Some("slot"), Some(Ok(limit))) => Claim::Slot(limit),
+            _ => Claim::Exclusive,
+        };
+        let entry = Entry {
+            key,
+            created,
+            claim,
+        };
+        Self { entry, value }
+    }
+
+    /// Describes the process: `process 42 of ann on db1 (report.sh)`.
+    pub fn description(&self) -> String {
+        let text = |name: &str| self.value[name].as_str().filter(|text| !text.is_empty());
+        let Some((host, pid)) = text("host").zip(text("pid")) else {
+            let key = String::from_utf8_lossy(&self.entry.key);
+            return format!("the owner of key {key}");
+        };
+        let of = text("user").map_or_else(String::new, |user| format!(" of {user}"));
+        let command = text("command").map_or_else(String::new, |command| format!(" ({command})"));
+        format!("process {pid}{of} on {host}{command}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn request(mode: Mode, slots: Option<u32>) -> Request {
+        let text = |text: &str| text.to_owned();
+        Request {
+            url: Vec::new(),
+            mode,
+            slots,
+            wait: None,
+            ttl: Duration::from_secs(30),
+            holder: Holder {
+                host: text("db1"),
+                pid: text("42"),
+                user: text("ann"),
+                command: text("report \"x\""),
+            },
+        }
+    }
+
+    fn record(value: &str) -> Record {
+        Record::new(b"n/1".to_vec(), 5, value.as_bytes())
+    }
+
+    #[test]
+    fn a_claim_is_read_back() {
+        for (mode, slots, expected) in [
+            (Mode::Exclusive, None, Claim::Exclusive),
+            (Mode::Shared, None, Claim::Shared),
+            (Mode::Exclusive, Some(4), Claim::Slot(4)),
+        ] {
+            let record = record(&value(&request(mode, slots), 0));
+            assert_eq!(record.entry.claim, expected);
+        }
+    }
+
+    #[test]
+    fn a_foreign_value_is_exclusive() {
+        for value in [
+            "",
+            "x",
+            "{}",
+            "[]",
+            "3",
+            r#"{"mode":"slot"}"#,
+            r#"{"mode":"new"}"#,
+        ] {
+            assert_eq!(record(value).entry.claim, Claim::Exclusive, "{value}");
+        }
+    }
+
+    #[test]
+    fn a_process_is_described() {
+        let record = record(&value(&request(Mode::Exclusive, None), 0));
+        let expected = "process 42 of ann on db1 (report \"x\")";
+        assert_eq!(record.description(), expected);
+        let foreign = Record::new(b"n/1f".to_vec(), 5, b"");
+        assert_eq!(foreign.description(), "the owner of key n/1f");
+    }
+
+    /// The values of this release, which later ones must be able to read.
+    #[test]
+    fn the_format_is_stable() {
+        let text = r#"{"command":"x","fdlock":1,"host":"h","mode":"slot","pid":"1","since":2,"slots":3,"user":"u"}"#;
+        assert_eq!(record(text).entry.claim, Claim::Slot(3));
+        assert_eq!(record(text).description(), "process 1 of u on h (x)");
+    }
+
+    #[test]
+    fn the_range_contains_all_keys() {
+        let (start, end) = range(b"n");
+        for lease in [1, 0xabc, u64::MAX >> 1] {
+            assert!(start < key(b"n", lease) && key(b"n", lease) < end);
+        }
+    }
+}

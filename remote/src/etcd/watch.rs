@@ -1,0 +1,76 @@
+//! A watch for the deletion of keys.
+
+use std::time::Duration;
+
+use rustix::event::PollFlags;
+
+use super::api::{self, Call, Event};
+use super::client::Client;
+use super::error::Error;
+use crate::clock;
+use crate::front::Front;
+use crate::http::Connection;
+
+/// A watch for deletions, which is opened when it is polled.
+pub(super) struct Watch {
+    pub(super) key: Vec<u8>,
+    call: Call,
+    connection: Option<Connection>,
+    /// The server of the connection. When others are used, it may be dead without either end
+    /// noticing.
+    server: usize,
+}
+
+impl Watch {
+    pub(super) fn new(key: Vec<u8>, call: Call) -> Self {
+        Self {
+            key,
+            call,
+            connection: None,
+            server: 0,
+        }
+    }
+
+    /// Closes the connection. The next one reports what happened since the same revision.
+    pub(super) fn close(&mut self) {
+        self.connection = None;
+    }
+
+    /// Waits for an event. Returns `None` when that time has come.
+    pub(super) fn poll(
+        &mut self,
+        client: &mut Client,
+        front: &Front,
+        until: Duration,
+        limit: Duration,
+    ) -> Result<Option<Event>, Error> {
+        if self.server != client.server() {
+            self.connection = None;
+        }
+        let connection = match &mut self.connection {
+            Some(connection) => connection,
+            None => {
+                let deadline = until.min(clock::now() + limit);
+                self.server = client.server();
+                let opened = client.watch(front, &self.call, deadline)?;
+                self.connection.insert(opened)
+            }
+        };
+        loop {
+            while let Some(line) = connection.next_line().map_err(|_| ended())? {
+                match api::event(&line) {
+                    Event::Other => {}
+                    event => return Ok(Some(event)),
+                }
+            }
+            let fds = [(connection.as_fd(), PollFlags::IN)];
+            if !front.wait(&fds, Some(until)).map_err(|_| Error::Released)? {
+                return Ok(None);
+            }
+        }
+    }
+}
+
+fn ended() -> Error {
+    Error::NoAnswer("the watch has ended".to_owned())
+}
