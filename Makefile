@@ -1,5 +1,5 @@
 # make                     build the static programs and the bash builtin (for a Rust TARGET)
-# make install             install flock, its builtin, manual and completions (PREFIX, DESTDIR)
+# make install             install flock, its builtin, helpers, manual and completions (PREFIX, DESTDIR)
 # make install-historic    install the historic tools: loto, me-only, runlock and ulock
 # make uninstall           remove what `make install` has installed
 # make uninstall-historic  remove what `make install-historic` has installed
@@ -26,6 +26,9 @@ INSTALL = install
 STRIP = strip
 # The Rust target of the programs, such as aarch64-unknown-linux-musl: empty for this machine.
 TARGET =
+# The systems whose locks `flock` can take by a helper, such as etcd://host/name. REMOTE= builds and
+# installs none.
+REMOTE = etcd
 # The program for `make reference`, and the one that `make bench` compares with.
 REFERENCE = /usr/bin/flock
 
@@ -38,6 +41,7 @@ bashdir = $(PREFIX)/share/bash-completion/completions
 zshdir = $(PREFIX)/share/zsh/site-functions
 fishdir = $(PREFIX)/share/fish/vendor_completions.d
 builtindir = $(PREFIX)/lib/bash
+helperdir = $(PREFIX)/libexec/fdlock
 
 # All installed programs. The one that is copied last is the target for all of them. It is a file,
 # not a phony target, so that after `make` root can run `make install install-historic` without
@@ -46,7 +50,8 @@ OUT = target/install$(addprefix -,$(TARGET))
 BUILT = $(OUT)/flock
 # The same program with its symbols, for the test of the link order.
 UNSTRIPPED = $(OUT)/flock.unstripped
-SOURCES = $(shell find src builtin/src historic/src -type f) Cargo.toml builtin/Cargo.toml historic/Cargo.toml Cargo.lock .cargo/config.toml build.rs \
+HELPERS = $(addprefix flock-,$(REMOTE))
+SOURCES = $(shell find src builtin/src historic/src remote/src -type f) Cargo.toml builtin/Cargo.toml historic/Cargo.toml remote/Cargo.toml Cargo.lock .cargo/config.toml build.rs \
     scripts/order.ld scripts/build-target.sh scripts/build-builtin.sh scripts/cross-tools.sh
 
 # The installed files that are tested.
@@ -65,6 +70,9 @@ all: $(BUILT)
 #
 # The sources of the dependencies are named as if below /cargo, so that the programs do not depend on
 # who builds them.
+#
+# The helpers are built by themselves, so that no feature of a library that they need gets into the
+# other programs.
 $(BUILT): $(SOURCES)
 	mkdir -p $(OUT) target && \
 	printf '[target."cfg(unix)"]\nrustflags = ["--remap-path-prefix=%s=/cargo"]\n' \
@@ -74,9 +82,11 @@ $(BUILT): $(SOURCES)
 	tools=$$(scripts/cross-tools.sh "$$target") && eval "$$tools" && \
 	CARGO_PROFILE_RELEASE_STRIP=false \
 	    $$CARGO build --locked --release --package fdlock --package fdlock-historic --bins --target "$$target" --target-dir target && \
+	{ [ -z '$(HELPERS)' ] || CARGO_PROFILE_RELEASE_STRIP=false \
+	    $$CARGO build --locked --release --package fdlock-remote --features tls --bins --target "$$target" --target-dir target; } && \
 	scripts/build-builtin.sh $(OUT)/flock.so $(TARGET) && \
 	cp "target/$$target/release/flock" $(UNSTRIPPED) && \
-	for name in $(HISTORIC) flock; do \
+	for name in $(HISTORIC) $(HELPERS) flock; do \
 	    $$STRIP -o $(OUT)/stripped "target/$$target/release/$$name" && \
 	    cp $(OUT)/stripped $(OUT)/$$name.new && mv $(OUT)/$$name.new $(OUT)/$$name || exit 1; \
 	done && \
@@ -98,6 +108,14 @@ rm -f $(DESTDIR)$(bindir)/$(1) $(DESTDIR)$(man1dir)/$(1).1 $(DESTDIR)$(bashdir)/
 
 endef
 
+# Each helper has a second name, for URLs like etcds://host/name: the same by TLS.
+define install_helper
+$(INSTALL) -d $(DESTDIR)$(helperdir)
+$(INSTALL) -m 755 $(OUT)/$(1) $(DESTDIR)$(helperdir)/$(1)
+ln -sf $(1) $(DESTDIR)$(helperdir)/$(1)s
+
+endef
+
 define create_directories
 $(INSTALL) -d $(DESTDIR)$(bindir) $(DESTDIR)$(man1dir) $(DESTDIR)$(bashdir) $(DESTDIR)$(zshdir) $(DESTDIR)$(fishdir)
 endef
@@ -106,6 +124,7 @@ install: $(BUILT)
 	$(create_directories)
 	$(INSTALL) -d $(DESTDIR)$(builtindir)
 	$(INSTALL) -m 755 $(OUT)/flock.so $(DESTDIR)$(builtindir)/flock
+	$(foreach name,$(HELPERS),$(call install_helper,$(name)))
 	$(call install_program,flock)
 
 install-historic: $(BUILT)
@@ -113,7 +132,8 @@ install-historic: $(BUILT)
 	$(foreach name,$(HISTORIC),$(call install_program,$(name)))
 
 uninstall:
-	rm -f $(DESTDIR)$(builtindir)/flock
+	rm -f $(DESTDIR)$(builtindir)/flock $(DESTDIR)$(helperdir)/flock-etcd $(DESTDIR)$(helperdir)/flock-etcds
+	[ ! -d $(DESTDIR)$(helperdir) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(helperdir)
 	$(call remove_program,flock)
 
 uninstall-historic:
@@ -121,9 +141,9 @@ uninstall-historic:
 
 # Test modules that do not involve the builtin: the recipes, the sources, the recorded system calls,
 # the stress tests, which kill many processes and identify them by their exit status, and those that
-# kill what watches over a lease. In the third run, all other tests call every form of `flock` through
+# kill what watches over a lease, or take locks in real servers. In the third run, all other tests call every form of `flock` through
 # a bash that has loaded the builtin.
-NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: traces:: remote::lease:: remote::kills::
+NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: traces:: remote::lease:: remote::kills:: remote::etcd::
 
 # Most tests wait for other processes or for a timeout, so twice as many run as there are processors.
 export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
@@ -163,6 +183,7 @@ nfs: $(BUILT)
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --workspace --all-targets -- -D warnings
+	[ -z '$(REMOTE)' ] || $(CARGO) clippy --locked --package fdlock-remote --features tls -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --workspace --no-deps --quiet
 
 soak: $(BUILT)

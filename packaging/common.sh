@@ -57,11 +57,13 @@ reproducible_tar() {
 check_copyright() {
     local library libraries missing=
     libraries=$(cargo tree --locked --edges normal --prefix none \
-        --format '{p}' --package fdlock --package fdlock-historic --package fdlock-builtin)
+        --format '{p}' --target "$(rustc -vV | sed -n 's/^host: //p')" \
+        --package fdlock --package fdlock-historic --package fdlock-builtin --package fdlock-remote \
+        --features fdlock-remote/tls)
     while read -r library _; do
         case $library in
             fdlock* | '') ;;
-            *) grep -q "^Files: crates/$library/" packaging/copyright || missing+=" $library" ;;
+            *) grep -q "^Files:.* crates/$library/" packaging/copyright || missing+=" $library" ;;
         esac
     done <<<"$libraries"
     [ -z "$missing" ] || {

@@ -1,9 +1,9 @@
 #!/bin/sh
 # cross-tools.sh TARGET
 #
-# Prints shell commands that set the linker and the `strip` for a Rust target: nothing for the
-# architecture of this machine, and Debian's cross compiler for any other. A linker in cargo's
-# variable and another STRIP take precedence.
+# Prints shell commands that set the linker, the C compiler and the `strip` for a Rust target: the
+# usual ones for the architecture of this machine, and Debian's cross compiler for any other. A linker
+# in cargo's variable and another STRIP take precedence.
 set -eu
 
 target=$1
@@ -22,7 +22,11 @@ esac
 variable=CARGO_TARGET_$(printf '%s\n' "$target" | tr 'a-z-' 'A-Z_')_LINKER
 eval "linker=\${$variable:-}"
 
+# The crate cc would look for a compiler for musl; what it compiles needs no C library.
+compiler=CC_$(printf '%s\n' "$target" | tr - _)
+
 if [ "$arch" = "${host%%-*}" ]; then
+    echo "export $compiler=\${$compiler:-\${CC:-cc}}"
     exit
 fi
 if [ -z "$linker" ] && ! command -v "$triplet-gcc" >/dev/null 2>&1; then
@@ -31,4 +35,5 @@ if [ -z "$linker" ] && ! command -v "$triplet-gcc" >/dev/null 2>&1; then
     exit 1
 fi
 echo "export $variable=${linker:-$triplet-gcc}"
+echo "export $compiler=\${$compiler:-$triplet-gcc}"
 echo "[ \"\${STRIP:-strip}\" != strip ] || STRIP=$triplet-strip"

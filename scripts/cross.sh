@@ -45,7 +45,7 @@ suite() {
 
 # build TARGET - builds the programs, and lets cargo use the tools for the target.
 build() {
-    make --no-print-directory TARGET="$1" >&2 && eval "$(scripts/cross-tools.sh "$1")"
+    make --no-print-directory TARGET="$1" REMOTE= >&2 && eval "$(scripts/cross-tools.sh "$1")"
 }
 
 test_i686() {

@@ -13,7 +13,10 @@ fn make(env: &TestEnv, targets: &[&str]) {
     let built = env.file("built");
     if !built.exists() {
         fs::create_dir(&built).expect("a directory");
-        for name in HISTORIC.into_iter().chain(["flock.so", "flock"]) {
+        for name in HISTORIC
+            .into_iter()
+            .chain(["flock.so", "flock-etcd", "flock"])
+        {
             fs::write(built.join(name), "").expect("a program");
         }
     }
@@ -59,10 +62,17 @@ fn files_of(name: &str) -> [String; 5] {
     ]
 }
 
-/// Returns the files of flock and of the bash builtin.
+/// The helper for etcd, with and without TLS.
+const HELPERS: [&str; 2] = [
+    "usr/libexec/fdlock/flock-etcd",
+    "usr/libexec/fdlock/flock-etcds",
+];
+
+/// Returns the files of flock, of the bash builtin and of the helpers.
 fn flock_files() -> BTreeSet<String> {
-    let builtin = "usr/lib/bash/flock".to_owned();
-    files_of("flock").into_iter().chain([builtin]).collect()
+    let others = ["usr/lib/bash/flock"].into_iter().chain(HELPERS);
+    let others = others.map(str::to_owned);
+    files_of("flock").into_iter().chain(others).collect()
 }
 
 fn historic_files() -> BTreeSet<String> {
@@ -86,4 +96,22 @@ fn uninstall_targets_remove_only_their_own_files() {
     assert_eq!(installed(&env), historic_files());
     make(&env, &["install", "uninstall-historic"]);
     assert_eq!(installed(&env), flock_files());
+}
+
+#[test]
+fn helpers_can_be_left_out() {
+    let env = TestEnv::new();
+    make(&env, &["install", "REMOTE="]);
+    let mut expected = flock_files();
+    expected.retain(|file| !HELPERS.contains(&file.as_str()));
+    assert_eq!(installed(&env), expected);
+}
+
+#[test]
+fn both_schemes_have_the_same_helper() {
+    let env = TestEnv::new();
+    make(&env, &["install"]);
+    let link = env.file("machine").join(HELPERS[1]);
+    let target = fs::read_link(link).expect("a symbolic link");
+    assert_eq!(target, Path::new("flock-etcd"));
 }
