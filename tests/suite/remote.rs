@@ -1,6 +1,7 @@
 //! Locks elsewhere, with scripts as helpers: what a helper is asked for and may answer, and what the
 //! command sees.
 
+mod etcd;
 mod kills;
 mod lease;
 mod terminal;

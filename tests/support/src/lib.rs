@@ -30,6 +30,7 @@ mod terminal;
 mod test_env;
 mod wait;
 
+pub use lock_helper::installed_helper;
 pub use programs::{HISTORIC, foreign_flock, is_installed, workspace_root};
 pub use test_env::{Outcome, TestEnv, can_unshare, differs_from_util_linux, os_string};
 pub use wait::wait_until;

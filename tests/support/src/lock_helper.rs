@@ -1,6 +1,9 @@
 //! Helpers for locks elsewhere: scripts in the place of the programs that `flock` starts for URLs.
 
+use std::path::{Path, PathBuf};
+
 use crate::process::print;
+use crate::programs::path_from_env;
 use crate::test_env::TestEnv;
 
 /// The scheme of the URLs for which there is a helper.
@@ -32,11 +35,24 @@ impl TestEnv {
     /// Installs the rest of a helper for `test://` URLs. The program under test is copied into the
     /// environment, because it looks for helpers beside the file that is executed.
     pub fn install_lock_helper(&self, script: &str) {
+        self.move_flock_into_prefix();
+        let name = format!("libexec/fdlock/flock-{SCHEME}");
+        self.install_script(&name, &format!("{PRELUDE}{script}"));
+    }
+
+    /// Installs a helper that is a program, under these names.
+    pub fn install_lock_helper_program(&self, program: &Path, names: &[&str]) {
+        self.move_flock_into_prefix();
+        for name in names {
+            let link = self.file(format!("libexec/fdlock/{name}"));
+            std::os::unix::fs::symlink(program, link).expect("a symbolic link");
+        }
+    }
+
+    fn move_flock_into_prefix(&self) {
         let copy = "file=$(readlink -f bin/flock) && mkdir -p libexec/fdlock && rm bin/flock &&
             { ln \"$file\" bin/flock 2>/dev/null || cp \"$file\" bin/flock; }";
         self.sh(copy).assert_all(0, "", "");
-        let name = format!("libexec/fdlock/flock-{SCHEME}");
-        self.install_script(&name, &format!("{PRELUDE}{script}"));
     }
 
     /// Creates an environment with a helper for `test://` URLs.
@@ -54,4 +70,14 @@ pub(crate) fn print_boottime(millis: &str) -> i32 {
     let nanos = (now.tv_sec * 1000 + millis) * 1_000_000 + now.tv_nsec;
     print(&format!("{nanos}\n"));
     0
+}
+
+/// Returns a helper that is installed with the program under test, or is beside it after `make`.
+/// `None` for the development build: its helpers have no TLS.
+pub fn installed_helper(name: &str) -> Option<PathBuf> {
+    let program = path_from_env("FLOCK_UNDER_TEST")?;
+    let directory = program.parent()?;
+    let installed = directory.parent()?.join("libexec/fdlock").join(name);
+    let paths = [installed, directory.join(name)];
+    paths.into_iter().find(|path| path.exists())
 }

@@ -1,0 +1,84 @@
+//! A storm: readers and writers, of each of which one process is killed or stopped at random. Only
+//! with `FDLOCK_STORM`, whose value is a factor for its length, because kills of the helper take the
+//! time of a lease.
+
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
+use test_support::process::send_signal;
+use test_support::procfs::{children_of, status_field};
+use test_support::stress::StressSettings;
+
+use super::EtcdTest;
+use super::server::TTL;
+
+const WORKERS: u64 = 6;
+
+/// The command of a writer and of a reader. Both keep the file `witness` locked, in a grandchild that
+/// ignores `SIGTERM`. A writer stores its token.
+const WRITE: &str = "trap '' TERM; flock -n -E99 witness sh -c 'echo $FLOCK_TOKEN >>tokens
+    sleep 0.05' & wait $!; [ $? != 99 ] || echo writer >>overlap";
+const READ: &str = "trap '' TERM; flock -s -n -E99 witness sleep 0.05 & wait $!
+    [ $? != 99 ] || echo reader >>overlap";
+
+/// Runs one command, and disturbs one of its processes: of several, no more than one can be replaced.
+fn run_once(test: &EtcdTest, rng: &mut Rng) {
+    let is_reader = rng.u8(..3) == 0;
+    let (options, script) = match is_reader {
+        true => (&["-s", TTL][..], READ),
+        false => (&[TTL][..], WRITE),
+    };
+    let mut flock = test.start(options, script);
+    std::thread::sleep(Duration::from_millis(rng.u64(..400)));
+    let name = ["flock", "lock-keeper", "lock-timekeeper", "flock-etcd", ""][rng.usize(..5)];
+    let find = |pid: &i32| status_field(*pid, "Name") == name;
+    let pid = match name {
+        "flock" => Some(flock.pid()),
+        name => children_of(flock.pid())
+            .into_iter()
+            .find(|pid| !name.is_empty() && find(pid)),
+    };
+    if let Some(pid) = pid.filter(|_| !flock.has_exited()) {
+        let signal = [SIGKILL, SIGKILL, SIGSTOP, SIGTERM][rng.usize(..4)];
+        send_signal(pid, signal);
+        if signal == SIGSTOP {
+            std::thread::sleep(Duration::from_millis(rng.u64(..2000)));
+            send_signal(pid, SIGCONT);
+        }
+    }
+    flock.wait();
+}
+
+#[test]
+fn commands_never_overlap() {
+    if std::env::var_os("FDLOCK_STORM").is_none() {
+        return;
+    }
+    let settings = StressSettings::from_env();
+    let Some(test) = EtcdTest::new() else { return };
+    let end = Instant::now() + Duration::from_secs(2 * settings.size);
+    std::thread::scope(|scope| {
+        for worker in 0..WORKERS {
+            let test = &test;
+            scope.spawn(move || {
+                let mut rng = Rng::with_seed(settings.seed ^ worker);
+                while Instant::now() < end {
+                    run_once(test, &mut rng);
+                }
+            });
+        }
+    });
+    assert!(
+        !test.env.file("overlap").exists(),
+        "{}",
+        test.env.read_file("overlap")
+    );
+    let tokens = test.env.read_file("tokens");
+    let tokens = tokens.lines().map(|token| token.parse::<u64>());
+    let tokens = Vec::from_iter(tokens.map(|token| token.expect("a number")));
+    println!("{} writers", tokens.len());
+    assert!(tokens.is_sorted_by(|one, other| one < other), "{tokens:?}");
+    // Those whose helper was killed vanish after their time.
+    test.wait_for_keys(0);
+}
