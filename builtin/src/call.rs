@@ -57,7 +57,7 @@ pub fn attempt(
     let request = match PROGRAM.parse(Words(list).to_os_strings(), &mut report) {
         Ok(Request::Lock(request)) => request,
         // It forks, and waits for a helper, which a host process must not do.
-        Ok(Request::Remote(_)) => return Next::RunExternal,
+        Ok(Request::Remote(_) | Request::RemoteWho(_)) => return Next::RunExternal,
         // The screen is not the shell's to take, and signals end it.
         Ok(Request::Who(request)) if request.watch => return Next::RunExternal,
         Ok(Request::Who(request)) => {

@@ -25,7 +25,7 @@ const MAX_TEXT: usize = 1000;
 pub struct Request {
     /// The operand.
     pub url: Vec<u8>,
-    /// Exclusive or shared.
+    /// How the lock is to be held, if at all.
     pub mode: Mode,
     /// The number of holders that are allowed at once.
     pub slots: Option<u32>,
@@ -44,6 +44,8 @@ pub enum Mode {
     Exclusive,
     /// Together with others.
     Shared,
+    /// Not at all: the holders and waiters are listed.
+    List,
 }
 
 /// What others are shown about a process.
@@ -100,6 +102,7 @@ impl Request {
                 self.mode = match value {
                     b"exclusive" => Mode::Exclusive,
                     b"shared" => Mode::Shared,
+                    b"list" => Mode::List,
                     _ => return None,
                 }
             }
@@ -211,6 +214,24 @@ impl Front {
         !matches!(result, Ok((1.., _)) | Err(Errno::AGAIN | Errno::INTR))
     }
 
+    /// Sends a line, and waits for room until the kernel has some.
+    ///
+    /// # Errors
+    ///
+    /// `flock` has closed the connection.
+    pub fn send_all(&self, answer: &Answer<'_>) -> Result<(), Released> {
+        let line = answer.encode();
+        let mut rest = line.as_bytes();
+        while !rest.is_empty() {
+            match send(&self.socket, rest, SendFlags::NOSIGNAL) {
+                Ok(length) => rest = &rest[length..],
+                Err(Errno::INTR) => {}
+                Err(_) => return Err(Released),
+            }
+        }
+        Ok(())
+    }
+
     /// Sends a line. If there is no room for it, because `flock` has been stopped for long, or if
     /// `flock` has exited, it is lost: then the time of the lease runs out.
     pub fn send(&self, answer: &Answer<'_>) {
@@ -241,6 +262,10 @@ pub enum Answer<'a> {
     Lost(&'a str),
     /// The lock was not free in time.
     Refused,
+    /// A process that holds the lock or waits for it: the fields of the line.
+    Entry(&'a str),
+    /// All processes were listed.
+    End,
     /// The lock was not acquired for another reason.
     Error {
         /// The exit status.
@@ -259,6 +284,8 @@ impl Answer<'_> {
             Self::Until(until) => format!("until {}\n", until.as_nanos()),
             Self::Lost(why) => format!("until 0\nlost {}\n", printable(why)),
             Self::Refused => "refused\n".to_owned(),
+            Self::Entry(fields) => format!("entry {}\n", printable(fields)),
+            Self::End => "end\n".to_owned(),
             Self::Error { status, text } => format!("error {status} {}\n", printable(text)),
         }
     }

@@ -47,6 +47,8 @@ pub enum Request {
     Remote(RemoteRequest),
     /// List the holders and waiters of locks.
     Who(WhoRequest),
+    /// List the holders and waiters of a lock elsewhere.
+    RemoteWho(RemoteWhoRequest),
     /// Print the path of the lock file that is given by name.
     PrintPath(OsString),
 }
@@ -118,6 +120,15 @@ pub struct WhoRequest {
     pub format: OutputFormat,
     /// Whether the list is printed again and again.
     pub watch: bool,
+}
+
+/// A request to list the holders and waiters of a lock elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RemoteWhoRequest {
+    /// The lock.
+    pub url: Url,
+    /// The output format.
+    pub format: OutputFormat,
 }
 
 /// The output format of `--who`.

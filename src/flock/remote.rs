@@ -1,6 +1,7 @@
 //! Carries out a request for a lock elsewhere: has a helper acquire it, and runs the command under
 //! its lease.
 
+use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
@@ -35,13 +36,18 @@ pub fn run(request: &RemoteRequest, report: &mut Report) -> Exit {
     report.finish(&exit::FLOCK, result)
 }
 
+/// Describes this process, which will be a holder.
+pub(super) fn describe(args: &[OsString]) -> Holder {
+    let uid = rustix::process::getuid().as_raw();
+    let user = user::name_of(uid).unwrap_or_else(|| uid.to_string().into());
+    Holder::describe(args, user)
+}
+
 fn lock_and_run(request: &RemoteRequest, report: &mut Report) -> Result<Exit, Failure> {
     let started = Instant::now();
     let may_adopt = process::has_no_children();
     // The wait for an answer is a wait for the lock.
     init_signals::die_of_signals();
-    let uid = rustix::process::getuid().as_raw();
-    let user = user::name_of(uid).unwrap_or_else(|| uid.to_string().into());
     let mut helper = Helper::start(&protocol::Request {
         url: &request.url,
         mode: match request.mode {
@@ -55,7 +61,7 @@ fn lock_and_run(request: &RemoteRequest, report: &mut Report) -> Result<Exit, Fa
             Timeout::After(time) => Some(time),
         },
         terms: request.terms,
-        holder: &Holder::describe(request.command.args(), user),
+        holder: &describe(request.command.args()),
     })?;
     let Some((token, until)) = wait_for_grant(request, &mut helper, started, report)? else {
         return Ok(Exit::Status(request.conflict_status));
@@ -130,6 +136,9 @@ fn wait_for_grant(
                 return Err(helper
                     .error("has renewed a lock that it had not acquired")
                     .into());
+            }
+            Answer::Message(Message::Entry(_) | Message::End) => {
+                return Err(helper.error("has sent a list, not a lock").into());
             }
             Answer::TimedOut if request.timeout == Timeout::NonBlocking => {
                 return Err(helper.error("does not answer").into());

@@ -29,6 +29,7 @@ pub fn run(request: &Request, report: &mut Report) -> Exit {
             report.finish(&exit::FLOCK, result)
         }
         Request::Remote(request) => remote::run(request, report),
+        Request::RemoteWho(request) => who::remote::run(request, report),
         Request::Who(request) => who::run(request, Caller::Process, report),
         Request::PrintPath(path) => print_path::run(path, report),
     }

@@ -28,7 +28,7 @@ pub const ERROR_STATUSES: [u8; 5] = [64, 65, 66, 69, 77];
 pub struct Request<'a> {
     /// The lock.
     pub url: &'a Url,
-    /// `exclusive` or `shared`.
+    /// `exclusive` or `shared`; `list` to list the holders and waiters.
     pub mode: &'static str,
     /// The number of holders that are allowed at once, instead of one.
     pub slots: Option<u32>,
@@ -89,6 +89,61 @@ fn millis(time: Duration) -> u64 {
     time.as_millis().try_into().unwrap_or(u64::MAX)
 }
 
+/// A process that holds a lock elsewhere or waits for it. What is unknown is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// Whether it holds the lock.
+    pub is_holder: bool,
+    /// `exclusive`, `shared` or `slot`.
+    pub mode: String,
+    /// Its token, which tells its place.
+    pub token: u64,
+    /// The time of its arrival, in seconds since 1970.
+    pub since: Option<u64>,
+    /// Its PID, on its host.
+    pub pid: Option<String>,
+    /// Its host.
+    pub host: Option<String>,
+    /// Its user.
+    pub user: Option<String>,
+    /// The command.
+    pub command: Option<String>,
+}
+
+impl Entry {
+    fn parse(text: &str) -> Option<Self> {
+        let mut fields = text.splitn(8, ' ');
+        let is_holder = match fields.next()? {
+            "holder" => true,
+            "waiter" => false,
+            _ => return None,
+        };
+        let mode = fields.next()?;
+        if !["exclusive", "shared", "slot"].contains(&mode) {
+            return None;
+        }
+        let token = decimal(fields.next()?)?;
+        let since = match fields.next()? {
+            "-" => None,
+            since => Some(decimal(since)?),
+        };
+        let mut text = || {
+            let field = fields.next()?;
+            Some((field != "-").then(|| field.to_owned()))
+        };
+        Some(Self {
+            is_holder,
+            mode: mode.to_owned(),
+            token,
+            since,
+            pid: text()?,
+            host: text()?,
+            user: text()?,
+            command: text()?,
+        })
+    }
+}
+
 /// What a helper has sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -109,6 +164,10 @@ pub enum Message {
     Lost(String),
     /// The lock was not acquired in time.
     Refused,
+    /// A process that holds the lock or waits for it.
+    Entry(Entry),
+    /// All processes were listed.
+    End,
     /// The lock was not acquired for another reason.
     Error {
         /// The exit status.
@@ -136,6 +195,8 @@ impl Message {
             "until" => Some(Self::Until(time(rest)?)),
             "lost" => Some(Self::Lost(text()?)),
             "refused" if rest.is_empty() => Some(Self::Refused),
+            "entry" => Entry::parse(rest).map(Self::Entry),
+            "end" if rest.is_empty() => Some(Self::End),
             "error" => {
                 let (status, text) = rest.split_once(' ')?;
                 let status = decimal(status).and_then(|status| u8::try_from(status).ok());

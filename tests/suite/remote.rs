@@ -4,6 +4,7 @@
 mod etcd;
 mod kills;
 mod lease;
+mod listing;
 mod terminal;
 
 use rstest::rstest;

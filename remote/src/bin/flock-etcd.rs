@@ -2,9 +2,10 @@
 //! input and output.
 
 use fdlock_remote::clock;
+use fdlock_remote::etcd::list;
 use fdlock_remote::etcd::session::Session;
 use fdlock_remote::etcd::settings::Settings;
-use fdlock_remote::front::{Answer, Front, Request};
+use fdlock_remote::front::{Answer, Front, Mode, Request};
 
 fn main() {
     let start = clock::now();
@@ -23,6 +24,7 @@ fn main() {
     };
     let variable = |name: &str| std::env::var(name).ok();
     match Settings::new(&request.url, &variable) {
+        Ok(settings) if request.mode == Mode::List => list::run(&front, &settings),
         Ok(settings) => Session::new(front, &settings, &request, start).run(),
         Err(error) => {
             let (status, text) = (error.status, &*error.text);

@@ -27,7 +27,7 @@ pub fn claim(request: &Request) -> Claim {
     match (request.slots, request.mode) {
         (Some(limit), _) => Claim::Slot(limit),
         (None, Mode::Shared) => Claim::Shared,
-        (None, Mode::Exclusive) => Claim::Exclusive,
+        (None, Mode::Exclusive | Mode::List) => Claim::Exclusive,
     }
 }
 
@@ -75,6 +75,27 @@ impl Record {
             claim,
         };
         Self { entry, value }
+    }
+
+    /// Returns the fields of a line that lists the process: role, mode, token, time since 1970, PID,
+    /// host, user and command. What is unknown is a hyphen; only the command contains blanks.
+    pub fn fields(&self, is_holder: bool) -> String {
+        let role = if is_holder { "holder" } else { "waiter" };
+        let mode = match self.entry.claim {
+            Claim::Exclusive => "exclusive",
+            Claim::Shared => "shared",
+            Claim::Slot(_) => "slot",
+        };
+        let text = |name: &str| {
+            let text = self.value[name].as_str().filter(|text| !text.is_empty());
+            text.unwrap_or("-").to_owned()
+        };
+        let word = |name: &str| text(name).replace(char::is_whitespace, "?");
+        let since = self.value["since"].as_u64();
+        let since = since.map_or_else(|| "-".to_owned(), |since| since.to_string());
+        let (token, command) = (self.entry.created, text("command"));
+        let (pid, host, user) = (word("pid"), word("host"), word("user"));
+        format!("{role} {mode} {token} {since} {pid} {host} {user} {command}")
     }
 
     /// Describes the process: `process 42 of ann on db1 (report.sh)`.
@@ -151,6 +172,15 @@ mod tests {
         assert_eq!(record.description(), expected);
         let foreign = Record::new(b"n/1f".to_vec(), 5, b"");
         assert_eq!(foreign.description(), "the owner of key n/1f");
+    }
+
+    #[test]
+    fn a_process_is_listed_in_one_line() {
+        let record = record(&value(&request(Mode::Shared, None), 7));
+        let expected = "holder shared 5 7 42 db1 ann report \"x\"";
+        assert_eq!(record.fields(true), expected);
+        let foreign = Record::new(b"n/1f".to_vec(), 5, b"");
+        assert_eq!(foreign.fields(false), "waiter exclusive 5 - - - - -");
     }
 
     /// The values of this release, which later ones must be able to read.

@@ -3,6 +3,7 @@
 //! * [`settings`] – the servers and the secrets, from the URL and the environment.
 //! * [`client`] – calls of the gateway, with the next server if one does not answer.
 //! * [`api`] – what is called.
+//! * [`list`] – the list of all holders and waiters.
 //! * [`error`] – why a call fails.
 //! * [`queue`] – who holds a lock, given the keys of all that ask for it.
 //! * [`entry`] – the keys and their values.
@@ -18,6 +19,7 @@ pub mod entry;
 pub mod error;
 mod hold;
 mod lease;
+pub mod list;
 pub mod queue;
 pub mod session;
 pub mod settings;

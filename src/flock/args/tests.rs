@@ -320,7 +320,10 @@ fn options_that_do_not_fit_a_url_are_rejected() {
         let line = format!("{option} e://n x");
         assert_usage_error(&line, "cannot be used with a lock elsewhere: ");
     }
-    assert_usage_error("--who e://n", "--who does not support locks elsewhere");
+    assert_usage_error(
+        "--who --pids e://n",
+        "--pids does not support locks elsewhere",
+    );
     assert_usage_error(
         "--also e://n l x",
         "--also does not support locks elsewhere",

@@ -3,10 +3,9 @@
 use std::ffi::OsString;
 
 use super::raw::{RawArgs, WhoArgs};
-use super::remote::no_url;
 use crate::cli::UsageError;
-use crate::flock::{OutputFormat, Request, Target, WhoRequest};
-use crate::remote::url::is_url;
+use crate::flock::{OutputFormat, RemoteWhoRequest, Request, Target, WhoRequest};
+use crate::remote::url::{Url, is_url};
 
 impl RawArgs {
     /// Returns the request to list holders, or `None` if there is no `--who`.
@@ -41,7 +40,9 @@ impl RawArgs {
                     "--pids requires files or a descriptor: flock --who --pids FILE... or flock --who --pids --fd NUMBER",
                 );
             }
-            (None, files) if files.iter().any(|file| is_url(file)) => return Err(no_url("--who")),
+            (None, files) if files.iter().any(|file| is_url(file)) => {
+                return self.remote_who_request(files, format).map(Some);
+            }
             (None, files) => files.iter().cloned().map(Target::Path).collect(),
         };
         Ok(Some(Request::Who(WhoRequest {
@@ -49,5 +50,26 @@ impl RawArgs {
             format,
             watch: self.who.watch,
         })))
+    }
+
+    /// Returns the request to list the holders of a lock elsewhere.
+    fn remote_who_request(
+        &self,
+        operands: &[OsString],
+        format: OutputFormat,
+    ) -> Result<Request, UsageError> {
+        let [operand] = operands else {
+            let message = "--who lists only one lock elsewhere at a time: flock --who SCHEME://...";
+            return Err(UsageError::new(message));
+        };
+        if format == OutputFormat::Pids || self.who.watch {
+            let option = if self.who.watch { "--watch" } else { "--pids" };
+            return Err(UsageError::new(format!(
+                "{option} does not support locks elsewhere: their processes are on other machines"
+            )));
+        }
+        let url = Url::parse(operand);
+        let url = url.map_err(|reason| UsageError::new(format!("invalid URL: {reason}")))?;
+        Ok(Request::RemoteWho(RemoteWhoRequest { url, format }))
     }
 }

@@ -95,11 +95,11 @@ fn object(row: &Row<'_>) -> String {
     format!("{{{}}}", fields.join(","))
 }
 
-fn or_null<T: ToString>(value: Option<T>) -> String {
+pub(super) fn or_null<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "null".to_owned(), |value| value.to_string())
 }
 
-fn string(text: &OsStr) -> String {
+pub(super) fn string(text: &OsStr) -> String {
     let mut quoted = String::from('"');
     for letter in text.to_string_lossy().chars() {
         match letter {

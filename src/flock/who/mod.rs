@@ -4,6 +4,7 @@ mod blockers;
 mod json;
 mod listing;
 mod notes;
+pub(super) mod remote;
 mod row;
 mod table;
 mod target;

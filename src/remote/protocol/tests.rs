@@ -69,6 +69,22 @@ fn messages_are_parsed() {
 }
 
 #[test]
+fn entries_are_parsed() {
+    let parse = |line: &str| Message::parse(line.as_bytes());
+    let Some(Message::Entry(entry)) = parse("entry holder slot 5 7 42 db1 ann sync a") else {
+        panic!("it is valid");
+    };
+    assert!(entry.is_holder && entry.mode == "slot" && entry.token == 5);
+    assert_eq!((entry.since, entry.pid.as_deref()), (Some(7), Some("42")));
+    assert_eq!(entry.command.as_deref(), Some("sync a"));
+    let Some(Message::Entry(entry)) = parse("entry waiter shared 5 - - - - -") else {
+        panic!("it is valid");
+    };
+    assert_eq!((entry.since, entry.host, entry.command), (None, None, None));
+    assert_eq!(parse("end"), Some(Message::End));
+}
+
+#[test]
 fn other_lines_violate_the_protocol() {
     for line in [
         "",
@@ -84,6 +100,13 @@ fn other_lines_violate_the_protocol() {
         "until 99999999999999999999",
         "lost",
         "refused now",
+        "end of it",
+        "entry",
+        "entry other shared 5 7 42 db1 ann sync",
+        "entry holder other 5 7 42 db1 ann sync",
+        "entry holder shared x 7 42 db1 ann sync",
+        "entry holder shared 5 x 42 db1 ann sync",
+        "entry holder shared 5 7 42 db1 ann",
         "error",
         "error 66",
         "error 0 fine",

@@ -236,6 +236,40 @@ fn verbose_names_the_holder() {
 }
 
 #[test]
+fn holders_and_waiters_are_listed() {
+    let Some(test) = EtcdTest::new() else { return };
+    let who = || test.env.run(["--who", "--json", &test.url()]);
+    who().assert_all(1, "[]\n", "");
+    let holder = test.hold(&["-s"]);
+    let reader = test.hold(&["-s"]);
+    let mut waiter = test.start(&["--slots=2"], "true");
+    test.wait_for_keys(3);
+    let list = who().assert_status(0).stdout_text();
+    let list: serde_json::Value = serde_json::from_str(&list).expect("JSON");
+    let hostname = test.env.sh("uname -n").stdout_text();
+    let expected = [
+        ("holder", "shared", holder.pid()),
+        ("holder", "shared", reader.pid()),
+        ("waiter", "slot", waiter.pid()),
+    ];
+    for (index, (role, mode, pid)) in expected.into_iter().enumerate() {
+        let entry = &list[index];
+        assert_eq!(
+            (&entry["role"], &entry["mode"]),
+            (&role.into(), &mode.into())
+        );
+        assert_eq!(
+            (&entry["pid"], &entry["host"]),
+            (&pid.into(), &hostname.trim().into())
+        );
+    }
+    for process in [holder, reader] {
+        process.release();
+    }
+    assert_eq!(waiter.wait(), ExitReason::Exited(0));
+}
+
+#[test]
 fn killed_waiter_leaves_the_queue() {
     let Some(test) = EtcdTest::new() else { return };
     let holder = test.hold(&[]);
