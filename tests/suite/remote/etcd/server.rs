@@ -183,11 +183,14 @@ impl Cluster {
         revision.expect("a revision").to_owned()
     }
 
-    /// Makes etcd forget everything before the latest revision, which a new key makes newer.
+    /// Makes etcd forget everything before the latest revision, which changes make newer.
     pub fn compact(&self) {
         let key = base64("compacted");
-        let put = self.post("/v3/kv/put", &json!({"key": key, "value": key}));
-        let revision = &put["header"]["revision"];
+        let put = || self.post("/v3/kv/put", &json!({"key": key, "value": key}));
+        // A watch may still begin at the revision itself.
+        put();
+        let last = put();
+        let revision = &last["header"]["revision"];
         self.post("/v3/kv/compaction", &json!({"revision": revision}));
     }
 }
