@@ -6,8 +6,10 @@
 
 work=$(mktemp -d "$out/dist-test.XXXXXX")
 trap 'rm -rf "$work"' EXIT
+# Both at once, so that a commit meanwhile does not matter.
+git clone --quiet . "$work/a"
+git clone --quiet "$work/a" "$work/another directory/b"
 for clone in "$work/a" "$work/another directory/b"; do
-    git clone --quiet . "$clone"
     make --silent -C "$clone" dist >/dev/null
 done
 archives=("$work"/*/target/packaging/*.tar.gz "$work"/*/*/target/packaging/*.tar.gz)
