@@ -45,7 +45,7 @@ const POLL_INTERVAL: Duration = Duration::from_millis(100);
 /// the child alone is killed, the kernel ends the wait, except in the moment before the child has
 /// requested that. (musl's clone(3) refuses `CLONE_CHILD_CLEARTID`.)
 ///
-/// Where no process can share memory in this way (qemu-user), the child is [forked].
+/// Where no process can share memory in this way (qemu-user), the child is forked.
 ///
 /// Where kill(2) is refused (seccomp), a call that blocks could not be abandoned. There, this only
 /// waits for some time, and the caller, who checks afterwards, polls.
