@@ -141,16 +141,20 @@ uninstall-historic:
 
 # Test modules that do not involve the builtin: the recipes, the sources, the recorded system calls,
 # the stress tests, which kill many processes and identify them by their exit status, and those that
-# kill what watches over a lease, or take locks in real servers. In the third run, all other tests call every form of `flock` through
-# a bash that has loaded the builtin.
+# kill what watches over a lease, or take locks in real servers. In the third run, all other tests
+# call every form of `flock` through a bash that has loaded the builtin.
 NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: traces:: remote::lease:: remote::kills:: remote::etcd::
+
+# The stress tests take long, and try the installed program.
+NOT_IN_DEVELOPMENT = storm:: hostile::
 
 # Most tests wait for other processes or for a timeout, so twice as many run as there are processors.
 export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
 
-# The suite runs three times: against the development build (glibc on most machines) in the installed
-# bash only, against the installed program, and against the installed program called through the
-# builtin. What can share the processors does: tests mostly wait, and the linker uses one.
+# The suite runs three times: against the development build (glibc on most machines), in the
+# installed bash only and without stress tests, against the installed program, and against the
+# installed program called through the builtin. What can share the processors does: tests mostly
+# wait, and the linker uses one.
 test: lint
 	$(CARGO) test --locked --workspace --no-run
 	$(MAKE) -j2 test-development $(BUILT)
@@ -160,7 +164,7 @@ test: lint
 
 # Tests run make themselves: without MAKEFLAGS, theirs does not look for the job server of this one.
 test-development:
-	MAKEFLAGS= FDLOCK_BASHES=none $(CARGO) test --locked --workspace
+	MAKEFLAGS= FDLOCK_BASHES=none $(CARGO) test --locked --workspace -- $(addprefix --skip ,$(NOT_IN_DEVELOPMENT))
 
 test-installed:
 	MAKEFLAGS= FLOCK_UNDER_TEST=$(STAGE)/usr/bin/flock FLOCK_UNSTRIPPED=$(CURDIR)/$(UNSTRIPPED) \
