@@ -21,8 +21,8 @@ fn calls_of(recorded: &[SystemCall], pids: &Pids) -> Vec<Call> {
         let has = |text: &str| call.args.contains(text);
         let last = calls.last().map(|(name, _)| *name);
         calls.push(match &*call.name {
-            "clone" if call.result == pids.supervisor => ("fork", ""),
-            "clone" => ("clone", ""),
+            "clone" | "fork" if call.result == pids.supervisor => ("fork", ""),
+            "clone" | "fork" => ("clone", ""),
             "prctl" if has("PR_SET_PDEATHSIG") => ("prctl(PR_SET_PDEATHSIG)", ""),
             "getppid" if last == Some("prctl(PR_SET_PDEATHSIG)") => (
                 "getppid",
