@@ -153,14 +153,15 @@ export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
 
 # The suite runs three times: against the development build (glibc on most machines), in the
 # installed bash only and without stress tests, against the installed program, and against the
-# installed program called through the builtin. What can share the processors does: tests mostly
-# wait, and the linker uses one.
+# installed program called through the builtin. The programs are built during the first run: its
+# tests mostly wait, and the linker uses one processor.
 test: lint
 	$(CARGO) test --locked --workspace --no-run
 	$(MAKE) -j2 test-development $(BUILT)
 	rm -rf target/stage
 	$(MAKE) install install-historic DESTDIR=$(STAGE) PREFIX=/usr
-	$(MAKE) -j2 test-installed test-through-builtin
+	$(MAKE) test-installed
+	$(MAKE) test-through-builtin
 
 # Tests run make themselves: without MAKEFLAGS, theirs does not look for the job server of this one.
 test-development:
