@@ -21,7 +21,7 @@ use crate::sys::signal::{self, SignalSet};
 ///
 /// *Race:* a signal handler may interrupt the wait just before this process blocks. So all signals
 /// are blocked, except while ppoll(2) waits: a handler that runs in there ends the wait, and the
-/// state is looked at before each.
+/// state is checked before each wait.
 ///
 /// *Race:* the host's handler for `SIGCHLD`, if it has one, may run when the child exits, and reap
 /// it. So the child is killed and reaped only through the pidfd, which never means another process.
