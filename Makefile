@@ -145,16 +145,16 @@ uninstall-historic:
 # call every form of `flock` through a bash that has loaded the builtin.
 NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: traces:: remote::lease:: remote::kills:: remote::etcd::
 
-# The stress tests take long, and try the installed program.
-NOT_IN_DEVELOPMENT = storm:: hostile::
+# What takes long is tried as it is installed: stress tests, and the builtin in all versions of bash.
+NOT_IN_DEVELOPMENT = storm:: hostile:: builtin::
 
 # Most tests wait for other processes or for a timeout, so twice as many run as there are processors.
 export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
 
-# The suite runs three times: against the development build (glibc on most machines), in the
-# installed bash only and without stress tests, against the installed program, and against the
-# installed program called through the builtin. The programs are built during the first run: its
-# tests mostly wait, and the linker uses one processor.
+# The suite runs three times: without stress tests and the builtin against the development build
+# (glibc on most machines), against the installed program, and against the installed program called
+# through the builtin. The programs are built during the first run: its tests mostly wait, and the
+# linker uses one processor.
 test: lint
 	$(CARGO) test --locked --workspace --no-run
 	$(MAKE) -j2 test-development $(BUILT)
@@ -165,7 +165,7 @@ test: lint
 
 # Tests run make themselves: without MAKEFLAGS, theirs does not look for the job server of this one.
 test-development:
-	MAKEFLAGS= FDLOCK_BASHES=none $(CARGO) test --locked --workspace -- $(addprefix --skip ,$(NOT_IN_DEVELOPMENT))
+	MAKEFLAGS= $(CARGO) test --locked --workspace -- $(addprefix --skip ,$(NOT_IN_DEVELOPMENT))
 
 test-installed:
 	MAKEFLAGS= FLOCK_UNDER_TEST=$(STAGE)/usr/bin/flock FLOCK_UNSTRIPPED=$(CURDIR)/$(UNSTRIPPED) \
