@@ -13,9 +13,10 @@ use test_support::process::send_signal;
 use test_support::stress::{kill_group, random_delay};
 
 /// The command of a holder of one of three slots: it locks one of three files, of which none would
-/// be free for a fourth holder. It is never killed.
+/// be free for a fourth holder. It is never killed, and releases the file before it exits: see
+/// `unlink::killing_processes_never_admits_a_second_holder`.
 const WITNESSED: &str = r#"for i in 1 2 3; do
-        exec 9>>witness$i; flock -n 9 && { read x <counter; exit 0; }
+        exec 9>>witness$i; flock -n 9 && { read x <counter; exec 9>&-; exit 0; }
     done; echo "more than three" >&2"#;
 
 /// Asserts until the end that at most `limit` slots are held, and returns the largest number. Only
