@@ -6,10 +6,13 @@
 //! test compares them.
 
 pub mod duration;
+mod letters;
 pub mod number;
 pub mod parser;
 
 use std::ffi::{OsStr, OsString};
+
+pub use letters::Letters;
 
 /// The description of a program.
 #[derive(Debug)]
@@ -70,7 +73,7 @@ pub struct Synopsis {
 #[derive(Clone, Copy, Debug)]
 pub struct OptionDoc {
     /// Its letters, the first of which is shown first.
-    pub short: &'static str,
+    pub short: Letters,
     /// Its long names without dashes, the first of which is shown first.
     pub long: &'static [&'static str],
     /// The name of its value, if it takes one.
@@ -103,7 +106,7 @@ pub const OPTIONS_HEADING: &str = "Options";
 #[derive(Debug)]
 pub struct OptionSpec<D: 'static> {
     /// Its letters, the first of which is shown first.
-    pub short: &'static str,
+    pub short: Letters,
     /// Its long names without dashes, the first of which is shown.
     pub long: &'static [&'static str],
     /// Whether the long names may be abbreviated.
@@ -154,7 +157,7 @@ impl<D> OptionSpec<D> {
     /// Describes `-h` and `--help`.
     pub const fn help(group: &'static str) -> Self {
         Self {
-            short: "h",
+            short: Letters::one('h'),
             long: &["help"],
             abbrev: Abbrev::Allowed,
             action: Action::Help,
@@ -167,7 +170,7 @@ impl<D> OptionSpec<D> {
     /// Describes `-V` and `--version`.
     pub const fn version(group: &'static str) -> Self {
         Self {
-            short: "V",
+            short: Letters::one('V'),
             long: &["version"],
             action: Action::Version,
             help: "print version and exit",

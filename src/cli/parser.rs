@@ -185,6 +185,7 @@ fn unknown_name(non_utf8: &[OsString], name: &str, value: Option<OsString>) -> U
 
 #[cfg(test)]
 mod tests {
+    use super::super::Letters;
     use super::*;
 
     /// The values that were set, in order.
@@ -192,13 +193,13 @@ mod tests {
 
     static TABLE: &[OptionSpec<Recorded>] = &[
         OptionSpec {
-            short: "ab",
+            short: Letters::two('a', 'b'),
             long: &["alpha"],
             action: Action::Flag(|recorded| recorded.push("alpha".into())),
             ..OptionSpec::help("")
         },
         OptionSpec {
-            short: "v",
+            short: Letters::one('v'),
             long: &["value", "val"],
             action: Action::Value("V", |recorded, arg| {
                 recorded.push(arg.to_string_lossy().into_owned());
@@ -209,7 +210,7 @@ mod tests {
         OptionSpec::version(""),
         OptionSpec::help(""),
         OptionSpec {
-            short: "",
+            short: Letters::NONE,
             long: &["optional"],
             action: Action::OptionalValue("O", |recorded, arg| {
                 let arg = arg.map_or("none".into(), |arg| arg.to_string_lossy().into_owned());
@@ -219,7 +220,7 @@ mod tests {
             ..OptionSpec::help("")
         },
         OptionSpec {
-            short: "c",
+            short: Letters::one('c'),
             long: &["command"],
             action: Action::AfterFile("C", "after FILE", |recorded| !recorded.is_empty()),
             ..OptionSpec::help("")

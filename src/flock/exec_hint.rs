@@ -91,8 +91,8 @@ fn is_option(arg: &[u8]) -> bool {
             !name.is_empty() && long.any(|known| known.as_bytes().starts_with(name))
         }
         [b'-', letter, ..] => {
-            let mut short = options.iter().map(|option| option.short.as_bytes());
-            short.any(|letters| letters.contains(letter))
+            let letter = char::from(*letter);
+            options.iter().any(|option| option.short.contains(letter))
         }
         _ => false,
     }

@@ -32,7 +32,9 @@ pub fn command(spec: &ProgramSpec) -> Command {
 
 /// Returns the identifier of the option in the `clap` command.
 pub fn id(option: &OptionDoc) -> &'static str {
-    option.long.first().copied().unwrap_or(option.short)
+    let long = option.long.first().copied();
+    // clap takes only texts that live as long as the program.
+    long.unwrap_or_else(|| option.short.to_string().leak())
 }
 
 fn argument(option: &OptionDoc) -> Arg {

@@ -5,8 +5,8 @@ use std::ffi::OsString;
 use crate::loto::{Request, Verbosity};
 use fdlock::cli::parser::{ScanResult, scan};
 use fdlock::cli::{
-    Abbrev, Action, OPTIONS_HEADING, OptionSpec, ParseResult, ProgramSpec, Synopsis, UsageError,
-    UsageHint, duration,
+    Abbrev, Action, Letters, OPTIONS_HEADING, OptionSpec, ParseResult, ProgramSpec, Synopsis,
+    UsageError, UsageHint, duration,
 };
 use fdlock::lock::Timeout;
 use fdlock::run::Command;
@@ -41,7 +41,7 @@ struct RawArgs {
 
 static OPTIONS: &[OptionSpec<RawArgs>] = &[
     OptionSpec {
-        short: "L",
+        short: Letters::one('L'),
         long: &[],
         abbrev: Abbrev::Allowed,
         action: Action::Value("FILE", |raw, value| {
@@ -60,7 +60,7 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  and all are held until the command has exited.",
     },
     OptionSpec {
-        short: "w",
+        short: Letters::one('w'),
         long: &[],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| {
@@ -73,7 +73,7 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         manual: "Without it, loto gives up at once if the lock is held.",
     },
     OptionSpec {
-        short: "t",
+        short: Letters::one('t'),
         long: &[],
         abbrev: Abbrev::Allowed,
         action: Action::Value("TIME", |raw, value| {
@@ -92,7 +92,7 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  (days). Implies -w. With several locks, the timeout covers all of them together.",
     },
     OptionSpec {
-        short: "q",
+        short: Letters::one('q'),
         long: &[],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| raw.verbosity = Verbosity::Quiet),
@@ -101,7 +101,7 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
         manual: "All other failures are still reported, with a non-zero status.",
     },
     OptionSpec {
-        short: "v",
+        short: Letters::one('v'),
         long: &[],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use crate::ulock::{Request, UlockOp};
 use fdlock::cli::parser::{ScanResult, scan};
 use fdlock::cli::{
-    Abbrev, Action, OPTIONS_HEADING, OptionSpec, ParseResult, ProgramSpec, Synopsis, UsageError,
-    UsageHint, duration,
+    Abbrev, Action, Letters, OPTIONS_HEADING, OptionSpec, ParseResult, ProgramSpec, Synopsis,
+    UsageError, UsageHint, duration,
 };
 use fdlock::lock::Timeout;
 
@@ -54,7 +54,7 @@ struct RawArgs {
 
 static OPTIONS: &[OptionSpec<RawArgs>] = &[
     OptionSpec {
-        short: "w",
+        short: Letters::one('w'),
         long: &[],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| raw.write = true),
@@ -64,7 +64,7 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  no readers.",
     },
     OptionSpec {
-        short: "r",
+        short: Letters::one('r'),
         long: &[],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| raw.read = true),
@@ -75,7 +75,7 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  and blocks writers until it is removed.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["timeout"],
         abbrev: Abbrev::Allowed,
         action: Action::Value("SECONDS", |raw, value| {
@@ -94,7 +94,7 @@ static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  the status is 1 and nothing is printed.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["invalid"],
         abbrev: Abbrev::Allowed,
         action: Action::Value("SECONDS", |raw, value| {

@@ -4,7 +4,7 @@ use super::raw::RawArgs;
 use super::remote::parse_time;
 use super::replace;
 use super::values::{parse_bytes, parse_descriptor};
-use crate::cli::{Abbrev, Action, OptionSpec, UsageError, duration, number};
+use crate::cli::{Abbrev, Action, Letters, OptionSpec, UsageError, duration, number};
 use crate::flock::{OnRelease, ProgressMode, Verbosity};
 use crate::lock::{Mode, named};
 
@@ -21,7 +21,7 @@ const GENERAL: &str = "General options";
 /// All options, in the order in which `--help` shows them.
 pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
     OptionSpec {
-        short: "s",
+        short: Letters::one('s'),
         long: &["shared"],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| raw.mode = Some(Mode::Shared)),
@@ -31,7 +31,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  one.",
     },
     OptionSpec {
-        short: "xe",
+        short: Letters::two('x', 'e'),
         long: &["exclusive"],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| raw.mode = Some(Mode::Exclusive)),
@@ -41,7 +41,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  takes effect.",
     },
     OptionSpec {
-        short: "u",
+        short: Letters::one('u'),
         long: &["unlock"],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| raw.mode = Some(Mode::Unlocked)),
@@ -52,7 +52,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  descriptor open.",
     },
     OptionSpec {
-        short: "n",
+        short: Letters::one('n'),
         long: &["nonblock", "nonblocking", "nb"],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| raw.nonblock = true),
@@ -61,7 +61,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
         manual: "The status is 1, or the one given with -E, and nothing is printed. Overrides -w.",
     },
     OptionSpec {
-        short: "w",
+        short: Letters::one('w'),
         long: &["timeout", "wait"],
         abbrev: Abbrev::Allowed,
         action: Action::Value("TIME", |raw, arg| {
@@ -83,7 +83,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  To wait without a limit, leave -w out: a negative TIME is a usage error.",
     },
     OptionSpec {
-        short: "E",
+        short: Letters::one('E'),
         long: &["conflict-exit-code"],
         abbrev: Abbrev::Allowed,
         action: Action::Value("STATUS", |raw, arg| {
@@ -100,7 +100,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  -w expires. It distinguishes a lock that is held from a command that failed.",
     },
     OptionSpec {
-        short: "o",
+        short: Letters::one('o'),
         long: &["close"],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| raw.close = true),
@@ -114,7 +114,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  the script starts later do not inherit it.",
     },
     OptionSpec {
-        short: "F",
+        short: Letters::one('F'),
         long: &["no-fork"],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| raw.no_fork = true),
@@ -124,7 +124,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  combined with -o or --unlink.",
     },
     OptionSpec {
-        short: "c",
+        short: Letters::one('c'),
         long: &["command"],
         abbrev: Abbrev::Allowed,
         action: Action::AfterFile(
@@ -138,7 +138,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  argument. /bin/sh is used if SHELL is unset or empty.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["fcntl"],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| raw.range = Some(raw.range.unwrap_or_default())),
@@ -150,7 +150,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  readable one.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["start"],
         abbrev: Abbrev::Allowed,
         action: Action::Value("OFFSET", |raw, arg| {
@@ -165,7 +165,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  multiply by powers of 1000.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["length"],
         abbrev: Abbrev::Allowed,
         action: Action::Value("BYTES", |raw, arg| {
@@ -178,7 +178,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
         manual: "Written like OFFSET. 0 locks up to the end of the file and beyond.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["fd"],
         abbrev: Abbrev::Allowed,
         action: Action::Value("NUMBER", |raw, arg| {
@@ -191,7 +191,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  The lock stays with the descriptor after the command has exited.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["fair"],
         abbrev: Abbrev::Forbidden,
         action: Action::Flag(|raw| raw.fair = true),
@@ -201,7 +201,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  FAIRNESS.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["queue"],
         abbrev: Abbrev::Forbidden,
         action: Action::Value("N", |raw, arg| {
@@ -218,7 +218,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  many times while it runs runs once more. 0 is the same as -n. See BOUNDED QUEUE.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["replace"],
         abbrev: Abbrev::Forbidden,
         action: Action::OptionalValue("SIGNAL", |raw, arg| {
@@ -232,7 +232,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  HOLDER.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["progress"],
         abbrev: Abbrev::Forbidden,
         action: Action::Flag(|raw| raw.progress = ProgressMode::Shown),
@@ -242,7 +242,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  at its start and at growing intervals. See PROGRESS.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["slots"],
         abbrev: Abbrev::Forbidden,
         action: Action::Value("N", |raw, arg| {
@@ -260,7 +260,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  SLOTS.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["name"],
         abbrev: Abbrev::Forbidden,
         action: Action::Value("NAME", |raw, arg| {
@@ -277,7 +277,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  same for every process of the user. See LOCK FILES BY NAME.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["path"],
         abbrev: Abbrev::Forbidden,
         action: Action::Flag(|raw| raw.path = true),
@@ -286,7 +286,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
         manual: "The file is created if it is missing, and not locked.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["also"],
         abbrev: Abbrev::Forbidden,
         action: Action::Value("FILE", |raw, arg| {
@@ -301,7 +301,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  order.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["unlink"],
         abbrev: Abbrev::Forbidden,
         action: Action::Flag(|raw| raw.on_release = OnRelease::Unlink),
@@ -315,7 +315,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  exists.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["ttl"],
         abbrev: Abbrev::Forbidden,
         action: Action::Value("TIME", |raw, arg| {
@@ -328,7 +328,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  nearly that long, the command is stopped.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["grace"],
         abbrev: Abbrev::Forbidden,
         action: Action::Value("TIME", |raw, arg| {
@@ -341,7 +341,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  --replace, any time; with 0, the holders are killed at once.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["verbose"],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| raw.verbosity = Verbosity::Verbose),
@@ -352,7 +352,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  the command are reported on standard output.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["who"],
         abbrev: Abbrev::Forbidden,
         action: Action::Flag(|raw| raw.who.who = true),
@@ -363,7 +363,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
                  and no file is created. See LISTING HOLDERS.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["json"],
         abbrev: Abbrev::Forbidden,
         action: Action::Flag(|raw| raw.who.json = true),
@@ -372,7 +372,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
         manual: "An array with one object for each holder and each waiter.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["pids"],
         abbrev: Abbrev::Forbidden,
         action: Action::Flag(|raw| raw.who.pids = true),
@@ -381,7 +381,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
         manual: "One per line, for kill(1). Unverified holders are omitted. Requires FILE or --fd.",
     },
     OptionSpec {
-        short: "",
+        short: Letters::NONE,
         long: &["watch"],
         abbrev: Abbrev::Forbidden,
         action: Action::Flag(|raw| raw.who.watch = true),
