@@ -35,15 +35,20 @@ fn matches(pattern: &str, symbol: &str) -> bool {
     })
 }
 
-/// Returns the symbols in the section that the link order fills.
+/// The sections that the link order fills: with the code of `flock -n 8`, and with that of other
+/// frequent calls.
+const ORDERED: [&str; 2] = [".text.first", ".text.next"];
+
+/// Returns the symbols in the sections that the link order fills.
 fn ordered_symbols(program: &Path) -> Vec<String> {
     let bytes = std::fs::read(program).expect("an unstripped program");
     let file = object::File::parse(&*bytes).expect("an ELF file");
-    let section = file
-        .section_by_name(".text.first")
-        .expect("a section for the code that every waiter runs");
+    let sections = ORDERED.map(|name| {
+        let section = file.section_by_name(name);
+        Some(section.expect("a section for frequent calls").index())
+    });
     file.symbols()
-        .filter(|symbol| symbol.section_index() == Some(section.index()))
+        .filter(|symbol| sections.contains(&symbol.section_index()))
         .filter_map(|symbol| Some(symbol.name().ok()?.to_owned()))
         .collect()
 }
@@ -89,6 +94,20 @@ fn most_link_order_patterns_match_a_symbol() {
         let found = symbols.iter().any(|name| name == symbol);
         assert!(found, "{symbol} is not where {pattern} puts it");
     }
+}
+
+#[test]
+fn code_that_locks_a_descriptor_is_in_one_piece() {
+    let Some(program) = unstripped_program() else {
+        return;
+    };
+    let bytes = std::fs::read(program).expect("a program");
+    let file = object::File::parse(&*bytes).expect("an ELF file");
+    let section = file.section_by_name(ORDERED[0]).expect("a section");
+    // The kernel maps a program in pieces of 64 kB, and the option table follows.
+    let (piece, tables) = (64 << 10, 20 << 10);
+    let end = section.address() + section.size();
+    assert!(end % piece + tables <= piece, "it ends at {end:#x}");
 }
 
 #[test]
@@ -143,7 +162,7 @@ mod executed {
         let Some(trace) = record(&program, args) else {
             return;
         };
-        let elsewhere = |function: &&Function| function.section != ".text.first";
+        let elsewhere = |function: &&Function| !ORDERED.contains(&&*function.section);
         let elsewhere: Vec<&Function> = trace.functions.iter().filter(elsewhere).collect();
         // Which functions there are depends on the version of the compiler.
         let is_stale = elsewhere.len() * 20 > trace.functions.len();

@@ -19,18 +19,24 @@ const HEAD: &str = "\
    no effect. */
 SECTIONS
 {
-    .rodata.first : {
-        *(.rodata.cst*)
-        *(.rodata.main .rodata.*6lexopt* .rodata.*6fdlock*)
-        *libc.a:*(.rodata .rodata.*)
-        /* Last and by alignment: tables, and then texts, most of which no call prints. */
-        *(SORT_BY_ALIGNMENT(.rodata..Lanon.*))
-    }
     .text.first : {
         KEEP(*(SORT_NONE(.init)))
         KEEP(*(SORT_NONE(.fini)))
         *crt*.o(.text .text.*)
         *libc.a:*(.text)
+";
+
+/// What follows the code of the first call. With the tables, which come first, it fills one piece.
+const READ_ONLY_DATA: &str = "\
+    }
+    .rodata.first : {
+        *(.rodata.cst*)
+        *(.rodata.main .rodata.*6lexopt* .rodata.*fdlock*)
+        *libc.a:*(.rodata .rodata.*)
+        /* Last and by alignment: tables, and then texts, most of which no call prints. */
+        *(SORT_BY_ALIGNMENT(.rodata..Lanon.*))
+    }
+    .text.next : {
 ";
 
 const TAIL: &str = "\
@@ -58,8 +64,8 @@ SECTIONS
         *crt*.o(.bss .bss.*)
         *libc.a:*(.bss .bss.* COMMON)
         *(.bss.*6fdlock3sys4args*)
-        *(.bss.*9ALLOCATOR*)
         *(.bss.*8ENV_LOCK*)
+        *(.bss.*9ALLOCATOR*)
     }
 }
 INSERT BEFORE .bss;
@@ -128,10 +134,13 @@ const fn call(title: &'static str, args: &'static [&'static str], lock: Lock) ->
 pub fn linker_script(program: &Path) -> io::Result<Option<String>> {
     let mut patterns = Vec::new();
     let mut script = HEAD.to_owned();
-    for call in CALLS {
+    for (index, call) in CALLS.iter().enumerate() {
         let Some(functions) = record(program, call)? else {
             return Ok(None);
         };
+        if index == 1 {
+            script += READ_ONLY_DATA;
+        }
         script += &format!("        /* {}. */\n", call.title);
         let names = functions.iter().flat_map(|function| &function.names);
         for pattern in names.filter_map(|name| pattern(name)) {
