@@ -136,11 +136,16 @@ impl Helper {
         }
     }
 
+    /// Makes the helper release the lock, although children of this process may still have the
+    /// socket.
+    pub fn begin_release(&self) {
+        let _ = shutdown(&self.socket, Shutdown::Write);
+    }
+
     /// Makes the helper release the lock, and waits until it has done so, at most until the
     /// deadline. The command that the caller runs next finds the lock free.
     pub fn release(mut self, deadline: Option<Instant>) {
-        // Only this process still has the socket, apart from children that are about to exit.
-        let _ = shutdown(&self.socket, Shutdown::Write);
+        self.begin_release();
         while wait_for_input(self.socket(), deadline) {
             while self.lines.next_line().is_some() {}
             if self.lines.read(&self.socket) == Progress::End {

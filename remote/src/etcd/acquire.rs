@@ -41,7 +41,7 @@ impl Session<'_> {
         // that do not wait would be refused a lock that no process holds.
         let mut unchanged = None;
         if self.is_nonblocking() {
-            let listing = self.list()?;
+            let listing = self.list(None)?;
             unchanged = Some(self.check_free(&listing)?);
         }
         loop {
@@ -63,7 +63,14 @@ impl Session<'_> {
     }
 
     /// Waits, from a listing on, until the lock is held. Returns `None` if our key has vanished.
+    ///
+    /// The keys after our own are not listed again: they are never in the way, and with many waiters
+    /// they are what a listing takes its time for.
     fn wait_until_held(&mut self, mut listing: Listing) -> Result<Option<Grant>, Stop> {
+        let key = self.key();
+        let mut records = listing.records.iter();
+        let own = records.find(|record| record.entry.key == key);
+        let own = own.map(|record| record.entry.created);
         let mut watch = None;
         loop {
             let (obstacle, range_end) = match self.place(&listing) {
@@ -96,7 +103,7 @@ impl Session<'_> {
             {
                 watch = None;
             }
-            listing = self.list()?;
+            listing = self.list(own)?;
         }
     }
 

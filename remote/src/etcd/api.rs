@@ -91,9 +91,13 @@ pub fn revoke(lease: u64) -> Call {
     Call::new("/v3/lease/revoke", &body)
 }
 
-/// Lists the keys of a lock.
-pub fn list(name: &[u8]) -> Call {
-    Call::new("/v3/kv/range", &list_body(name))
+/// Lists the keys of a lock, or those that were created up to a revision.
+pub fn list(name: &[u8], up_to: Option<u64>) -> Call {
+    let mut body = list_body(name);
+    if let Some(revision) = up_to {
+        body["max_create_revision"] = revision.to_string().into();
+    }
+    Call::new("/v3/kv/range", &body)
 }
 
 fn list_body(name: &[u8]) -> Value {

@@ -10,6 +10,10 @@ use super::watch::Watch;
 use crate::clock;
 use crate::front::{Answer as Line, has_come};
 
+/// How long the lock is held before its key is watched: the watch takes more of the server's time
+/// than all other calls, and a short command does without.
+const UNWATCHED_TIME: Duration = Duration::from_millis(200);
+
 /// What a call tells about the lock.
 enum Finding {
     Held,
@@ -42,6 +46,7 @@ impl Session<'_> {
         let call = api::watch(&key, None, grant.revision + 1);
         let mut watch = Some(Watch::new(key.clone(), call));
         let mut watch_again_at = Duration::ZERO;
+        self.pause(self.lease.renew_at.min(clock::now() + UNWATCHED_TIME))?;
         loop {
             if has_come(self.lease.renew_at) {
                 match self.renew(grant)? {
@@ -106,7 +111,7 @@ impl Session<'_> {
     /// Asks whether our key still exists, and returns the revision in which it does.
     fn find_key(&mut self, grant: Grant) -> Result<(Finding, u64), Stop> {
         let attempts = self.attempts();
-        let call = api::list(&self.name);
+        let call = api::list(&self.name, Some(grant.token));
         let answer = match self.client.call(&self.front, &call, attempts, &mut |_| {}) {
             Ok(answer) => answer,
             Err(Error::Released) => return Err(Stop::Released),

@@ -19,7 +19,7 @@ pub fn run(front: &Front, settings: &Settings) {
         until: None,
         once: true,
     };
-    let call = api::list(&settings.name);
+    let call = api::list(&settings.name, None);
     let answer = Client::new(settings).call(front, &call, attempts, &mut |_| {});
     let fail = |status, text: &str| front.send(&Line::Error { status, text });
     let answer = match answer {

@@ -162,8 +162,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    pub(super) fn list(&mut self) -> Result<Listing, Stop> {
-        let result = self.call(&api::list(&self.name), self.slow_limit());
+    pub(super) fn list(&mut self, up_to: Option<u64>) -> Result<Listing, Stop> {
+        let result = self.call(&api::list(&self.name, up_to), self.slow_limit());
         let answer = result.map_err(|error| self.stop(error))?;
         api::listing(&answer.value, &self.name).ok_or_else(not_understood)
     }

@@ -113,6 +113,8 @@ pub(super) fn run(
     if report.is_none() && is_subreaper {
         tree::kill(&[lease.helper.pid(), timekeeper.0]);
     }
+    // The next process need not wait for the end of the timekeeper.
+    lease.helper.begin_release();
     if orders.order() != Order::Run {
         return Err(SpawnError::LockLost(watch.reason(&leash)));
     }
