@@ -1,9 +1,11 @@
 //! A helper: the program that acquires a lock in another system and holds it.
 //!
 //! It is a child of this process, in a session of its own: keys and hang-ups of the terminal do not
-//! concern it, and it goes on renewing the lock while the job is stopped. Its standard input and
-//! output are one end of a pair of sockets. It releases the lock when the other end has been closed
-//! in all processes, and so also when they have been killed.
+//! concern it, and it goes on renewing the lock while the job is stopped. It ignores the signals that
+//! ask a process to terminate: a service manager sends them to all processes of a service at once,
+//! and then the helper must release the lock after the command. Its standard input and output are one
+//! end of a pair of sockets. It releases the lock when the other end has been closed in all processes,
+//! and so also when they have been killed.
 
 use std::ffi::{CString, OsString};
 use std::io;
@@ -25,7 +27,7 @@ use super::error::Error;
 use super::protocol::{LineReader, Message, Progress, Request};
 use crate::sys::fd;
 use crate::sys::procfs;
-use crate::sys::signal::{self, SignalSet};
+use crate::sys::signal::{self, Disposition, SignalSet, number};
 use crate::sys::spawn::{self, ExecImage};
 
 /// Where the helpers are, relative to the directory of this program. No other place is tried: a
@@ -74,6 +76,9 @@ impl Helper {
             // It inherits neither the caller's descriptors nor its signal mask. What keeps it from
             // running, it reports by its end.
             signal::set_mask(SignalSet::EMPTY);
+            for signal in [number::HUP, number::INT, number::QUIT, number::TERM] {
+                signal::set_disposition(signal, Disposition::Ignore);
+            }
             if setsid().is_ok() && set_stdio(helpers_end.as_fd()).is_ok() {
                 fd::close_from(3);
                 image.exec();

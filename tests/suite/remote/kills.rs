@@ -1,6 +1,6 @@
 //! The processes that watch over a lease are killed or stopped.
 
-use libc::{SIGCONT, SIGKILL, SIGSTOP};
+use libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
 use rstest::rstest;
 use test_support::process::{ExitReason, Process, send_signal};
 use test_support::procfs::{children_of, is_running, is_stopped, status_field};
@@ -92,6 +92,22 @@ fn time_runs_out_without_the_helper(#[case] signal: i32) {
     assert_eq!(flock.wait(), ExitReason::Exited(75));
     assert_witness_free(&env);
     send_signal(helper, SIGKILL);
+}
+
+/// A service manager sends `SIGTERM` to all processes of a service.
+#[test]
+fn helper_of_a_terminated_service_releases_last() {
+    let env = TestEnv::without_builtin();
+    env.install_lock_helper(GRANTS);
+    let command = "trap 'exit 3' TERM; echo working; while :; do sleep 0.1; done";
+    let mut flock = env.start_flock(["test://n", "flock", "witness", "sh", "-c", command]);
+    flock.expect_line("working");
+    let pids = [helper(&env)].into_iter().chain(children_of(flock.pid()));
+    for pid in pids.chain([flock.pid()]) {
+        assert!(send_signal(pid, SIGTERM));
+    }
+    assert_eq!(flock.wait(), ExitReason::Exited(3));
+    assert_released_last(&env);
 }
 
 #[test]
