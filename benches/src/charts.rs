@@ -250,7 +250,8 @@ fn colour(contender: Contender) -> RGBColor {
         | Contender::GnuSem
         | Contender::Fuser
         | Contender::Lsof
-        | Contender::Lslocks => RGBColor(175, 184, 193),
+        | Contender::Lslocks
+        | Contender::Etcdctl => RGBColor(175, 184, 193),
         Contender::Fdlock => RGBColor(84, 174, 255),
         Contender::Fair | Contender::Slots => RGBColor(31, 111, 235),
         Contender::CLibrary => RGBColor(191, 155, 48),

@@ -36,6 +36,8 @@ pub enum Contender {
     Fuser,
     Lsof,
     Lslocks,
+    /// `etcdctl lock`.
+    Etcdctl,
     /// The calls of the kernel for a lock among many, alone.
     Kernel,
 }
@@ -77,6 +79,7 @@ impl Contender {
             Contender::Fuser => "fuser",
             Contender::Lsof => "lsof",
             Contender::Lslocks => "lslocks",
+            Contender::Etcdctl => "etcdctl",
             Contender::Kernel => "kernel",
         }
     }
@@ -136,12 +139,17 @@ pub fn lslocks() -> Option<Entry> {
 }
 
 fn installed(contender: Contender, args: &[&OsStr]) -> Option<Entry> {
-    let mut dirs = ["/usr/bin", "/bin", "/usr/sbin"].into_iter();
-    let program = dirs.find_map(|dir| {
-        let path = Path::new(dir).join(contender.name());
-        path.is_file().then_some(path)
-    })?;
+    let program = installed_program(contender.name())?;
     Some((contender, command(&program, args)))
+}
+
+/// Returns the path of a program, if it is installed.
+pub fn installed_program(name: &str) -> Option<PathBuf> {
+    let mut dirs = ["/usr/bin", "/bin", "/usr/sbin"].into_iter();
+    dirs.find_map(|dir| {
+        let path = Path::new(dir).join(name);
+        path.is_file().then_some(path)
+    })
 }
 
 /// Returns `/bin/true` without a lock.

@@ -8,6 +8,7 @@ use std::fs::{self, File};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
@@ -113,8 +114,21 @@ fn pin_to_last_cpu() -> Result<()> {
         .rev()
         .find(|&cpu| allowed.is_set(cpu))
         .context("no processor is allowed")?;
+    pin_to(last)
+}
+
+/// Starts a server on the first processor, where it does not disturb what is measured.
+pub fn start_on_first_cpu(server: &mut Command) -> Result<Child> {
+    let own = sched_getaffinity(None)?;
+    pin_to(0)?;
+    let child = server.spawn().with_context(|| format!("{server:?}"));
+    sched_setaffinity(None, &own)?;
+    child
+}
+
+fn pin_to(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
-    set.set(last);
+    set.set(cpu);
     Ok(sched_setaffinity(None, &set)?)
 }
 

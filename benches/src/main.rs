@@ -8,6 +8,7 @@ mod contended;
 mod contenders;
 mod fixture;
 mod measurement;
+mod remote;
 mod report;
 mod resources;
 mod uncontended;
@@ -81,6 +82,7 @@ fn main() -> Result<()> {
     ]);
 
     let who = who::measure(programs, fixture, slow_rounds)?;
+    let remote = remote::etcd(programs, fixture, loop_rounds)?;
 
     let out = &options.out;
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
@@ -119,7 +121,7 @@ fn main() -> Result<()> {
     let heading = "fdlock with --fair and with --slots";
     charts::draw_bars(&fairness, heading, &out.join("fairness.svg"))
         .context("cannot write fairness.svg")?;
-    let measurements = [short_calls, drains, fairness, hand_overs, who]
+    let measurements = [short_calls, drains, fairness, hand_overs, who, remote]
         .into_iter()
         .flatten()
         .collect::<Vec<_>>();

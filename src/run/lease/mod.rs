@@ -113,9 +113,12 @@ pub(super) fn run(
     if report.is_none() && is_subreaper {
         tree::kill(&[lease.helper.pid(), timekeeper.0]);
     }
-    // The next process need not wait for the end of the timekeeper.
+    let order = orders.order();
+    // The next process need not wait until the timekeeper has been reaped. But it is killed before,
+    // because it would take the end of the helper for a loss of the lock.
+    timekeeper.kill();
     lease.helper.begin_release();
-    if orders.order() != Order::Run {
+    if order != Order::Run {
         return Err(SpawnError::LockLost(watch.reason(&leash)));
     }
     if report == Some(SupervisorReport::ExecFailed(TOO_LATE)) {
@@ -143,10 +146,16 @@ fn leash() -> io::Result<(OwnedFd, OwnedFd)> {
 /// The timekeeper, which is killed when the command and its descendants have exited.
 struct Timekeeper(Pid);
 
-impl Drop for Timekeeper {
-    fn drop(&mut self) {
+impl Timekeeper {
+    fn kill(&self) {
         // It has not been reaped, so no other process can have its PID.
         let _ = signal::send(self.0, number::KILL);
+    }
+}
+
+impl Drop for Timekeeper {
+    fn drop(&mut self) {
+        self.kill();
         // Not interrupted, because every signal is blocked.
         let _ = waitpid(Some(self.0), WaitOptions::empty());
     }
