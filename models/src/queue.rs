@@ -7,16 +7,25 @@
 //!
 //! A marker may be forged: by a process that is visibly no waiter, or by one that cannot be looked at.
 //!
-//! Left out: the command, which inherits the lock; descriptors that are shared or locked already;
-//! searches that end too early because of forged markers; and where there are no pidfds.
+//! Some of the processes may ask for the lock of one open file description, the descriptor 8 that a
+//! shell has opened: see [`Queue::shared`].
+//!
+//! Left out: the command, which inherits the lock; requests for another lock than the descriptor has,
+//! which replace it, as with flock(2); searches that end too early because of forged markers; and
+//! where there are no pidfds.
 //! A search for the nearest ticket is one step, and the check of its owner another. How long a timer
 //! runs is not modelled: each may fire at once, or never.
 
+mod state;
 mod steps;
+mod world;
 
 use crate::graph::{Always, Graph};
-use crate::kernel::{Descriptions, Lock};
+use crate::kernel::Lock;
 use crate::trace;
+
+pub use state::State;
+use state::{PIDS, Place, SHELL, Sentinel};
 
 /// The greatest number of processes.
 pub const MAX: usize = 3;
@@ -32,6 +41,9 @@ pub struct Queue {
     pub stops: bool,
     /// Whether sentinels are killed.
     pub sentinels_die: bool,
+    /// The processes that ask for the lock of descriptor 8 of a shell, one bit each. The shell keeps
+    /// the lock that they get, until it releases or closes it. They all want the same lock.
+    pub shared: u8,
     /// How often a process may arrive; otherwise, each arrives again when it is done.
     pub arrivals: Option<u8>,
     /// What is wrong with the program.
@@ -70,254 +82,32 @@ pub enum Mutant {
     NoSecondLook,
     /// A marker counts whatever the process is.
     TrustMarkers,
-}
-
-/// How far a process is: the call that it makes next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Place {
-    /// It has not started, or has exited.
-    Idle,
-    /// Looks whether any process queues.
-    Look,
-    /// Tries the lock.
-    Try,
-    /// Opens the file again, for the ticket.
-    Reopen,
-    /// Starts the sentinel.
-    Sentinel,
-    /// Sets the marker.
-    Mark,
-    /// Looks for the nearest earlier ticket.
-    Search,
-    /// Looks whether its owner can take its turn.
-    Check,
-    /// Opens a pidfd of its sentinel.
-    Watch,
-    /// Looks whether the ticket still exists.
-    LookAgain,
-    /// Sleeps until the sentinel exits.
-    Sleep,
-    /// Starts a new sentinel in place of one that was killed.
-    Respawn,
-    /// Tries the lock, which cannot be free while the first in the queue waits for it.
-    Probe,
-    /// Releases it.
-    EndProbe,
-    /// Looks whether the ticket still exists, and counts those before.
-    Count,
-    /// Passes a process that does not take its turn.
-    Pass,
-    /// Waits for the lock, as the first in the queue.
-    Block,
-    /// Looks for an earlier ticket again.
-    SearchAgain,
-    /// Releases the lock, for an earlier ticket.
-    Yield,
-    /// Transfers the lock from the ticket to the descriptor that it is wanted for.
-    Release,
-    /// Acquires it there.
-    Acquire,
-    /// Releases a shared lock of the ticket.
-    ReleaseShared,
-    /// Closes the file of the ticket, and with it the marker.
-    EndTicket,
-    /// Kills the sentinel.
-    EndSentinel,
-    /// Waits for the lock without the queue.
-    Plain,
-    /// Holds the lock, and exits at the end of the command.
-    Hold,
-    /// Exits without the lock.
-    Exit,
-    /// Has set a forged marker.
-    Forge,
-}
-
-/// Sentinels that exist. PID 0 is not used.
-const PIDS: usize = MAX + 2;
-
-/// The life of a sentinel.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-enum Sentinel {
-    /// The PID is free.
-    #[default]
-    None,
-    Running,
-    /// It was killed, and its parent has not reaped it.
-    Zombie,
-    /// Its parent has exited.
-    Orphan,
-}
-
-/// A state. Process `p` wants the lock of description `p`; that of its ticket is `MAX + p`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct State {
-    places: [Place; MAX],
-    stopped: u8,
-    /// How many processes have arrived, if that is limited.
-    arrived: u8,
-    files: Descriptions<{ 2 * MAX }>,
-    /// The order of arrival, from 1.
-    ranks: [u8; MAX],
-    /// The sentinel of each process.
-    pids: [u8; MAX],
-    sentinels: [Sentinel; PIDS],
-    /// The processes whose markers are set, one bit each.
-    marked: u8,
-    /// Tickets with this rank and later ones do not count in a search; 0 is the process's own.
-    bounds: [u8; MAX],
-    /// The ticket that a process waits for: the owner plus 1, and its sentinel.
-    targets: [(u8, u8); MAX],
-    /// The processes whose target is over, one bit each.
-    gone: u8,
-    /// The sentinel whose exit a process waits for; 0 if it cannot.
-    watched: [u8; MAX],
-    /// The processes whose watched sentinel has exited.
-    woken: u8,
-    /// The processes that have found the lock free.
-    seen_free: u8,
-    /// For each process, those that queued when it arrived, still do, and were never stopped.
-    ahead: [u8; MAX],
-    /// A process has overtaken one of those.
-    is_overtaken: bool,
-}
-
-impl State {
-    /// Whether a process has just got the lock.
-    pub fn is_holder(&self, process: usize) -> bool {
-        self.places[process] == Place::Hold
-    }
-
-    /// Whether a process waits.
-    pub fn is_waiter(&self, process: usize) -> bool {
-        let place = self.places[process];
-        !matches!(
-            place,
-            Place::Idle | Place::Hold | Place::Exit | Place::Forge
-        )
-    }
-
-    /// Whether a process is stopped.
-    pub fn is_stopped(&self, process: usize) -> bool {
-        self.stopped & 1 << process != 0
-    }
-
-    /// Whether a stopped process has a lock, so that no other may get it.
-    pub fn is_lock_stopped(&self) -> bool {
-        let mut locked = self.files.0.iter().filter(|file| file.lock != Lock::None);
-        locked.any(|file| file.users & self.stopped != 0)
-    }
-
-    /// Whether a sentinel was killed and not replaced yet.
-    pub fn has_zombie(&self) -> bool {
-        self.sentinels.contains(&Sentinel::Zombie)
-    }
-
-    /// Whether no process runs.
-    pub fn is_over(&self) -> bool {
-        self.places == [Place::Idle; MAX] && !self.sentinels.contains(&Sentinel::Orphan)
-    }
-
-    /// Whether no lock, marker or sentinel is left.
-    pub fn is_clean(&self) -> bool {
-        self.files == Descriptions::default()
-            && self.marked == 0
-            && self.sentinels == [Sentinel::None; PIDS]
-    }
-
-    fn end_sentinel(&mut self, pid: u8, then: Sentinel) {
-        self.sentinels[usize::from(pid)] = then;
-        for waiter in 0..MAX {
-            if pid != 0 && self.watched[waiter] == pid {
-                self.woken |= 1 << waiter;
-            }
-        }
-    }
-
-    fn end_marker(&mut self, owner: usize) {
-        if self.marked & 1 << owner == 0 {
-            return;
-        }
-        self.marked &= !(1 << owner);
-        for waiter in 0..MAX {
-            if usize::from(self.targets[waiter].0) == owner + 1 {
-                self.gone |= 1 << waiter;
-            }
-        }
-    }
-
-    /// A process does not wait any more.
-    fn end_wait(&mut self, process: usize) {
-        self.ahead[process] = 0;
-        self.ahead
-            .iter_mut()
-            .for_each(|ahead| *ahead &= !(1 << process));
-    }
-
-    /// Forgets what a process has found out about the queue.
-    fn forget(&mut self, process: usize) {
-        let bit = !(1 << process);
-        self.targets[process] = (0, 0);
-        self.watched[process] = 0;
-        self.gone &= bit;
-        self.woken &= bit;
-        self.seen_free &= bit;
-        self.bounds[process] = 0;
-    }
-
-    fn start_sentinel(&mut self, process: usize) {
-        let is_free = |pid: &usize| self.sentinels[*pid] == Sentinel::None;
-        let pid = (1..PIDS).find(is_free).expect("more than processes");
-        self.sentinels[pid] = Sentinel::Running;
-        self.pids[process] = pid as u8;
-    }
-
-    fn exit(&mut self, process: u8) {
-        let index = usize::from(process);
-        self.end_marker(index);
-        self.files.exit(process);
-        self.places[index] = Place::Idle;
-        self.forget(index);
-        self.end_wait(index);
-        self.stopped &= !(1 << process);
-        let pid = std::mem::take(&mut self.pids[index]);
-        match self.sentinels[usize::from(pid)] {
-            Sentinel::Running => self.sentinels[usize::from(pid)] = Sentinel::Orphan,
-            _ => self.sentinels[usize::from(pid)] = Sentinel::None,
-        }
-        let rank = std::mem::take(&mut self.ranks[index]);
-        for later in self.ranks.iter_mut().chain(&mut self.bounds) {
-            *later -= u8::from(*later > rank);
-        }
-    }
-
-    fn nearest(&self, process: usize) -> Option<usize> {
-        let bound = match self.bounds[process] {
-            0 => self.ranks[process],
-            bound => bound,
-        };
-        let earlier = |owner: &usize| {
-            *owner != process && self.marked & 1 << owner != 0 && self.ranks[*owner] < bound
-        };
-        (0..MAX)
-            .filter(earlier)
-            .max_by_key(|owner| self.ranks[*owner])
-    }
+    /// The descriptor's lock is not tried again before the process blocks.
+    BlockUntried,
+    /// The check of the queue does not look whether the descriptor has the lock.
+    ProbeUnshared,
+    /// A process whose time is over does not look whether the descriptor has the lock.
+    TimeOutUnshared,
+    /// A process that has seen that the descriptor has the lock does not expect it to be released.
+    TrustLook,
+    /// The first in the queue waits for the lock of the descriptor, not for that of its ticket.
+    WaitOnDescriptor,
 }
 
 impl Queue {
     /// The properties of every state.
     pub const ALWAYS: [Always<State>; 1] = [("holders exclude each other", |state| {
         // The lock that a process believes to hold is that of its descriptor.
-        let holders = (0..MAX).filter(|process| state.is_holder(*process));
-        let locks = holders.map(|process| state.files.0[process].lock);
-        let (mut number, mut writers, mut has_none) = (0, 0, false);
-        for lock in locks {
-            number += 1;
-            writers += u32::from(lock == Lock::Exclusive);
-            has_none |= lock == Lock::None;
-        }
-        !has_none && (writers == 0 || number == 1)
+        let mut holders: Vec<_> = (0..MAX)
+            .filter(|process| state.is_holder(*process))
+            .map(|process| state.wanted(process))
+            .chain(state.is_shell_holder.then(|| state.wanted_by_shell()))
+            .collect();
+        holders.sort_unstable();
+        holders.dedup();
+        let locks = || holders.iter().map(|holder| state.files.0[*holder].lock);
+        let is_exclusive = locks().any(|lock| lock == Lock::Exclusive);
+        locks().all(|lock| lock != Lock::None) && (!is_exclusive || holders.len() == 1)
     })];
 
     /// The order, if no timer fires and all queue.
@@ -329,6 +119,15 @@ impl Queue {
         ),
     ];
 
+    /// With a descriptor that is shared.
+    pub const SHARED: [Always<State>; 2] = [
+        Self::ALWAYS[0],
+        (
+            "no process is told that it has not got a lock that its descriptor has",
+            |state| !state.is_misled(),
+        ),
+    ];
+
     /// Returns the correct program.
     pub fn new(clients: &'static [Client]) -> Self {
         Self {
@@ -336,6 +135,7 @@ impl Queue {
             timers: true,
             stops: true,
             sentinels_die: false,
+            shared: 0,
             arrivals: None,
             mutant: Mutant::Correct,
         }

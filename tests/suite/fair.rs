@@ -8,6 +8,7 @@ mod plain_locks;
 mod reacquire;
 mod readers;
 mod resources;
+mod shared_descriptor;
 
 use test_support::locks::locks_on;
 use test_support::{TestEnv, wait_until};

@@ -1,8 +1,8 @@
 //! The steps of a process.
 
-use super::{Client, MAX, Mutant, PIDS, Place, Queue, Sentinel, State};
-use crate::graph::{Kind, Model, Step};
-use crate::kernel::{Descriptions, Lock, call, chance};
+use super::{Client, MAX, Mutant, Place, Queue, SHELL, Sentinel, State};
+use crate::graph::{Kind, Step};
+use crate::kernel::{Lock, call, chance};
 
 impl Queue {
     fn mode(&self, process: usize) -> Lock {
@@ -12,7 +12,7 @@ impl Queue {
         }
     }
 
-    fn add_steps_of(&self, state: &State, process: u8, steps: &mut Vec<(Step, State)>) {
+    pub(super) fn add_steps_of(&self, state: &State, process: u8, steps: &mut Vec<(Step, State)>) {
         let index = usize::from(process);
         let (place, mode, ticket) = (state.places[index], self.mode(index), MAX + index);
         let mut push = |step, place, change: &dyn Fn(&mut State)| {
@@ -24,13 +24,16 @@ impl Queue {
         let done = |name, result| call(process, name, result);
         let nothing = |_: &mut State| {};
         let forget = |next: &mut State| next.forget(index);
+        let wanted = state.wanted(index);
+        let is_shared = self.shared & 1 << process != 0;
+        let is_own_held = is_shared && state.files.0[wanted].lock != Lock::None;
+        let blocked = match self.mutant {
+            Mutant::WaitOnDescriptor => wanted,
+            _ => ticket,
+        };
         let unlock = |next: &mut State| next.files.0[ticket].lock = Lock::None;
         let may_lock = |file, mode| state.files.may_lock(file, mode);
-        let acquired = |next: &mut State| {
-            next.files.0[index].lock = mode;
-            next.is_overtaken |= state.ahead[index] != 0;
-            next.end_wait(index);
-        };
+        let acquired = |next: &mut State| next.acquire(index, mode);
         let (target, target_pid) = state.targets[index];
         let is_gone = state.gone & 1 << process != 0;
         let is_forged = target > 0 && self.is_forged(usize::from(target) - 1);
@@ -40,9 +43,20 @@ impl Queue {
             _ if self.mutant == Mutant::EndBeforeTransfer => Place::Hold,
             _ => Place::EndTicket,
         };
+        let transfer = match mode {
+            Lock::Shared => Place::Acquire,
+            _ => Place::Release,
+        };
+        let gives_up_unlooked = !is_shared || self.mutant == Mutant::TimeOutUnshared;
+        let is_misled = gives_up_unlooked && is_own_held;
+        let give_up = match gives_up_unlooked {
+            true => Place::Exit,
+            false => Place::GiveUp,
+        };
         match place {
             Place::Idle if self.arrivals == Some(state.arrived) => {}
             Place::Idle if state.sentinels.contains(&Sentinel::Orphan) => {}
+            Place::Idle if is_shared && state.files.0[wanted].users & 1 << SHELL == 0 => {}
             Place::Idle => {
                 let first = match self.clients[index] {
                     Client::Plain => Place::Plain,
@@ -53,20 +67,27 @@ impl Queue {
                     if first == Place::Forge {
                         next.marked |= 1 << process;
                     }
-                    next.files.open(index, 1, process);
+                    if is_shared {
+                        next.files.fork(SHELL, process);
+                    } else {
+                        next.files.open(index, 1, process);
+                    }
                     next.arrived += u8::from(self.arrivals.is_some());
                     next.ranks[index] = state.ranks.iter().max().unwrap_or(&0) + 1;
                 });
             }
             Place::Plain => {
-                if may_lock(index, mode) {
+                if may_lock(wanted, mode) {
                     push(done("flock", "ok"), Place::Hold, &acquired);
                 }
             }
             Place::Look if state.marked == 0 => push(done("search", "none"), Place::Try, &nothing),
             Place::Look => {
-                let overtakes = self.mutant == Mutant::Overtake;
-                let then = if overtakes { Place::Try } else { Place::Reopen };
+                let then = match self.mutant {
+                    Mutant::Overtake => Place::Try,
+                    _ if is_shared => Place::LookAtOwn,
+                    _ => Place::Reopen,
+                };
                 push(done("search", "ticket"), then, &|next| {
                     let is_ahead = |owner: &usize| {
                         use Place::{EndSentinel, EndTicket, Exit, Forge, Hold, ReleaseShared};
@@ -83,10 +104,21 @@ impl Queue {
                     next.ahead[index] = state.marked & !state.stopped & earlier;
                 });
             }
-            Place::Try if may_lock(index, mode) => {
+            Place::LookAtOwn if is_own_held => {
+                push(done("read", "locked"), Place::TryOwn, &nothing);
+            }
+            Place::LookAtOwn => push(done("read", "unlocked"), Place::Reopen, &nothing),
+            Place::Try | Place::TryOwn if may_lock(wanted, mode) => {
                 push(done("flock(LOCK_NB)", "ok"), Place::Hold, &acquired);
             }
-            Place::Try => push(done("flock(LOCK_NB)", "EAGAIN"), Place::Reopen, &nothing),
+            Place::TryOwn if self.mutant == Mutant::TrustLook => {
+                push(done("flock(LOCK_NB)", "EAGAIN"), Place::Exit, &|next| {
+                    next.is_misled = true;
+                });
+            }
+            Place::Try | Place::TryOwn => {
+                push(done("flock(LOCK_NB)", "EAGAIN"), Place::Reopen, &nothing);
+            }
             Place::Reopen => push(done("open", ""), Place::Sentinel, &|next| {
                 next.files.open(ticket, 1, process);
             }),
@@ -101,7 +133,7 @@ impl Queue {
                     next.gone &= !(1 << process);
                     next.targets[index] = (owner as u8 + 1, state.pids[owner]);
                 }),
-                None => push(done("search", "none"), Place::Block, &forget),
+                None => push(done("search", "none"), Place::TryFirst, &forget),
             },
             Place::Check => {
                 let is_reused =
@@ -152,7 +184,10 @@ impl Queue {
                     };
                     push(timer, Place::Probe, &nothing);
                 }
-                push(chance(process, "poll"), Place::Exit, &forget);
+                push(chance(process, "poll"), give_up, &|next| {
+                    next.forget(index);
+                    next.is_misled |= is_misled;
+                });
             }
             Place::Respawn => push(done("clone", ""), Place::Search, &|next| {
                 // One marker is set before the other is removed. Waiters behind that see the old
@@ -169,6 +204,9 @@ impl Queue {
                 push(done("flock(LOCK_NB)", "ok"), Place::EndProbe, &|next| {
                     next.files.0[ticket].lock = Lock::Exclusive;
                 });
+            }
+            Place::Probe if is_own_held && self.mutant != Mutant::ProbeUnshared => {
+                push(done("flock(LOCK_NB)", "EAGAIN"), transfer, &forget);
             }
             Place::Probe => {
                 let joins = mode == Lock::Shared && !can_take_turn;
@@ -200,42 +238,63 @@ impl Queue {
                 }
             }
             Place::Pass if may_lock(ticket, mode) => {
-                let then = if mode == Lock::Shared {
-                    Place::Acquire
-                } else {
-                    Place::Release
-                };
-                push(done("flock(LOCK_NB)", "ok"), then, &|next| {
+                push(done("flock(LOCK_NB)", "ok"), transfer, &|next| {
                     next.files.0[ticket].lock = mode;
                     next.forget(index);
                 });
             }
             Place::Pass => push(done("flock(LOCK_NB)", "EAGAIN"), Place::Search, &forget),
+            Place::TryFirst if may_lock(blocked, mode) => {
+                push(done("flock(LOCK_NB)", "ok"), Place::SearchAgain, &|next| {
+                    next.files.0[blocked].lock = mode;
+                });
+            }
+            Place::TryFirst => {
+                let then = match self.mutant {
+                    Mutant::BlockUntried => Place::Block,
+                    _ => Place::TryAgain,
+                };
+                push(done("flock(LOCK_NB)", "EAGAIN"), then, &nothing);
+            }
+            Place::TryAgain if may_lock(wanted, mode) => {
+                push(done("flock(LOCK_NB)", "ok"), transfer, &acquired);
+            }
+            Place::TryAgain => push(done("flock(LOCK_NB)", "EAGAIN"), Place::Block, &nothing),
             Place::Block => {
-                if may_lock(ticket, mode) {
+                if may_lock(blocked, mode) {
                     push(done("flock", "ok"), Place::SearchAgain, &|next| {
-                        next.files.0[ticket].lock = mode;
+                        next.files.0[blocked].lock = mode;
+                        next.missed &= !(1 << process);
                     });
                 }
-                push(chance(process, "flock"), Place::Exit, &nothing);
+                push(chance(process, "flock"), give_up, &|next| {
+                    next.missed &= !(1 << process);
+                    next.is_misled |= is_misled;
+                });
             }
+            Place::GiveUp if is_own_held => push(done("read", "locked"), Place::LastTry, &nothing),
+            Place::LastTry if may_lock(wanted, mode) => {
+                push(done("flock(LOCK_NB)", "ok"), Place::EndTicket, &acquired);
+            }
+            Place::LastTry => push(done("flock(LOCK_NB)", "EAGAIN"), Place::Exit, &nothing),
+            Place::GiveUp => push(done("read", "unlocked"), Place::Exit, &nothing),
             Place::SearchAgain => match self.any_waiting_before(state, index) {
                 Some(owner) => push(done("search", "ticket"), Place::Yield, &|next| {
                     next.targets[index] = (owner as u8 + 1, state.pids[owner]);
                 }),
                 None => {
-                    let is_reader = mode == Lock::Shared;
                     let then = match self.mutant {
                         Mutant::EndBeforeTransfer => Place::EndTicket,
-                        _ if is_reader => Place::Acquire,
-                        _ => Place::Release,
+                        _ => transfer,
                     };
                     push(done("search", "none"), then, &nothing);
                 }
             },
-            Place::Yield => push(done("flock(LOCK_UN)", ""), Place::Watch, &unlock),
+            Place::Yield => push(done("flock(LOCK_UN)", ""), Place::Watch, &|next| {
+                next.files.0[blocked].lock = Lock::None;
+            }),
             Place::Release => push(done("flock(LOCK_UN)", ""), Place::Acquire, &unlock),
-            Place::Acquire if may_lock(index, mode) => {
+            Place::Acquire if may_lock(wanted, mode) => {
                 push(done("flock(LOCK_NB)", "ok"), after_transfer, &acquired);
             }
             Place::Acquire => {
@@ -286,74 +345,12 @@ impl Queue {
             // It is only killed.
             Place::Forge => {}
             Place::Hold | Place::Exit => {
-                push(done("exit", ""), Place::Idle, &|next| next.exit(process));
-            }
-        }
-    }
-}
-
-impl Model for Queue {
-    type State = State;
-
-    fn initial(&self) -> State {
-        State {
-            places: [Place::Idle; MAX],
-            stopped: 0,
-            arrived: 0,
-            files: Descriptions::default(),
-            ranks: [0; MAX],
-            pids: [0; MAX],
-            sentinels: [Sentinel::None; PIDS],
-            marked: 0,
-            bounds: [0; MAX],
-            targets: [(0, 0); MAX],
-            gone: 0,
-            watched: [0; MAX],
-            woken: 0,
-            seen_free: 0,
-            ahead: [0; MAX],
-            is_overtaken: false,
-        }
-    }
-
-    fn steps(&self, state: &State, steps: &mut Vec<(Step, State)>) {
-        for process in 0..self.clients.len() as u8 {
-            let bit = 1 << process;
-            if state.stopped & bit == 0 {
-                self.add_steps_of(state, process, steps);
-            }
-            if state.places[usize::from(process)] == Place::Idle {
-                continue;
-            }
-            let mut change = |signal, change: &dyn Fn(&mut State)| {
-                let mut next = *state;
-                change(&mut next);
-                steps.push((chance(process, signal), next));
-            };
-            change("SIGKILL", &|next| next.exit(process));
-            if state.places[usize::from(process)] == Place::Forge {
-                continue;
-            }
-            if self.stops && state.stopped & bit == 0 {
-                change("SIGSTOP", &|next| {
-                    next.stopped |= bit;
-                    next.ahead.iter_mut().for_each(|ahead| *ahead &= !bit);
+                push(done("exit", ""), Place::Idle, &|next| {
+                    next.is_shell_holder |= place == Place::Hold
+                        && is_shared
+                        && next.files.0[wanted].users & 1 << SHELL != 0;
+                    next.exit(process);
                 });
-            } else if self.stops {
-                change("SIGCONT", &|next| next.stopped &= !bit);
-            }
-            let pid = state.pids[usize::from(process)];
-            if self.sentinels_die && state.sentinels[usize::from(pid)] == Sentinel::Running {
-                change("SIGKILL to its sentinel", &|next| {
-                    next.end_sentinel(pid, Sentinel::Zombie);
-                });
-            }
-        }
-        for pid in 1..PIDS as u8 {
-            if state.sentinels[usize::from(pid)] == Sentinel::Orphan {
-                let mut next = *state;
-                next.end_sentinel(pid, Sentinel::None);
-                steps.push((call(u8::MAX, "exit", ""), next));
             }
         }
     }

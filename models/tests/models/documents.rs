@@ -33,6 +33,7 @@ fn diagrams_are_those_of_the_models() {
     let several = Graph::explore(&several, &[]).map(|graph| Several::diagram(&graph));
     let queue = Queue {
         sentinels_die: true,
+        shared: 0b1,
         ..Queue::new(&[Client::Writer, Client::Reader])
     };
     let queue = Graph::explore(&queue, &[]).map(|graph| Queue::diagram(&graph));

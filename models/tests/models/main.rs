@@ -13,6 +13,7 @@ mod lock_file;
 mod pid_file;
 mod queue;
 mod several;
+mod shared_descriptor;
 mod slots;
 mod supervisor;
 

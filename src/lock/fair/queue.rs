@@ -92,14 +92,13 @@ pub(in crate::lock) fn acquire(
     let is_immediate = matches!(deadline, Deadline::Immediate);
     let has_waiters = search::has_waiters(fd);
     let held = if has_waiters { held_mode(fd) } else { None };
-    if !has_waiters {
+    let has_enough = held == Some(mode) || held == Some(Mode::Exclusive);
+    if !has_waiters || has_enough {
+        // A reader that asks again would wait for a queued writer, which waits for the reader.
         let outcome = try_flock(fd, mode)?;
         if outcome == HELD || is_immediate {
             return Ok(outcome);
         }
-    } else if held == Some(mode) || held == Some(Mode::Exclusive) {
-        // A reader that asks again would wait for a queued writer, which waits for the reader.
-        return try_flock(fd, mode);
     } else if is_immediate {
         return if is_queue_ahead(fd, arrived, deadline) {
             Ok(Acquired::NotHeld(Refusal::WouldBlock))
@@ -108,7 +107,7 @@ pub(in crate::lock) fn acquire(
         };
     }
     on_wait();
-    if held.is_some() {
+    if held.is_some() && !has_enough {
         // Two readers that both want to write would wait for each other. The kernel releases the
         // read lock in this case, too.
         try_flock(fd, Mode::Unlocked)?;
@@ -123,6 +122,7 @@ pub(in crate::lock) fn acquire(
         match waiter.wait(deadline)? {
             Acquired::Held(()) if waiter.transfer()? => return Ok(HELD),
             Acquired::Held(()) => {}
+            _ if waiter.is_shared_lock_held() && try_flock(fd, mode)? == HELD => return Ok(HELD),
             refused => return Ok(refused),
         }
     }
@@ -250,7 +250,6 @@ impl<'f> QueueWaiter<'f> {
     /// lasts as long as the waiter.
     pub(super) fn wait(&mut self, deadline: &Deadline) -> Result<Acquired<()>, AcquireError> {
         let mut known = None;
-        let mut has_queued = false;
         loop {
             let nearest =
                 || Search::unverified(self.fd, deadline).waiting_predecessor(self.ticket.offset);
@@ -261,17 +260,14 @@ impl<'f> QueueWaiter<'f> {
                     None if deadline.has_passed() => {
                         return Ok(Acquired::NotHeld(Refusal::TimedOut));
                     }
-                    None => {
-                        has_queued = true;
-                        continue;
-                    }
+                    None => continue,
                 }
             }
             let file = self.ticket.file.as_fd();
             if try_flock(file, self.mode)? != HELD {
-                // Looked up only now: a hand-over does not wait for it, and a waiter without a
-                // predecessor needs no memory for it.
-                if has_queued && self.is_shared_lock_held() {
+                // Another process may have acquired it for the descriptor. If it is free by now,
+                // there is no queue in the way either.
+                if self.may_share && try_flock(self.fd, self.mode)? == HELD {
                     return Ok(HELD);
                 }
                 match advisory::acquire(file, LockApi::Flock, self.mode, deadline, &mut || {})? {
@@ -328,9 +324,14 @@ impl<'f> QueueWaiter<'f> {
     /// wants it for. Otherwise this process would wait for a lock that it holds. Its transfer
     /// changes nothing then.
     ///
-    /// *Race:* another process may acquire it after that. Those with earlier tickets have done so
-    /// before their tickets were over. If one without a ticket comes first while this process
-    /// waits in the kernel, this process waits until the lock is released.
+    /// *Race:* another process may acquire it at any time. Before this process blocks in the kernel,
+    /// it tries the lock of that description once more; while it waits for a predecessor, it looks
+    /// with every check of the queue; and it looks when its time is over. But while it blocks in the
+    /// kernel, on the ticket's description, it is not woken if a process without a ticket acquires
+    /// the lock for the shared one: it goes on waiting until that is released. Only a wait for the
+    /// shared description's own lock would end then. But that wait might be granted to this process
+    /// instead, and could not be undone if an earlier ticket appears, because another process may
+    /// have been granted the same lock in that moment.
     fn is_shared_lock_held(&self) -> bool {
         self.may_share
             && held_mode(self.fd).is_some_and(|held| held == self.mode || held == Mode::Exclusive)

@@ -3,7 +3,9 @@
 #![allow(unsafe_code, reason = "raw system calls between fork and exec")]
 
 use std::ffi::{CString, c_int};
+use std::fs::File;
 use std::io;
+use std::os::fd::AsRawFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::ptr;
@@ -48,6 +50,19 @@ pub trait CommandPreExecExt {
                 unsafe { libc::close(*fd) };
             }
             Ok(())
+        })
+    }
+
+    /// Passes on a file as this descriptor: the same open file description.
+    fn with_fd(&mut self, number: c_int, file: &File) -> &mut Self {
+        let fd = file.as_raw_fd();
+        self.before_exec(move || {
+            // SAFETY: the child has its own copy of every descriptor, and no Rust object uses this
+            // number there. The copy is another number, so that dup2 clears close-on-exec.
+            check(unsafe {
+                let copy = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, number + 1);
+                libc::dup2(copy, number) == number
+            })
         })
     }
 
