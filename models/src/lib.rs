@@ -5,6 +5,7 @@
 //! one, and [`trace`] compares a model with real system calls and draws it. Each of the other
 //! modules is the model of one protocol, and begins with what it leaves out.
 
+pub mod etcd;
 pub mod graph;
 pub mod hard_link;
 pub mod kernel;

@@ -1,5 +1,6 @@
 //! The diagrams in the design documents.
 
+use models::etcd::Etcd;
 use models::graph::Graph;
 use models::hard_link::{HardLink, Takeover};
 use models::lease::Lease;
@@ -48,6 +49,8 @@ fn diagrams_are_those_of_the_models() {
     let supervisor = Graph::explore(&supervisor, &[]).map(|graph| Supervisor::diagram(&graph));
     let lease = Lease::new(0);
     let lease = Graph::explore(&lease, &[]).map(|graph| Lease::diagram(&graph));
+    let etcd = Etcd::new(2, 3, 0);
+    let etcd = Graph::explore(&etcd, &[]).map(|graph| Etcd::diagram(&graph));
     let text = std::fs::read_to_string(DOCUMENT).expect("a document");
     let mut updated = text.clone();
     for (name, diagram) in [
@@ -59,6 +62,7 @@ fn diagrams_are_those_of_the_models() {
         ("hard_link", hard_link.expect("no properties")),
         ("supervisor", supervisor.expect("no properties")),
         ("lease", lease.expect("no properties")),
+        ("etcd", etcd.expect("no properties")),
     ] {
         updated = replace(&updated, name, &diagram);
     }

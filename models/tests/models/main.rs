@@ -7,6 +7,7 @@
 )]
 
 mod documents;
+mod etcd;
 mod hard_link;
 mod lease;
 mod lock_file;

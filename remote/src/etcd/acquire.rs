@@ -138,8 +138,12 @@ impl Session<'_> {
     }
 
     /// Makes sure that enough time is left for the command, and that the lease had not expired when
-    /// it was renewed. Otherwise, this process queues again.
+    /// it was renewed. Otherwise, this process queues again: a second renewal at once would prove
+    /// nothing, because the lease may still not be revoked.
     fn confirm(&mut self) -> Result<Renewal, Stop> {
+        if self.lease.is_doubtful {
+            return Ok(Renewal::Unknown);
+        }
         let ttl = self.request.ttl;
         let is_long_enough = self.lease.until >= clock::now() + ttl / 6 * 5;
         if !is_long_enough && self.renew_until_answered()? == Renewal::Unknown {

@@ -4,7 +4,7 @@
 //! answered as if nothing had happened, although the key is about to be deleted
 //! (etcd-io/etcd#14758). A lease cannot have expired before the end that we know of. So a renewal
 //! counts only if it was *answered* before that; one that came later is in doubt, until the next one
-//! was answered in time. A third of the time to live has passed by then, and the key of a lease that
+//! was answered in time. A fifth of the time to live has passed by then, and the key of a lease that
 //! was being revoked is gone.
 
 use std::hash::{BuildHasher, Hasher, RandomState};

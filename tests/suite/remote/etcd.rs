@@ -6,6 +6,7 @@ mod cluster;
 mod errors;
 mod failures;
 mod proxy;
+mod revocation;
 mod server;
 mod storm;
 

@@ -12,13 +12,13 @@ use super::EtcdTest;
 use super::proxy::{Mode, Proxy};
 
 /// A helper that this test talks to.
-struct Helper {
+pub(super) struct Helper {
     child: Child,
     lines: BufReader<UnixStream>,
 }
 
 impl Helper {
-    fn start(url: &str, ttl: u64) -> Self {
+    pub(super) fn start(url: &str, ttl: u64) -> Self {
         let (socket, other) = UnixStream::pair().expect("sockets");
         let program = installed_helper("flock-etcd").expect("the test is not skipped");
         let mut command = Command::new(program);
@@ -33,14 +33,14 @@ impl Helper {
         Self { child, lines }
     }
 
-    fn read_line(&mut self) -> String {
+    pub(super) fn read_line(&mut self) -> String {
         let mut line = String::new();
         self.lines.read_line(&mut line).expect("an answer");
         line.trim_end().to_owned()
     }
 
     /// Releases the lock and waits until the helper has done so.
-    fn release(mut self) {
+    pub(super) fn release(mut self) {
         let socket = self.lines.get_ref();
         socket
             .shutdown(std::net::Shutdown::Write)

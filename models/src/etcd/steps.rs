@@ -1,0 +1,190 @@
+//! The steps of a process.
+
+use super::state::{Answer, Listing, Message, Place, Process, Request};
+use super::{Etcd, MARGIN, Mutant, State};
+use crate::graph::Step;
+use crate::kernel::{call, chance};
+
+impl Place {
+    /// What a process asks for.
+    pub(super) fn request(self) -> Option<Request> {
+        match self {
+            Self::Grant => Some(Request::Grant),
+            Self::RenewGranted | Self::RenewWaiting | Self::Confirm | Self::Renew => {
+                Some(Request::Renew)
+            }
+            Self::Enter => Some(Request::Enter),
+            Self::List | Self::FindKey => Some(Request::List),
+            Self::Withdraw | Self::Revoke => Some(Request::Revoke),
+            _ => None,
+        }
+    }
+}
+
+impl Process {
+    fn is_renewal_due(&self, ttl: i8) -> bool {
+        self.left <= ttl - ttl / 3
+    }
+}
+
+impl Etcd {
+    /// A request was answered that has granted or renewed the lease.
+    fn extend(&self, own: &mut Process, left: i8) {
+        own.is_doubtful = own.left <= MARGIN && self.mutant != Mutant::TrustLateAnswer;
+        own.left = match self.mutant {
+            Mutant::CountFromAnswer => self.ttl,
+            _ => left,
+        };
+    }
+
+    /// What a process does that has listed the keys.
+    fn after_listing(&self, own: &mut Process, listing: Listing) -> Place {
+        let holds = |own: &Process| {
+            // Five sixths must be left, so that a tick may be enough to renew it or not.
+            match (own.left == self.ttl, own.is_doubtful) {
+                (false, true) if self.mutant == Mutant::ClearDoubt => Place::Confirm,
+                (_, true) => Place::Withdraw,
+                (true, false) => Place::Hold,
+                (false, false) => Place::Confirm,
+            }
+        };
+        match listing {
+            Listing::First => holds(own),
+            Listing::Behind { .. } if self.mutant == Mutant::AnyKeyBefore => holds(own),
+            Listing::Behind { lease, is_deleted } => {
+                own.obstacle = lease;
+                own.is_notified = is_deleted && self.mutant != Mutant::WatchFromOpening;
+                Place::Wait
+            }
+            Listing::Absent { is_free: true } if self.mutant == Mutant::HoldWithoutKey => {
+                Place::Hold
+            }
+            Listing::Absent { .. } => Place::Withdraw,
+        }
+    }
+
+    /// What a process does with an answer.
+    fn receive(&self, state: &mut State, process: usize, answer: Answer, left: i8) {
+        let key = state.leases[2 * process].key;
+        let own = &mut state.processes[process];
+        own.message = Message::None;
+        if answer == Answer::Lease {
+            if own.place == Place::Grant {
+                own.left = left;
+            }
+            self.extend(own, left);
+        }
+        let is_doubtful = own.is_doubtful;
+        let after_doubt = |place| if is_doubtful { Place::Withdraw } else { place };
+        own.place = match (own.place, answer) {
+            (Place::Grant, Answer::Exists) => Place::RenewGranted,
+            (Place::Grant | Place::RenewGranted, _) => Place::Enter,
+            (Place::Enter | Place::List, Answer::Listed(listing)) => {
+                self.after_listing(own, listing)
+            }
+            (Place::RenewWaiting, _) => Place::List,
+            (Place::Confirm, Answer::Lease) => after_doubt(Place::Hold),
+            (Place::Renew, Answer::Lease) if is_doubtful => Place::Lost,
+            (Place::Renew, Answer::Lease) => Place::Hold,
+            (Place::Renew, Answer::Unknown) if self.mutant == Mutant::TrustUnknown => {
+                state.has_false_alarm |= key != 0;
+                Place::Lost
+            }
+            (Place::Renew, Answer::Unknown) => Place::FindKey,
+            (Place::FindKey, Answer::Listed(Listing::Absent { .. })) => {
+                state.has_false_alarm |= key != 0;
+                Place::Lost
+            }
+            (Place::FindKey, _) => Place::Hold,
+            (Place::Withdraw, _) => Place::Choose,
+            (Place::Revoke, _) => Place::Exit,
+            // The lease has ended.
+            _ => Place::Withdraw,
+        };
+    }
+
+    pub(super) fn add_steps_of(&self, state: &State, process: u8, steps: &mut Vec<(Step, State)>) {
+        let index = usize::from(process);
+        let own = state.processes[index];
+        let mut push = |step, place, change: &dyn Fn(&mut State)| {
+            let mut next = *state;
+            next.processes[index].place = place;
+            change(&mut next);
+            steps.push((step, next));
+        };
+        let done = |name, result| call(process, name, result);
+        let nothing = |_: &mut State| {};
+        match (own.place.request(), own.message) {
+            (Some(request), Message::None) => {
+                let name = match request {
+                    Request::Grant => "grant",
+                    Request::Renew => "keepalive",
+                    Request::Enter => "txn",
+                    Request::List => "range",
+                    Request::Revoke => "revoke",
+                };
+                // When the others are sent does not matter.
+                let is_timed = matches!(request, Request::Grant | Request::Renew);
+                push(done(name, ""), own.place, &|next| {
+                    next.processes[index].message = match is_timed {
+                        true => Message::Request(request, self.ttl),
+                        false => Message::Answer(next.apply(request, 2 * index, self.ttl), 0),
+                    };
+                });
+            }
+            (Some(_), Message::Answer(answer, left)) => {
+                let result = match answer {
+                    Answer::Lease => "ok",
+                    Answer::Exists => "exists",
+                    Answer::Unknown => "unknown",
+                    Answer::Listed(Listing::First) => "first",
+                    Answer::Listed(Listing::Behind { .. }) => "behind",
+                    Answer::Listed(Listing::Absent { .. }) => "absent",
+                    Answer::Revoked => "revoked",
+                };
+                push(done("answer", result), own.place, &|next| {
+                    self.receive(next, index, answer, left);
+                });
+            }
+            _ => {}
+        }
+        let revoke = match self.mutant {
+            Mutant::NoRevocation => Place::Exit,
+            _ => Place::Revoke,
+        };
+        match own.place {
+            Place::Idle => push(chance(process, ""), Place::Choose, &nothing),
+            Place::Choose if state.may_choose(index) => {
+                push(done("random", ""), Place::Grant, &|next| {
+                    next.choose(index);
+                    next.processes[index].left = self.ttl;
+                });
+            }
+            Place::Wait => {
+                if own.is_notified {
+                    push(done("watch", "deleted"), Place::List, &nothing);
+                }
+                if own.is_renewal_due(self.ttl) {
+                    push(done("poll", "timeout"), Place::RenewWaiting, &nothing);
+                }
+                push(chance(process, "flock exits"), revoke, &nothing);
+            }
+            Place::Hold | Place::Renew | Place::FindKey => {
+                if state.leases[2 * index].key == 0 {
+                    push(done("watch", "deleted"), Place::Lost, &|next| {
+                        next.processes[index].message = Message::None;
+                    });
+                }
+                if own.place == Place::Hold && own.is_renewal_due(self.ttl) {
+                    push(done("poll", "timeout"), Place::Renew, &nothing);
+                }
+                push(done("flock exits", ""), revoke, &|next| {
+                    next.processes[index].message = Message::None
+                });
+            }
+            Place::Lost => push(done("flock exits", ""), revoke, &nothing),
+            Place::Exit => push(done("exit", ""), Place::Idle, &|next| next.end(index)),
+            _ => {}
+        }
+    }
+}

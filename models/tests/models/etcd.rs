@@ -1,0 +1,82 @@
+//! A lock in etcd.
+
+use crate::{assert_found, explore, is_true, processes};
+use models::etcd::{Etcd, Mutant, State};
+use models::graph::{Graph, Timers};
+
+/// Whether every waiter gets the lock.
+fn is_served(graph: &Graph<'_, Etcd>, timers: Timers) -> bool {
+    (0..2).all(|waiter| {
+        is_true(graph.leads_to(
+            "a waiter gets the lock",
+            timers,
+            |_, _| true,
+            |state| state.is_waiter(waiter),
+            |state| state.is_inside(waiter),
+        ))
+    })
+}
+
+/// A message is lost or late, a leader is elected, or a process is killed: in `make soak`, two of
+/// these happen.
+#[test]
+fn at_most_one_process_holds_the_lock() {
+    let model = Etcd {
+        is_exchangeable: true,
+        ..Etcd::new(2, 3, processes() as u8 - 2)
+    };
+    explore(&model, &Etcd::ALWAYS);
+}
+
+/// Within a shorter tick, a lease can be renewed that has expired and is not revoked yet.
+#[test]
+fn expired_leases_are_not_trusted() {
+    let model = Etcd {
+        is_exchangeable: true,
+        ..Etcd::new(2, 6, 0)
+    };
+    explore(&model, &Etcd::ALWAYS);
+}
+
+#[test]
+fn waiters_are_served_at_once() {
+    let model = Etcd::new(2, 3, 0);
+    let graph = explore(&model, &Etcd::ALWAYS);
+    assert!(Graph::explore(&model, &Etcd::TIDY).is_ok());
+    assert!(is_served(&graph, Timers::Fire));
+    assert!(is_served(&graph, Timers::Idle));
+    assert!(is_true(graph.leads_to(
+        "no lease and no key is left",
+        Timers::Fire,
+        |_, _| true,
+        State::is_over,
+        State::is_clean,
+    )));
+}
+
+#[test]
+fn mutants_are_found() {
+    for (mutant, ttl, faults) in [
+        (Mutant::CountFromAnswer, 3, 0),
+        (Mutant::TrustLateAnswer, 3, 0),
+        (Mutant::ClearDoubt, 6, 0),
+        (Mutant::HoldWithoutKey, 3, 0),
+        (Mutant::TrustUnknown, 3, 1),
+        (Mutant::AnyKeyBefore, 3, 0),
+    ] {
+        let model = Etcd {
+            mutant,
+            is_exchangeable: true,
+            ..Etcd::new(2, ttl, faults)
+        };
+        assert_found(&model, &Etcd::ALWAYS);
+    }
+    let with = |mutant| Etcd {
+        mutant,
+        ..Etcd::new(2, 3, 0)
+    };
+    assert_found(&with(Mutant::NoRevocation), &Etcd::TIDY);
+    let model = with(Mutant::WatchFromOpening);
+    let graph = explore(&model, &[]);
+    assert!(!is_served(&graph, Timers::Idle));
+}
