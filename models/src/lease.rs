@@ -217,6 +217,15 @@ impl Lease {
         }
     }
 
+    /// Checks that a process can make these system calls, with these results.
+    ///
+    /// # Errors
+    ///
+    /// The number of calls that it can make.
+    pub fn explain(&self, process: u8, calls: &[(&str, &str)]) -> Result<(), usize> {
+        trace::explain_of(self, process, calls)
+    }
+
     /// Returns the state diagram of the timekeeper: what it has ordered.
     pub fn diagram(graph: &Graph<'_, Self>) -> String {
         trace::diagram_of(graph, TIMEKEEPER, |state| {

@@ -89,6 +89,8 @@ pub enum Mutant {
     NoRefresh,
     /// The server is not asked whether the file has a name (NFS).
     NoNamelessCheck,
+    /// The command does not inherit the lock.
+    NotInherited,
 }
 
 /// How far a process is: the call that it makes next.
@@ -170,6 +172,18 @@ impl State {
 
     fn holders(&self) -> impl Iterator<Item = usize> {
         (0..MAX).filter(|process| self.is_inside(*process))
+    }
+
+    /// Whether a command runs whose `flock` was killed, and has the lock.
+    pub fn is_left_to_command(&self, process: usize) -> bool {
+        let is_killed = self.places[process] == Place::Idle;
+        is_killed && self.is_inside(process) && self.files.0[process].lock != Lock::None
+    }
+
+    /// Whether the file of each holder is the one at the path.
+    fn is_kept(&self) -> bool {
+        self.holders()
+            .all(|process| self.files.0[process].inode == self.name)
     }
 
     /// Whether two processes hold locks that exclude each other.
@@ -295,6 +309,15 @@ impl LockFile {
          while it is locked",
         |state| state.is_broken || state.is_excluded(),
     )];
+
+    /// On a local file system.
+    pub const KEPT: [Always<State>; 2] = [
+        Self::ALWAYS[0],
+        (
+            "no process removes a file that another one, or a command alone, has locked",
+            |state| state.is_broken || state.is_kept(),
+        ),
+    ];
 
     /// Returns the correct program.
     pub fn new(processes: u8, file_system: FileSystem, others: Others) -> Self {

@@ -1,6 +1,7 @@
 //! The models of the protocols (`models/`) against the programs: system calls that strace(1) records
 //! must be a path of the model. A change that reorders two of them fails here.
 
+mod lease;
 mod lock_file;
 mod queue;
 mod several;

@@ -151,7 +151,7 @@ impl Lease {
                 add(done("waitid", ""), go(Place::WaitForRest));
             }
             Place::WaitForRest if !state.is_alive(LEFT_BEHIND) => {
-                add(done("waitid", ""), go(Place::Exit));
+                add(done("wait4", ""), go(Place::Exit));
             }
             Place::Exit => {
                 let mut next = *state;

@@ -252,7 +252,9 @@ impl LockFile {
             }),
             Place::Start => push(call(process, "clone", ""), Place::Wait, &|next| {
                 next.commands |= 1 << process;
-                next.files.fork(process, process + MAX as u8);
+                if self.mutant != Mutant::NotInherited {
+                    next.files.fork(process, process + MAX as u8);
+                }
             }),
             Place::Wait => {
                 // Perhaps it has left a process behind, which has its descriptors.

@@ -77,6 +77,23 @@ fn the_last_process_removes_the_file() {
 }
 
 #[test]
+fn the_command_of_a_killed_process_keeps_the_lock() {
+    let model = LockFile::new(2, FileSystem::Local, Others::Replace);
+    let graph = explore(&model, &LockFile::KEPT);
+    let is_left = |state: &State| state.is_left_to_command(0);
+    assert!(graph.path_to(is_left).is_some());
+    for mutant in [Mutant::NotInherited, Mutant::UnlinkWithoutLock] {
+        let others = Others::Nothing;
+        let model = LockFile {
+            mutant,
+            others,
+            ..model
+        };
+        assert_found(&model, &LockFile::KEPT);
+    }
+}
+
+#[test]
 fn a_file_deleted_while_locked_has_two_holders() {
     let model = LockFile::new(2, FileSystem::Local, Others::Replace);
     let graph = explore(&model, &LockFile::ALWAYS);

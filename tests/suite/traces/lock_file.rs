@@ -1,5 +1,7 @@
 //! The lock file: opened, locked and compared, and removed after use.
 
+use std::os::unix::fs::MetadataExt;
+
 use super::record;
 use models::lock_file::{FileSystem, LockFile, Others};
 use rstest::rstest;
@@ -32,6 +34,12 @@ pub(super) fn calls_on_lock_file(recorded: &[SystemCall]) -> Vec<Call> {
                     _ => ("open", result),
                 }
             }
+            // Only on a file server.
+            "statx" if call.args.contains("AT_STATX_FORCE_SYNC") => match call.value("stx_nlink") {
+                _ if !is_on_fd => ("statx(dir)", ""),
+                Some("0") => ("statx(fd)", "nameless"),
+                _ => ("statx(fd)", "named"),
+            },
             "fstat" | "newfstatat" | "statx" if is_on_fd => {
                 opened = inode();
                 continue;
@@ -116,4 +124,48 @@ fn a_wait_is_a_path_of_the_model(#[case] replaced: &[&str], #[case] count: usize
     let calls = calls_on_lock_file(&env.recorded_calls());
     assert_eq!(calls.len(), count, "{calls:?}");
     assert_explained(&calls, explain);
+}
+
+/// Makes strace show the program the type of NFS where it asks for that of the file system.
+const AS_NFS: &str = "inject=fstatfs:poke_exit=@arg2=6969000000000000";
+
+/// Without a server, on a file system in memory that looks like NFS. `None` where that is not possible.
+fn record_as_on_nfs(env: &TestEnv, args: &str) -> Option<Vec<Call>> {
+    env.with_fault_injection("", "trace=none", &[])?;
+    let strace = |args: &[&str]| {
+        let mut command = env.command("strace");
+        command.args(["--quiet=all", "-v", "-o", "system-calls", "-e", AS_NFS]);
+        command.args(args);
+        command
+    };
+    // Old versions cannot do that, and a field of another size would be another one.
+    let is_supported = cfg!(all(target_pointer_width = "64", target_endian = "little"))
+        && env.run_command(strace(&["true"])).code() == 0;
+    let dir = tempfile::tempdir_in("/dev/shm").ok()?;
+    let device = std::fs::metadata(dir.path()).ok()?.dev();
+    if !is_supported || rustix::fs::major(device) != 0 {
+        return None;
+    }
+    let log = env.file("system-calls");
+    let mut command = strace(&[]);
+    command
+        .arg("-o")
+        .arg(log)
+        .arg("flock")
+        .args(args.split(' '));
+    command.current_dir(dir.path());
+    env.run_command(command);
+    Some(calls_on_lock_file(&env.recorded_calls()))
+}
+
+#[rstest]
+#[case::new("l true", 9)]
+#[case::removed("--unlink l true", 18)]
+fn a_lock_on_nfs_is_a_path_of_the_model(#[case] args: &str, #[case] count: usize) {
+    let env = &TestEnv::new();
+    if let Some(calls) = record_as_on_nfs(env, args) {
+        assert_eq!(calls.len(), count, "{calls:?}");
+        let model = LockFile::new(2, FileSystem::Nfs4, Others::Replace);
+        assert_explained(&calls, |calls| model.explain(calls));
+    }
 }
