@@ -52,6 +52,28 @@ impl fmt::Debug for Step {
     }
 }
 
+/// A state in which each process is at a place of its program.
+pub(crate) trait Places: Copy {
+    /// How far a process is.
+    type Place;
+
+    /// Moves a process.
+    fn set_place(&mut self, process: u8, place: Self::Place);
+
+    /// Forgets what does not matter any more, so that equal situations are equal states.
+    fn forget_unused(&mut self) {}
+
+    /// Returns the state after a step: the new place of the process that makes it, and what else it
+    /// changes.
+    fn after(&self, process: u8, place: Self::Place, change: &dyn Fn(&mut Self)) -> Self {
+        let mut next = *self;
+        next.set_place(process, place);
+        change(&mut next);
+        next.forget_unused();
+        next
+    }
+}
+
 /// Steps that lead to a state that must not exist, from the initial state on.
 pub struct Counterexample<S> {
     /// The property that is violated.

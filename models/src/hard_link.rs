@@ -9,7 +9,7 @@
 //! replies of NFS, and file systems on which an exchange does not count as a change. A contender
 //! that has opened LOCK and one that has checked its age are the same.
 
-use crate::graph::{Always, Graph, Kind, Model, Step};
+use crate::graph::{Always, Graph, Kind, Model, Places, Step};
 use crate::kernel::{call, chance};
 use crate::trace;
 
@@ -175,6 +175,14 @@ impl State {
     }
 }
 
+impl Places for State {
+    type Place = Place;
+
+    fn set_place(&mut self, process: u8, place: Place) {
+        self.places[usize::from(process)] = place;
+    }
+}
+
 impl HardLink {
     /// The properties of every state.
     pub const ALWAYS: [Always<State>; 1] = [("at most one process holds LOCK", |state| {
@@ -208,10 +216,7 @@ impl HardLink {
     fn add_steps_of(&self, state: &State, process: u8, steps: &mut Vec<(Step, State)>) {
         let index = usize::from(process);
         let mut push = |step, place, change: &dyn Fn(&mut State)| {
-            let mut next = *state;
-            next.places[index] = place;
-            change(&mut next);
-            steps.push((step, next));
+            steps.push((step, state.after(process, place, change)));
         };
         let done = |name, result| call(process, name, result);
         let nothing = |_: &mut State| {};

@@ -11,7 +11,7 @@
 
 mod original;
 
-use crate::graph::{Always, Graph, Model, Step};
+use crate::graph::{Always, Graph, Model, Places, Step};
 use crate::kernel::{Descriptions, Lock, call, chance};
 use crate::trace;
 
@@ -191,6 +191,18 @@ impl State {
     }
 }
 
+impl Places for State {
+    type Place = Place;
+
+    fn set_place(&mut self, process: u8, place: Place) {
+        self.places[usize::from(process)] = place;
+    }
+
+    fn forget_unused(&mut self) {
+        self.normalize();
+    }
+}
+
 impl PidFile {
     /// The properties of every state, without the original.
     pub const ALWAYS: [Always<State>; 1] = [("at most one process holds the lock", |state| {
@@ -224,11 +236,7 @@ impl PidFile {
         let index = usize::from(process);
         let (place, own) = (state.places[index], MAX + index);
         let mut push = |step, place, change: &dyn Fn(&mut State)| {
-            let mut next = *state;
-            next.places[index] = place;
-            change(&mut next);
-            next.normalize();
-            steps.push((step, next));
+            steps.push((step, state.after(process, place, change)));
         };
         let done = |name, result| call(process, name, result);
         let nothing = |_: &mut State| {};

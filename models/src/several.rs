@@ -11,7 +11,7 @@
 //! Left out: creating files and removing them, the command, which inherits the locks, and file
 //! servers: see [the model of one lock file](crate::lock_file).
 
-use crate::graph::{Always, Graph, Model, Step};
+use crate::graph::{Always, Graph, Model, Places, Step};
 use crate::kernel::{Descriptions, Lock, call, chance};
 use crate::trace;
 
@@ -149,6 +149,18 @@ impl State {
     }
 }
 
+impl Places for State {
+    type Place = Place;
+
+    fn set_place(&mut self, process: u8, place: Place) {
+        self.places[usize::from(process)] = place;
+    }
+
+    fn forget_unused(&mut self) {
+        self.normalize();
+    }
+}
+
 impl Several {
     /// The properties of every state.
     pub const ALWAYS: [Always<State>; 1] = [(
@@ -209,11 +221,7 @@ impl Several {
         let index = usize::from(process);
         let (place, locked) = (state.places[index], usize::from(state.locked[index]));
         let mut push = |step, place, change: &dyn Fn(&mut State)| {
-            let mut next = *state;
-            next.places[index] = place;
-            change(&mut next);
-            next.normalize();
-            steps.push((step, next));
+            steps.push((step, state.after(process, place, change)));
         };
         let paths = self.paths(process);
         let description = |path: usize| PATHS * index + path;

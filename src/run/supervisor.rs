@@ -8,8 +8,7 @@
 //! [`SignalForwarder`], like two nested `flock`.
 //!
 //! * This process is killed with `SIGKILL`: the kernel notifies the supervisor, which kills the
-//!   command first and then all that it left behind. The supervisor exits last, and with it the
-//!   last descriptor that held the lock is closed.
+//!   command first and then all that it left behind.
 //! * This process is asked to stop, and the command exits: the processes left behind are sent the
 //!   same signal and waited for, unless they ignore it. (`sh -c 'a; b'` dies of `SIGTERM` at once,
 //!   and leaves `a` running.)
@@ -24,7 +23,8 @@
 //! each process that still has a living parent among the descendants is killed, in any session (`su
 //! -c` creates one).
 //!
-//! A model kills each of the processes at any point: see `docs/design/protocols.md`.
+//! A model kills each of the processes at any point, and shows that the lock lasts until then: see
+//! `docs/design/protocols.md`.
 //!
 //! Limits:
 //!

@@ -2,7 +2,7 @@
 
 use super::state::{Answer, Listing, Message, Place, Process, Request};
 use super::{Etcd, MARGIN, Mutant, State};
-use crate::graph::Step;
+use crate::graph::{Places, Step};
 use crate::kernel::{call, chance};
 
 impl Place {
@@ -24,6 +24,14 @@ impl Place {
 impl Process {
     fn is_renewal_due(&self, ttl: i8) -> bool {
         self.left <= ttl - ttl / 3
+    }
+}
+
+impl Places for State {
+    type Place = Place;
+
+    fn set_place(&mut self, process: u8, place: Place) {
+        self.processes[usize::from(process)].place = place;
     }
 }
 
@@ -107,10 +115,7 @@ impl Etcd {
         let index = usize::from(process);
         let own = state.processes[index];
         let mut push = |step, place, change: &dyn Fn(&mut State)| {
-            let mut next = *state;
-            next.processes[index].place = place;
-            change(&mut next);
-            steps.push((step, next));
+            steps.push((step, state.after(process, place, change)));
         };
         let done = |name, result| call(process, name, result);
         let nothing = |_: &mut State| {};

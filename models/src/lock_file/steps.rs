@@ -1,8 +1,20 @@
 //! The steps of a process, and of programs that ignore the lock.
 
 use super::{Detail, FileSystem, LockFile, MAX, Mutant, Others, Place, State};
-use crate::graph::{Kind, Model, Step};
+use crate::graph::{Kind, Model, Places, Step};
 use crate::kernel::{Descriptions, Lock, call, chance};
+
+impl Places for State {
+    type Place = Place;
+
+    fn set_place(&mut self, process: u8, place: Place) {
+        self.places[usize::from(process)] = place;
+    }
+
+    fn forget_unused(&mut self) {
+        self.normalize();
+    }
+}
 
 impl LockFile {
     pub(super) fn is_remote(&self) -> bool {
@@ -164,11 +176,7 @@ impl LockFile {
             _ => Place::Compare,
         };
         let mut push = |step, place, change: &dyn Fn(&mut State)| {
-            let mut next = *state;
-            next.places[index] = place;
-            change(&mut next);
-            next.normalize();
-            steps.push((step, next));
+            steps.push((step, state.after(process, place, change)));
         };
         let lock = |next: &mut State| next.files.0[index].lock = mode;
         match place {

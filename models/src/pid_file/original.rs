@@ -1,7 +1,7 @@
 //! Perl's LockFile::Simple, which `runlock` replaces.
 
 use super::{MAX, Owner, PidFile, Place, State};
-use crate::graph::Step;
+use crate::graph::{Places, Step};
 use crate::kernel::{call, chance};
 
 impl PidFile {
@@ -15,11 +15,7 @@ impl PidFile {
     ) {
         let index = usize::from(process);
         let mut push = |step, place, change: &dyn Fn(&mut State)| {
-            let mut next = *state;
-            next.places[index] = place;
-            change(&mut next);
-            next.normalize();
-            steps.push((step, next));
+            steps.push((step, state.after(process, place, change)));
         };
         let done = |name, result| call(process, name, result);
         let name = usize::from(state.name);

@@ -1,8 +1,16 @@
 //! The steps of a process.
 
 use super::{Client, MAX, Mutant, Place, Queue, SHELL, Sentinel, State};
-use crate::graph::{Kind, Step};
+use crate::graph::{Kind, Places, Step};
 use crate::kernel::{Lock, call, chance};
+
+impl Places for State {
+    type Place = Place;
+
+    fn set_place(&mut self, process: u8, place: Place) {
+        self.places[usize::from(process)] = place;
+    }
+}
 
 impl Queue {
     fn mode(&self, process: usize) -> Lock {
@@ -16,10 +24,7 @@ impl Queue {
         let index = usize::from(process);
         let (place, mode, ticket) = (state.places[index], self.mode(index), MAX + index);
         let mut push = |step, place, change: &dyn Fn(&mut State)| {
-            let mut next = *state;
-            next.places[index] = place;
-            change(&mut next);
-            steps.push((step, next));
+            steps.push((step, state.after(process, place, change)));
         };
         let done = |name, result| call(process, name, result);
         let nothing = |_: &mut State| {};

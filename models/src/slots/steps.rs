@@ -1,8 +1,16 @@
 //! The steps of a process.
 
 use super::{MAX, Mutant, Place, SlotsModel, State};
-use crate::graph::{Kind, Model, Step};
+use crate::graph::{Kind, Model, Places, Step};
 use crate::kernel::{Descriptions, Lock, call, chance};
+
+impl Places for State {
+    type Place = Place;
+
+    fn set_place(&mut self, process: u8, place: Place) {
+        self.places[usize::from(process)] = place;
+    }
+}
 
 impl SlotsModel {
     fn add_steps_of(&self, state: &State, process: u8, steps: &mut Vec<(Step, State)>) {
@@ -11,10 +19,7 @@ impl SlotsModel {
         let limit = u32::from(self.limits[index]);
         let slots = state.slots_of_others(index);
         let mut push = |step, place, change: &dyn Fn(&mut State)| {
-            let mut next = *state;
-            next.places[index] = place;
-            change(&mut next);
-            steps.push((step, next));
+            steps.push((step, state.after(process, place, change)));
         };
         match place {
             // The file description of its last call is still open in the command.

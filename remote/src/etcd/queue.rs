@@ -7,16 +7,12 @@
 //! Everything here is a function of the keys at one moment: it knows neither the network nor the
 //! time.
 //!
-//! *Why the lock excludes:* there is one order for all processes, which nothing changes: a key keeps
-//! its revision, and later keys have higher ones. A process holds the lock when no key before its own
-//! is in its way. Keys before it can only vanish, so it holds the lock from then on until its own key
-//! vanishes. Of two processes that must exclude each other, the earlier one is in the way of the
-//! later one as long as its key exists.
-//!
-//! *Why no waiter misses its turn:* as long as the key that [`Place::Waits`] names exists, the
-//! process cannot hold the lock, whatever other keys vanish. So it is sufficient to wait until that
-//! key is deleted, from the revision of the reading on, and then to read all keys again. A process
-//! that waits for a slot does so after every deletion.
+//! *Why the lock excludes, and no waiter misses its turn:* the order of the keys never changes, and
+//! keys before one can only vanish. A model has a process wait for the deletion of the key that
+//! [`Place::Waits`] names, from the revision of the reading on, and then read all keys again: see
+//! `docs/design/protocols.md`. It has no shared locks and slots, but as long as that key exists, a
+//! process that asks for one does not get it either, whatever other keys vanish. One that waits for a
+//! slot reads the keys after every deletion.
 
 /// A key below the name of a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -19,6 +19,9 @@
 //! *Silence:* a connection may be dead without either end noticing. So the lease is renewed, and the
 //! keys are listed, every third of the time to live, over another connection than the watch.
 //!
+//! A model visits all orders in which messages are lost or late, leaders are elected and leases
+//! expire: see `docs/design/protocols.md`.
+//!
 //! [`place`]: super::queue::place
 
 use std::time::Duration;

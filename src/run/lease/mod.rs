@@ -10,19 +10,16 @@
 //! * The helper, a child of this process, which holds and renews the lock. It releases the lock
 //!   when the first three have exited.
 //!
-//! Each of them may be killed or stopped:
+//! A model kills and stops each of them at any point: see `docs/design/protocols.md`. What it relies
+//! on:
 //!
-//! * This process is killed: the kernel notifies the supervisor, which kills the command's
-//!   processes.
-//! * The supervisor is killed: the kernel kills the command, and this process all that the command
-//!   leaves behind, if it could become the adoptive parent.
-//! * The timekeeper is killed: this process has the command's processes killed.
-//! * The helper is killed or stopped: there are no renewals any more, and the time runs out.
-//! * This process is stopped: nothing depends on it. A stop of the whole job does not concern the
-//!   timekeeper and the helper. The lock is kept, as a local one would be.
-//! * The supervisor is stopped: orders continue it.
-//! * The timekeeper is stopped: this process continues it when the time runs out, and if that does
-//!   not help, gives the last order itself.
+//! * The kernel notifies the supervisor that this process was killed, and kills the command of a
+//!   killed supervisor. This process kills what that leaves behind, if it could become the adoptive
+//!   parent.
+//! * Orders continue a stopped supervisor. Shortly before it would give the last order itself, this
+//!   process continues a stopped timekeeper.
+//! * Without the helper, the time runs out. A stop of the whole job concerns neither the helper nor
+//!   the timekeeper, so the lock is kept, as a local one would be.
 
 mod clock;
 mod orders;
