@@ -1,7 +1,11 @@
 //! The helpers of `flock` for locks in other systems: see `docs/design/remote.md`.
 //!
 //! * [`front`] – the connection to `flock`: its request, and the answers.
+//! * [`helper`] – what every helper does.
 //! * [`clock`] – the clock of leases.
+//! * [`queue`] – who holds a lock, given the entries of all that ask for it.
+//! * [`record`] – what others can read about a process.
+//! * [`url`] – what all URLs have in common.
 //! * [`net`] – connections over TCP and TLS, given up as soon as `flock` has gone.
 //! * [`http`] – requests by HTTP/1.1.
 //! * [`etcd`] – locks in etcd.
@@ -9,5 +13,9 @@
 pub mod clock;
 pub mod etcd;
 pub mod front;
+pub mod helper;
 pub mod http;
 pub mod net;
+pub mod queue;
+pub mod record;
+pub mod url;

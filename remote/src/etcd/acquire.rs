@@ -1,20 +1,15 @@
 //! From a request to the lock: entering the queue, and waiting in it.
 
-use std::time::SystemTime;
-
 use super::api::{self, Event, Listing};
 use super::client::RETRY_INTERVAL;
-use super::entry;
 use super::error::Error;
-use super::queue::{self, Entry, Place};
+use super::key;
 use super::session::{Grant, Renewal, Session, Stop, not_understood};
 use super::watch::Watch;
 use crate::clock;
-use crate::front::{Answer as Line, has_come};
-
-/// How many holders are named to a waiter, at most: `flock` may have been stopped, and does not read
-/// them.
-const MAX_REPORTS: u32 = 16;
+use crate::front::has_come;
+use crate::queue::{self, Entry, Place};
+use crate::record::{self, seconds_since_1970};
 
 /// A [`Place`] that does not borrow.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -85,7 +80,7 @@ impl Session<'_> {
                 _ if self.is_nonblocking() => return Err(Stop::Refused),
                 Standing::Behind(key) => (key, None),
                 Standing::NoSlot => {
-                    let (start, end) = entry::range(&self.name);
+                    let (start, end) = key::range(&self.name);
                     (start, Some(end))
                 }
             };
@@ -156,11 +151,7 @@ impl Session<'_> {
     }
 
     fn place(&self, listing: &Listing) -> Standing {
-        let entries: Vec<Entry> = listing
-            .records
-            .iter()
-            .map(|record| record.entry.clone())
-            .collect();
+        let entries = record::entries(&listing.records);
         match queue::place(&entries, &self.key()) {
             Place::Holds { token } => Standing::Holds(token),
             Place::Waits(obstacle) => Standing::Behind(obstacle.key.clone()),
@@ -174,10 +165,9 @@ impl Session<'_> {
         let own = Entry {
             key: self.key(),
             created: u64::MAX,
-            claim: entry::claim(self.request),
+            claim: record::claim(self.request),
         };
-        let records = listing.records.iter();
-        let mut entries: Vec<Entry> = records.map(|record| record.entry.clone()).collect();
+        let mut entries = record::entries(&listing.records);
         entries.push(own);
         match queue::place(&entries, &self.key()) {
             Place::Holds { .. } => Ok(listing.revision),
@@ -188,29 +178,14 @@ impl Session<'_> {
         }
     }
 
-    /// Names the process that has been in the queue for the longest time: it holds the lock.
     fn report_holder(&mut self, listing: &Listing) {
         let key = self.key();
-        let others = listing
-            .records
-            .iter()
-            .filter(|record| record.entry.key != key);
-        let Some(first) = others.min_by_key(|record| record.entry.created) else {
-            return;
-        };
-        let text = first.description();
-        if text != self.last_report && self.reports < MAX_REPORTS {
-            self.front.send(&Line::Waits(&text));
-            self.last_report = text;
-            self.reports += 1;
-        }
+        self.reports.report(&self.front, &listing.records, &key);
     }
 
     /// Enters the queue and returns all keys, or `None` if the lease has expired before that.
     fn enter(&mut self, unchanged: Option<u64>) -> Result<Option<Listing>, Stop> {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-        let since = since.unwrap_or_default().as_secs();
-        let value = entry::value(self.request, since);
+        let value = record::value(self.request, seconds_since_1970());
         let call = api::enter(&self.name, self.lease.id, &value, unchanged);
         match self.call(&call, self.slow_limit()) {
             Ok(answer) => {

@@ -5,8 +5,8 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::entry::{self, Record};
-use super::queue::is_entry_of;
+use super::key::{self, is_entry_of};
+use crate::record::Record;
 
 /// A request: its path, and its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub fn list(name: &[u8], up_to: Option<u64>) -> Call {
 }
 
 fn list_body(name: &[u8]) -> Value {
-    let (start, end) = entry::range(name);
+    let (start, end) = key::range(name);
     json!({"key": encode(&start), "range_end": encode(&end)})
 }
 
@@ -127,12 +127,12 @@ pub fn listing(answer: &Value, name: &[u8]) -> Option<Listing> {
 /// Enters the queue: creates our key, unless it exists already, and lists all keys. With `unchanged`,
 /// it is only created if no key of the lock was created after that revision.
 pub fn enter(name: &[u8], lease: u64, value: &str, unchanged: Option<u64>) -> Call {
-    let key = encode(&entry::key(name, lease));
+    let key = encode(&key::key(name, lease));
     let mut compare = vec![json!({
         "target": "CREATE", "result": "EQUAL", "key": key, "create_revision": "0",
     })];
     if let Some(revision) = unchanged {
-        let (start, end) = entry::range(name);
+        let (start, end) = key::range(name);
         let next = (revision + 1).to_string();
         compare.push(json!({
             "target": "CREATE", "result": "LESS", "key": encode(&start),

@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::api;
 use super::client::{Attempts, Client};
 use super::error::{Error, NOT_UNDERSTOOD};
-use super::queue::{self, Entry, Place};
 use super::settings::Settings;
 use crate::front::{Answer as Line, Front};
+use crate::record::send_list;
 
 /// How long a server may take.
 const LIMIT: Duration = Duration::from_secs(5);
@@ -32,15 +32,5 @@ pub fn run(front: &Front, settings: &Settings) {
     let Some(mut listing) = api::listing(&answer.value, &settings.name) else {
         return fail(65, NOT_UNDERSTOOD);
     };
-    listing.records.sort_by_key(|record| record.entry.created);
-    let records = listing.records.iter();
-    let entries: Vec<Entry> = records.map(|record| record.entry.clone()).collect();
-    for record in &listing.records {
-        let place = queue::place(&entries, &record.entry.key);
-        let fields = record.fields(matches!(place, Place::Holds { .. }));
-        if front.send_all(&Line::Entry(&fields)).is_err() {
-            return;
-        }
-    }
-    let _ = front.send_all(&Line::End);
+    send_list(front, &mut listing.records);
 }

@@ -5,8 +5,7 @@
 //! * [`api`] – what is called.
 //! * [`list`] – the list of all holders and waiters.
 //! * [`error`] – why a call fails.
-//! * [`queue`] – who holds a lock, given the keys of all that ask for it.
-//! * [`entry`] – the keys and their values.
+//! * [`key`] – the keys of a lock.
 //! * [`session`] – the place of one process in the queue, from its lease to its release.
 //! * `acquire` – from a request to the lock.
 //! * `hold` – what happens while the lock is held.
@@ -15,12 +14,11 @@
 mod acquire;
 pub mod api;
 pub mod client;
-pub mod entry;
 pub mod error;
 mod hold;
+pub mod key;
 mod lease;
 pub mod list;
-pub mod queue;
 pub mod session;
 pub mod settings;
 mod watch;

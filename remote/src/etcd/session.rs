@@ -22,18 +22,19 @@
 //! A model visits all orders in which messages are lost or late, leaders are elected and leases
 //! expire: see `docs/design/protocols.md`.
 //!
-//! [`place`]: super::queue::place
+//! [`place`]: crate::queue::place
 
 use std::time::Duration;
 
 use super::api::{self, Call, Listing};
 use super::client::{Answer, Attempts, Client};
-use super::entry;
 use super::error::{Error, NOT_UNDERSTOOD};
+use super::key;
 use super::lease::Lease;
 use super::settings::Settings;
 use crate::clock;
 use crate::front::{Answer as Line, Front, Request};
+use crate::record::HolderReports;
 
 /// How long a withdrawal may delay the answer that the lock was not free in time.
 const WITHDRAWAL_LIMIT: Duration = Duration::from_secs(1);
@@ -87,8 +88,7 @@ pub struct Session<'a> {
     pub(super) deadline: Option<Duration>,
     /// Whether the user knows that no server is reached.
     has_warned: bool,
-    pub(super) reports: u32,
-    pub(super) last_report: String,
+    pub(super) reports: HolderReports,
 }
 
 impl<'a> Session<'a> {
@@ -102,8 +102,7 @@ impl<'a> Session<'a> {
             request,
             deadline: request.wait.and_then(|wait| start.checked_add(wait)),
             has_warned: false,
-            reports: 0,
-            last_report: String::new(),
+            reports: HolderReports::default(),
         }
     }
 
@@ -264,7 +263,7 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn key(&self) -> Vec<u8> {
-        entry::key(&self.name, self.lease.id)
+        key::key(&self.name, self.lease.id)
     }
 
     pub(super) fn is_nonblocking(&self) -> bool {

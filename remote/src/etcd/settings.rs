@@ -1,15 +1,13 @@
 //! The servers and the secrets, from the URL and from the variables that `etcdctl` reads.
 
-use crate::net::{error as net, tls};
+use crate::net::tls;
+use crate::url::{self, Invalid};
 
 /// The port of etcd.
 const DEFAULT_PORT: u16 = 2379;
 
 /// Where `etcdctl` looks for a server by default.
 const DEFAULT_HOST: &str = "127.0.0.1";
-
-/// The longest name of a lock.
-const MAX_NAME: usize = 200;
 
 /// A server.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,10 +23,7 @@ pub struct Endpoint {
 impl Endpoint {
     /// Returns how it is written in messages and in the header of requests.
     pub fn authority(&self) -> String {
-        match self.host.contains(':') {
-            true => format!("[{}]:{}", self.host, self.port),
-            false => format!("{}:{}", self.host, self.port),
-        }
+        url::authority(&self.host, self.port)
     }
 }
 
@@ -52,22 +47,6 @@ pub struct Settings {
     pub user: Option<User>,
     /// What TLS needs, if a server is reached by it.
     pub tls: Option<tls::Config>,
-}
-
-/// Why the settings cannot be used: an exit status and a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Invalid {
-    /// The exit status.
-    pub status: u8,
-    /// The reason.
-    pub text: String,
-}
-
-impl Invalid {
-    fn url(text: &str) -> Self {
-        let (status, text) = (64, text.to_owned());
-        Self { status, text }
-    }
 }
 
 impl Settings {
@@ -96,7 +75,7 @@ impl Settings {
                 let text = "ETCDCTL_CERT and ETCDCTL_KEY must both be set, or neither";
                 return Err(Invalid::url(text));
             }
-            Some(tls::Config::from_files(cacert.as_deref(), own).map_err(of_tls)?)
+            Some(tls::Config::from_files(cacert.as_deref(), own).map_err(Invalid::from_tls)?)
         } else {
             None
         };
@@ -109,16 +88,6 @@ impl Settings {
             tls,
         })
     }
-}
-
-fn of_tls(error: net::Error) -> Invalid {
-    let (net::Error::Unsuitable(text) | net::Error::Denied(text) | net::Error::NotReached(text)) =
-        error
-    else {
-        return Invalid::url("");
-    };
-    let status = 65;
-    Invalid { status, text }
 }
 
 /// Divides `etcd://HOSTS/NAME` into the hosts, the name, and whether TLS is asked for.
@@ -140,12 +109,7 @@ fn split(url: &[u8]) -> Result<(&str, &[u8], bool), Invalid> {
     }
     match name {
         [] => Err(no_name()),
-        name if name.len() > MAX_NAME => Err(Invalid::url("its name is longer than 200 bytes")),
-        // Both would separate parameters, which do not exist as yet.
-        name if name.iter().any(|byte| b"?#".contains(byte)) => {
-            Err(Invalid::url("a name must not contain ? or #"))
-        }
-        name => Ok((authority, name, is_secure)),
+        name => Ok((authority, url::check_name(name)?, is_secure)),
     }
 }
 
@@ -157,35 +121,8 @@ fn endpoint(text: &str, is_secure: bool) -> Result<Endpoint, Invalid> {
         _ => (text, is_secure),
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
-    let invalid = || Invalid::url(&format!("invalid host: {text}"));
-    // An IPv6 address has colons of its own, and therefore brackets.
-    let (host, port) = match rest.strip_prefix('[') {
-        Some(rest) => {
-            let (host, rest) = rest.split_once(']').ok_or_else(invalid)?;
-            (
-                host,
-                rest.strip_prefix(':').or((!rest.is_empty()).then_some("x")),
-            )
-        }
-        None => match rest.split_once(':') {
-            Some((host, port)) => (host, Some(port)),
-            None => (rest, None),
-        },
-    };
-    let is_decimal = |text: &&str| text.bytes().all(|byte| byte.is_ascii_digit());
-    let port = match port {
-        None => DEFAULT_PORT,
-        Some(port) => {
-            let port = Some(port).filter(is_decimal);
-            port.and_then(|port| port.parse().ok())
-                .ok_or_else(invalid)?
-        }
-    };
-    let is_allowed = |c: char| c.is_ascii_alphanumeric() || "-._:%".contains(c);
-    if host.is_empty() || !host.chars().all(is_allowed) {
-        return Err(invalid());
-    }
-    let host = host.to_owned();
+    let (host, port) = url::host_and_port(rest, DEFAULT_PORT)
+        .ok_or_else(|| Invalid::url(&format!("invalid host: {text}")))?;
     Ok(Endpoint {
         host,
         port,

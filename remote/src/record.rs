@@ -1,26 +1,20 @@
-//! The keys of a lock and their values.
-//!
-//! A key is `NAME/LEASE`, as `etcdctl lock` writes it. The value of ours is an object of JSON with
-//! what the process asks for, and what others are shown about it.
+//! What others can read about a process: an object of JSON with what it asks for, and what is shown
+//! about it. It is the value of the process's entry in the system.
+
+use std::time::SystemTime;
 
 use serde_json::{Value, json};
 
-use super::queue::{Claim, Entry};
-use crate::front::{Holder, Mode, Request};
+use crate::front::{Answer, Front, Holder, Mode, Request};
+use crate::queue::{self, Claim, Entry, Place};
 
 /// What a process is allowed to write into a queue. The number shows in the values, so that a later
 /// release can change their format.
 const VERSION: u32 = 1;
 
-/// Returns the key of a lease.
-pub fn key(name: &[u8], lease: u64) -> Vec<u8> {
-    [name, format!("/{lease:x}").as_bytes()].concat()
-}
-
-/// Returns the range that contains all keys of a lock: its first key, and the first one beyond.
-pub fn range(name: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    ([name, b"/"].concat(), [name, b"0"].concat())
-}
+/// How many holders are named to a waiter, at most: `flock` may have been stopped, and does not read
+/// them.
+const MAX_REPORTS: u32 = 16;
 
 /// Returns what a request asks for.
 pub fn claim(request: &Request) -> Claim {
@@ -31,7 +25,7 @@ pub fn claim(request: &Request) -> Claim {
     }
 }
 
-/// Returns the value of the key of a request. `since` is the time in seconds since 1970.
+/// Returns the value of the entry of a request. `since` is the time in seconds since 1970.
 pub fn value(request: &Request, since: u64) -> String {
     let Holder {
         host,
@@ -51,7 +45,7 @@ pub fn value(request: &Request, since: u64) -> String {
     .to_string()
 }
 
-/// A key with its value.
+/// An entry with its value.
 #[derive(Clone, Debug)]
 pub struct Record {
     /// What the queue needs of it.
@@ -60,7 +54,7 @@ pub struct Record {
 }
 
 impl Record {
-    /// Decodes a key. A value that is not ours is that of a process that excludes all others.
+    /// Decodes an entry. A value that is not ours is that of a process that excludes all others.
     pub fn new(key: Vec<u8>, created: u64, value: &[u8]) -> Self {
         let value: Value = serde_json::from_slice(value).unwrap_or_default();
         let slots = value["slots"].as_u64();
@@ -108,6 +102,56 @@ impl Record {
         let of = text("user").map_or_else(String::new, |user| format!(" of {user}"));
         let command = text("command").map_or_else(String::new, |command| format!(" ({command})"));
         format!("process {pid}{of} on {host}{command}")
+    }
+}
+
+/// Returns the time for [`value`].
+pub fn seconds_since_1970() -> u64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.unwrap_or_default().as_secs()
+}
+
+/// Returns what the queue needs of these records.
+pub fn entries(records: &[Record]) -> Vec<Entry> {
+    let entries = records.iter().map(|record| record.entry.clone());
+    entries.collect()
+}
+
+/// Sends the list of all processes, in the order in which they have arrived.
+pub fn send_list(front: &Front, records: &mut [Record]) {
+    records.sort_by_key(|record| record.entry.created);
+    let entries = entries(records);
+    for record in records {
+        let place = queue::place(&entries, &record.entry.key);
+        let fields = record.fields(matches!(place, Place::Holds { .. }));
+        if front.send_all(&Answer::Entry(&fields)).is_err() {
+            return;
+        }
+    }
+    let _ = front.send_all(&Answer::End);
+}
+
+/// What a waiter has been told about the holder.
+#[derive(Clone, Debug, Default)]
+pub struct HolderReports {
+    count: u32,
+    last: String,
+}
+
+impl HolderReports {
+    /// Names the process that has been in the queue for the longest time: it holds the lock. That is
+    /// not the one with this key, which waits.
+    pub fn report(&mut self, front: &Front, records: &[Record], own_key: &[u8]) {
+        let others = records.iter().filter(|record| record.entry.key != own_key);
+        let Some(first) = others.min_by_key(|record| record.entry.created) else {
+            return;
+        };
+        let text = first.description();
+        if text != self.last && self.count < MAX_REPORTS {
+            front.send(&Answer::Waits(&text));
+            self.last = text;
+            self.count += 1;
+        }
     }
 }
 
@@ -189,13 +233,5 @@ mod tests {
         let text = r#"{"command":"x","fdlock":1,"host":"h","mode":"slot","pid":"1","since":2,"slots":3,"user":"u"}"#;
         assert_eq!(record(text).entry.claim, Claim::Slot(3));
         assert_eq!(record(text).description(), "process 1 of u on h (x)");
-    }
-
-    #[test]
-    fn the_range_contains_all_keys() {
-        let (start, end) = range(b"n");
-        for lease in [1, 0xabc, u64::MAX >> 1] {
-            assert!(start < key(b"n", lease) && key(b"n", lease) < end);
-        }
     }
 }

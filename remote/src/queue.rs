@@ -1,25 +1,25 @@
-//! The queue of a lock in etcd: who holds the lock, given the keys of all that ask for it.
+//! The queue of a lock: who holds the lock, given the entries of all that ask for it.
 //!
-//! Each process has a key with a lease below the name of the lock, `NAME/LEASE`, where `LEASE` is
-//! the lease's ID in hexadecimal. etcd numbers all changes; the revision in which a key was created
-//! is its place in the queue, and the token of its holder. This is the order of `etcdctl lock`, too.
+//! Each process has an entry in the system: a key in etcd, a row in PostgreSQL. The system numbers
+//! the entries in the order in which they appear. The number is the place in the queue, and the token
+//! of the holder.
 //!
-//! Everything here is a function of the keys at one moment: it knows neither the network nor the
+//! Everything here is a function of the entries at one moment: it knows neither the network nor the
 //! time.
 //!
-//! *Why the lock excludes, and no waiter misses its turn:* the order of the keys never changes, and
-//! keys before one can only vanish. A model has a process wait for the deletion of the key that
-//! [`Place::Waits`] names, from the revision of the reading on, and then read all keys again: see
-//! `docs/design/protocols.md`. It has no shared locks and slots, but as long as that key exists, a
-//! process that asks for one does not get it either, whatever other keys vanish. One that waits for a
-//! slot reads the keys after every deletion.
+//! *Why the lock excludes, and no waiter misses its turn:* the order of the entries never changes, no
+//! entry appears before one that others have seen, and entries before one can only vanish. A model has
+//! a process wait for the deletion of the entry that [`Place::Waits`] names, from the reading on, and
+//! then read the entries again: see `docs/design/protocols.md`. It has no shared locks and slots, but
+//! as long as that entry exists, a process that asks for one does not get it either, whatever other
+//! entries vanish. One that waits for a slot reads the entries after every deletion.
 
-/// A key below the name of a lock.
+/// The entry of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
-    /// The key.
+    /// What identifies it.
     pub key: Vec<u8>,
-    /// The revision in which it was created, which is different for each.
+    /// The number that it got when it was created, which is different for each.
     pub created: u64,
     /// What its process asks for.
     pub claim: Claim,
@@ -28,7 +28,7 @@ pub struct Entry {
 /// What a process asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// To be the only holder. Keys of other programs, such as `etcdctl lock`, count as this.
+    /// To be the only holder. Entries of other programs, such as `etcdctl lock`, count as this.
     Exclusive,
     /// To exclude only processes that do not ask for the same.
     Shared,
@@ -42,14 +42,14 @@ pub enum Claim {
 pub enum Place<'a> {
     /// It holds the lock, with this token.
     Holds {
-        /// The revision of its key.
+        /// The number of its entry.
         token: u64,
     },
     /// It must wait at least until this entry has vanished.
     Waits(&'a Entry),
     /// It must wait until any entry has vanished that is before its own.
     WaitsForSlot,
-    /// Its own key has vanished: the lease has expired or was revoked. It holds nothing, even if no
+    /// Its own entry has vanished: the lease has expired, or it was deleted. It holds nothing, even if no
     /// other process does.
     Lost,
 }
@@ -78,15 +78,6 @@ fn may_share(own: Claim, earlier: Claim) -> bool {
         (own, earlier),
         (Claim::Shared, Claim::Shared) | (Claim::Slot(_), Claim::Slot(_))
     )
-}
-
-/// Returns whether a key is one of the lock's: `NAME/` and a lease ID. The lock `a` has no part in
-/// the keys of a lock `a/b`.
-pub fn is_entry_of(name: &[u8], key: &[u8]) -> bool {
-    let id = key
-        .strip_prefix(name)
-        .and_then(|rest| rest.strip_prefix(b"/"));
-    id.is_some_and(|id| !id.is_empty() && id.iter().all(|byte| byte.is_ascii_hexdigit()))
 }
 
 #[cfg(test)]
