@@ -28,7 +28,7 @@ STRIP = strip
 TARGET =
 # The systems whose locks `flock` can take by a helper, such as etcd://host/name. REMOTE= builds and
 # installs none.
-REMOTE = etcd
+REMOTE = etcd postgres
 # The program for `make reference`, and the one that `make bench` compares with.
 REFERENCE = /usr/bin/flock
 
@@ -108,11 +108,14 @@ rm -f $(DESTDIR)$(bindir)/$(1) $(DESTDIR)$(man1dir)/$(1).1 $(DESTDIR)$(bashdir)/
 
 endef
 
-# Each helper has a second name, for URLs like etcds://host/name: the same by TLS.
+# The second name of a helper, for URLs like etcds://host/name: the same by TLS.
+SECOND_etcd = etcds
+SECOND_postgres = postgresql
+
 define install_helper
 $(INSTALL) -d $(DESTDIR)$(helperdir)
-$(INSTALL) -m 755 $(OUT)/$(1) $(DESTDIR)$(helperdir)/$(1)
-ln -sf $(1) $(DESTDIR)$(helperdir)/$(1)s
+$(INSTALL) -m 755 $(OUT)/flock-$(1) $(DESTDIR)$(helperdir)/flock-$(1)
+ln -sf flock-$(1) $(DESTDIR)$(helperdir)/flock-$(SECOND_$(1))
 
 endef
 
@@ -124,7 +127,7 @@ install: $(BUILT)
 	$(create_directories)
 	$(INSTALL) -d $(DESTDIR)$(builtindir)
 	$(INSTALL) -m 755 $(OUT)/flock.so $(DESTDIR)$(builtindir)/flock
-	$(foreach name,$(HELPERS),$(call install_helper,$(name)))
+	$(foreach name,$(REMOTE),$(call install_helper,$(name)))
 	$(call install_program,flock)
 
 install-historic: $(BUILT)
@@ -132,7 +135,8 @@ install-historic: $(BUILT)
 	$(foreach name,$(HISTORIC),$(call install_program,$(name)))
 
 uninstall:
-	rm -f $(DESTDIR)$(builtindir)/flock $(DESTDIR)$(helperdir)/flock-etcd $(DESTDIR)$(helperdir)/flock-etcds
+	rm -f $(DESTDIR)$(builtindir)/flock
+	rm -f $(addprefix $(DESTDIR)$(helperdir)/flock-,etcd etcds postgres postgresql)
 	[ ! -d $(DESTDIR)$(helperdir) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(helperdir)
 	$(call remove_program,flock)
 
@@ -143,7 +147,7 @@ uninstall-historic:
 # the stress tests, which kill many processes and identify them by their exit status, and those that
 # kill what watches over a lease, or take locks in real servers. In the third run, all other tests
 # call every form of `flock` through a bash that has loaded the builtin.
-NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: traces:: remote::lease:: remote::kills:: remote::etcd::
+NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: traces:: remote::lease:: remote::kills:: remote::engines:: remote::etcd:: remote::postgres::
 
 # What takes long is tried as it is installed: stress tests, and the builtin in all versions of bash.
 NOT_IN_DEVELOPMENT = storm:: hostile:: builtin::

@@ -1,5 +1,6 @@
 //! The clock of leases, which goes on while the machine is suspended.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -9,11 +10,25 @@ use rustix::time::{
     timerfd_create, timerfd_settime,
 };
 
+use crate::random;
+
 /// Returns the reading of `CLOCK_BOOTTIME`.
 pub fn now() -> Duration {
     let time = clock_gettime(ClockId::Boottime);
     let seconds = time.tv_sec.try_into().unwrap_or_default();
     Duration::new(seconds, time.tv_nsec.try_into().unwrap_or_default())
+}
+
+/// Returns a text that is the same only for processes for which [`now`] is the same: it identifies the
+/// start of this machine, its name, as a copy of a virtual machine has the same start, and the time
+/// namespace, which may shift the clock.
+pub fn identity() -> String {
+    let start = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+    let start = start.unwrap_or_else(|_| random::positive().to_string());
+    let namespace = fs::read_link("/proc/self/ns/time").unwrap_or_default();
+    let uname = rustix::system::uname();
+    let name = uname.nodename().to_string_lossy().into_owned();
+    format!("{}/{}/{name}", start.trim(), namespace.display())
 }
 
 /// A descriptor that is readable from a certain time on. The timeout of poll(2) would stand still

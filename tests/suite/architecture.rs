@@ -67,6 +67,8 @@ const PROC_PATHS: &[&str] = &[
     "historic/src/pid_file/inspect.rs: /proc/self/fd/{}",
     "historic/src/pid_file/owner.rs: /proc/self/ns/pid",
     "historic/src/pid_file/owner.rs: /proc/sys/kernel/random/boot_id",
+    "remote/src/clock.rs: /proc/self/ns/time",
+    "remote/src/clock.rs: /proc/sys/kernel/random/boot_id",
     "src/holders/file.rs: /proc/self/fd/{fd}",
     "src/lock/descriptor.rs: /proc/{pid}/fd/{number}",
     "src/lock/fair/ticket.rs: /proc/self/fd/{}",

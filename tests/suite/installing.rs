@@ -13,9 +13,10 @@ fn make(env: &TestEnv, targets: &[&str]) {
     let built = env.file("built");
     if !built.exists() {
         fs::create_dir(&built).expect("a directory");
-        for name in HISTORIC
-            .into_iter()
-            .chain(["flock.so", "flock-etcd", "flock"])
+        for name in
+            HISTORIC
+                .into_iter()
+                .chain(["flock.so", "flock-etcd", "flock-postgres", "flock"])
         {
             fs::write(built.join(name), "").expect("a program");
         }
@@ -62,10 +63,12 @@ fn files_of(name: &str) -> [String; 5] {
     ]
 }
 
-/// The helper for etcd, with and without TLS.
-const HELPERS: [&str; 2] = [
+/// The helpers, each before its second name.
+const HELPERS: [&str; 4] = [
     "usr/libexec/fdlock/flock-etcd",
     "usr/libexec/fdlock/flock-etcds",
+    "usr/libexec/fdlock/flock-postgres",
+    "usr/libexec/fdlock/flock-postgresql",
 ];
 
 /// Returns the files of flock, of the bash builtin and of the helpers.
@@ -111,7 +114,9 @@ fn helpers_can_be_left_out() {
 fn both_schemes_have_the_same_helper() {
     let env = TestEnv::new();
     make(&env, &["install"]);
-    let link = env.file("machine").join(HELPERS[1]);
-    let target = fs::read_link(link).expect("a symbolic link");
-    assert_eq!(target, Path::new("flock-etcd"));
+    for names in HELPERS.chunks(2) {
+        let link = env.file("machine").join(names[1]);
+        let target = fs::read_link(link).expect("a symbolic link");
+        assert_eq!(Some(target.as_os_str()), Path::new(names[0]).file_name());
+    }
 }

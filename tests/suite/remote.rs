@@ -1,10 +1,12 @@
 //! Locks elsewhere, with scripts as helpers: what a helper is asked for and may answer, and what the
 //! command sees.
 
+mod engines;
 mod etcd;
 mod kills;
 mod lease;
 mod listing;
+mod postgres;
 mod terminal;
 
 use rstest::rstest;

@@ -7,8 +7,9 @@
 //! was answered in time. A fifth of the time to live has passed by then, and the key of a lease that
 //! was being revoked is gone.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
+
+use crate::random;
 
 /// Clocks of two machines may differ in speed by this part.
 const CLOCK_MARGIN: u32 = 50;
@@ -30,11 +31,9 @@ pub(super) struct Lease {
 impl Lease {
     /// Chooses the ID of a lease that does not exist yet, and that lasts until this time at least if
     /// it is created from now on.
-    ///
-    /// The hash keys of the standard library are random numbers of the system.
     pub(super) fn new(until: Duration) -> Self {
         // Positive for etcd, and not zero, which would let etcd choose.
-        let id = (RandomState::new().build_hasher().finish() >> 1) | 1;
+        let id = random::positive();
         Self {
             id,
             until,

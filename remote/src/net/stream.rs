@@ -2,13 +2,16 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::Duration;
 
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 use rustix::net::sockopt::{set_tcp_nodelay, socket_error};
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, ipproto, socket_with};
+use rustix::net::{
+    AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, ipproto, socket_with,
+};
 
 use super::error::{Error, text_of};
 use super::tls;
@@ -36,20 +39,48 @@ impl Stream {
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let socket = socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP));
         let socket = socket.map_err(failed)?;
-        match connect(&socket, &address) {
-            Ok(()) => {}
-            Err(Errno::INPROGRESS | Errno::INTR) => {
-                if !front.wait(&[(socket.as_fd(), PollFlags::OUT)], Some(deadline))? {
-                    return Err(Error::timed_out());
-                }
-                socket_error(&socket).map_err(failed)?.map_err(failed)?;
-            }
-            Err(error) => return Err(failed(error)),
-        }
+        Self::finish(front, &socket, connect(&socket, &address), deadline)?;
         // Requests are answered one by one, so waiting for more to send only delays them.
         set_tcp_nodelay(&socket, true).map_err(failed)?;
         let tcp = TcpStream::from(socket);
         Ok(Self { tcp, tls: None })
+    }
+
+    /// Connects to a socket in the file system.
+    ///
+    /// # Errors
+    ///
+    /// See [`Error`].
+    pub fn connect_unix(front: &Front, path: &Path, deadline: Duration) -> Result<Self, Error> {
+        let failed = |error: Errno| Error::NotReached(text_of(&error.into()));
+        let address = SocketAddrUnix::new(path).map_err(failed)?;
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None);
+        let socket = socket.map_err(failed)?;
+        Self::finish(front, &socket, connect(&socket, &address), deadline)?;
+        // Only the calls of it are used that are the same for all sockets.
+        let tcp = TcpStream::from(socket);
+        Ok(Self { tcp, tls: None })
+    }
+
+    /// Waits until a connection is established.
+    fn finish(
+        front: &Front,
+        socket: &OwnedFd,
+        result: Result<(), Errno>,
+        deadline: Duration,
+    ) -> Result<(), Error> {
+        let failed = |error: Errno| Error::NotReached(text_of(&error.into()));
+        match result {
+            Ok(()) => Ok(()),
+            Err(Errno::INPROGRESS | Errno::INTR) => {
+                if !front.wait(&[(socket.as_fd(), PollFlags::OUT)], Some(deadline))? {
+                    return Err(Error::timed_out());
+                }
+                socket_error(socket).map_err(failed)?.map_err(failed)
+            }
+            Err(error) => Err(failed(error)),
+        }
     }
 
     /// Starts TLS.

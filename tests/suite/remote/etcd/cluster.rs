@@ -4,15 +4,12 @@ use libc::{SIGKILL, SIGSTOP};
 use std::sync::Arc;
 use test_support::process::ExitReason;
 
+use super::EtcdTest;
 use super::server::{Cluster, Member};
-use super::{EtcdTest, environment};
 use crate::remote::lease::STUBBORN;
 
 fn start() -> Option<EtcdTest> {
-    Some(EtcdTest {
-        env: environment()?,
-        cluster: Arc::new(Cluster::of_three()),
-    })
+    EtcdTest::with(|| Arc::new(Cluster::of_three()))
 }
 
 /// The lock passes on during the election, and much earlier than after the time to live.

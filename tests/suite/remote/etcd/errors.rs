@@ -8,34 +8,9 @@ use serde_json::json;
 
 use super::EtcdTest;
 use super::server::Cluster;
+use crate::remote::engines::System;
+use crate::remote::engines::errors::{CREATE_CERTIFICATES, assert_message, unused_host};
 use test_support::is_installed;
-use test_support::process::ExitReason;
-
-/// Runs a lock with variables in the environment, and asserts the status and the message.
-#[track_caller]
-fn assert_message(test: &EtcdTest, url: &str, variables: &[(&str, &str)], expected: (i32, &str)) {
-    let (status, text) = expected;
-    // A server that is not reached is asked once, and others until they answer. For a short time, the
-    // helper withdraws what it may have asked for.
-    let wait = if status == 66 { "-n" } else { "-w50" };
-    let mut command = test.env.flock([wait, "--ttl=5s", url, "echo", "got it"]);
-    command.envs(variables.iter().copied());
-    let outcome = test.env.run_command(command);
-    let stderr = outcome.stderr_text();
-    let outcome = outcome.assert_status(status);
-    assert!(stderr.contains(text), "{stderr}");
-    if status != 0 {
-        outcome.assert_stdout("");
-        assert!(stderr.starts_with(&format!("flock: {url}: ")), "{stderr}");
-        assert_eq!(stderr.lines().count(), 1, "{stderr}");
-    }
-}
-
-/// Returns a port at which no server listens.
-fn unused_host() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").to_string()
-}
 
 #[rstest]
 #[case::no_name("etcd://h", "it has no name")]
@@ -47,42 +22,12 @@ fn invalid_url_is_refused(#[case] url: &str, #[case] text: &str) {
 }
 
 #[test]
-fn unreached_server_has_a_status() {
-    let Some(test) = EtcdTest::new() else { return };
-    let host = unused_host();
-    let url = test.url_by(&host);
-    let text = format!("etcd is not reached: {host}: Connection refused");
-    assert_message(&test, &url, &[], (66, &text));
-}
-
-#[test]
 fn next_server_is_tried() {
     let Some(test) = EtcdTest::new() else { return };
     let hosts = format!("{},{}", unused_host(), test.cluster.hosts());
     assert_message(&test, &test.url_by(&hosts), &[], (0, ""));
     let url = format!("etcd:///{}", test.name());
     assert_message(&test, &url, &[("ETCDCTL_ENDPOINTS", &hosts)], (0, ""));
-}
-
-#[test]
-fn server_that_starts_later_is_reached() {
-    let Some(test) = EtcdTest::new() else { return };
-    let host = unused_host();
-    let url = test.url_by(&host);
-    let mut waiter = test.env.start(test.env.flock([&url, "echo", "got it"]));
-    let text = format!("flock: etcd is not reached, trying again: {host}: Connection refused");
-    waiter.expect_line(&text);
-    let _proxy = super::Proxy::start_at(&host, test.cluster.hosts());
-    waiter.expect_line("got it");
-    assert_eq!(waiter.wait(), ExitReason::Exited(0));
-}
-
-#[test]
-fn wait_for_a_server_is_limited() {
-    let Some(test) = EtcdTest::new() else { return };
-    let url = test.url_by(&unused_host());
-    let outcome = test.env.run(["-w0.1", &url, "echo"]).assert_status(66);
-    assert!(outcome.stderr_text().ends_with("Connection refused\n"));
 }
 
 #[rstest]
@@ -134,18 +79,6 @@ fn user_needs_the_right_password() {
     let other = test.url() + "x";
     assert_message(&test, &other, &user("ann:right"), (77, "permission denied"));
 }
-
-/// Creates the certificate of an authority, and one that it has signed for a server at 127.0.0.1.
-/// etcd cannot create them: its own have a kind of key that few programs support.
-const CREATE_CERTIFICATES: &str = "
-    new='openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -batch -subj /CN=x'
-    $new -x509 -days 9 -keyout ca.key -out ca.pem &&
-    $new -keyout server.key -out server.csr &&
-    echo subjectAltName=IP:127.0.0.1 >names &&
-    openssl x509 -req -in server.csr -CA ca.pem -CAkey ca.key -CAcreateserial -days 9 \\
-        -extfile names -out server.pem &&
-    $new -x509 -days 9 -keyout self.key -out self.pem &&
-    chmod a+r *.key && chmod a+x .";
 
 #[rstest]
 #[case::of_an_authority("server", "ca.pem")]

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use test_support::installed_helper;
 
-use super::answers::Helper;
+use crate::remote::engines::answers::Helper;
 
 const TTL: Duration = Duration::from_secs(5);
 
@@ -121,7 +121,7 @@ fn expired_lease_is_not_trusted_after_two_renewals() {
         return;
     }
     let (server, host) = Server::start();
-    let mut helper = Helper::start(&format!("etcd://{host}/n"), 5000);
+    let mut helper = Helper::start("flock-etcd", &format!("etcd://{host}/n"), 5000);
     let granted = loop {
         let line = helper.read_line();
         if !["waits ", "warning "]

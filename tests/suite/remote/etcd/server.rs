@@ -9,7 +9,9 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use test_support::{is_installed, wait_until};
+use test_support::is_installed;
+
+use crate::remote::engines::System;
 
 /// A member grants no lease that is shorter than one and a half of this. A lease thus outlasts what
 /// `flock` knows of it, by 3 s: a busy machine may need them to kill a command.
@@ -17,9 +19,6 @@ const LONG_ELECTION: &str = "5000";
 
 /// The default of etcd.
 const SHORT_ELECTION: &str = "1000";
-
-/// The time to live in most tests, the shortest one that there is.
-pub const TTL: &str = "--ttl=5s";
 
 /// An order to the thread that owns a process.
 enum Order {
@@ -115,12 +114,6 @@ impl Cluster {
         is_ready.then_some(cluster)
     }
 
-    /// Returns the hosts, as a URL needs them.
-    pub fn hosts(&self) -> String {
-        let hosts = self.members.iter().map(Member::host);
-        Vec::from_iter(hosts).join(",")
-    }
-
     /// Calls the JSON gateway of the first member that answers.
     pub fn post(&self, path: &str, body: &Value) -> Value {
         let mut answers = self
@@ -130,8 +123,33 @@ impl Cluster {
         answers.next().expect("a member answers")
     }
 
-    /// Returns the keys of a lock, in the order of their creation.
-    pub fn keys(&self, name: &str) -> Vec<String> {
+    /// Makes etcd forget everything before the latest revision, which changes make newer.
+    pub fn compact(&self) {
+        let key = base64("compacted");
+        let put = || self.post("/v3/kv/put", &json!({"key": key, "value": key}));
+        // A watch may still begin at the revision itself.
+        put();
+        let last = put();
+        let revision = &last["header"]["revision"];
+        self.post("/v3/kv/compaction", &json!({"revision": revision}));
+    }
+}
+
+impl System for Cluster {
+    fn helper(&self) -> &'static str {
+        "flock-etcd"
+    }
+
+    fn hosts(&self) -> String {
+        let hosts = self.members.iter().map(Member::host);
+        Vec::from_iter(hosts).join(",")
+    }
+
+    fn url(&self, hosts: &str, name: &str) -> String {
+        format!("etcd://{hosts}/{name}")
+    }
+
+    fn keys(&self, name: &str) -> Vec<String> {
         let answer = self.post("/v3/kv/range", &range(name));
         let Some(keys) = answer["kvs"].as_array() else {
             return Vec::new();
@@ -145,53 +163,22 @@ impl Cluster {
         keys.collect()
     }
 
-    /// Waits until a lock has this number of keys.
-    #[track_caller]
-    pub fn wait_for_keys(&self, name: &str, count: usize) -> Vec<String> {
-        let mut keys = Vec::new();
-        wait_until(&format!("{name} has {count} keys"), || {
-            keys = self.keys(name);
-            keys.len() == count
-        });
-        keys
-    }
-
-    /// Waits until a lock has as many keys as before, but others.
-    #[track_caller]
-    pub fn wait_for_other_keys(&self, name: &str, before: &[String]) {
-        wait_until("another key is created", || {
-            let keys = self.keys(name);
-            keys.len() == before.len() && keys != before
-        });
-    }
-
-    /// Deletes a key.
-    pub fn delete(&self, key: &str) {
+    fn delete(&self, key: &str) {
         self.post("/v3/kv/deleterange", &json!({"key": key}));
     }
 
-    /// Deletes the key of a lock that was created first.
-    pub fn delete_first(&self, name: &str) {
-        let keys = self.keys(name);
-        self.delete(keys.first().expect("a key"));
-    }
-
-    /// Returns the revision, which every change of a key increases.
-    pub fn revision(&self) -> String {
+    fn revision(&self) -> String {
         let answer = self.post("/v3/kv/range", &range("x"));
         let revision = answer["header"]["revision"].as_str();
         revision.expect("a revision").to_owned()
     }
 
-    /// Makes etcd forget everything before the latest revision, which changes make newer.
-    pub fn compact(&self) {
-        let key = base64("compacted");
-        let put = || self.post("/v3/kv/put", &json!({"key": key, "value": key}));
-        // A watch may still begin at the revision itself.
-        put();
-        let last = put();
-        let revision = &last["header"]["revision"];
-        self.post("/v3/kv/compaction", &json!({"revision": revision}));
+    fn request(&self) -> &'static str {
+        "/v3/lease/grant"
+    }
+
+    fn deletion(&self) -> &'static str {
+        "its key in etcd was deleted"
     }
 }
 

@@ -15,6 +15,8 @@ pub enum Mode {
     Freeze,
     /// Requests are passed on, but only this number of pieces of answers.
     HoldReplies(usize),
+    /// Everything is passed on, until a request contains this text: its answer is held.
+    HoldReplyTo(&'static str),
     /// All connections are reset, and new ones, too.
     Reset,
 }
@@ -131,6 +133,14 @@ fn pass_on(shared: &Shared, mut from: TcpStream, mut to: TcpStream, are_answers:
     let mut buffer = [0; 4096];
     while let Ok(length @ 1..) = from.read(&mut buffer) {
         let mut state = lock(shared);
+        if let Mode::HoldReplyTo(text) = state.mode
+            && !are_answers
+            && buffer[..length]
+                .windows(text.len())
+                .any(|window| window == text.as_bytes())
+        {
+            state.mode = Mode::HoldReplies(0);
+        }
         loop {
             match &mut state.mode {
                 Mode::HoldReplies(left @ 1..) if are_answers => {

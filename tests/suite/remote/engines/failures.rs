@@ -7,13 +7,15 @@ use test_support::process::{ExitReason, Process, send_signal};
 use test_support::procfs::{children_of, is_running, is_stopped, status_field};
 use test_support::wait_until;
 
-use super::EtcdTest;
 use super::proxy::{Mode, Proxy};
-use super::server::TTL;
+use super::{Engine, EngineTest, TTL};
 use crate::remote::lease::STUBBORN;
 
 /// The next command: it reports if the other one is still there.
 const NEXT: [&str; 6] = ["flock", "-n", "-E99", "witness", "echo", "no overlap"];
+
+/// Stands for the name of the helper's process.
+const HELPER: &str = "helper";
 
 /// Returns the child of `flock` with this name.
 #[track_caller]
@@ -28,7 +30,7 @@ pub fn child(flock: &Process, name: &str) -> i32 {
     found.expect("it was found")
 }
 
-impl EtcdTest {
+impl EngineTest {
     /// Starts a command that is hard to stop, over these hosts, and waits until it works. Then
     /// starts the next one, directly, and waits until it queues.
     #[track_caller]
@@ -37,8 +39,10 @@ impl EtcdTest {
         let args = [TTL, &url].into_iter().chain(STUBBORN);
         let mut flock = self.env.start(self.env.flock(args));
         flock.expect_line("working");
+        self.system.prolong_leases(&self.name());
         let url = self.url();
-        let next = self.env.flock([url.as_str()].iter().chain(&NEXT));
+        // With a time to live that a busy machine does not need for this command.
+        let next = self.env.flock(["--ttl=15s", &url].iter().chain(&NEXT));
         let next = self.env.start(next);
         self.wait_for_keys(2);
         (flock, next)
@@ -56,16 +60,26 @@ fn assert_no_overlap(mut next: Process) {
 #[case::flock("")]
 #[case::supervisor("lock-keeper")]
 #[case::timekeeper("lock-timekeeper")]
-#[case::helper("flock-etcd")]
-fn killed_process_leads_to_no_overlap(#[case] name: &str) {
-    let Some(test) = EtcdTest::new() else { return };
-    let (mut flock, next) = test.start_pair(&test.cluster.hosts());
+#[case::helper(HELPER)]
+fn killed_process_leads_to_no_overlap(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+    #[case] name: &str,
+) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
+    let (mut flock, next) = test.start_pair(&test.system.hosts());
     let status = match name {
         "" => {
             flock.kill();
             ExitReason::Signaled(SIGKILL)
         }
         name => {
+            let name = if name == HELPER {
+                test.system.helper()
+            } else {
+                name
+            };
             assert!(send_signal(child(&flock, name), SIGKILL));
             ExitReason::Exited(if name == "lock-keeper" {
                 128 + SIGKILL
@@ -79,11 +93,13 @@ fn killed_process_leads_to_no_overlap(#[case] name: &str) {
     test.wait_for_keys(0);
 }
 
-#[test]
-fn stopped_helper_leads_to_no_overlap() {
-    let Some(test) = EtcdTest::new() else { return };
-    let (mut flock, next) = test.start_pair(&test.cluster.hosts());
-    let helper = child(&flock, "flock-etcd");
+#[rstest]
+fn stopped_helper_leads_to_no_overlap(#[values(Engine::Etcd, Engine::Postgres)] engine: Engine) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
+    let (mut flock, next) = test.start_pair(&test.system.hosts());
+    let helper = child(&flock, test.system.helper());
     assert!(send_signal(helper, SIGSTOP));
     assert_no_overlap(next);
     send_signal(helper, SIGCONT);
@@ -94,8 +110,13 @@ fn stopped_helper_leads_to_no_overlap() {
 #[rstest]
 #[case::flock("")]
 #[case::supervisor("lock-keeper")]
-fn stopped_process_keeps_the_lock(#[case] name: &str) {
-    let Some(test) = EtcdTest::new() else { return };
+fn stopped_process_keeps_the_lock(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+    #[case] name: &str,
+) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
     let mut holder = test.hold(&[TTL]);
     let pid = match name {
         "" => holder.pid(),
@@ -118,9 +139,14 @@ fn stopped_process_keeps_the_lock(#[case] name: &str) {
 #[case::frozen(Mode::Freeze)]
 #[case::replies_lost(Mode::HoldReplies(0))]
 #[case::reset(Mode::Reset)]
-fn disturbed_connection_leads_to_no_overlap(#[case] mode: Mode) {
-    let Some(test) = EtcdTest::new() else { return };
-    let proxy = Proxy::start(test.cluster.hosts(), Mode::Forward);
+fn disturbed_connection_leads_to_no_overlap(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+    #[case] mode: Mode,
+) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
+    let proxy = Proxy::start(test.system.hosts(), Mode::Forward);
     let (mut flock, next) = test.start_pair(&proxy.host());
     proxy.set(mode);
     flock.expect("flock: lock lost, command stopped: its lease was not renewed in time\n");
@@ -129,10 +155,12 @@ fn disturbed_connection_leads_to_no_overlap(#[case] mode: Mode) {
     assert_eq!(flock.wait(), ExitReason::Exited(75));
 }
 
-#[test]
-fn short_disturbance_does_not_matter() {
-    let Some(test) = EtcdTest::new() else { return };
-    let proxy = Proxy::start(test.cluster.hosts(), Mode::Forward);
+#[rstest]
+fn short_disturbance_does_not_matter(#[values(Engine::Etcd, Engine::Postgres)] engine: Engine) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
+    let proxy = Proxy::start(test.system.hosts(), Mode::Forward);
     let url = test.url_by(&proxy.host());
     // With enough time to live for a busy machine.
     let mut command = test.env.flock(["--ttl=60s", &url, "sh", "-c"]);
@@ -149,14 +177,18 @@ fn short_disturbance_does_not_matter() {
 }
 
 /// As a virtual machine that is paused: the processes go on after the lock has passed to another.
-#[test]
-fn command_that_was_paused_too_long_is_killed() {
-    let Some(test) = EtcdTest::new() else { return };
+#[rstest]
+fn command_that_was_paused_too_long_is_killed(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
     let mut flock = test.start(&[TTL], "echo $$; while :; do sleep 0.01; done");
     let command = flock.read_line().parse().expect("a PID");
     let mut next = test.start(&[], "echo next");
     test.wait_for_keys(2);
-    let names = ["lock-keeper", "lock-timekeeper", "flock-etcd"];
+    let names = ["lock-keeper", "lock-timekeeper", test.system.helper()];
     let mut processes = vec![flock.pid(), command];
     processes.extend(names.map(|name| child(&flock, name)));
     // Those that would continue others come first.
@@ -174,45 +206,36 @@ fn command_that_was_paused_too_long_is_killed() {
 
 /// The first server is a proxy that passes requests on, but loses the answers from some point on.
 #[rstest]
-#[case::to_the_grant_of_the_lease(0)]
-#[case::to_the_creation_of_the_key(1)]
-fn lost_answers_are_asked_for_again(#[case] answers: usize) {
-    let Some(test) = EtcdTest::new() else { return };
-    let proxy = Proxy::start(test.cluster.hosts(), Mode::HoldReplies(answers));
-    let hosts = format!("{},{}", proxy.host(), test.cluster.hosts());
+fn lost_answers_are_asked_for_again(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+    #[values(0, 1, 2, 3)] answers: usize,
+) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
+    let proxy = Proxy::start(test.system.hosts(), Mode::HoldReplies(answers));
+    let hosts = format!("{},{}", proxy.host(), test.system.hosts());
     let url = test.url_by(&hosts);
     let outcome = test.env.run([TTL, &url, "echo", "once"]);
     outcome.assert_all(0, "once\n", "");
     test.wait_for_keys(0);
 }
 
-#[test]
-fn interrupted_wait_for_a_frozen_server_ends() {
-    let Some(test) = EtcdTest::new() else { return };
-    let proxy = Proxy::start(test.cluster.hosts(), Mode::Freeze);
+#[rstest]
+fn interrupted_wait_for_a_frozen_server_ends(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
+    let proxy = Proxy::start(test.system.hosts(), Mode::Freeze);
     let url = test.url_by(&proxy.host());
     let mut waiter = test
         .env
         .start(test.env.flock(["--ttl=1h", &url, "echo", "never"]));
-    let helper = child(&waiter, "flock-etcd");
+    let helper = child(&waiter, test.system.helper());
     waiter.kill();
     // What may have been granted is revoked, as soon as that is possible.
     proxy.set(Mode::Forward);
     wait_until("the helper exits", || !is_running(helper));
-}
-
-#[test]
-fn server_that_is_restarted_keeps_the_lock() {
-    let Some(test) = EtcdTest::with_server() else {
-        return;
-    };
-    let mut holder = test.hold(&["--ttl=60s"]);
-    test.cluster.members[0].restart();
-    let keys = test.wait_for_keys(1);
-    let mut next = test.start(&[], "echo next");
-    assert_eq!(test.wait_for_keys(2)[0], keys[0]);
-    holder.send_line("");
-    assert_eq!(holder.wait(), ExitReason::Exited(0));
-    next.expect_line("next");
-    assert_eq!(next.wait(), ExitReason::Exited(0));
 }

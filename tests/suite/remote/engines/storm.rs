@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 use libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
+use rstest::rstest;
 use test_support::process::send_signal;
 use test_support::procfs::{children_of, status_field};
 use test_support::stress::StressSettings;
 
-use super::EtcdTest;
-use super::server::TTL;
+use super::{Engine, EngineTest, TTL};
 
 const WORKERS: u64 = 6;
 
@@ -23,7 +23,7 @@ const READ: &str = "trap '' TERM; flock -s -n -E99 witness sleep 0.05 & wait $!
     [ $? != 99 ] || echo reader >>overlap";
 
 /// Runs one command, and disturbs one of its processes: of several, no more than one can be replaced.
-fn run_once(test: &EtcdTest, rng: &mut Rng) {
+fn run_once(test: &EngineTest, rng: &mut Rng) {
     let is_reader = rng.u8(..3) == 0;
     let (options, script) = match is_reader {
         true => (&["-s", TTL][..], READ),
@@ -31,7 +31,13 @@ fn run_once(test: &EtcdTest, rng: &mut Rng) {
     };
     let mut flock = test.start(options, script);
     std::thread::sleep(Duration::from_millis(rng.u64(..400)));
-    let name = ["flock", "lock-keeper", "lock-timekeeper", "flock-etcd", ""][rng.usize(..5)];
+    let name = [
+        "flock",
+        "lock-keeper",
+        "lock-timekeeper",
+        test.system.helper(),
+        "",
+    ][rng.usize(..5)];
     let find = |pid: &i32| status_field(*pid, "Name") == name;
     let pid = match name {
         "flock" => Some(flock.pid()),
@@ -50,13 +56,15 @@ fn run_once(test: &EtcdTest, rng: &mut Rng) {
     flock.wait();
 }
 
-#[test]
-fn commands_never_overlap() {
+#[rstest]
+fn commands_never_overlap(#[values(Engine::Etcd, Engine::Postgres)] engine: Engine) {
     if std::env::var_os("FDLOCK_STORM").is_none() {
         return;
     }
     let settings = StressSettings::from_env();
-    let Some(test) = EtcdTest::new() else { return };
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
     let end = Instant::now() + Duration::from_secs(2 * settings.size);
     std::thread::scope(|scope| {
         for worker in 0..WORKERS {

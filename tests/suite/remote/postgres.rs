@@ -1,0 +1,264 @@
+//! Locks in a real PostgreSQL: what is particular about it.
+
+mod errors;
+mod pooler;
+pub mod server;
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use libc::SIGKILL;
+use rstest::rstest;
+use test_support::process::{ExitReason, Process, send_signal};
+use test_support::wait_until;
+
+use super::engines::failures::child;
+use super::engines::{Engine, EngineTest, TTL};
+use server::Server;
+
+/// An environment for locks in PostgreSQL.
+struct PostgresTest {
+    test: EngineTest,
+    server: Arc<Server>,
+}
+
+impl Deref for PostgresTest {
+    type Target = EngineTest;
+
+    fn deref(&self) -> &EngineTest {
+        &self.test
+    }
+}
+
+impl PostgresTest {
+    /// Uses the server that tests share. `None` if the test is skipped.
+    fn new() -> Option<Self> {
+        Self::with(Server::shared)
+    }
+
+    /// Creates a database for this test.
+    fn with_database() -> Option<Self> {
+        Self::with(|| Arc::new(Server::shared().new_database()))
+    }
+
+    /// Starts a server for this test, after a script has prepared its data.
+    fn with_server(prepare: &str, options: &[&str]) -> Option<Self> {
+        Self::with(|| Arc::new(Server::start(prepare, options)))
+    }
+
+    fn with(start: impl FnOnce() -> Arc<Server>) -> Option<Self> {
+        let env = Engine::Postgres.environment()?;
+        let server = start();
+        let system = server.clone();
+        let test = EngineTest { env, system };
+        Some(Self { test, server })
+    }
+
+    /// Returns a column of the only row of the lock.
+    #[track_caller]
+    fn column(&self, column: &str) -> String {
+        let name = self.name();
+        let sql = format!("select {column} from flock.entry where name = '{name}'");
+        self.server.query(&sql).concat().concat()
+    }
+}
+
+#[track_caller]
+fn kill_helper(flock: &Process) {
+    assert!(send_signal(child(flock, "flock-postgres"), SIGKILL));
+}
+
+/// Only a process that was granted the lock is waited for.
+#[test]
+fn waiter_that_disappears_is_overtaken() {
+    let Some(test) = PostgresTest::new() else {
+        return;
+    };
+    let holder = test.hold(&[]);
+    let mut waiter = test.start(&[], "echo never");
+    test.wait_for_keys(2);
+    let mut next = test.start(&[], "echo next");
+    let keys = test.wait_for_keys(3);
+    kill_helper(&waiter);
+    assert_eq!(waiter.wait(), ExitReason::Exited(69));
+    assert_eq!(test.wait_for_keys(2), [&*keys[0], &*keys[2]]);
+    holder.release();
+    next.expect_line("next");
+    assert_eq!(next.wait(), ExitReason::Exited(0));
+}
+
+/// If all others do not wait, one of them gets the lock of a holder that has disappeared.
+#[test]
+fn lock_of_a_vanished_holder_is_not_stuck() {
+    let Some(test) = PostgresTest::new() else {
+        return;
+    };
+    let url = test.url();
+    let mut holder = test.start(&[TTL], "flock witness sh -c 'echo held; sleep 600'");
+    holder.expect_line("held");
+    test.system.prolong_leases(&test.name());
+    kill_helper(&holder);
+    let mut attempts = 0;
+    wait_until("the lock is free", || {
+        attempts += 1;
+        let args = ["-n", &url, "flock", "-n", "-E99", "witness", "true"];
+        let status = test.env.run(args).code();
+        assert_ne!(status, 99, "both run");
+        status == 0
+    });
+    assert!(attempts > 1);
+    assert_eq!(holder.wait(), ExitReason::Exited(75));
+}
+
+/// The session ends, but its process does not.
+#[rstest]
+#[case::terminated("pg_terminate_backend(pid)")]
+#[case::cancelled("pg_cancel_backend(pid)")]
+fn holder_whose_session_ends_keeps_the_lock(#[case] function: &str) {
+    let Some(test) = PostgresTest::with_database() else {
+        return;
+    };
+    let mut holder = test.hold(&["--ttl=60s"]);
+    let before = test.column("marker");
+    let own = "datname = current_database() and application_name = 'flock'";
+    test.server.query(&format!(
+        "select {function} from pg_stat_activity where {own}"
+    ));
+    if function.contains("terminate") {
+        wait_until("the holder has another session", || {
+            test.column("marker") != before
+        });
+    }
+    let is_kept = test.env.run(["-n", &test.url(), "true"]);
+    is_kept.assert_all(1, "", "");
+    holder.send_line("");
+    assert_eq!(holder.wait(), ExitReason::Exited(0));
+    test.wait_for_keys(0);
+}
+
+/// Waiters queue again, as their rows may be deleted before they are connected again.
+#[rstest]
+#[case::stopped("stop")]
+#[case::crashed("crash")]
+#[case::crash_of_one_process("")]
+fn lock_survives_a_restart_of_the_server(#[case] how: &str) {
+    let Some(test) = PostgresTest::with_server("", &[]) else {
+        return;
+    };
+    let mut holder = test.hold(&["--ttl=60s"]);
+    let mut next = test.start(&[], "echo next");
+    let keys = test.wait_for_keys(2);
+    match how {
+        "" => {
+            let own = "select pid from pg_stat_activity where application_name = 'flock' limit 1";
+            let pid = test.server.query(own).concat().concat();
+            assert!(send_signal(pid.parse().expect("a PID"), SIGKILL));
+        }
+        how => test.server.restart(how),
+    }
+    let waiter = format!(
+        "select from flock.entry where not granted and token >= {}",
+        keys[1]
+    );
+    wait_until("both are connected again", || {
+        let sql = "select from pg_stat_activity where application_name = 'flock'";
+        test.server.try_query(sql).is_ok_and(|rows| rows.len() == 2)
+            && test
+                .server
+                .try_query(&waiter)
+                .is_ok_and(|rows| rows.len() == 1)
+    });
+    assert_eq!(test.wait_for_keys(2)[0], keys[0]);
+    holder.send_line("");
+    assert_eq!(holder.wait(), ExitReason::Exited(0));
+    next.expect("next\n");
+    assert_eq!(next.wait(), ExitReason::Exited(0));
+}
+
+/// It waits for all transactions that may use the table, and would wait forever for one that waits for
+/// the lock.
+#[test]
+fn index_is_created_concurrently_under_the_lock() {
+    let Some(test) = PostgresTest::with_database() else {
+        return;
+    };
+    let holder = test.hold(&[]);
+    let mut waiter = test.start(&[], "true");
+    test.wait_for_keys(2);
+    test.server.query("create table numbers (number int)");
+    test.server
+        .query("create index concurrently on numbers (number)");
+    holder.release();
+    assert_eq!(waiter.wait(), ExitReason::Exited(0));
+}
+
+#[test]
+fn settings_of_the_database_do_not_matter() {
+    let Some(test) = PostgresTest::with_database() else {
+        return;
+    };
+    let database = test.server.database();
+    for (name, value) in [
+        ("default_transaction_isolation", "serializable"),
+        ("default_transaction_read_only", "on"),
+        ("standard_conforming_strings", "off"),
+        ("search_path", "elsewhere"),
+    ] {
+        let sql = format!("alter database {database} set {name} = '{value}'");
+        Server::shared().query(&sql);
+    }
+    let mut holder = test.hold(&["--ttl=60s"]);
+    let outcome = test.env.run(["-n", &test.url(), "true", r#"it's "\"#]);
+    outcome.assert_all(1, "", "");
+    holder.send_line("");
+    assert_eq!(holder.wait(), ExitReason::Exited(0));
+}
+
+#[test]
+fn names_may_contain_any_text() {
+    let Some(test) = PostgresTest::new() else {
+        return;
+    };
+    let url = |suffix: &str| format!("{}{suffix}", test.url());
+    let odd = [r"it's \ ä", "/a/b", "%20", "\u{201c}"];
+    let mut holders = Vec::new();
+    for name in odd {
+        let mut holder =
+            test.env
+                .start_flock([&url(name), "sh", "-c", "echo held; read x; exit 0"]);
+        holder.expect_line("held");
+        holders.push(holder);
+    }
+    for name in odd {
+        test.env
+            .run(["-n", &url(name), "true"])
+            .assert_all(1, "", "");
+    }
+    for holder in holders {
+        holder.release();
+    }
+}
+
+/// What is left of processes that have disappeared vanishes although their lock is not used again.
+#[test]
+fn rows_in_other_queues_are_cleaned_up() {
+    let Some(test) = PostgresTest::with_database() else {
+        return;
+    };
+    let holder = test.hold(&[]);
+    let mut waiter = test.start(&[], "echo never");
+    test.wait_for_keys(2);
+    kill_helper(&waiter);
+    assert_eq!(waiter.wait(), ExitReason::Exited(69));
+    assert_eq!(
+        test.wait_for_keys(2).len(),
+        2,
+        "no other process has seen it"
+    );
+    let other = format!("{}-other", test.url());
+    for _ in 0..16 {
+        test.env.run([&other, "true"]).assert_all(0, "", "");
+    }
+    assert_eq!(test.system.keys(&test.name()).len(), 1);
+    holder.release();
+}
