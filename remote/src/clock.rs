@@ -19,9 +19,9 @@ pub fn now() -> Duration {
     Duration::new(seconds, time.tv_nsec.try_into().unwrap_or_default())
 }
 
-/// Returns a text that is the same only for processes for which [`now`] is the same: it identifies the
-/// start of this machine, its name, as a copy of a virtual machine has the same start, and the time
-/// namespace, which may shift the clock.
+/// Returns a text that is the same only for processes for which [`now`] is the same: it identifies
+/// the start of this machine, its name, as a copy of a virtual machine has the same start, and the
+/// time namespace, which may shift the clock.
 pub fn identity() -> String {
     let start = fs::read_to_string("/proc/sys/kernel/random/boot_id");
     let start = start.unwrap_or_else(|_| random::positive().to_string());

@@ -9,8 +9,8 @@ use crate::url::Invalid;
 /// A function that returns the value of a variable of the environment.
 pub type Variables<'a> = &'a dyn Fn(&str) -> Option<String>;
 
-/// Reads the request of `flock`, determines the settings, and serves the request, whose time to wait
-/// began at the time that is passed.
+/// Reads the request of `flock`, determines the settings, and serves the request, whose time to
+/// wait began at the time that is passed.
 pub fn run<S>(
     settings: impl FnOnce(&Request, Variables<'_>) -> Result<S, Invalid>,
     serve: impl FnOnce(Front, &S, &Request, Duration),

@@ -12,8 +12,8 @@ use crate::queue::{self, Claim, Entry, Place};
 /// release can change their format.
 const VERSION: u32 = 1;
 
-/// How many holders are named to a waiter, at most: `flock` may have been stopped, and does not read
-/// them.
+/// How many holders are named to a waiter, at most: `flock` may have been stopped, and does not
+/// read them.
 const MAX_REPORTS: u32 = 16;
 
 /// Returns what a request asks for.
@@ -71,8 +71,8 @@ impl Record {
         Self { entry, value }
     }
 
-    /// Returns the fields of a line that lists the process: role, mode, token, time since 1970, PID,
-    /// host, user and command. What is unknown is a hyphen; only the command contains blanks.
+    /// Returns the fields of a line that lists the process: role, mode, token, time since 1970,
+    /// PID, host, user and command. What is unknown is a hyphen; only the command contains blanks.
     pub fn fields(&self, is_holder: bool) -> String {
         let role = if is_holder { "holder" } else { "waiter" };
         let mode = match self.entry.claim {
@@ -139,8 +139,8 @@ pub struct HolderReports {
 }
 
 impl HolderReports {
-    /// Names the process that has been in the queue for the longest time: it holds the lock. That is
-    /// not the one with this key, which waits.
+    /// Names the process that has been in the queue for the longest time: it holds the lock. That
+    /// is not the one with this key, which waits.
     pub fn report(&mut self, front: &Front, records: &[Record], own_key: &[u8]) {
         let others = records.iter().filter(|record| record.entry.key != own_key);
         let Some(first) = others.min_by_key(|record| record.entry.created) else {

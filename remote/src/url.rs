@@ -34,8 +34,8 @@ impl Invalid {
     }
 }
 
-/// Parses `HOST[:PORT]`. An IPv6 address has colons of its own, and therefore brackets. Returns `None`
-/// if it is invalid.
+/// Parses `HOST[:PORT]`. An IPv6 address has colons of its own, and therefore brackets. Returns
+/// `None` if it is invalid.
 pub fn host_and_port(text: &str, default_port: u16) -> Option<(String, u16)> {
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {

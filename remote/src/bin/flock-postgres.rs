@@ -1,5 +1,5 @@
-//! `flock-postgres`: holds locks in PostgreSQL for `flock`, which starts it and talks to it over its
-//! standard input and output.
+//! `flock-postgres`: holds locks in PostgreSQL for `flock`, which starts it and talks to it over
+//! its standard input and output.
 
 use fdlock_remote::front::Mode;
 use fdlock_remote::helper;

@@ -1,5 +1,5 @@
-//! The keys of a lock: `NAME/LEASE`, where `LEASE` is the lease's ID in hexadecimal, as `etcdctl lock`
-//! writes them.
+//! The keys of a lock: `NAME/LEASE`, where `LEASE` is the lease's ID in hexadecimal, as `etcdctl
+//! lock` writes them.
 //!
 //! etcd numbers all changes. The revision in which a key was created is the place in the queue.
 

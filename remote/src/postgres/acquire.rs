@@ -57,8 +57,9 @@ impl Reading {
 impl Session<'_> {
     /// Acquires the lock, with the next server if one fails.
     ///
-    /// A connection that has ended is opened again, and the attempt is repeated: it finds the row that an
-    /// earlier one has inserted, with its place in the queue, unless another process has deleted it.
+    /// A connection that has ended is opened again, and the attempt is repeated: it finds the row
+    /// that an earlier one has inserted, with its place in the queue, unless another process has
+    /// deleted it.
     pub(super) fn acquire(&mut self) -> Result<Grant, Stop> {
         let servers = self.client.server_count();
         let (mut failures, mut refusals) = (0, 0);
@@ -108,7 +109,7 @@ impl Session<'_> {
     fn try_to_acquire(&mut self, has_answered: &mut bool) -> Result<Grant, Failure> {
         // A process that does not wait does not enter the queue either, even for a moment: others
         // that do not wait would be refused a lock that no process holds. So it does only if no row
-        // was inserted since it has found the lock free; to begin with, if there is none.
+        // was inserted since it has found the lock free; to begin with, if the queue is empty.
         let mut after = self.is_nonblocking().then_some(0);
         loop {
             let mut reading = self.enter(after)?;
@@ -138,7 +139,7 @@ impl Session<'_> {
         }
     }
 
-    /// Enters the queue, and creates the table if there is none.
+    /// Enters the queue, and creates the table if it does not exist.
     fn enter(&mut self, after: Option<u64>) -> Result<Reading, Error> {
         let enter = |row: &OwnRow, marker| row.enter(marker, after);
         let answer = match self.query(&|row, connection| enter(row, connection.marker)) {
@@ -159,8 +160,8 @@ impl Session<'_> {
         Reading::new(&answer?)
     }
 
-    /// Does what is to be done about processes that have disappeared, until that is nothing, and returns
-    /// our own row.
+    /// Does what is to be done about processes that have disappeared, until that is nothing, and
+    /// returns our own row.
     fn clean(&mut self, reading: &mut Reading) -> Result<Option<Row>, Error> {
         while let (Some(sql), _) = duties(&self.row, &reading.rows) {
             self.query(&|_, _| sql.clone())?;
@@ -171,9 +172,9 @@ impl Session<'_> {
 
     /// Returns whether the lock is free for us. Otherwise, waits until that may have changed.
     ///
-    /// *Race:* the row that is in the way may be deleted after it was read, and before the server knows that
-    /// we want to be notified. So after the server has confirmed that, the rows are read again before
-    /// anything is awaited.
+    /// *Race:* the row that is in the way may be deleted after it was read, and before the server
+    /// knows that we want to be notified. So after the server has confirmed that, the rows are read
+    /// again before anything is awaited.
     fn is_free(&mut self, reading: &Reading, own: &Row) -> Result<bool, Failure> {
         let key = &own.record.entry.key;
         let entries = record::entries(&reading.records);
@@ -211,8 +212,8 @@ impl Session<'_> {
         Ok(false)
     }
 
-    /// Stores that the lock is granted, and makes sure that enough time is left for the command. Returns
-    /// false if our row was deleted meanwhile.
+    /// Stores that the lock is granted, and makes sure that enough time is left for the command.
+    /// Returns false if our row was deleted meanwhile.
     fn confirm(&mut self, reading: &Reading, own: &Row) -> Result<bool, Error> {
         let ttl = self.request.ttl;
         // With our marker, and a session that has it.

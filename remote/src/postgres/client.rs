@@ -45,7 +45,7 @@ impl<'a> Client<'a> {
         }
     }
 
-    /// Returns the connection, after connecting if there is none.
+    /// Returns the connection, after connecting if necessary.
     ///
     /// # Errors
     ///

@@ -64,8 +64,8 @@ pub fn of_answer(code: &str, message: &str) -> Error {
         // No entry in pg_hba.conf, or the wrong password; no privilege.
         code if code.starts_with("28") || code == "42501" => Error::Unusable(77, text),
         // Connection failures; conflicts; no resources, which includes connections and space on the
-        // disk; an operator, which includes a shutdown, a timeout and a start that has not finished;
-        // and errors of the system.
+        // disk; an operator, which includes a shutdown, a timeout and a start that has not
+        // finished; and errors of the system.
         code if ["08", "40", "53", "57", "58"].contains(&code.get(..2).unwrap_or_default()) => {
             Error::NoAnswer(text)
         }

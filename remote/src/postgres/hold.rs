@@ -8,7 +8,7 @@ use super::session::{Grant, Session};
 use crate::clock;
 use crate::front::{Answer as Line, Released};
 
-/// What the user is told when the row has been deleted by another process or an administrator.
+/// The message when the row has been deleted by another process or an administrator.
 const DELETED: &str = "its row in PostgreSQL was deleted";
 
 impl Session<'_> {

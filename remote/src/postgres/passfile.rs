@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use super::server::{Place, Server};
 
-/// The passwords in the file, and why there are none. It does not implement `Debug`, so that no
-/// message contains a password.
+/// The passwords in the file, and why the file is not used. It does not implement `Debug`, so that
+/// no message contains a password.
 #[derive(Clone, Default)]
 pub struct Passfile {
     lines: Vec<String>,
@@ -47,7 +47,7 @@ impl Passfile {
     ///
     /// # Errors
     ///
-    /// There is none; the text says why.
+    /// No line fits, or the file is not used; the text says what to do.
     pub fn find(&self, server: &Server, database: &str, user: &str) -> Result<String, String> {
         let port = server.port.to_string();
         let (host, alias) = match &server.place {
@@ -74,8 +74,8 @@ impl Passfile {
     }
 }
 
-/// Returns the text before the next colon, in which a backslash makes a colon or a backslash a part of
-/// the text, and what follows.
+/// Returns the text before the next colon, in which a backslash makes a colon or a backslash a part
+/// of the text, and what follows.
 fn next_field(text: &str) -> Option<(String, &str)> {
     let mut field = String::new();
     let mut chars = text.char_indices();

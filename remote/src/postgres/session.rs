@@ -1,7 +1,7 @@
 //! The place of one process in the queue of a lock: from its row to its release.
 //!
-//! 1. A session of the server takes its marker, inserts a row, and reads all rows of the lock, in one
-//!    transaction.
+//! 1. A session of the server takes its marker, inserts a row, and reads all rows of the lock, in
+//!    one transaction.
 //! 2. [`place`] tells whether the lock is held. If not, the end of the row that is in the way is
 //!    awaited by `LISTEN`, and the rows are read again.
 //! 3. That the lock is granted is written to the row before the command starts.
@@ -9,18 +9,19 @@
 //!
 //! [`row`] says what is done about the rows of processes that have disappeared.
 //!
-//! *Lost answers:* the ID of the row is random and ours, so what exists with it was created by us. An
-//! insertion whose answer is lost is repeated, and finds the row. A statement of an old connection that
-//! arrives late may store the marker of that connection, which ends: the next renewal fails and stores the
-//! right one, and the lock is held only from then on. One that arrives after the release inserts a row
-//! whose session ends, and which makes another process wait once.
+//! *Lost answers:* the ID of the row is random and ours, so what exists with it was created by us.
+//! An insertion whose answer is lost is repeated, and finds the row. A statement of an old
+//! connection that arrives late may store the marker of that connection, which ends: the next
+//! renewal fails and stores the right one, and the lock is held only from then on. One that arrives
+//! after the release inserts a row whose session ends, and which makes another process wait once.
 //!
-//! *Time:* a lease lasts from the moment at which an *answered* write to the row was *sent*, by our clock.
-//! Others count from the moment at which they have seen that the session has ended, which is later.
+//! *Time:* a lease lasts from the moment at which an *answered* write to the row was *sent*, by our
+//! clock. Others count from the moment at which they have seen that the session has ended, which is
+//! later.
 //!
-//! *Silence:* a connection may be dead without either end noticing. A server ends a session that was not
-//! used for half of the time to live. Waiters read the rows several times in that time anyway, because no
-//! notification tells them that a session has ended.
+//! *Silence:* a connection may be dead without either end noticing. A server ends a session that
+//! was not used for half of the time to live. Waiters read the rows several times in that time
+//! anyway, because no notification tells them that a session has ended.
 //!
 //! [`place`]: crate::queue::place
 //! [`row`]: super::row
@@ -44,7 +45,8 @@ const WITHDRAWAL_LIMIT: Duration = Duration::from_secs(1);
 /// The exit status if no server answers.
 pub(super) const NOT_REACHED: u8 = 66;
 
-/// One of so many holders deletes what processes that have disappeared have left in other queues.
+/// One in this number of holders deletes what processes that have disappeared have left in other
+/// queues.
 const CLEANUP_INTERVAL: u64 = 16;
 
 /// Why the lock is not held.
@@ -109,7 +111,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Acquires the lock and holds it until `flock` closes the connection, or reports why it cannot.
+    /// Acquires the lock and holds it until `flock` closes the connection, or reports why it
+    /// cannot.
     pub fn run(&mut self) {
         let mut token = None;
         let stop = match self.acquire() {
@@ -156,8 +159,8 @@ impl<'a> Session<'a> {
         result
     }
 
-    /// Executes statements that write to our row if it is still ours, and returns whether it is. Then the
-    /// lease lasts longer.
+    /// Executes statements that write to our row if it is still ours, and returns whether it is.
+    /// Then the lease lasts longer.
     pub(super) fn write(
         &mut self,
         sql: &dyn Fn(&OwnRow, &Connection) -> String,
@@ -193,8 +196,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Deletes what is left of processes that have disappeared, in other queues, which may never be used
-    /// again.
+    /// Deletes what is left of processes that have disappeared, in other queues, which may never be
+    /// used again.
     fn clean_up(&mut self) {
         let (row, limit) = (&self.row, self.limit());
         let query = |client: &mut Client<'_>, sql: &str| {
@@ -209,8 +212,8 @@ impl<'a> Session<'a> {
         }
     }
 
-    /// Returns how long an attempt may take. While the lock is held, several have to fit into the time
-    /// that is left after a missed renewal.
+    /// Returns how long an attempt may take. While the lock is held, several have to fit into the
+    /// time that is left after a missed renewal.
     pub(super) fn limit(&self) -> Duration {
         let seconds = Duration::from_secs;
         match (self.is_held, self.is_nonblocking()) {
@@ -226,8 +229,8 @@ impl<'a> Session<'a> {
     }
 }
 
-/// Returns the statements that are to be executed because of rows without a session, other than ours, and
-/// when to look at them again.
+/// Returns the statements that are to be executed because of rows without a session, other than
+/// ours, and when to look at them again.
 pub(super) fn duties(own: &OwnRow, rows: &[Row]) -> (Option<String>, Option<Duration>) {
     let now = clock::now();
     let (mut sql, mut look_again) = (Vec::new(), None::<Duration>);

@@ -1,5 +1,5 @@
-//! The servers and the secrets, from the URL and from the variables that psql and all other programs
-//! with libpq read.
+//! The servers and the secrets, from the URL and from the variables that psql and all other
+//! programs with libpq read.
 
 use std::path::PathBuf;
 
@@ -76,7 +76,7 @@ impl Settings {
     ///
     /// # Errors
     ///
-    /// There is none; the text says why.
+    /// It is not known; the text says why.
     pub fn password(&self, server: &Server) -> Result<String, String> {
         if let Some(password) = &self.password {
             return Ok(password.clone());
@@ -141,7 +141,8 @@ fn servers_of(hosts: &str, default_port: u16) -> Result<Vec<Server>, Invalid> {
     let server = |text: &str| {
         let invalid = || Invalid::url(&format!("invalid host: {text}"));
         let (host, port) = url::host_and_port(text, default_port).ok_or_else(invalid)?;
-        // As with libpq, an encoded path is the directory of a socket. (A zone of IPv6 has a % too.)
+        // As with libpq, an encoded path is the directory of a socket. (A zone of IPv6 has a %
+        // too.)
         match host.to_ascii_uppercase().starts_with("%2F") {
             true => Ok(Server::new(&decode(&host).ok_or_else(invalid)?, port)),
             false => Ok(Server::new(&host, port)),
@@ -163,8 +164,8 @@ fn default_port(variable: &dyn Fn(&str) -> Option<String>) -> Result<u16, Invali
     }
 }
 
-/// Returns the servers for a URL without hosts: those of `PGHOST`, each with the port in `PGPORT` that
-/// is at its place there, or the socket of this machine.
+/// Returns the servers for a URL without hosts: those of `PGHOST`, each with the port in `PGPORT`
+/// that is at its place there, or the socket of this machine.
 fn default_servers(variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Server>, Invalid> {
     let ports = variable("PGPORT").unwrap_or_else(|| DEFAULT_PORT.to_string());
     let ports: Vec<u16> = ports.split(',').map(parse_port).collect::<Result<_, _>>()?;
@@ -182,8 +183,8 @@ fn default_servers(variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Serv
     ])
 }
 
-/// Returns the settings of TLS. Unlike with libpq, the certificate is verified, with its host, whenever
-/// TLS is used.
+/// Returns the settings of TLS. Unlike with libpq, the certificate is verified, with its host,
+/// whenever TLS is used.
 fn tls(variable: &dyn Fn(&str) -> Option<String>) -> Result<Option<tls::Config>, Invalid> {
     let trusted = variable("PGSSLROOTCERT");
     let (cert, key) = (variable("PGSSLCERT"), variable("PGSSLKEY"));

@@ -1,9 +1,10 @@
 //! The statements in SQL. Each function returns one transaction.
 //!
 //! *Why the rows have one order:* a row gets its token and is committed while its session holds an
-//! advisory lock of the name of the lock, until the end of the transaction. So whoever reads a row can
-//! also read all rows of that name with lower tokens, unless they have been deleted. That lock is the only
-//! one that a statement waits for, and the transactions that hold it wait for no client.
+//! advisory lock of the name of the lock, until the end of the transaction. So a process that reads
+//! a row can also read all rows of that name with lower tokens, unless they have been deleted. That
+//! lock is the only one that a statement waits for, and the transactions that hold it wait for no
+//! client.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -11,12 +12,13 @@ use std::time::Duration;
 use super::row::Row;
 use crate::queue::Entry;
 
-/// What is needed of a row. `flock.entry` is `e`, and the lock that its marker is, if a session holds it,
-/// is `l`.
+/// What is needed of a row. `flock.entry` is `e`, and the lock that its marker is, if a session
+/// holds it, is `l`.
 ///
 /// *Why a row is never seen without its session by mistake:* the statement reads the rows as of its
-/// beginning, and the locks later. The session of a row that it has read had its marker before the row
-/// was committed, and either still has it or has ended, or the row has got another marker since then.
+/// beginning, and the locks later. The session of a row that it has read had its marker before the
+/// row was committed, and either still has it or has ended, or the row has got another marker since
+/// then.
 const SELECT: &str = "select e.id, e.token, e.marker, e.granted, e.ttl, e.value, l.pid is not null, \
     e.sightings ->> '$clock' from flock.entry e left join pg_locks l \
     on l.locktype = 'advisory' and l.granted and l.objsubid = 1 \
@@ -43,13 +45,14 @@ impl OwnRow {
         format!("'\\x{}'::bytea", hex(&self.name))
     }
 
-    /// Returns the number of the lock that is held while a row is inserted. Another name with the same
-    /// number would only share that lock.
+    /// Returns the number of the lock that is held while a row is inserted. Another name with the
+    /// same number would only share that lock.
     fn number_of_name(&self) -> u64 {
         fnv(&self.name) >> 1
     }
 
-    /// Returns the channel that is notified of the end of an entry, and the one for all of this name.
+    /// Returns the channel that is notified of the end of an entry, and the one for all of this
+    /// name.
     pub(super) fn channel(&self, entry: Option<&Entry>) -> String {
         match entry {
             Some(entry) => format!("flock_{}", String::from_utf8_lossy(&entry.key)),
@@ -75,9 +78,9 @@ impl OwnRow {
         format!("{select} where l.pid is null and e.name <> {name} limit 100")
     }
 
-    /// Enters the queue and reads all rows. Where the row exists already, because an answer was lost or
-    /// the connection has ended, it gets the new marker. With `after`, nothing is inserted if there is
-    /// a row with a higher token.
+    /// Enters the queue and reads all rows. Where the row exists already, because an answer was
+    /// lost or the connection has ended, it gets the new marker. With `after`, nothing is inserted
+    /// if there is a row with a higher token.
     ///
     /// The first process of a queue holds the lock, which saves a second write.
     pub(super) fn enter(&self, marker: u64, after: Option<u64>) -> String {

@@ -1,5 +1,6 @@
-//! Locks in real systems: what is the same in all of them. The installed helpers are tested, because
-//! those of the development build have no TLS: `FLOCK_UNDER_TEST` names the program that they belong to.
+//! Locks in real systems: what is the same in all of them. The installed helpers are tested,
+//! because those of the development build have no TLS: `FLOCK_UNDER_TEST` names the program that
+//! they belong to.
 
 pub mod answers;
 mod environment;

@@ -175,8 +175,8 @@ fn lock_survives_a_restart_of_the_server(#[case] how: &str) {
     assert_eq!(next.wait(), ExitReason::Exited(0));
 }
 
-/// It waits for all transactions that may use the table, and would wait forever for one that waits for
-/// the lock.
+/// It waits for all transactions that may use the table, and would wait forever for one that waits
+/// for the lock.
 #[test]
 fn index_is_created_concurrently_under_the_lock() {
     let Some(test) = PostgresTest::with_database() else {

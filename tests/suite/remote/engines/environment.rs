@@ -52,8 +52,8 @@ impl Engine {
         }
     }
 
-    /// Returns an environment with the helper, or `None` where it or the server is not available. Says
-    /// so, and fails where both have to be.
+    /// Returns an environment with the helper, or `None` where it or the server is not available.
+    /// Says so, and fails where both have to be.
     pub fn environment(self) -> Option<TestEnv> {
         static SKIPPED: AtomicU32 = AtomicU32::new(0);
         let names = self.helpers();
@@ -161,8 +161,8 @@ impl EngineTest {
         holder
     }
 
-    /// Starts `flock` with a script as its command. What passes on in time does so by a message, not
-    /// because a lease has ended or was renewed.
+    /// Starts `flock` with a script as its command. What passes on in time does so by a message,
+    /// not because a lease has ended or was renewed.
     #[track_caller]
     pub fn start(&self, options: &[&str], script: &str) -> Process {
         let url = self.url();

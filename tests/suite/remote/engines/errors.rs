@@ -17,8 +17,8 @@ pub fn assert_message(
     expected: (i32, &str),
 ) {
     let (status, text) = expected;
-    // A server that is not reached is asked once, and others until they answer. For a short time, the
-    // helper withdraws what it may have asked for.
+    // A server that is not reached is asked once, and others until they answer. For a short time,
+    // the helper withdraws what it may have asked for.
     let wait = if status == 66 { "-n" } else { "-w50" };
     let mut command = test.env.flock([wait, "--ttl=5s", url, "echo", "got it"]);
     command.envs(variables.iter().copied());

@@ -1,6 +1,6 @@
 //! A storm: readers and writers, of each of which one process is killed or stopped at random. Only
-//! with `FDLOCK_STORM`, whose value is a factor for its length, because kills of the helper take the
-//! time of a lease.
+//! with `FDLOCK_STORM`, whose value is a factor for its length, because kills of the helper take
+//! the time of a lease.
 
 use std::time::{Duration, Instant};
 
@@ -15,14 +15,15 @@ use super::{Engine, EngineTest, TTL};
 
 const WORKERS: u64 = 6;
 
-/// The command of a writer and of a reader. Both keep the file `witness` locked, in a grandchild that
-/// ignores `SIGTERM`. A writer stores its token.
+/// The command of a writer and of a reader. Both keep the file `witness` locked, in a grandchild
+/// that ignores `SIGTERM`. A writer stores its token.
 const WRITE: &str = "trap '' TERM; flock -n -E99 witness sh -c 'echo $FLOCK_TOKEN >>tokens
     sleep 0.05' & wait $!; [ $? != 99 ] || echo writer >>overlap";
 const READ: &str = "trap '' TERM; flock -s -n -E99 witness sleep 0.05 & wait $!
     [ $? != 99 ] || echo reader >>overlap";
 
-/// Runs one command, and disturbs one of its processes: of several, no more than one can be replaced.
+/// Runs one command, and disturbs one of its processes: of several, no more than one can be
+/// replaced.
 fn run_once(test: &EngineTest, rng: &mut Rng) {
     let is_reader = rng.u8(..3) == 0;
     let (options, script) = match is_reader {

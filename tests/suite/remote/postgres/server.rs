@@ -12,11 +12,11 @@ use test_support::is_installed;
 
 use crate::remote::engines::System;
 
-/// Creates the data in a new directory below `$1`, runs the script `$2` there, and starts the server
-/// with the remaining arguments. It answers each line with another one:
-/// `stop` stops the server as fast as it can, `crash` without letting it write anything, and `start`
-/// starts it again. The server is stopped and the directory removed when the input ends, which it also
-/// does if the tests are killed.
+/// Creates the data in a new directory below `$1`, runs the script `$2` there, and starts the
+/// server with the remaining arguments. It answers each line with another one: `stop` stops the
+/// server as fast as it can, `crash` without letting it write anything, and `start` starts it
+/// again. The server is stopped and the directory removed when the input ends, which it also does
+/// if the tests are killed.
 const SCRIPT: &str = r#"
 cd "$1" && dir=$(mktemp -d flock-postgres.XXXXXX) && cd "$dir" || exit
 prepare=$2
@@ -59,8 +59,9 @@ struct Script {
 }
 
 impl Server {
-    /// Starts a server with these options, whose data in the directory `data` a script has prepared.
-    /// Another process may take the port before the server does: then it is started again.
+    /// Starts a server with these options, whose data in the directory `data` a script has
+    /// prepared. Another process may take the port before the server does: then it is started
+    /// again.
     pub fn start(prepare: &str, options: &[&str]) -> Self {
         let cluster = (0..5).find_map(|_| Cluster::try_start(prepare, options));
         Self {
@@ -245,7 +246,8 @@ impl Cluster {
         })
     }
 
-    /// Executes statements over a connection of its own, as the user `postgres`, without a password.
+    /// Executes statements over a connection of its own, as the user `postgres`, without a
+    /// password.
     fn query(&self, database: &str, sql: &str) -> Result<Vec<Vec<String>>, String> {
         let text = |error: std::io::Error| error.to_string();
         let socket = TcpStream::connect(("127.0.0.1", self.port)).map_err(text)?;
