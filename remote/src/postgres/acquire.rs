@@ -157,7 +157,12 @@ impl Session<'_> {
             }
             answer => answer,
         };
-        Reading::new(&answer?)
+        let reading = Reading::new(&answer?)?;
+        if reading.find(self.row.id).is_none() {
+            // There is nothing to be deleted.
+            self.last_sent = None;
+        }
+        Ok(reading)
     }
 
     /// Does what is to be done about processes that have disappeared, until that is nothing, and

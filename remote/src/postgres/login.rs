@@ -21,6 +21,9 @@ use crate::random;
 /// The oldest version that ends idle sessions after a time.
 const MIN_VERSION: u32 = 14;
 
+/// The longest timeout in milliseconds.
+const MAX_TIMEOUT: u128 = i32::MAX as u128;
+
 /// What others see in `pg_stat_activity`.
 const APPLICATION: &str = "flock";
 
@@ -245,7 +248,7 @@ impl Login<'_> {
         if self.version.is_some_and(|version| version < MIN_VERSION) {
             return Err(unusable(65, "it is older than PostgreSQL 14"));
         }
-        let idle_millis = idle_limit.as_millis();
+        let idle_millis = idle_limit.as_millis().min(MAX_TIMEOUT);
         let sql = format!(
             "set search_path = pg_catalog; set standard_conforming_strings = on; \
              set default_transaction_isolation = 'read committed'; \

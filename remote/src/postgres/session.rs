@@ -78,7 +78,7 @@ pub struct Session<'a> {
     /// When the lease ends, unless it is renewed.
     pub(super) until: Duration,
     /// When the last statement was sent that may have created the row; `None` if none was.
-    last_sent: Option<Duration>,
+    pub(super) last_sent: Option<Duration>,
     pub(super) reports: HolderReports,
     is_held: bool,
 }
@@ -234,7 +234,10 @@ impl<'a> Session<'a> {
 pub(super) fn duties(own: &OwnRow, rows: &[Row]) -> (Option<String>, Option<Duration>) {
     let now = clock::now();
     let (mut sql, mut look_again) = (Vec::new(), None::<Duration>);
-    for row in rows.iter().filter(|row| row.id != own.id) {
+    let mut others = Vec::from_iter(rows.iter().filter(|row| row.id != own.id));
+    // In the same order in all processes, which could wait for each other otherwise.
+    others.sort_by_key(|row| row.id);
+    for row in others {
         match row.duty(now) {
             None => {}
             Some(Duty::Delete) => sql.push(own.delete(row)),

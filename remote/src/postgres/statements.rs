@@ -60,9 +60,14 @@ impl OwnRow {
         }
     }
 
-    fn notify(&self, id: u64) -> String {
+    /// Deletes a row under a condition, and wakes the waiters that it was in the way of, if it is
+    /// deleted.
+    fn delete_if(&self, condition: &str) -> String {
         let all = self.channel(None);
-        format!("select pg_notify('flock_{id}', ''), pg_notify('{all}', '')")
+        format!(
+            "with deleted as (delete from flock.entry where {condition} returning id) \
+             select pg_notify('flock_' || id, ''), pg_notify('{all}', '') from deleted"
+        )
     }
 
     /// Reads all rows of the lock.
@@ -134,11 +139,7 @@ impl OwnRow {
 
     /// Deletes our row, and wakes the waiters that it was in the way of.
     pub(super) fn release(&self) -> String {
-        let id = self.id;
-        format!(
-            "delete from flock.entry where id = {id}; {}",
-            self.notify(id)
-        )
+        self.delete_if(&format!("id = {}", self.id))
     }
 
     /// Deletes the row of a process that has disappeared, if it has not changed.
@@ -149,11 +150,9 @@ impl OwnRow {
             is_granted,
             ..
         } = row;
-        format!(
-            "delete from flock.entry where id = {id} and marker = {marker} \
-             and granted = {is_granted}; {}",
-            self.notify(*id)
-        )
+        self.delete_if(&format!(
+            "id = {id} and marker = {marker} and granted = {is_granted}"
+        ))
     }
 
     /// Notes when a session was seen to have ended.
