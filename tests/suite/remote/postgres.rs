@@ -13,6 +13,7 @@ use test_support::process::{ExitReason, Process, send_signal};
 use test_support::wait_until;
 
 use super::engines::failures::child;
+use super::engines::proxy::{Mode, Proxy};
 use super::engines::{Engine, EngineTest, TTL};
 use server::Server;
 
@@ -87,6 +88,48 @@ fn waiter_that_disappears_is_overtaken() {
     assert_eq!(next.wait(), ExitReason::Exited(0));
 }
 
+/// A waiter would notice the end of another process after some time anyway.
+#[rstest]
+#[case::of_the_process_before_it(&[])]
+#[case::of_any_process(&["--slots=1"])]
+fn waiter_is_notified_of_the_end(#[case] options: &[&str]) {
+    let Some(test) = PostgresTest::new() else {
+        return;
+    };
+    let proxy = Proxy::start(test.system.hosts(), Mode::Forward);
+    let holder = test.hold(options);
+    let url = test.url_by(&proxy.host());
+    let mut waiter = test.env.start(
+        test.env
+            .flock(options.iter().chain(&[url.as_str(), "true"])),
+    );
+    test.wait_for_keys(2);
+    // It has read the rows again after the server has known the channel.
+    proxy.wait_for_answer("LISTEN");
+    let channel = match options {
+        [] => format!("flock_{}", test.column("min(id) filter (where granted)")),
+        _ => "flock_name_".to_owned(),
+    };
+    holder.release();
+    proxy.wait_for_answer(&channel);
+    assert_eq!(waiter.wait(), ExitReason::Exited(0));
+}
+
+/// Others must not delete the row of a process whose command runs, although it has waited.
+#[test]
+fn grant_is_stored_before_the_command_starts() {
+    let Some(test) = PostgresTest::new() else {
+        return;
+    };
+    let holder = test.hold(&[]);
+    let mut waiter = test.start(&[], "echo held; read x; exit 0");
+    test.wait_for_keys(2);
+    holder.release();
+    waiter.expect_line("held");
+    assert_eq!(test.column("granted"), "t");
+    waiter.release();
+}
+
 /// If all others do not wait, one of them gets the lock of a holder that has disappeared.
 #[test]
 fn lock_of_a_vanished_holder_is_not_stuck() {
@@ -120,6 +163,9 @@ fn holder_whose_session_ends_keeps_the_lock(#[case] function: &str) {
     };
     let mut holder = test.hold(&["--ttl=60s"]);
     let before = test.column("marker");
+    // As if another process had seen that an earlier session had ended.
+    test.server
+        .query(r#"update flock.entry set sightings = '{"clock": 1}'"#);
     let own = "datname = current_database() and application_name = 'flock'";
     test.server.query(&format!(
         "select {function} from pg_stat_activity where {own}"
@@ -128,6 +174,7 @@ fn holder_whose_session_ends_keeps_the_lock(#[case] function: &str) {
         wait_until("the holder has another session", || {
             test.column("marker") != before
         });
+        assert_eq!(test.column("sightings"), "{}");
     }
     let is_kept = test.env.run(["-n", &test.url(), "true"]);
     is_kept.assert_all(1, "", "");

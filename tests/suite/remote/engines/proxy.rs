@@ -26,6 +26,8 @@ struct State {
     connections: Vec<TcpStream>,
     /// How many answers are held.
     held: usize,
+    /// The answers that were passed on.
+    answers: Vec<u8>,
     is_over: bool,
 }
 
@@ -61,6 +63,7 @@ impl Proxy {
             mode,
             connections,
             held: 0,
+            answers: Vec::new(),
             is_over,
         };
         let shared = Arc::new((Mutex::new(state), Condvar::new()));
@@ -98,6 +101,13 @@ impl Proxy {
         test_support::wait_until("an answer is held", || lock(&self.shared).held > 0);
     }
 
+    /// Waits until an answer that contains this text was passed on.
+    pub fn wait_for_answer(&self, text: &str) {
+        test_support::wait_until(&format!("an answer contains {text}"), || {
+            contains(&lock(&self.shared).answers, text)
+        });
+    }
+
     /// Changes what happens from now on.
     pub fn set(&self, mode: Mode) {
         let mut state = lock(&self.shared);
@@ -124,6 +134,11 @@ fn lock(shared: &Shared) -> MutexGuard<'_, State> {
     shared.0.lock().unwrap_or_else(|error| error.into_inner())
 }
 
+fn contains(data: &[u8], text: &str) -> bool {
+    let mut windows = data.windows(text.len());
+    windows.any(|window| window == text.as_bytes())
+}
+
 fn reset(stream: &TcpStream) {
     let _ = set_socket_linger(stream, Some(std::time::Duration::ZERO));
     let _ = stream.shutdown(Shutdown::Both);
@@ -135,9 +150,7 @@ fn pass_on(shared: &Shared, mut from: TcpStream, mut to: TcpStream, are_answers:
         let mut state = lock(shared);
         if let Mode::HoldReplyTo(text) = state.mode
             && !are_answers
-            && buffer[..length]
-                .windows(text.len())
-                .any(|window| window == text.as_bytes())
+            && contains(&buffer[..length], text)
         {
             state.mode = Mode::HoldReplies(0);
         }
@@ -155,6 +168,9 @@ fn pass_on(shared: &Shared, mut from: TcpStream, mut to: TcpStream, are_answers:
                 .1
                 .wait(state)
                 .unwrap_or_else(|error| error.into_inner());
+        }
+        if are_answers {
+            state.answers.extend_from_slice(&buffer[..length]);
         }
         drop(state);
         if to.write_all(&buffer[..length]).is_err() {
