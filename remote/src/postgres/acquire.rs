@@ -30,7 +30,7 @@ impl From<Error> for Failure {
     }
 }
 
-/// All rows of the lock, and when the statement for them was sent.
+/// The rows of the lock, and when the statement for them was sent.
 struct Reading {
     rows: Vec<Row>,
     records: Vec<Record>,

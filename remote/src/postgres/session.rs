@@ -1,6 +1,6 @@
 //! The place of one process in the queue of a lock: from its row to its release.
 //!
-//! 1. A session of the server takes its marker, inserts a row, and reads all rows of the lock, in
+//! 1. A session of the server takes its marker, inserts a row, and reads the rows of the lock, in
 //!    one transaction.
 //! 2. [`place`] tells whether the lock is held. If not, the end of the row that is in the way is
 //!    awaited by `LISTEN`, and the rows are read again.

@@ -70,10 +70,16 @@ impl OwnRow {
         )
     }
 
-    /// Reads all rows of the lock.
+    /// Reads the rows of the lock: up to our own one, which later ones are not in the way of, or all
+    /// if we have none.
     pub(super) fn list(&self) -> String {
         let select = SELECT.replace("$clock", &self.clock);
-        format!("{select} where e.name = {}", self.name())
+        let (id, name) = (self.id, self.name());
+        format!(
+            "{select} where e.name = {name} and e.token <= \
+             coalesce((select token from flock.entry where id = {id}), {})",
+            i64::MAX
+        )
     }
 
     /// Reads the rows of other locks whose sessions have ended.
@@ -83,7 +89,7 @@ impl OwnRow {
         format!("{select} where l.pid is null and e.name <> {name} limit 100")
     }
 
-    /// Enters the queue and reads all rows. Where the row exists already, because an answer was
+    /// Enters the queue and reads the rows. Where the row exists already, because an answer was
     /// lost or the connection has ended, it gets the new marker. With `after`, nothing is inserted
     /// if there is a row with a higher token.
     ///

@@ -202,24 +202,26 @@ fn lock_survives_a_restart_of_the_server(#[case] how: &str) {
     let mut holder = test.hold(&["--ttl=60s"]);
     let mut next = test.start(&[], "echo next");
     let keys = test.wait_for_keys(2);
+    let marker = format!("select marker from flock.entry where token = {}", keys[0]);
+    let before = test.server.query(&marker);
     match how {
         "" => {
             let own = "select pid from pg_stat_activity where application_name = 'flock' limit 1";
-            let pid = test.server.query(own).concat().concat();
+            let pid = test.server.query(own)[0][0].clone();
             assert!(send_signal(pid.parse().expect("a PID"), SIGKILL));
         }
         how => test.server.restart(how),
     }
-    let waiter = format!(
-        "select from flock.entry where not granted and token >= {}",
-        keys[1]
-    );
+    let waiter = "select from flock.entry join pg_locks \
+                  on locktype = 'advisory' and objid = (marker & 4294967295)::oid \
+                  where not flock.entry.granted";
     wait_until("both are connected again", || {
-        let sql = "select from pg_stat_activity where application_name = 'flock'";
-        test.server.try_query(sql).is_ok_and(|rows| rows.len() == 2)
+        test.server
+            .try_query(&marker)
+            .is_ok_and(|rows| rows != before)
             && test
                 .server
-                .try_query(&waiter)
+                .try_query(waiter)
                 .is_ok_and(|rows| rows.len() == 1)
     });
     assert_eq!(test.wait_for_keys(2)[0], keys[0]);
