@@ -1,8 +1,10 @@
 //! What cannot be locked in any system, with statuses and messages.
 
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, SocketAddrV4};
+use std::os::fd::OwnedFd;
 
 use rstest::rstest;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, getsockname, socket_with};
 use test_support::process::ExitReason;
 
 use super::proxy::Proxy;
@@ -24,6 +26,11 @@ pub fn assert_message(
     command.envs(variables.iter().copied());
     let outcome = test.env.run_command(command);
     let stderr = outcome.stderr_text();
+    // A busy server may not have answered at first.
+    let lines = stderr
+        .lines()
+        .filter(|line| !line.contains(", trying again: "));
+    let stderr = Vec::from_iter(lines).join("\n");
     let outcome = outcome.assert_status(status);
     assert!(stderr.contains(text), "{stderr}");
     if status != 0 {
@@ -33,10 +40,22 @@ pub fn assert_message(
     }
 }
 
-/// Returns a port at which no server listens.
+/// Reserves a port at which no server listens, as long as the socket exists.
+fn reserve_port() -> (OwnedFd, String) {
+    let (family, flags) = (AddressFamily::INET, SocketFlags::CLOEXEC);
+    let socket = socket_with(family, SocketType::STREAM, flags, None).expect("a socket");
+    bind(&socket, &SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0)).expect("a port");
+    let address = getsockname(&socket).expect("an address");
+    let address = SocketAddrV4::try_from(address).expect("that of the port");
+    (socket, address.to_string())
+}
+
+/// Returns a host and port at which no server listens.
 pub fn unused_host() -> String {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("an address").to_string()
+    let (socket, host) = reserve_port();
+    // Until the end of this process, other tests do not get the port.
+    std::mem::forget(socket);
+    host
 }
 
 /// Creates the certificate of an authority, and one that it has signed for a server at 127.0.0.1.
@@ -70,7 +89,7 @@ fn server_that_starts_later_is_reached(#[values(Engine::Etcd, Engine::Postgres)]
     let Some(test) = EngineTest::new(engine) else {
         return;
     };
-    let host = unused_host();
+    let (socket, host) = reserve_port();
     let url = test.url_by(&host);
     let mut waiter = test.env.start(test.env.flock([&url, "echo", "got it"]));
     let text = format!(
@@ -78,7 +97,7 @@ fn server_that_starts_later_is_reached(#[values(Engine::Etcd, Engine::Postgres)]
         engine.name()
     );
     waiter.expect_line(&text);
-    let _proxy = Proxy::start_at(&host, test.system.hosts());
+    let _proxy = Proxy::start_at(socket, test.system.hosts());
     waiter.expect_line("got it");
     assert_eq!(waiter.wait(), ExitReason::Exited(0));
 }

@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use rustix::net::sockopt::set_socket_linger;
@@ -49,10 +50,10 @@ impl Proxy {
         )
     }
 
-    /// Starts one at this address, which is free.
-    pub fn start_at(address: &str, server: String) -> Self {
-        let listener = TcpListener::bind(address).expect("a free port");
-        Self::start_with(listener, server, Mode::Forward)
+    /// Starts one at the port to which this socket is bound.
+    pub fn start_at(socket: OwnedFd, server: String) -> Self {
+        rustix::net::listen(&socket, 16).expect("a free port");
+        Self::start_with(TcpListener::from(socket), server, Mode::Forward)
     }
 
     fn start_with(listener: TcpListener, server: String, mode: Mode) -> Self {
