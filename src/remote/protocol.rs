@@ -97,7 +97,7 @@ pub struct Entry {
     /// `exclusive`, `shared` or `slot`.
     pub mode: String,
     /// Its token, which tells its place.
-    pub token: u64,
+    pub token: Option<u64>,
     /// The time of its arrival, in seconds since 1970.
     pub since: Option<u64>,
     /// Its PID, on its host.
@@ -122,11 +122,11 @@ impl Entry {
         if !["exclusive", "shared", "slot"].contains(&mode) {
             return None;
         }
-        let token = decimal(fields.next()?)?;
-        let since = match fields.next()? {
-            "-" => None,
-            since => Some(decimal(since)?),
+        let mut number = || match fields.next()? {
+            "-" => Some(None),
+            number => decimal(number).map(Some),
         };
+        let (token, since) = (number()?, number()?);
         let mut text = || {
             let field = fields.next()?;
             Some((field != "-").then(|| field.to_owned()))

@@ -89,7 +89,9 @@ fn table(entries: &[Entry]) -> String {
         let cells = [
             role.to_owned(),
             entry.mode.clone(),
-            entry.token.to_string(),
+            entry
+                .token
+                .map_or_else(|| UNKNOWN.to_owned(), |token| token.to_string()),
             text(&entry.host),
             text(&entry.pid),
             text(&entry.user),
@@ -130,7 +132,7 @@ fn object(entry: &Entry) -> String {
     let fields = [
         ("role", format!("\"{role}\"")),
         ("mode", format!("\"{}\"", entry.mode)),
-        ("token", entry.token.to_string()),
+        ("token", or_null(entry.token)),
         ("host", text(&entry.host)),
         ("pid", or_null(pid)),
         ("user", text(&entry.user)),

@@ -74,7 +74,7 @@ fn entries_are_parsed() {
     let Some(Message::Entry(entry)) = parse("entry holder slot 5 7 42 db1 ann sync a") else {
         panic!("it is valid");
     };
-    assert!(entry.is_holder && entry.mode == "slot" && entry.token == 5);
+    assert!(entry.is_holder && entry.mode == "slot" && entry.token == Some(5));
     assert_eq!((entry.since, entry.pid.as_deref()), (Some(7), Some("42")));
     assert_eq!(entry.command.as_deref(), Some("sync a"));
     let Some(Message::Entry(entry)) = parse("entry waiter shared 5 - - - - -") else {

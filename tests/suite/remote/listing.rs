@@ -6,7 +6,7 @@ use test_support::TestEnv;
 /// A helper that lists a holder and two waiters, the last of which is another program's.
 const LISTS: &str = "echo entry holder exclusive 7 100 42 db1 ann sync --all
     echo entry waiter shared 8 100 4711 build7 bob make
-    echo entry waiter exclusive 9 - - - - -
+    echo entry waiter exclusive - - - - - -
     echo end";
 
 #[test]
@@ -27,7 +27,7 @@ fn holders_and_waiters_are_listed() {
             .nth(1)
             .is_some_and(|line| line.ends_with("  sync --all"))
     );
-    assert_eq!(lines[3].join(" "), "waiter exclusive 9 - - - - -");
+    assert_eq!(lines[3].join(" "), "waiter exclusive - - - - - -");
     assert!(
         env.read_file("request")
             .contains("url test://h/n\nmode list\n")
@@ -41,7 +41,7 @@ fn list_can_be_json() {
     let expected = r#"[
 {"role":"holder","mode":"exclusive","token":7,"host":"db1","pid":42,"user":"ann","since":100,"command":"sync --all"},
 {"role":"waiter","mode":"shared","token":8,"host":"build7","pid":4711,"user":"bob","since":100,"command":"make"},
-{"role":"waiter","mode":"exclusive","token":9,"host":null,"pid":null,"user":null,"since":null,"command":null}
+{"role":"waiter","mode":"exclusive","token":null,"host":null,"pid":null,"user":null,"since":null,"command":null}
 ]
 "#;
     outcome.assert_all(0, expected, "");
