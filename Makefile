@@ -28,7 +28,10 @@ STRIP = strip
 TARGET =
 # The systems whose locks `flock` can take by a helper, such as etcd://host/name. REMOTE= builds and
 # installs none.
-REMOTE = etcd postgres
+REMOTE = etcd postgres ssh
+# Other names of a helper: etcds://host/name is the same by TLS.
+NAMES_etcd = etcds
+NAMES_postgres = postgresql
 # The program for `make reference`, and the one that `make bench` compares with.
 REFERENCE = /usr/bin/flock
 
@@ -108,14 +111,10 @@ rm -f $(DESTDIR)$(bindir)/$(1) $(DESTDIR)$(man1dir)/$(1).1 $(DESTDIR)$(bashdir)/
 
 endef
 
-# The second name of a helper, for URLs like etcds://host/name: the same by TLS.
-SECOND_etcd = etcds
-SECOND_postgres = postgresql
-
 define install_helper
 $(INSTALL) -d $(DESTDIR)$(helperdir)
 $(INSTALL) -m 755 $(OUT)/flock-$(1) $(DESTDIR)$(helperdir)/flock-$(1)
-ln -sf flock-$(1) $(DESTDIR)$(helperdir)/flock-$(SECOND_$(1))
+$(foreach name,$(NAMES_$(1)),ln -sf flock-$(1) $(DESTDIR)$(helperdir)/flock-$(name))
 
 endef
 
@@ -136,7 +135,7 @@ install-historic: $(BUILT)
 
 uninstall:
 	rm -f $(DESTDIR)$(builtindir)/flock
-	rm -f $(addprefix $(DESTDIR)$(helperdir)/flock-,etcd etcds postgres postgresql)
+	rm -f $(addprefix $(DESTDIR)$(helperdir)/flock-,etcd etcds postgres postgresql ssh)
 	[ ! -d $(DESTDIR)$(helperdir) ] || rmdir --ignore-fail-on-non-empty $(DESTDIR)$(helperdir)
 	$(call remove_program,flock)
 
@@ -147,7 +146,7 @@ uninstall-historic:
 # the stress tests, which kill many processes and identify them by their exit status, and those that
 # kill what watches over a lease, or take locks in real servers. In the third run, all other tests
 # call every form of `flock` through a bash that has loaded the builtin.
-NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: traces:: remote::lease:: remote::kills:: remote::engines:: remote::etcd:: remote::postgres::
+NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: traces:: remote::lease:: remote::kills:: remote::engines:: remote::etcd:: remote::postgres:: remote::ssh::
 
 # What takes long is tried as it is installed: stress tests, and the builtin in all versions of bash.
 NOT_IN_DEVELOPMENT = storm:: hostile:: builtin::

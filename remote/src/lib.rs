@@ -11,6 +11,7 @@
 //! * [`http`] – requests by HTTP/1.1.
 //! * [`etcd`] – locks in etcd.
 //! * [`postgres`] – locks in PostgreSQL.
+//! * [`ssh`] – locks on files of other machines.
 
 pub mod clock;
 pub mod etcd;
@@ -22,4 +23,5 @@ pub mod postgres;
 pub mod queue;
 pub mod random;
 pub mod record;
+pub mod ssh;
 pub mod url;

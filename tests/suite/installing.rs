@@ -13,11 +13,14 @@ fn make(env: &TestEnv, targets: &[&str]) {
     let built = env.file("built");
     if !built.exists() {
         fs::create_dir(&built).expect("a directory");
-        for name in
-            HISTORIC
-                .into_iter()
-                .chain(["flock.so", "flock-etcd", "flock-postgres", "flock"])
-        {
+        let programs = [
+            "flock.so",
+            "flock-etcd",
+            "flock-postgres",
+            "flock-ssh",
+            "flock",
+        ];
+        for name in HISTORIC.into_iter().chain(programs) {
             fs::write(built.join(name), "").expect("a program");
         }
     }
@@ -63,12 +66,13 @@ fn files_of(name: &str) -> [String; 5] {
     ]
 }
 
-/// The helpers, each before its second name.
-const HELPERS: [&str; 4] = [
+/// The helpers, of which some have a second name.
+const HELPERS: [&str; 5] = [
     "usr/libexec/fdlock/flock-etcd",
     "usr/libexec/fdlock/flock-etcds",
     "usr/libexec/fdlock/flock-postgres",
     "usr/libexec/fdlock/flock-postgresql",
+    "usr/libexec/fdlock/flock-ssh",
 ];
 
 /// Returns the files of flock, of the bash builtin and of the helpers.

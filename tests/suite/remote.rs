@@ -7,6 +7,7 @@ mod kills;
 mod lease;
 mod listing;
 mod postgres;
+mod ssh;
 mod terminal;
 
 use rstest::rstest;

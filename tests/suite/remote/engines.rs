@@ -3,11 +3,11 @@
 //! they belong to.
 
 pub mod answers;
-mod environment;
+pub mod environment;
 pub mod errors;
 pub mod failures;
 pub mod proxy;
-mod storm;
+pub mod storm;
 
 use libc::SIGKILL;
 use rstest::rstest;

@@ -53,35 +53,41 @@ impl Engine {
     }
 
     /// Returns an environment with the helper, or `None` where it or the server is not available.
-    /// Says so, and fails where both have to be.
     pub fn environment(self) -> Option<TestEnv> {
-        static SKIPPED: AtomicU32 = AtomicU32::new(0);
-        let names = self.helpers();
-        // The development build is not meant: it has no helper with TLS.
-        let helper = installed_helper(names[0]);
-        let is_installed_program = std::env::var_os("FLOCK_UNDER_TEST").is_some();
         let is_available = match self {
             Self::Etcd => etcd::server::is_available(),
             Self::Postgres => postgres::server::is_available(),
         };
-        let missing = match helper {
-            None => format!("no installed {}", names[0]),
-            Some(_) if !is_available => format!("no {}", self.name()),
-            Some(helper) => {
-                let env = TestEnv::without_builtin();
-                env.install_lock_helper_program(&helper, &names);
-                return Some(env);
-            }
-        };
-        if is_installed_program {
-            let is_required = std::env::var("FLOCK_TEST_ENGINES").is_ok_and(|value| value == "all");
-            assert!(!is_required, "{missing}");
-            let number = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
-            // Not by a macro, whose output is only shown for tests that fail.
-            let _ = writeln!(std::io::stderr(), "SKIPPED: {missing} ({number})");
-        }
-        None
+        let missing = (!is_available).then(|| format!("no {}", self.name()));
+        let names = self.helpers();
+        environment_with(names[0], &names, missing)
     }
+}
+
+/// Returns an environment with a helper, by these names, or `None` if there is no such helper or what
+/// it needs is missing. Says so, and fails where both have to be available.
+pub fn environment_with(helper: &str, names: &[&str], missing: Option<String>) -> Option<TestEnv> {
+    static SKIPPED: AtomicU32 = AtomicU32::new(0);
+    // The development build is not meant: it has no helper with TLS.
+    let program = installed_helper(helper);
+    let is_installed_program = std::env::var_os("FLOCK_UNDER_TEST").is_some();
+    let missing = match (program, missing) {
+        (None, _) => format!("no installed {helper}"),
+        (Some(_), Some(missing)) => missing,
+        (Some(program), None) => {
+            let env = TestEnv::without_builtin();
+            env.install_lock_helper_program(&program, names);
+            return Some(env);
+        }
+    };
+    if is_installed_program {
+        let is_required = std::env::var("FLOCK_TEST_ENGINES").is_ok_and(|value| value == "all");
+        assert!(!is_required, "{missing}");
+        let number = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
+        // Not by a macro, whose output is only shown for tests that fail.
+        let _ = writeln!(std::io::stderr(), "SKIPPED: {missing} ({number})");
+    }
+    None
 }
 
 /// A server, as the tests look into it.

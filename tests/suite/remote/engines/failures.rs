@@ -12,7 +12,7 @@ use super::{Engine, EngineTest, TTL};
 use crate::remote::lease::STUBBORN;
 
 /// The next command: it reports if the other one is still there.
-const NEXT: [&str; 6] = ["flock", "-n", "-E99", "witness", "echo", "no overlap"];
+pub const NEXT: [&str; 6] = ["flock", "-n", "-E99", "witness", "echo", "no overlap"];
 
 /// Stands for the name of the helper's process.
 const HELPER: &str = "helper";
@@ -51,7 +51,7 @@ impl EngineTest {
 
 /// Asserts that the next command runs, and not beside the other one.
 #[track_caller]
-fn assert_no_overlap(mut next: Process) {
+pub fn assert_no_overlap(mut next: Process) {
     next.expect_line("no overlap");
     assert_eq!(next.wait(), ExitReason::Exited(0));
 }

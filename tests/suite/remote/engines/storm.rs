@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use fastrand::Rng;
 use libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
 use rstest::rstest;
-use test_support::process::send_signal;
+use test_support::TestEnv;
+use test_support::process::{Process, send_signal};
 use test_support::procfs::{children_of, status_field};
 use test_support::stress::StressSettings;
 
@@ -22,23 +23,20 @@ const WRITE: &str = "trap '' TERM; flock -n -E99 witness sh -c 'echo $FLOCK_TOKE
 const READ: &str = "trap '' TERM; flock -s -n -E99 witness sleep 0.05 & wait $!
     [ $? != 99 ] || echo reader >>overlap";
 
+/// How a storm starts `flock`, with options and a script as the command.
+type Start<'a> = &'a (dyn Fn(&[&str], &str) -> Process + Sync);
+
 /// Runs one command, and disturbs one of its processes: of several, no more than one can be
 /// replaced.
-fn run_once(test: &EngineTest, rng: &mut Rng) {
+fn run_once(start: Start<'_>, helper: &str, rng: &mut Rng) {
     let is_reader = rng.u8(..3) == 0;
     let (options, script) = match is_reader {
         true => (&["-s", TTL][..], READ),
         false => (&[TTL][..], WRITE),
     };
-    let mut flock = test.start(options, script);
+    let mut flock = start(options, script);
     std::thread::sleep(Duration::from_millis(rng.u64(..400)));
-    let name = [
-        "flock",
-        "lock-keeper",
-        "lock-timekeeper",
-        test.system.helper(),
-        "",
-    ][rng.usize(..5)];
+    let name = ["flock", "lock-keeper", "lock-timekeeper", helper, ""][rng.usize(..5)];
     let find = |pid: &i32| status_field(*pid, "Name") == name;
     let pid = match name {
         "flock" => Some(flock.pid()),
@@ -57,37 +55,47 @@ fn run_once(test: &EngineTest, rng: &mut Rng) {
     flock.wait();
 }
 
-#[rstest]
-fn commands_never_overlap(#[values(Engine::Etcd, Engine::Postgres)] engine: Engine) {
-    if std::env::var_os("FDLOCK_STORM").is_none() {
-        return;
-    }
+/// Runs a storm, and asserts that no commands have overlapped, and that the tokens have risen.
+pub fn run(env: &TestEnv, helper: &str, start: Start<'_>) {
     let settings = StressSettings::from_env();
-    let Some(test) = EngineTest::new(engine) else {
-        return;
-    };
     let end = Instant::now() + Duration::from_secs(2 * settings.size);
     std::thread::scope(|scope| {
         for worker in 0..WORKERS {
-            let test = &test;
             scope.spawn(move || {
                 let mut rng = Rng::with_seed(settings.seed ^ worker);
                 while Instant::now() < end {
-                    run_once(test, &mut rng);
+                    run_once(start, helper, &mut rng);
                 }
             });
         }
     });
     assert!(
-        !test.env.file("overlap").exists(),
+        !env.file("overlap").exists(),
         "{}",
-        test.env.read_file("overlap")
+        env.read_file("overlap")
     );
-    let tokens = test.env.read_file("tokens");
+    let tokens = env.read_file("tokens");
     let tokens = tokens.lines().map(|token| token.parse::<u64>());
     let tokens = Vec::from_iter(tokens.map(|token| token.expect("a number")));
     println!("{} writers", tokens.len());
     assert!(tokens.is_sorted_by(|one, other| one < other), "{tokens:?}");
+}
+
+/// Whether storms are asked for.
+pub fn is_wanted() -> bool {
+    std::env::var_os("FDLOCK_STORM").is_some()
+}
+
+#[rstest]
+fn commands_never_overlap(#[values(Engine::Etcd, Engine::Postgres)] engine: Engine) {
+    if !is_wanted() {
+        return;
+    }
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
+    let start = |options: &[&str], script: &str| test.start(options, script);
+    run(&test.env, test.system.helper(), &start);
     // Those whose helper was killed vanish after their time.
     test.wait_for_keys(0);
 }
