@@ -19,14 +19,11 @@ mod steps;
 use crate::graph::{Always, Graph};
 use crate::trace;
 
-pub use state::State;
+use state::MARGIN;
+pub use state::{MAX, State};
 
-/// The greatest number of processes.
-pub const MAX: usize = 3;
 /// The network and the servers.
 pub const SERVER: u8 = MAX as u8;
-/// By how many ticks in the time to live the servers' clock may be faster.
-const MARGIN: i8 = 1;
 
 /// What is modelled.
 #[derive(Clone, Copy, Debug)]

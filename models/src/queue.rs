@@ -24,11 +24,8 @@ use crate::graph::{Always, Graph};
 use crate::kernel::Lock;
 use crate::trace;
 
-pub use state::State;
+pub use state::{MAX, State};
 use state::{PIDS, Place, SHELL, Sentinel};
-
-/// The greatest number of processes.
-pub const MAX: usize = 3;
 
 /// What is modelled.
 #[derive(Clone, Copy, Debug)]

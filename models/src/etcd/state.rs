@@ -1,6 +1,10 @@
 //! A state, and what changes it.
 
-use super::{MARGIN, MAX};
+/// The greatest number of processes.
+pub const MAX: usize = 3;
+
+/// By how many ticks in the time to live the servers' clock may be faster.
+pub(super) const MARGIN: i8 = 1;
 
 /// How far a process is: what it asks the servers, or waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,7 +1,9 @@
 //! A state, and what changes it.
 
-use super::MAX;
 use crate::kernel::{Descriptions, Lock};
+
+/// The greatest number of processes.
+pub const MAX: usize = 3;
 
 /// How far a process is: the call that it makes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
