@@ -151,8 +151,9 @@ NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: insta
 # What takes long is tried as it is installed: stress tests, and the builtin in all versions of bash.
 NOT_IN_DEVELOPMENT = storm:: hostile:: builtin::
 
-# Most tests wait for other processes or for a timeout, so twice as many run as there are processors.
-export RUST_TEST_THREADS ?= $(shell expr 2 \* $$(nproc))
+# Most tests wait for other processes or for a timeout, so three times as many run as there are
+# processors.
+export RUST_TEST_THREADS ?= $(shell expr 3 \* $$(nproc))
 
 # The suite runs three times: without stress tests and the builtin against the development build
 # (glibc on most machines), against the installed program, and against the installed program called
