@@ -38,6 +38,8 @@ pub enum Contender {
     Lslocks,
     /// `etcdctl lock`.
     Etcdctl,
+    /// `psql` with `pg_advisory_lock`.
+    Psql,
     /// The calls of the kernel for a lock among many, alone.
     Kernel,
 }
@@ -80,6 +82,7 @@ impl Contender {
             Contender::Lsof => "lsof",
             Contender::Lslocks => "lslocks",
             Contender::Etcdctl => "etcdctl",
+            Contender::Psql => "psql",
             Contender::Kernel => "kernel",
         }
     }

@@ -82,7 +82,7 @@ fn main() -> Result<()> {
     ]);
 
     let who = who::measure(programs, fixture, slow_rounds)?;
-    let remote = remote::etcd(programs, fixture, loop_rounds)?;
+    let remote = remote::measure(programs, fixture, loop_rounds)?;
 
     let out = &options.out;
     fs::create_dir_all(out).with_context(|| format!("cannot create {}", out.display()))?;
