@@ -63,7 +63,8 @@ pub fn measure(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Ve
 }
 
 fn measure_in<S: System>(system: &S, rounds: u32) -> Result<Vec<Measurement>> {
-    let slow_rounds = rounds.div_ceil(10);
+    // Those with many processes.
+    let slow_rounds = rounds.div_ceil(30);
     let measure = |title: &str, unit, rounds, job: &str, sample: &Sample<'_, S>| {
         let contenders = system.contenders().map(|contender| (contender, contender));
         let job = [OsStr::new(job)];
