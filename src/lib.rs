@@ -17,7 +17,7 @@
 //! * [`program`] – the `main` function that all programs share.
 //!
 //! Other workspace members build on this library: `builtin` (bash) and `historic` (the historic
-//! tools).
+//! tools). The helpers for locks elsewhere, in `remote`, share only a protocol with it.
 
 #![deny(unsafe_code)]
 
