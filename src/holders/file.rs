@@ -16,6 +16,7 @@ use crate::sys::filesystem::Locality;
 use crate::sys::procfs::fdinfo::{self, FdInfo};
 use crate::sys::procfs::locks::FileKey;
 use crate::sys::procfs::mountinfo::Mount;
+use crate::sys::procfs::own_fd_path;
 
 /// What identifies a file at the descriptors of processes.
 #[derive(Clone, Copy, Debug)]
@@ -205,8 +206,4 @@ impl File {
     pub fn locality(&self) -> Locality {
         Locality::from_fd(self.handle.as_fd())
     }
-}
-
-fn own_fd_path(fd: RawFd) -> String {
-    format!("/proc/self/fd/{fd}")
 }

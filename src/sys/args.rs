@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 
 static ARGV: AtomicPtr<*const c_char> = AtomicPtr::new(ptr::null_mut());
 static ARGC: AtomicUsize = AtomicUsize::new(0);
+/// The size of the arguments, once they have been overwritten.
+static ROOM: AtomicUsize = AtomicUsize::new(0);
 
 /// Copies the argument vector of a C `main`, name first, byte for byte.
 ///
@@ -33,7 +35,7 @@ pub unsafe fn from_main(argc: c_int, argv: *const *const c_char) -> Vec<OsString
 /// Overwrites the arguments of `main` with a name, as far as there is room. This is where ps(1) and
 /// pkill(1) `-f` read the command line. [`from_main`] has copied the arguments.
 ///
-/// Does nothing in a process with another `main`, or if it has been called before.
+/// Does nothing in a process with another `main`.
 pub fn overwrite(name: &str) {
     let argv = ARGV.load(Ordering::Relaxed);
     let count = ARGC.swap(0, Ordering::Relaxed);
@@ -43,15 +45,22 @@ pub fn overwrite(name: &str) {
     let end = |arg: &CStr| arg.as_ptr().addr() + arg.count_bytes() + 1;
     // The kernel places the arguments next to each other. If a debugger has moved some, none is
     // changed.
-    if count == 0 || (1..count).any(|index| arg(index).as_ptr().addr() != end(arg(index - 1))) {
+    let is_contiguous =
+        || (1..count).all(|index| arg(index).as_ptr().addr() == end(arg(index - 1)));
+    if count > 0 && is_contiguous() {
+        let room = end(arg(count - 1)) - arg(0).as_ptr().addr();
+        ROOM.store(room, Ordering::Relaxed);
+    }
+    // A process that was forked by one with a name of its own gets another one.
+    let room = ROOM.load(Ordering::Relaxed);
+    if room == 0 {
         return;
     }
-    let first = arg(0).as_ptr().cast_mut().cast::<u8>();
-    let room = end(arg(count - 1)) - first.addr();
     let length = name.len().min(room - 1);
     // SAFETY: that many bytes are there, `main` may modify them (C standard, 5.1.2.2.1), and
     // nothing refers to them.
     unsafe {
+        let first = (*argv).cast_mut().cast::<u8>();
         ptr::write_bytes(first, 0, room);
         ptr::copy_nonoverlapping(name.as_ptr(), first, length);
     }

@@ -6,6 +6,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod alarm;
 pub mod arena;
 pub mod args;
 pub mod clock;

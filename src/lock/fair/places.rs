@@ -32,7 +32,7 @@
 //! up. It has not begun its work by then, so the caller that is refused because of it has not missed anything.
 
 use std::ops::ControlFlow;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, Mode as Permissions, OFlags};
 use rustix::io::Errno;
@@ -45,6 +45,7 @@ use crate::lock::{AcquireError, Acquired, Deadline, Mode, Refusal};
 use crate::sys::ofd::{self, Blocking, Operation};
 use crate::sys::procfs::fdinfo::FdInfo;
 use crate::sys::procfs::locks::{self, FileKey, LockState, LockType, TableRead};
+use crate::sys::procfs::own_fd_path;
 use crate::sys::procfs::stat;
 use crate::sys::procfs::status::Status;
 
@@ -158,7 +159,7 @@ fn open_supported(fd: BorrowedFd<'_>) -> Result<OwnedFd, AcquireError> {
     if stat.st_mode & 0o111 != 0 && stat.st_size > 0 {
         return unsupported("an executable file cannot be executed while it is open for writing");
     }
-    let path = ticket::path_of(fd);
+    let path = own_fd_path(fd.as_raw_fd());
     // With O_NONBLOCK, a lease does not block open(2).
     let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let file = match rustix::fs::open(&path, flags, Permissions::empty()) {

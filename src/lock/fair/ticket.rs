@@ -126,18 +126,13 @@ fn ok_unless_exhausted<T>(result: Result<T, Errno>) -> Result<Option<T>, Acquire
     }
 }
 
-/// Returns a path that leads to the open file.
-pub(super) fn path_of(fd: BorrowedFd<'_>) -> String {
-    format!("/proc/self/fd/{}", fd.as_raw_fd())
-}
-
 /// Opens the file of a descriptor again, and returns the fcntl(2) locks that the new descriptor
 /// permits. Returns `None` if the file cannot, or must not, be opened.
 pub(super) fn reopen(fd: BorrowedFd<'_>) -> Result<Option<(OwnedFd, Operation)>, AcquireError> {
     if unsupported_file_reason(fd).is_some() {
         return Ok(None);
     }
-    let path = path_of(fd);
+    let path = procfs::own_fd_path(fd.as_raw_fd());
     // With O_NONBLOCK, a lease does not block open(2).
     let flags = OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
     let open = |access| rustix::fs::open(&path, flags | access, Permissions::empty());

@@ -21,7 +21,6 @@
 //! * Without the helper, the time runs out. A stop of the whole job concerns neither the helper nor
 //!   the timekeeper, so the lock is kept, as a local one would be.
 
-mod clock;
 mod orders;
 mod supervise;
 mod timekeeper;
@@ -40,13 +39,13 @@ use super::forward::{Event, ExitReason, SignalForwarder};
 use super::supervisor::SupervisorReport;
 use crate::remote::helper::Helper;
 use crate::remote::terms::Terms;
+use crate::sys::alarm::Alarm;
 use crate::sys::clock::since_boot;
 use crate::sys::process;
 use crate::sys::shared_memory::SharedU64;
 use crate::sys::signal::{self, SignalSet, number};
 use crate::sys::spawn::{self, ExecImage, ParentDeath, SpawnOptions, TOO_LATE};
 
-use clock::Alarm;
 use orders::{Order, Orders};
 use timekeeper::REPEAT_INTERVAL;
 

@@ -15,10 +15,10 @@ use rustix::net::{SendFlags, send};
 use rustix::process::{Pid, setsid};
 use rustix::stdio;
 
-use super::clock::Alarm;
 use super::orders::{Order, Orders};
 use crate::remote::protocol::{LineReader, Message, Progress};
 use crate::remote::terms::Terms;
+use crate::sys::alarm::Alarm;
 use crate::sys::args;
 use crate::sys::clock::since_boot;
 use crate::sys::fd;

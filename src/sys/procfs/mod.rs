@@ -16,7 +16,7 @@ pub mod time_namespace;
 use std::ffi::OsStr;
 use std::fs;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -99,6 +99,11 @@ pub fn deleted_working_dir() -> Option<PathBuf> {
 /// Returns the directory of a process.
 pub fn process_dir(pid: Pid) -> String {
     format!("/proc/{}", pid.as_raw_nonzero())
+}
+
+/// Returns a path that leads to the file of a descriptor of this process, whatever its name is.
+pub fn own_fd_path(fd: RawFd) -> String {
+    format!("/proc/self/fd/{fd}")
 }
 
 /// Returns the path of the program that a process executes, or `None` if it is hidden.

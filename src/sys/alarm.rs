@@ -16,17 +16,17 @@ use rustix::time::{
 ///
 /// timerfd_create(2).
 #[derive(Debug)]
-pub(super) struct Alarm(OwnedFd);
+pub struct Alarm(OwnedFd);
 
 impl Alarm {
     /// Creates an alarm that is not set.
-    pub(super) fn new() -> io::Result<Self> {
+    pub fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
         Ok(Self(timerfd_create(TimerfdClockId::Boottime, flags)?))
     }
 
     /// Sets the alarm to a reading of `CLOCK_BOOTTIME`.
-    pub(super) fn set(&self, time: Duration) -> io::Result<()> {
+    pub fn set(&self, time: Duration) -> io::Result<()> {
         // Zero would switch it off.
         let time = time.max(Duration::from_nanos(1));
         let it_value = Timespec {
@@ -42,7 +42,7 @@ impl Alarm {
     }
 
     /// Returns the descriptor.
-    pub(super) fn as_fd(&self) -> BorrowedFd<'_> {
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
     }
 }
