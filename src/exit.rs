@@ -7,7 +7,7 @@ use rustix::io::Errno;
 
 use crate::lock::advisory::Meaning;
 use crate::run::ExitReason;
-use crate::{holders, lock, remote, run, sys};
+use crate::{handle, holders, lock, remote, run, sys};
 
 /// Success.
 pub const SUCCESS: u8 = 0;
@@ -16,7 +16,7 @@ pub const NOT_HELD: u8 = 1;
 /// `EX_SOFTWARE`: a defect in this program.
 pub const SOFTWARE: u8 = 70;
 
-/// `EX_TEMPFAIL`: a lock elsewhere was lost, and its command was stopped.
+/// `EX_TEMPFAIL`: a lock elsewhere was lost, and its processes were stopped.
 pub const LOCK_LOST: u8 = 75;
 
 /// The statuses of one program, besides [`SUCCESS`] and [`SOFTWARE`].
@@ -162,6 +162,15 @@ impl Statuses {
             remote::Error::NoHelper { .. } | remote::Error::Helper { .. } => self.not_found,
             remote::Error::Start(_) => self.exhausted,
             remote::Error::Engine { status, .. } => *status,
+        }
+    }
+
+    /// Returns the status for an error of a descriptor with a lock elsewhere.
+    pub fn for_handle(&self, error: &handle::Error) -> u8 {
+        match error {
+            handle::Error::Unsuitable { .. } => self.lock_failed,
+            handle::Error::Start(_) => self.exhausted,
+            handle::Error::Lost(_) => LOCK_LOST,
         }
     }
 

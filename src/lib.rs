@@ -10,6 +10,7 @@
 //! * [`remote`] – locks elsewhere: their URLs, and the connection to the helper that holds one.
 //! * [`holders`] – the processes that hold a lock or wait for it. It never takes a lock to find
 //!   out.
+//! * [`handle`] – descriptors of scripts to which a lock elsewhere is tied.
 //! * [`run`] – runs a command: environment, signals, exit status, supervision.
 //! * [`exit`] – exit statuses: the only table that maps errors to numbers.
 //! * [`report`] – the only place that prints.
@@ -24,6 +25,7 @@
 pub mod cli;
 pub mod exit;
 pub mod flock;
+pub mod handle;
 pub mod holders;
 pub mod lock;
 pub mod program;

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use crate::exit::{ExitError, Statuses};
-use crate::{lock, remote, run};
+use crate::{handle, lock, remote, run};
 
 /// Why `flock` failed.
 #[derive(Debug)]
@@ -12,6 +12,8 @@ pub enum Failure {
     Lock(lock::Error),
     /// The lock elsewhere failed.
     Remote(remote::Error),
+    /// The descriptor of a lock elsewhere failed.
+    Handle(handle::Error),
     /// The command failed.
     Run(run::Error),
 }
@@ -21,6 +23,7 @@ impl ExitError for Failure {
         match self {
             Self::Lock(error) => error.message(),
             Self::Remote(error) => error.message(),
+            Self::Handle(error) => error.message(),
             Self::Run(error) => error.message(),
         }
     }
@@ -29,6 +32,7 @@ impl ExitError for Failure {
         match self {
             Self::Lock(error) => statuses.for_lock(error),
             Self::Remote(error) => statuses.for_remote(error),
+            Self::Handle(error) => statuses.for_handle(error),
             Self::Run(error) => statuses.for_run(error),
         }
     }
@@ -43,6 +47,12 @@ impl From<lock::Error> for Failure {
 impl From<remote::Error> for Failure {
     fn from(error: remote::Error) -> Self {
         Self::Remote(error)
+    }
+}
+
+impl From<handle::Error> for Failure {
+    fn from(error: handle::Error) -> Self {
+        Self::Handle(error)
     }
 }
 

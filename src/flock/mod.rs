@@ -9,6 +9,7 @@
 //! * `missing_queue` – its warnings where there is no order.
 //! * `directory_scope` – its warning about directories on file servers.
 //! * [`remote`] – carries out a request for a lock elsewhere.
+//! * [`handle`] – ties a lock elsewhere to a descriptor, and releases it.
 //! * [`who`] – carries out `--who`.
 //! * `terminal` – what the displays know about a terminal.
 //! * [`failure`] – what can fail.
@@ -18,6 +19,7 @@ pub mod args;
 mod directory_scope;
 mod exec_hint;
 pub mod failure;
+pub mod handle;
 mod missing_queue;
 pub mod print_path;
 mod progress;
@@ -89,7 +91,7 @@ pub struct LockRequest {
     pub progress: ProgressMode,
 }
 
-/// A lock elsewhere to acquire, and the command to run under it.
+/// A lock elsewhere to acquire or release, and what it is for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RemoteRequest {
     /// The lock.
@@ -102,12 +104,21 @@ pub struct RemoteRequest {
     pub mode: Mode,
     /// How long to wait for the lock.
     pub timeout: Timeout,
-    /// The command.
-    pub command: Command,
+    /// What it is for.
+    pub job: RemoteJob,
     /// The exit status on a conflict or a timeout.
     pub conflict_status: u8,
     /// Whether to report progress.
     pub verbosity: Verbosity,
+}
+
+/// What a lock elsewhere is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RemoteJob {
+    /// It is held while this command runs.
+    Command(Command),
+    /// It is tied to this descriptor of the caller's.
+    Descriptor(RawFd),
 }
 
 /// The files to list, and the output format.

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
 use super::failure::Failure;
-use super::{RemoteRequest, Verbosity};
+use super::{RemoteJob, RemoteRequest, Verbosity, handle};
 use crate::exit::{self, Exit};
 use crate::lock::{Mode, Timeout};
 use crate::remote::Error;
@@ -13,7 +13,7 @@ use crate::remote::helper::{Answer, Helper};
 use crate::remote::protocol::{self, Holder, Message};
 use crate::report::Report;
 use crate::run::lease::Lease;
-use crate::run::{self, RunOptions, Supervision};
+use crate::run::{self, Command, RunOptions, Supervision};
 use crate::sys::clock::since_boot;
 use crate::sys::environment;
 use crate::sys::init_signals;
@@ -36,7 +36,7 @@ pub fn run(request: &RemoteRequest, report: &mut Report) -> Exit {
     report.finish(&exit::FLOCK, result)
 }
 
-/// Describes this process, which will be a holder.
+/// Describes this process, which will be a holder, and its command.
 pub(super) fn describe(args: &[OsString]) -> Holder {
     let uid = rustix::process::getuid().as_raw();
     let user = user::name_of(uid).unwrap_or_else(|| uid.to_string().into());
@@ -44,8 +44,72 @@ pub(super) fn describe(args: &[OsString]) -> Holder {
 }
 
 fn lock_and_run(request: &RemoteRequest, report: &mut Report) -> Result<Exit, Failure> {
-    let started = Instant::now();
+    match &request.job {
+        RemoteJob::Descriptor(number) => handle::run(request, *number, report),
+        RemoteJob::Command(command) => run_command(request, command, report),
+    }
+}
+
+/// Acquires the lock, and runs the command under it.
+fn run_command(
+    request: &RemoteRequest,
+    command: &Command,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
     let may_adopt = process::has_no_children();
+    let Some(grant) = acquire(request, &describe(command.args()), report)? else {
+        return Ok(Exit::Status(request.conflict_status));
+    };
+    if request.verbosity == Verbosity::Verbose {
+        let name = command.name();
+        report.info(["executing".as_ref(), name].join(" ".as_ref()));
+    }
+    environment::set("FLOCK_TOKEN", grant.token.to_string());
+    environment::set("FLOCK_URL", request.url.as_os_str());
+    let lease = Lease {
+        helper: &grant.helper,
+        terms: request.terms,
+        until: grant.until,
+        may_adopt,
+    };
+    let options = RunOptions {
+        supervision: Supervision::Leased(&lease),
+        ..RunOptions::default()
+    };
+    let result = command.run(options, &mut |error| report.error(error.message()));
+    if !matches!(result, Err(run::Error::LockLost(_))) {
+        grant.release(request);
+    }
+    Ok(result?.into())
+}
+
+/// A lock that has been granted.
+#[derive(Debug)]
+pub(super) struct Grant {
+    /// The helper that holds it.
+    pub helper: Helper,
+    /// A number that is higher than that of all earlier holders.
+    pub token: u64,
+    /// When it ends unless it is renewed, by `CLOCK_BOOTTIME`.
+    pub until: Duration,
+}
+
+impl Grant {
+    /// Has the lock released, and waits until that has been done.
+    pub fn release(self, request: &RemoteRequest) {
+        // The lock is free by then, with or without an answer: it was renewed before this moment.
+        let end = Instant::now().checked_add(request.terms.ttl);
+        self.helper.release(end);
+    }
+}
+
+/// Acquires the lock. Returns `None` if another process holds it.
+pub(super) fn acquire(
+    request: &RemoteRequest,
+    holder: &Holder,
+    report: &mut Report,
+) -> Result<Option<Grant>, Failure> {
+    let started = Instant::now();
     // The wait for an answer is a wait for the lock.
     init_signals::die_of_signals();
     let mut helper = Helper::start(&protocol::Request {
@@ -61,38 +125,21 @@ fn lock_and_run(request: &RemoteRequest, report: &mut Report) -> Result<Exit, Fa
             Timeout::After(time) => Some(time),
         },
         terms: request.terms,
-        holder: &describe(request.command.args()),
+        holder,
     })?;
     let Some((token, until)) = wait_for_grant(request, &mut helper, started, report)? else {
-        return Ok(Exit::Status(request.conflict_status));
+        return Ok(None);
     };
     if request.verbosity == Verbosity::Verbose {
         let took = started.elapsed();
         let (seconds, micros) = (took.as_secs(), took.subsec_micros());
         report.info(format!("getting lock took {seconds}.{micros:06} seconds"));
-        let name = request.command.name();
-        report.info(["executing".as_ref(), name].join(" ".as_ref()));
     }
-    environment::set("FLOCK_TOKEN", token.to_string());
-    environment::set("FLOCK_URL", request.url.as_os_str());
-    let lease = Lease {
-        helper: &helper,
-        terms: request.terms,
+    Ok(Some(Grant {
+        helper,
+        token,
         until,
-        may_adopt,
-    };
-    let options = RunOptions {
-        supervision: Supervision::Leased(&lease),
-        ..RunOptions::default()
-    };
-    let result = request
-        .command
-        .run(options, &mut |error| report.error(error.message()));
-    if !matches!(result, Err(run::Error::LockLost(_))) {
-        // The lock is free by then, with or without an answer: it was renewed before this moment.
-        helper.release(Instant::now().checked_add(request.terms.ttl));
-    }
-    Ok(result?.into())
+    }))
 }
 
 /// Waits until the helper has acquired the lock, and returns the token and the end of the lease.

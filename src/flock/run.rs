@@ -7,15 +7,15 @@ use super::failure::Failure;
 use super::progress::Progress;
 use super::verbose::VerboseLog;
 use super::{
-    ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, exec_hint, print_path,
-    remote, replace, who,
+    ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, exec_hint, handle,
+    print_path, remote, replace, who,
 };
 use crate::exit::{self, Exit};
 use crate::holders::Caller;
 use crate::lock::acquire::{LockKind, Order};
 use crate::lock::fair::claim::Claim;
 use crate::lock::multi::{self, LockTarget};
-use crate::lock::{self, Acquired, Deadline, Guard};
+use crate::lock::{self, Acquired, Deadline, Guard, Mode};
 use crate::report::{Output, Report};
 use crate::run::{self, RunOptions};
 use crate::sys::clock::Uptime;
@@ -47,6 +47,9 @@ fn lock_and_run(request: &LockRequest, report: &mut Report) -> Result<Exit, Fail
     log.report_acquired(report);
     log.report_limitations(request, locks.fds(), report);
     let Some(job) = &request.job else {
+        if let (Mode::Unlocked, Target::Descriptor(number)) = (request.mode, &request.target) {
+            handle::release_all(*number)?;
+        }
         release_if_output_failed(request, &locks, report);
         return Ok(Exit::Status(exit::SUCCESS));
     };

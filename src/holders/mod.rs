@@ -12,6 +12,7 @@ mod error;
 mod file;
 mod lock_user;
 mod machine;
+mod owners;
 mod resolve;
 mod scan;
 mod time_limit;
@@ -42,6 +43,7 @@ pub use lock_user::{
     Caller, Confidence, ListedKind, LockUser, Namespace, OwnLock, Range, Role, Snapshot, Visibility,
 };
 pub use machine::{LockedFile, Machine, all_locks};
+pub use owners::visit_owners;
 use resolve::{Observations, ProcProcesses};
 use scan::{FdLock, Files, MAX_RANGES, OnOther, Scan, Search, WaiterSearch};
 pub use time_limit::TimeLimit;

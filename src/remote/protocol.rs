@@ -242,6 +242,12 @@ impl LineReader {
         Some(line)
     }
 
+    /// Adds what was read elsewhere. Returns false if a line is too long.
+    pub fn add(&mut self, bytes: &[u8]) -> bool {
+        self.unread.extend_from_slice(bytes);
+        self.unread.len() <= MAX_LINE || self.unread.contains(&b'\n')
+    }
+
     /// Reads what has arrived, without waiting for it.
     pub fn read(&mut self, socket: impl AsFd) -> Progress {
         let mut buffer = [0; 1024];

@@ -33,7 +33,6 @@ const ALSO_OR_UNLINK: Given = ("--also or --unlink", |raw| (ALSO.1)(raw) || (UNL
 const TERMS: Given = ("--ttl or --grace", |raw| {
     raw.terms.ttl.is_some() || raw.terms.grace.is_some()
 });
-const UNLOCK: Given = ("--unlock", |raw| raw.mode == Some(Mode::Unlocked));
 const PROGRESS: Given = ("--progress", |raw| raw.progress == ProgressMode::Shown);
 const WHO: Given = ("--who", |raw| raw.who.who);
 const JSON: Given = ("--json", |raw| raw.who.json);
@@ -87,7 +86,6 @@ static FILE_ONLY: &[Given] = &[SLOTS, ALSO, UNLINK];
 
 /// The options that do not apply to a lock elsewhere, each with the reason.
 static NOT_FOR_URL: &[(Given, &str)] = &[
-    (UNLOCK, "it is released when its command has exited"),
     (CLOSE, "it has no descriptor"),
     (
         NO_FORK,

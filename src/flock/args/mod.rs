@@ -10,11 +10,12 @@ mod values;
 mod who;
 
 use std::ffi::OsString;
+use std::os::fd::RawFd;
 
 use crate::cli::parser::{ScanResult, scan};
 use crate::cli::{OptionSpec, ParseResult, ProgramSpec, Synopsis, UsageError, UsageHint};
 use crate::exit;
-use crate::flock::{ExecMode, Fairness, Job, LockRequest, Request, Target};
+use crate::flock::{ExecMode, Fairness, Job, LockRequest, RemoteJob, Request, Target};
 use crate::lock::advisory::LockApi;
 use crate::lock::{Mode, Timeout};
 use crate::remote::url::is_url;
@@ -53,6 +54,10 @@ pub static SPEC: ProgramSpec = ProgramSpec {
         Synopsis {
             args: "[OPTION]... SCHEME://... COMMAND [ARGUMENT]...",
             help: "the same with a lock in another system",
+        },
+        Synopsis {
+            args: "[OPTION]... NUMBER SCHEME://...",
+            help: "the same for the rest of the script",
         },
         Synopsis {
             args: "--who [OPTION]... [FILE]...",
@@ -107,9 +112,14 @@ impl RawArgs {
         {
             return Ok(request);
         }
+        if let Some(number) = self.handle(&operands) {
+            return self.remote_request(&operands[1], Some(RemoteJob::Descriptor(number)));
+        }
         let (target, command) = self.operands(operands)?;
         match &target {
-            Target::Path(path) if is_url(path) => return self.remote_request(path, command),
+            Target::Path(path) if is_url(path) => {
+                return self.remote_request(path, command.map(RemoteJob::Command));
+            }
             Target::Path(_) => self.check_for_file()?,
             Target::Descriptor(_) => {
                 conflicts::check_for_descriptor(&self)?;
@@ -165,6 +175,15 @@ impl RawArgs {
             }
             Some((start, length)) => Ok(LockApi::Ofd { start, length }),
         }
+    }
+
+    /// Returns the descriptor to which a lock elsewhere is to be tied: `NUMBER SCHEME://…`.
+    fn handle(&self, operands: &[OsString]) -> Option<RawFd> {
+        let [number, url] = operands else {
+            return None;
+        };
+        let is_handle = self.descriptor.is_none() && self.name.is_none() && is_url(url);
+        is_handle.then(|| parse_descriptor(number).ok())?
     }
 
     fn operands(

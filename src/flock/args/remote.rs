@@ -7,11 +7,10 @@ use super::conflicts;
 use super::raw::{RawArgs, TermArgs};
 use crate::cli::{UsageError, duration};
 use crate::exit;
-use crate::flock::{RemoteRequest, Request};
+use crate::flock::{RemoteJob, RemoteRequest, Request};
 use crate::lock::Mode;
 use crate::remote::terms::Terms;
 use crate::remote::url::{Url, is_url};
-use crate::run::Command;
 
 impl RawArgs {
     /// Returns the request for the lock that this operand names, which must be a URL. No message
@@ -20,19 +19,25 @@ impl RawArgs {
     pub(super) fn remote_request(
         self,
         operand: &OsStr,
-        command: Option<Command>,
+        job: Option<RemoteJob>,
     ) -> Result<Request, UsageError> {
         conflicts::check_for_url(&self)?;
+        if self.mode == Some(Mode::Unlocked) && !matches!(job, Some(RemoteJob::Descriptor(_))) {
+            return Err(UsageError::new(
+                "--unlock cannot be used with a lock elsewhere and a command: it is released when \
+                 the command has exited",
+            ));
+        }
         let error = |reason| UsageError::new(format!("invalid URL: {reason}"));
         let url = Url::parse(operand).map_err(error)?;
-        let command = command.ok_or_else(no_command)?;
+        let job = job.ok_or_else(no_command)?;
         Ok(Request::Remote(RemoteRequest {
             url,
             terms: self.terms.complete()?,
             slots: self.slots,
             mode: self.mode.unwrap_or(Mode::Exclusive),
             timeout: self.lock_timeout(),
-            command,
+            job,
             conflict_status: self.conflict_status.unwrap_or(exit::FLOCK.conflict),
             verbosity: self.verbosity,
         }))
@@ -63,7 +68,10 @@ pub(super) fn no_url(option: &str) -> UsageError {
 
 /// Returns the error that a URL is the only operand.
 pub(super) fn no_command() -> UsageError {
-    UsageError::new("a lock elsewhere requires a command: flock SCHEME://... COMMAND")
+    UsageError::new(
+        "a lock elsewhere requires a command or a descriptor: flock SCHEME://... COMMAND, or \
+         flock NUMBER SCHEME://...",
+    )
 }
 
 impl TermArgs {

@@ -1,7 +1,7 @@
 use super::*;
 use crate::cli::{OptPosition, OptionDoc};
 use crate::flock::Verbosity;
-use crate::flock::{OutputFormat, RemoteRequest, WhoRequest};
+use crate::flock::{OutputFormat, RemoteJob, RemoteRequest, WhoRequest};
 use crate::remote::terms::Terms;
 use crate::remote::url::Url;
 use proptest::prelude::*;
@@ -281,7 +281,7 @@ fn a_url_is_a_lock_elsewhere() {
         slots: None,
         mode: Mode::Shared,
         timeout: Timeout::After(Duration::from_millis(1500)),
-        command: command("sync -a").expect("a command"),
+        job: RemoteJob::Command(command("sync -a").expect("a command")),
         conflict_status: 9,
         verbosity: Verbosity::Quiet,
     };

@@ -61,6 +61,9 @@ pub const PLACE_RANGE: RangeInclusive<i64> = 1 << 60..=SLOT_BIT as i64 - 1;
 /// The offsets of [claims](super::claim), which are no markers either.
 pub const CLAIM_RANGE: RangeInclusive<i64> = 1 << 59..=(1 << 60) - 1;
 
+/// The offsets of the marks of handles, which are no markers either: see [`crate::handle`].
+pub const HANDLE_RANGE: RangeInclusive<i64> = 1 << 58..=(1 << 59) - 1;
+
 /// The offsets of slots.
 pub const SLOT_RANGE: RangeInclusive<i64> = SLOT_BIT as i64..=TICKET_BIT as i64 - 1;
 

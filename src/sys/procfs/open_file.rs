@@ -1,4 +1,4 @@
-//! `/proc/PID/fd/N`: the path of an open file.
+//! `/proc/PID/fd/N`: the open files of processes.
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
@@ -11,7 +11,8 @@ use rustix::process::Pid;
 
 use super::fdinfo::visit_locks;
 use super::locks::FileKey;
-use super::process_dir;
+use super::read::read_prefix;
+use super::{numeric_entries, process_dir};
 
 /// The path of an open file, as the kernel knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +56,25 @@ impl OpenFile {
         });
         visited.ok().and(is_same.then_some(file))
     }
+}
+
+/// Returns the contents of a memory file of this name that a process has open, or `None` if it has
+/// none, or is hidden.
+///
+/// # References
+///
+/// memfd_create(2).
+pub fn read_memory_file(pid: Pid, name: &str) -> Option<Vec<u8>> {
+    /// Others may have created it.
+    const MAX_SIZE: usize = 1 << 16;
+    let dir = format!("{}/fd", process_dir(pid));
+    let target = format!("/memfd:{name} (deleted)");
+    let is_it = |fd: &u32| {
+        let link = fs::read_link(format!("{dir}/{fd}"));
+        link.is_ok_and(|link| link.as_os_str() == target.as_str())
+    };
+    let fd = numeric_entries(&dir).ok()?.into_iter().find(is_it)?;
+    read_prefix(&format!("{dir}/{fd}"), MAX_SIZE).ok()
 }
 
 #[cfg(test)]

@@ -1,0 +1,99 @@
+//! Ties a lock elsewhere to a descriptor of the caller's, and releases it.
+
+use std::os::fd::{BorrowedFd, RawFd};
+
+use rustix::io::Errno;
+use rustix::process::getppid;
+
+use super::RemoteRequest;
+use super::failure::Failure;
+use super::remote::{acquire, describe};
+use crate::exit::{self, Exit};
+use crate::handle::mark::HeldMode;
+use crate::handle::{Handle, Lease, Marked, marked, may_be_marked, release};
+use crate::lock::descriptor::hint_if_open_in_parent;
+use crate::lock::{self, Mode};
+use crate::remote::protocol::Holder;
+use crate::report::{Output, Report};
+use crate::sys;
+use crate::sys::procfs::status::command_line;
+
+/// Acquires or releases the lock, and returns how to exit.
+pub(super) fn run(
+    request: &RemoteRequest,
+    number: RawFd,
+    report: &mut Report,
+) -> Result<Exit, Failure> {
+    let caller = open_descriptor(number)?;
+    if request.mode == Mode::Unlocked {
+        release(number, caller, Some(&request.url))?;
+        return Ok(Exit::Status(exit::SUCCESS));
+    }
+    let mode = match (request.slots, request.mode) {
+        (Some(_), _) => HeldMode::Slot,
+        (None, Mode::Shared) => HeldMode::Shared,
+        (None, _) => HeldMode::Exclusive,
+    };
+    match marked(caller, &request.url, mode) {
+        Marked::Yes => return Ok(Exit::Status(exit::SUCCESS)),
+        // As with flock(2), a lock that is held is given up before it is acquired in another mode.
+        Marked::OtherMode => release(number, caller, Some(&request.url))?,
+        Marked::No => {}
+    }
+    let handle = Handle::prepare(number, caller, &request.url, mode)?;
+    let Some(grant) = acquire(request, &describe_caller(), report)? else {
+        return Ok(Exit::Status(request.conflict_status));
+    };
+    if report.output() == Output::Failed {
+        grant.release(request);
+        return Ok(Exit::Status(exit::FLOCK.no_output));
+    }
+    let lease = Lease {
+        helper: &grant.helper,
+        url: &request.url,
+        terms: request.terms,
+        until: grant.until,
+    };
+    if let Err(error) = handle.tie(&lease) {
+        grant.release(request);
+        return Err(error.into());
+    }
+    Ok(Exit::Status(exit::SUCCESS))
+}
+
+/// Releases the locks elsewhere of a descriptor, after its local lock.
+///
+/// # Errors
+///
+/// One of them was lost before.
+#[cold]
+#[inline(never)]
+pub fn release_all(number: RawFd) -> Result<(), Failure> {
+    match sys::fd::inherited(number) {
+        Some(caller) if may_be_marked(caller) => Ok(release(number, caller, None)?),
+        _ => Ok(()),
+    }
+}
+
+/// Describes the caller, which is the holder: this process exits.
+fn describe_caller() -> Holder {
+    let mut holder = describe(&[]);
+    if let Some(caller) = getppid() {
+        holder.pid = caller.as_raw_nonzero().get();
+        holder.command = command_line(caller).join(" ".as_ref());
+    }
+    holder
+}
+
+fn open_descriptor(number: RawFd) -> Result<BorrowedFd<'static>, lock::Error> {
+    let fd = sys::fd::inherited(number);
+    let opened = fd.filter(|fd| rustix::io::fcntl_getfd(fd).is_ok());
+    opened.ok_or_else(|| {
+        let error = lock::Error::Lock {
+            target: number.to_string().into(),
+            error: Errno::BADF.into(),
+            hint: None,
+        };
+        hint_if_open_in_parent(error, number)
+    })
+}

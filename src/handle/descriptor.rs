@@ -1,0 +1,193 @@
+//! The caller's side: marks a descriptor, and releases what it is marked for.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use rustix::fs::{Mode as Permissions, OFlags, fcntl_getfl};
+use rustix::io::Errno;
+
+use super::error::Error;
+use super::mark::{HeldMode, Mark, NUMBERS};
+use crate::lock::fair::marker::HANDLE_RANGE;
+use crate::remote::url::Url;
+use crate::sys::clock::since_boot;
+use crate::sys::fd::dup_above_stderr;
+use crate::sys::filesystem::Locality;
+use crate::sys::ofd::{self, Blocking, Operation};
+use crate::sys::procfs::fdinfo::FdInfo;
+use crate::sys::procfs::own_fd_path;
+
+/// A descriptor that can have a lock elsewhere, and a second open file description of its file.
+#[derive(Debug)]
+pub struct Handle {
+    number: RawFd,
+    caller: BorrowedFd<'static>,
+    /// The guards' own, which holds no lock but theirs.
+    pub(super) file: OwnedFd,
+    pub(super) mark: Mark,
+}
+
+impl Handle {
+    /// Prepares a descriptor that the caller has open, before the lock is requested: what does not
+    /// work fails now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsuitable`]: it is not a local regular file that can be opened for writing, or
+    /// another program has locked all its bytes.
+    pub fn prepare(
+        number: RawFd,
+        caller: BorrowedFd<'static>,
+        url: &Url,
+        mode: HeldMode,
+    ) -> Result<Self, Error> {
+        let unsuitable = |reason: &str| Error::Unsuitable {
+            number,
+            reason: reason.to_owned(),
+        };
+        let stat = rustix::fs::fstat(caller).map_err(|errno| unsuitable(&errno.to_string()))?;
+        if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
+            return Err(unsuitable("it is not open on a regular file"));
+        }
+        if Locality::from_fd_with(caller, &stat) != Locality::Local {
+            return Err(unsuitable("its file is on a file server"));
+        }
+        if operation_for(caller) == Operation::Read && stat.st_mode & 0o111 != 0 && stat.st_size > 0
+        {
+            // The guards' open file description would keep it from being executed.
+            return Err(unsuitable("it is open for reading on an executable file"));
+        }
+        let file = reopen(caller).map_err(|errno| {
+            unsuitable(&format!("its file cannot be opened for writing ({errno})"))
+        })?;
+        let first = since_boot().as_nanos() as u64;
+        for attempt in 0..NUMBERS {
+            let mark = Mark::new(url, mode, first.wrapping_add(attempt));
+            let is_free = ofd::conflict(file.as_fd(), mark.offset(), mark.loss()) == Ok(None);
+            let lock = || ofd::set(file.as_fd(), Operation::Write, mark.life(), 1, Blocking::No);
+            if is_free && lock().is_ok() {
+                return Ok(Self {
+                    number,
+                    caller,
+                    file,
+                    mark,
+                });
+            }
+        }
+        Err(unsuitable(
+            "another program has locked the whole file with fcntl(2)",
+        ))
+    }
+
+    /// Marks the open file description.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsuitable`].
+    pub(super) fn set_mark(&self) -> Result<(), Error> {
+        let operation = operation_for(self.caller);
+        ofd::set(self.caller, operation, self.mark.offset(), 1, Blocking::No).map_err(|errno| {
+            Error::Unsuitable {
+                number: self.number,
+                reason: format!("it cannot be marked ({errno})"),
+            }
+        })
+    }
+
+    /// Removes the mark.
+    pub(super) fn remove_mark(&self) {
+        remove(self.caller, self.mark);
+    }
+}
+
+/// Opens the file of a descriptor again, for writing: the watcher waits for the mark by a request
+/// for a write lock, because the mark may be a read lock.
+fn reopen(caller: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let path = own_fd_path(caller.as_raw_fd());
+    // With O_NONBLOCK, a lease does not block open(2).
+    let flags = OFlags::WRONLY | OFlags::CLOEXEC | OFlags::NOCTTY | OFlags::NONBLOCK;
+    let file = rustix::fs::open(path, flags, Permissions::empty())?;
+    dup_above_stderr(file)
+}
+
+/// Returns the lock that a descriptor permits.
+fn operation_for(caller: BorrowedFd<'_>) -> Operation {
+    match fcntl_getfl(caller) {
+        Ok(flags) if flags & OFlags::RWMODE == OFlags::RDONLY => Operation::Read,
+        _ => Operation::Write,
+    }
+}
+
+/// What a descriptor is marked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Marked {
+    /// Not for this lock.
+    No,
+    /// For this lock in this mode.
+    Yes,
+    /// For this lock in another mode.
+    OtherMode,
+}
+
+/// Returns whether the open file description of a descriptor has a lock elsewhere already. A mark
+/// without guards does not count.
+pub fn marked(caller: BorrowedFd<'_>, url: &Url, mode: HeldMode) -> Marked {
+    let mut marks = marks(caller);
+    marks.retain(|mark| mark.is_for(url) && is_guarded(caller, *mark));
+    match marks.is_empty() {
+        true => Marked::No,
+        false if marks.iter().any(|mark| mark.has_mode(mode)) => Marked::Yes,
+        false => Marked::OtherMode,
+    }
+}
+
+/// Releases the locks elsewhere that a descriptor has, or one of them, and waits until the other
+/// system has them back, or has regained them because their time is over.
+///
+/// # Errors
+///
+/// [`Error::Lost`]: one of them was lost before.
+pub fn release(number: RawFd, caller: BorrowedFd<'_>, url: Option<&Url>) -> Result<(), Error> {
+    let mut marks = marks(caller);
+    marks.retain(|mark| url.is_none_or(|url| mark.is_for(url)));
+    let is_lost = marks.iter().any(|mark| is_locked(caller, mark.loss()));
+    for mark in &marks {
+        remove(caller, *mark);
+    }
+    let operation = operation_for(caller);
+    for mark in &marks {
+        // Granted when the last guard has exited. Not interrupted: there are no handlers.
+        if ofd::set(caller, operation, mark.life(), 1, Blocking::Yes).is_ok() {
+            let _ = ofd::set(caller, Operation::Unlock, mark.life(), 1, Blocking::No);
+        }
+    }
+    match is_lost {
+        true => Err(Error::Lost(number)),
+        false => Ok(()),
+    }
+}
+
+/// Returns whether a descriptor may have a lock elsewhere: whether anybody guards a lock of its
+/// file, which takes one system call to find out.
+pub fn may_be_marked(caller: BorrowedFd<'_>) -> bool {
+    let (first, last) = HANDLE_RANGE.into_inner();
+    !matches!(ofd::conflict(caller, first, last), Ok(None))
+}
+
+/// Returns the marks of an open file description.
+fn marks(caller: BorrowedFd<'_>) -> Vec<Mark> {
+    let info = FdInfo::read_own(caller).unwrap_or_default();
+    info.locks.iter().filter_map(Mark::from_record).collect()
+}
+
+fn remove(caller: BorrowedFd<'_>, mark: Mark) {
+    // Unlocking an open descriptor does not fail, and there would be nothing to do about it.
+    let _ = ofd::set(caller, Operation::Unlock, mark.offset(), 1, Blocking::No);
+}
+
+fn is_guarded(caller: BorrowedFd<'_>, mark: Mark) -> bool {
+    is_locked(caller, mark.life())
+}
+
+fn is_locked(caller: BorrowedFd<'_>, offset: i64) -> bool {
+    !matches!(ofd::conflict(caller, offset, offset), Ok(None))
+}

@@ -1,0 +1,39 @@
+//! What the guards of a lock are for, to be read by `--who`: a memory file that the timekeeper and
+//! the deputy have open. Their command line does not contain the URL, because a user who kills a
+//! script by a part of its command line must not kill the guards with it.
+
+use std::ffi::{OsStr, OsString};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::Pid;
+
+use crate::sys::procfs::open_file::read_memory_file;
+
+/// The name of the memory file.
+const NAME: &str = "flock-handle";
+
+/// What the guards of a lock are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// The URL.
+    pub url: OsString,
+}
+
+impl Record {
+    /// Stores the record. Returns `None` where that is not possible; it is only shown.
+    pub(super) fn store(url: &OsStr) -> Option<OwnedFd> {
+        let file = memfd_create(NAME, MemfdFlags::CLOEXEC).ok()?;
+        let length = rustix::io::write(&file, url.as_bytes()).ok()?;
+        (length == url.len()).then_some(file)
+    }
+
+    /// Reads the record of a guard. Returns `None` if the process is hidden or not a guard.
+    pub fn read(guard: Pid) -> Option<Self> {
+        let url = read_memory_file(guard, NAME)?;
+        (!url.is_empty()).then(|| Self {
+            url: OsString::from_vec(url),
+        })
+    }
+}
