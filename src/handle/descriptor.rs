@@ -6,8 +6,8 @@ use rustix::fs::{Mode as Permissions, OFlags, fcntl_getfl};
 use rustix::io::Errno;
 
 use super::error::Error;
-use super::mark::{HeldMode, Mark, NUMBERS};
 use crate::lock::fair::marker::HANDLE_RANGE;
+use crate::lock::mark::{HeldMode, Mark, NUMBERS};
 use crate::remote::url::Url;
 use crate::sys::clock::since_boot;
 use crate::sys::fd::dup_above_stderr;
@@ -61,7 +61,7 @@ impl Handle {
         })?;
         let first = since_boot().as_nanos() as u64;
         for attempt in 0..NUMBERS {
-            let mark = Mark::new(url, mode, first.wrapping_add(attempt));
+            let mark = Mark::new(url.as_os_str(), mode, first.wrapping_add(attempt));
             let is_free = ofd::conflict(file.as_fd(), mark.offset(), mark.loss()) == Ok(None);
             let lock = || ofd::set(file.as_fd(), Operation::Write, mark.life(), 1, Blocking::No);
             if is_free && lock().is_ok() {
@@ -132,7 +132,7 @@ pub enum Marked {
 /// without guards does not count.
 pub fn marked(caller: BorrowedFd<'_>, url: &Url, mode: HeldMode) -> Marked {
     let mut marks = marks(caller);
-    marks.retain(|mark| mark.is_for(url) && is_guarded(caller, *mark));
+    marks.retain(|mark| mark.is_for(url.as_os_str()) && is_guarded(caller, *mark));
     match marks.is_empty() {
         true => Marked::No,
         false if marks.iter().any(|mark| mark.has_mode(mode)) => Marked::Yes,
@@ -148,7 +148,7 @@ pub fn marked(caller: BorrowedFd<'_>, url: &Url, mode: HeldMode) -> Marked {
 /// [`Error::Lost`]: one of them was lost before.
 pub fn release(number: RawFd, caller: BorrowedFd<'_>, url: Option<&Url>) -> Result<(), Error> {
     let mut marks = marks(caller);
-    marks.retain(|mark| url.is_none_or(|url| mark.is_for(url)));
+    marks.retain(|mark| url.is_none_or(|url| mark.is_for(url.as_os_str())));
     let is_lost = marks.iter().any(|mark| is_locked(caller, mark.loss()));
     for mark in &marks {
         remove(caller, *mark);
@@ -166,8 +166,8 @@ pub fn release(number: RawFd, caller: BorrowedFd<'_>, url: Option<&Url>) -> Resu
     }
 }
 
-/// Returns whether a descriptor may have a lock elsewhere: whether anybody guards a lock of its
-/// file, which takes one system call to find out.
+/// Returns whether a descriptor may have a lock elsewhere: whether there are guards for a mark of its
+/// file. That takes one system call.
 pub fn may_be_marked(caller: BorrowedFd<'_>) -> bool {
     let (first, last) = HANDLE_RANGE.into_inner();
     !matches!(ofd::conflict(caller, first, last), Ok(None))

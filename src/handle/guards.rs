@@ -14,11 +14,11 @@ use rustix::stdio;
 
 use super::descriptor::Handle;
 use super::error::Error;
-use super::mark::Mark;
 use super::record::Record;
 use super::state::State;
 use super::stop;
 use super::timekeeper::Timekeeper;
+use crate::lock::mark::Mark;
 use crate::remote::helper::Helper;
 use crate::remote::terms::Terms;
 use crate::remote::url::Url;

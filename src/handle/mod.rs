@@ -4,7 +4,7 @@
 //! of flock(2) does. `flock` acquires it, marks the description, leaves three processes behind, the
 //! **guards**, and exits.
 //!
-//! * The [mark](mark) is an fcntl(2) lock of the open file description on one byte far beyond any
+//! * The [mark](crate::lock::mark) is an fcntl(2) lock of the open file description on one byte far beyond any
 //!   data. The kernel releases it when the last process has closed the descriptor, however that
 //!   process ends.
 //! * The `watcher` blocks in a request for that byte, so the kernel wakes it at that moment, and
@@ -21,12 +21,12 @@
 //! *Races.* One guard may be killed or stopped at any time:
 //!
 //! * The timekeeper is killed: the kernel kills the watcher, and the deputy becomes the timekeeper
-//!   and starts both anew. What the first one has read and decided is in shared memory. It takes a
+//!   and starts both again. What the first one has read and decided is in shared memory. It takes a
 //!   line from the socket only after it has stored what the line says, so no loss is overlooked.
 //! * The watcher or the deputy is killed: the timekeeper starts it again. The mark tells whether
 //!   the watcher was killed or has found it gone. A mark that has gone does not come back.
 //! * The timekeeper is stopped: the deputy continues it before the command would be stopped.
-//! * The watcher or the deputy is stopped: the timekeeper is told that, as their parent, and
+//! * The watcher or the deputy is stopped: its parent, the timekeeper, notices that, and
 //!   continues it.
 //! * The helper is killed or stopped: the time runs out.
 //! * All processes with the descriptor are killed, and the timekeeper with them: the deputy finds
@@ -36,14 +36,13 @@
 //! the only process with the connection to the helper, and the lock is released; the mark that
 //! remains means nothing without guards. After that, the guards do all the rest.
 //!
-//! The script may be told of the grant by a `flock` that was stopped in between. The guards have
-//! renewed the lock since, or have stopped the script.
+//! A `flock` that is stopped after the grant may return late. The guards have renewed the lock since,
+//! or have stopped the script.
 
 mod deputy;
 mod descriptor;
 mod error;
 mod guards;
-pub mod mark;
 mod messages;
 mod record;
 mod state;

@@ -9,8 +9,8 @@ use rustix::io::Errno;
 use rustix::net::{SendFlags, send};
 use rustix::process::{Pid, PidfdGetfdFlags, pidfd_getfd};
 
-use super::mark::Mark;
 use crate::holders::visit_owners;
+use crate::lock::mark::Mark;
 use crate::sys::pidfd;
 use crate::sys::procfs::locks::FileKey;
 use crate::sys::procfs::own_fd_path;

@@ -6,7 +6,7 @@ use std::os::fd::BorrowedFd;
 use rustix::process::{Pid, getpid};
 use rustix::stdio;
 
-use super::mark::Mark;
+use crate::lock::mark::Mark;
 use crate::sys::args;
 use crate::sys::fd;
 use crate::sys::ofd::{self, Blocking, Operation};

@@ -7,6 +7,7 @@ use rustix::process::Pid;
 
 use crate::lock::Mode;
 use crate::lock::fair::marker::ArrivalTime;
+use crate::lock::mark::Mark;
 use crate::sys::filesystem::Locality;
 use crate::sys::procfs::liveness::{self, Liveness};
 use crate::sys::procfs::locks::{FileKey, LockRecord, LockType};
@@ -33,13 +34,17 @@ pub enum ListedKind {
     Posix,
     /// A slot of `flock --slots`.
     Slot,
+    /// A lock elsewhere that is tied to a descriptor of the file.
+    Elsewhere,
 }
 
 impl ListedKind {
-    /// Returns whether locks of these kinds can exclude each other. A slot excludes nothing alone.
+    /// Returns whether locks of these kinds can exclude each other. A slot excludes nothing alone,
+    /// and a lock elsewhere nothing here.
     pub(super) fn conflicts_with(self, other: Self) -> bool {
         let is_flock = |kind| kind == Self::Flock;
-        self != Self::Slot && other != Self::Slot && is_flock(self) == is_flock(other)
+        let excludes = |kind| !matches!(kind, Self::Slot | Self::Elsewhere);
+        excludes(self) && excludes(other) && is_flock(self) == is_flock(other)
     }
 }
 
@@ -135,6 +140,9 @@ pub struct Snapshot {
     pub is_deleted: bool,
     /// How many locks on ranges of bytes are not listed, because there are too many.
     pub omitted: usize,
+    /// The processes that guard a lock elsewhere that is tied to a descriptor of the file, and its
+    /// mark.
+    pub guards: Vec<(Pid, Mark)>,
     /// What may be missing.
     pub visibility: Visibility,
 }

@@ -159,6 +159,7 @@ fn snapshot_with(
                 openers: Vec::new(),
                 is_deleted: file.is_deleted(),
                 omitted: 0,
+                guards: Vec::new(),
                 visibility,
             });
         }
@@ -250,6 +251,7 @@ fn snapshot_with(
             },
             is_deleted: file.is_deleted(),
             omitted: scan.omitted,
+            guards: observations.guards().collect(),
             visibility,
         });
     }

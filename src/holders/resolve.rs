@@ -15,6 +15,7 @@ use super::lock_user::{Caller, Confidence, ListedKind, LockUser, OwnLock, Range,
 use super::scan::{BlockedThread, FdLock};
 use crate::lock::Mode;
 use crate::lock::fair::marker::{Marker, SLOT_RANGE};
+use crate::lock::mark::Mark;
 use crate::sys::procfs::locks::{Access, LockRecord, LockState, LockType};
 use crate::sys::procfs::syscall::BlockedCall;
 
@@ -23,7 +24,8 @@ use observations::{marker_of, raw};
 pub(super) use processes::ProcProcesses;
 use tickets::Queue;
 
-/// Returns the record as users see it: a slot is a kind of lock of its own.
+/// Returns the record as users see it: a slot is a kind of lock of its own, and so is a lock
+/// elsewhere.
 pub(super) fn lock_user(record: &LockRecord, pid: Option<Pid>, confidence: Confidence) -> LockUser {
     let is_slot = record.lock_type == LockType::Ofd
         && SLOT_RANGE.contains(&record.first)
@@ -37,6 +39,17 @@ pub(super) fn lock_user(record: &LockRecord, pid: Option<Pid>, confidence: Confi
             pid,
             confidence,
             since: Some(arrived),
+        };
+    }
+    if let Some(mark) = Mark::from_record(record) {
+        return LockUser {
+            role: Role::Holder,
+            kind: ListedKind::Elsewhere,
+            mode: mark.lock_mode(),
+            range: None,
+            pid,
+            confidence,
+            since: None,
         };
     }
     let range = (!record.is_whole()).then_some(Range {
@@ -232,8 +245,10 @@ impl<'o> Observations<'o> {
     fn add_waiters(&self, users: &mut Users) {
         let blocked = || {
             let records = self.table.iter();
-            records.filter(|record| record.state == LockState::Blocked)
+            records
+                .filter(|record| record.state == LockState::Blocked && !Mark::is_watched_by(record))
         };
+        let guards: BTreeSet<i32> = self.guards().map(|(pid, _)| raw(pid)).collect();
         for record in blocked().filter(|record| record.lock_type != LockType::Ofd) {
             let confidence = match record.pid {
                 Some(_) => Confidence::Verified,
@@ -247,7 +262,8 @@ impl<'o> Observations<'o> {
         let request = |record: &LockRecord| (record.access, record.first, record.last);
         let all_alike = ofd.iter().all(|record| request(record) == request(ofd[0]));
         let mut found = 0;
-        for BlockedThread { pid, call, .. } in self.blocked {
+        let is_guard = |thread: &&BlockedThread| guards.contains(&raw(thread.pid));
+        for BlockedThread { pid, call, .. } in self.blocked.iter().filter(|one| !is_guard(one)) {
             let waiter = match call {
                 BlockedCall::Flock { shared, .. } => {
                     let mode = if *shared {

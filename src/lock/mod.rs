@@ -9,6 +9,7 @@ mod error;
 pub mod fair;
 pub mod file;
 pub mod file_id;
+pub mod mark;
 pub mod multi;
 pub mod named;
 pub mod open;

@@ -286,6 +286,7 @@ pub(super) fn describe_holders(
 /// Whether the user holds a lock that conflicts with the request.
 pub(super) fn blocks(user: &LockUser, request: &LockRequest) -> bool {
     let same_kind = match (request.api, user.kind) {
+        (_, ListedKind::Elsewhere) => false,
         (LockApi::Ofd { .. }, ListedKind::Flock | ListedKind::Slot) => false,
         (LockApi::Flock, ListedKind::Flock) => true,
         // Slots conflict only with requests for slots.

@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use super::elsewhere::Elsewhere;
 use super::row::{Row, Subject, Time};
 use super::target::raw_pid;
 use super::text::PIECE_SIZE;
@@ -11,25 +12,31 @@ use crate::flock::Target;
 use crate::holders::{Confidence, Role};
 use crate::lock::Mode;
 
-/// Prints an array of objects, one per line. Bytes that are not UTF-8 become U+FFFD.
+/// Prints an array of objects, one per line: the rows, and those of locks elsewhere. Bytes that are
+/// not UTF-8 become U+FFFD.
 ///
 /// # References
 ///
 /// RFC 8259.
-pub(super) fn print(rows: &[Row<'_>], print: &mut dyn FnMut(&[u8])) {
-    if rows.is_empty() {
-        return print(b"[]\n");
-    }
+pub(super) fn print(rows: &[Row<'_>], elsewhere: &[Elsewhere], print: &mut dyn FnMut(&[u8])) {
+    let elsewhere = elsewhere.iter().flat_map(Elsewhere::objects);
+    print_objects(rows.iter().map(object).chain(elsewhere), print);
+}
+
+/// Prints an array of objects, one per line.
+pub(super) fn print_objects(objects: impl Iterator<Item = String>, print: &mut dyn FnMut(&[u8])) {
     let mut text = String::new();
-    for (index, row) in rows.iter().enumerate() {
-        text += if index == 0 { "[\n" } else { ",\n" };
-        text += &object(row);
+    let mut is_empty = true;
+    for object in objects {
+        text += if is_empty { "[\n" } else { ",\n" };
+        text += &object;
+        is_empty = false;
         if text.len() > PIECE_SIZE {
             print(text.as_bytes());
             text.clear();
         }
     }
-    text += "\n]\n";
+    text += if is_empty { "[]\n" } else { "\n]\n" };
     print(text.as_bytes());
 }
 

@@ -5,17 +5,20 @@ use std::rc::Rc;
 
 use rustix::process::Pid;
 
+use super::elsewhere::Elsewhere;
 use super::notes;
 use super::row::{Processes, Row};
 use super::target::{label, snapshots};
 use crate::exit;
-use crate::flock::{Target, WhoRequest};
+use crate::flock::{OutputFormat, Target, WhoRequest};
 use crate::holders::{self, Caller, Error, LockUser, Role, find_deadlocks};
 
 /// What there is to print.
 #[derive(Debug, Default)]
 pub(super) struct Listing<'t> {
     pub rows: Vec<Row<'t>>,
+    /// The locks elsewhere that are tied to descriptors of the files.
+    pub elsewhere: Vec<Elsewhere>,
     /// What the rows do not show.
     pub messages: Vec<OsString>,
     /// The exit status, if something could not be examined.
@@ -70,6 +73,10 @@ impl<'t> Listing<'t> {
                 self.failed.get_or_insert(exit::FLOCK.for_holders(&error));
             }
             self.rows.extend(found);
+            if !request.watch && request.format != OutputFormat::Pids {
+                let found = Elsewhere::find(&snapshot, caller, &mut self.messages);
+                self.elsewhere.extend(found);
+            }
         }
     }
 

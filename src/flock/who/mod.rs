@@ -1,6 +1,7 @@
 //! `--who`: lists the holders and waiters of locks, of files or of the whole machine.
 
 mod blockers;
+mod elsewhere;
 mod json;
 mod listing;
 mod notes;
@@ -35,6 +36,7 @@ pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
     }
     let Listing {
         rows,
+        elsewhere,
         messages,
         failed,
     } = Listing::create(request, caller);
@@ -43,8 +45,11 @@ pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
     }
     let mut print = |text: &[u8]| report.print(text);
     match request.format {
-        OutputFormat::Table => table::print(&rows, request.targets.len(), &mut print),
-        OutputFormat::Json => json::print(&rows, &mut print),
+        OutputFormat::Table => {
+            table::print(&rows, request.targets.len(), &mut print);
+            elsewhere.iter().for_each(|lock| print(&lock.table()));
+        }
+        OutputFormat::Json => json::print(&rows, &elsewhere, &mut print),
         OutputFormat::Pids => print(&pids(&rows)),
     }
     let is_held = rows.iter().any(|row| row.lock.role == Role::Holder);

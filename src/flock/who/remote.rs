@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use super::json::{or_null, string};
+use super::json::{self, or_null, string};
 use super::text;
 use crate::exit::{self, Exit};
 use crate::flock::failure::Failure;
@@ -12,6 +12,7 @@ use crate::remote::Error;
 use crate::remote::helper::{Answer, Helper};
 use crate::remote::protocol::{self, Entry, Message};
 use crate::remote::terms::Terms;
+use crate::remote::url::Url;
 use crate::report::{Output, Report};
 use crate::sys::init_signals;
 
@@ -28,15 +29,17 @@ const HEAD: [&str; 7] = ["ROLE", "MODE", "TOKEN", "HOST", "PID", "USER", "TIME"]
 #[inline(never)]
 pub fn run(request: &RemoteWhoRequest, report: &mut Report) -> Exit {
     init_signals::die_of_signals();
-    let entries = match list(request) {
+    let entries = match entries(&request.url) {
         Ok(entries) => entries,
         Err(error) => return report.finish(&exit::FLOCK, Err(error)),
     };
-    let text = match request.format {
-        OutputFormat::Json => json(&entries),
-        OutputFormat::Table | OutputFormat::Pids => table(&entries),
-    };
-    report.print(text.as_bytes());
+    match request.format {
+        OutputFormat::Json => {
+            let objects = entries.iter().map(|entry| object(&request.url, entry));
+            json::print_objects(objects, &mut |text| report.print(text));
+        }
+        OutputFormat::Table | OutputFormat::Pids => report.print(table(&entries).as_bytes()),
+    }
     let is_held = entries.iter().any(|entry| entry.is_holder);
     Exit::Status(match (is_held, report.output()) {
         (true, Output::Good) => exit::SUCCESS,
@@ -45,9 +48,10 @@ pub fn run(request: &RemoteWhoRequest, report: &mut Report) -> Exit {
     })
 }
 
-fn list(request: &RemoteWhoRequest) -> Result<Vec<Entry>, Failure> {
+/// Returns the holders and waiters of a lock elsewhere.
+pub(super) fn entries(url: &Url) -> Result<Vec<Entry>, Failure> {
     let mut helper = Helper::start(&protocol::Request {
-        url: &request.url,
+        url,
         mode: "list",
         slots: None,
         wait: Some(Duration::ZERO),
@@ -60,7 +64,7 @@ fn list(request: &RemoteWhoRequest) -> Result<Vec<Entry>, Failure> {
             Answer::Message(Message::Entry(entry)) => entries.push(entry),
             Answer::Message(Message::End) => return Ok(entries),
             Answer::Message(Message::Error { status, text }) => {
-                let url = request.url.as_os_str().to_owned();
+                let url = url.as_os_str().to_owned();
                 return Err(Error::Engine { url, status, text }.into());
             }
             Answer::Message(_) => return Err(helper.error("cannot list locks").into()),
@@ -75,7 +79,8 @@ fn age(entry: &Entry) -> Option<Duration> {
     Some(SystemTime::now().duration_since(since).unwrap_or_default())
 }
 
-fn table(entries: &[Entry]) -> String {
+/// Returns a line for each entry, below a line of headings, or nothing if there are none.
+pub(super) fn table(entries: &[Entry]) -> String {
     if entries.is_empty() {
         return String::new();
     }
@@ -116,20 +121,14 @@ fn table(entries: &[Entry]) -> String {
     table
 }
 
-fn json(entries: &[Entry]) -> String {
-    let objects: Vec<String> = entries.iter().map(object).collect();
-    match objects.is_empty() {
-        true => "[]\n".to_owned(),
-        false => format!("[\n{}\n]\n", objects.join(",\n")),
-    }
-}
-
-fn object(entry: &Entry) -> String {
+/// Returns an entry as a JSON object.
+pub(super) fn object(url: &Url, entry: &Entry) -> String {
     let role = if entry.is_holder { "holder" } else { "waiter" };
     let text = |field: &Option<String>| or_null(field.as_ref().map(|text| string(text.as_ref())));
     // A number, if it is one.
     let pid = entry.pid.as_ref().and_then(|pid| pid.parse::<u32>().ok());
     let fields = [
+        ("url", string(url.as_os_str())),
         ("role", format!("\"{role}\"")),
         ("mode", format!("\"{}\"", entry.mode)),
         ("token", or_null(entry.token)),

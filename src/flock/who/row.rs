@@ -232,6 +232,7 @@ impl<'t> Row<'t> {
             ListedKind::Ofd => "OFDLCK",
             ListedKind::Posix => "POSIX",
             ListedKind::Slot => "SLOT",
+            ListedKind::Elsewhere => "ELSEWHERE",
         }
     }
 }

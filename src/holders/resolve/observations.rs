@@ -6,6 +6,7 @@ use super::processes::Processes;
 use crate::holders::lock_user::Caller;
 use crate::holders::scan::{BlockedThread, FdLock};
 use crate::lock::fair::marker::{CLAIM_RANGE, Marker, PLACE_RANGE, TICKET_RANGE};
+use crate::lock::mark::Mark;
 use crate::sys::procfs::locks::{LockRecord, LockState, LockType};
 
 /// Everything that was observed about the locks on a file.
@@ -33,8 +34,9 @@ pub(super) fn marker_of(record: &LockRecord) -> Option<Marker> {
     is_byte.then(|| Marker::from_offset(record.first))?
 }
 
-/// Whether the record has the form of a place in a queue, which is a lock only for the kernel.
-/// (Adjacent markers may form one lock for a moment.) A lock on more bytes is an ordinary one.
+/// Whether the record has the form of a place in a queue, or of a lock of the guards of a descriptor
+/// with a lock elsewhere, which are locks only for the kernel. (Adjacent markers may form one lock
+/// for a moment.) A lock on more bytes is an ordinary one.
 pub(in crate::holders) fn is_ticket(record: &LockRecord) -> bool {
     record.lock_type == LockType::Ofd
         && record.state == LockState::Granted
@@ -42,6 +44,7 @@ pub(in crate::holders) fn is_ticket(record: &LockRecord) -> bool {
             .iter()
             .any(|range| range.contains(&record.first))
         && record.last - record.first <= 1
+        || Mark::from_guard(record).is_some()
 }
 
 impl<'o> Observations<'o> {
@@ -77,6 +80,12 @@ impl<'o> Observations<'o> {
             .partition_point(|index| record_at(index) < record);
         let rest = &self.by_record[start..];
         &rest[..rest.partition_point(|index| record_at(index) == record)]
+    }
+
+    /// Returns the guards of descriptors with a lock elsewhere, and their marks.
+    pub fn guards(&self) -> impl Iterator<Item = (Pid, Mark)> {
+        let locks = self.fd_locks.iter();
+        locks.filter_map(|lock| Some((lock.pid, Mark::from_guard(&lock.record)?)))
     }
 
     /// Returns the first descriptor of a process that holds a lock.

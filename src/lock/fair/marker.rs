@@ -61,7 +61,8 @@ pub const PLACE_RANGE: RangeInclusive<i64> = 1 << 60..=SLOT_BIT as i64 - 1;
 /// The offsets of [claims](super::claim), which are no markers either.
 pub const CLAIM_RANGE: RangeInclusive<i64> = 1 << 59..=(1 << 60) - 1;
 
-/// The offsets of the marks of handles, which are no markers either: see [`crate::handle`].
+/// The offsets of the [marks](crate::lock::mark) of descriptors with a lock elsewhere, which are no
+/// markers either.
 pub const HANDLE_RANGE: RangeInclusive<i64> = 1 << 58..=(1 << 59) - 1;
 
 /// The offsets of slots.
