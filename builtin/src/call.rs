@@ -19,6 +19,7 @@ use rustix::io::{self, Errno, FdFlags};
 use crate::external;
 use crate::ffi::{self, Bash, WordList, Words};
 use crate::function::{self, FilesToUnlink, GuardedCall, HeldLock};
+use crate::handle;
 
 static PROGRAM: Program<Request> = Program {
     spec: &args::SPEC,
@@ -165,7 +166,14 @@ fn lock(
                 let _ = io::fcntl_setfd(fd, FdFlags::CLOEXEC);
             }
         }
-        return Ok(Next::Return(exit::SUCCESS));
+        return Ok(match request.target {
+            Target::Descriptor(number)
+                if request.mode == Mode::Unlocked && handle::may_have_lock(bash, number) =>
+            {
+                Next::RunExternal
+            }
+            _ => Next::Return(exit::SUCCESS),
+        });
     };
     log.report_command(job, report);
     let guards = locks.into_guards().into_iter();

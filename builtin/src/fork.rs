@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use fdlock::sys::signal::{self, Disposition, number};
 
 use crate::ffi::{self, Bash};
+use crate::handle;
 
 /// The state of bash when this process was forked.
 #[derive(Clone, Copy)]
@@ -26,6 +27,7 @@ static AT_FORK: Mutex<Option<AtFork>> = Mutex::new(None);
 /// Records the state of bash. Called in every child, which has one thread, as bash has: no other
 /// thread holds the mutex.
 pub extern "C" fn record_fork() {
+    handle::forget();
     if let (Some(bash), Ok(mut at_fork)) = (ffi::bash(), AT_FORK.try_lock()) {
         let sole_commands = sole_commands(bash.last_printed_command());
         *at_fork = Some(AtFork {

@@ -24,3 +24,4 @@ mod external;
 mod ffi;
 mod fork;
 mod function;
+mod handle;
