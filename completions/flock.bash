@@ -30,6 +30,7 @@ _flock_options() {
         '--unlink||remove the lock file after the last holder exits'
         '--ttl|TIME|the lock outlasts this machine by TIME [default: 30s]'
         '--grace|TIME|from SIGTERM to SIGKILL if it is lost, or with --replace [default: 5s]'
+        '--print-token||with NUMBER SCHEME://...: print the lock'\''s token'
         '--verbose||report the current holder, the wait time and the command'
         '--who||list the lock'\''s holders and waiters'
         '--json||with --who: print JSON'

@@ -125,6 +125,7 @@ complete -c flock -n '__flock_at option' -l also -x -a '(__flock_value FILE)' -d
 complete -c flock -n '__flock_at option' -l unlink -d 'remove the lock file after the last holder exits'
 complete -c flock -n '__flock_at option' -l ttl -x -a '(__flock_value TIME)' -d 'the lock outlasts this machine by TIME [default: 30s]'
 complete -c flock -n '__flock_at option' -l grace -x -a '(__flock_value TIME)' -d 'from SIGTERM to SIGKILL if it is lost, or with --replace [default: 5s]'
+complete -c flock -n '__flock_at option' -l print-token -d 'with NUMBER SCHEME://...: print the lock\'s token'
 complete -c flock -n '__flock_at option' -l verbose -d 'report the current holder, the wait time and the command'
 complete -c flock -n '__flock_at option' -l who -d 'list the lock\'s holders and waiters'
 complete -c flock -n '__flock_at option' -l json -d 'with --who: print JSON'
@@ -133,7 +134,7 @@ complete -c flock -n '__flock_at option' -l watch -d 'with --who: keep the table
 complete -c flock -n '__flock_at option' -s h -l help -d 'print help and exit'
 complete -c flock -n '__flock_at option' -s V -l version -d 'print version and exit'
 function __flock_options
-    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --fair --queue --replace --progress --slots --name --path --also --unlink --ttl --grace --verbose --who --json --pids --watch -h --help -V --version'
+    string split ' ' -- '-s --shared -x -e --exclusive -u --unlock -n --nonblock --nonblocking --nb -w --timeout --wait -E --conflict-exit-code -o --close -F --no-fork --fcntl --start --length --fd --fair --queue --replace --progress --slots --name --path --also --unlink --ttl --grace --print-token --verbose --who --json --pids --watch -h --help -V --version'
 end
 function __flock_options_with_value
     string split ' ' -- '-w --timeout --wait -E --conflict-exit-code --start --length --fd --queue --slots --name --also --ttl --grace'

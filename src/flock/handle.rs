@@ -44,6 +44,9 @@ pub(super) fn run(
     let Some(grant) = acquire(request, &describe_caller(), report)? else {
         return Ok(Exit::Status(request.conflict_status));
     };
+    if request.prints_token {
+        report.print(format!("{}\n", grant.token).as_bytes());
+    }
     if report.output() == Output::Failed {
         grant.release(request);
         return Ok(Exit::Status(exit::FLOCK.no_output));

@@ -106,6 +106,8 @@ pub struct RemoteRequest {
     pub timeout: Timeout,
     /// What it is for.
     pub job: RemoteJob,
+    /// Whether the token is printed.
+    pub prints_token: bool,
     /// The exit status on a conflict or a timeout.
     pub conflict_status: u8,
     /// Whether to report progress.

@@ -2,7 +2,7 @@
 
 use super::raw::RawArgs;
 use crate::cli::UsageError;
-use crate::flock::{OnRelease, ProgressMode};
+use crate::flock::{OnRelease, ProgressMode, Verbosity};
 use crate::lock::Mode;
 
 /// One option, or several that stand for the same thing, and whether any of them was given.
@@ -33,6 +33,8 @@ const ALSO_OR_UNLINK: Given = ("--also or --unlink", |raw| (ALSO.1)(raw) || (UNL
 const TERMS: Given = ("--ttl or --grace", |raw| {
     raw.terms.ttl.is_some() || raw.terms.grace.is_some()
 });
+const PRINT_TOKEN: Given = ("--print-token", |raw| raw.terms.prints_token);
+const VERBOSE: Given = ("--verbose", |raw| raw.verbosity == Verbosity::Verbose);
 const PROGRESS: Given = ("--progress", |raw| raw.progress == ProgressMode::Shown);
 const WHO: Given = ("--who", |raw| raw.who.who);
 const JSON: Given = ("--json", |raw| raw.who.json);
@@ -60,11 +62,27 @@ static CONFLICTS: &[(Given, &[Given], Wording)] = &[
     (
         WHO,
         &[
-            MODE, NONBLOCK, TIMEOUT, STATUS, CLOSE, NO_FORK, FCNTL, FAIR, SLOTS, QUEUE, REPLACE,
-            ALSO, UNLINK, PATH, TERMS, PROGRESS,
+            MODE,
+            NONBLOCK,
+            TIMEOUT,
+            STATUS,
+            CLOSE,
+            NO_FORK,
+            FCNTL,
+            FAIR,
+            SLOTS,
+            QUEUE,
+            REPLACE,
+            ALSO,
+            UNLINK,
+            PATH,
+            TERMS,
+            PRINT_TOKEN,
+            PROGRESS,
         ],
         NotWith,
     ),
+    (PRINT_TOKEN, &[VERBOSE], NotWith),
     (NAME, &[FD], NotWith),
     (NO_FORK, &[CLOSE, UNLINK], Incompatible),
     (FAIR, &[FCNTL], NotWith),

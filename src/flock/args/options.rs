@@ -342,6 +342,15 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
     },
     OptionSpec {
         short: Letters::NONE,
+        long: &["print-token"],
+        abbrev: Abbrev::Forbidden,
+        action: Action::Flag(|raw| raw.terms.prints_token = true),
+        group: LOCKS_ELSEWHERE,
+        help: "with NUMBER SCHEME://...: print the lock's token",
+        manual: "The number that a command finds in FLOCK_TOKEN, as a line on standard output.",
+    },
+    OptionSpec {
+        short: Letters::NONE,
         long: &["verbose"],
         abbrev: Abbrev::Allowed,
         action: Action::Flag(|raw| raw.verbosity = Verbosity::Verbose),

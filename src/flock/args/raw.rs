@@ -39,6 +39,7 @@ pub(super) struct RawArgs {
 pub(super) struct TermArgs {
     pub ttl: Option<Duration>,
     pub grace: Option<Duration>,
+    pub prints_token: bool,
 }
 
 /// The options about `--who` as they were given.

@@ -28,6 +28,11 @@ impl RawArgs {
                  the command has exited",
             ));
         }
+        if self.terms.prints_token
+            && (self.mode == Some(Mode::Unlocked) || !matches!(job, Some(RemoteJob::Descriptor(_))))
+        {
+            return Err(no_token());
+        }
         let error = |reason| UsageError::new(format!("invalid URL: {reason}"));
         let url = Url::parse(operand).map_err(error)?;
         let job = job.ok_or_else(no_command)?;
@@ -38,6 +43,7 @@ impl RawArgs {
             mode: self.mode.unwrap_or(Mode::Exclusive),
             timeout: self.lock_timeout(),
             job,
+            prints_token: self.terms.prints_token,
             conflict_status: self.conflict_status.unwrap_or(exit::FLOCK.conflict),
             verbosity: self.verbosity,
         }))
@@ -52,6 +58,9 @@ impl RawArgs {
                 "--ttl and --grace require a lock elsewhere: flock --ttl 30s SCHEME://... COMMAND",
             ));
         }
+        if self.terms.prints_token {
+            return Err(no_token());
+        }
         match self.also.iter().any(|path| is_url(path)) {
             true => Err(no_url("--also")),
             false => Ok(()),
@@ -64,6 +73,14 @@ pub(super) fn no_url(option: &str) -> UsageError {
     UsageError::new(format!(
         "{option} does not support locks elsewhere; for a file, use: ./SCHEME://..."
     ))
+}
+
+/// Returns the error that there is no token to print.
+fn no_token() -> UsageError {
+    UsageError::new(
+        "--print-token requires a descriptor and a lock elsewhere: flock --print-token NUMBER \
+         SCHEME://...; a command finds the token in FLOCK_TOKEN",
+    )
 }
 
 /// Returns the error that a URL is the only operand.

@@ -282,6 +282,7 @@ fn a_url_is_a_lock_elsewhere() {
         mode: Mode::Shared,
         timeout: Timeout::After(Duration::from_millis(1500)),
         job: RemoteJob::Command(command("sync -a").expect("a command")),
+        prints_token: false,
         conflict_status: 9,
         verbosity: Verbosity::Quiet,
     };

@@ -79,7 +79,7 @@ fn age(entry: &Entry) -> Option<Duration> {
     Some(SystemTime::now().duration_since(since).unwrap_or_default())
 }
 
-/// Returns a line for each entry, below a line of headings, or nothing if there are none.
+/// Returns a line for each entry, below a line of headings, or nothing for an empty list.
 pub(super) fn table(entries: &[Entry]) -> String {
     if entries.is_empty() {
         return String::new();
