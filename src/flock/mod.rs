@@ -9,7 +9,6 @@
 //! * `missing_queue` – its warnings where there is no order.
 //! * `directory_scope` – its warning about directories on file servers.
 //! * [`remote`] – carries out a request for a lock elsewhere.
-//! * [`handle`] – ties a lock elsewhere to a descriptor, and releases it.
 //! * [`who`] – carries out `--who`.
 //! * `terminal` – what the displays know about a terminal.
 //! * [`failure`] – what can fail.
@@ -19,7 +18,6 @@ pub mod args;
 mod directory_scope;
 mod exec_hint;
 pub mod failure;
-pub mod handle;
 mod missing_queue;
 pub mod print_path;
 mod progress;

@@ -7,8 +7,8 @@ use super::failure::Failure;
 use super::progress::Progress;
 use super::verbose::VerboseLog;
 use super::{
-    ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, exec_hint, handle,
-    print_path, remote, replace, who,
+    ExecMode, Fairness, Job, LockRequest, OnRelease, Request, Target, exec_hint, print_path,
+    remote, replace, who,
 };
 use crate::exit::{self, Exit};
 use crate::holders::Caller;
@@ -48,7 +48,7 @@ fn lock_and_run(request: &LockRequest, report: &mut Report) -> Result<Exit, Fail
     log.report_limitations(request, locks.fds(), report);
     let Some(job) = &request.job else {
         if let (Mode::Unlocked, Target::Descriptor(number)) = (request.mode, &request.target) {
-            handle::release_all(*number)?;
+            remote::release_all(*number)?;
         }
         release_if_output_failed(request, &locks, report);
         return Ok(Exit::Status(exit::SUCCESS));

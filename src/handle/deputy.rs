@@ -7,7 +7,7 @@ use std::time::Duration;
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::process::Pid;
 
-use super::guards::{Killer, RETRY_INTERVAL, Watched};
+use super::watched::{Killer, RETRY_INTERVAL, Watched};
 use crate::sys::alarm::Alarm;
 use crate::sys::args;
 use crate::sys::clock::since_boot;

@@ -9,7 +9,7 @@
 //!   process ends.
 //! * The `watcher` blocks in a request for that byte, so the kernel wakes it at that moment, and
 //!   then it exits.
-//! * The [`timekeeper`], the parent of the other two, reads what the helper sends, and has the lock
+//! * The `timekeeper`, the parent of the other two, reads what the helper sends, and has the lock
 //!   released when the watcher has exited and the mark has gone. When the lease runs out, it asks
 //!   all processes that have the description to terminate, and kills them before the lock is lost:
 //!   the stop rule of [`Terms`](crate::remote::terms::Terms).
@@ -42,15 +42,17 @@
 mod deputy;
 mod descriptor;
 mod error;
-mod guards;
 mod messages;
 mod record;
+mod start;
 mod state;
 mod stop;
 mod timekeeper;
+mod watched;
 mod watcher;
 
 pub use descriptor::{Handle, Marked, marked, may_be_marked, release};
 pub use error::Error;
-pub use guards::Lease;
+
 pub use record::Record;
+pub use start::Lease;

@@ -11,8 +11,8 @@ use rustix::process::{Pid, WaitOptions, wait};
 use rustix::stdio;
 
 use super::deputy::{self, Verdict};
-use super::guards::{Killer, RETRY_INTERVAL, Watched, leash};
 use super::messages::Messages;
+use super::watched::{Killer, RETRY_INTERVAL, Watched, leash};
 use super::{stop, watcher};
 use crate::remote::protocol::{LineReader, Message};
 use crate::sys::alarm::Alarm;

@@ -23,7 +23,7 @@ use crate::run::Command;
 
 use options::OPTIONS;
 use raw::RawArgs;
-use remote::no_command;
+use remote::{no_command, no_descriptor};
 use values::parse_descriptor;
 
 /// The description of `flock`.
@@ -191,6 +191,9 @@ impl RawArgs {
         mut operands: Vec<OsString>,
     ) -> Result<(Target, Option<Command>), UsageError> {
         if let Some(number) = self.descriptor {
+            if operands.first().is_some_and(|operand| is_url(operand)) {
+                return Err(no_descriptor());
+            }
             let command = parse_command(operands)?
                 .ok_or_else(|| UsageError::new("--fd requires a command to run"))?;
             return Ok((Target::Descriptor(number), Some(command)));

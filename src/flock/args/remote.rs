@@ -24,8 +24,8 @@ impl RawArgs {
         conflicts::check_for_url(&self)?;
         if self.mode == Some(Mode::Unlocked) && !matches!(job, Some(RemoteJob::Descriptor(_))) {
             return Err(UsageError::new(
-                "--unlock cannot be used with a lock elsewhere and a command: it is released when \
-                 the command has exited",
+                "--unlock cannot be used with a lock elsewhere: it is released when its command has \
+                 exited; for that of a descriptor, use: flock -u NUMBER [SCHEME://...]",
             ));
         }
         if self.terms.prints_token
@@ -73,6 +73,14 @@ pub(super) fn no_url(option: &str) -> UsageError {
     UsageError::new(format!(
         "{option} does not support locks elsewhere; for a file, use: ./SCHEME://..."
     ))
+}
+
+/// Returns the error that `--fd` was given a lock elsewhere and a command.
+pub(super) fn no_descriptor() -> UsageError {
+    UsageError::new(
+        "--fd cannot be used with a lock elsewhere; use either flock NUMBER SCHEME://... or flock \
+         SCHEME://... COMMAND",
+    )
 }
 
 /// Returns the error that there is no token to print.

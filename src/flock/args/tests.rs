@@ -308,6 +308,26 @@ fn terms_of_a_lease_are_checked() {
 }
 
 #[test]
+fn a_lock_elsewhere_can_belong_to_a_descriptor() {
+    for (line, mode, prints_token) in [
+        ("8 e://n", Mode::Exclusive, false),
+        ("-s -w 3 --ttl 9s 8 e://n", Mode::Shared, false),
+        ("-u 8 e://n", Mode::Unlocked, false),
+        ("--print-token -n 8 e://n", Mode::Exclusive, true),
+    ] {
+        let Ok(ParseResult::Request(Request::Remote(request))) = parse(split(line)) else {
+            panic!("{line}");
+        };
+        assert_eq!(request.job, RemoteJob::Descriptor(8), "{line}");
+        assert_eq!((request.mode, request.prints_token), (mode, prints_token));
+    }
+    // A file of that number, and a command with that name.
+    let request = lock_request("./8 e://n");
+    assert_eq!(request.target, Target::Path("./8".into()));
+    assert!(request.job.is_some());
+}
+
+#[test]
 fn options_that_do_not_fit_a_url_are_rejected() {
     for option in [
         "-u",
@@ -321,6 +341,19 @@ fn options_that_do_not_fit_a_url_are_rejected() {
         let line = format!("{option} e://n x");
         assert_usage_error(&line, "cannot be used with a lock elsewhere: ");
     }
+    assert_usage_error(
+        "--fd 8 e://n x",
+        "--fd cannot be used with a lock elsewhere",
+    );
+    assert_usage_error(
+        "--print-token e://n x",
+        "--print-token requires a descriptor",
+    );
+    assert_usage_error("--print-token 8", "--print-token requires a descriptor");
+    assert_usage_error(
+        "--print-token -u 8 e://n",
+        "--print-token requires a descriptor",
+    );
     assert_usage_error(
         "--who --pids e://n",
         "--pids does not support locks elsewhere",

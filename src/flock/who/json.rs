@@ -4,7 +4,6 @@ use std::ffi::OsStr;
 use std::fmt::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::elsewhere::Elsewhere;
 use super::row::{Row, Subject, Time};
 use super::target::raw_pid;
 use super::text::PIECE_SIZE;
@@ -18,8 +17,11 @@ use crate::lock::Mode;
 /// # References
 ///
 /// RFC 8259.
-pub(super) fn print(rows: &[Row<'_>], elsewhere: &[Elsewhere], print: &mut dyn FnMut(&[u8])) {
-    let elsewhere = elsewhere.iter().flat_map(Elsewhere::objects);
+pub(super) fn print(
+    rows: &[Row<'_>],
+    elsewhere: impl Iterator<Item = String>,
+    print: &mut dyn FnMut(&[u8]),
+) {
     print_objects(rows.iter().map(object).chain(elsewhere), print);
 }
 

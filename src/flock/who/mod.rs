@@ -21,6 +21,7 @@ use crate::holders::{Caller, Confidence, Role};
 use crate::report::{Output, Report};
 
 pub(super) use blockers::blocker_lines;
+use elsewhere::Elsewhere;
 use listing::Listing;
 use row::Row;
 use target::raw_pid;
@@ -49,7 +50,10 @@ pub fn run(request: &WhoRequest, caller: Caller, report: &mut Report) -> Exit {
             table::print(&rows, request.targets.len(), &mut print);
             elsewhere.iter().for_each(|lock| print(&lock.table()));
         }
-        OutputFormat::Json => json::print(&rows, &elsewhere, &mut print),
+        OutputFormat::Json => {
+            let objects = elsewhere.iter().flat_map(Elsewhere::objects);
+            json::print(&rows, objects, &mut print);
+        }
         OutputFormat::Pids => print(&pids(&rows)),
     }
     let is_held = rows.iter().any(|row| row.lock.role == Role::Holder);

@@ -39,9 +39,9 @@ fn list_can_be_json() {
     let env = TestEnv::with_lock_helper(LISTS);
     let outcome = env.run(["--who", "--json", "test://h/n"]);
     let expected = r#"[
-{"role":"holder","mode":"exclusive","token":7,"host":"db1","pid":42,"user":"ann","since":100,"command":"sync --all"},
-{"role":"waiter","mode":"shared","token":8,"host":"build7","pid":4711,"user":"bob","since":100,"command":"make"},
-{"role":"waiter","mode":"exclusive","token":null,"host":null,"pid":null,"user":null,"since":null,"command":null}
+{"url":"test://h/n","role":"holder","mode":"exclusive","token":7,"host":"db1","pid":42,"user":"ann","since":100,"command":"sync --all"},
+{"url":"test://h/n","role":"waiter","mode":"shared","token":8,"host":"build7","pid":4711,"user":"bob","since":100,"command":"make"},
+{"url":"test://h/n","role":"waiter","mode":"exclusive","token":null,"host":null,"pid":null,"user":null,"since":null,"command":null}
 ]
 "#;
     outcome.assert_all(0, expected, "");

@@ -5,10 +5,10 @@ use std::os::fd::{BorrowedFd, RawFd};
 use rustix::io::Errno;
 use rustix::process::getppid;
 
-use super::RemoteRequest;
-use super::failure::Failure;
-use super::remote::{acquire, describe};
+use super::grant::{acquire, describe};
 use crate::exit::{self, Exit};
+use crate::flock::RemoteRequest;
+use crate::flock::failure::Failure;
 use crate::handle::{Handle, Lease, Marked, marked, may_be_marked, release};
 use crate::lock::descriptor::hint_if_open_in_parent;
 use crate::lock::mark::HeldMode;

@@ -1,23 +1,18 @@
-//! Carries out a request for a lock elsewhere: has a helper acquire it, and runs the command under
-//! its lease.
+//! Has a helper acquire a lock elsewhere.
 
 use std::ffi::OsString;
 use std::time::{Duration, Instant};
 
-use super::failure::Failure;
-use super::{RemoteJob, RemoteRequest, Verbosity, handle};
-use crate::exit::{self, Exit};
+use crate::flock::failure::Failure;
+use crate::flock::{RemoteRequest, Verbosity};
 use crate::lock::{Mode, Timeout};
 use crate::remote::Error;
 use crate::remote::helper::{Answer, Helper};
 use crate::remote::protocol::{self, Holder, Message};
 use crate::report::Report;
-use crate::run::lease::Lease;
-use crate::run::{self, Command, RunOptions, Supervision};
+use crate::run;
 use crate::sys::clock::since_boot;
-use crate::sys::environment;
 use crate::sys::init_signals;
-use crate::sys::process;
 use crate::sys::user;
 
 /// How long a helper may take beyond the timeout: it knows the limit, and has more to say than that
@@ -27,60 +22,11 @@ const ANSWER_SLACK: Duration = Duration::from_secs(2);
 /// How long a helper may take that is not to wait for the lock.
 const NONBLOCKING_LIMIT: Duration = Duration::from_secs(30);
 
-/// Carries out a request and returns how to exit.
-// Not between the code of the calls that lock files: each page there counts.
-#[cold]
-#[inline(never)]
-pub fn run(request: &RemoteRequest, report: &mut Report) -> Exit {
-    let result = lock_and_run(request, report);
-    report.finish(&exit::FLOCK, result)
-}
-
 /// Describes this process, which will be a holder, and its command.
-pub(super) fn describe(args: &[OsString]) -> Holder {
+pub(in crate::flock) fn describe(args: &[OsString]) -> Holder {
     let uid = rustix::process::getuid().as_raw();
     let user = user::name_of(uid).unwrap_or_else(|| uid.to_string().into());
     Holder::describe(args, user)
-}
-
-fn lock_and_run(request: &RemoteRequest, report: &mut Report) -> Result<Exit, Failure> {
-    match &request.job {
-        RemoteJob::Descriptor(number) => handle::run(request, *number, report),
-        RemoteJob::Command(command) => run_command(request, command, report),
-    }
-}
-
-/// Acquires the lock, and runs the command under it.
-fn run_command(
-    request: &RemoteRequest,
-    command: &Command,
-    report: &mut Report,
-) -> Result<Exit, Failure> {
-    let may_adopt = process::has_no_children();
-    let Some(grant) = acquire(request, &describe(command.args()), report)? else {
-        return Ok(Exit::Status(request.conflict_status));
-    };
-    if request.verbosity == Verbosity::Verbose {
-        let name = command.name();
-        report.info(["executing".as_ref(), name].join(" ".as_ref()));
-    }
-    environment::set("FLOCK_TOKEN", grant.token.to_string());
-    environment::set("FLOCK_URL", request.url.as_os_str());
-    let lease = Lease {
-        helper: &grant.helper,
-        terms: request.terms,
-        until: grant.until,
-        may_adopt,
-    };
-    let options = RunOptions {
-        supervision: Supervision::Leased(&lease),
-        ..RunOptions::default()
-    };
-    let result = command.run(options, &mut |error| report.error(error.message()));
-    if !matches!(result, Err(run::Error::LockLost(_))) {
-        grant.release(request);
-    }
-    Ok(result?.into())
 }
 
 /// A lock that has been granted.
