@@ -6,6 +6,8 @@ use rustix::fs::{Mode as Permissions, OFlags, fcntl_getfl};
 use rustix::io::Errno;
 
 use super::error::Error;
+use super::record::Record;
+use crate::holders::visit_owners;
 use crate::lock::fair::marker::HANDLE_RANGE;
 use crate::lock::mark::{HeldMode, Mark, NUMBERS};
 use crate::remote::url::Url;
@@ -138,6 +140,26 @@ pub fn marked(caller: BorrowedFd<'_>, url: &Url, mode: HeldMode) -> Marked {
         false if marks.iter().any(|mark| mark.has_mode(mode)) => Marked::Yes,
         false => Marked::OtherMode,
     }
+}
+
+/// Returns the token of a lock that a descriptor has, if its guards are visible.
+pub fn token(caller: BorrowedFd<'_>, url: &Url) -> Option<u64> {
+    let info = FdInfo::read_own(caller).ok()?;
+    let is_for = |mark: &Mark| mark.is_for(url.as_os_str());
+    let lock = info
+        .locks
+        .iter()
+        .find(|lock| Mark::from_record(lock).as_ref().is_some_and(is_for))?;
+    let mark = Mark::from_record(lock);
+    let mut token = None;
+    visit_owners(
+        lock.file,
+        &|lock| Mark::from_guard(lock) == mark,
+        &mut |pid, _| {
+            token = token.or_else(|| Some(Record::read(pid)?.token));
+        },
+    );
+    token
 }
 
 /// Releases the locks elsewhere that a descriptor has, or one of them, and waits until the other

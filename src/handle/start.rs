@@ -30,6 +30,8 @@ pub struct Lease<'a> {
     pub helper: &'a Helper,
     /// The lock.
     pub url: &'a Url,
+    /// Its token.
+    pub token: u64,
     /// Its terms.
     pub terms: Terms,
     /// When it ends unless it is renewed, by `CLOCK_BOOTTIME`.
@@ -83,7 +85,7 @@ impl Handle {
             fd::close_from(3);
             // Fails only without permission, and then the file system stays busy for as long.
             let _ = chdir("/");
-            let record = Record::store(&watched.url);
+            let record = Record::store(lease.token, &watched.url);
             let lines = lease.helper.lines();
             let status = Timekeeper::start(watched, lines).map_or(1, Timekeeper::run);
             drop(record);

@@ -13,7 +13,7 @@ use crate::holders::visit_owners;
 use crate::lock::mark::Mark;
 use crate::sys::pidfd;
 use crate::sys::procfs::locks::FileKey;
-use crate::sys::procfs::own_fd_path;
+use crate::sys::procfs::{own_fd_path, process_dir};
 use crate::sys::signal;
 
 /// Sends signals to all processes that have a descriptor with this mark, one after the other.
@@ -38,27 +38,30 @@ pub(super) fn signal_all(file: FileKey, mark: Mark, signals: &[i32]) {
 /// mark. The guards keep none open: that would make the readers of a pipe wait for them.
 pub(super) fn tell(file: FileKey, mark: Mark, message: &OsStr) {
     let mut is_told = false;
-    visit(file, mark, &mut |_, pidfd| {
-        let print = |pidfd: &OwnedFd| print(pidfd, message.as_bytes());
-        is_told = is_told || pidfd.is_some_and(|pidfd| print(&pidfd).is_ok());
+    visit(file, mark, &mut |pid, pidfd| {
+        is_told = is_told || print(pid, pidfd.as_ref(), message.as_bytes()).is_ok();
     });
 }
 
-/// Prints a message on the standard error of a process (since Linux 5.6), without waiting. Text in a
-/// file goes where the process itself would write next.
-fn print(pidfd: &OwnedFd, message: &[u8]) -> Result<(), Errno> {
-    let stderr = pidfd_getfd(pidfd, 2, PidfdGetfdFlags::empty())?;
-    let file_type = FileType::from_raw_mode(fstat(&stderr)?.st_mode);
-    let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-    match file_type {
+/// Prints a message on the standard error of a process, without waiting.
+fn print(pid: Pid, pidfd: Option<&OwnedFd>, message: &[u8]) -> Result<(), Errno> {
+    let reopened = |path: String| {
+        let flags = OFlags::WRONLY | OFlags::APPEND | OFlags::NONBLOCK;
+        let flags = flags | OFlags::NOCTTY | OFlags::CLOEXEC;
+        rustix::io::write(open(path, flags, Permissions::empty())?, message)
+    };
+    // Since Linux 5.6, but security modules may require a parent.
+    let none = PidfdGetfdFlags::empty();
+    let stderr = pidfd.and_then(|pidfd| pidfd_getfd(pidfd, 2, none).ok());
+    let Some(stderr) = stderr else {
+        return reopened(format!("{}/fd/2", process_dir(pid))).map(drop);
+    };
+    match FileType::from_raw_mode(fstat(&stderr)?.st_mode) {
+        // Where the process itself would write next.
         FileType::RegularFile => rustix::io::write(&stderr, message),
-        FileType::Socket => send(&stderr, message, flags),
-        _ => {
-            // Not to wait must not become the choice of the process.
-            let path = own_fd_path(stderr.as_raw_fd());
-            let flags = OFlags::WRONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
-            rustix::io::write(open(path, flags, Permissions::empty())?, message)
-        }
+        FileType::Socket => send(&stderr, message, SendFlags::DONTWAIT | SendFlags::NOSIGNAL),
+        // That this process does not wait must not become the choice of the other one.
+        _ => reopened(own_fd_path(stderr.as_raw_fd())),
     }
     .map(drop)
 }

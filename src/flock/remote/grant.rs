@@ -49,12 +49,27 @@ impl Grant {
     }
 }
 
-/// Acquires the lock. Returns `None` if another process holds it.
+/// What a request for a lock has led to.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It was granted.
+    Granted(Grant),
+    /// Another process holds it.
+    Refused,
+    /// The caller holds it already, by another call.
+    Held,
+}
+
+/// How often a waiter looks whether the caller holds the lock already.
+const LOOK_INTERVAL: Duration = Duration::from_secs(2);
+
+/// Acquires the lock, unless `is_held` returns true while this process waits.
 pub(super) fn acquire(
     request: &RemoteRequest,
     holder: &Holder,
+    is_held: Option<&dyn Fn() -> bool>,
     report: &mut Report,
-) -> Result<Option<Grant>, Failure> {
+) -> Result<Outcome, Failure> {
     let started = Instant::now();
     // The wait for an answer is a wait for the lock.
     init_signals::die_of_signals();
@@ -73,29 +88,41 @@ pub(super) fn acquire(
         terms: request.terms,
         holder,
     })?;
-    let Some((token, until)) = wait_for_grant(request, &mut helper, started, report)? else {
-        return Ok(None);
+    let (token, until) = match wait_for_grant(request, &mut helper, started, is_held, report)? {
+        Answered::Granted(token, until) => (token, until),
+        Answered::Refused => return Ok(Outcome::Refused),
+        Answered::NotNeeded => return Ok(Outcome::Held),
     };
     if request.verbosity == Verbosity::Verbose {
         let took = started.elapsed();
         let (seconds, micros) = (took.as_secs(), took.subsec_micros());
         report.info(format!("getting lock took {seconds}.{micros:06} seconds"));
     }
-    Ok(Some(Grant {
+    Ok(Outcome::Granted(Grant {
         helper,
         token,
         until,
     }))
 }
 
-/// Waits until the helper has acquired the lock, and returns the token and the end of the lease.
-/// Returns `None` if another process holds the lock.
+/// How a wait ends.
+enum Answered {
+    /// With the lock: its token, and the end of its lease.
+    Granted(u64, Duration),
+    /// Another process holds the lock.
+    Refused,
+    /// The caller holds the lock already.
+    NotNeeded,
+}
+
+/// Waits until the helper has acquired the lock.
 fn wait_for_grant(
     request: &RemoteRequest,
     helper: &mut Helper,
     started: Instant,
+    is_held: Option<&dyn Fn() -> bool>,
     report: &Report,
-) -> Result<Option<(u64, Duration)>, Failure> {
+) -> Result<Answered, Failure> {
     let deadline = match request.timeout {
         Timeout::NonBlocking => started.checked_add(NONBLOCKING_LIMIT),
         Timeout::Infinite => None,
@@ -103,7 +130,15 @@ fn wait_for_grant(
     };
     let is_verbose = request.verbosity == Verbosity::Verbose;
     loop {
-        match helper.next_message(deadline)? {
+        // No other system tells when it happens.
+        let look = is_held.and_then(|_| Instant::now().checked_add(LOOK_INTERVAL));
+        let look = look.filter(|look| deadline.is_none_or(|deadline| *look < deadline));
+        match helper.next_message(look.or(deadline))? {
+            Answer::TimedOut if look.is_some() => {
+                if is_held.is_some_and(|is_held| is_held()) {
+                    return Ok(Answered::NotNeeded);
+                }
+            }
             Answer::Message(Message::Waits(text)) if is_verbose => {
                 report.error(format!("waiting for {text}"));
             }
@@ -112,7 +147,7 @@ fn wait_for_grant(
             Answer::Message(Message::Granted { token, until }) => {
                 // The helper, or the whole machine, may have been stopped in between.
                 if since_boot() < request.terms.stop_at(until) {
-                    return Ok(Some((token, until)));
+                    return Ok(Answered::Granted(token, until));
                 }
                 let why = "its lease had nearly run out when it was granted";
                 return Err(run::Error::LockLost(why.to_owned()).into());
@@ -123,7 +158,7 @@ fn wait_for_grant(
             }
             Answer::Message(Message::Refused) => {
                 report_refusal(request, report);
-                return Ok(None);
+                return Ok(Answered::Refused);
             }
             Answer::Message(Message::Until(_) | Message::Lost(_)) => {
                 return Err(helper
@@ -138,7 +173,7 @@ fn wait_for_grant(
             }
             Answer::TimedOut => {
                 report_refusal(request, report);
-                return Ok(None);
+                return Ok(Answered::Refused);
             }
         }
     }

@@ -5,11 +5,11 @@ use std::os::fd::{BorrowedFd, RawFd};
 use rustix::io::Errno;
 use rustix::process::getppid;
 
-use super::grant::{acquire, describe};
+use super::grant::{Outcome, acquire, describe};
 use crate::exit::{self, Exit};
 use crate::flock::RemoteRequest;
 use crate::flock::failure::Failure;
-use crate::handle::{Handle, Lease, Marked, marked, may_be_marked, release};
+use crate::handle::{Handle, Lease, Marked, marked, may_be_marked, release, token};
 use crate::lock::descriptor::hint_if_open_in_parent;
 use crate::lock::mark::HeldMode;
 use crate::lock::{self, Mode};
@@ -35,17 +35,22 @@ pub(super) fn run(
         (None, _) => HeldMode::Exclusive,
     };
     match marked(caller, &request.url, mode) {
-        Marked::Yes => return Ok(Exit::Status(exit::SUCCESS)),
+        Marked::Yes => return Ok(already_held(request, caller, report)),
         // As with flock(2), a lock that is held is given up before it is acquired in another mode.
         Marked::OtherMode => release(number, caller, Some(&request.url))?,
         Marked::No => {}
     }
     let handle = Handle::prepare(number, caller, &request.url, mode)?;
-    let Some(grant) = acquire(request, &describe_caller(), report)? else {
-        return Ok(Exit::Status(request.conflict_status));
+    // Two calls for one descriptor may wait at the same time. As with flock(2), what one of them has
+    // acquired is the other's as well, which would wait for itself otherwise.
+    let is_held = || marked(caller, &request.url, mode) == Marked::Yes;
+    let grant = match acquire(request, &describe_caller(), Some(&is_held), report)? {
+        Outcome::Granted(grant) => grant,
+        Outcome::Refused => return Ok(Exit::Status(request.conflict_status)),
+        Outcome::Held => return Ok(already_held(request, caller, report)),
     };
     if request.prints_token {
-        report.print(format!("{}\n", grant.token).as_bytes());
+        print_token(grant.token, report);
     }
     if report.output() == Output::Failed {
         grant.release(request);
@@ -54,6 +59,7 @@ pub(super) fn run(
     let lease = Lease {
         helper: &grant.helper,
         url: &request.url,
+        token: grant.token,
         terms: request.terms,
         until: grant.until,
     };
@@ -76,6 +82,29 @@ pub fn release_all(number: RawFd) -> Result<(), Failure> {
         Some(caller) if may_be_marked(caller) => Ok(release(number, caller, None)?),
         _ => Ok(()),
     }
+}
+
+/// Returns how to exit if the caller holds the lock already.
+fn already_held(request: &RemoteRequest, caller: BorrowedFd<'_>, report: &mut Report) -> Exit {
+    if request.prints_token {
+        match token(caller, &request.url) {
+            Some(token) => print_token(token, report),
+            None => {
+                report.error(
+                    "the lock is held, but /proc does not show the processes that know its token",
+                );
+                return Exit::Status(exit::FLOCK.no_output);
+            }
+        }
+    }
+    Exit::Status(match report.output() {
+        Output::Good => exit::SUCCESS,
+        Output::Failed => exit::FLOCK.no_output,
+    })
+}
+
+fn print_token(token: u64, report: &mut Report) {
+    report.print(format!("{token}\n").as_bytes());
 }
 
 /// Describes the caller, which is the holder: this process exits.

@@ -13,8 +13,8 @@ use crate::run::{self, Command, RunOptions, Supervision};
 use crate::sys::environment;
 use crate::sys::process;
 
-use grant::acquire;
 pub(super) use grant::describe;
+use grant::{Outcome, acquire};
 pub use handle::release_all;
 
 /// Carries out a request and returns how to exit.
@@ -40,7 +40,7 @@ fn run_command(
     report: &mut Report,
 ) -> Result<Exit, Failure> {
     let may_adopt = process::has_no_children();
-    let Some(grant) = acquire(request, &describe(command.args()), report)? else {
+    let Outcome::Granted(grant) = acquire(request, &describe(command.args()), None, report)? else {
         return Ok(Exit::Status(request.conflict_status));
     };
     if request.verbosity == Verbosity::Verbose {
