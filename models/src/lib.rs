@@ -12,6 +12,7 @@ pub mod kernel;
 pub mod lease;
 pub mod lock_file;
 pub mod pid_file;
+pub mod postgres;
 pub mod queue;
 pub mod several;
 pub mod slots;

@@ -6,6 +6,7 @@ use models::hard_link::{HardLink, Takeover};
 use models::lease::Lease;
 use models::lock_file::{FileSystem, LockFile, Others};
 use models::pid_file::PidFile;
+use models::postgres::Postgres;
 use models::queue::{Client, Queue};
 use models::several::Several;
 use models::slots::SlotsModel;
@@ -51,6 +52,11 @@ fn diagrams_are_those_of_the_models() {
     let lease = Graph::explore(&lease, &[]).map(|graph| Lease::diagram(&graph));
     let etcd = Etcd::new(2, 3, 0);
     let etcd = Graph::explore(&etcd, &[]).map(|graph| Etcd::diagram(&graph));
+    let postgres = Postgres {
+        is_reachable: true,
+        ..Postgres::new(2, 3, 1)
+    };
+    let postgres = Graph::explore(&postgres, &[]).map(|graph| Postgres::diagram(&graph));
     let text = std::fs::read_to_string(DOCUMENT).expect("a document");
     let mut updated = text.clone();
     for (name, diagram) in [
@@ -63,6 +69,7 @@ fn diagrams_are_those_of_the_models() {
         ("supervisor", supervisor.expect("no properties")),
         ("lease", lease.expect("no properties")),
         ("etcd", etcd.expect("no properties")),
+        ("postgres", postgres.expect("no properties")),
     ] {
         updated = replace(&updated, name, &diagram);
     }

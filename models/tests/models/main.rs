@@ -12,6 +12,7 @@ mod hard_link;
 mod lease;
 mod lock_file;
 mod pid_file;
+mod postgres;
 mod queue;
 mod several;
 mod shared_descriptor;

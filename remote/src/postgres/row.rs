@@ -8,14 +8,11 @@
 //! The row of a process that was never granted the lock can be deleted as soon as it has no
 //! session: its process finds that out before it starts a command, and queues again.
 //!
-//! *Why a row may be deleted after its time to live:* a holder has the lock until the moment at
-//! which its last answered renewal was sent, plus its time to live. A renewal is a write to its row
-//! that requires the marker of the same session, so the last one was answered before the marker was
-//! seen to be free. A process that has seen that waits for the time to live, by a clock of its own,
-//! and deletes the row only if it still has the same marker. By then, the command of the holder has
-//! been killed. If the holder has reconnected meanwhile, its row has another marker, and nothing is
-//! deleted. Nothing depends on why the session has ended: a network, a proxy, an operator, or a
-//! crash.
+//! *Why a row may be deleted after its time to live:* the last renewal that the holder counts from was
+//! sent before the marker was seen to be free, because a renewal requires it. A process that has seen
+//! that waits for the time to live, by a clock of its own, and deletes the row only if it still has
+//! the same marker. A model checks this: see `docs/design/protocols.md`. Nothing depends on why the
+//! session has ended: a network, a proxy, an operator, or a crash.
 //!
 //! *Why the time is stored in the row:* a process that does not wait (`-n`) cannot count it itself.
 //! If all of them did not wait, a row would stay forever. So the first process that sees a free

@@ -9,11 +9,10 @@
 //!
 //! [`row`] says what is done about the rows of processes that have disappeared.
 //!
+//! A model has the interleavings of these steps, with lost answers, late statements, sessions that end
+//! and a server that starts again: see `docs/design/protocols.md`.
+//!
 //! *Lost answers:* the ID of the row is random and ours, so what exists with it was created by us.
-//! An insertion whose answer is lost is repeated, and finds the row. A statement of an old
-//! connection that arrives late may store the marker of that connection, which ends: the next
-//! renewal fails and stores the right one, and the lock is held only from then on. One that arrives
-//! after the release inserts a row whose session ends, and which makes another process wait once.
 //!
 //! *Time:* a lease lasts from the moment at which an *answered* write to the row was *sent*, by our
 //! clock. Others count from the moment at which they have seen that the session has ended, which is

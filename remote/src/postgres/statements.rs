@@ -1,10 +1,9 @@
 //! The statements in SQL. Each function returns one transaction.
 //!
-//! *Why the rows have one order:* a row gets its token and is committed while its session holds an
-//! advisory lock of the name of the lock, until the end of the transaction. So a process that reads
-//! a row can also read all rows of that name with lower tokens, unless they have been deleted. That
-//! lock is the only one that a statement waits for, and the transactions that hold it wait for no
-//! client.
+//! *Why the rows have one order:* a row gets its token while its session holds an advisory lock of the
+//! name of the lock, until the end of the transaction (`models/src/postgres.rs` shows what happens
+//! otherwise). That lock is the only one that a statement waits for, and the transactions that hold
+//! it wait for no client.
 
 use std::fmt::Write;
 use std::time::Duration;

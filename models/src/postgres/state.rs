@@ -1,0 +1,350 @@
+//! A state, and what changes it.
+
+use super::message::{Listing, Message, Request};
+
+/// The greatest number of processes.
+pub const MAX: usize = 3;
+
+/// By how many ticks in the time to live the clock of another machine may be faster.
+pub(super) const MARGIN: i8 = 1;
+
+/// The number of a row that does not exist any more.
+pub(super) const GONE: u8 = MAX as u8;
+
+/// How far a process is: what it asks the server, or waits for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Place {
+    /// It has not started, or has exited.
+    #[default]
+    Idle,
+    /// Inserts its row, or finds it, and reads all.
+    Enter,
+    /// Does what is to be done about a row whose session has ended.
+    Clean,
+    /// Reads the rows again.
+    List,
+    /// Asks to be notified of the end of the row that is in the way.
+    Listen,
+    /// Waits for that.
+    Wait,
+    /// Stores that the lock is granted.
+    Grant,
+    /// Renews the lease, so that enough of it is left.
+    Confirm,
+    /// Stores the marker of the present session, so that enough of the lease is left.
+    ConfirmMarker,
+    /// Holds the lock.
+    Hold,
+    /// Renews the lease meanwhile.
+    Renew,
+    /// Stores the marker of the present session meanwhile.
+    Resume,
+    /// Has reported that the lock is lost.
+    Lost,
+    /// Deletes its row.
+    Release,
+    /// Exits.
+    Exit,
+}
+
+/// A session of the server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Session {
+    pub(super) exists: bool,
+    /// It holds the lock that is its marker.
+    pub(super) has_marker: bool,
+    pub(super) message: Message,
+}
+
+/// Whose marker is in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Marker {
+    /// A session that has ended.
+    #[default]
+    Free,
+    /// This session of the process.
+    Of(u8),
+}
+
+/// A row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Row {
+    /// The order in which the rows were inserted; zero if this one was not.
+    pub(super) token: u8,
+    pub(super) is_committed: bool,
+    pub(super) marker: Marker,
+    pub(super) is_granted: bool,
+    /// How long ago its marker was first seen to be free.
+    pub(super) free_for: Option<i8>,
+}
+
+/// A process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Process {
+    pub(super) place: Place,
+    /// What is left of the lease.
+    pub(super) left: i8,
+    /// It has a connection, to the first of its sessions, as far as it knows.
+    pub(super) is_connected: bool,
+    /// The row whose end it is notified of.
+    pub(super) channel: Option<u8>,
+    pub(super) is_notified: bool,
+    /// Its row was deleted since it has read it.
+    pub(super) has_lost_row: bool,
+    /// The second one is that of a connection that was given up.
+    pub(super) sessions: [Session; 2],
+    pub(super) row: Row,
+}
+
+/// A state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct State {
+    pub(super) processes: [Process; MAX],
+    pub(super) faults: u8,
+}
+
+impl State {
+    /// Returns how far a process is.
+    pub fn place(&self, process: usize) -> Place {
+        self.processes[process].place
+    }
+
+    /// Whether the command of a process may run.
+    pub fn is_inside(&self, process: usize) -> bool {
+        let is_holder = matches!(
+            self.place(process),
+            Place::Hold | Place::Renew | Place::Resume
+        );
+        is_holder && self.processes[process].left > MARGIN
+    }
+
+    /// Whether a process waits for the lock.
+    pub fn is_waiter(&self, process: usize) -> bool {
+        use Place::{Clean, Confirm, ConfirmMarker, Enter, Grant, List, Listen, Wait};
+        matches!(
+            self.place(process),
+            Enter | Clean | List | Listen | Wait | Grant | Confirm | ConfirmMarker
+        )
+    }
+
+    /// Whether no other row has a lower token, even one that is not seen yet.
+    pub(super) fn is_first(&self, process: usize) -> bool {
+        let own = self.processes[process].row.token;
+        let mut tokens = self.processes.iter().map(|process| process.row.token);
+        !tokens.any(|token| token != 0 && token < own)
+    }
+
+    /// Whether a process exits although its row exists.
+    pub(super) fn has_left_row(&self, process: usize) -> bool {
+        self.place(process) == Place::Exit && self.processes[process].row.token != 0
+    }
+
+    /// Whether no process runs.
+    pub fn is_over(&self) -> bool {
+        (0..MAX).all(|process| self.place(process) == Place::Idle)
+    }
+
+    /// Whether there is no row and no session.
+    pub fn is_clean(&self) -> bool {
+        (0..MAX).all(|process| self.may_start(process))
+    }
+
+    /// Whether nothing is left of the last use of a number.
+    pub(super) fn may_start(&self, process: usize) -> bool {
+        let own = &self.processes[process];
+        own.place == Place::Idle
+            && own.row.token == 0
+            && own.sessions.iter().all(|session| !session.exists)
+    }
+
+    /// A process with a new number starts.
+    pub(super) fn start(&mut self, process: usize) {
+        self.rename(|row| if row == process as u8 { GONE } else { row });
+        self.processes[process].has_lost_row = false;
+    }
+
+    /// Changes what all processes call a row.
+    fn rename(&mut self, name: impl Fn(u8) -> u8) {
+        let change = |row: &mut u8| *row = name(*row);
+        for process in &mut self.processes {
+            process.channel.iter_mut().for_each(change);
+            for session in &mut process.sessions {
+                let message = &mut session.message;
+                message
+                    .sightings()
+                    .for_each(|sighting| change(&mut sighting.row));
+                if let Some(listing) = message.listing() {
+                    listing.obstacle.iter_mut().for_each(change);
+                }
+                if let Message::Request(Request::Listen(row), _) = message {
+                    change(row);
+                }
+            }
+        }
+    }
+
+    /// Returns the next token.
+    pub(super) fn next_token(&self) -> u8 {
+        let tokens = self.processes.iter().map(|process| process.row.token);
+        tokens.max().unwrap_or(0) + 1
+    }
+
+    /// Changes the marker of a row: what others have read is out of date.
+    pub(super) fn mark(&mut self, process: usize, marker: Marker) {
+        if self.processes[process].row.marker != marker {
+            self.processes[process].row.marker = marker;
+            self.outdate(process);
+        }
+    }
+
+    fn outdate(&mut self, row: usize) {
+        for process in &mut self.processes {
+            for session in &mut process.sessions {
+                let sightings = session.message.sightings();
+                let of_row = sightings.filter(|sighting| usize::from(sighting.row) == row);
+                of_row.for_each(|sighting| sighting.is_same = false);
+            }
+        }
+    }
+
+    /// Deletes a row.
+    pub(super) fn delete_row(&mut self, process: usize) {
+        let token = std::mem::take(&mut self.processes[process].row).token;
+        self.outdate(process);
+        let own = &mut self.processes[process];
+        own.has_lost_row = true;
+        for session in &mut own.sessions {
+            if let Some(Listing {
+                own: Some((_, exists)),
+                ..
+            }) = session.message.listing()
+            {
+                *exists = false;
+            }
+        }
+        for other in &mut self.processes {
+            other.row.token -= u8::from(other.row.token > token);
+            other.is_notified |= other.channel == Some(process as u8);
+        }
+    }
+
+    /// A session ends, and what it has not committed is undone. What it has answered may be read.
+    pub(super) fn end_session(&mut self, process: usize, session: usize) {
+        let own = &mut self.processes[process];
+        let message = own.sessions[session].message;
+        own.sessions[session] = Session::default();
+        if message.is_answer() && session == 0 && own.is_connected {
+            own.sessions[session].message = message;
+        }
+        if own.row.marker == Marker::Of(session as u8) {
+            // It is still the same number, which no session has any more.
+            own.row.marker = Marker::Free;
+        }
+        if message.is_entering() && !own.row.is_committed && own.row.token != 0 {
+            self.delete_row(process);
+        }
+    }
+
+    /// A process gives up its connection, or has exited. The session may go on.
+    pub(super) fn disconnect(&mut self, process: usize) {
+        let own = &mut self.processes[process];
+        own.is_connected = false;
+        own.channel = None;
+        own.is_notified = false;
+        for session in &mut own.sessions {
+            if session.message.is_answer() {
+                session.message = Message::None;
+            }
+        }
+        if !own.sessions[1].exists {
+            own.sessions.swap(0, 1);
+            own.row.marker = match own.row.marker {
+                Marker::Of(_) => Marker::Of(1),
+                Marker::Free => Marker::Free,
+            };
+        }
+    }
+
+    /// The process exits, or was killed.
+    pub(super) fn end(&mut self, process: usize) {
+        self.disconnect(process);
+        self.processes[process].place = Place::Idle;
+    }
+
+    /// Returns the state in which the first two processes have exchanged their numbers.
+    pub(super) fn exchange(&self) -> Self {
+        let mut other = *self;
+        other.processes.swap(0, 1);
+        other.rename(|row| if row < 2 { row ^ 1 } else { row });
+        for process in &mut other.processes {
+            for session in &mut process.sessions {
+                if let Message::Reading { others, .. } = &mut session.message {
+                    others.sort_unstable();
+                }
+            }
+        }
+        other
+    }
+
+    /// A tick of all clocks. Times that are long enough for a row to be deleted are one.
+    pub(super) fn tick(&mut self, long_enough: i8) {
+        let tick = |left: &mut i8| *left = (*left - 1).max(0);
+        let age = |time: &mut i8| *time = (*time + 1).min(long_enough);
+        for process in &mut self.processes {
+            tick(&mut process.left);
+            process.row.free_for.iter_mut().for_each(age);
+            for session in &mut process.sessions {
+                let message = &mut session.message;
+                message.left().into_iter().for_each(tick);
+                message.sightings().for_each(|sighting| {
+                    sighting.free_for.iter_mut().for_each(age);
+                });
+                if let Message::Request(Request::Note(_, time), _) = message {
+                    age(time);
+                }
+            }
+        }
+    }
+
+    /// Forgets what no process will look at any more.
+    pub(super) fn normalize(&mut self) {
+        for process in &mut self.processes {
+            use Place::{Exit, Hold, Idle, Lost, Release, Renew, Resume};
+            if !matches!(process.place, Hold | Renew | Resume) {
+                process.left = 0;
+            }
+            if matches!(process.place, Idle | Lost | Release | Exit)
+                || matches!(process.place, Hold | Renew | Resume)
+            {
+                (process.channel, process.is_notified) = (None, false);
+            }
+            for (index, session) in process.sessions.iter_mut().enumerate() {
+                let is_timed = index == 0
+                    && process.is_connected
+                    && !matches!(
+                        session.message,
+                        Message::Changed(false, _)
+                            | Message::Request(
+                                Request::Listen(_)
+                                    | Request::Delete(_)
+                                    | Request::Note(..)
+                                    | Request::Release,
+                                _
+                            )
+                    );
+                if !is_timed {
+                    session
+                        .message
+                        .left()
+                        .into_iter()
+                        .for_each(|left| *left = 0);
+                }
+                if let Message::Request(Request::Delete(sighting) | Request::Note(sighting, _), _) =
+                    &mut session.message
+                {
+                    sighting.free_for = None;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! A lock in PostgreSQL.
+
+use crate::{assert_found, explore, is_true, processes};
+use models::graph::{Graph, Timers};
+use models::postgres::{Mutant, Postgres, State};
+
+/// Whether every waiter gets the lock.
+fn is_served(graph: &Graph<'_, Postgres>, timers: Timers) -> bool {
+    (0..2).all(|waiter| {
+        is_true(graph.leads_to(
+            "a waiter gets the lock",
+            timers,
+            |_, _| true,
+            |state| state.is_waiter(waiter),
+            |state| state.is_inside(waiter),
+        ))
+    })
+}
+
+/// A statement is lost or late, sessions are terminated, or a process is killed.
+#[test]
+fn at_most_one_process_holds_the_lock() {
+    let model = Postgres {
+        is_exchangeable: true,
+        ..Postgres::new(2, 3, 1)
+    };
+    explore(&model, &Postgres::ALWAYS);
+}
+
+#[test]
+fn waiters_are_served_at_once() {
+    let model = Postgres::new(2, 3, 0);
+    let graph = explore(&model, &Postgres::ALWAYS);
+    assert!(Graph::explore(&model, &Postgres::TIDY).is_ok());
+    assert!(is_served(&graph, Timers::Idle));
+    assert!(is_true(graph.leads_to(
+        "no row and no session is left",
+        Timers::Idle,
+        |_, _| true,
+        State::is_over,
+        State::is_clean,
+    )));
+}
+
+/// A session is terminated, and the next one, too.
+#[test]
+fn sessions_may_end() {
+    let model = Postgres {
+        is_exchangeable: true,
+        is_reachable: true,
+        ..Postgres::new(2, 3, 2)
+    };
+    explore(&model, &Postgres::ALWAYS);
+}
+
+/// These take too long for every test run.
+#[test]
+fn vanished_holders_are_replaced() {
+    if processes() == 3 {
+        return;
+    }
+    let graph = Postgres::new(2, 3, 1);
+    let graph = explore(&graph, &Postgres::ALWAYS);
+    assert!(is_served(&graph, Timers::Fire));
+    for (processes, faults) in [(2, 2), (3, 0)] {
+        let model = Postgres {
+            is_exchangeable: true,
+            ..Postgres::new(processes, 3, faults)
+        };
+        explore(&model, &Postgres::ALWAYS);
+    }
+}
+
+#[test]
+fn mutants_are_found() {
+    for (mutant, faults) in [
+        (Mutant::TokenUnlocked, 0),
+        (Mutant::DeleteAtOnce, 1),
+        (Mutant::IgnoreMarker, 1),
+        (Mutant::IgnoreGrant, 1),
+        (Mutant::RenewAnyMarker, 1),
+        (Mutant::CountFromAnswer, 1),
+        (Mutant::GrantUnstored, 1),
+        (Mutant::NoteAnyMarker, 2),
+        (Mutant::KeepSighting, 2),
+    ] {
+        let model = Postgres {
+            mutant,
+            is_reachable: faults == 2,
+            is_exchangeable: true,
+            ..Postgres::new(2, 3, faults)
+        };
+        assert_found(&model, &Postgres::ALWAYS);
+    }
+    let with = |mutant| Postgres {
+        mutant,
+        ..Postgres::new(2, 3, 0)
+    };
+    assert_found(&with(Mutant::NoRelease), &Postgres::TIDY);
+    let graph = with(Mutant::WaitUnread);
+    let graph = explore(&graph, &[]);
+    assert!(!is_served(&graph, Timers::Idle));
+}
