@@ -22,7 +22,10 @@
 //! assumes that the others have asked for the same time. (Its local processes do not wait.)
 //!
 //! *Race:* `release` may arrive while the lock is being granted. Whether the guard has the lock by
-//! then or not, it is killed, and the answer comes when it has exited and no descriptor is left.
+//! then or not, it is killed, and the answer comes when it has exited and no descriptor is left, nor
+//! one on its way from the guard.
+//!
+//! A model has the interleavings of all this: see `docs/design/protocols.md`.
 //!
 //! * [`guard`] – the other process that holds the lock.
 //! * `flock` – the process that acquires it, and what it reports.
@@ -250,6 +253,8 @@ impl Holder {
     fn free(&mut self) {
         self.flock.kill();
         self.lock = None;
+        // A descriptor that was sent and not received.
+        self.socket = None;
     }
 
     /// Handles what the guard has sent, or that it or `flock` has exited.
