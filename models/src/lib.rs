@@ -16,6 +16,7 @@ pub mod postgres;
 pub mod queue;
 pub mod several;
 pub mod slots;
+pub mod ssh;
 mod states;
 pub mod supervisor;
 pub mod trace;

@@ -10,6 +10,7 @@ use models::postgres::Postgres;
 use models::queue::{Client, Queue};
 use models::several::Several;
 use models::slots::SlotsModel;
+use models::ssh::Ssh;
 use models::supervisor::{self, Supervisor};
 
 const DOCUMENT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/design/protocols.md");
@@ -57,6 +58,8 @@ fn diagrams_are_those_of_the_models() {
         ..Postgres::new(2, 3, 1)
     };
     let postgres = Graph::explore(&postgres, &[]).map(|graph| Postgres::diagram(&graph));
+    let ssh = Ssh::new(1, 3, 1);
+    let ssh = Graph::explore(&ssh, &[]).map(|graph| Ssh::diagram(&graph));
     let text = std::fs::read_to_string(DOCUMENT).expect("a document");
     let mut updated = text.clone();
     for (name, diagram) in [
@@ -70,6 +73,7 @@ fn diagrams_are_those_of_the_models() {
         ("lease", lease.expect("no properties")),
         ("etcd", etcd.expect("no properties")),
         ("postgres", postgres.expect("no properties")),
+        ("ssh", ssh.expect("no properties")),
     ] {
         updated = replace(&updated, name, &diagram);
     }

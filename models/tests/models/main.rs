@@ -17,6 +17,7 @@ mod queue;
 mod several;
 mod shared_descriptor;
 mod slots;
+mod ssh;
 mod supervisor;
 
 use std::fmt::Debug;
