@@ -102,13 +102,14 @@ impl Postgres {
         }
     }
 
-    /// Checks that a process can send these statements.
+    /// Checks that a process can send these statements, whatever is answered.
     ///
     /// # Errors
     ///
     /// The number of statements that it can send.
     pub fn explain(&self, statements: &[(&str, &str)]) -> Result<(), usize> {
-        trace::explain(self, statements)
+        let is_statement = |step: &str| !matches!(step, "" | "answer" | "exit");
+        trace::explain_visible(self, 0, statements, is_statement)
     }
 
     /// Returns the state diagram of a process.

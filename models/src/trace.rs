@@ -24,6 +24,16 @@ pub(crate) fn explain_of<M: Model>(
     process: u8,
     calls: &[(&str, &str)],
 ) -> Result<(), usize> {
+    explain_visible(model, process, calls, |call| !INVISIBLE.contains(&call))
+}
+
+/// Checks the same, if not all steps of the process are recorded.
+pub(crate) fn explain_visible<M: Model>(
+    model: &M,
+    process: u8,
+    calls: &[(&str, &str)],
+    is_visible: impl Fn(&str) -> bool,
+) -> Result<(), usize> {
     let mut states = HashSet::from([model.initial()]);
     let mut steps = Vec::new();
     for (index, expected) in calls.iter().enumerate() {
@@ -35,7 +45,7 @@ pub(crate) fn explain_of<M: Model>(
                 let is_own = step.process == process;
                 if is_own && (step.call, step.result) == *expected {
                     next.insert(after);
-                } else if (!is_own || INVISIBLE.contains(&step.call)) && states.insert(after) {
+                } else if (!is_own || !is_visible(step.call)) && states.insert(after) {
                     pending.push(after);
                 }
             }

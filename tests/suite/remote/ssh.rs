@@ -5,6 +5,7 @@ mod errors;
 mod failures;
 mod server;
 mod storm;
+mod trace;
 
 use libc::SIGKILL;
 use rstest::rstest;
