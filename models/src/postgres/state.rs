@@ -109,13 +109,17 @@ impl State {
         self.processes[process].place
     }
 
-    /// Whether the command of a process may run.
-    pub fn is_inside(&self, process: usize) -> bool {
-        let is_holder = matches!(
+    /// Whether the lock was granted to a process, which may be too late for a command.
+    pub fn is_holder(&self, process: usize) -> bool {
+        matches!(
             self.place(process),
             Place::Hold | Place::Renew | Place::Resume
-        );
-        is_holder && self.processes[process].left > MARGIN
+        )
+    }
+
+    /// Whether the command of a process may run.
+    pub fn is_inside(&self, process: usize) -> bool {
+        self.is_holder(process) && self.processes[process].left > MARGIN
     }
 
     /// Whether a process waits for the lock.
