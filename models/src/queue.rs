@@ -81,6 +81,8 @@ pub enum Mutant {
     TrustMarkers,
     /// The descriptor's lock is not tried again before the process blocks.
     BlockUntried,
+    /// A process that is blocked does not look whether the descriptor has the lock.
+    BlockUnlooked,
     /// The check of the queue does not look whether the descriptor has the lock.
     ProbeUnshared,
     /// A process whose time is over does not look whether the descriptor has the lock.

@@ -163,6 +163,13 @@ pub enum Target {
     Path(OsString),
 }
 
+impl Target {
+    /// Whether other processes may have the open file description, too.
+    fn may_be_shared(&self) -> bool {
+        matches!(self, Self::Descriptor(_))
+    }
+}
+
 /// A command, and how to run it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {

@@ -114,7 +114,10 @@ impl AcquireParams {
                 _ if request.max_waiters.is_some() => bounded_kind(request),
                 _ if request.replace.is_some() => LockKind::Claimed(Claim::new(Uptime::now())),
                 Fairness::None => LockKind::Advisory(request.api),
-                Fairness::Fifo => LockKind::Fair(Uptime::now()),
+                Fairness::Fifo => LockKind::Fair {
+                    arrived: Uptime::now(),
+                    is_shared: request.target.may_be_shared(),
+                },
                 Fairness::Slots(limit) => LockKind::Slot {
                     limit,
                     arrived: Uptime::now(),
@@ -131,7 +134,10 @@ fn bounded_kind(request: &LockRequest) -> LockKind {
         limit: request.max_waiters.unwrap_or(u32::MAX),
         order: match request.fairness {
             Fairness::None => Order::Kernel,
-            Fairness::Fifo => Order::Fair(Uptime::now()),
+            Fairness::Fifo => Order::Fair {
+                arrived: Uptime::now(),
+                is_shared: request.target.may_be_shared(),
+            },
             Fairness::Slots(limit) => Order::Slot {
                 limit,
                 arrived: Uptime::now(),

@@ -14,7 +14,12 @@ pub enum LockKind {
     /// A lock of the kernel.
     Advisory(LockApi),
     /// A lock of flock(2), acquired in arrival order among all processes that ask for this kind.
-    Fair(Uptime),
+    Fair {
+        /// When the caller arrived.
+        arrived: Uptime,
+        /// Whether other processes may share the open file description.
+        is_shared: bool,
+    },
     /// One of a limited number of slots of the file, acquired in arrival order.
     Slot {
         /// The number of slots.
@@ -39,7 +44,12 @@ pub enum Order {
     /// That of the kernel.
     Kernel,
     /// As for [`LockKind::Fair`].
-    Fair(Uptime),
+    Fair {
+        /// When the caller arrived.
+        arrived: Uptime,
+        /// Whether other processes may share the open file description.
+        is_shared: bool,
+    },
     /// As for [`LockKind::Slot`].
     Slot {
         /// The number of slots.
@@ -53,7 +63,7 @@ impl From<Order> for LockKind {
     fn from(order: Order) -> Self {
         match order {
             Order::Kernel => Self::Advisory(LockApi::Flock),
-            Order::Fair(arrived) => Self::Fair(arrived),
+            Order::Fair { arrived, is_shared } => Self::Fair { arrived, is_shared },
             Order::Slot { limit, arrived } => Self::Slot { limit, arrived },
         }
     }
@@ -64,7 +74,7 @@ impl LockKind {
     pub fn api(self) -> LockApi {
         match self {
             Self::Advisory(api) => api,
-            Self::Fair(_) | Self::Slot { .. } | Self::Claimed(_) | Self::Bounded { .. } => {
+            Self::Fair { .. } | Self::Slot { .. } | Self::Claimed(_) | Self::Bounded { .. } => {
                 LockApi::Flock
             }
         }
@@ -87,7 +97,9 @@ pub fn acquire(
 ) -> Result<Acquired<()>, AcquireError> {
     match kind {
         LockKind::Advisory(api) => advisory::acquire(fd, api, mode, deadline, on_wait),
-        LockKind::Fair(arrived) => queue::acquire(fd, mode, arrived, deadline, on_wait),
+        LockKind::Fair { arrived, is_shared } => {
+            queue::acquire(fd, mode, arrived, is_shared, deadline, on_wait)
+        }
         LockKind::Slot { limit, arrived } => slots::acquire(fd, limit, arrived, deadline, on_wait),
         LockKind::Claimed(claim) => claim::acquire(fd, claim, mode, deadline, on_wait),
         LockKind::Bounded { limit, order } => {

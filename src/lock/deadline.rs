@@ -59,6 +59,17 @@ impl Deadline {
         }
     }
 
+    /// Returns an earlier deadline, if this one is later.
+    #[must_use]
+    pub fn at_most(self, latest: Instant) -> Self {
+        let instant = self.instant().map_or(latest, |instant| instant.min(latest));
+        match self {
+            Self::Immediate => Self::Immediate,
+            Self::Never | Self::At(_) => Self::At(instant),
+            Self::Interruptible(_, check) => Self::Interruptible(Some(instant), check),
+        }
+    }
+
     /// Returns the instant at which a wait that has started ends, if there is one.
     pub fn instant(self) -> Option<Instant> {
         match self {

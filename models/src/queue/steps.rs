@@ -272,6 +272,15 @@ impl Queue {
                         next.missed &= !(1 << process);
                     });
                 }
+                if is_shared && self.timers && self.mutant != Mutant::BlockUnlooked {
+                    let timer = Step {
+                        kind: Kind::Timer,
+                        ..done("flock", "EINTR")
+                    };
+                    push(timer, Place::Search, &|next| {
+                        next.missed &= !(1 << process);
+                    });
+                }
                 push(chance(process, "flock"), give_up, &|next| {
                     next.missed &= !(1 << process);
                     next.is_misled |= is_misled;

@@ -6,6 +6,7 @@
 //!   process.
 //! * `search`, `owner` – the search for the tickets of other waiters, among forged ones.
 //! * `queue` – waits until all earlier tickets are over, then for the lock.
+//! * `shared` – its wait for a description that others may share.
 //! * `places` – a bounded number of waiters.
 //! * `slots` – a limited number of holders at once.
 
@@ -15,5 +16,6 @@ mod owner;
 pub(super) mod places;
 pub(super) mod queue;
 pub(super) mod search;
+mod shared;
 pub(super) mod slots;
 pub mod ticket;

@@ -53,6 +53,7 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::marker::Marker;
 use super::owner::sentinel_of;
 use super::search::{self, Search, marker_exists};
+use super::shared::Looks;
 use super::ticket::Ticket;
 use crate::lock::advisory::{self, LockApi};
 use crate::lock::{AcquireError, Acquired, Deadline, Mode, Refusal, remaining};
@@ -83,6 +84,7 @@ pub(in crate::lock) fn acquire(
     fd: BorrowedFd<'_>,
     mode: Mode,
     arrived: Uptime,
+    is_shared: bool,
     deadline: &Deadline,
     on_wait: &mut dyn FnMut(),
 ) -> Result<Acquired<()>, AcquireError> {
@@ -118,6 +120,7 @@ pub(in crate::lock) fn acquire(
     // A waiter that holds the flock(2) lock exclusively has nothing else to wait for.
     let mut waiter = QueueWaiter::new(fd, mode, ticket, |_| true);
     waiter.may_share = true;
+    waiter.looks = is_shared.then(Looks::new);
     loop {
         match waiter.wait(deadline)? {
             Acquired::Held(()) if waiter.transfer()? => return Ok(HELD),
@@ -155,6 +158,8 @@ pub(super) struct QueueWaiter<'f> {
     /// Whether the flock(2) lock is wanted for the open file description, which other processes may
     /// share. As soon as one of them has acquired the lock, all hold it.
     may_share: bool,
+    /// When to look whether one of them has, while this one blocks in the kernel.
+    looks: Option<Looks>,
     /// What was seen when the lock was found free, if it has been free at every check since then,
     /// while we waited for the same ticket.
     stall: Option<Stall>,
@@ -242,6 +247,7 @@ impl<'f> QueueWaiter<'f> {
             ticket,
             is_free,
             may_share: false,
+            looks: None,
             stall: None,
         }
     }
@@ -270,8 +276,17 @@ impl<'f> QueueWaiter<'f> {
                 if self.may_share && try_flock(self.fd, self.mode)? == HELD {
                     return Ok(HELD);
                 }
-                match advisory::acquire(file, LockApi::Flock, self.mode, deadline, &mut || {})? {
+                let until = match &mut self.looks {
+                    Some(looks) => &looks.next(*deadline),
+                    None => deadline,
+                };
+                match advisory::acquire(file, LockApi::Flock, self.mode, until, &mut || {})? {
                     Acquired::Held(()) => {}
+                    Acquired::NotHeld(Refusal::TimedOut)
+                        if self.looks.is_some() && !deadline.has_passed() =>
+                    {
+                        continue;
+                    }
                     refused => return Ok(refused),
                 }
             }
@@ -326,12 +341,8 @@ impl<'f> QueueWaiter<'f> {
     ///
     /// *Race:* another process may acquire it at any time. Before this process blocks in the kernel,
     /// it tries the lock of that description once more; while it waits for a predecessor, it looks
-    /// with every check of the queue; and it looks when its time is over. But while it blocks in the
-    /// kernel, on the ticket's description, it is not woken if a process without a ticket acquires
-    /// the lock for the shared one: it goes on waiting until that is released. Only a wait for the
-    /// shared description's own lock would end then. But that wait might be granted to this process
-    /// instead, and could not be undone if an earlier ticket appears, because another process may
-    /// have been granted the same lock in that moment.
+    /// with every check of the queue; and it looks when its time is over. While it blocks in the
+    /// kernel, on the ticket's description, it looks as [`super::shared`] says.
     fn is_shared_lock_held(&self) -> bool {
         self.may_share
             && held_mode(self.fd).is_some_and(|held| held == self.mode || held == Mode::Exclusive)

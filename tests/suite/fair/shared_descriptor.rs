@@ -57,6 +57,23 @@ fn lock_acquired_before_the_wait_is_noticed() {
     assert_eq!(waiter.wait(), ExitReason::Exited(0));
 }
 
+/// No system call tells the waiter, so it looks from time to time.
+#[test]
+fn lock_acquired_during_the_wait_is_noticed() {
+    let env = &TestEnv::new();
+    let file = open(env);
+    let holder = env.hold(&[], "l");
+    let mut waiter = start_with(env, env.flock(["--fair", "8"]), &file);
+    wait_until("it waits", || waiter_count(env.file("l")) == 1);
+    // It would be served before a process without a ticket.
+    waiter.signal(SIGSTOP);
+    waiter.wait_stopped();
+    holder.release();
+    acquire_plainly(env, &file);
+    waiter.signal(SIGCONT);
+    assert_eq!(waiter.wait(), ExitReason::Exited(0));
+}
+
 #[test]
 fn lock_acquired_during_the_wait_counts_at_its_end() {
     let env = &TestEnv::new();
