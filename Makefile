@@ -231,7 +231,7 @@ fuzz:
 	cd fuzz && for target in words values; do $(CARGO) +nightly fuzz run $$target -- -max_total_time=60 || exit 1; done
 
 deny:
-	$(CARGO) deny check licenses bans sources
+	$(CARGO) deny --workspace check licenses bans sources
 
 dist deb rpm: $(BUILT)
 	packaging/$@.sh $(TARGET)
