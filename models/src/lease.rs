@@ -48,6 +48,10 @@ pub enum Mutant {
     StartUnchecked,
     /// `flock` does not kill what a killed supervisor leaves behind.
     NotAdopted,
+    /// The supervisor releases the lock as soon as the command has exited.
+    ReleaseBeforeRest,
+    /// The supervisor releases the lock, but orders may still be given.
+    NotMarked,
 }
 
 /// The processes.
@@ -91,6 +95,12 @@ pub enum Place {
     Run,
     /// It waits for what the command has left behind.
     WaitForRest,
+    /// It says how the command ended.
+    Report,
+    /// It ends the lease, unless there is an order.
+    EndLease,
+    /// It tells the helper to release the lock.
+    Release,
     /// It kills what a killed supervisor has left behind.
     KillRest,
     /// It kills the timekeeper.
@@ -107,6 +117,8 @@ enum Order {
     Run,
     Stop,
     Kill,
+    /// Nothing, and no order has any effect from now on.
+    Over,
 }
 
 /// What is on its way between the helper and the server. The number is what is left of the lease
@@ -153,6 +165,8 @@ pub struct State {
     is_woken: bool,
     /// The supervisor has said how the command ended.
     has_report: bool,
+    /// The supervisor has told the helper to release the lock.
+    is_released: bool,
 }
 
 impl State {
@@ -171,6 +185,11 @@ impl State {
     /// Whether the command, or what it has left behind, runs.
     fn has_job(&self) -> bool {
         self.place(COMMAND) == Place::Run || self.is_alive(LEFT_BEHIND)
+    }
+
+    /// Whether there is an order, so that `flock` will report that the lock was lost.
+    fn has_order(&self) -> bool {
+        matches!(self.order, Order::Stop | Order::Kill)
     }
 
     /// Whether another machine may be granted the lock while the command runs.
@@ -196,10 +215,16 @@ impl State {
 
 impl Lease {
     /// The properties of every state.
-    pub const ALWAYS: [Always<State>; 1] = [(
-        "no process of the command runs when another machine may be granted the lock",
-        |state| !state.is_overlapping(),
-    )];
+    pub const ALWAYS: [Always<State>; 2] = [
+        (
+            "no process of the command runs when another machine may be granted the lock",
+            |state| !state.is_overlapping(),
+        ),
+        (
+            "a lock that is released because the command has exited does not count as lost",
+            |state| !(state.is_released && state.has_order()),
+        ),
+    ];
 
     fn margin(&self) -> i8 {
         match self.mutant {

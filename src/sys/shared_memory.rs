@@ -33,6 +33,13 @@ impl SharedU64 {
         self.atomic().fetch_max(value, Ordering::AcqRel);
     }
 
+    /// Stores a number if this one is stored, and returns whether it was.
+    pub fn replace(&self, old: u64, new: u64) -> bool {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        let result = self.atomic().compare_exchange(old, new, success, failure);
+        result.is_ok()
+    }
+
     fn atomic(&self) -> &AtomicU64 {
         // SAFETY: mapped, page-aligned, initialized, and accessed only atomically by all processes.
         unsafe { self.0.as_ref() }

@@ -142,16 +142,38 @@ impl Lease {
                     if order == Order::Kill {
                         next.end(COMMAND);
                         next.end(LEFT_BEHIND);
-                        next = next.set(SUPERVISOR, Place::Exit);
+                        next = next.set(SUPERVISOR, Place::Report);
                     }
                 }
                 add(done("rt_sigtimedwait", ""), next);
             }
             Place::Run if !state.is_alive(COMMAND) => {
-                add(done("waitid", ""), go(Place::WaitForRest));
+                let then = match self.mutant {
+                    Mutant::ReleaseBeforeRest => Place::EndLease,
+                    _ => Place::WaitForRest,
+                };
+                add(done("waitid", ""), go(then));
             }
             Place::WaitForRest if !state.is_alive(LEFT_BEHIND) => {
-                add(done("wait4", ""), go(Place::Exit));
+                add(done("wait4", ""), go(Place::Report));
+            }
+            Place::Report => {
+                let mut next = go(Place::EndLease);
+                next.has_report = true;
+                add(done("", "report"), next);
+            }
+            Place::EndLease if state.order == Order::Run => {
+                let mut next = go(Place::Release);
+                if self.mutant != Mutant::NotMarked {
+                    next.order = Order::Over;
+                }
+                add(done("", "end"), next);
+            }
+            Place::EndLease => add(done("", "lost"), go(Place::Exit)),
+            Place::Release => {
+                let mut next = go(Place::Exit);
+                next.is_released = true;
+                add(done("shutdown", ""), next);
             }
             Place::Exit => {
                 let mut next = *state;

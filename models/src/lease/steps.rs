@@ -46,6 +46,7 @@ impl State {
         (self.left, self.line, self.is_lost, self.kill_in) = (0, None, false, None);
         (self.order, self.obeyed, self.is_supervisor_known) = (Order::Run, Order::Run, false);
         (self.is_woken, self.has_report) = (false, false);
+        self.is_released = false;
     }
 }
 
@@ -53,7 +54,7 @@ impl Lease {
     fn add_steps_of_helper(&self, state: &State, add: &mut Add<'_>) {
         let mut next = *state;
         let is_open = [FLOCK, SUPERVISOR, TIMEKEEPER].map(|process| state.is_alive(process));
-        if is_open == [false; 3] {
+        if is_open == [false; 3] || state.is_released {
             next.on_server = 0;
             next.message = Message::None;
             next.end(HELPER);
@@ -175,6 +176,7 @@ impl Model for Lease {
             is_supervisor_known: false,
             is_woken: false,
             has_report: false,
+            is_released: false,
         }
     }
 

@@ -56,6 +56,8 @@ fn mutants_are_found() {
         Mutant::NoSecondClock,
         Mutant::StartUnchecked,
         Mutant::NotAdopted,
+        Mutant::ReleaseBeforeRest,
+        Mutant::NotMarked,
     ] {
         let model = Lease {
             mutant,

@@ -8,7 +8,7 @@
 //! * The timekeeper (`timekeeper`), a child of this process. It knows when the lease runs out, and
 //!   gives the orders.
 //! * The helper, a child of this process, which holds and renews the lock. It releases the lock
-//!   when the first three have exited.
+//!   when the supervisor tells it to, or when the first three have exited.
 //!
 //! A model kills and stops each of them at any point: see `docs/design/protocols.md`. What it relies
 //! on:
@@ -93,6 +93,11 @@ pub(super) fn run(
         };
         let report = supervise::supervise(parent, image, &options, &orders, warn);
         shared.set(report.encode());
+        // Here already, because the next process waits for it while the supervisor exits and is
+        // reaped. `Orders::end` has the race.
+        if matches!(report, SupervisorReport::Exited(_)) && orders.end() {
+            lease.helper.begin_release();
+        }
         0
     });
     let supervisor = supervisor.map_err(SpawnError::Fork)?;
@@ -110,8 +115,9 @@ pub(super) fn run(
         tree::kill(&[lease.helper.pid(), timekeeper.0]);
     }
     let order = orders.order();
-    // The next process need not wait until the timekeeper has been reaped. But it is killed before,
-    // because it would take the end of the helper for a loss of the lock.
+    // If the supervisor has not begun the release. The timekeeper is killed before, because it would
+    // take the end of the helper for a loss of the lock; the next process need not wait until it has
+    // been reaped.
     timekeeper.kill();
     lease.helper.begin_release();
     if order != Order::Run {

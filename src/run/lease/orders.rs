@@ -21,6 +21,10 @@ pub(in crate::run) enum Order {
     Kill,
 }
 
+/// What is stored instead of an order when none can be given any more. It is higher than all of
+/// them.
+const OVER: u64 = Order::Kill as u64 + 1;
+
 /// The memory that is shared.
 #[derive(Debug)]
 pub(in crate::run) struct Orders {
@@ -46,10 +50,20 @@ impl Orders {
     /// Returns the order.
     pub(super) fn order(&self) -> Order {
         match self.order.get() {
-            0 => Order::Run,
+            0 | OVER => Order::Run,
             1 => Order::Stop,
             _ => Order::Kill,
         }
+    }
+
+    /// Ends the lease because no process of the command is left: no order has any effect from now
+    /// on. Returns false if there has been one, whose reason is to be reported.
+    ///
+    /// *Race:* the time may run out at this moment, or the timekeeper may read that the lock is
+    /// lost. Both change the same number, so either the order was first, and the lock counts as
+    /// lost, or it remains without effect.
+    pub(super) fn end(&self) -> bool {
+        self.order.replace(Order::Run as u64, OVER)
     }
 
     /// Gives an order, and wakes the supervisor, even if it is stopped.

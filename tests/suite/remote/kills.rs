@@ -3,7 +3,7 @@
 use libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
 use rstest::rstest;
 use test_support::process::{ExitReason, Process, send_signal};
-use test_support::procfs::{children_of, is_running, is_stopped, status_field};
+use test_support::procfs::{children_of, is_asleep, is_running, is_stopped, status_field};
 use test_support::{TestEnv, wait_until};
 
 use super::GRANTS;
@@ -130,6 +130,25 @@ fn command_is_killed_in_time_while_flock_is_stopped() {
     flock.signal(SIGCONT);
     assert_eq!(flock.wait(), ExitReason::Exited(75));
     assert_released_last(&env);
+}
+
+/// The next process need not wait for `flock`, and what the helper says afterwards is no loss.
+#[test]
+fn lock_is_released_while_flock_is_stopped() {
+    let env = TestEnv::without_builtin();
+    let lost = "while read -r line; do :; done; echo lost it is gone; check";
+    env.install_lock_helper(&format!("echo granted 7 $(in_ms 60000)\n{lost}"));
+    let script = "echo working; until [ -e go ]; do sleep 0.01; done; exit 3";
+    let mut flock = env.start_flock(["test://n", "sh", "-c", script]);
+    flock.expect_line("working");
+    let timekeeper = child(&flock, "lock-timekeeper");
+    flock.signal(SIGSTOP);
+    wait_until("flock stops", || is_stopped(flock.pid()));
+    env.sh("echo >go").assert_status(0);
+    assert_released_last(&env);
+    wait_until("the timekeeper waits again", || is_asleep(timekeeper));
+    flock.signal(SIGCONT);
+    assert_eq!(flock.wait(), ExitReason::Exited(3));
 }
 
 #[test]

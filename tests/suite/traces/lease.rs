@@ -52,6 +52,7 @@ fn calls_of(process: u8, recorded: &[SystemCall], pids: &Pids) -> Vec<Call> {
             (SUPERVISOR, "wait4") if call.result == "ECHILD" && last == Some("waitid") => {
                 ("wait4", "")
             }
+            (SUPERVISOR, "shutdown") => ("shutdown", ""),
             (TIMEKEEPER, "recvfrom" | "recv") if has("until ") => ("read", "until"),
             (TIMEKEEPER, "kill") if is_for(&pids.supervisor) && last != Some("poll") => {
                 ("poll", "stop")
@@ -77,14 +78,19 @@ const KILL_BY_FLOCK: [Call; 4] = [
     ("kill", "timekeeper"),
     ("exit", ""),
 ];
-const END_OF_SUPERVISOR: [Call; 3] = [("waitid", ""), ("wait4", ""), ("exit", "")];
+const END_OF_SUPERVISOR: [Call; 4] = [
+    ("waitid", ""),
+    ("wait4", ""),
+    ("shutdown", ""),
+    ("exit", ""),
+];
 const STOP_BY_SUPERVISOR: [Call; 4] = [
     ("rt_sigtimedwait", ""),
     ("waitid", ""),
     ("wait4", ""),
     ("exit", ""),
 ];
-const KILL_BY_SUPERVISOR: [Call; 2] = [("rt_sigtimedwait", ""), ("exit", "")];
+const KILL_BY_SUPERVISOR: [Call; 3] = [("rt_sigtimedwait", ""), ("shutdown", ""), ("exit", "")];
 
 #[rstest]
 #[case::renewed("exit 3", &END_OF_FLOCK, &END_OF_SUPERVISOR)]

@@ -2,6 +2,7 @@
 //! with `FDLOCK_STORM`, whose value is a factor for its length, because kills of the helper take
 //! the time of a lease.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
@@ -27,8 +28,8 @@ const READ: &str = "trap '' TERM; flock -s -n -E99 witness sleep 0.05 & wait $!
 type Start<'a> = &'a (dyn Fn(&[&str], &str) -> Process + Sync);
 
 /// Runs one command, and disturbs one of its processes: of several, no more than one can be
-/// replaced.
-fn run_once(start: Start<'_>, helper: &str, rng: &mut Rng) {
+/// replaced. Returns whether it has done so.
+fn run_once(start: Start<'_>, helper: &str, rng: &mut Rng) -> bool {
     let is_reader = rng.u8(..3) == 0;
     let (options, script) = match is_reader {
         true => (&["-s", TTL][..], READ),
@@ -44,7 +45,8 @@ fn run_once(start: Start<'_>, helper: &str, rng: &mut Rng) {
             .into_iter()
             .find(|pid| !name.is_empty() && find(pid)),
     };
-    if let Some(pid) = pid.filter(|_| !flock.has_exited()) {
+    let pid = pid.filter(|_| !flock.has_exited());
+    if let Some(pid) = pid {
         let signal = [SIGKILL, SIGKILL, SIGSTOP, SIGTERM][rng.usize(..4)];
         send_signal(pid, signal);
         if signal == SIGSTOP {
@@ -53,18 +55,22 @@ fn run_once(start: Start<'_>, helper: &str, rng: &mut Rng) {
         }
     }
     flock.wait();
+    pid.is_some()
 }
 
 /// Runs a storm, and asserts that no commands have overlapped, and that the tokens have risen.
 pub fn run(env: &TestEnv, helper: &str, start: Start<'_>) {
     let settings = StressSettings::from_env();
     let end = Instant::now() + Duration::from_secs(2 * settings.size);
+    let disturbed = AtomicU64::new(0);
     std::thread::scope(|scope| {
         for worker in 0..WORKERS {
+            let disturbed = &disturbed;
             scope.spawn(move || {
                 let mut rng = Rng::with_seed(settings.seed ^ worker);
                 while Instant::now() < end {
-                    run_once(start, helper, &mut rng);
+                    let is_disturbed = run_once(start, helper, &mut rng);
+                    disturbed.fetch_add(is_disturbed.into(), Ordering::Relaxed);
                 }
             });
         }
@@ -77,7 +83,8 @@ pub fn run(env: &TestEnv, helper: &str, start: Start<'_>) {
     let tokens = env.read_file("tokens");
     let tokens = tokens.lines().map(|token| token.parse::<u64>());
     let tokens = Vec::from_iter(tokens.map(|token| token.expect("a number")));
-    println!("{} writers", tokens.len());
+    let disturbed = disturbed.into_inner();
+    println!("{} writers, {disturbed} killed or stopped", tokens.len());
     assert!(tokens.is_sorted_by(|one, other| one < other), "{tokens:?}");
 }
 
