@@ -34,6 +34,16 @@ impl Invalid {
     }
 }
 
+#[cfg(test)]
+impl Invalid {
+    /// Asserts what is wrong, of which the text is a part.
+    #[track_caller]
+    pub fn assert_is(&self, status: u8, text: &str) {
+        assert_eq!(self.status, status, "{}", self.text);
+        assert!(self.text.contains(text), "{}", self.text);
+    }
+}
+
 /// Parses `HOST[:PORT]`. An IPv6 address has colons of its own, and therefore brackets. Returns
 /// `None` if it is invalid.
 pub fn host_and_port(text: &str, default_port: u16) -> Option<(String, u16)> {

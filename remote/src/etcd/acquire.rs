@@ -4,12 +4,13 @@ use super::api::{self, Event, Listing};
 use super::client::RETRY_INTERVAL;
 use super::error::Error;
 use super::key;
-use super::session::{Grant, Renewal, Session, Stop, not_understood};
+use super::session::{Grant, Renewal, Session, not_understood};
 use super::watch::Watch;
 use crate::clock;
 use crate::front::has_come;
 use crate::queue::{self, Entry, Place};
 use crate::record::{self, seconds_since_1970};
+use crate::stop::Stop;
 
 /// A [`Place`] that does not borrow.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,10 +5,11 @@ use std::time::Duration;
 use super::api::{self, Event};
 use super::client::{Attempts, RETRY_INTERVAL};
 use super::error::Error;
-use super::session::{Grant, Renewal, Session, Stop};
+use super::session::{Grant, Renewal, Session};
 use super::watch::Watch;
 use crate::clock;
 use crate::front::{Answer as Line, has_come};
+use crate::stop::Stop;
 
 /// How long the lock is held before its key is watched: the watch takes more of the server's time
 /// than all other calls, and a short command does without.

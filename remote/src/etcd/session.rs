@@ -35,29 +35,13 @@ use super::settings::Settings;
 use crate::clock;
 use crate::front::{Answer as Line, Front, Request};
 use crate::record::HolderReports;
-
-/// How long a withdrawal may delay the answer that the lock was not free in time.
-const WITHDRAWAL_LIMIT: Duration = Duration::from_secs(1);
+use crate::stop::{NOT_REACHED, Stop, WITHDRAWAL_LIMIT};
 
 /// How long after the end of the wait an answer may arrive. With a short wait, the lock is tried once.
 const ANSWER_SLACK: Duration = Duration::from_millis(500);
 
 /// How long all servers may take for a lock that is not waited for.
 const NONBLOCKING_LIMIT: Duration = Duration::from_secs(20);
-
-/// The exit status if no server answers.
-const NOT_REACHED: u8 = 66;
-
-/// Why the lock is not held.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// `flock` has closed its connection.
-    Released,
-    /// The lock was not free in time.
-    Refused,
-    /// It failed: the exit status, and the reason.
-    Failed(u8, String),
-}
 
 /// The lock is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -258,8 +242,8 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn pause(&self, until: Duration) -> Result<(), Stop> {
-        let result = self.front.wait(&[], Some(until));
-        result.map(|_| ()).map_err(|_| Stop::Released)
+        self.front.wait(&[], Some(until))?;
+        Ok(())
     }
 
     pub(super) fn key(&self) -> Vec<u8> {

@@ -5,12 +5,13 @@ use std::time::Duration;
 use super::client::{Answer, RETRY_INTERVAL};
 use super::error::Error;
 use super::row::Row;
-use super::session::{Grant, NOT_REACHED, Session, Stop, duties};
+use super::session::{Session, duties};
 use super::statements::{self, OwnRow};
 use crate::clock;
 use crate::front::{Answer as Line, has_come};
 use crate::queue::{self, Entry, Place};
 use crate::record::{self, Record};
+use crate::stop::{NOT_REACHED, Stop};
 
 /// How long after the end of the wait another attempt may begin. With a short wait, every server is
 /// tried once.
@@ -55,19 +56,20 @@ impl Reading {
 }
 
 impl Session<'_> {
-    /// Acquires the lock, with the next server if one fails.
+    /// Acquires the lock, with the next server if one fails, and returns the token: the number of our
+    /// row.
     ///
     /// A connection that has ended is opened again, and the attempt is repeated: it finds the row
     /// that an earlier one has inserted, with its place in the queue, unless another process has
     /// deleted it.
-    pub(super) fn acquire(&mut self) -> Result<Grant, Stop> {
+    pub(super) fn acquire(&mut self) -> Result<u64, Stop> {
         let servers = self.client.server_count();
         let (mut failures, mut refusals) = (0, 0);
         let mut has_warned = false;
         loop {
             let mut has_answered = false;
             let error = match self.try_to_acquire(&mut has_answered) {
-                Ok(grant) => return Ok(grant),
+                Ok(token) => return Ok(token),
                 Err(Failure::Refused) => return Err(Stop::Refused),
                 Err(Failure::Error(error)) => error,
             };
@@ -101,12 +103,12 @@ impl Session<'_> {
                 refusals = 0;
                 let pause = Some(clock::now() + RETRY_INTERVAL);
                 let waited = self.front.wait(&[], pause);
-                waited.map_err(|_| Stop::Released)?;
+                waited?;
             }
         }
     }
 
-    fn try_to_acquire(&mut self, has_answered: &mut bool) -> Result<Grant, Failure> {
+    fn try_to_acquire(&mut self, has_answered: &mut bool) -> Result<u64, Failure> {
         // A process that does not wait does not enter the queue either, even for a moment: others
         // that do not wait would be refused a lock that no process holds. So it does only if no row
         // was inserted since it has found the lock free; to begin with, if the queue is empty.
@@ -126,7 +128,7 @@ impl Session<'_> {
                 if self.is_free(&reading, &own)? {
                     let token = own.record.entry.created;
                     if self.confirm(&reading, &own)? {
-                        return Ok(Grant { token });
+                        return Ok(token);
                     }
                     break;
                 }

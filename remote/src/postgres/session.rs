@@ -37,34 +37,11 @@ use crate::clock;
 use crate::front::{Answer as Line, Front, Request};
 use crate::random;
 use crate::record::{self, HolderReports, seconds_since_1970};
-
-/// How long a withdrawal may delay the answer that the lock was not free in time.
-const WITHDRAWAL_LIMIT: Duration = Duration::from_secs(1);
-
-/// The exit status if no server answers.
-pub(super) const NOT_REACHED: u8 = 66;
+use crate::stop::{Stop, WITHDRAWAL_LIMIT};
 
 /// One in this number of holders deletes what processes that have disappeared have left in other
 /// queues.
 const CLEANUP_INTERVAL: u64 = 16;
-
-/// Why the lock is not held.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Stop {
-    /// `flock` has closed its connection.
-    Released,
-    /// The lock was not free in time.
-    Refused,
-    /// It failed: the exit status, and the reason.
-    Failed(u8, String),
-}
-
-/// The lock is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
-    /// The number of our row.
-    pub token: u64,
-}
 
 /// The place of one process in the queue.
 pub struct Session<'a> {
@@ -113,12 +90,12 @@ impl<'a> Session<'a> {
     /// Acquires the lock and holds it until `flock` closes the connection, or reports why it
     /// cannot.
     pub fn run(&mut self) {
-        let mut token = None;
+        let mut held = None;
         let stop = match self.acquire() {
-            Ok(grant) => {
-                token = Some(grant.token);
+            Ok(token) => {
+                held = Some(token);
                 self.is_held = true;
-                self.hold(grant);
+                self.hold(token);
                 Stop::Released
             }
             Err(stop) => stop,
@@ -137,7 +114,7 @@ impl<'a> Session<'a> {
                 self.release(Some(self.limit()));
             }
         }
-        if token.is_some_and(|token| token.is_multiple_of(CLEANUP_INTERVAL)) {
+        if held.is_some_and(|token| token.is_multiple_of(CLEANUP_INTERVAL)) {
             self.clean_up();
         }
         self.client.close(&self.front);

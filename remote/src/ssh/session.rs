@@ -24,6 +24,7 @@ use super::target::Target;
 use crate::clock;
 use crate::front::{Answer as Line, Front, Released, Request, has_come};
 use crate::net::error::text_of;
+use crate::stop::{NOT_REACHED, Stop};
 
 /// How long a connection may take, authentication included.
 const CONNECT_LIMIT: Duration = Duration::from_secs(60);
@@ -37,35 +38,38 @@ const ANSWER_SLACK: Duration = Duration::from_millis(1500);
 /// How long to wait before the next attempt to connect: twice as long after each, up to the second.
 const RETRY_INTERVALS: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
-/// The exit status if the machine is not reached.
-const NOT_REACHED: u8 = 66;
-
-/// Why there is no lock.
+/// Why an attempt has not led to the lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Stop {
-    /// `flock` has closed its connection.
-    Released,
-    /// The lock was not free in time.
-    Refused,
+enum AttemptError {
     /// The connection has failed or ended; another one may be better.
     Retry(String),
-    /// It failed: the exit status, and the reason.
-    Failed(u8, String),
+    /// No other attempt is made.
+    Stop(Stop),
 }
 
-impl From<Released> for Stop {
-    fn from(_: Released) -> Self {
-        Self::Released
+impl From<Stop> for AttemptError {
+    fn from(stop: Stop) -> Self {
+        Self::Stop(stop)
     }
 }
 
-impl From<Failure> for Stop {
+impl From<Released> for AttemptError {
+    fn from(released: Released) -> Self {
+        Self::Stop(released.into())
+    }
+}
+
+impl From<Failure> for AttemptError {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::NotReached(why) => Self::Retry(why),
-            Failure::Final(status, text) => Self::Failed(status, text),
+            Failure::Final(status, text) => Self::Stop(Stop::Failed(status, text)),
         }
     }
+}
+
+fn retry<T>(why: &str) -> Result<T, AttemptError> {
+    Err(AttemptError::Retry(why.to_owned()))
 }
 
 /// A lock on another machine.
@@ -115,17 +119,16 @@ impl<'a> Session<'a> {
         let mut pause = RETRY_INTERVALS.0;
         loop {
             let why = match self.attempt() {
-                Ok(()) | Err(Stop::Released) => return,
-                Err(Stop::Refused) => return self.front.send(&Line::Refused),
-                Err(Stop::Failed(status, text)) => return self.fail(status, &text),
-                Err(Stop::Retry(why)) => why,
+                Ok(()) => return,
+                Err(AttemptError::Stop(stop)) => return self.report(&stop),
+                Err(AttemptError::Retry(why)) => why,
             };
             let retry_at = clock::now() + pause;
             if self.deadline.is_some_and(|deadline| deadline <= retry_at) {
-                if self.has_queued {
-                    return self.front.send(&Line::Refused);
-                }
-                return self.fail(NOT_REACHED, &not_reached(self.target, &why));
+                return self.report(&match self.has_queued {
+                    true => Stop::Refused,
+                    false => Stop::Failed(NOT_REACHED, not_reached(self.target, &why)),
+                });
             }
             if !std::mem::replace(&mut self.has_warned, true) {
                 let host = &self.target.host;
@@ -139,12 +142,19 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn fail(&self, status: u8, text: &str) {
-        self.front.send(&Line::Error { status, text });
+    fn report(&self, stop: &Stop) {
+        match stop {
+            Stop::Released => {}
+            Stop::Refused => self.front.send(&Line::Refused),
+            Stop::Failed(status, text) => {
+                let status = *status;
+                self.front.send(&Line::Error { status, text });
+            }
+        }
     }
 
     /// Connects, acquires the lock, and holds it to the end.
-    fn attempt(&mut self) -> Result<(), Stop> {
+    fn attempt(&mut self) -> Result<(), AttemptError> {
         let ttl = self.request.ttl;
         let connection = connect(&self.front, self.target, ttl, self.answer_by)?;
         let renewals = Renewals::new(ttl, clock::now());
@@ -164,11 +174,11 @@ impl<'a> Session<'a> {
                 place.hold();
                 Ok(())
             }
-            Err(stop) => {
-                if stop == Stop::Released {
+            Err(error) => {
+                if error == AttemptError::Stop(Stop::Released) {
                     place.release();
                 }
-                Err(stop)
+                Err(error)
             }
         }
     }
@@ -201,10 +211,10 @@ pub(super) fn connect_once(
     ttl: Duration,
 ) -> Result<Connection, Option<(u8, String)>> {
     let answer_by = clock::now() + NONBLOCKING_LIMIT;
-    connect(front, target, ttl, Some(answer_by)).map_err(|stop| match stop {
-        Stop::Released | Stop::Refused => None,
-        Stop::Retry(why) => Some((NOT_REACHED, not_reached(target, &why))),
-        Stop::Failed(status, text) => Some((status, text)),
+    connect(front, target, ttl, Some(answer_by)).map_err(|error| match error {
+        AttemptError::Retry(why) => Some((NOT_REACHED, not_reached(target, &why))),
+        AttemptError::Stop(Stop::Failed(status, text)) => Some((status, text)),
+        AttemptError::Stop(Stop::Released | Stop::Refused) => None,
     })
 }
 
@@ -214,14 +224,14 @@ fn connect(
     target: &Target,
     ttl: Duration,
     answer_by: Option<Duration>,
-) -> Result<Connection, Stop> {
+) -> Result<Connection, AttemptError> {
     let limit = clock::now() + CONNECT_LIMIT;
     let limit = answer_by.map_or(limit, |answer_by| answer_by.min(limit));
     let mut connection = Connection::open(target, ttl).map_err(|error| {
         let error = text_of(&error);
         Stop::Failed(69, format!("cannot execute ssh: {error}"))
     })?;
-    let unsuitable = |text| Err(Stop::Failed(65, text));
+    let unsuitable = |text| Err(Stop::Failed(65, text).into());
     let host = &target.host;
     loop {
         match connection.wait(front, Some(limit))? {
@@ -238,7 +248,7 @@ fn connect(
             }
             Event::Message(_) => {}
             Event::Ended => return Err(connection.into_failure(front).into()),
-            Event::TimedOut => return Err(Stop::Retry("it does not answer".to_owned())),
+            Event::TimedOut => return retry("it does not answer"),
         }
     }
 }
@@ -253,7 +263,7 @@ struct Place<'a> {
 
 impl Place<'_> {
     /// Waits until the lock is held, and enough of its time is left. Returns the token.
-    fn wait_for_grant(&mut self, answer_by: Option<Duration>) -> Result<u64, Stop> {
+    fn wait_for_grant(&mut self, answer_by: Option<Duration>) -> Result<u64, AttemptError> {
         let started = clock::now();
         let mut granted = None;
         loop {
@@ -265,10 +275,8 @@ impl Place<'_> {
             let silent_at = answer_by.map_or(silent_at, |answer_by| answer_by.min(silent_at));
             let message = match self.next(silent_at)? {
                 Event::Message(message) => message,
-                Event::Ended => return Err(Stop::Retry("the connection has ended".to_owned())),
-                Event::TimedOut => {
-                    return Err(Stop::Retry("it does not answer any more".to_owned()));
-                }
+                Event::Ended => return retry("the connection has ended"),
+                Event::TimedOut => return retry("it does not answer any more"),
             };
             match message {
                 Message::Granted(token) => {
@@ -278,11 +286,9 @@ impl Place<'_> {
                     }
                 }
                 Message::Waits(text) => self.front.send(&Line::Waits(&text)),
-                Message::Refused => return Err(Stop::Refused),
-                Message::Error(status, text) => return Err(Stop::Failed(status, text)),
-                Message::Gone | Message::Lost(_) => {
-                    return Err(Stop::Retry("its process there has exited".to_owned()));
-                }
+                Message::Refused => return Err(Stop::Refused.into()),
+                Message::Error(status, text) => return Err(Stop::Failed(status, text).into()),
+                Message::Gone | Message::Lost(_) => return retry("its process there has exited"),
                 _ => {}
             }
         }

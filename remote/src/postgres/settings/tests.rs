@@ -35,8 +35,7 @@ fn servers(url: &str, variables: &[(&str, &str)]) -> Vec<String> {
 #[track_caller]
 fn assert_invalid(url: &str, variables: &[(&str, &str)], status: u8, text: &str) {
     let error = new(url, variables).err().expect("it is invalid");
-    assert_eq!(error.status, status, "{}", error.text);
-    assert!(error.text.contains(text), "{}", error.text);
+    error.assert_is(status, text);
 }
 
 #[test]
