@@ -1,6 +1,7 @@
 //! The environment of a test with a server of one of the systems.
 
 use std::io::Write;
+use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -67,10 +68,8 @@ impl Engine {
 /// Returns an environment with a helper, by these names, or `None` if there is no such helper or what
 /// it needs is missing. Says so, and fails where both have to be available.
 pub fn environment_with(helper: &str, names: &[&str], missing: Option<String>) -> Option<TestEnv> {
-    static SKIPPED: AtomicU32 = AtomicU32::new(0);
     // The development build is not meant: it has no helper with TLS.
     let program = installed_helper(helper);
-    let is_installed_program = std::env::var_os("FLOCK_UNDER_TEST").is_some();
     let missing = match (program, missing) {
         (None, _) => format!("no installed {helper}"),
         (Some(_), Some(missing)) => missing,
@@ -80,14 +79,35 @@ pub fn environment_with(helper: &str, names: &[&str], missing: Option<String>) -
             return Some(env);
         }
     };
-    if is_installed_program {
+    skip(&missing);
+    None
+}
+
+/// Says that a test is skipped, or fails where that must not be.
+pub fn skip(missing: &str) {
+    static SKIPPED: AtomicU32 = AtomicU32::new(0);
+    if std::env::var_os("FLOCK_UNDER_TEST").is_some() {
         let is_required = std::env::var("FLOCK_TEST_ENGINES").is_ok_and(|value| value == "all");
         assert!(!is_required, "{missing}");
         let number = SKIPPED.fetch_add(1, Ordering::Relaxed) + 1;
         // Not by a macro, whose output is only shown for tests that fail.
         let _ = writeln!(std::io::stderr(), "SKIPPED: {missing} ({number})");
     }
-    None
+}
+
+/// Reserves a port of the loopback interface, until the listener is dropped. Not one of those that the
+/// kernel gives to connections: while a server is not running, it could not be started again on a port
+/// that a connection has got.
+pub fn reserve_port() -> (TcpListener, u16) {
+    let mut found = None;
+    wait_until("a port is free", || {
+        let port = fastrand::u16(10_000..32_000);
+        found = TcpListener::bind(("127.0.0.1", port))
+            .ok()
+            .map(|listener| (listener, port));
+        found.is_some()
+    });
+    found.expect("it was found")
 }
 
 /// A server, as the tests look into it.

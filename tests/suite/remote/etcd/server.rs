@@ -1,7 +1,10 @@
 //! Real servers: etcd with one or three members, on free ports of the loopback interface.
 
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex, Weak};
@@ -12,6 +15,7 @@ use serde_json::{Value, json};
 use test_support::is_installed;
 
 use crate::remote::engines::System;
+use crate::remote::engines::environment::reserve_port;
 
 /// A member grants no lease that is shorter than one and a half of this. A lease thus outlasts what
 /// `flock` knows of it, by 3 s: a busy machine may need them to kill a command.
@@ -29,6 +33,8 @@ enum Order {
 /// A member. A thread of its own owns the process, because a thread's end kills its processes.
 pub struct Member {
     port: u16,
+    /// Receives a message when the member is ready, as a service manager does: see sd_notify(3).
+    readiness: UnixDatagram,
     orders: Option<Sender<Order>>,
     done: Mutex<Receiver<()>>,
     thread: Option<JoinHandle<()>>,
@@ -74,11 +80,10 @@ impl Cluster {
         // In memory, because etcd waits for the disk at every write.
         let base = ["/dev/shm", "/tmp"].into_iter().find(is_writable)?;
         let dir = tempfile::tempdir_in(base).expect("a directory");
-        let all = std::os::unix::fs::PermissionsExt::from_mode(0o777);
-        std::fs::set_permissions(dir.path(), all).expect("our directory");
-        let listeners = Vec::from_iter((0..2 * count).map(|_| free_port()));
-        let ports = Vec::from_iter(listeners.iter().map(|(_, port)| *port));
-        drop(listeners);
+        allow_all(dir.path());
+        let reserved = Vec::from_iter((0..2 * count).map(|_| reserve_port()));
+        let ports = Vec::from_iter(reserved.iter().map(|(_, port)| *port));
+        drop(reserved);
         let (clients, peers) = ports.split_at(count);
         let member = |index: usize| format!("m{index}=http://127.0.0.1:{}", peers[index]);
         let cluster = Vec::from_iter((0..count).map(member)).join(",");
@@ -91,9 +96,10 @@ impl Cluster {
             let client = format!("{scheme}://127.0.0.1:{}", clients[index]);
             let peer = format!("http://127.0.0.1:{}", peers[index]);
             let mut args = Vec::from(["--name".to_owned(), format!("m{index}")]);
-            let data = dir.path().join(format!("m{index}")).display().to_string();
+            let data = dir.path().join(format!("m{index}"));
+            let data = data.to_str().expect("text");
             for (name, value) in [
-                ("--data-dir", data.as_str()),
+                ("--data-dir", data),
                 ("--listen-client-urls", &client),
                 ("--advertise-client-urls", &client),
                 ("--listen-peer-urls", &peer),
@@ -104,13 +110,13 @@ impl Cluster {
                 args.extend([name.to_owned(), value.to_owned()]);
             }
             args.extend(options.iter().map(|option| (*option).to_owned()));
-            Member::start(clients[index], args)
+            Member::start(clients[index], format!("{data}.notify"), args)
         });
         let cluster = Self {
             members: members.collect(),
             _dir: dir,
         };
-        let is_ready = scheme == "https" || cluster.members.iter().all(Member::becomes_ready);
+        let is_ready = cluster.members.iter().all(Member::becomes_ready);
         is_ready.then_some(cluster)
     }
 
@@ -202,23 +208,23 @@ pub fn base64(text: &str) -> String {
     text.as_bytes().chunks(3).map(group).collect()
 }
 
+fn allow_all(path: &Path) {
+    let permissions = std::fs::Permissions::from_mode(0o777);
+    std::fs::set_permissions(path, permissions).expect("our file");
+}
+
 fn is_writable(dir: &&str) -> bool {
     tempfile::tempfile_in(dir).is_ok()
 }
 
-/// Reserves a port, until the listener is dropped.
-fn free_port() -> (TcpListener, u16) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let port = listener.local_addr().expect("an address").port();
-    (listener, port)
-}
-
 impl Member {
-    fn start(port: u16, args: Vec<String>) -> Self {
+    fn start(port: u16, socket: String, args: Vec<String>) -> Self {
+        let readiness = UnixDatagram::bind(&socket).expect("a socket");
+        allow_all(Path::new(&socket));
         let (orders, receiver) = mpsc::channel();
         let (started, done) = mpsc::channel();
         let thread = std::thread::spawn(move || {
-            let mut child = spawn(&args);
+            let mut child = spawn(&args, &socket);
             let _ = started.send(());
             while let Ok(order) = receiver.recv() {
                 match order {
@@ -228,7 +234,7 @@ impl Member {
                     }
                     Order::Restart => {
                         kill(&mut child);
-                        child = spawn(&args);
+                        child = spawn(&args, &socket);
                     }
                 }
                 let _ = started.send(());
@@ -238,6 +244,7 @@ impl Member {
         let _ = done.recv();
         Self {
             port,
+            readiness,
             orders: Some(orders),
             done: Mutex::new(done),
             thread: Some(thread),
@@ -266,16 +273,11 @@ impl Member {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Waits until the member says that it is ready. One that exits does not say so.
     fn becomes_ready(&self) -> bool {
-        let body = json!({"key": base64("x")});
-        let is_ready = || self.post("/v3/kv/range", &body).is_some();
-        (0..600).any(|_| {
-            let ready = is_ready();
-            if !ready {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            ready
-        })
+        let timeout = Some(Duration::from_secs(30));
+        self.readiness.set_read_timeout(timeout).expect("a timeout");
+        self.readiness.recv(&mut [0; 64]).is_ok()
     }
 
     /// Whether this member is the leader.
@@ -312,7 +314,7 @@ impl Drop for Member {
 }
 
 /// Starts a process as a user without privileges, and such that it is killed if this one is.
-fn spawn(args: &[String]) -> Child {
+fn spawn(args: &[String], socket: &str) -> Child {
     let mut command = Command::new("setpriv");
     command.args(["--pdeathsig", "KILL"]);
     if rustix::process::geteuid().is_root() {
@@ -321,7 +323,8 @@ fn spawn(args: &[String]) -> Child {
     command.arg("etcd").args(args);
     command
         .env_clear()
-        .env("PATH", "/usr/local/bin:/usr/bin:/bin");
+        .env("PATH", "/usr/local/bin:/usr/bin:/bin")
+        .env("NOTIFY_SOCKET", socket);
     command.current_dir("/").stdin(Stdio::null());
     command.stdout(Stdio::null()).stderr(Stdio::null());
     command.spawn().expect("setpriv starts")

@@ -1,28 +1,35 @@
 //! Real servers: PostgreSQL on a free port of the loopback interface.
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{BufRead, BufReader, Read, Write, pipe};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{self, Receiver};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use test_support::is_installed;
 
 use crate::remote::engines::System;
+use crate::remote::engines::environment::reserve_port;
 
 /// Creates the data in a new directory below `$1`, runs the script `$2` there, and starts the
-/// server with the remaining arguments. It answers each line with another one: `stop` stops the
-/// server as fast as it can, `crash` without letting it write anything, and `start` starts it
-/// again. The server is stopped and the directory removed when the input ends, which it also does
-/// if the tests are killed.
+/// server with the remaining arguments. The data is a copy of that in the directory `$3`; without
+/// one, it is created, and a copy for others remains. The script answers each line with another one:
+/// `stop` stops the server as fast as it can, `crash` without letting it write anything, and `start`
+/// starts it again. The server is stopped and the directory removed when the input ends, which it
+/// also does if the tests are killed.
 const SCRIPT: &str = r#"
 cd "$1" && dir=$(mktemp -d flock-postgres.XXXXXX) && cd "$dir" || exit
-prepare=$2
-shift 2
-start() { postgres -D data "$@" >log 2>&1 & }
-if initdb -D data -U postgres -A trust -E UTF8 --no-locale --no-sync >log 2>&1; then
+prepare=$2 original=$3
+shift 3
+start() { postgres -D data "$@" & }
+create() {
+    options='-U postgres -A trust -E UTF8 --no-locale --no-sync --wal-segsize=1'
+    initdb -D original $options >&2 && original=original
+}
+if { [ "$original" ] || create; } && cp -R "$original" data; then
     eval "$prepare"
     start "$@"
 fi
@@ -40,6 +47,9 @@ wait
 cd .. && rm -r "$dir"
 "#;
 
+/// What the server or `initdb` says if the server does not start.
+const FAILURES: [&str; 2] = ["could not create any TCP/IP sockets", "initdb: error"];
+
 /// A server, or one database of it.
 pub struct Server {
     cluster: Arc<Cluster>,
@@ -50,6 +60,8 @@ struct Cluster {
     port: u16,
     script: Mutex<Script>,
     dir: PathBuf,
+    /// Whether the server has become ready, or cannot.
+    readiness: Mutex<Receiver<bool>>,
 }
 
 struct Script {
@@ -63,7 +75,14 @@ impl Server {
     /// prepared. Another process may take the port before the server does: then it is started
     /// again.
     pub fn start(prepare: &str, options: &[&str]) -> Self {
-        let cluster = (0..5).find_map(|_| Cluster::try_start(prepare, options));
+        let shared = Self::shared();
+        let original = shared.dir().join("original");
+        let original = original.to_str().expect("text");
+        Self::start_with(original, prepare, options)
+    }
+
+    fn start_with(original: &str, prepare: &str, options: &[&str]) -> Self {
+        let cluster = (0..5).find_map(|_| Cluster::try_start(original, prepare, options));
         Self {
             cluster: Arc::new(cluster.expect("PostgreSQL starts")),
             database: "postgres".to_owned(),
@@ -73,7 +92,7 @@ impl Server {
     /// Returns the server that all tests share that leave it as it is. It ends with this process.
     pub fn shared() -> Arc<Self> {
         static SHARED: OnceLock<Arc<Server>> = OnceLock::new();
-        Arc::clone(SHARED.get_or_init(|| Arc::new(Self::start("", &[]))))
+        Arc::clone(SHARED.get_or_init(|| Arc::new(Self::start_with("", "", &[]))))
     }
 
     /// Creates a database of this server.
@@ -178,17 +197,15 @@ impl System for Server {
 }
 
 impl Cluster {
-    fn try_start(prepare: &str, options: &[&str]) -> Option<Self> {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
+    fn try_start(original: &str, prepare: &str, options: &[&str]) -> Option<Self> {
+        let (_, port) = reserve_port();
         let base = ["/dev/shm", "/tmp"].into_iter().find(is_writable)?;
         let mut command = Command::new("setpriv");
         // The script must end after the tests, not with the thread that has started it.
         if rustix::process::geteuid().is_root() {
             command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
         }
-        command.args(["sh", "-c", SCRIPT, "sh", base, prepare]);
+        command.args(["sh", "-c", SCRIPT, "sh", base, prepare, original]);
         let port_option = format!("port={port}");
         for option in [
             port_option.as_str(),
@@ -206,11 +223,24 @@ impl Cluster {
         let programs = programs().expect("the test is not skipped");
         let path = format!("{}:/usr/local/bin:/usr/bin:/bin", programs.display());
         command.env_clear().env("PATH", path).current_dir("/");
-        command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
+        let (log, stderr) = pipe().expect("a pipe");
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        command.stderr(stderr);
         let mut child = command.spawn().expect("setpriv starts");
+        // It has the pipe open.
+        drop(command);
+        let (sender, readiness) = mpsc::channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(log).split(b'\n') {
+                let Ok(line) = line else { break };
+                let line = String::from_utf8_lossy(&line);
+                if line.contains("system is ready to accept") {
+                    let _ = sender.send(true);
+                } else if FAILURES.iter().any(|text| line.contains(text)) {
+                    let _ = sender.send(false);
+                }
+            }
+        });
         let input = child.stdin.take();
         let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
         let mut dir = String::new();
@@ -223,6 +253,7 @@ impl Cluster {
                 output,
             }),
             dir: PathBuf::from(dir.trim_end()),
+            readiness: Mutex::new(readiness),
         };
         cluster.becomes_ready().then_some(cluster)
     }
@@ -236,14 +267,10 @@ impl Cluster {
         assert_eq!(line, "done\n");
     }
 
+    /// Waits until the server says that it is ready.
     fn becomes_ready(&self) -> bool {
-        (0..600).any(|_| {
-            let is_ready = self.query("postgres", "select").is_ok();
-            if !is_ready {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            is_ready
-        })
+        let readiness = self.readiness.lock().expect("no test fails here");
+        readiness.recv_timeout(Duration::from_secs(60)) == Ok(true)
     }
 
     /// Executes statements over a connection of its own, as the user `postgres`, without a
