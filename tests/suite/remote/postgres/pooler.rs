@@ -1,9 +1,18 @@
-//! A pooler, as far as it differs from a server: it gives clients a PID of its own.
+//! Poolers are refused: PgBouncer, and one that does no more than to give clients a PID of its own.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use rstest::rstest;
 
 use super::PostgresTest;
+use crate::remote::engines::environment::{reserve_port, skip};
+use crate::remote::engines::errors::assert_message;
+
+/// Where packages install PgBouncer.
+const PGBOUNCER: &str = "/usr/sbin/pgbouncer";
 
 /// The beginning of the message with the PID, which four bytes follow.
 const KEY_DATA: &[u8] = b"K\0\0\0\x0c";
@@ -38,13 +47,84 @@ fn start(server: String) -> String {
     host
 }
 
+const REFUSAL: &str = "it is a connection pooler, which cannot hold locks: use the server itself";
+
 #[test]
 fn pooler_is_refused() {
     let Some(test) = PostgresTest::new() else {
         return;
     };
     let url = test.url_by(&start(test.system.hosts()));
-    let outcome = test.env.run([&url, "echo"]).assert_status(65);
-    let stderr = outcome.assert_stdout("").stderr_text();
-    assert!(stderr.contains("connection pooler"), "{stderr}");
+    assert_message(&test, &url, &[], (65, REFUSAL));
+}
+
+/// A process of PgBouncer, which is killed when the value is dropped.
+struct PgBouncer {
+    child: Child,
+    host: String,
+}
+
+impl PgBouncer {
+    /// Starts it in front of the server, on a free port. Another process may take the port before:
+    /// then it is started again.
+    fn start(test: &PostgresTest, mode: &str) -> Self {
+        let started = (0..5).find_map(|_| Self::try_start(test, mode));
+        started.expect("PgBouncer starts")
+    }
+
+    fn try_start(test: &PostgresTest, mode: &str) -> Option<Self> {
+        let (_, port) = reserve_port();
+        let server_port = test.server.port();
+        // It has no privileges, and can read this directory.
+        let file = test.server.dir().join(format!("pgbouncer-{port}.ini"));
+        let configuration = format!(
+            "[databases]\n* = host=127.0.0.1 port={server_port} user=postgres\n\
+             [pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\nunix_socket_dir =\n\
+             auth_type = any\npool_mode = {mode}\n"
+        );
+        std::fs::write(&file, configuration).expect("a directory");
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL"]);
+        if rustix::process::geteuid().is_root() {
+            command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]);
+        }
+        command.arg(PGBOUNCER).arg(file).env_clear();
+        command.current_dir("/").stdin(Stdio::null());
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("setpriv starts");
+        let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
+        let host = format!("127.0.0.1:{port}");
+        let pooler = Self { child, host };
+        let mut line = String::new();
+        while !line.contains("process up: ") {
+            line.clear();
+            if log.read_line(&mut line).expect("text") == 0 {
+                return None;
+            }
+        }
+        // It goes on writing there.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        Some(pooler)
+    }
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Also where each client has a session of its own: a client cannot know that.
+#[rstest]
+fn pgbouncer_is_refused(#[values("transaction", "session", "statement")] mode: &str) {
+    let Some(test) = PostgresTest::new() else {
+        return;
+    };
+    if !Path::new(PGBOUNCER).exists() {
+        return skip("no PgBouncer");
+    }
+    let pooler = PgBouncer::start(&test, mode);
+    assert_message(&test, &test.url_by(&pooler.host), &[], (65, REFUSAL));
+    assert_eq!(test.system.keys(&test.name()), [""; 0]);
 }
