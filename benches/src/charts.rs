@@ -252,7 +252,8 @@ fn colour(contender: Contender) -> RGBColor {
         | Contender::Lsof
         | Contender::Lslocks
         | Contender::Etcdctl
-        | Contender::Psql => RGBColor(175, 184, 193),
+        | Contender::Psql
+        | Contender::Ssh => RGBColor(175, 184, 193),
         Contender::Fdlock => RGBColor(84, 174, 255),
         Contender::Fair | Contender::Slots => RGBColor(31, 111, 235),
         Contender::CLibrary => RGBColor(191, 155, 48),

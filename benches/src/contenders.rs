@@ -40,6 +40,8 @@ pub enum Contender {
     Etcdctl,
     /// `psql` with `pg_advisory_lock`.
     Psql,
+    /// `ssh HOST flock FILE`.
+    Ssh,
     /// The calls of the kernel for a lock among many, alone.
     Kernel,
 }
@@ -83,6 +85,7 @@ impl Contender {
             Contender::Lslocks => "lslocks",
             Contender::Etcdctl => "etcdctl",
             Contender::Psql => "psql",
+            Contender::Ssh => "ssh",
             Contender::Kernel => "kernel",
         }
     }

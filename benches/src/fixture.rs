@@ -19,8 +19,10 @@ pub struct Fixture {
     dir: TempDir,
 }
 
-/// The waiters for the lock on a file.
+/// The holders of the lock on a file, and the waiters for it.
 struct Waiters {
+    /// The number of locks that are held.
+    held: usize,
     /// The number of processes that are blocked in the kernel.
     blocked: usize,
     /// The sentinels of the tickets in the queue.
@@ -83,7 +85,9 @@ impl Fixture {
         // more of them there are.
         let pause = Duration::from_millis(1 + count as u64 / 50);
         loop {
-            let Waiters { blocked, sentinels } = self.waiters()?;
+            let Waiters {
+                blocked, sentinels, ..
+            } = self.waiters()?;
             let queued = sentinels.len();
             thread::sleep(pause);
             if blocked == count && queued == 0 || blocked > 0 && queued == count {
@@ -98,6 +102,17 @@ impl Fixture {
     /// Returns the sentinels of the tickets in the lock file's queue.
     pub fn sentinels(&self) -> Result<Vec<u32>> {
         Ok(self.waiters()?.sentinels)
+    }
+
+    /// Counts the locks on the lock file that are held or waited for.
+    pub fn holders_and_waiters(&self) -> Result<usize> {
+        let Waiters {
+            held,
+            blocked,
+            sentinels,
+        } = self.waiters()?;
+        // The first one in the queue is blocked, too.
+        Ok(held + blocked.max(sentinels.len()))
     }
 
     fn waiters(&self) -> Result<Waiters> {
@@ -138,18 +153,23 @@ impl Waiters {
     fn parse(locks: &str, inode: u64) -> Self {
         let inode = inode.to_string();
         let matches = |id: &str| id.rsplit(':').next() == Some(&inode) && id.contains(':');
-        let (mut blocked, mut sentinels) = (0, Vec::new());
+        let (mut held, mut blocked, mut sentinels) = (0, 0, Vec::new());
         for line in locks.lines() {
             let fields: Vec<_> = line.split_whitespace().skip(1).collect();
             match fields[..] {
                 ["->", .., id, _, _] if matches(id) => blocked += 1,
+                ["FLOCK", .., id, _, _] if matches(id) => held += 1,
                 ["OFDLCK", _, "READ", _, id, offset, _] if matches(id) => {
                     sentinels.extend(sentinel_pid(offset));
                 }
                 _ => {}
             }
         }
-        Self { blocked, sentinels }
+        Self {
+            held,
+            blocked,
+            sentinels,
+        }
     }
 }
 
@@ -164,7 +184,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counts_only_the_waiters_for_this_file() {
+    fn counts_only_the_locks_on_this_file() {
         let locks = "\
 1: FLOCK  ADVISORY  WRITE 4059 fe:00:1001 0 EOF
 1: -> FLOCK  ADVISORY  WRITE 4060 fe:00:1001 0 EOF
@@ -173,10 +193,13 @@ mod tests {
 2: -> FLOCK  ADVISORY  READ 1001 fe:00:1002 0 EOF
 3: OFDLCK ADVISORY  READ -1 fe:00:1001 0 EOF
 ";
-        let blocked = |inode| Waiters::parse(locks, inode).blocked;
-        assert_eq!(blocked(1001), 2);
-        assert_eq!(blocked(1002), 1);
-        assert_eq!(blocked(1), 0);
+        let counts = |inode| {
+            let waiters = Waiters::parse(locks, inode);
+            (waiters.held, waiters.blocked)
+        };
+        assert_eq!(counts(1001), (1, 2));
+        assert_eq!(counts(1002), (1, 1));
+        assert_eq!(counts(1), (0, 0));
     }
 
     #[test]

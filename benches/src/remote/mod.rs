@@ -2,6 +2,7 @@
 
 mod etcd;
 mod postgres;
+mod ssh;
 
 use crate::contended::{spawn, wait_for_exit};
 use crate::contenders::{Contender, Programs, TRUE};
@@ -12,13 +13,10 @@ use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
 use std::net::TcpListener;
-use std::os::unix::fs::symlink;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
-
-const WAITERS: usize = 100;
 
 /// How long a server may take to start, and the waiters to enter the queue.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,6 +31,9 @@ trait System {
 
     /// The limit for fdlock, relative to the other program.
     const TARGET: Option<Target>;
+
+    /// How many processes wait for a lock that is handed over.
+    const WAITERS: usize = 100;
 
     /// Returns the program that fdlock is compared with.
     fn contenders(&self) -> [Contender; 2];
@@ -51,20 +52,25 @@ trait System {
 /// Measures locks in all systems that are installed.
 pub fn measure(programs: &Programs, fixture: &Fixture, rounds: u32) -> Result<Vec<Measurement>> {
     let mut measurements = Vec::new();
+    // Those with many processes.
+    let slow_rounds = rounds.div_ceil(30);
     match etcd::Etcd::start(programs, fixture)? {
-        Some(etcd) => measurements.extend(measure_in(&etcd, rounds)?),
+        Some(etcd) => measurements.extend(measure_in(&etcd, rounds, slow_rounds)?),
         None => eprintln!("fdlock-bench: etcd is not installed: measuring without it"),
     }
     match postgres::Postgres::start(programs, fixture)? {
-        Some(postgres) => measurements.extend(measure_in(&postgres, rounds)?),
+        Some(postgres) => measurements.extend(measure_in(&postgres, rounds, slow_rounds)?),
         None => eprintln!("fdlock-bench: PostgreSQL is not installed: measuring without it"),
+    }
+    match ssh::Ssh::start(programs, fixture)? {
+        // A connection takes a hundred times as long as a call.
+        Some(ssh) => measurements.extend(measure_in(&ssh, rounds.div_ceil(5), slow_rounds)?),
+        None => eprintln!("fdlock-bench: sshd is not installed: measuring without it"),
     }
     Ok(measurements)
 }
 
-fn measure_in<S: System>(system: &S, rounds: u32) -> Result<Vec<Measurement>> {
-    // Those with many processes.
-    let slow_rounds = rounds.div_ceil(30);
+fn measure_in<S: System>(system: &S, rounds: u32, slow_rounds: u32) -> Result<Vec<Measurement>> {
     let measure = |title: &str, unit, rounds, job: &str, sample: &Sample<'_, S>| {
         let contenders = system.contenders().map(|contender| (contender, contender));
         let job = [OsStr::new(job)];
@@ -96,7 +102,10 @@ fn measure_in<S: System>(system: &S, rounds: u32) -> Result<Vec<Measurement>> {
             &|_, _, command| time_start(command),
         )?,
         measure(
-            "Hand a lock in NAME over to the next of 100 waiters",
+            &format!(
+                "Hand a lock in NAME over to the next of {} waiters",
+                S::WAITERS
+            ),
             time,
             slow_rounds,
             TRUE,
@@ -121,7 +130,8 @@ fn install(programs: &Programs, fixture: &Fixture, helper: &str) -> Result<PathB
     fs::create_dir_all(&libexec)?;
     let program = programs.fdlock.with_file_name(helper);
     ensure!(program.is_file(), "not a file: {}", program.display());
-    symlink(program, libexec.join(helper))?;
+    // Not a link: on another machine, flock is looked for beside the file itself.
+    fs::copy(program, libexec.join(helper))?;
     let flock = bin.join("flock");
     fs::copy(&programs.fdlock, &flock)?;
     Ok(flock)
@@ -194,17 +204,21 @@ fn time_hand_over<S: System>(
     command: &mut Command,
 ) -> Result<f64> {
     let mut holder = hold(system, contender)?;
-    let mut waiters = spawn(command.stdin(Stdio::null()).stdout(Stdio::null()), WAITERS)?;
-    wait_for_count(system, 1 + WAITERS)?;
+    let mut waiters = spawn(
+        command.stdin(Stdio::null()).stdout(Stdio::null()),
+        S::WAITERS,
+    )?;
+    wait_for_count(system, 1 + S::WAITERS)?;
     let start = Instant::now();
     drop(holder.stdin.take());
     wait_for_exit(&mut waiters)?;
     let elapsed = start.elapsed();
     wait_for_exit(&mut [holder])?;
-    Ok(elapsed.as_secs_f64() * 1e3 / WAITERS as f64)
+    Ok(elapsed.as_secs_f64() * 1e3 / S::WAITERS as f64)
 }
 
-/// Returns the memory of a waiter and its helper, of which shared pages count in part, in kB.
+/// Returns the memory of a waiter, its helper and what that has started, of which shared pages count
+/// in part, in kB.
 fn memory_of_waiter<S: System>(
     system: &S,
     contender: Contender,
@@ -213,16 +227,16 @@ fn memory_of_waiter<S: System>(
     let mut holder = hold(system, contender)?;
     let mut waiter = command.stdin(Stdio::null()).stdout(Stdio::null()).spawn()?;
     wait_for_count(system, 2)?;
-    let pid = waiter.id();
-    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-    let children = children.split_whitespace().map(str::to_owned);
-    let total = children.chain([pid.to_string()]).map(|pid| {
+    let mut pids = Vec::from([waiter.id().to_string()]);
+    let mut total = 0.0;
+    while let Some(pid) = pids.pop() {
+        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
+        pids.extend(children.split_whitespace().map(str::to_owned));
         let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))?;
         let pss = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
         let pss = pss.and_then(|pss| pss.split_whitespace().next());
-        Ok(pss.context("no Pss in smaps_rollup")?.parse::<f64>()?)
-    });
-    let total = total.sum::<Result<f64>>()?;
+        total += pss.context("no Pss in smaps_rollup")?.parse::<f64>()?;
+    }
     drop(holder.stdin.take());
     wait_for_exit(&mut [holder])?;
     wait_for_exit(std::slice::from_mut(&mut waiter))?;
