@@ -34,13 +34,12 @@ const COMMAND: &str = "exec sh -c 'trap \"\" HUP TERM; \
 /// What holds for every connection; the user's configuration says the rest.
 ///
 /// * `ssh` asks nothing: it has no terminal, and a job of cron must not wait for an answer.
-/// * The connection is not shared with other sessions (`ControlMaster`), whose end would be its end.
+/// * The connection is not shared with other sessions (`ControlPath`), whose end would be its end.
 /// * Nothing else that the user has configured for sessions happens: forwarding, a terminal, a local
 ///   or another remote command.
 /// * Only errors are reported. Their text says why the connection fails.
-const OPTIONS: [&str; 9] = [
+const OPTIONS: [&str; 8] = [
     "BatchMode=yes",
-    "ControlMaster=no",
     "ControlPath=none",
     "ClearAllForwardings=yes",
     "ForwardAgent=no",

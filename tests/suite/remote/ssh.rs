@@ -212,6 +212,19 @@ fn lock_is_granted_in_the_order_of_arrival() {
     assert_eq!(test.env.read_file("order"), "0\n1\n2\n");
 }
 
+/// The kernel alone would let it in.
+#[test]
+fn reader_does_not_overtake_a_waiting_writer() {
+    let Some(test) = SshTest::new() else { return };
+    let holder = test.hold(&["-s"]);
+    let mut writer = test.start(&[], "true");
+    test.wait_for_waiters(1);
+    let args = ["-s", "-n", &test.url(), "true"];
+    test.env.run(args).assert_all(1, "", "");
+    holder.release();
+    assert_eq!(writer.wait(), ExitReason::Exited(0));
+}
+
 #[test]
 fn path_may_have_any_characters() {
     let Some(test) = SshTest::new() else { return };
@@ -237,6 +250,25 @@ fn configuration_for_sessions_does_not_matter() {
     let outcome = test.env.run([&test.url_by("elaborate"), "echo", "got it"]);
     outcome.assert_all(0, "got it\n", "");
     assert!(!test.env.file("ssh/control").exists());
+}
+
+/// Its end would be the end of ours.
+#[test]
+fn connection_of_another_session_is_not_used() {
+    let Some(test) = SshTest::new() else { return };
+    let options = "-NT -oClearAllForwardings=yes -oRemoteCommand=none";
+    let other = test.env.sh_command(format!("exec ssh {options} elaborate"));
+    let mut other = test.env.start(other);
+    let socket = test.env.file("ssh/control");
+    wait_until("it may be shared", || socket.exists());
+    let url = test.url_by("elaborate");
+    let script = "echo held; read x; exit 0";
+    let mut holder = test.env.start_flock(["--ttl=1h", &url, "sh", "-c", script]);
+    holder.expect_line("held");
+    other.kill();
+    // It is told to release the lock, which the other machine would keep otherwise.
+    holder.release();
+    test.wait_for_nothing_there();
 }
 
 #[test]

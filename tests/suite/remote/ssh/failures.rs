@@ -303,9 +303,12 @@ fn restarted_machine_grants_no_lock_for_a_while() {
     let program = ["unshare", "--time", "--boottime", &offset];
     test.server.restart_by(&test.env, &program);
     let url = test.url();
-    test.env
-        .run(["-n", "--ttl=1h", &url, "true"])
-        .assert_all(1, "", "");
+    // A wait that ends before that ends at once.
+    for wait in ["-n", "-w1800"] {
+        test.env
+            .run([wait, "--ttl=1h", &url, "true"])
+            .assert_all(1, "", "");
+    }
     test.assert_there(&[], 0);
     test.env
         .run(["--ttl=5s", &url, "echo", "got it"])
@@ -350,6 +353,53 @@ fn command_that_was_paused_too_long_is_killed() {
     }
     assert_eq!(flock.wait(), ExitReason::Exited(75));
     assert!(!is_running(command));
+}
+
+/// Without a message, the other machine would keep it.
+#[test]
+fn killed_waiter_frees_a_lock_that_it_was_granted() {
+    let Some(test) = SshTest::new() else { return };
+    let proxy = test.proxy();
+    let local = test.env.hold(&[], "lock");
+    let url = test.url_by(&proxy.host());
+    let mut waiter = test.env.start_flock(["--ttl=1h", &url, "echo", "never"]);
+    test.wait_for_waiters(1);
+    proxy.set(Mode::HoldReplies(0));
+    local.release();
+    let tokens = test.env.file("state/fdlock/ssh-token");
+    wait_until("the lock is granted", || tokens.exists());
+    waiter.kill();
+    test.wait_for_nothing_there();
+}
+
+/// A machine that grants the lock some time after the last renewal.
+const LATE: &str = "#!/bin/sh
+echo fdlock-ssh 1
+while read -r line && [ \"$line\" ]; do :; done
+echo renewed 0
+sleep 1.2
+echo granted 7
+while read -r word number; do
+    case $word in
+        renew) sleep 0.3; echo >renewed; echo renewed $number ;;
+        release) echo released; exit ;;
+    esac
+done
+";
+
+#[test]
+fn command_starts_with_most_of_the_time() {
+    let Some(test) = SshTest::new() else { return };
+    test.env.install_script("bin/ssh", LATE);
+    let args = [
+        "--ttl=5s",
+        "--grace=0",
+        &test.url(),
+        "test",
+        "-e",
+        "renewed",
+    ];
+    test.env.run(args).assert_all(0, "", "");
 }
 
 #[test]
