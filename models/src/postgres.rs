@@ -22,7 +22,8 @@ mod steps;
 use crate::graph::{Always, Graph};
 use crate::trace;
 
-pub use state::{MAX, Place, State};
+pub use message::MAX;
+pub use state::{Place, State};
 
 /// The server and the network.
 pub const SERVER: u8 = MAX as u8;

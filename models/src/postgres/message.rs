@@ -1,6 +1,7 @@
 //! What is on its way between a process and the server.
 
-use super::MAX;
+/// The greatest number of processes.
+pub const MAX: usize = 3;
 
 /// A transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,9 +1,6 @@
 //! A state, and what changes it.
 
-use super::message::{Listing, Message, Request};
-
-/// The greatest number of processes.
-pub const MAX: usize = 3;
+use super::message::{Listing, MAX, Message, Request};
 
 /// By how many ticks in the time to live the clock of another machine may be faster.
 pub(super) const MARGIN: i8 = 1;
