@@ -46,17 +46,6 @@ fn waiters_are_served_at_once() {
     )));
 }
 
-/// A session is terminated, and the next one, too.
-#[test]
-fn sessions_may_end() {
-    let model = Postgres {
-        is_exchangeable: true,
-        is_reachable: true,
-        ..Postgres::new(2, 3, 2)
-    };
-    explore(&model, &Postgres::ALWAYS);
-}
-
 /// These take too long for every test run.
 #[test]
 fn vanished_holders_are_replaced() {
