@@ -62,7 +62,7 @@ pub struct Ssh<'f> {
 }
 
 impl<'f> Ssh<'f> {
-    /// Starts a server for the account that runs this, or returns `None` if there is none.
+    /// Starts a server for the account that runs this, or returns `None` if it is not installed.
     pub fn start(programs: &Programs, fixture: &'f Fixture) -> Result<Option<Self>> {
         let installed = installed_program("sshd").zip(installed_program("ssh"));
         let Some((sshd, client)) = installed else {

@@ -266,7 +266,7 @@ fn connection_of_another_session_is_not_used() {
     let mut holder = test.env.start_flock(["--ttl=1h", &url, "sh", "-c", script]);
     holder.expect_line("held");
     other.kill();
-    // It is told to release the lock, which the other machine would keep otherwise.
+    // The other machine would keep the lock without this message.
     holder.release();
     test.wait_for_nothing_there();
 }
