@@ -65,7 +65,7 @@ impl SshTest {
     fn start(&self, options: &[&str], script: &str) -> Process {
         let url = self.url();
         let command = [url.as_str(), "sh", "-c", script];
-        let args = ["--ttl=1h"].iter().chain(options).chain(&command);
+        let args = ["--ttl=2m"].iter().chain(options).chain(&command);
         self.env.start(self.env.flock(args))
     }
 
@@ -263,7 +263,7 @@ fn connection_of_another_session_is_not_used() {
     wait_until("it may be shared", || socket.exists());
     let url = test.url_by("elaborate");
     let script = "echo held; read x; exit 0";
-    let mut holder = test.env.start_flock(["--ttl=1h", &url, "sh", "-c", script]);
+    let mut holder = test.env.start_flock(["--ttl=2m", &url, "sh", "-c", script]);
     holder.expect_line("held");
     other.kill();
     // The other machine would keep the lock without this message.

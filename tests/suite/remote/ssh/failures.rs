@@ -320,7 +320,7 @@ fn short_disturbance_does_not_matter() {
     let Some(test) = SshTest::new() else { return };
     let proxy = test.proxy();
     let url = test.url_by(&proxy.host());
-    let mut command = test.env.flock(["--ttl=1h", &url, "sh", "-c"]);
+    let mut command = test.env.flock(["--ttl=2m", &url, "sh", "-c"]);
     command.arg("echo held; read x; exit 5");
     let mut holder = test.env.start(command);
     holder.expect_line("held");
@@ -362,7 +362,7 @@ fn killed_waiter_frees_a_lock_that_it_was_granted() {
     let proxy = test.proxy();
     let local = test.env.hold(&[], "lock");
     let url = test.url_by(&proxy.host());
-    let mut waiter = test.env.start_flock(["--ttl=1h", &url, "echo", "never"]);
+    let mut waiter = test.env.start_flock(["--ttl=2m", &url, "echo", "never"]);
     test.wait_for_waiters(1);
     proxy.set(Mode::HoldReplies(0));
     local.release();
