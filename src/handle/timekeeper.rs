@@ -88,9 +88,12 @@ impl<'a> Timekeeper<'a> {
     }
 
     /// Watches over the lock until it is released, and returns the exit status of this process.
+    ///
+    /// *Race:* `flock` may have been stopped for as long as the lease lasts before it has started
+    /// this process, or this process before it has started the deputy, which looks at the clock,
+    /// too. So `flock` returns only after this process has looked at the clock, beside the deputy.
     pub fn run(mut self) -> u8 {
-        // The caller waits for this, if there is one.
-        let _ = rustix::io::write(stdio::stderr(), b".");
+        let mut is_announced = false;
         loop {
             self.reap();
             if self.watcher.is_none() && !self.watched.is_marked() {
@@ -100,6 +103,11 @@ impl<'a> Timekeeper<'a> {
             let restart_at = self.restart_guards(now);
             self.read_messages();
             let next = self.keep_time(now);
+            if !is_announced && self.watched.state.kill_at().is_none() {
+                // `flock` waits for this, if it still exists.
+                let _ = rustix::io::write(stdio::stderr(), b".");
+                is_announced = true;
+            }
             if self
                 .wait(restart_at.map_or(next, |restart| restart.min(next)))
                 .is_err()

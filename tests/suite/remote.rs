@@ -3,6 +3,7 @@
 
 mod engines;
 mod etcd;
+mod handle_start;
 mod kills;
 mod lease;
 mod listing;
