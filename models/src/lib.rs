@@ -7,6 +7,7 @@
 
 pub mod etcd;
 pub mod graph;
+pub mod handle;
 pub mod hard_link;
 pub mod kernel;
 pub mod lease;

@@ -18,19 +18,18 @@
 //!
 //! The guards are in a session of their own, and no signal that can be blocked reaches them.
 //!
-//! *Races.* One guard may be killed or stopped at any time:
+//! *Races.* A model kills and stops each of these processes at any point: see
+//! `docs/design/protocols.md`, which also names what two such faults can do. It relies on:
 //!
-//! * The timekeeper is killed: the kernel kills the watcher, and the deputy becomes the timekeeper
-//!   and starts both again. What the first one has read and decided is in shared memory. It takes a
-//!   line from the socket only after it has stored what the line says, so no loss is overlooked.
-//! * The watcher or the deputy is killed: the timekeeper starts it again. The mark tells whether
-//!   the watcher was killed or has found it gone. A mark that has gone does not come back.
-//! * The timekeeper is stopped: the deputy continues it before the command would be stopped.
-//! * The watcher or the deputy is stopped: its parent, the timekeeper, notices that, and
-//!   continues it.
-//! * The helper is killed or stopped: the time runs out.
-//! * All processes with the descriptor are killed, and the timekeeper with them: the deputy finds
-//!   no mark, and has the lock released.
+//! * What a guard has read and decided is in shared memory. A line is taken from the socket only
+//!   after what it says is stored, so a loss is not overlooked if the timekeeper is killed.
+//! * The kernel kills the watcher of a killed timekeeper, and ends the connection by which the
+//!   deputy notices its end. The deputy continues one that is stopped before the processes would be
+//!   stopped, and kills them if the timekeeper does not.
+//! * The mark tells whether the watcher was killed or has found it gone. It does not come back.
+//! * The timekeeper, as the parent of the other two, starts those again that were killed, and
+//!   continues those that were stopped.
+//! * Without the helper, the time runs out.
 //!
 //! `flock` itself may be killed while it starts the guards. Until the timekeeper exists, `flock` is
 //! the only process with the connection to the helper, and the lock is released; the mark that

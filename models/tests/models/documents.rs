@@ -2,6 +2,7 @@
 
 use models::etcd::Etcd;
 use models::graph::Graph;
+use models::handle::Handle;
 use models::hard_link::{HardLink, Takeover};
 use models::lease::Lease;
 use models::lock_file::{FileSystem, LockFile, Others};
@@ -51,6 +52,8 @@ fn diagrams_are_those_of_the_models() {
     let supervisor = Graph::explore(&supervisor, &[]).map(|graph| Supervisor::diagram(&graph));
     let lease = Lease::new(0);
     let lease = Graph::explore(&lease, &[]).map(|graph| Lease::diagram(&graph));
+    let handle = Handle::new(1);
+    let handle = Graph::explore(&handle, &[]).map(|graph| Handle::diagram(&graph));
     let etcd = Etcd::new(2, 3, 0);
     let etcd = Graph::explore(&etcd, &[]).map(|graph| Etcd::diagram(&graph));
     let postgres = Postgres {
@@ -71,6 +74,7 @@ fn diagrams_are_those_of_the_models() {
         ("hard_link", hard_link.expect("no properties")),
         ("supervisor", supervisor.expect("no properties")),
         ("lease", lease.expect("no properties")),
+        ("handle", handle.expect("no properties")),
         ("etcd", etcd.expect("no properties")),
         ("postgres", postgres.expect("no properties")),
         ("ssh", ssh.expect("no properties")),

@@ -8,6 +8,7 @@
 
 mod documents;
 mod etcd;
+mod handle;
 mod hard_link;
 mod lease;
 mod lock_file;

@@ -1,0 +1,81 @@
+//! A lock elsewhere that is tied to a descriptor.
+
+use std::collections::BTreeSet;
+
+use crate::{assert_found, explore, is_true, processes};
+use models::graph::Timers;
+use models::handle::{DEPUTY, Handle, Mutant, TIMEKEEPER};
+
+/// Any process that watches over the lock is killed or stopped, and the system may lose the lock.
+#[test]
+fn the_script_is_dead_before_the_lease_ends() {
+    let model = Handle {
+        is_lost: true,
+        ..Handle::new(1)
+    };
+    let graph = explore(&model, &Handle::ALWAYS);
+    let may_step = |_: &_, _| true;
+    assert!(is_true(graph.leads_to(
+        "the lock is released when no process has the descriptor",
+        Timers::Fire,
+        may_step,
+        |state| !state.is_held() && state.has_returned(),
+        |state| state.is_released(),
+    )));
+    assert!(is_true(graph.leads_to(
+        "no guard is left behind, unless it is stopped",
+        Timers::Fire,
+        may_step,
+        |state| !state.is_held() && state.has_returned() && !state.has_stopped(),
+        |state| !state.has_guards(),
+    )));
+    let early = graph.path_to(|state| state.has_returned_early());
+    assert!(early.is_some(), "if the helper is killed meanwhile");
+}
+
+/// These are the faults that the documents do not promise anything for: the timekeeper and the deputy
+/// are killed or stopped. A deputy that has become the timekeeper counts as that. `make soak` checks
+/// that there are no others.
+#[test]
+fn two_guards_are_needed() {
+    if processes() == 3 {
+        return assert_found(&Handle::new(2), &Handle::ALWAYS[..1]);
+    }
+    let model = Handle::new(2);
+    let graph = explore(&model, &[]);
+    let overlapping = graph.states().iter().filter(|state| state.is_overlapping());
+    let faults: BTreeSet<_> = overlapping
+        .map(|state| (state.killed, state.was_stopped))
+        .collect();
+    let (timekeeper, deputy) = (1 << TIMEKEEPER, 1 << DEPUTY);
+    let known = BTreeSet::from([
+        (timekeeper, 0),
+        (timekeeper, timekeeper),
+        (timekeeper, deputy),
+        (deputy, timekeeper),
+        (timekeeper | deputy, 0),
+        (0, timekeeper | deputy),
+    ]);
+    assert_eq!(faults, known);
+}
+
+#[test]
+fn mutants_of_handles_are_found() {
+    for mutant in [
+        Mutant::TellUnchecked,
+        Mutant::MarkLate,
+        Mutant::TakeBeforeStore,
+        Mutant::NoSuccessor,
+        Mutant::TrustWatcher,
+        Mutant::NoAnswer,
+        Mutant::NoSecondClock,
+        Mutant::KillOnce,
+    ] {
+        let model = Handle {
+            mutant,
+            is_lost: mutant == Mutant::TakeBeforeStore,
+            ..Handle::new(1)
+        };
+        assert_found(&model, &Handle::ALWAYS);
+    }
+}
