@@ -20,7 +20,7 @@ use crate::remote::terms::Terms;
 use crate::remote::url::Url;
 use crate::sys::fd;
 use crate::sys::procfs::fdinfo::FdInfo;
-use crate::sys::signal::{self, SignalSet};
+use crate::sys::signal::{self, Disposition, SignalSet, number};
 use crate::sys::spawn;
 
 /// A lock elsewhere that has been granted.
@@ -73,6 +73,8 @@ impl Handle {
                 file: lock.file,
                 url: lease.url.as_os_str().to_owned(),
             };
+            // The caller may ignore it, and then no guard would be told of the end of another.
+            signal::set_disposition(number::CHLD, Disposition::Default);
             let become_guard = || {
                 setsid()?;
                 stdio::dup2_stdin(lease.helper.socket())?;
