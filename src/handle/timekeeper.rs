@@ -97,7 +97,7 @@ impl<'a> Timekeeper<'a> {
         loop {
             self.reap();
             if self.watcher.is_none() && !self.watched.is_marked() {
-                return self.watched.release().map_or(1, |()| 0);
+                return self.release();
             }
             let now = since_boot();
             let restart_at = self.restart_guards(now);
@@ -116,6 +116,20 @@ impl<'a> Timekeeper<'a> {
                 return 1;
             }
         }
+    }
+
+    /// Has the lock released, and returns the exit status.
+    ///
+    /// *Race:* the deputy may be stopped now. It would stay so without this process, and keep those
+    /// waiting that wait for the last guard to exit.
+    fn release(self) -> u8 {
+        if self.watched.release().is_err() {
+            return 1;
+        }
+        if let Some((deputy, _)) = self.deputy {
+            let _ = signal::send(deputy, number::KILL);
+        }
+        0
     }
 
     /// Starts the guards that do not exist.
