@@ -70,8 +70,8 @@ fn check(watched: &Watched<'_>, timekeeper: Pid, killer: &mut Killer) -> Duratio
     if !process::is_orphaned_by(timekeeper) {
         let _ = signal::send(timekeeper, number::CONT);
     }
-    let kill_at = terms.kill_at(until);
-    if now >= state.kill_at().map_or(kill_at, |at| at.min(kill_at)) && !state.is_released() {
+    let kill_at = watched.kill_at().unwrap_or(terms.kill_at(until));
+    if now >= kill_at && !state.is_released() {
         return killer.kill(watched, now);
     }
     now + RETRY_INTERVAL

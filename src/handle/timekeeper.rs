@@ -236,7 +236,7 @@ impl<'a> Timekeeper<'a> {
             state.set_kill_at(self.watched.kill_time(now));
             self.ask_to_terminate("its lease was not renewed in time");
         }
-        let kill_at = state.kill_at().unwrap_or_default();
+        let kill_at = self.watched.kill_at().unwrap_or_default();
         match now < kill_at {
             true => kill_at,
             false => self.killer.kill(&self.watched, now),

@@ -52,6 +52,13 @@ impl Watched<'_> {
         self.terms.kill_at(self.state.until()).min(now + grace)
     }
 
+    /// Returns when the processes are killed, if they have been asked to terminate: earlier than was
+    /// decided, if the helper has reported since that another process may have the lock already.
+    pub fn kill_at(&self) -> Option<Duration> {
+        let latest = self.terms.kill_at(self.state.until());
+        self.state.kill_at().map(|at| at.min(latest))
+    }
+
     /// Has the helper release the lock, and waits until it has done so or the lock is free anyway,
     /// because its time is over.
     pub fn release(&self) -> io::Result<()> {
