@@ -5,6 +5,8 @@ use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use rustix::process::Pid;
 
 use super::watched::{Killer, RETRY_INTERVAL, Watched};
@@ -26,7 +28,7 @@ pub(super) enum Verdict {
 }
 
 /// Watches over the timekeeper, the parent of this process, until it exits. The leash is the end of
-/// a connection that only the timekeeper has besides.
+/// a connection that only the timekeeper has besides, and by which it wakes this process.
 ///
 /// *Race:* a renewal may have arrived while the timekeeper was stopped. It is continued before the
 /// processes would be stopped, and has read the renewal by the time at which this process would
@@ -40,15 +42,22 @@ pub(super) fn watch(
     process::set_name(NAME);
     args::overwrite(NAME);
     let mut killer = Killer::default();
+    let mut next = check(watched, timekeeper, &mut killer);
     loop {
-        alarm.set(check(watched, timekeeper, &mut killer))?;
+        alarm.set(next)?;
         let mut fds = [
             PollFd::from_borrowed_fd(leash, PollFlags::IN),
             PollFd::from_borrowed_fd(alarm.as_fd(), PollFlags::IN),
         ];
         poll(&mut fds, None)?;
-        if !fds[0].revents().is_empty() {
-            break;
+        if fds[0].revents().is_empty() {
+            next = check(watched, timekeeper, &mut killer);
+            continue;
+        }
+        match recv(leash, &mut [0; 16], RecvFlags::DONTWAIT) {
+            Ok((0, _)) | Err(Errno::CONNRESET) => break,
+            // The timekeeper is about to stop the processes, and has the time to say why.
+            _ => next = since_boot() + RETRY_INTERVAL,
         }
     }
     if watched.state.is_released() {

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
+use rustix::net::{SendFlags, send};
 use rustix::process::{Pid, WaitOptions, wait};
 use rustix::stdio;
 
@@ -248,6 +249,7 @@ impl<'a> Timekeeper<'a> {
         let Watched {
             file, mark, url, ..
         } = &self.watched;
+        self.wake_deputy();
         let loss = mark.loss();
         let _ = ofd::set(stdio::stdout(), Operation::Write, loss, 1, Blocking::No);
         let mut message = OsStr::new("flock: ").to_owned();
@@ -258,6 +260,14 @@ impl<'a> Timekeeper<'a> {
         // Before they exit.
         stop::tell(*file, *mark, &message);
         stop::signal_all(*file, *mark, &[number::TERM, number::CONT]);
+    }
+
+    /// Lets the deputy know that it has to look earlier than it intended to: this process may be
+    /// stopped before it kills the processes.
+    fn wake_deputy(&self) {
+        if let Some((_, leash)) = &self.deputy {
+            let _ = send(leash, b".", SendFlags::DONTWAIT | SendFlags::NOSIGNAL);
+        }
     }
 
     /// Waits until something happens, at most until then.
