@@ -128,6 +128,8 @@ pub enum Marked {
     Yes,
     /// For this lock in another mode.
     OtherMode,
+    /// For this lock, which has been lost.
+    Lost,
 }
 
 /// Returns whether the open file description of a descriptor has a lock elsewhere already. A mark
@@ -137,6 +139,7 @@ pub fn marked(caller: BorrowedFd<'_>, url: &Url, mode: HeldMode) -> Marked {
     marks.retain(|mark| mark.is_for(url.as_os_str()) && is_guarded(caller, *mark));
     match marks.is_empty() {
         true => Marked::No,
+        false if marks.iter().any(|mark| is_locked(caller, mark.loss())) => Marked::Lost,
         false if marks.iter().any(|mark| mark.has_mode(mode)) => Marked::Yes,
         false => Marked::OtherMode,
     }

@@ -18,7 +18,7 @@ pub enum Error {
     },
     /// The processes that watch over the lock could not be started.
     Start(io::Error),
-    /// The lock was lost before it was given back.
+    /// The lock was lost.
     Lost(RawFd),
 }
 
@@ -34,7 +34,7 @@ impl Error {
                 format!("cannot watch over the lock: {}", errno::text(error))
             }
             Self::Lost(number) => {
-                format!("the lock of descriptor {number} was lost before it was released")
+                format!("the lock of descriptor {number} was lost")
             }
         }
         .into()

@@ -9,7 +9,7 @@ use super::grant::{Outcome, acquire, describe};
 use crate::exit::{self, Exit};
 use crate::flock::RemoteRequest;
 use crate::flock::failure::Failure;
-use crate::handle::{Handle, Lease, Marked, marked, may_be_marked, release, token};
+use crate::handle::{self, Handle, Lease, Marked, marked, may_be_marked, release, token};
 use crate::lock::descriptor::hint_if_open_in_parent;
 use crate::lock::mark::HeldMode;
 use crate::lock::{self, Mode};
@@ -38,6 +38,8 @@ pub(super) fn run(
         Marked::Yes => return Ok(already_held(request, caller, report)),
         // As with flock(2), a lock that is held is given up before it is acquired in another mode.
         Marked::OtherMode => release(number, caller, Some(&request.url))?,
+        // Its processes are being stopped.
+        Marked::Lost => return Err(handle::Error::Lost(number).into()),
         Marked::No => {}
     }
     let handle = Handle::prepare(number, caller, &request.url, mode)?;
