@@ -23,7 +23,7 @@ use crate::run::Command;
 
 use options::OPTIONS;
 use raw::RawArgs;
-use remote::{no_command, no_descriptor};
+use remote::{no_command, no_command_beside, no_descriptor};
 use values::parse_descriptor;
 
 /// The description of `flock`.
@@ -112,7 +112,7 @@ impl RawArgs {
         {
             return Ok(request);
         }
-        if let Some(number) = self.handle(&operands) {
+        if let Some(number) = self.handle(&operands)? {
             return self.remote_request(&operands[1], Some(RemoteJob::Descriptor(number)));
         }
         let (target, command) = self.operands(operands)?;
@@ -178,12 +178,17 @@ impl RawArgs {
     }
 
     /// Returns the descriptor to which a lock elsewhere is to be tied: `NUMBER SCHEME://…`.
-    fn handle(&self, operands: &[OsString]) -> Option<RawFd> {
-        let [number, url] = operands else {
-            return None;
+    fn handle(&self, operands: &[OsString]) -> Result<Option<RawFd>, UsageError> {
+        let [number, url, command @ ..] = operands else {
+            return Ok(None);
         };
-        let is_handle = self.descriptor.is_none() && self.name.is_none() && is_url(url);
-        is_handle.then(|| parse_descriptor(number).ok())?
+        if self.descriptor.is_some() || self.name.is_some() || !is_url(url) {
+            return Ok(None);
+        }
+        match parse_descriptor(number) {
+            Ok(_) if !command.is_empty() => Err(no_command_beside()),
+            number => Ok(number.ok()),
+        }
     }
 
     fn operands(

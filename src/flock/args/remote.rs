@@ -83,6 +83,14 @@ pub(super) fn no_descriptor() -> UsageError {
     )
 }
 
+/// Returns the error that a descriptor, a lock elsewhere and a command were given.
+pub(super) fn no_command_beside() -> UsageError {
+    UsageError::new(
+        "a lock elsewhere is for a descriptor or for a command; use either flock NUMBER \
+         SCHEME://... or flock SCHEME://... COMMAND",
+    )
+}
+
 /// Returns the error that there is no token to print.
 fn no_token() -> UsageError {
     UsageError::new(
