@@ -162,7 +162,7 @@ fn command_does_not_start_after_its_lease() {
 }
 
 /// Fills a pipe, so that the next write waits.
-fn fill(pipe: &std::io::PipeWriter) {
+pub fn fill(pipe: &std::io::PipeWriter) {
     use rustix::fs::{OFlags, fcntl_setfl};
     fcntl_setfl(pipe, OFlags::NONBLOCK).expect("a pipe");
     while rustix::io::write(pipe, &[0; 4096]).is_ok() {}
