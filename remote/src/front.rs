@@ -11,8 +11,8 @@ use rustix::stdio;
 
 use crate::clock::{self, Alarm};
 
-/// The version of the protocol.
-const VERSION: &[u8] = b"1";
+/// The versions of the protocol. The second one allows several locks.
+const VERSIONS: [&[u8]; 2] = [b"1", b"2"];
 
 /// The longest request that is read.
 const MAX_REQUEST: usize = 64 * 1024;
@@ -25,6 +25,8 @@ const MAX_TEXT: usize = 1000;
 pub struct Request {
     /// The operand.
     pub url: Vec<u8>,
+    /// The locks that are to be held together with it.
+    pub also: Vec<Vec<u8>>,
     /// How the lock is to be held, if at all.
     pub mode: Mode,
     /// The number of holders that are allowed at once.
@@ -70,7 +72,7 @@ impl Request {
     pub fn parse(text: &[u8]) -> Result<Self, &'static str> {
         let mut lines = text.split(|byte| *byte == b'\n');
         let version = lines.next().and_then(|line| line.strip_prefix(b"flock "));
-        if version != Some(VERSION) {
+        if !version.is_some_and(|version| VERSIONS.contains(&version)) {
             return Err("the helper does not understand this version of flock");
         }
         let mut values = lines.filter_map(|line| {
@@ -79,6 +81,7 @@ impl Request {
         });
         let mut request = Self {
             url: Vec::new(),
+            also: Vec::new(),
             mode: Mode::Exclusive,
             slots: None,
             wait: None,
@@ -98,6 +101,7 @@ impl Request {
         let millis = || Some(Duration::from_millis(text().parse().ok()?));
         match keyword {
             b"url" => self.url = value.to_vec(),
+            b"also" => self.also.push(value.to_vec()),
             b"mode" => {
                 self.mode = match value {
                     b"exclusive" => Mode::Exclusive,
@@ -118,6 +122,18 @@ impl Request {
         }
         Some(())
     }
+
+    /// Returns how long after the last renewal the next one is due, for this time to live.
+    ///
+    /// With several locks, those that are granted first are renewed often enough that the time
+    /// which must be left of each when the last one is granted is left at any moment, unless a
+    /// server does not answer.
+    pub fn renewal_interval(&self, ttl: Duration) -> Duration {
+        match self.also.is_empty() {
+            true => ttl / 3,
+            false => ttl / 8,
+        }
+    }
 }
 
 /// `flock` has closed the connection: the lock is to be released.
@@ -125,12 +141,21 @@ impl Request {
 pub struct Released;
 
 /// The connection to `flock`, standard input and output.
-#[derive(Debug)]
 pub struct Front {
     socket: OwnedFd,
     alarm: Alarm,
     /// Whether the end of the connection is expected: the lock is being released.
     is_ignored: bool,
+    /// What is different if the lock is one of several.
+    part: Option<Part>,
+}
+
+/// A lock that is one of several, which a thread of this process acquires.
+pub struct Part {
+    /// Readable when the lock is to be released although `flock` has not closed its connection.
+    pub release: OwnedFd,
+    /// Takes the answers, which are not for `flock` as they are.
+    pub answers: Box<dyn Fn(&Answer<'_>) + Send>,
 }
 
 impl Front {
@@ -140,10 +165,24 @@ impl Front {
     ///
     /// There is no descriptor left.
     pub fn new() -> io::Result<Self> {
+        Self::with(stdio::stdin().try_clone_to_owned()?, None)
+    }
+
+    /// Returns a connection for a lock that is one of several. It ends when this one does.
+    ///
+    /// # Errors
+    ///
+    /// There is no descriptor left.
+    pub fn part(&self, part: Part) -> io::Result<Self> {
+        Self::with(self.socket.try_clone()?, Some(part))
+    }
+
+    pub(crate) fn with(socket: OwnedFd, part: Option<Part>) -> io::Result<Self> {
         Ok(Self {
-            socket: stdio::stdin().try_clone_to_owned()?,
+            socket,
             alarm: Alarm::new()?,
             is_ignored: false,
+            part,
         })
     }
 
@@ -190,13 +229,22 @@ impl Front {
             }
             if !self.is_ignored {
                 polled.push(PollFd::new(&self.socket, PollFlags::IN));
+                if let Some(part) = &self.part {
+                    polled.push(PollFd::new(&part.release, PollFlags::IN));
+                }
             }
             match poll(&mut polled, None) {
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(_) => return Err(Released),
             }
             let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
-            if !self.is_ignored && is_ready(&polled[fds.len() + 1]) && self.has_ended() {
+            let has_ended = match &polled[fds.len() + 1..] {
+                [] => false,
+                [socket, others @ ..] => {
+                    others.iter().any(is_ready) || is_ready(socket) && self.has_ended()
+                }
+            };
+            if has_ended {
                 return Err(Released);
             }
             if polled[1..=fds.len()].iter().any(is_ready) {
@@ -235,6 +283,9 @@ impl Front {
     /// Sends a line. If there is no room for it, because `flock` has been stopped for long, or if
     /// `flock` has exited, it is lost: then the time of the lease runs out.
     pub fn send(&self, answer: &Answer<'_>) {
+        if let Some(part) = &self.part {
+            return (part.answers)(answer);
+        }
         let line = answer.encode();
         let flags = SendFlags::NOSIGNAL | SendFlags::DONTWAIT;
         let _ = send(&self.socket, line.as_bytes(), flags);
@@ -253,6 +304,13 @@ pub enum Answer<'a> {
         /// A number that is higher than that of all earlier holders.
         token: u64,
         /// How long the lock lasts, by [`clock::now`].
+        until: Duration,
+    },
+    /// Several locks are held.
+    GrantedAll {
+        /// The number for each URL, in the order of the request.
+        tokens: &'a [u64],
+        /// How long all of them last.
         until: Duration,
     },
     /// The lock lasts until then.
@@ -281,6 +339,10 @@ impl Answer<'_> {
             Self::Waits(text) => format!("waits {}\n", printable(text)),
             Self::Warning(text) => format!("warning {}\n", printable(text)),
             Self::Granted { token, until } => format!("granted {token} {}\n", until.as_nanos()),
+            Self::GrantedAll { tokens, until } => {
+                let tokens = Vec::from_iter(tokens.iter().map(u64::to_string)).join(",");
+                format!("granted {tokens} {}\n", until.as_nanos())
+            }
             Self::Until(until) => format!("until {}\n", until.as_nanos()),
             Self::Lost(why) => format!("until 0\nlost {}\n", printable(why)),
             Self::Refused => "refused\n".to_owned(),
@@ -303,50 +365,4 @@ pub fn has_come(time: Duration) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const REQUEST: &str = "flock 1\nurl etcd://h/n\nmode shared\nslots 3\nwait 1500\nttl 30000\n\
-                           pid 7\nhost db1\nuser ann\ncommand sync a\nnew thing\n\n";
-
-    #[test]
-    fn a_request_is_parsed() {
-        let request = Request::parse(REQUEST.as_bytes()).expect("it is valid");
-        assert_eq!(request.url, b"etcd://h/n");
-        assert_eq!((request.mode, request.slots), (Mode::Shared, Some(3)));
-        assert_eq!(request.wait, Some(Duration::from_millis(1500)));
-        assert_eq!(request.ttl, Duration::from_secs(30));
-        let holder = request.holder;
-        assert_eq!((&*holder.pid, &*holder.command), ("7", "sync a"));
-    }
-
-    #[test]
-    fn an_unlimited_wait_is_parsed() {
-        let text = REQUEST.replace("1500", "forever");
-        let request = Request::parse(text.as_bytes()).expect("it is valid");
-        assert_eq!(request.wait, None);
-    }
-
-    #[test]
-    fn other_requests_are_refused() {
-        for (from, to) in [
-            ("flock 1", "flock 2"),
-            ("flock 1", "hello"),
-            ("url etcd://h/n", "url"),
-            ("ttl 30000", "ttl x"),
-            ("ttl 30000", "x y"),
-            ("mode shared", "mode other"),
-            ("wait 1500", "wait -1"),
-        ] {
-            let text = REQUEST.replace(from, to);
-            assert!(Request::parse(text.as_bytes()).is_err(), "{to}");
-        }
-    }
-
-    #[test]
-    fn texts_cannot_add_lines() {
-        let text = Answer::Warning("a\nrefused").encode();
-        assert_eq!(text, "warning a refused\n");
-        assert!(Answer::Lost(&"ä".repeat(5000)).encode().len() < 4096);
-    }
-}
+mod tests;

@@ -6,6 +6,7 @@
 //! * [`random`] – random numbers.
 //! * [`queue`] – who holds a lock, given the entries of all that ask for it.
 //! * [`record`] – what others can read about a process.
+//! * [`several`] – several locks, held as one.
 //! * [`stop`] – why a helper does not hold the lock.
 //! * [`url`] – what all URLs have in common.
 //! * [`net`] – connections over TCP and TLS, given up as soon as `flock` has gone.
@@ -24,6 +25,7 @@ pub mod postgres;
 pub mod queue;
 pub mod random;
 pub mod record;
+pub mod several;
 pub mod ssh;
 pub mod stop;
 pub mod url;

@@ -165,6 +165,7 @@ mod tests {
         let text = |text: &str| text.to_owned();
         Request {
             url: Vec::new(),
+            also: Vec::new(),
             mode,
             slots,
             wait: None,

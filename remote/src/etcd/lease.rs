@@ -43,11 +43,11 @@ impl Lease {
         }
     }
 
-    /// Stores that a request was answered that has created or renewed the lease.
+    /// Stores that a request was answered that has created or renewed the lease. When the next
+    /// renewal is due is for the caller to say.
     pub(super) fn extend(&mut self, sent: Duration, answered: Duration, ttl: Duration) {
         self.is_doubtful = answered >= self.until.saturating_sub(ttl / CLOCK_MARGIN);
         self.until = sent + ttl;
-        self.renew_at = sent + ttl / 3;
     }
 }
 
@@ -61,7 +61,7 @@ mod tests {
     fn a_lease_lasts_from_the_request_on() {
         let mut lease = Lease::new(100 * SECOND);
         lease.extend(10 * SECOND, 15 * SECOND, 30 * SECOND);
-        assert_eq!((lease.until, lease.renew_at), (40 * SECOND, 20 * SECOND));
+        assert_eq!(lease.until, 40 * SECOND);
         assert!(!lease.is_doubtful);
     }
 

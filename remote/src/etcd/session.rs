@@ -169,6 +169,7 @@ impl<'a> Session<'a> {
             seconds => {
                 let ttl = ttl.min(Duration::from_secs(seconds));
                 self.lease.extend(answer.sent, clock::now(), ttl);
+                self.lease.renew_at = answer.sent + self.request.renewal_interval(ttl);
                 Ok(Renewal::Renewed)
             }
         }

@@ -1,6 +1,7 @@
 //! The servers and the secrets, from the URL and from the variables that `etcdctl` reads.
 
 use crate::net::tls;
+use crate::several::plan::Identity;
 use crate::url::{self, Invalid};
 
 /// The port of etcd.
@@ -87,6 +88,18 @@ impl Settings {
             user: user.transpose()?,
             tls,
         })
+    }
+}
+
+impl Identity for Settings {
+    fn name(&self) -> Vec<u8> {
+        self.name.clone()
+    }
+
+    fn servers(&self) -> Vec<String> {
+        let mut servers = Vec::from_iter(self.endpoints.iter().map(Endpoint::authority));
+        servers.sort();
+        servers
     }
 }
 

@@ -60,7 +60,7 @@ impl Session<'_> {
 
     fn renewal_time(&self) -> Duration {
         let ttl = self.request.ttl;
-        (self.until + ttl / 3).saturating_sub(ttl)
+        (self.until + self.request.renewal_interval(ttl)).saturating_sub(ttl)
     }
 
     /// Proves that the row is still ours. Returns false if it does not exist.

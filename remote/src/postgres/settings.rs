@@ -8,6 +8,7 @@ use super::server::Server;
 use crate::front::Request;
 use crate::helper::Variables;
 use crate::net::tls;
+use crate::several::plan::Identity;
 use crate::url::{self, Invalid};
 
 /// The port of PostgreSQL.
@@ -82,6 +83,19 @@ impl Settings {
             return Ok(password.clone());
         }
         self.passfile.find(server, &self.database, &self.user)
+    }
+}
+
+impl Identity for Settings {
+    fn name(&self) -> Vec<u8> {
+        // Neither of them contains a zero byte.
+        [self.database.as_bytes(), &[0], &self.name].concat()
+    }
+
+    fn servers(&self) -> Vec<String> {
+        let mut servers = Vec::from_iter(self.servers.iter().map(Server::authority));
+        servers.sort();
+        servers
     }
 }
 

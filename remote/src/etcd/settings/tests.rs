@@ -105,3 +105,19 @@ fn certificates_cannot_be_missing() {
     ];
     assert_eq!(endpoints("etcd:///n", &variables), ["a:1"]);
 }
+
+#[test]
+fn spellings_of_a_lock_are_one() {
+    let variables = [("ETCDCTL_ENDPOINTS", "http://h:2379, i")];
+    let identity = |url| {
+        let settings = new(url, &variables).unwrap_or_else(|error| panic!("{}", error.text));
+        (Identity::name(&settings), Identity::servers(&settings))
+    };
+    let lock = identity("etcd://h,i/n");
+    for same in ["etcd://i:2379,h/n", "etcd:///n"] {
+        assert_eq!(identity(same), lock, "{same}");
+    }
+    for other in ["etcd://h/n", "etcd://h,i:1/n", "etcd://h,i/m"] {
+        assert_ne!(identity(other), lock, "{other}");
+    }
+}

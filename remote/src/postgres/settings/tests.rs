@@ -11,6 +11,7 @@ fn new(url: &str, variables: &[(&str, &str)]) -> Result<Settings, Invalid> {
     let user = "me".to_owned();
     let request = Request {
         url: url.as_bytes().to_vec(),
+        also: Vec::new(),
         mode: Mode::Exclusive,
         slots: None,
         wait: None,
@@ -118,4 +119,28 @@ fn tls_is_used_if_it_is_asked_for() {
     ] {
         assert!(valid(url, variables).tls.is_none());
     }
+}
+
+#[test]
+fn spellings_of_a_lock_are_one() {
+    let variables = [("PGHOST", "i,h"), ("PGDATABASE", "d")];
+    let identity = |url| {
+        let settings = valid(url, &variables);
+        (Identity::name(&settings), Identity::servers(&settings))
+    };
+    let lock = identity("postgres://h,i/d/n");
+    for same in ["postgres://bob@i:5432,h/d/n", "postgres:////n"] {
+        assert_eq!(identity(same), lock, "{same}");
+    }
+    for other in [
+        "postgres://h/d/n",
+        "postgres://h,i:1/d/n",
+        "postgres://h,i/d/m",
+        "postgres://h,i/e/n",
+    ] {
+        assert_ne!(identity(other), lock, "{other}");
+    }
+    // Neither part runs into the other.
+    let name = |url| identity(url).0;
+    assert_ne!(name("postgres://h/ab/c"), name("postgres://h/a/bc"));
 }
