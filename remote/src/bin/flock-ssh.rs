@@ -35,7 +35,7 @@ fn help_flock(start: Duration) {
         Ok(request) => request,
         Err(text) => return fail(69, text),
     };
-    match Target::parse(&request.url) {
+    match Target::parse_all(&request) {
         Ok(target) if request.mode == Mode::List => list::run(&front, &target, &request, &text),
         Ok(target) => Session::new(front, &target, &request, &text, start).run(),
         Err(text) => fail(64, &text),

@@ -170,7 +170,9 @@ impl<'a> Session<'a> {
         match result {
             Ok(token) => {
                 let until = place.renewals.until();
-                place.front.send(&Line::Granted { token, until });
+                // One of that account, and so higher than that of every earlier holder of each file.
+                let tokens = &vec![token; 1 + self.request.also.len()][..];
+                place.front.send(&Line::GrantedAll { tokens, until });
                 place.hold();
                 Ok(())
             }

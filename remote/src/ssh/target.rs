@@ -1,5 +1,7 @@
 //! The machine and the file, from the URL.
 
+use crate::front::Request;
+
 /// What the URL begins with.
 const PREFIX: &[u8] = b"ssh://";
 
@@ -17,9 +19,40 @@ pub struct Target {
     pub port: Option<u16>,
     /// The absolute path, any bytes. It is sent to the holder, and no shell sees it.
     pub path: Vec<u8>,
+    /// The paths of other files that are locked together with it.
+    pub also: Vec<Vec<u8>>,
 }
 
 impl Target {
+    /// Parses the URLs of a request. Their files must be on the same machine, whose `flock` knows
+    /// which of them are the same, and in which order all processes lock them.
+    ///
+    /// # Errors
+    ///
+    /// The reason why they are invalid.
+    pub fn parse_all(request: &Request) -> Result<Self, String> {
+        if request.also.is_empty() {
+            return Self::parse(&request.url);
+        }
+        let parse = |url: &Vec<u8>| {
+            let about = |text| format!("{}: {text}", String::from_utf8_lossy(url));
+            Self::parse(url).map_err(about)
+        };
+        let mut target = parse(&request.url)?;
+        for url in &request.also {
+            let other = parse(url)?;
+            if (&other.user, &other.host, other.port) != (&target.user, &target.host, target.port) {
+                return Err(format!(
+                    "{} and {}: USER, HOST and PORT must be the same",
+                    String::from_utf8_lossy(&request.url),
+                    String::from_utf8_lossy(url)
+                ));
+            }
+            target.also.push(other.path);
+        }
+        Ok(target)
+    }
+
     /// Parses `ssh://[USER@]HOST[:PORT]/PATH`.
     ///
     /// *Safety:* `ssh` expands user and host in commands of its configuration, such as
@@ -74,6 +107,7 @@ impl Target {
             host: name.to_owned(),
             port,
             path: path.to_owned(),
+            also: Vec::new(),
         })
     }
 }
@@ -115,6 +149,7 @@ mod tests {
                 host: host.to_owned(),
                 port,
                 path: path.as_bytes().to_owned(),
+                also: Vec::new(),
             };
             assert_eq!(Target::parse(url.as_bytes()), Ok(expected), "{url}");
         }
@@ -142,6 +177,30 @@ mod tests {
             "etcd://h/x",
         ] {
             assert!(Target::parse(url.as_bytes()).is_err(), "{url}");
+        }
+    }
+
+    fn parse_all(also: &str) -> Result<Target, String> {
+        let text = format!("flock 2\nurl ssh://a@h:2/x\nalso {also}\nttl 5000\n\n");
+        Target::parse_all(&Request::parse(text.as_bytes()).expect("it is valid"))
+    }
+
+    #[test]
+    fn several_files_are_on_one_machine() {
+        let target = parse_all("ssh://a@h:2/y\nalso ssh://a@h:2/x").expect("they are valid");
+        assert_eq!(
+            (target.path, target.also),
+            (b"/x".into(), vec![b"/y".into(), b"/x".into()])
+        );
+        for also in [
+            "ssh://h:2/y",
+            "ssh://b@h:2/y",
+            "ssh://a@i:2/y",
+            "ssh://a@h/y",
+            "ssh://h",
+        ] {
+            let text = parse_all(also).expect_err(also);
+            assert!(text.contains(&format!("{also}: ")), "{text}");
         }
     }
 

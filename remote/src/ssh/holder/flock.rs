@@ -24,7 +24,7 @@ const FOREVER: Duration = Duration::from_secs(1_000_000_000);
 /// A process that is killed and reaped when this value is dropped.
 pub(super) struct Flock {
     child: Child,
-    path: Vec<u8>,
+    path: Option<Vec<u8>>,
     /// What it reports; `None` when it has closed that.
     reports: Option<ChildStderr>,
     lines: LineReader,
@@ -47,6 +47,9 @@ impl Flock {
         if let Some(wait) = request.wait.filter(|wait| *wait < FOREVER) {
             command.arg("-w").arg(format!("{}ms", wait.as_millis()));
         }
+        for path in &target.also {
+            command.arg("--also").arg(OsStr::from_bytes(path));
+        }
         command.arg(OsStr::from_bytes(&target.path)).arg(program);
         let holder = &request.holder;
         command.args([guard::WORD, &request.ttl.as_millis().to_string()]);
@@ -54,7 +57,10 @@ impl Flock {
         command.stdin(socket).stdout(Stdio::null());
         let mut child = command.stderr(Stdio::piped()).current_dir("/").spawn()?;
         Ok(Self {
-            path: target.path.clone(),
+            // Of several, it is not known which one is waited for.
+            path: Some(&target.path)
+                .filter(|_| target.also.is_empty())
+                .cloned(),
             reports: child.stderr.take(),
             child,
             lines: LineReader::default(),
@@ -86,7 +92,8 @@ impl Flock {
             let line = line.strip_prefix("flock: ").unwrap_or(&line);
             match line.strip_prefix("waiting for ") {
                 Some(text) => {
-                    let holder = list::describe_holder(&self.path);
+                    let path = self.path.as_ref();
+                    let holder = path.and_then(|path| list::describe_holder(path));
                     send(&format!("waits {}", holder.as_deref().unwrap_or(text)));
                 }
                 None => self.last_report = line.to_owned(),

@@ -11,6 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::io::Errno;
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, recvmsg, sendmsg,
@@ -24,9 +25,12 @@ use crate::clock::{self, Alarm};
 /// The word that makes this program the guard.
 pub const WORD: &str = "guard";
 
-/// The descriptors among which is the one that `flock` has opened: the lowest above standard error,
-/// or the next one if the file was replaced meanwhile. The holder starts `flock` without any others.
-const LOCKS: std::ops::Range<i32> = 3..8;
+/// The descriptors among which are those that `flock` has opened: the lowest above standard error,
+/// or the next ones if a file was replaced meanwhile. The holder starts `flock` without any others.
+const LOCKS: std::ops::Range<i32> = 3..24;
+
+/// How many locks are handed over at most: more than a request may contain.
+const MAX_LOCKS: usize = 21;
 
 /// Holds the lock as long as the holder does, and if that is killed, for the time to live. The
 /// connection to the holder is standard input.
@@ -34,11 +38,11 @@ pub fn run(args: &[String]) {
     let ttl = args.first().and_then(|ttl| ttl.parse().ok());
     let ttl = Duration::from_millis(ttl.unwrap_or_default());
     // First, because the alarm is a descriptor, too.
-    let lock = duplicate_lock();
+    let locks = duplicate_locks();
     let Ok(alarm) = Alarm::new() else {
         return;
     };
-    if offer(lock).is_err() {
+    if offer(&locks).is_err() {
         return;
     }
     let mut stdin = io::stdin().lock();
@@ -56,19 +60,32 @@ pub fn run(args: &[String]) {
     }
 }
 
-/// Returns another descriptor of the lock. Before Linux 5.6, there is no such call, and the holder
-/// does without.
-fn duplicate_lock() -> Option<OwnedFd> {
-    let own = pidfd_open(getpid(), PidfdFlags::empty()).ok()?;
-    let mut others = LOCKS.filter(|fd| *fd != own.as_raw_fd());
-    others.find_map(|fd| pidfd_getfd(&own, fd, PidfdGetfdFlags::empty()).ok())
+/// Returns another descriptor of each lock. Before Linux 5.6, there is no such call, and without
+/// enough descriptors, it fails: then the holder does without. It must not keep a part of them.
+fn duplicate_locks() -> Vec<OwnedFd> {
+    let Ok(own) = pidfd_open(getpid(), PidfdFlags::empty()) else {
+        return Vec::new();
+    };
+    let mut locks = Vec::<OwnedFd>::new();
+    for fd in LOCKS {
+        let is_ours = |ours: &OwnedFd| ours.as_raw_fd() == fd;
+        if is_ours(&own) || locks.iter().any(is_ours) {
+            continue;
+        }
+        match pidfd_getfd(&own, fd, PidfdGetfdFlags::empty()) {
+            Ok(lock) => locks.push(lock),
+            Err(Errno::BADF) => {}
+            Err(_) => return Vec::new(),
+        }
+    }
+    locks
 }
 
 /// Tells the holder that the lock is held.
-fn offer(lock: Option<OwnedFd>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+fn offer(locks: &[OwnedFd]) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_LOCKS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
-    let fds = Vec::from_iter(lock.as_ref().map(AsFd::as_fd));
+    let fds = Vec::from_iter(locks.iter().map(AsFd::as_fd));
     if !fds.is_empty() {
         control.push(SendAncillaryMessage::ScmRights(&fds));
     }
@@ -77,10 +94,10 @@ fn offer(lock: Option<OwnedFd>) -> io::Result<()> {
     Ok(())
 }
 
-/// Receives the lock from the guard. Returns `None` if it has exited, and no descriptor if it could
-/// not duplicate it.
-pub(super) fn receive(socket: &UnixStream) -> Option<Option<OwnedFd>> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+/// Receives the locks from the guard. Returns `None` if it has exited, and no descriptor if it could
+/// not duplicate them.
+pub(super) fn receive(socket: &UnixStream) -> Option<Vec<OwnedFd>> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_LOCKS))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
     let mut buffer = [0];
     let mut data = [IoSliceMut::new(&mut buffer)];
@@ -89,10 +106,11 @@ pub(super) fn receive(socket: &UnixStream) -> Option<Option<OwnedFd>> {
     if message.bytes == 0 {
         return None;
     }
-    Some(control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+    let fds = control.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,
-    }))
+    });
+    Some(fds.flatten().collect())
 }
 
 /// Tells the guard that the lock is granted.

@@ -73,7 +73,7 @@ pub fn serve() {
     };
     let received = clock::now();
     let parsed = Request::parse(&text).map_err(str::to_owned);
-    let parsed = parsed.and_then(|request| Ok((Target::parse(&request.url)?, request)));
+    let parsed = parsed.and_then(|request| Ok((Target::parse_all(&request)?, request)));
     let result = match parsed {
         Err(text) => return send(&format!("error 65 {text}")),
         Ok((target, request)) => match request.mode {
@@ -136,8 +136,8 @@ struct Holder {
     flock: Flock,
     /// The connection to the guard; `None` when it has exited.
     socket: Option<UnixStream>,
-    /// The lock.
-    lock: Option<OwnedFd>,
+    /// The lock, or several; empty if the guard could not duplicate them.
+    locks: Vec<OwnedFd>,
     state: State,
     lines: LineReader,
     is_connected: bool,
@@ -159,7 +159,7 @@ impl Holder {
             request,
             flock,
             socket: Some(socket),
-            lock: None,
+            locks: Vec::new(),
             state: State::Queued,
             lines,
             is_connected: true,
@@ -252,7 +252,7 @@ impl Holder {
     /// returns.
     fn free(&mut self) {
         self.flock.kill();
-        self.lock = None;
+        self.locks.clear();
         // A descriptor that was sent and not received.
         self.socket = None;
     }
@@ -263,8 +263,8 @@ impl Holder {
             return Next::Wait;
         };
         match guard::receive(socket) {
-            Some(lock) => {
-                self.lock = lock;
+            Some(locks) => {
+                self.locks = locks;
                 self.take_over()
             }
             None if matches!(self.state, State::Queued) => {
@@ -273,10 +273,10 @@ impl Holder {
             }
             None => {
                 self.socket = None;
-                if self.lock.is_some() {
+                if !self.locks.is_empty() {
                     return Next::Wait;
                 }
-                // This process could not get the descriptor, so the lock is gone.
+                // This process could not get the descriptors, so the lock is gone.
                 send("lost the process that held it there was killed");
                 Next::Exit
             }
