@@ -94,6 +94,8 @@ pub struct LockRequest {
 pub struct RemoteRequest {
     /// The lock.
     pub url: Url,
+    /// More locks, with the same scheme.
+    pub also: Vec<Url>,
     /// How long the lock outlasts its last renewal, and the like.
     pub terms: Terms,
     /// The number of holders that are allowed at once, instead of one.

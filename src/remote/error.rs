@@ -27,8 +27,8 @@ pub enum Error {
     },
     /// The helper has reported an error.
     Engine {
-        /// The URL.
-        url: OsString,
+        /// The URL; `None` if there are several.
+        url: Option<OsString>,
         /// The exit status, one of those in
         /// [`protocol::ERROR_STATUSES`](super::protocol::ERROR_STATUSES).
         status: u8,
@@ -55,7 +55,12 @@ impl Error {
             }
             Self::Start(error) => format!("cannot start the helper: {}", errno::text(error)).into(),
             Self::Helper { url, what } => about(url, &format!("the helper {what}")),
-            Self::Engine { url, text, .. } => about(url, text),
+            Self::Engine {
+                url: Some(url),
+                text,
+                ..
+            } => about(url, text),
+            Self::Engine { text, .. } => text.into(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The lines that are exchanged with a helper, which `docs/design/remote.md` specifies.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::time::Duration;
@@ -11,8 +12,10 @@ use rustix::net::{RecvFlags, recv};
 use super::terms::Terms;
 use super::url::Url;
 
-/// The version of the protocol.
+/// The version of the protocol. A helper that does not understand `also` lines would ignore them,
+/// and acquire one lock of several; so these are another version.
 const VERSION: u32 = 1;
+const VERSION_WITH_ALSO: u32 = 2;
 
 /// The longest line.
 const MAX_LINE: usize = 4096;
@@ -28,6 +31,8 @@ pub const ERROR_STATUSES: [u8; 5] = [64, 65, 66, 69, 77];
 pub struct Request<'a> {
     /// The lock.
     pub url: &'a Url,
+    /// More locks, to be held together with it.
+    pub also: &'a [Url],
     /// `exclusive` or `shared`; `list` to list the holders and waiters.
     pub mode: &'static str,
     /// The number of holders that are allowed at once, instead of one.
@@ -56,8 +61,16 @@ pub struct Holder {
 impl Request<'_> {
     /// Returns the lines, the last of which is empty.
     pub fn encode(&self) -> Vec<u8> {
-        let mut lines = format!("flock {VERSION}\nurl ").into_bytes();
+        let version = match self.also {
+            [] => VERSION,
+            _ => VERSION_WITH_ALSO,
+        };
+        let mut lines = format!("flock {version}\nurl ").into_bytes();
         lines.extend_from_slice(self.url.as_os_str().as_bytes());
+        for url in self.also {
+            lines.extend_from_slice(b"\nalso ");
+            lines.extend_from_slice(url.as_os_str().as_bytes());
+        }
         lines.extend_from_slice(format!("\nmode {}\n", self.mode).as_bytes());
         if let Some(slots) = self.slots {
             lines.extend_from_slice(format!("slots {slots}\n").as_bytes());
@@ -144,6 +157,33 @@ impl Entry {
     }
 }
 
+/// The numbers of a grant, one for each URL of the request, in the same order. Each is higher than
+/// those of all earlier holders of that lock.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tokens(pub Vec<u64>);
+
+impl Tokens {
+    /// Returns the number for the first URL, or the only one.
+    pub fn first(&self) -> u64 {
+        self.0.first().copied().unwrap_or_default()
+    }
+
+    fn parse(text: &str) -> Option<Self> {
+        let tokens = text
+            .split(',')
+            .map(|token| decimal(token).filter(|_| !token.is_empty()));
+        Some(Self(tokens.collect::<Option<_>>()?))
+    }
+}
+
+impl fmt::Display for Tokens {
+    /// Writes one number per line, as a command finds them in its environment.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let tokens = Vec::from_iter(self.0.iter().map(u64::to_string));
+        f.write_str(&tokens.join("\n"))
+    }
+}
+
 /// What a helper has sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -153,8 +193,8 @@ pub enum Message {
     Warning(String),
     /// The lock is held.
     Granted {
-        /// A number that is higher than that of all earlier holders.
-        token: u64,
+        /// The token, or several.
+        token: Tokens,
         /// How long the lock lasts, by `CLOCK_BOOTTIME`.
         until: Duration,
     },
@@ -189,7 +229,7 @@ impl Message {
             "warning" => Some(Self::Warning(text()?)),
             "granted" => {
                 let (token, until) = rest.split_once(' ')?;
-                let (token, until) = (decimal(token)?, time(until)?);
+                let (token, until) = (Tokens::parse(token)?, time(until)?);
                 Some(Self::Granted { token, until })
             }
             "until" => Some(Self::Until(time(rest)?)),

@@ -8,6 +8,7 @@ mod kills;
 mod lease;
 mod listing;
 mod postgres;
+mod several;
 mod ssh;
 mod terminal;
 

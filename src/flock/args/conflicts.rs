@@ -116,7 +116,6 @@ static NOT_FOR_URL: &[(Given, &str)] = &[
         PROGRESS,
         "its holder and its queue are not visible from here",
     ),
-    (ALSO, "several locks elsewhere are not acquired as one"),
     (UNLINK, "it has no lock file"),
 ];
 

@@ -298,7 +298,7 @@ pub(super) static OPTIONS: &[OptionSpec<RawArgs>] = &[
         manual: "The locks are acquired in a fixed global order, whatever their order on the \
                  command line, which prevents deadlock. The mode and the timeout apply to all of \
                  them. While flock waits, it already holds the locks that come first in that \
-                 order.",
+                 order. With SCHEME://... as the operand, FILE is another such URL.",
     },
     OptionSpec {
         short: Letters::NONE,

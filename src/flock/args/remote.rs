@@ -1,6 +1,6 @@
 //! Requests for a lock elsewhere.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use super::conflicts;
@@ -33,10 +33,16 @@ impl RawArgs {
         {
             return Err(no_token());
         }
+        if !self.also.is_empty() && matches!(job, Some(RemoteJob::Descriptor(_))) {
+            return Err(UsageError::new(
+                "--also with a lock elsewhere requires a command: a descriptor has one lock",
+            ));
+        }
         let error = |reason| UsageError::new(format!("invalid URL: {reason}"));
         let url = Url::parse(operand).map_err(error)?;
         let job = job.ok_or_else(no_command)?;
         Ok(Request::Remote(RemoteRequest {
+            also: also(&url, &self.also)?,
             url,
             terms: self.terms.complete()?,
             slots: self.slots,
@@ -62,17 +68,42 @@ impl RawArgs {
             return Err(no_token());
         }
         match self.also.iter().any(|path| is_url(path)) {
-            true => Err(no_url("--also")),
+            true => Err(mixed()),
             false => Ok(()),
         }
     }
 }
 
-/// Returns the error that an option was given a URL.
-pub(super) fn no_url(option: &str) -> UsageError {
-    UsageError::new(format!(
-        "{option} does not support locks elsewhere; for a file, use: ./SCHEME://..."
-    ))
+/// How many locks elsewhere a call acquires, at most: each needs a connection, and a request is
+/// limited to 64 KiB.
+const MAX_LOCKS: usize = 10;
+
+/// Returns the URLs of `--also`, which one helper must be able to hold together with this one.
+fn also(url: &Url, paths: &[OsString]) -> Result<Vec<Url>, UsageError> {
+    if paths.iter().any(|path| !is_url(path)) {
+        return Err(mixed());
+    }
+    if paths.len() >= MAX_LOCKS {
+        let text = format!("--also: a call acquires at most {MAX_LOCKS} locks elsewhere");
+        return Err(UsageError::new(text));
+    }
+    let error = |reason| UsageError::new(format!("invalid URL: {reason}"));
+    let also = paths.iter().map(|path| Url::parse(path).map_err(error));
+    let also: Vec<Url> = also.collect::<Result<_, _>>()?;
+    match also.iter().any(|other| other.scheme() != url.scheme()) {
+        true => Err(UsageError::new(
+            "--also: locks elsewhere are acquired as one only if their URLs have the same scheme",
+        )),
+        false => Ok(also),
+    }
+}
+
+/// Returns the error that a file and a URL are given.
+fn mixed() -> UsageError {
+    UsageError::new(
+        "--also: a file and a lock elsewhere cannot be acquired as one; for a file, use: \
+         ./SCHEME://...",
+    )
 }
 
 /// Returns the error that `--fd` was given a lock elsewhere and a command.

@@ -8,7 +8,7 @@ use crate::flock::{RemoteRequest, Verbosity};
 use crate::lock::{Mode, Timeout};
 use crate::remote::Error;
 use crate::remote::helper::{Answer, Helper};
-use crate::remote::protocol::{self, Holder, Message};
+use crate::remote::protocol::{self, Holder, Message, Tokens};
 use crate::report::Report;
 use crate::run;
 use crate::sys::clock::since_boot;
@@ -34,8 +34,8 @@ pub(in crate::flock) fn describe(args: &[OsString]) -> Holder {
 pub(super) struct Grant {
     /// The helper that holds it.
     pub helper: Helper,
-    /// A number that is higher than that of all earlier holders.
-    pub token: u64,
+    /// A number that is higher than that of all earlier holders; one for each URL.
+    pub token: Tokens,
     /// When it ends unless it is renewed, by `CLOCK_BOOTTIME`.
     pub until: Duration,
 }
@@ -75,6 +75,7 @@ pub(super) fn acquire(
     init_signals::die_of_signals();
     let mut helper = Helper::start(&protocol::Request {
         url: &request.url,
+        also: &request.also,
         mode: match request.mode {
             Mode::Shared => "shared",
             Mode::Exclusive | Mode::Unlocked => "exclusive",
@@ -108,7 +109,7 @@ pub(super) fn acquire(
 /// How a wait ends.
 enum Answered {
     /// With the lock: its token, and the end of its lease.
-    Granted(u64, Duration),
+    Granted(Tokens, Duration),
     /// Another process holds the lock.
     Refused,
     /// The caller holds the lock already.
@@ -144,6 +145,11 @@ fn wait_for_grant(
             }
             Answer::Message(Message::Waits(_)) => {}
             Answer::Message(Message::Warning(text)) => report.error(text),
+            Answer::Message(Message::Granted { token, .. })
+                if token.0.len() != 1 + request.also.len() =>
+            {
+                return Err(helper.error("has not granted each lock").into());
+            }
             Answer::Message(Message::Granted { token, until }) => {
                 // The helper, or the whole machine, may have been stopped in between.
                 if since_boot() < request.terms.stop_at(until) {
@@ -153,7 +159,11 @@ fn wait_for_grant(
                 return Err(run::Error::LockLost(why.to_owned()).into());
             }
             Answer::Message(Message::Error { status, text }) => {
-                let url = request.url.as_os_str().to_owned();
+                let url = match request.also.is_empty() {
+                    true => Some(request.url.as_os_str().to_owned()),
+                    // The text says which of them is meant.
+                    false => None,
+                };
                 return Err(Error::Engine { url, status, text }.into());
             }
             Answer::Message(Message::Refused) => {

@@ -52,7 +52,7 @@ pub(super) fn run(
         Outcome::Held => return Ok(already_held(request, caller, report)),
     };
     if request.prints_token {
-        print_token(grant.token, report);
+        print_token(grant.token.first(), report);
     }
     if report.output() == Output::Failed {
         grant.release(request);
@@ -61,7 +61,7 @@ pub(super) fn run(
     let lease = Lease {
         helper: &grant.helper,
         url: &request.url,
-        token: grant.token,
+        token: grant.token.first(),
         terms: request.terms,
         until: grant.until,
     };

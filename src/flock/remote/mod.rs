@@ -4,9 +4,12 @@
 mod grant;
 mod handle;
 
+use std::ffi::OsString;
+
 use super::failure::Failure;
 use super::{RemoteJob, RemoteRequest, Verbosity};
 use crate::exit::{self, Exit};
+use crate::remote::url::Url;
 use crate::report::Report;
 use crate::run::lease::Lease;
 use crate::run::{self, Command, RunOptions, Supervision};
@@ -48,7 +51,7 @@ fn run_command(
         report.info(["executing".as_ref(), name].join(" ".as_ref()));
     }
     environment::set("FLOCK_TOKEN", grant.token.to_string());
-    environment::set("FLOCK_URL", request.url.as_os_str());
+    environment::set("FLOCK_URL", urls(request));
     let lease = Lease {
         helper: &grant.helper,
         terms: request.terms,
@@ -64,4 +67,10 @@ fn run_command(
         grant.release(request);
     }
     Ok(result?.into())
+}
+
+/// Returns the URLs, one per line: they contain no control characters.
+fn urls(request: &RemoteRequest) -> OsString {
+    let urls = [&request.url].into_iter().chain(&request.also);
+    Vec::from_iter(urls.map(Url::as_os_str)).join("\n".as_ref())
 }

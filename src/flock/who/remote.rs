@@ -52,6 +52,7 @@ pub fn run(request: &RemoteWhoRequest, report: &mut Report) -> Exit {
 pub(super) fn entries(url: &Url) -> Result<Vec<Entry>, Failure> {
     let mut helper = Helper::start(&protocol::Request {
         url,
+        also: &[],
         mode: "list",
         slots: None,
         wait: Some(Duration::ZERO),
@@ -64,7 +65,7 @@ pub(super) fn entries(url: &Url) -> Result<Vec<Entry>, Failure> {
             Answer::Message(Message::Entry(entry)) => entries.push(entry),
             Answer::Message(Message::End) => return Ok(entries),
             Answer::Message(Message::Error { status, text }) => {
-                let url = url.as_os_str().to_owned();
+                let url = Some(url.as_os_str().to_owned());
                 return Err(Error::Engine { url, status, text }.into());
             }
             Answer::Message(_) => return Err(helper.error("cannot list locks").into()),

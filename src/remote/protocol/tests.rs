@@ -15,9 +15,14 @@ fn holder(command: &str) -> Holder {
 }
 
 fn encode(wait: Option<Duration>, slots: Option<u32>, command: &str) -> String {
+    encode_with(&[], wait, slots, command)
+}
+
+fn encode_with(also: &[Url], wait: Option<Duration>, slots: Option<u32>, command: &str) -> String {
     let url = Url::parse("etcd://h/n".as_ref()).expect("a URL");
     let request = Request {
         url: &url,
+        also,
         mode: "exclusive",
         slots,
         wait,
@@ -37,6 +42,25 @@ fn a_request_ends_with_an_empty_line() {
 }
 
 #[test]
+fn several_locks_are_another_version() {
+    let url = |name: &str| Url::parse(format!("etcd://h/{name}").as_ref()).expect("a URL");
+    let text = encode_with(&[url("m"), url("l")], None, None, "");
+    let expected = "flock 2\nurl etcd://h/n\nalso etcd://h/m\nalso etcd://h/l\nmode exclusive\n";
+    assert!(text.starts_with(expected), "{text}");
+}
+
+#[test]
+fn several_tokens_are_in_lines() {
+    let Some(Message::Granted { token, until }) = Message::parse(b"granted 7,5,7 1") else {
+        panic!("it is valid");
+    };
+    assert_eq!(
+        (token.to_string().as_str(), until.as_nanos()),
+        ("7\n5\n7", 1)
+    );
+}
+
+#[test]
 fn a_command_cannot_add_lines_to_a_request() {
     let text = encode(None, None, "a\nb\u{7f}");
     assert!(text.ends_with("command a?b?\n\n"), "{text}");
@@ -47,7 +71,7 @@ fn a_command_cannot_add_lines_to_a_request() {
 #[test]
 fn messages_are_parsed() {
     let parse = |line: &str| Message::parse(line.as_bytes());
-    let (token, until) = (12, 34 * SECOND);
+    let (token, until) = (Tokens(vec![12]), 34 * SECOND);
     for (line, expected) in [
         ("waits db1 42", Message::Waits("db1 42".into())),
         ("warning retrying", Message::Warning("retrying".into())),
@@ -93,6 +117,8 @@ fn other_lines_violate_the_protocol() {
         "granted 1",
         "granted 1 2 3",
         "granted x 2",
+        "granted 1, 2",
+        "granted ,1 2",
         "granted +1 2",
         "granted -1 2",
         "until",

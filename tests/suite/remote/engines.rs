@@ -8,6 +8,7 @@ pub mod errors;
 pub mod failures;
 mod handle;
 pub mod proxy;
+mod several;
 pub mod storm;
 
 use libc::SIGKILL;

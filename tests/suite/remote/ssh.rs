@@ -4,6 +4,7 @@
 mod errors;
 mod failures;
 mod server;
+mod several;
 mod storm;
 mod trace;
 
