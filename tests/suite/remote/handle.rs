@@ -8,7 +8,6 @@ mod loss;
 mod output;
 mod shells;
 mod start;
-mod terminal;
 pub mod storm;
 mod terminal;
 
