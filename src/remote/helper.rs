@@ -79,6 +79,8 @@ impl Helper {
             for signal in [number::HUP, number::INT, number::QUIT, number::TERM] {
                 signal::set_disposition(signal, Disposition::Ignore);
             }
+            // If the caller ignores it, the helper could not wait for children, such as ssh.
+            signal::set_disposition(number::CHLD, Disposition::Default);
             if setsid().is_ok() && set_stdio(helpers_end.as_fd()).is_ok() {
                 fd::close_from(3);
                 image.exec();

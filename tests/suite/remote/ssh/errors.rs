@@ -97,6 +97,23 @@ fn machine_without_this_flock_is_unsuitable(#[case] path: &str, #[case] text: &s
     assert_message(&test, &test.url(), 65, text);
 }
 
+/// The status of `ssh` says that it will never work, also if the caller ignores `SIGCHLD`.
+#[rstest]
+#[case::heard("")]
+#[case::ignored("trap '' CHLD")]
+fn account_without_commands_is_unsuitable(#[case] trap: &str) {
+    let Some(test) = SshTest::new() else { return };
+    let edit = "sed -i 's|^|command=\"exit 3\" |' ssh/authorized_keys";
+    test.env.sh(edit).assert_status(0);
+    let script = format!("{trap}\nexec flock -w 1 {} echo never", test.url());
+    let outcome = test.env.bash(script).assert_status(65);
+    let stderr = outcome.stderr_text();
+    assert!(
+        stderr.contains("no command can be run there: status 3"),
+        "{stderr}"
+    );
+}
+
 #[test]
 fn file_that_cannot_be_opened_is_unsuitable() {
     let Some(test) = SshTest::new() else { return };
