@@ -59,7 +59,7 @@ SOURCES = $(shell find src builtin/src historic/src remote/src -type f) Cargo.to
 
 # The installed files that are tested.
 STAGE = $(CURDIR)/target/stage
-TEST_RUNS = test-development test-installed test-through-builtin
+TEST_RUNS = test-development test-installed test-installed-local test-installed-remote test-through-builtin
 
 PACKAGE_TESTS = crate-test dist-test container-test deb-test rpm-test
 
@@ -148,8 +148,9 @@ uninstall-historic:
 # call every form of `flock` through a bash that has loaded the builtin.
 NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: traces:: remote::lease:: remote::kills:: remote::handle::loss:: remote::handle::kills:: remote::engines:: remote::etcd:: remote::postgres:: remote::ssh::
 
-# What takes long is tried as it is installed: stress tests, and the builtin in all versions of bash.
-NOT_IN_DEVELOPMENT = storm:: hostile:: builtin::
+# What takes long is tried as it is installed: stress tests, the builtin in all versions of bash, and
+# locks elsewhere, whose tests wait for leases to end.
+NOT_IN_DEVELOPMENT = storm:: hostile:: builtin:: remote::lease:: remote::kills:: remote::handle:: remote::ssh::
 
 # Most tests wait for other processes or for a timeout, so three times as many run as there are
 # processors.
@@ -171,9 +172,16 @@ test: lint
 test-development:
 	MAKEFLAGS= $(CARGO) test --locked --workspace -- $(addprefix --skip ,$(NOT_IN_DEVELOPMENT))
 
+# The tests of locks elsewhere hardly use the processor.
 test-installed:
+	$(MAKE) -j2 test-installed-local test-installed-remote
+
+test-installed-local test-installed-remote:
 	MAKEFLAGS= FLOCK_UNDER_TEST=$(STAGE)/usr/bin/flock FLOCK_UNSTRIPPED=$(CURDIR)/$(UNSTRIPPED) \
-	    $(CARGO) test --locked --workspace --test suite
+	    $(CARGO) test --locked --workspace --test suite -- $(TESTS_OF_$@)
+
+TESTS_OF_test-installed-local = --skip remote::
+TESTS_OF_test-installed-remote = remote::
 
 # For a selection of packages, cargo may select other features of libraries, and compile them again.
 test-through-builtin:
