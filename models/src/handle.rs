@@ -39,7 +39,7 @@ pub struct Handle {
 pub enum Mutant {
     /// None.
     Correct,
-    /// `flock` is told that the guards have started before they have looked at the clock.
+    /// The guards say that they have started before they have looked at the clock.
     TellUnchecked,
     /// The descriptor is marked when the guards have started.
     MarkLate,

@@ -207,7 +207,7 @@ impl State {
         self.has_lock(client) || self.was_restarted
     }
 
-    /// Whether a client is told that its lock was released.
+    /// Whether a client has learnt that its lock was released.
     pub(super) fn is_released(&self, client: usize) -> bool {
         let mut messages = self.clients[client].to_client.iter().flatten();
         messages.any(|message| matches!(message, Down::Released | Down::Lost))

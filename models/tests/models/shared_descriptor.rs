@@ -18,7 +18,7 @@ fn model(clients: &'static [models::queue::Client]) -> Queue {
     }
 }
 
-/// Whether a process is told, without the help of others, that its descriptor has the lock.
+/// Whether a process learns, without the help of others, that its descriptor has the lock.
 fn is_told(graph: &Graph<'_, Queue>) -> bool {
     (0..2_u8).all(|waiter| {
         is_true(graph.leads_to(
