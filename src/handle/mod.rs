@@ -4,9 +4,9 @@
 //! of flock(2) does. `flock` acquires it, marks the description, leaves three processes behind, the
 //! **guards**, and exits.
 //!
-//! * The [mark](crate::lock::mark) is an fcntl(2) lock of the open file description on one byte far beyond any
-//!   data. The kernel releases it when the last process has closed the descriptor, however that
-//!   process ends.
+//! * The [mark](crate::lock::mark) is an fcntl(2) lock of the open file description on one byte far
+//!   beyond any data. The kernel releases it when the last process has closed the descriptor,
+//!   however that process ends.
 //! * The `watcher` blocks in a request for that byte, so the kernel wakes it at that moment, and
 //!   then it exits.
 //! * The `timekeeper`, the parent of the other two, reads what the helper sends, and has the lock
@@ -52,6 +52,5 @@ mod watcher;
 
 pub use descriptor::{Handle, Marked, marked, may_be_marked, release, token};
 pub use error::Error;
-
 pub use record::Record;
 pub use start::Lease;

@@ -66,6 +66,6 @@ fn print(pid: Pid, pidfd: Option<&OwnedFd>, message: &[u8]) -> Result<(), Errno>
     .map(drop)
 }
 
-fn visit(file: FileKey, mark: Mark, visit: &mut dyn FnMut(Pid, Option<std::os::fd::OwnedFd>)) {
+fn visit(file: FileKey, mark: Mark, visit: &mut dyn FnMut(Pid, Option<OwnedFd>)) {
     visit_owners(file, &|lock| Mark::from_record(lock) == Some(mark), visit);
 }

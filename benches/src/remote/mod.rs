@@ -130,7 +130,7 @@ fn install(programs: &Programs, fixture: &Fixture, helper: &str) -> Result<PathB
     fs::create_dir_all(&libexec)?;
     let program = programs.fdlock.with_file_name(helper);
     ensure!(program.is_file(), "not a file: {}", program.display());
-    // Not a link: on another machine, flock is looked for beside the file itself.
+    // A copy, not a link: `flock-ssh` there looks for `flock` beside its own file.
     fs::copy(program, libexec.join(helper))?;
     let flock = bin.join("flock");
     fs::copy(&programs.fdlock, &flock)?;
