@@ -57,6 +57,9 @@ pub enum Mutant {
     TrustUnknown,
     /// A watch begins when it is opened, not after the keys were listed.
     WatchFromOpening,
+    /// A process holds the lock when the last key before its own is deleted, whatever is left of its
+    /// own lease.
+    TrustDeletion,
     /// A process that exits does not revoke its lease.
     NoRevocation,
     /// A process holds the lock although there is a key before its own.

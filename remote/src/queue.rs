@@ -9,10 +9,11 @@
 //!
 //! *Why the lock excludes, and no waiter misses its turn:* the order of the entries never changes, no
 //! entry appears before one that others have seen, and entries before one can only vanish. A model has
-//! a process wait for the deletion of the entry that [`Place::Waits`] names, from the reading on, and
-//! then read the entries again: see `docs/design/protocols.md`. It has no shared locks and slots, but
-//! as long as that entry exists, a process that asks for one does not get it either, whatever other
-//! entries vanish. One that waits for a slot reads the entries after every deletion.
+//! a process wait for the deletion of the obstacle that [`Place::Waits`] names, from the reading on,
+//! and then read the entries again, unless it was the last one: see `docs/design/protocols.md`. It
+//! has no shared locks and slots, but as long as that entry exists, a process that asks for one does
+//! not get it either, whatever other entries vanish. One that waits for a slot reads the entries
+//! after every deletion.
 
 /// The entry of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,8 +46,14 @@ pub enum Place<'a> {
         /// The number of its entry.
         token: u64,
     },
-    /// It must wait at least until this entry has vanished.
-    Waits(&'a Entry),
+    /// It must wait at least until an entry has vanished.
+    Waits {
+        /// The entry: of those in its way, the last one.
+        obstacle: &'a Entry,
+        /// The entry in its way before that. If there is none, the process holds the lock as soon as
+        /// the obstacle has vanished, unless it asks for a slot.
+        next: Option<&'a Entry>,
+    },
     /// It must wait until any entry has vanished that is before its own.
     WaitsForSlot,
     /// Its own entry has vanished: the lease has expired, or it was deleted. It holds nothing, even if no
@@ -60,10 +67,12 @@ pub fn place<'a>(entries: &'a [Entry], key: &[u8]) -> Place<'a> {
         return Place::Lost;
     };
     let earlier = || entries.iter().filter(|entry| entry.created < own.created);
-    let excluded = earlier().filter(|entry| !may_share(own.claim, entry.claim));
+    let excluded = || earlier().filter(|entry| !may_share(own.claim, entry.claim));
     // The last of them, so that a deletion wakes one waiter, not all.
-    if let Some(obstacle) = excluded.max_by_key(|entry| entry.created) {
-        return Place::Waits(obstacle);
+    if let Some(obstacle) = excluded().max_by_key(|entry| entry.created) {
+        let others = excluded().filter(|entry| entry.created < obstacle.created);
+        let next = others.max_by_key(|entry| entry.created);
+        return Place::Waits { obstacle, next };
     }
     match own.claim {
         // Only slots are before it.

@@ -74,7 +74,12 @@ pub(super) enum Listing {
     /// Its own key is the first.
     First,
     /// This key is before its own. It may have been deleted since then.
-    Behind { lease: u8, is_deleted: bool },
+    Behind {
+        lease: u8,
+        /// Whether no other key is before its own.
+        is_only: bool,
+        is_deleted: bool,
+    },
     /// Its own key does not exist; other keys do, or not.
     Absent { is_free: bool },
 }
@@ -102,6 +107,8 @@ pub(super) struct Process {
     pub(super) late: Option<(Request, u8)>,
     /// The lease of the key that it waits for.
     pub(super) obstacle: u8,
+    /// Whether that was the only one in its way.
+    pub(super) is_last: bool,
     /// The watch has something to report.
     pub(super) is_notified: bool,
 }
@@ -218,9 +225,11 @@ impl State {
             let key = self.leases[*other].key;
             key != 0 && key < own
         });
+        let is_only = earlier.clone().count() == 1;
         let last = earlier.max_by_key(|other| self.leases[*other].key);
         last.map_or(Listing::First, |lease| Listing::Behind {
             lease: lease as u8,
+            is_only,
             is_deleted: false,
         })
     }
@@ -249,6 +258,7 @@ impl State {
                 Answer::Listed(Listing::Behind {
                     lease: of,
                     is_deleted,
+                    ..
                 }),
                 _,
             ) = &mut process.message
@@ -309,7 +319,7 @@ impl State {
                 (process.left, process.is_doubtful) = (0, false);
             }
             if !matches!(process.place, Place::Wait | Place::RenewWaiting) {
-                (process.obstacle, process.is_notified) = (0, false);
+                (process.obstacle, process.is_last, process.is_notified) = (0, false, false);
             }
             if let Message::Answer(answer, left) = &mut process.message
                 && *answer != Answer::Lease

@@ -45,22 +45,29 @@ impl Etcd {
         };
     }
 
+    /// What a process does that has found no key in its way.
+    fn confirm(&self, own: &Process) -> Place {
+        // Five sixths must be left, so that a tick may be enough to renew it or not.
+        match (own.left == self.ttl, own.is_doubtful) {
+            (false, true) if self.mutant == Mutant::ClearDoubt => Place::Confirm,
+            (_, true) => Place::Withdraw,
+            (true, false) => Place::Hold,
+            (false, false) => Place::Confirm,
+        }
+    }
+
     /// What a process does that has listed the keys.
     fn after_listing(&self, own: &mut Process, listing: Listing) -> Place {
-        let holds = |own: &Process| {
-            // Five sixths must be left, so that a tick may be enough to renew it or not.
-            match (own.left == self.ttl, own.is_doubtful) {
-                (false, true) if self.mutant == Mutant::ClearDoubt => Place::Confirm,
-                (_, true) => Place::Withdraw,
-                (true, false) => Place::Hold,
-                (false, false) => Place::Confirm,
-            }
-        };
         match listing {
-            Listing::First => holds(own),
-            Listing::Behind { .. } if self.mutant == Mutant::AnyKeyBefore => holds(own),
-            Listing::Behind { lease, is_deleted } => {
+            Listing::First => self.confirm(own),
+            Listing::Behind { .. } if self.mutant == Mutant::AnyKeyBefore => self.confirm(own),
+            Listing::Behind {
+                lease,
+                is_only,
+                is_deleted,
+            } => {
                 own.obstacle = lease;
+                own.is_last = is_only;
                 own.is_notified = is_deleted && self.mutant != Mutant::WatchFromOpening;
                 Place::Wait
             }
@@ -167,7 +174,16 @@ impl Etcd {
             }
             Place::Wait => {
                 if own.is_notified {
-                    push(done("watch", "deleted"), Place::List, &nothing);
+                    let place = match own.is_last {
+                        true if self.mutant == Mutant::TrustDeletion => Place::Hold,
+                        true => self.confirm(&own),
+                        false => Place::List,
+                    };
+                    push(done("watch", "deleted"), place, &nothing);
+                }
+                // The key before that, or its own one.
+                if !own.is_last || state.leases[2 * index].key == 0 {
+                    push(chance(process, "watch"), Place::List, &nothing);
                 }
                 if own.is_renewal_due(self.ttl) {
                     push(done("poll", "timeout"), Place::RenewWaiting, &nothing);

@@ -61,6 +61,7 @@ fn mutants_are_found() {
         (Mutant::ClearDoubt, 6, 0),
         (Mutant::HoldWithoutKey, 3, 0),
         (Mutant::TrustUnknown, 3, 1),
+        (Mutant::TrustDeletion, 3, 0),
         (Mutant::AnyKeyBefore, 3, 0),
     ] {
         let model = Etcd {

@@ -3,7 +3,6 @@
 use super::api::{self, Event, Listing};
 use super::client::RETRY_INTERVAL;
 use super::error::Error;
-use super::key;
 use super::session::{Grant, Renewal, Session, not_understood};
 use super::watch::Watch;
 use crate::clock;
@@ -16,14 +15,27 @@ use crate::stop::Stop;
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Standing {
     Holds(u64),
-    Behind(Vec<u8>),
+    Behind(Obstacle),
     NoSlot,
     Absent,
 }
 
+/// What a process waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Obstacle {
+    /// The key in its way.
+    key: Vec<u8>,
+    /// The key in its way before that.
+    next: Option<Vec<u8>>,
+    /// Whether the process holds the lock as soon as the key has vanished.
+    is_last: bool,
+}
+
 /// Why a wait is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Wakeup {
+    /// These keys were deleted.
+    Deleted(Vec<Vec<u8>>),
     /// Something may have changed.
     Recheck,
     /// The same, and the watch has ended.
@@ -62,42 +74,49 @@ impl Session<'_> {
     ///
     /// The keys after our own are not listed again: they are never in the way, and with many waiters
     /// they are what a listing takes its time for.
+    ///
+    /// *Why the deletion of the last key in the way is enough, without another listing:* keys before
+    /// our own can only vanish, whatever has happened since the listing. So the key that is next to
+    /// it is watched too, and the listing that shows it gone is made while the last holder has the
+    /// lock, not after that. Our own key may have been deleted meanwhile: the end of its lease
+    /// shows in the time that is left of it, which [`Self::confirm`] checks, and a deletion by an
+    /// administrator is reported by the same watch, at the latest while the lock is held.
     fn wait_until_held(&mut self, mut listing: Listing) -> Result<Option<Grant>, Stop> {
         let key = self.key();
         let mut records = listing.records.iter();
         let own = records.find(|record| record.entry.key == key);
         let own = own.map(|record| record.entry.created);
-        let mut watch = None;
+        let mut watch: Option<Watch> = None;
         loop {
-            let (obstacle, range_end) = match self.place(&listing) {
+            let revision = listing.revision;
+            let (keys, enough) = match self.place(&listing) {
                 Standing::Absent => return Ok(None),
-                Standing::Holds(token) => {
-                    let revision = listing.revision;
-                    return match self.confirm()? {
-                        Renewal::Renewed => Ok(Some(Grant { token, revision })),
-                        Renewal::Unknown => Ok(None),
-                    };
-                }
+                Standing::Holds(token) => return self.confirm(token, revision, watch),
                 _ if self.is_nonblocking() => return Err(Stop::Refused),
-                Standing::Behind(key) => (key, None),
-                Standing::NoSlot => {
-                    let (start, end) = key::range(&self.name);
-                    (start, Some(end))
+                Standing::Behind(obstacle) => {
+                    let enough = obstacle.is_last.then(|| obstacle.key.clone());
+                    let keys = [Some(obstacle.key), obstacle.next, Some(key.clone())];
+                    (keys.into_iter().flatten().collect(), enough)
                 }
+                Standing::NoSlot => (Vec::new(), None),
             };
             self.report_holder(&listing);
-            // A watch for the same goes on: it has reported no deletion since it began.
-            if watch
-                .as_ref()
-                .is_none_or(|watch: &Watch| watch.key != obstacle)
-            {
-                let call = api::watch(&obstacle, range_end.as_deref(), listing.revision + 1);
-                watch = Some(Watch::new(obstacle, call));
-            }
-            if let Some(current) = &mut watch
-                && self.wait_for_deletion(current)? == Wakeup::Ended
-            {
-                watch = None;
+            // A watch for the same goes on: it reports what has happened since it began.
+            let mut current = match watch.take() {
+                Some(watch) if watch.covers(&keys) => watch,
+                _ if keys.is_empty() => Watch::of_all(&self.name, revision + 1),
+                _ => Watch::of_keys(keys, revision + 1),
+            };
+            match self.wait_for_deletion(&mut current)? {
+                Wakeup::Deleted(keys)
+                    if enough.is_some_and(|enough| keys.contains(&enough))
+                        && !keys.contains(&key) =>
+                {
+                    let token = own.unwrap_or_default();
+                    return self.confirm(token, revision, Some(current));
+                }
+                Wakeup::Deleted(_) | Wakeup::Recheck => watch = Some(current),
+                Wakeup::Ended => {}
             }
             listing = self.list(own)?;
         }
@@ -120,7 +139,7 @@ impl Session<'_> {
             let until = self.deadline.map_or(until, |deadline| deadline.min(until));
             let limit = self.slow_limit();
             match watch.poll(&mut self.client, &self.front, until, limit) {
-                Ok(Some(Event::Deleted)) => return Ok(Wakeup::Recheck),
+                Ok(Some(Event::Deleted(keys))) => return Ok(Wakeup::Deleted(keys)),
                 Ok(Some(Event::Ended)) => return Ok(Wakeup::Ended),
                 Ok(_) => {}
                 Err(Error::Released) => return Err(Stop::Released),
@@ -136,26 +155,37 @@ impl Session<'_> {
     /// Makes sure that enough time is left for the command, and that the lease had not expired when
     /// it was renewed. Otherwise, this process queues again: a second renewal at once would prove
     /// nothing, because the lease may still not be revoked.
-    fn confirm(&mut self) -> Result<Renewal, Stop> {
-        if self.lease.is_doubtful {
-            return Ok(Renewal::Unknown);
-        }
+    fn confirm(
+        &mut self,
+        token: u64,
+        revision: u64,
+        watch: Option<Watch>,
+    ) -> Result<Option<Grant>, Stop> {
         let ttl = self.request.ttl;
         let is_long_enough = self.lease.until >= clock::now() + ttl / 6 * 5;
-        if !is_long_enough && self.renew_until_answered()? == Renewal::Unknown {
-            return Ok(Renewal::Unknown);
+        let is_doubtful = self.lease.is_doubtful;
+        if !is_doubtful && !is_long_enough && self.renew_until_answered()? == Renewal::Unknown {
+            return Ok(None);
         }
-        Ok(match self.lease.is_doubtful {
-            true => Renewal::Unknown,
-            false => Renewal::Renewed,
-        })
+        // A renewal may have been answered too late.
+        let grant = (!self.lease.is_doubtful).then_some(Grant {
+            token,
+            revision,
+            watch,
+        });
+        Ok(grant)
     }
 
     fn place(&self, listing: &Listing) -> Standing {
         let entries = record::entries(&listing.records);
         match queue::place(&entries, &self.key()) {
             Place::Holds { token } => Standing::Holds(token),
-            Place::Waits(obstacle) => Standing::Behind(obstacle.key.clone()),
+            Place::Waits { obstacle, next } => Standing::Behind(Obstacle {
+                key: obstacle.key.clone(),
+                next: next.map(|next| next.key.clone()),
+                // How many have a slot is counted in a listing.
+                is_last: next.is_none() && self.request.slots.is_none(),
+            }),
             Place::WaitsForSlot => Standing::NoSlot,
             Place::Lost => Standing::Absent,
         }

@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::key::{self, is_entry_of};
 use crate::record::Record;
 
+/// The path of requests for a watch.
+const WATCH: &str = "/v3/watch";
+
 /// A request: its path, and its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Call {
@@ -161,22 +164,35 @@ pub fn entered(answer: &Value, name: &[u8]) -> Option<Listing> {
     })
 }
 
-/// Watches for deletions, of one key or in a range.
-pub fn watch(key: &[u8], range_end: Option<&[u8]>, from: u64) -> Call {
-    let mut create = json!({
-        "key": encode(key), "start_revision": from.to_string(), "filters": ["NOPUT"],
-    });
-    if let Some(end) = range_end {
-        create["range_end"] = encode(end).into();
+/// Watches for deletions of some keys.
+pub fn watch(keys: &[Vec<u8>], from: u64) -> Call {
+    // One request after the other, in the same stream.
+    let requests = keys.iter().map(|key| watch_request(key, from).to_string());
+    Call {
+        path: WATCH,
+        body: requests.collect(),
     }
-    Call::new("/v3/watch", &json!({"create_request": create}))
+}
+
+/// Watches for deletions of any key of a lock.
+pub fn watch_all(name: &[u8], from: u64) -> Call {
+    let (start, end) = key::range(name);
+    let mut body = watch_request(&start, from);
+    body["create_request"]["range_end"] = encode(&end).into();
+    Call::new(WATCH, &body)
+}
+
+fn watch_request(key: &[u8], from: u64) -> Value {
+    json!({"create_request": {
+        "key": encode(key), "start_revision": from.to_string(), "filters": ["NOPUT"],
+    }})
 }
 
 /// What a watch reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// A key was deleted.
-    Deleted,
+    /// These keys were deleted.
+    Deleted(Vec<Vec<u8>>),
     /// The watch has ended: its revision was compacted, or its member has lost the leader.
     Ended,
     /// Nothing of interest.
@@ -192,11 +208,13 @@ pub fn event(line: &[u8]) -> Event {
     if !result.is_object() || result["canceled"] == true {
         return Event::Ended;
     }
-    let events = result["events"].as_array();
-    let is_deletion = |event: &Value| event["type"] == "DELETE";
-    match events.is_some_and(|events| events.iter().any(is_deletion)) {
-        true => Event::Deleted,
-        false => Event::Other,
+    let events = result["events"].as_array().map_or(&[][..], Vec::as_slice);
+    let deletions = events.iter().filter(|event| event["type"] == "DELETE");
+    let keys: Option<Vec<_>> = deletions.map(|event| decode(&event["kv"]["key"])).collect();
+    match keys {
+        Some(keys) if keys.is_empty() => Event::Other,
+        Some(keys) => Event::Deleted(keys),
+        None => Event::Ended,
     }
 }
 
@@ -248,8 +266,12 @@ mod tests {
         for (line, expected) in [
             (r#"{"result":{"created":true}}"#, Event::Other),
             (
-                r#"{"result":{"events":[{"type":"DELETE","kv":{}}]}}"#,
-                Event::Deleted,
+                r#"{"result":{"events":[{"kv":{}},{"type":"DELETE","kv":{"key":"YQ=="}}]}}"#,
+                Event::Deleted(vec![b"a".to_vec()]),
+            ),
+            (
+                r#"{"result":{"events":[{"type":"DELETE","kv":{"key":"!"}}]}}"#,
+                Event::Ended,
             ),
             (r#"{"result":{"events":[{"kv":{}}]}}"#, Event::Other),
             (

@@ -11,8 +11,8 @@ use crate::clock;
 use crate::front::{Answer as Line, has_come};
 use crate::stop::Stop;
 
-/// How long the lock is held before its key is watched: the watch takes more of the server's time
-/// than all other calls, and a short command does without.
+/// How long the lock is held before its key is watched, unless it is already: the watch takes more of
+/// the server's time than all other calls, and a short command does without.
 const UNWATCHED_TIME: Duration = Duration::from_millis(200);
 
 /// What a call tells about the lock.
@@ -44,13 +44,17 @@ impl Session<'_> {
     /// which a majority confirms.
     fn hold_until_lost(&mut self, grant: Grant) -> Result<&'static str, Stop> {
         let key = self.key();
-        let call = api::watch(&key, None, grant.revision + 1);
-        let mut watch = Some(Watch::new(key.clone(), call));
+        let keys = [key.clone()];
+        let token = grant.token;
+        let mut watch = grant.watch;
+        if watch.is_none() {
+            watch = Some(Watch::of_keys(keys.to_vec(), grant.revision + 1));
+            self.pause(self.lease.renew_at.min(clock::now() + UNWATCHED_TIME))?;
+        }
         let mut watch_again_at = Duration::ZERO;
-        self.pause(self.lease.renew_at.min(clock::now() + UNWATCHED_TIME))?;
         loop {
             if has_come(self.lease.renew_at) {
-                match self.renew(grant)? {
+                match self.renew(token)? {
                     Finding::Lost(why) => return Ok(why),
                     Finding::Held => self.front.send(&Line::Until(self.lease.until)),
                     Finding::Unknown => self.lease.renew_at = clock::now() + RETRY_INTERVAL,
@@ -63,11 +67,10 @@ impl Session<'_> {
                     self.pause(renew_at.min(watch_again_at))?;
                     continue;
                 }
-                match self.find_key(grant)? {
+                match self.find_key(token)? {
                     (Finding::Lost(why), _) => return Ok(why),
                     (Finding::Held, revision) => {
-                        let call = api::watch(&key, None, revision + 1);
-                        watch = Some(Watch::new(key.clone(), call));
+                        watch = Some(Watch::of_keys(keys.to_vec(), revision + 1));
                     }
                     (Finding::Unknown, _) => watch_again_at = clock::now() + RETRY_INTERVAL,
                 }
@@ -75,8 +78,11 @@ impl Session<'_> {
             };
             let limit = self.fast_limit();
             match current.poll(&mut self.client, &self.front, renew_at, limit) {
-                Ok(Some(Event::Deleted)) => return Ok("its key in etcd was deleted"),
-                Ok(None) => {}
+                Ok(Some(Event::Deleted(deleted))) if deleted.contains(&key) => {
+                    return Ok("its key in etcd was deleted");
+                }
+                // Another key that was in the way.
+                Ok(Some(Event::Deleted(_)) | None) => {}
                 Ok(Some(_)) | Err(Error::NoAnswer(_) | Error::Final(..)) => {
                     watch = None;
                     watch_again_at = clock::now() + RETRY_INTERVAL;
@@ -88,7 +94,7 @@ impl Session<'_> {
     }
 
     /// Asks every server once to renew the lease, until one answers.
-    fn renew(&mut self, grant: Grant) -> Result<Finding, Stop> {
+    fn renew(&mut self, token: u64) -> Result<Finding, Stop> {
         let attempts = self.attempts();
         let call = api::renew(self.lease.id);
         match self.client.call(&self.front, &call, attempts, &mut |_| {}) {
@@ -97,7 +103,7 @@ impl Session<'_> {
                     Ok(Finding::Lost("its lease was not renewed in time"))
                 }
                 Ok(Renewal::Renewed) => Ok(Finding::Held),
-                Ok(Renewal::Unknown) => match self.find_key(grant)? {
+                Ok(Renewal::Unknown) => match self.find_key(token)? {
                     // The next renewal will tell.
                     (Finding::Held, _) => Ok(Finding::Unknown),
                     (finding, _) => Ok(finding),
@@ -110,9 +116,9 @@ impl Session<'_> {
     }
 
     /// Asks whether our key still exists, and returns the revision in which it does.
-    fn find_key(&mut self, grant: Grant) -> Result<(Finding, u64), Stop> {
+    fn find_key(&mut self, token: u64) -> Result<(Finding, u64), Stop> {
         let attempts = self.attempts();
-        let call = api::list(&self.name, Some(grant.token));
+        let call = api::list(&self.name, Some(token));
         let answer = match self.client.call(&self.front, &call, attempts, &mut |_| {}) {
             Ok(answer) => answer,
             Err(Error::Released) => return Err(Stop::Released),
@@ -123,7 +129,7 @@ impl Session<'_> {
         };
         let key = self.key();
         let mut entries = listing.records.iter().map(|record| &record.entry);
-        let is_ours = entries.any(|entry| entry.key == key && entry.created == grant.token);
+        let is_ours = entries.any(|entry| entry.key == key && entry.created == token);
         Ok(match is_ours {
             true => (Finding::Held, listing.revision),
             false => (Finding::Lost("its lease in etcd has ended"), 0),

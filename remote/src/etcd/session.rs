@@ -2,8 +2,9 @@
 //!
 //! 1. A lease with an ID of our choice is granted.
 //! 2. One transaction creates the key with that lease and lists all keys of the lock.
-//! 3. [`place`] tells whether the lock is held. If not, the deletion of the key that is in the
-//!    way is awaited, by a watch that begins after the listing, and the keys are listed again.
+//! 3. [`place`] tells whether the lock is held. If not, the deletion of the last two keys that are
+//!    in the way is awaited, by a watch that begins after the listing. When only one was left, the
+//!    lock is held. Otherwise, the keys are listed again.
 //! 4. At the end, the lease is revoked, which deletes the key.
 //!
 //! *Lost answers:* the ID is random, so what exists with it is ours. A grant or a transaction whose
@@ -32,6 +33,7 @@ use super::error::{Error, NOT_UNDERSTOOD};
 use super::key;
 use super::lease::Lease;
 use super::settings::Settings;
+use super::watch::Watch;
 use crate::clock;
 use crate::front::{Answer as Line, Front, Request};
 use crate::record::HolderReports;
@@ -44,12 +46,13 @@ const ANSWER_SLACK: Duration = Duration::from_millis(500);
 const NONBLOCKING_LIMIT: Duration = Duration::from_secs(20);
 
 /// The lock is held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grant {
+pub(super) struct Grant {
     /// The revision in which our key was created.
-    pub token: u64,
-    /// The revision in which the lock was held.
-    pub revision: u64,
+    pub(super) token: u64,
+    /// A revision in which our key existed.
+    pub(super) revision: u64,
+    /// A watch for its deletion since then, if there is one already.
+    pub(super) watch: Option<Watch>,
 }
 
 /// The answer to a renewal.

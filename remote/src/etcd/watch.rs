@@ -13,7 +13,8 @@ use crate::http::Connection;
 
 /// A watch for deletions, which is opened when it is polled.
 pub(super) struct Watch {
-    pub(super) key: Vec<u8>,
+    /// The keys; none if any key of the lock is watched.
+    keys: Vec<Vec<u8>>,
     call: Call,
     connection: Option<Connection>,
     /// The server of the connection. When others are used, it may be dead without either end
@@ -22,12 +23,31 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(key: Vec<u8>, call: Call) -> Self {
+    /// Watches for deletions of these keys from a revision on.
+    pub(super) fn of_keys(keys: Vec<Vec<u8>>, from: u64) -> Self {
+        let call = api::watch(&keys, from);
+        Self::new(keys, call)
+    }
+
+    /// Watches for deletions of any key of a lock from a revision on.
+    pub(super) fn of_all(name: &[u8], from: u64) -> Self {
+        Self::new(Vec::new(), api::watch_all(name, from))
+    }
+
+    fn new(keys: Vec<Vec<u8>>, call: Call) -> Self {
         Self {
-            key,
+            keys,
             call,
             connection: None,
             server: 0,
+        }
+    }
+
+    /// Returns whether it reports what [`Self::of_keys`] would, and perhaps more.
+    pub(super) fn covers(&self, keys: &[Vec<u8>]) -> bool {
+        match keys.is_empty() {
+            true => self.keys.is_empty(),
+            false => keys.iter().all(|key| self.keys.contains(key)),
         }
     }
 

@@ -190,7 +190,7 @@ impl Session<'_> {
             // Cannot be: our row is among those that were read.
             Place::Lost => return Ok(false),
             _ if self.is_nonblocking() => return Err(Failure::Refused),
-            Place::Waits(obstacle) => self.row.channel(Some(obstacle)),
+            Place::Waits { obstacle, .. } => self.row.channel(Some(obstacle)),
             Place::WaitsForSlot => self.row.channel(None),
         };
         self.reports.report(&self.front, &reading.records, key);

@@ -135,7 +135,7 @@ proptest! {
             for event in &later {
                 let ended = future.apply(*event);
                 match model.place(waiter) {
-                    Place::Waits(obstacle) if future.entries.contains(obstacle) => {
+                    Place::Waits { obstacle, .. } if future.entries.contains(obstacle) => {
                         prop_assert!(!future.holders().contains(&waiter));
                     }
                     Place::WaitsForSlot if ended.is_none_or(|ended| ended.created > waiter.created) => {
@@ -143,6 +143,26 @@ proptest! {
                     }
                     _ => break,
                 }
+            }
+        }
+    }
+
+    /// Whatever else has happened until then.
+    #[test]
+    fn the_end_of_the_only_obstacle_is_enough(events in events(), later in events()) {
+        let mut model = Model::default();
+        for event in events {
+            model.apply(event);
+        }
+        for waiter in model.entries.iter().filter(|waiter| !matches!(waiter.claim, Claim::Slot(_))) {
+            let Place::Waits { obstacle, next: None } = model.place(waiter) else { continue };
+            let mut future = model.clone();
+            for event in &later {
+                future.apply(*event);
+            }
+            future.entries.retain(|entry| entry != obstacle);
+            if future.entries.contains(waiter) {
+                prop_assert!(future.holders().contains(&waiter));
             }
         }
     }
@@ -190,7 +210,9 @@ fn each_deletion_wakes_one_exclusive_waiter() {
             .find(|entry| entry.created == created)
             .expect("it exists")
     };
-    assert_eq!(model.place(entry(3)), Place::Waits(entry(2)));
+    let place = |obstacle, next| Place::Waits { obstacle, next };
+    assert_eq!(model.place(entry(3)), place(entry(2), Some(entry(1))));
+    assert_eq!(model.place(entry(2)), place(entry(1), None));
 }
 
 #[test]
