@@ -34,6 +34,8 @@ pub struct Etcd {
     pub ttl: i8,
     /// How often a message is lost or late, a leader is elected, or a process is killed.
     pub faults: u8,
+    /// How often a waiter is stopped.
+    pub stops: u8,
     /// Whether states are one if they differ only in the numbers of the first two processes.
     pub is_exchangeable: bool,
     /// What is wrong with the program.
@@ -60,6 +62,12 @@ pub enum Mutant {
     /// A process holds the lock when the last key before its own is deleted, whatever is left of its
     /// own lease.
     TrustDeletion,
+    /// A process moves keys behind its own without the condition that they are of stopped processes.
+    MoveRunning,
+    /// A process that is continued does not take its mark back.
+    KeepMark,
+    /// A late mark counts although the key was written since.
+    TrustLateMark,
     /// A process that exits does not revoke its lease.
     NoRevocation,
     /// A process holds the lock although there is a key before its own.
@@ -90,6 +98,7 @@ impl Etcd {
             processes,
             ttl,
             faults,
+            stops: 0,
             is_exchangeable: false,
             mutant: Mutant::Correct,
         }

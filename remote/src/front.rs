@@ -1,5 +1,9 @@
 //! The connection to `flock`: the request, and the answers to it.
 
+mod notices;
+mod request;
+
+use std::cell::RefCell;
 use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -10,9 +14,8 @@ use rustix::net::{RecvFlags, SendFlags, recv, send};
 use rustix::stdio;
 
 use crate::clock::{self, Alarm};
-
-/// The versions of the protocol. The second one allows several locks.
-const VERSIONS: [&[u8]; 2] = [b"1", b"2"];
+use notices::Notices;
+pub use request::{Holder, Mode, Request};
 
 /// The longest request that is read.
 const MAX_REQUEST: usize = 64 * 1024;
@@ -20,125 +23,20 @@ const MAX_REQUEST: usize = 64 * 1024;
 /// The longest text in an answer, whose line must not have more than 4096 bytes.
 const MAX_TEXT: usize = 1000;
 
-/// What `flock` asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Request {
-    /// The operand.
-    pub url: Vec<u8>,
-    /// The locks that are to be held together with it.
-    pub also: Vec<Vec<u8>>,
-    /// How the lock is to be held, if at all.
-    pub mode: Mode,
-    /// The number of holders that are allowed at once.
-    pub slots: Option<u32>,
-    /// How long to wait for the lock, from the start of this process on; `None` without limit.
-    pub wait: Option<Duration>,
-    /// How long the lock outlasts its last renewal.
-    pub ttl: Duration,
-    /// The holder, to be shown to others.
-    pub holder: Holder,
-}
-
-/// How a lock is to be held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mode {
-    /// By one process.
-    Exclusive,
-    /// Together with others.
-    Shared,
-    /// Not at all: the holders and waiters are listed.
-    List,
-}
-
-/// What others are shown about a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Holder {
-    /// The name of its machine.
-    pub host: String,
-    /// The PID of `flock`.
-    pub pid: String,
-    /// Its user.
-    pub user: String,
-    /// The command with its arguments.
-    pub command: String,
-}
-
-impl Request {
-    /// Parses the lines of a request. Lines with unknown keywords are ignored.
-    ///
-    /// # Errors
-    ///
-    /// The text for an answer with status 69.
-    pub fn parse(text: &[u8]) -> Result<Self, &'static str> {
-        let mut lines = text.split(|byte| *byte == b'\n');
-        let version = lines.next().and_then(|line| line.strip_prefix(b"flock "));
-        if !version.is_some_and(|version| VERSIONS.contains(&version)) {
-            return Err("the helper does not understand this version of flock");
-        }
-        let mut values = lines.filter_map(|line| {
-            let end = line.iter().position(|byte| *byte == b' ')?;
-            Some((&line[..end], &line[end + 1..]))
-        });
-        let mut request = Self {
-            url: Vec::new(),
-            also: Vec::new(),
-            mode: Mode::Exclusive,
-            slots: None,
-            wait: None,
-            ttl: Duration::ZERO,
-            holder: Holder::default(),
-        };
-        let is_complete = values.try_for_each(|(keyword, value)| request.set(keyword, value));
-        if is_complete.is_none() || request.url.is_empty() || request.ttl.is_zero() {
-            return Err("the helper does not understand the request");
-        }
-        Ok(request)
-    }
-
-    /// Stores a value. Returns `None` if it is invalid.
-    fn set(&mut self, keyword: &[u8], value: &[u8]) -> Option<()> {
-        let text = || String::from_utf8_lossy(value).into_owned();
-        let millis = || Some(Duration::from_millis(text().parse().ok()?));
-        match keyword {
-            b"url" => self.url = value.to_vec(),
-            b"also" => self.also.push(value.to_vec()),
-            b"mode" => {
-                self.mode = match value {
-                    b"exclusive" => Mode::Exclusive,
-                    b"shared" => Mode::Shared,
-                    b"list" => Mode::List,
-                    _ => return None,
-                }
-            }
-            b"slots" => self.slots = Some(text().parse().ok()?),
-            b"wait" if value == b"forever" => self.wait = None,
-            b"wait" => self.wait = Some(millis()?),
-            b"ttl" => self.ttl = millis()?,
-            b"pid" => self.holder.pid = text(),
-            b"host" => self.holder.host = text(),
-            b"user" => self.holder.user = text(),
-            b"command" => self.holder.command = text(),
-            _ => {}
-        }
-        Some(())
-    }
-
-    /// Returns how long after the last renewal the next one is due, for this time to live.
-    ///
-    /// With several locks, those that are granted first are renewed often enough that the time
-    /// which must be left of each when the last one is granted is left at any moment, unless a
-    /// server does not answer.
-    pub fn renewal_interval(&self, ttl: Duration) -> Duration {
-        match self.also.is_empty() {
-            true => ttl / 3,
-            false => ttl / 8,
-        }
-    }
-}
-
 /// `flock` has closed the connection: the lock is to be released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Released;
+
+/// What ends a wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wakeup {
+    /// One of the descriptors is ready.
+    Ready,
+    /// The time has come.
+    TimedOut,
+    /// `flock` has been stopped or continued.
+    Notice,
+}
 
 /// The connection to `flock`, standard input and output.
 pub struct Front {
@@ -146,6 +44,8 @@ pub struct Front {
     alarm: Alarm,
     /// Whether the end of the connection is expected: the lock is being released.
     is_ignored: bool,
+    /// What `flock` has sent after the request.
+    notices: RefCell<Notices>,
     /// What is different if the lock is one of several.
     part: Option<Part>,
 }
@@ -182,6 +82,7 @@ impl Front {
             socket,
             alarm: Alarm::new()?,
             is_ignored: false,
+            notices: RefCell::default(),
             part,
         })
     }
@@ -193,15 +94,19 @@ impl Front {
     /// The connection ends before that.
     pub fn read_request(&self) -> io::Result<Vec<u8>> {
         let mut text = Vec::new();
-        while !text.ends_with(b"\n\n") {
+        loop {
             let mut buffer = [0; 1024];
             let length = io::stdin().read(&mut buffer)?;
             if length == 0 || text.len() > MAX_REQUEST {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             text.extend_from_slice(&buffer[..length]);
+            if let Some(end) = text.windows(2).position(|bytes| bytes == b"\n\n") {
+                // `flock` may have been stopped already.
+                self.notices.borrow_mut().add(&text.split_off(end + 2));
+                return Ok(text);
+            }
         }
-        Ok(text)
     }
 
     /// Makes later waits go on after the end of the connection.
@@ -220,6 +125,25 @@ impl Front {
         fds: &[(BorrowedFd<'_>, PollFlags)],
         until: Option<Duration>,
     ) -> Result<bool, Released> {
+        loop {
+            match self.wait_or_notice(fds, until)? {
+                Wakeup::Ready => return Ok(true),
+                Wakeup::TimedOut => return Ok(false),
+                Wakeup::Notice => {}
+            }
+        }
+    }
+
+    /// Does the same, but returns also when `flock` has been stopped or continued.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Self::wait`].
+    pub fn wait_or_notice(
+        &self,
+        fds: &[(BorrowedFd<'_>, PollFlags)],
+        until: Option<Duration>,
+    ) -> Result<Wakeup, Released> {
         // An error here would repeat itself; without the alarm, nothing works.
         self.alarm.set(until).map_err(|_| Released)?;
         loop {
@@ -238,6 +162,7 @@ impl Front {
                 Err(_) => return Err(Released),
             }
             let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
+            let was_stopped = self.notices.borrow().is_stopped();
             let has_ended = match &polled[fds.len() + 1..] {
                 [] => false,
                 [socket, others @ ..] => {
@@ -248,18 +173,33 @@ impl Front {
                 return Err(Released);
             }
             if polled[1..=fds.len()].iter().any(is_ready) {
-                return Ok(true);
+                return Ok(Wakeup::Ready);
+            }
+            if self.notices.borrow().is_stopped() != was_stopped {
+                return Ok(Wakeup::Notice);
             }
             if is_ready(&polled[0]) {
-                return Ok(false);
+                return Ok(Wakeup::TimedOut);
             }
         }
     }
 
-    /// Reads what `flock` sends, which is nothing in this version of the protocol.
+    /// Returns whether `flock` is stopped (Ctrl-Z), as far as it has been able to tell.
+    pub fn is_stopped(&self) -> bool {
+        // The end of the connection is noticed by the next wait.
+        self.has_ended();
+        self.notices.borrow().is_stopped()
+    }
+
+    /// Reads what `flock` has sent, and returns whether it has closed the connection.
     fn has_ended(&self) -> bool {
-        let result = recv(&self.socket, &mut [0; 64], RecvFlags::DONTWAIT);
-        !matches!(result, Ok((1.., _)) | Err(Errno::AGAIN | Errno::INTR))
+        let mut buffer = [0; 64];
+        match recv(&self.socket, &mut buffer, RecvFlags::DONTWAIT) {
+            Ok((length @ 1.., _)) => self.notices.borrow_mut().add(&buffer[..length]),
+            Err(Errno::AGAIN | Errno::INTR) => {}
+            _ => return true,
+        }
+        false
     }
 
     /// Sends a line, and waits for room until the kernel has some.

@@ -50,12 +50,15 @@ pub fn value(request: &Request, since: u64) -> String {
 pub struct Record {
     /// What the queue needs of it.
     pub entry: Entry,
+    /// What changes whenever the entry is written, in etcd: its revision.
+    pub version: u64,
     value: Value,
 }
 
 impl Record {
-    /// Decodes an entry. A value that is not ours is that of a process that excludes all others.
-    pub fn new(key: Vec<u8>, created: u64, value: &[u8]) -> Self {
+    /// Decodes an entry, which got this number when it was created. A value that is not ours is that
+    /// of a process that excludes all others.
+    pub fn new(key: Vec<u8>, number: u64, value: &[u8]) -> Self {
         let value: Value = serde_json::from_slice(value).unwrap_or_default();
         let slots = value["slots"].as_u64();
         let claim = match (value["mode"].as_str(), slots.map(u32::try_from)) {
@@ -65,10 +68,23 @@ impl Record {
         };
         let entry = Entry {
             key,
-            created,
+            number: value["number"].as_u64().unwrap_or(number),
             claim,
+            is_stopped: value["stopped"] == true,
         };
-        Self { entry, value }
+        Self {
+            entry,
+            version: 0,
+            value,
+        }
+    }
+
+    /// Returns the value of the entry with another number, and stopped or not.
+    pub fn value_with(&self, number: u64, is_stopped: bool) -> String {
+        let mut value = self.value.clone();
+        value["number"] = number.into();
+        value["stopped"] = is_stopped.into();
+        value.to_string()
     }
 
     /// Returns the fields of a line that lists the process: role, mode, token, time since 1970,
@@ -87,7 +103,7 @@ impl Record {
         let word = |name: &str| text(name).replace(char::is_whitespace, "?");
         let since = self.value["since"].as_u64();
         let since = since.map_or_else(|| "-".to_owned(), |since| since.to_string());
-        let (token, command) = (self.entry.created, text("command"));
+        let (token, command) = (self.entry.number, text("command"));
         let (pid, host, user) = (word("pid"), word("host"), word("user"));
         format!("{role} {mode} {token} {since} {pid} {host} {user} {command}")
     }
@@ -119,7 +135,7 @@ pub fn entries(records: &[Record]) -> Vec<Entry> {
 
 /// Sends the list of all processes, in the order in which they have arrived.
 pub fn send_list(front: &Front, records: &mut [Record]) {
-    records.sort_by_key(|record| record.entry.created);
+    records.sort_by_key(|record| record.entry.number);
     let entries = entries(records);
     for record in records {
         let place = queue::place(&entries, &record.entry.key);
@@ -142,8 +158,10 @@ impl HolderReports {
     /// Names the process that has been in the queue for the longest time: it holds the lock. That
     /// is not the one with this key, which waits.
     pub fn report(&mut self, front: &Front, records: &[Record], own_key: &[u8]) {
-        let others = records.iter().filter(|record| record.entry.key != own_key);
-        let Some(first) = others.min_by_key(|record| record.entry.created) else {
+        let others = records
+            .iter()
+            .filter(|record| record.entry.key != own_key && !record.entry.is_stopped);
+        let Some(first) = others.min_by_key(|record| record.entry.number) else {
             return;
         };
         let text = first.description();

@@ -25,6 +25,7 @@ use rustix::stdio;
 
 use super::error::Error;
 use super::protocol::{LineReader, Message, Progress, Request};
+use super::stops::StopSignal;
 use crate::sys::fd;
 use crate::sys::procfs;
 use crate::sys::signal::{self, Disposition, SignalSet, number};
@@ -114,19 +115,24 @@ impl Helper {
         self.lines.clone()
     }
 
-    /// Waits for the next message, at most until the deadline.
+    /// Waits for the next message, at most until the deadline. Tells the helper meanwhile if this
+    /// process is stopped.
     ///
     /// # Errors
     ///
     /// The helper has exited or violated the protocol.
-    pub fn next_message(&mut self, deadline: Option<Instant>) -> Result<Answer, Error> {
+    pub fn next_message(
+        &mut self,
+        deadline: Option<Instant>,
+        stops: Option<&StopSignal>,
+    ) -> Result<Answer, Error> {
         loop {
             if let Some(line) = self.lines.next_line() {
                 let message = Message::parse(&line);
                 let error = || self.error("has sent a line that is not in the protocol");
                 return message.map(Answer::Message).ok_or_else(error);
             }
-            if !wait_for_input(self.socket(), deadline) {
+            if !wait_for_input(self.socket(), deadline, stops) {
                 return Ok(Answer::TimedOut);
             }
             if self.lines.read(&self.socket) == Progress::End {
@@ -153,7 +159,7 @@ impl Helper {
     /// deadline. The command that the caller runs next finds the lock free.
     pub fn release(mut self, deadline: Option<Instant>) {
         self.begin_release();
-        while wait_for_input(self.socket(), deadline) {
+        while wait_for_input(self.socket(), deadline, None) {
             while self.lines.next_line().is_some() {}
             if self.lines.read(&self.socket) == Progress::End {
                 break;
@@ -206,19 +212,28 @@ fn set_stdio(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 
 /// Waits until a socket has input or has been closed at the other end. Returns false if the
 /// deadline has passed before that.
-fn wait_for_input(socket: BorrowedFd<'_>, deadline: Option<Instant>) -> bool {
+fn wait_for_input(
+    socket: BorrowedFd<'_>,
+    deadline: Option<Instant>,
+    stops: Option<&StopSignal>,
+) -> bool {
+    let stop_fd = stops.map_or(socket, StopSignal::as_fd);
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let timeout = left.map(|left| Timespec {
             tv_sec: left.as_secs().try_into().unwrap_or(i32::MAX.into()),
             tv_nsec: left.subsec_nanos().into(),
         });
-        match poll(
-            &mut [PollFd::from_borrowed_fd(socket, PollFlags::IN)],
-            timeout.as_ref(),
-        ) {
+        let polled = |fd| PollFd::from_borrowed_fd(fd, PollFlags::IN);
+        let mut fds = [polled(socket), polled(stop_fd)];
+        match poll(&mut fds, timeout.as_ref()) {
             Ok(0) if left == Some(Duration::ZERO) => return false,
             Ok(0) | Err(Errno::INTR) => {}
+            Ok(_) if fds[0].revents().is_empty() => {
+                if let Some(stops) = stops {
+                    stops.stop(socket);
+                }
+            }
             _ => return true,
         }
     }

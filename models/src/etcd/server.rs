@@ -1,13 +1,14 @@
 //! The servers, the network, time, and what goes wrong.
 
 use super::state::{Answer, Lease, Message, Place, Request};
-use super::{Etcd, SERVER, State};
+use super::{Etcd, Mutant, SERVER, State};
 use crate::graph::{Kind, Model, Step};
 use crate::kernel::{call, chance};
 
 impl State {
     /// Carries out a request.
-    pub(super) fn apply(&mut self, request: Request, lease: usize, ttl: i8) -> Answer {
+    pub(super) fn apply(&mut self, request: Request, lease: usize, model: &Etcd) -> Answer {
+        let ttl = model.ttl;
         let exists = self.leases[lease].left != 0;
         let granted = Lease {
             left: ttl,
@@ -27,6 +28,21 @@ impl State {
             // It is about to be revoked.
             Request::Renew if exists => Answer::Lease,
             Request::Renew | Request::Enter if !exists => Answer::Unknown,
+            Request::Mark | Request::Unmark | Request::Move if self.leases[lease].key == 0 => {
+                Answer::Unknown
+            }
+            Request::Mark | Request::Unmark => {
+                self.write(lease, request == Request::Mark);
+                if model.mutant != Mutant::TrustLateMark {
+                    self.outdate(lease);
+                }
+                Answer::Written
+            }
+            Request::Move => {
+                let any = model.mutant == Mutant::MoveRunning;
+                self.move_behind(lease, |lease| any || lease.is_stopped);
+                Answer::Written
+            }
             Request::Enter => {
                 if self.leases[lease].key == 0 {
                     self.create_key(lease);
@@ -50,7 +66,7 @@ impl Etcd {
             if let Message::Request(request, left) = own.message {
                 let lease = 2 * process;
                 let mut next = *state;
-                let answer = next.apply(request, lease, self.ttl);
+                let answer = next.apply(request, lease, self);
                 next.processes[process].message = Message::Answer(answer, left);
                 add(call(SERVER, "apply", ""), next);
                 if request == Request::Renew && state.is_leader_new {
@@ -63,7 +79,7 @@ impl Etcd {
             if let Some((request, lease)) = own.late {
                 let mut next = *state;
                 next.processes[process].late = None;
-                next.apply(request, lease.into(), self.ttl);
+                next.apply(request, lease.into(), self);
                 add(call(SERVER, "apply late", ""), next);
             }
         }

@@ -26,6 +26,16 @@ pub enum Place {
     RenewWaiting,
     /// Lists the keys again.
     List,
+    /// Moves stopped processes behind itself.
+    Overtake,
+    /// Writes to its key that it is stopped.
+    Mark,
+    /// Waits until it is continued.
+    Stopped,
+    /// Renews the lease meanwhile.
+    RenewStopped,
+    /// Writes to its key that it is not stopped any more.
+    Unmark,
     /// Renews the lease, so that enough of it is left.
     Confirm,
     /// Holds the lock.
@@ -51,6 +61,9 @@ pub(super) enum Request {
     Renew,
     Enter,
     List,
+    Mark,
+    Unmark,
+    Move,
     Revoke,
 }
 
@@ -65,6 +78,8 @@ pub(super) enum Answer {
     Unknown,
     /// The keys were listed.
     Listed(Listing),
+    /// The transaction was carried out, or its condition was not met.
+    Written,
     Revoked,
 }
 
@@ -73,13 +88,16 @@ pub(super) enum Answer {
 pub(super) enum Listing {
     /// Its own key is the first.
     First,
-    /// This key is before its own. It may have been deleted since then.
+    /// This key is before its own. It may have been deleted or written since then.
     Behind {
         lease: u8,
         /// Whether no other key is before its own.
         is_only: bool,
         is_deleted: bool,
+        is_written: bool,
     },
+    /// Only keys of stopped processes are before its own.
+    BehindStopped,
     /// Its own key does not exist; other keys do, or not.
     Absent { is_free: bool },
 }
@@ -109,8 +127,12 @@ pub(super) struct Process {
     pub(super) obstacle: u8,
     /// Whether that was the only one in its way.
     pub(super) is_last: bool,
-    /// The watch has something to report.
+    /// The watch reports that it was deleted.
     pub(super) is_notified: bool,
+    /// The watch reports that it was written.
+    pub(super) is_written: bool,
+    /// `flock` is stopped.
+    pub(super) is_stopped: bool,
 }
 
 /// A lease on the servers.
@@ -121,8 +143,10 @@ pub(super) struct Lease {
     pub(super) left: i8,
     /// The servers' clock has been faster.
     pub(super) has_drifted: bool,
-    /// The order in which its key was created; zero if it has none.
+    /// The order of its key; zero if it has none.
     pub(super) key: u8,
+    /// The key says that its process is stopped.
+    pub(super) is_stopped: bool,
 }
 
 /// A state. Process `p` uses the lease `2 * p`; `2 * p + 1` is the one that it used before.
@@ -133,6 +157,7 @@ pub struct State {
     /// The new leader does not know a lease.
     pub(super) is_leader_new: bool,
     pub(super) faults: u8,
+    pub(super) stops: u8,
     pub(super) has_false_alarm: bool,
 }
 
@@ -154,12 +179,24 @@ impl State {
     /// Whether a process waits for the lock.
     pub fn is_waiter(&self, process: usize) -> bool {
         use Place::{
-            Choose, Confirm, Enter, Grant, List, RenewGranted, RenewWaiting, Wait, Withdraw,
+            Choose, Confirm, Enter, Grant, List, Overtake, RenewGranted, RenewWaiting, Unmark,
+            Wait, Withdraw,
         };
-        matches!(
+        let is_waiter = matches!(
             self.place(process),
-            Choose | Grant | RenewGranted | Enter | Wait | RenewWaiting | List | Confirm | Withdraw
-        )
+            Choose
+                | Grant
+                | RenewGranted
+                | Enter
+                | Wait
+                | RenewWaiting
+                | List
+                | Overtake
+                | Unmark
+                | Confirm
+                | Withdraw
+        );
+        is_waiter && !self.processes[process].is_stopped
     }
 
     /// Whether a process exits although its key exists.
@@ -226,12 +263,81 @@ impl State {
             key != 0 && key < own
         });
         let is_only = earlier.clone().count() == 1;
-        let last = earlier.max_by_key(|other| self.leases[*other].key);
-        last.map_or(Listing::First, |lease| Listing::Behind {
+        if earlier.clone().next().is_none() {
+            return Listing::First;
+        }
+        let running = earlier.filter(|other| !self.leases[*other].is_stopped);
+        let last = running.max_by_key(|other| self.leases[*other].key);
+        last.map_or(Listing::BehindStopped, |lease| Listing::Behind {
             lease: lease as u8,
             is_only,
             is_deleted: false,
+            is_written: false,
         })
+    }
+
+    /// Writes to the key of a lease whether its process is stopped.
+    pub(super) fn write(&mut self, lease: usize, is_stopped: bool) {
+        self.leases[lease].is_stopped = is_stopped;
+        self.report(lease, false);
+    }
+
+    /// Moves keys before that of a lease behind it, in the same order.
+    pub(super) fn move_behind(&mut self, lease: usize, is_moved: impl Fn(&Lease) -> bool) {
+        let mut order =
+            Vec::from_iter((0..self.leases.len()).filter(|of| self.leases[*of].key != 0));
+        order.sort_by_key(|of| self.leases[*of].key);
+        let own = order.iter().position(|of| *of == lease).unwrap_or(0);
+        let (moved, kept): (Vec<_>, Vec<_>) = order[..own]
+            .iter()
+            .partition(|of| is_moved(&self.leases[**of]));
+        let kept = kept.into_iter().chain([lease]);
+        let order = kept
+            .chain(moved.iter().copied())
+            .chain(order[own + 1..].to_vec());
+        for (index, of) in Vec::from_iter(order).into_iter().enumerate() {
+            self.leases[of].key = index as u8 + 1;
+        }
+        for of in moved {
+            self.report(of, false);
+            self.outdate(of);
+        }
+    }
+
+    /// Has the watches report a change of a key.
+    fn report(&mut self, lease: usize, is_deletion: bool) {
+        for process in &mut self.processes {
+            let is_waiting = matches!(process.place, Place::Wait | Place::RenewWaiting);
+            if is_waiting && usize::from(process.obstacle) == lease {
+                process.is_notified |= is_deletion;
+                process.is_written |= !is_deletion;
+            }
+            if let Message::Answer(
+                Answer::Listed(Listing::Behind {
+                    lease: of,
+                    is_deleted,
+                    is_written,
+                    ..
+                }),
+                _,
+            ) = &mut process.message
+                && usize::from(*of) == lease
+            {
+                *is_deleted |= is_deletion;
+                *is_written |= !is_deletion;
+            }
+        }
+    }
+
+    /// A key has changed, so that late transactions with that condition have no effect.
+    pub(super) fn outdate(&mut self, lease: usize) {
+        for process in &mut self.processes {
+            if let Some((Request::Mark | Request::Unmark | Request::Move, of)) = process.late
+                && usize::from(of) == lease
+            {
+                process.late = None;
+            }
+        }
     }
 
     /// Creates the key of a lease, as the last one.
@@ -249,23 +355,8 @@ impl State {
         for later in &mut self.leases {
             later.key -= u8::from(later.key > key);
         }
-        for process in &mut self.processes {
-            let is_waiting = matches!(process.place, Place::Wait | Place::RenewWaiting);
-            if is_waiting && usize::from(process.obstacle) == lease {
-                process.is_notified = true;
-            }
-            if let Message::Answer(
-                Answer::Listed(Listing::Behind {
-                    lease: of,
-                    is_deleted,
-                    ..
-                }),
-                _,
-            ) = &mut process.message
-            {
-                *is_deleted |= usize::from(*of) == lease;
-            }
-        }
+        self.report(lease, true);
+        self.outdate(lease);
     }
 
     /// Returns the state in which the first two processes have exchanged their numbers.
@@ -311,7 +402,15 @@ impl State {
     /// Forgets what no process will look at any more.
     pub(super) fn normalize(&mut self) {
         for process in &mut self.processes {
-            use Place::{Choose, Exit, Idle, Lost, Revoke, Withdraw};
+            use Place::{
+                Choose, Confirm, Exit, FindKey, Hold, Idle, Lost, Renew, Revoke, Withdraw,
+            };
+            if matches!(
+                process.place,
+                Idle | Confirm | Hold | Renew | FindKey | Lost | Revoke | Exit
+            ) {
+                process.is_stopped = false;
+            }
             if matches!(
                 process.place,
                 Idle | Choose | Lost | Withdraw | Revoke | Exit
@@ -319,7 +418,8 @@ impl State {
                 (process.left, process.is_doubtful) = (0, false);
             }
             if !matches!(process.place, Place::Wait | Place::RenewWaiting) {
-                (process.obstacle, process.is_last, process.is_notified) = (0, false, false);
+                (process.obstacle, process.is_last) = (0, false);
+                (process.is_notified, process.is_written) = (false, false);
             }
             if let Message::Answer(answer, left) = &mut process.message
                 && *answer != Answer::Lease

@@ -10,11 +10,16 @@ impl Place {
     pub(super) fn request(self) -> Option<Request> {
         match self {
             Self::Grant => Some(Request::Grant),
-            Self::RenewGranted | Self::RenewWaiting | Self::Confirm | Self::Renew => {
-                Some(Request::Renew)
-            }
+            Self::RenewGranted
+            | Self::RenewWaiting
+            | Self::RenewStopped
+            | Self::Confirm
+            | Self::Renew => Some(Request::Renew),
             Self::Enter => Some(Request::Enter),
             Self::List | Self::FindKey => Some(Request::List),
+            Self::Mark => Some(Request::Mark),
+            Self::Unmark => Some(Request::Unmark),
+            Self::Overtake => Some(Request::Move),
             Self::Withdraw | Self::Revoke => Some(Request::Revoke),
             _ => None,
         }
@@ -59,15 +64,21 @@ impl Etcd {
     /// What a process does that has listed the keys.
     fn after_listing(&self, own: &mut Process, listing: Listing) -> Place {
         match listing {
+            Listing::First | Listing::Behind { .. } | Listing::BehindStopped if own.is_stopped => {
+                Place::Mark
+            }
+            Listing::BehindStopped => Place::Overtake,
             Listing::First => self.confirm(own),
             Listing::Behind { .. } if self.mutant == Mutant::AnyKeyBefore => self.confirm(own),
             Listing::Behind {
                 lease,
                 is_only,
                 is_deleted,
+                is_written,
             } => {
                 own.obstacle = lease;
                 own.is_last = is_only;
+                own.is_written = is_written;
                 own.is_notified = is_deleted && self.mutant != Mutant::WatchFromOpening;
                 Place::Wait
             }
@@ -98,6 +109,8 @@ impl Etcd {
                 self.after_listing(own, listing)
             }
             (Place::RenewWaiting, _) => Place::List,
+            (Place::RenewStopped, _) | (Place::Mark, Answer::Written) => Place::Stopped,
+            (Place::Unmark | Place::Overtake, Answer::Written) => Place::List,
             (Place::Confirm, Answer::Lease) => after_doubt(Place::Hold),
             (Place::Renew, Answer::Lease) if is_doubtful => Place::Lost,
             (Place::Renew, Answer::Lease) => Place::Hold,
@@ -133,6 +146,9 @@ impl Etcd {
                     Request::Renew => "keepalive",
                     Request::Enter => "txn",
                     Request::List => "range",
+                    Request::Mark => "txn: stopped",
+                    Request::Unmark => "txn: continued",
+                    Request::Move => "txn: move",
                     Request::Revoke => "revoke",
                 };
                 // When the others are sent does not matter.
@@ -140,7 +156,7 @@ impl Etcd {
                 push(done(name, ""), own.place, &|next| {
                     next.processes[index].message = match is_timed {
                         true => Message::Request(request, self.ttl),
-                        false => Message::Answer(next.apply(request, 2 * index, self.ttl), 0),
+                        false => Message::Answer(next.apply(request, 2 * index, self), 0),
                     };
                 });
             }
@@ -151,7 +167,9 @@ impl Etcd {
                     Answer::Unknown => "unknown",
                     Answer::Listed(Listing::First) => "first",
                     Answer::Listed(Listing::Behind { .. }) => "behind",
+                    Answer::Listed(Listing::BehindStopped) => "behind stopped",
                     Answer::Listed(Listing::Absent { .. }) => "absent",
+                    Answer::Written => "written",
                     Answer::Revoked => "revoked",
                 };
                 push(done("answer", result), own.place, &|next| {
@@ -164,6 +182,18 @@ impl Etcd {
             Mutant::NoRevocation => Place::Exit,
             _ => Place::Revoke,
         };
+        let may_stop = matches!(own.place, Place::Enter | Place::Wait | Place::List);
+        if may_stop && !own.is_stopped && state.stops < self.stops {
+            push(chance(process, "SIGTSTP"), own.place, &|next| {
+                next.stops += 1;
+                next.processes[index].is_stopped = true;
+            });
+        }
+        if own.is_stopped {
+            push(chance(process, "SIGCONT"), own.place, &|next| {
+                next.processes[index].is_stopped = false;
+            });
+        }
         match own.place {
             Place::Idle => push(chance(process, ""), Place::Choose, &nothing),
             Place::Choose if state.may_choose(index) => {
@@ -173,8 +203,14 @@ impl Etcd {
                 });
             }
             Place::Wait => {
+                if own.is_stopped {
+                    push(done("poll", "stopped"), Place::Mark, &nothing);
+                }
+                if own.is_written {
+                    push(done("watch", "written"), Place::List, &nothing);
+                }
                 if own.is_notified {
-                    let place = match own.is_last {
+                    let place = match own.is_last && !own.is_stopped {
                         true if self.mutant == Mutant::TrustDeletion => Place::Hold,
                         true => self.confirm(&own),
                         false => Place::List,
@@ -187,6 +223,19 @@ impl Etcd {
                 }
                 if own.is_renewal_due(self.ttl) {
                     push(done("poll", "timeout"), Place::RenewWaiting, &nothing);
+                }
+                push(chance(process, "flock exits"), revoke, &nothing);
+            }
+            Place::Stopped => {
+                let place = match self.mutant {
+                    Mutant::KeepMark => Place::List,
+                    _ => Place::Unmark,
+                };
+                if !own.is_stopped {
+                    push(done("poll", "continued"), place, &nothing);
+                }
+                if own.is_renewal_due(self.ttl) {
+                    push(done("poll", "timeout"), Place::RenewStopped, &nothing);
                 }
                 push(chance(process, "flock exits"), revoke, &nothing);
             }

@@ -1,6 +1,6 @@
 //! A lock in etcd.
 
-use crate::{assert_found, explore, is_true};
+use crate::{assert_found, explore, is_true, processes};
 use models::etcd::{Etcd, Mutant, State};
 use models::graph::{Graph, Timers};
 
@@ -37,6 +37,26 @@ fn expired_leases_are_not_trusted() {
     explore(&model, &Etcd::ALWAYS);
 }
 
+/// A waiter is stopped and continued. `make soak` loses or delays a message besides.
+#[test]
+fn stopped_waiters_are_passed() {
+    let model = Etcd {
+        stops: 1,
+        ..Etcd::new(2, 3, 0)
+    };
+    let graph = explore(&model, &Etcd::ALWAYS);
+    assert!(is_served(&graph, Timers::Fire));
+    assert!(is_served(&graph, Timers::Idle));
+    if processes() > 3 {
+        let model = Etcd {
+            faults: 1,
+            is_exchangeable: true,
+            ..model
+        };
+        explore(&model, &Etcd::ALWAYS);
+    }
+}
+
 #[test]
 fn waiters_are_served_at_once() {
     let model = Etcd::new(2, 3, 0);
@@ -68,6 +88,19 @@ fn mutants_are_found() {
             mutant,
             is_exchangeable: true,
             ..Etcd::new(2, ttl, faults)
+        };
+        assert_found(&model, &Etcd::ALWAYS);
+    }
+    for (mutant, faults) in [
+        (Mutant::MoveRunning, 0),
+        (Mutant::KeepMark, 0),
+        (Mutant::TrustLateMark, 1),
+    ] {
+        let model = Etcd {
+            mutant,
+            stops: 1,
+            is_exchangeable: true,
+            ..Etcd::new(2, 3, faults)
         };
         assert_found(&model, &Etcd::ALWAYS);
     }

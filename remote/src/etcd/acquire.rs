@@ -7,7 +7,7 @@ use super::session::{Grant, Renewal, Session, not_understood};
 use super::watch::Watch;
 use crate::clock;
 use crate::front::has_come;
-use crate::queue::{self, Entry, Place};
+use crate::queue::{self, Entry, Place, SPACING};
 use crate::record::{self, seconds_since_1970};
 use crate::stop::Stop;
 
@@ -34,8 +34,8 @@ struct Obstacle {
 /// Why a wait is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wakeup {
-    /// These keys were deleted.
-    Deleted(Vec<Vec<u8>>),
+    /// These keys were deleted, or none, but one was written.
+    Changed(Vec<Vec<u8>>),
     /// Something may have changed.
     Recheck,
     /// The same, and the watch has ended.
@@ -75,19 +75,30 @@ impl Session<'_> {
     /// The keys after our own are not listed again: they are never in the way, and with many waiters
     /// they are what a listing takes its time for.
     ///
-    /// *Why the deletion of the last key in the way is enough, without another listing:* keys before
-    /// our own can only vanish, whatever has happened since the listing. So the key that is next to
+    /// *Why the deletion of the last key in the way is enough, without another listing:* keys in the
+    /// way before our own can only vanish, or move behind it, whatever has happened since the
+    /// listing. So the key that is next to
     /// it is watched too, and the listing that shows it gone is made while the last holder has the
     /// lock, not after that. Our own key may have been deleted meanwhile: the end of its lease
     /// shows in the time that is left of it, which [`Self::confirm`] checks, and a deletion by an
     /// administrator is reported by the same watch, at the latest while the lock is held.
     fn wait_until_held(&mut self, mut listing: Listing) -> Result<Option<Grant>, Stop> {
         let key = self.key();
-        let mut records = listing.records.iter();
-        let own = records.find(|record| record.entry.key == key);
-        let own = own.map(|record| record.entry.created);
         let mut watch: Option<Watch> = None;
         loop {
+            if self.front.is_stopped() && !self.is_nonblocking() {
+                match self.stand_aside()? {
+                    Some(now) => listing = now,
+                    None => return Ok(None),
+                }
+                continue;
+            }
+            let own = listing.find(&key).map(|own| own.entry.number);
+            let up_to = own.map(|number| number / SPACING);
+            if self.overtake(&listing)? {
+                listing = self.list(up_to)?;
+                continue;
+            }
             let revision = listing.revision;
             let (keys, enough) = match self.place(&listing) {
                 Standing::Absent => return Ok(None),
@@ -107,26 +118,29 @@ impl Session<'_> {
                 _ if keys.is_empty() => Watch::of_all(&self.name, revision + 1),
                 _ => Watch::of_keys(keys, revision + 1),
             };
-            match self.wait_for_deletion(&mut current)? {
-                Wakeup::Deleted(keys)
-                    if enough.is_some_and(|enough| keys.contains(&enough))
-                        && !keys.contains(&key) =>
+            match self.wait_for_change(&mut current)? {
+                Wakeup::Changed(deleted)
+                    if enough.is_some_and(|enough| deleted.contains(&enough))
+                        && !deleted.contains(&key)
+                        && !self.front.is_stopped() =>
                 {
-                    let token = own.unwrap_or_default();
-                    return self.confirm(token, revision, Some(current));
+                    return self.confirm(own.unwrap_or_default(), revision, Some(current));
                 }
-                Wakeup::Deleted(_) | Wakeup::Recheck => watch = Some(current),
+                Wakeup::Changed(_) | Wakeup::Recheck => watch = Some(current),
                 Wakeup::Ended => {}
             }
-            listing = self.list(own)?;
+            listing = self.list(up_to)?;
         }
     }
 
     /// Waits until something may have changed, and renews the lease when that is due.
-    fn wait_for_deletion(&mut self, watch: &mut Watch) -> Result<Wakeup, Stop> {
+    fn wait_for_change(&mut self, watch: &mut Watch) -> Result<Wakeup, Stop> {
         loop {
             if self.deadline.is_some_and(has_come) {
                 return Err(Stop::Refused);
+            }
+            if self.front.is_stopped() {
+                return Ok(Wakeup::Recheck);
             }
             if has_come(self.lease.renew_at) {
                 if self.renew_until_answered()? == Renewal::Unknown {
@@ -139,7 +153,7 @@ impl Session<'_> {
             let until = self.deadline.map_or(until, |deadline| deadline.min(until));
             let limit = self.slow_limit();
             match watch.poll(&mut self.client, &self.front, until, limit) {
-                Ok(Some(Event::Deleted(keys))) => return Ok(Wakeup::Deleted(keys)),
+                Ok(Some(Event::Changed(keys))) => return Ok(Wakeup::Changed(keys)),
                 Ok(Some(Event::Ended)) => return Ok(Wakeup::Ended),
                 Ok(_) => {}
                 Err(Error::Released) => return Err(Stop::Released),
@@ -180,13 +194,19 @@ impl Session<'_> {
         let entries = record::entries(&listing.records);
         match queue::place(&entries, &self.key()) {
             Place::Holds { token } => Standing::Holds(token),
-            Place::Waits { obstacle, next } => Standing::Behind(Obstacle {
+            Place::Waits {
+                obstacle,
+                next,
+                is_last,
+            } => Standing::Behind(Obstacle {
                 key: obstacle.key.clone(),
                 next: next.map(|next| next.key.clone()),
                 // How many have a slot is counted in a listing.
-                is_last: next.is_none() && self.request.slots.is_none(),
+                is_last: is_last && self.request.slots.is_none(),
             }),
             Place::WaitsForSlot => Standing::NoSlot,
+            // We have not written that, or `flock` has been continued since then.
+            Place::Stopped => Standing::NoSlot,
             Place::Lost => Standing::Absent,
         }
     }
@@ -195,10 +215,12 @@ impl Session<'_> {
     fn check_free(&mut self, listing: &Listing) -> Result<u64, Stop> {
         let own = Entry {
             key: self.key(),
-            created: u64::MAX,
+            number: u64::MAX,
             claim: record::claim(self.request),
+            is_stopped: false,
         };
         let mut entries = record::entries(&listing.records);
+        entries.retain(|entry| !entry.is_stopped);
         entries.push(own);
         match queue::place(&entries, &self.key()) {
             Place::Holds { .. } => Ok(listing.revision),

@@ -6,10 +6,12 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
 use super::key::{self, is_entry_of};
+use crate::queue::SPACING;
 use crate::record::Record;
 
-/// The path of requests for a watch.
+/// The paths of requests for a watch and a transaction.
 const WATCH: &str = "/v3/watch";
+const TRANSACTION: &str = "/v3/kv/txn";
 
 /// A request: its path, and its body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +36,13 @@ pub struct Listing {
     pub revision: u64,
     /// The keys.
     pub records: Vec<Record>,
+}
+
+impl Listing {
+    /// Returns the record of a key.
+    pub fn find(&self, key: &[u8]) -> Option<&Record> {
+        self.records.iter().find(|record| record.entry.key == key)
+    }
 }
 
 fn encode(bytes: &[u8]) -> String {
@@ -103,6 +112,11 @@ pub fn list(name: &[u8], up_to: Option<u64>) -> Call {
     Call::new("/v3/kv/range", &body)
 }
 
+/// Lists one key.
+pub fn list_key(key: &[u8]) -> Call {
+    Call::new("/v3/kv/range", &json!({"key": encode(key)}))
+}
+
 fn list_body(name: &[u8]) -> Value {
     let (start, end) = key::range(name);
     json!({"key": encode(&start), "range_end": encode(&end)})
@@ -119,9 +133,11 @@ pub fn listing(answer: &Value, name: &[u8]) -> Option<Listing> {
     let mut records = Vec::new();
     for key in keys {
         let created = number(&key["create_revision"])?;
-        let (key, value) = (decode(&key["key"])?, decode(&key["value"])?);
-        if is_entry_of(name, &key) {
-            records.push(Record::new(key, created, &value));
+        let (key_bytes, value) = (decode(&key["key"])?, decode(&key["value"])?);
+        if is_entry_of(name, &key_bytes) {
+            let mut record = Record::new(key_bytes, created.checked_mul(SPACING)?, &value);
+            record.version = number(&key["mod_revision"])?;
+            records.push(record);
         }
     }
     (revision != 0).then_some(Listing { revision, records })
@@ -147,7 +163,40 @@ pub fn enter(name: &[u8], lease: u64, value: &str, unchanged: Option<u64>) -> Ca
         "request_put": {"key": key, "value": encode(value.as_bytes()), "lease": lease.to_string()},
     });
     let body = json!({"compare": compare, "success": [put, list], "failure": [list]});
-    Call::new("/v3/kv/txn", &body)
+    Call::new(TRANSACTION, &body)
+}
+
+/// A key with a new value, and the revision of the one that it replaces.
+pub struct Replacement<'a> {
+    /// The key.
+    pub key: &'a [u8],
+    /// The revision.
+    pub version: u64,
+    /// The new value.
+    pub value: String,
+}
+
+/// Replaces the values of some keys, whose leases do not change, if none of the keys has changed
+/// since, nor another one since its revision.
+pub fn replace(replacements: &[Replacement<'_>], unchanged: Option<(&[u8], u64)>) -> Call {
+    let replaced = replacements
+        .iter()
+        .map(|Replacement { key, version, .. }| (*key, *version));
+    let compare = replaced.chain(unchanged).map(|(key, version)| {
+        let version = version.to_string();
+        json!({"target": "MOD", "result": "EQUAL", "key": encode(key), "mod_revision": version})
+    });
+    let put = replacements.iter().map(|Replacement { key, value, .. }| {
+        let value = encode(value.as_bytes());
+        json!({"request_put": {"key": encode(key), "value": value, "ignore_lease": true}})
+    });
+    let (compare, put) = (Vec::from_iter(compare), Vec::from_iter(put));
+    Call::new(TRANSACTION, &json!({"compare": compare, "success": put}))
+}
+
+/// Returns whether the values were replaced.
+pub fn is_replaced(answer: &Value) -> bool {
+    answer["succeeded"] == true
 }
 
 /// Returns the keys of a lock from the answer to [`enter`].
@@ -164,7 +213,7 @@ pub fn entered(answer: &Value, name: &[u8]) -> Option<Listing> {
     })
 }
 
-/// Watches for deletions of some keys.
+/// Watches for changes of some keys.
 pub fn watch(keys: &[Vec<u8>], from: u64) -> Call {
     // One request after the other, in the same stream.
     let requests = keys.iter().map(|key| watch_request(key, from).to_string());
@@ -179,20 +228,19 @@ pub fn watch_all(name: &[u8], from: u64) -> Call {
     let (start, end) = key::range(name);
     let mut body = watch_request(&start, from);
     body["create_request"]["range_end"] = encode(&end).into();
+    body["create_request"]["filters"] = json!(["NOPUT"]);
     Call::new(WATCH, &body)
 }
 
 fn watch_request(key: &[u8], from: u64) -> Value {
-    json!({"create_request": {
-        "key": encode(key), "start_revision": from.to_string(), "filters": ["NOPUT"],
-    }})
+    json!({"create_request": {"key": encode(key), "start_revision": from.to_string()}})
 }
 
 /// What a watch reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// These keys were deleted.
-    Deleted(Vec<Vec<u8>>),
+    /// These keys were deleted, or none, but a key has another value.
+    Changed(Vec<Vec<u8>>),
     /// The watch has ended: its revision was compacted, or its member has lost the leader.
     Ended,
     /// Nothing of interest.
@@ -208,14 +256,13 @@ pub fn event(line: &[u8]) -> Event {
     if !result.is_object() || result["canceled"] == true {
         return Event::Ended;
     }
-    let events = result["events"].as_array().map_or(&[][..], Vec::as_slice);
+    let Some(events) = result["events"].as_array() else {
+        return Event::Other;
+    };
     let deletions = events.iter().filter(|event| event["type"] == "DELETE");
-    let keys: Option<Vec<_>> = deletions.map(|event| decode(&event["kv"]["key"])).collect();
-    match keys {
-        Some(keys) if keys.is_empty() => Event::Other,
-        Some(keys) => Event::Deleted(keys),
-        None => Event::Ended,
-    }
+    let keys = deletions.map(|event| decode(&event["kv"]["key"]));
+    keys.collect::<Option<_>>()
+        .map_or(Event::Ended, Event::Changed)
 }
 
 #[cfg(test)]
@@ -224,16 +271,16 @@ mod tests {
 
     #[test]
     fn only_keys_of_the_lock_are_listed() {
-        let key = |name: &str| json!({"key": encode(name.as_bytes()), "create_revision": "7"});
+        let key = |name: &str| json!({"key": encode(name.as_bytes()), "create_revision": "7", "mod_revision": "8"});
         let keys = [key("n/1f"), key("n/x/1"), key("n/")];
         let answer = json!({"header": {"revision": "9"}, "kvs": keys});
         let listing = listing(&answer, b"n").expect("it is valid");
         assert_eq!(listing.revision, 9);
         let entries = listing.records.iter().map(|record| &record.entry);
         let found: Vec<_> = entries
-            .map(|entry| (&entry.key[..], entry.created))
+            .map(|entry| (&entry.key[..], entry.number))
             .collect();
-        assert_eq!(found, [(&b"n/1f"[..], 7)]);
+        assert_eq!(found, [(&b"n/1f"[..], 7 * SPACING)]);
     }
 
     #[test]
@@ -267,13 +314,16 @@ mod tests {
             (r#"{"result":{"created":true}}"#, Event::Other),
             (
                 r#"{"result":{"events":[{"kv":{}},{"type":"DELETE","kv":{"key":"YQ=="}}]}}"#,
-                Event::Deleted(vec![b"a".to_vec()]),
+                Event::Changed(vec![b"a".to_vec()]),
             ),
             (
                 r#"{"result":{"events":[{"type":"DELETE","kv":{"key":"!"}}]}}"#,
                 Event::Ended,
             ),
-            (r#"{"result":{"events":[{"kv":{}}]}}"#, Event::Other),
+            (
+                r#"{"result":{"events":[{"kv":{}}]}}"#,
+                Event::Changed(Vec::new()),
+            ),
             (
                 r#"{"result":{"canceled":true,"compact_revision":"5"}}"#,
                 Event::Ended,

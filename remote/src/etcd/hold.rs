@@ -78,11 +78,11 @@ impl Session<'_> {
             };
             let limit = self.fast_limit();
             match current.poll(&mut self.client, &self.front, renew_at, limit) {
-                Ok(Some(Event::Deleted(deleted))) if deleted.contains(&key) => {
+                Ok(Some(Event::Changed(deleted))) if deleted.contains(&key) => {
                     return Ok("its key in etcd was deleted");
                 }
-                // Another key that was in the way.
-                Ok(Some(Event::Deleted(_)) | None) => {}
+                // Another key that was in the way, or `flock` is stopped.
+                Ok(Some(Event::Changed(_)) | None) => {}
                 Ok(Some(_)) | Err(Error::NoAnswer(_) | Error::Final(..)) => {
                     watch = None;
                     watch_again_at = clock::now() + RETRY_INTERVAL;
@@ -118,7 +118,7 @@ impl Session<'_> {
     /// Asks whether our key still exists, and returns the revision in which it does.
     fn find_key(&mut self, token: u64) -> Result<(Finding, u64), Stop> {
         let attempts = self.attempts();
-        let call = api::list(&self.name, Some(token));
+        let call = api::list_key(&self.key());
         let answer = match self.client.call(&self.front, &call, attempts, &mut |_| {}) {
             Ok(answer) => answer,
             Err(Error::Released) => return Err(Stop::Released),
@@ -129,7 +129,7 @@ impl Session<'_> {
         };
         let key = self.key();
         let mut entries = listing.records.iter().map(|record| &record.entry);
-        let is_ours = entries.any(|entry| entry.key == key && entry.created == token);
+        let is_ours = entries.any(|entry| entry.key == key && entry.number == token);
         Ok(match is_ours {
             true => (Finding::Held, listing.revision),
             false => (Finding::Lost("its lease in etcd has ended"), 0),

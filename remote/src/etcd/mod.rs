@@ -9,6 +9,7 @@
 //! * [`session`] – the place of one process in the queue, from its lease to its release.
 //! * `acquire` – from a request to the lock.
 //! * `hold` – what happens while the lock is held.
+//! * `stopped` – waiters that are stopped, and let others pass.
 //! * `lease` and `watch` – what belongs to that place.
 
 mod acquire;
@@ -21,4 +22,5 @@ mod lease;
 pub mod list;
 pub mod session;
 pub mod settings;
+mod stopped;
 mod watch;

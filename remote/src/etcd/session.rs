@@ -152,7 +152,11 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn list(&mut self, up_to: Option<u64>) -> Result<Listing, Stop> {
-        let result = self.call(&api::list(&self.name, up_to), self.slow_limit());
+        self.list_by(&api::list(&self.name, up_to))
+    }
+
+    pub(super) fn list_by(&mut self, call: &Call) -> Result<Listing, Stop> {
+        let result = self.call(call, self.slow_limit());
         let answer = result.map_err(|error| self.stop(error))?;
         api::listing(&answer.value, &self.name).ok_or_else(not_understood)
     }

@@ -1,4 +1,4 @@
-//! A watch for the deletion of keys.
+//! A watch for changes of keys.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ use super::api::{self, Call, Event};
 use super::client::Client;
 use super::error::Error;
 use crate::clock;
-use crate::front::Front;
+use crate::front::{Front, Wakeup};
 use crate::http::Connection;
 
-/// A watch for deletions, which is opened when it is polled.
+/// A watch, which is opened when it is polled.
 pub(super) struct Watch {
     /// The keys; none if any key of the lock is watched.
     keys: Vec<Vec<u8>>,
@@ -23,7 +23,7 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches for deletions of these keys from a revision on.
+    /// Watches for changes of these keys from a revision on.
     pub(super) fn of_keys(keys: Vec<Vec<u8>>, from: u64) -> Self {
         let call = api::watch(&keys, from);
         Self::new(keys, call)
@@ -56,7 +56,8 @@ impl Watch {
         self.connection = None;
     }
 
-    /// Waits for an event. Returns `None` when that time has come.
+    /// Waits for an event. Returns `None` when that time has come, or `flock` has been stopped or
+    /// continued.
     pub(super) fn poll(
         &mut self,
         client: &mut Client,
@@ -84,7 +85,8 @@ impl Watch {
                 }
             }
             let fds = [(connection.as_fd(), PollFlags::IN)];
-            if !front.wait(&fds, Some(until)).map_err(|_| Error::Released)? {
+            let wakeup = front.wait_or_notice(&fds, Some(until));
+            if wakeup.map_err(|_| Error::Released)? != Wakeup::Ready {
                 return Ok(None);
             }
         }

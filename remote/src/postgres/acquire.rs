@@ -126,7 +126,7 @@ impl Session<'_> {
                     return Err(Error::Unusable(65, text).into());
                 }
                 if self.is_free(&reading, &own)? {
-                    let token = own.record.entry.created;
+                    let token = own.record.entry.number;
                     if self.confirm(&reading, &own)? {
                         return Ok(token);
                     }
@@ -191,7 +191,7 @@ impl Session<'_> {
             Place::Lost => return Ok(false),
             _ if self.is_nonblocking() => return Err(Failure::Refused),
             Place::Waits { obstacle, .. } => self.row.channel(Some(obstacle)),
-            Place::WaitsForSlot => self.row.channel(None),
+            Place::WaitsForSlot | Place::Stopped => self.row.channel(None),
         };
         self.reports.report(&self.front, &reading.records, key);
         if self.deadline.is_some_and(has_come) {
@@ -230,22 +230,23 @@ impl Session<'_> {
             return Ok(true);
         }
         let grant = self.write(&|row, connection| row.grant(connection.marker))?;
-        Ok(grant && (is_long_enough(self.until) || self.renew(own.record.entry.created)?))
+        Ok(grant && (is_long_enough(self.until) || self.renew(own.record.entry.number)?))
     }
 
     /// Returns the highest token if a process that arrives now would hold the lock at once.
     fn check_free(&mut self, reading: &Reading) -> Result<u64, Failure> {
         let own = Entry {
             key: Vec::new(),
-            created: u64::MAX,
+            number: u64::MAX,
             claim: record::claim(self.request),
+            is_stopped: false,
         };
         let mut entries = record::entries(&reading.records);
         entries.push(own);
         let records = reading.records.iter();
         match queue::place(&entries, b"") {
             Place::Holds { .. } => {
-                let tokens = records.map(|record| record.entry.created);
+                let tokens = records.map(|record| record.entry.number);
                 Ok(tokens.max().unwrap_or_default())
             }
             _ => {

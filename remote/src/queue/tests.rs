@@ -2,12 +2,19 @@ use proptest::prelude::*;
 
 use super::*;
 
-/// An event: a process asks for the lock, or the entry of one vanishes, for whatever reason.
+/// An event. Entries are given by their position, modulo how many there are.
 #[derive(Clone, Copy, Debug)]
 enum Event {
+    /// A process asks for the lock.
     Arrival(Claim),
-    /// The position among the entries, modulo their number.
+    /// An entry vanishes, for whatever reason.
     End(usize),
+    /// A waiter is stopped.
+    Stop(usize),
+    /// A stopped one is continued.
+    Continue(usize),
+    /// A waiter overtakes a stopped one, if it may.
+    Overtake(usize),
 }
 
 fn claim() -> impl Strategy<Value = Claim> {
@@ -22,6 +29,9 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         3 => claim().prop_map(Event::Arrival),
         2 => any::<usize>().prop_map(Event::End),
+        1 => any::<usize>().prop_map(Event::Stop),
+        1 => any::<usize>().prop_map(Event::Continue),
+        2 => any::<usize>().prop_map(Event::Overtake),
     ];
     prop::collection::vec(event, 0..60)
 }
@@ -39,20 +49,72 @@ impl Model {
         match event {
             Event::Arrival(claim) => {
                 let key = format!("n/{:x}", self.revision * 7919 % 1000).into_bytes();
-                let created = self.revision;
+                let number = self.revision * SPACING;
                 // They may be listed in any order.
                 let index = self.revision as usize * 31 % (self.entries.len() + 1);
                 let entry = Entry {
                     key,
-                    created,
+                    number,
                     claim,
+                    is_stopped: false,
                 };
                 self.entries.insert(index, entry);
                 None
             }
-            Event::End(_) if self.entries.is_empty() => None,
+            _ if self.entries.is_empty() => None,
             Event::End(index) => Some(self.entries.remove(index % self.entries.len())),
+            Event::Stop(index) => {
+                let entry = self.entry(index);
+                let is_held = matches!(self.place(&entry), Place::Holds { .. });
+                self.entry_mut(&entry).is_stopped |= !is_held;
+                None
+            }
+            Event::Continue(index) => {
+                let entry = self.entry(index);
+                self.entry_mut(&entry).is_stopped = false;
+                None
+            }
+            Event::Overtake(index) => {
+                let entry = self.entry(index);
+                self.overtake(&entry);
+                None
+            }
         }
+    }
+
+    fn entry(&self, index: usize) -> Entry {
+        self.entries[index % self.entries.len()].clone()
+    }
+
+    fn entry_mut(&mut self, entry: &Entry) -> &mut Entry {
+        let mut entries = self.entries.iter_mut();
+        entries
+            .find(|other| other.key == entry.key)
+            .expect("it exists")
+    }
+
+    /// Returns whether the process has overtaken another one.
+    fn overtake(&mut self, own: &Entry) -> bool {
+        let moved = overtaken(&self.entries, &own.key);
+        let moved = Vec::from_iter(
+            moved
+                .into_iter()
+                .map(|(entry, number)| (entry.clone(), number)),
+        );
+        for (entry, number) in &moved {
+            self.entry_mut(entry).number = *number;
+        }
+        !moved.is_empty()
+    }
+
+    /// All processes do what they can without another event.
+    fn settle(&mut self) {
+        while self
+            .entries
+            .clone()
+            .iter()
+            .any(|entry| self.overtake(entry))
+        {}
     }
 
     fn holders(&self) -> Vec<&Entry> {
@@ -85,7 +147,7 @@ proptest! {
                 }
             }
             for holder in &holders {
-                let earlier = holders.iter().filter(|other| other.created < holder.created);
+                let earlier = holders.iter().filter(|other| other.number < holder.number);
                 if let Claim::Slot(limit) = holder.claim {
                     prop_assert!(earlier.count() < limit as usize);
                 }
@@ -100,11 +162,89 @@ proptest! {
             let before: Vec<Entry> = model.holders().into_iter().cloned().collect();
             let ended = model.apply(event);
             for holder in before.iter().filter(|holder| Some(*holder) != ended.as_ref()) {
-                let token = holder.created;
+                let token = holder.number;
                 prop_assert_eq!(model.place(holder), Place::Holds { token });
             }
-            if let Some(first) = model.entries.iter().min_by_key(|entry| entry.created) {
+            let first = model.entries.iter().min_by_key(|entry| entry.number);
+            if let Some(first) = first.filter(|first| !first.is_stopped) {
                 prop_assert!(model.holders().contains(&first));
+            }
+        }
+    }
+
+    #[test]
+    fn stopped_processes_hold_up_no_other(events in events()) {
+        let mut model = Model::default();
+        for event in events {
+            model.apply(event);
+            model.settle();
+            let running = || model.entries.iter().filter(|entry| !entry.is_stopped);
+            if let Some(first) = running().min_by_key(|entry| entry.number) {
+                prop_assert!(model.holders().contains(&first));
+            }
+            for entry in running() {
+                if let Place::Waits { obstacle, .. } = model.place(entry) {
+                    prop_assert!(!obstacle.is_stopped);
+                }
+            }
+        }
+    }
+
+    /// Only processes that hold the lock come to be before it, unless their numbers of slots differ.
+    #[test]
+    fn stopped_process_keeps_its_place(events in events()) {
+        let mut model = Model::default();
+        for event in events {
+            model.settle();
+            let before = model.clone();
+            model.apply(event);
+            model.settle();
+            let holders = model.holders();
+            for entry in &model.entries {
+                let Some(old) = before.entries.iter().find(|old| old.key == entry.key) else {
+                    continue;
+                };
+                let old_others = before.entries.iter().filter(|other| other.number > old.number);
+                for old_other in old_others {
+                    let others = model.entries.iter().filter(|other| other.key == old_other.key);
+                    for other in others.filter(|other| other.number < entry.number) {
+                        let has_slot = matches!(other.claim, Claim::Slot(_));
+                        prop_assert!(entry.is_stopped && (has_slot || holders.contains(&other)));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_are_different(events in events()) {
+        let mut model = Model::default();
+        for event in events {
+            model.apply(event);
+            let mut numbers = Vec::from_iter(model.entries.iter().map(|entry| entry.number));
+            numbers.sort_unstable();
+            numbers.dedup();
+            prop_assert_eq!(numbers.len(), model.entries.len());
+        }
+    }
+
+    /// Of those that exclude each other.
+    #[test]
+    fn tokens_rise_with_every_grant(events in events()) {
+        let mut model = Model::default();
+        let mut granted: Vec<Entry> = Vec::new();
+        for event in events {
+            model.apply(event);
+            for holder in model.holders() {
+                if granted.iter().any(|earlier| earlier.key == holder.key) {
+                    continue;
+                }
+                for earlier in &granted {
+                    if exclude_each_other(holder.claim, earlier.claim) {
+                        prop_assert!(earlier.number < holder.number);
+                    }
+                }
+                granted.push(holder.clone());
             }
         }
     }
@@ -115,7 +255,7 @@ proptest! {
         for event in events {
             model.apply(event);
             for holder in model.holders() {
-                let earlier = model.entries.iter().filter(|entry| entry.created < holder.created);
+                let earlier = model.entries.iter().filter(|entry| entry.number < holder.number);
                 for other in earlier {
                     prop_assert!(!exclude_each_other(holder.claim, other.claim));
                 }
@@ -123,7 +263,7 @@ proptest! {
         }
     }
 
-    /// Whatever else vanishes, a waiter is not granted the lock before what it waits for.
+    /// Whatever else happens, a waiter is not granted the lock before what it waits for changes.
     #[test]
     fn waiter_waits_for_the_right_entry(events in events(), later in events()) {
         let mut model = Model::default();
@@ -133,16 +273,21 @@ proptest! {
         for waiter in &model.entries {
             let mut future = model.clone();
             for event in &later {
-                let ended = future.apply(*event);
-                match model.place(waiter) {
-                    Place::Waits { obstacle, .. } if future.entries.contains(obstacle) => {
-                        prop_assert!(!future.holders().contains(&waiter));
+                future.apply(*event);
+                let is_unchanged = |entry| future.entries.contains(entry);
+                let waits = match model.place(waiter) {
+                    Place::Waits { obstacle, .. } => is_unchanged(obstacle),
+                    Place::WaitsForSlot => {
+                        let mut entries = model.entries.iter();
+                        entries.all(|entry| entry.number > waiter.number || is_unchanged(entry))
                     }
-                    Place::WaitsForSlot if ended.is_none_or(|ended| ended.created > waiter.created) => {
-                        prop_assert!(!future.holders().contains(&waiter));
-                    }
-                    _ => break,
+                    _ => false,
+                };
+                if !waits {
+                    break;
                 }
+                let is_held = matches!(future.place(waiter), Place::Holds { .. });
+                prop_assert!(!is_held);
             }
         }
     }
@@ -155,14 +300,21 @@ proptest! {
             model.apply(event);
         }
         for waiter in model.entries.iter().filter(|waiter| !matches!(waiter.claim, Claim::Slot(_))) {
-            let Place::Waits { obstacle, next: None } = model.place(waiter) else { continue };
+            let Place::Waits { obstacle, is_last: true, .. } = model.place(waiter) else { continue };
             let mut future = model.clone();
             for event in &later {
-                future.apply(*event);
+                // It knows whether it has been stopped itself.
+                let is_own = |index: usize| {
+                    !future.entries.is_empty() && future.entry(index).key == waiter.key
+                };
+                if !matches!(event, Event::Stop(index) if is_own(*index)) {
+                    future.apply(*event);
+                }
             }
-            future.entries.retain(|entry| entry != obstacle);
-            if future.entries.contains(waiter) {
-                prop_assert!(future.holders().contains(&waiter));
+            future.entries.retain(|entry| entry.key != obstacle.key);
+            if future.entries.iter().any(|entry| entry.key == waiter.key) {
+                let token = future.entry_mut(waiter).number;
+                prop_assert_eq!(future.place(waiter), Place::Holds { token });
             }
         }
     }
@@ -189,13 +341,9 @@ fn readers_share_but_do_not_starve_a_writer() {
     ] {
         model.apply(Event::Arrival(claim));
     }
-    let tokens: Vec<u64> = model
-        .holders()
-        .iter()
-        .map(|holder| holder.created)
-        .collect();
+    let tokens: Vec<u64> = model.holders().iter().map(|holder| holder.number).collect();
     assert_eq!(tokens.len(), 2);
-    assert!(tokens.iter().all(|token| *token <= 2));
+    assert!(tokens.iter().all(|token| *token <= 2 * SPACING));
 }
 
 #[test]
@@ -204,13 +352,17 @@ fn each_deletion_wakes_one_exclusive_waiter() {
     for _ in 0..3 {
         model.apply(Event::Arrival(Claim::Exclusive));
     }
-    let entry = |created| {
+    let entry = |number| {
         let mut entries = model.entries.iter();
         entries
-            .find(|entry| entry.created == created)
+            .find(|entry| entry.number == number * SPACING)
             .expect("it exists")
     };
-    let place = |obstacle, next| Place::Waits { obstacle, next };
+    let place = |obstacle, next| Place::Waits {
+        obstacle,
+        next,
+        is_last: next.is_none(),
+    };
     assert_eq!(model.place(entry(3)), place(entry(2), Some(entry(1))));
     assert_eq!(model.place(entry(2)), place(entry(1), None));
 }
@@ -224,7 +376,7 @@ fn waiter_for_a_slot_is_woken_by_any_deletion() {
     let last = model
         .entries
         .iter()
-        .max_by_key(|entry| entry.created)
+        .max_by_key(|entry| entry.number)
         .expect("it exists");
     assert_eq!(model.place(last), Place::WaitsForSlot);
 }

@@ -14,7 +14,7 @@ use super::lines::{LineReader, Progress};
 use super::message::Message;
 use super::target::Target;
 use crate::clock;
-use crate::front::{Front, Released};
+use crate::front::{Front, Released, Wakeup};
 
 /// Finds the holder on the other machine, and runs it. It is the same for all locks, so there is
 /// nothing to quote; and it must mean the same to every shell, also to csh and fish: neither an
@@ -64,6 +64,8 @@ pub enum Event {
     Ended,
     /// The time has come.
     TimedOut,
+    /// `flock` has been stopped or continued.
+    Notice,
 }
 
 /// A running `ssh`. It is killed when this value is dropped.
@@ -138,8 +140,10 @@ impl Connection {
             }
             let mut fds = vec![(self.stdout.as_fd(), PollFlags::IN)];
             fds.extend(self.stderr.as_ref().map(|fd| (fd.as_fd(), PollFlags::IN)));
-            if !front.wait(&fds, until)? {
-                return Ok(Event::TimedOut);
+            match front.wait_or_notice(&fds, until)? {
+                Wakeup::Ready => {}
+                Wakeup::TimedOut => return Ok(Event::TimedOut),
+                Wakeup::Notice => return Ok(Event::Notice),
             }
             self.read_errors();
             if is_readable(self.stdout.as_fd()) && self.lines.read(&self.stdout) == Progress::End {

@@ -27,7 +27,7 @@ pub fn run(front: &Front, target: &Target, request: &Request, text: &[u8]) {
             Ok(Event::Message(Message::Gone) | Event::Ended | Event::TimedOut) => {
                 return fail(66, "the connection has ended");
             }
-            Ok(Event::Message(_)) => Ok(()),
+            Ok(Event::Message(_) | Event::Notice) => Ok(()),
         };
         if answer.is_err() {
             return;

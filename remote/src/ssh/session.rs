@@ -248,7 +248,7 @@ fn connect(
                     "{path} on {host} is not that of fdlock, or was installed without flock-ssh"
                 ));
             }
-            Event::Message(_) => {}
+            Event::Message(_) | Event::Notice => {}
             Event::Ended => return Err(connection.into_failure(front).into()),
             Event::TimedOut => return retry("it does not answer"),
         }
@@ -268,6 +268,9 @@ impl Place<'_> {
     fn wait_for_grant(&mut self, answer_by: Option<Duration>) -> Result<u64, AttemptError> {
         let started = clock::now();
         let mut granted = None;
+        if self.front.is_stopped() {
+            self.report_stop();
+        }
         loop {
             if let Some(token) = granted.filter(|_| self.renewals.are_fresh(clock::now())) {
                 return Ok(token);
@@ -277,6 +280,10 @@ impl Place<'_> {
             let silent_at = answer_by.map_or(silent_at, |answer_by| answer_by.min(silent_at));
             let message = match self.next(silent_at)? {
                 Event::Message(message) => message,
+                Event::Notice => {
+                    self.report_stop();
+                    continue;
+                }
                 Event::Ended => return retry("the connection has ended"),
                 Event::TimedOut => return retry("it does not answer any more"),
             };
@@ -308,7 +315,7 @@ impl Place<'_> {
                 Ok(Event::Message(Message::Gone)) => {
                     break Some("the process that held it there has exited".to_owned());
                 }
-                Ok(Event::Message(_) | Event::TimedOut) => {}
+                Ok(Event::Message(_) | Event::TimedOut | Event::Notice) => {}
                 // The time runs out.
                 Ok(Event::Ended) => break None,
                 Err(Released) => return self.release(),
@@ -339,6 +346,16 @@ impl Place<'_> {
         }
     }
 
+    /// Has the process there that waits for the lock stopped or continued, as `flock` here is: so
+    /// others pass it, and it keeps its place, as a waiter of that machine does.
+    fn report_stop(&self) {
+        let line: &[u8] = match self.front.is_stopped() {
+            true => b"stop\n",
+            false => b"continue\n",
+        };
+        self.connection.send(line);
+    }
+
     fn renew(&mut self) {
         let number = self.renewals.send(clock::now());
         self.connection.send(format!("renew {number}\n").as_bytes());
@@ -353,7 +370,7 @@ impl Place<'_> {
         loop {
             match self.connection.wait(self.front, Some(limit)) {
                 Ok(Event::Message(Message::Released | Message::Gone)) => return,
-                Ok(Event::Message(_)) => {}
+                Ok(Event::Message(_) | Event::Notice) => {}
                 _ => return,
             }
         }

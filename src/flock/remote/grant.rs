@@ -9,6 +9,7 @@ use crate::lock::{Mode, Timeout};
 use crate::remote::Error;
 use crate::remote::helper::{Answer, Helper};
 use crate::remote::protocol::{self, Holder, Message, Tokens};
+use crate::remote::stops::StopSignal;
 use crate::report::Report;
 use crate::run;
 use crate::sys::clock::since_boot;
@@ -130,11 +131,13 @@ fn wait_for_grant(
         Timeout::After(time) => started.checked_add(time.saturating_add(ANSWER_SLACK)),
     };
     let is_verbose = request.verbosity == Verbosity::Verbose;
+    // Several locks are acquired by threads of the helper, each of which watches the connection.
+    let stops = request.also.is_empty().then(StopSignal::block).flatten();
     loop {
         // No other system tells when it happens.
         let look = is_held.and_then(|_| Instant::now().checked_add(LOOK_INTERVAL));
         let look = look.filter(|look| deadline.is_none_or(|deadline| *look < deadline));
-        match helper.next_message(look.or(deadline))? {
+        match helper.next_message(look.or(deadline), stops.as_ref())? {
             Answer::TimedOut if look.is_some() => {
                 if is_held.is_some_and(|is_held| is_held()) {
                     return Ok(Answered::NotNeeded);

@@ -61,7 +61,7 @@ pub(super) fn entries(url: &Url) -> Result<Vec<Entry>, Failure> {
     })?;
     let mut entries = Vec::new();
     loop {
-        match helper.next_message(Instant::now().checked_add(LIMIT))? {
+        match helper.next_message(Instant::now().checked_add(LIMIT), None)? {
             Answer::Message(Message::Entry(entry)) => entries.push(entry),
             Answer::Message(Message::End) => return Ok(entries),
             Answer::Message(Message::Error { status, text }) => {

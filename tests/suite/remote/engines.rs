@@ -9,6 +9,7 @@ pub mod failures;
 mod handle;
 pub mod proxy;
 mod several;
+mod stopped;
 pub mod storm;
 
 use libc::SIGKILL;

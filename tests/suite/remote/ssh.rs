@@ -5,6 +5,7 @@ mod errors;
 mod failures;
 mod server;
 mod several;
+mod stopped;
 mod storm;
 mod trace;
 

@@ -36,7 +36,7 @@ fn a_row_is_decoded() {
         "12",
     ];
     let row = Row::decode(&columns(&values)).expect("it is valid");
-    assert_eq!((row.id, row.marker, row.record.entry.created), (7, 9, 8));
+    assert_eq!((row.id, row.marker, row.record.entry.number), (7, 9, 8));
     assert_eq!((row.is_granted, row.has_session), (true, false));
     assert_eq!(
         (row.ttl, row.sighted),

@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use super::reply::send;
 use super::{guard, list, programs};
 use crate::front::{Mode, Request};
@@ -72,6 +74,12 @@ impl Flock {
     pub(super) fn kill(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+
+    /// Sends it a signal, unless it has exited.
+    pub(super) fn signal(&self, signal: Signal) {
+        // It has not been reaped: that happens when it is killed.
+        let _ = kill_process(Pid::from_child(&self.child), signal);
     }
 
     /// Returns what it reports on, if it still does.

@@ -47,6 +47,7 @@ use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags};
+use rustix::process::Signal;
 
 use super::lines::{LineReader, Progress};
 use super::message::NAME;
@@ -217,6 +218,12 @@ impl Holder {
                 self.free();
                 send("released");
                 return Next::Exit;
+            }
+            match (line.as_slice(), self.state) {
+                // As the client is. One that holds the lock is not passed by others.
+                (b"stop", State::Queued) => self.flock.signal(Signal::STOP),
+                (b"continue", _) => self.flock.signal(Signal::CONT),
+                _ => {}
             }
             let number = line.strip_prefix(b"renew ");
             if let Some(number) = number.and_then(|number| std::str::from_utf8(number).ok()) {
