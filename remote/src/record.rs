@@ -79,9 +79,12 @@ impl Record {
         }
     }
 
-    /// Returns the value of the entry with another number, and stopped or not.
+    /// Returns the value of the entry with another number, and stopped or not. No two values of an
+    /// entry are the same.
     pub fn value_with(&self, number: u64, is_stopped: bool) -> String {
         let mut value = self.value.clone();
+        let version = value["version"].as_u64().unwrap_or(0);
+        value["version"] = version.wrapping_add(1).into();
         value["number"] = number.into();
         value["stopped"] = is_stopped.into();
         value.to_string()

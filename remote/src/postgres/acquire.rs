@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::client::{Answer, RETRY_INTERVAL};
 use super::error::Error;
 use super::row::Row;
-use super::session::{Session, duties};
+use super::session::{Grant, Session, duties};
 use super::statements::{self, OwnRow};
 use crate::clock;
 use crate::front::{Answer as Line, has_come};
-use crate::queue::{self, Entry, Place};
+use crate::queue::{self, Entry, Place, SPACING};
 use crate::record::{self, Record};
 use crate::stop::{NOT_REACHED, Stop};
 
@@ -18,7 +18,7 @@ use crate::stop::{NOT_REACHED, Stop};
 const ANSWER_SLACK: Duration = Duration::from_millis(500);
 
 /// Why an attempt has not led to the lock.
-enum Failure {
+pub(super) enum Failure {
     /// The lock was not free in time.
     Refused,
     /// A statement or the connection has failed.
@@ -32,14 +32,14 @@ impl From<Error> for Failure {
 }
 
 /// The rows of the lock, and when the statement for them was sent.
-struct Reading {
-    rows: Vec<Row>,
-    records: Vec<Record>,
+pub(super) struct Reading {
+    pub(super) rows: Vec<Row>,
+    pub(super) records: Vec<Record>,
     sent: Duration,
 }
 
 impl Reading {
-    fn new(answer: &Answer) -> Result<Self, Error> {
+    pub(super) fn new(answer: &Answer) -> Result<Self, Error> {
         let rows = answer.rows.iter().map(Row::decode);
         let rows: Option<Vec<Row>> = rows.collect();
         let rows = rows.ok_or_else(Error::not_understood)?;
@@ -50,26 +50,25 @@ impl Reading {
         })
     }
 
-    fn find(&self, id: u64) -> Option<&Row> {
+    pub(super) fn find(&self, id: u64) -> Option<&Row> {
         self.rows.iter().find(|row| row.id == id)
     }
 }
 
 impl Session<'_> {
-    /// Acquires the lock, with the next server if one fails, and returns the token: the number of our
-    /// row.
+    /// Acquires the lock, with the next server if one fails.
     ///
     /// A connection that has ended is opened again, and the attempt is repeated: it finds the row
     /// that an earlier one has inserted, with its place in the queue, unless another process has
     /// deleted it.
-    pub(super) fn acquire(&mut self) -> Result<u64, Stop> {
+    pub(super) fn acquire(&mut self) -> Result<Grant, Stop> {
         let servers = self.client.server_count();
         let (mut failures, mut refusals) = (0, 0);
         let mut has_warned = false;
         loop {
             let mut has_answered = false;
             let error = match self.try_to_acquire(&mut has_answered) {
-                Ok(token) => return Ok(token),
+                Ok(grant) => return Ok(grant),
                 Err(Failure::Refused) => return Err(Stop::Refused),
                 Err(Failure::Error(error)) => error,
             };
@@ -108,7 +107,7 @@ impl Session<'_> {
         }
     }
 
-    fn try_to_acquire(&mut self, has_answered: &mut bool) -> Result<u64, Failure> {
+    fn try_to_acquire(&mut self, has_answered: &mut bool) -> Result<Grant, Failure> {
         // A process that does not wait does not enter the queue either, even for a moment: others
         // that do not wait would be refused a lock that no process holds. So it does only if no row
         // was inserted since it has found the lock free; to begin with, if the queue is empty.
@@ -125,10 +124,19 @@ impl Session<'_> {
                     let text = "it does not keep locks for sessions".to_owned();
                     return Err(Error::Unusable(65, text).into());
                 }
-                if self.is_free(&reading, &own)? {
-                    let token = own.record.entry.number;
+                let number = own.record.entry.number;
+                let is_stopped = own.record.entry.is_stopped || self.front.is_stopped();
+                // Where the rows before our own end.
+                let bound = own.token.max(number / SPACING);
+                let is_partial = std::mem::replace(&mut self.row.bound, bound) < bound;
+                if is_stopped && !self.is_nonblocking() {
+                    self.stand_aside()?;
+                } else if is_partial && bound > own.token || self.overtake(&reading, &own)? {
+                    // They are to be read again.
+                } else if self.is_free(&reading, &own)? {
                     if self.confirm(&reading, &own)? {
-                        return Ok(token);
+                        let token = own.token;
+                        return Ok(Grant { number, token });
                     }
                     break;
                 }
@@ -230,7 +238,7 @@ impl Session<'_> {
             return Ok(true);
         }
         let grant = self.write(&|row, connection| row.grant(connection.marker))?;
-        Ok(grant && (is_long_enough(self.until) || self.renew(own.record.entry.number)?))
+        Ok(grant && (is_long_enough(self.until) || self.renew(own.token)?))
     }
 
     /// Returns the highest token if a process that arrives now would hold the lock at once.
@@ -242,11 +250,11 @@ impl Session<'_> {
             is_stopped: false,
         };
         let mut entries = record::entries(&reading.records);
+        entries.retain(|entry| !entry.is_stopped);
         entries.push(own);
-        let records = reading.records.iter();
         match queue::place(&entries, b"") {
             Place::Holds { .. } => {
-                let tokens = records.map(|record| record.entry.number);
+                let tokens = reading.rows.iter().map(|row| row.token);
                 Ok(tokens.max().unwrap_or_default())
             }
             _ => {
@@ -258,6 +266,6 @@ impl Session<'_> {
 }
 
 /// How often a waiter looks whether the sessions of others have ended.
-fn check_interval(ttl: Duration) -> Duration {
+pub(super) fn check_interval(ttl: Duration) -> Duration {
     (ttl / 10).clamp(Duration::from_millis(500), Duration::from_secs(2))
 }

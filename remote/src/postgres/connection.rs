@@ -14,7 +14,7 @@ use postgres_protocol::message::frontend;
 use rustix::event::PollFlags;
 
 use super::error::{self, Error};
-use crate::front::Front;
+use crate::front::{Front, Wakeup};
 use crate::net::error as net;
 use crate::net::stream::Stream;
 
@@ -87,7 +87,8 @@ impl Connection {
         }
     }
 
-    /// Waits for a notification. Returns false when that time has come.
+    /// Waits for a notification, or that `flock` is stopped or continued. Returns false when that
+    /// time has come.
     ///
     /// # Errors
     ///
@@ -109,8 +110,13 @@ impl Connection {
             if std::mem::take(&mut self.has_notification) {
                 return Ok(true);
             }
-            if !self.fill()? && !front.wait(&[(self.stream.as_fd(), PollFlags::IN)], Some(until))? {
-                return Ok(false);
+            if self.fill()? {
+                continue;
+            }
+            match front.wait_or_notice(&[(self.stream.as_fd(), PollFlags::IN)], Some(until))? {
+                Wakeup::Ready => {}
+                Wakeup::TimedOut => return Ok(false),
+                Wakeup::Notice => return Ok(true),
             }
         }
     }

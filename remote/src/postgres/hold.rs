@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::client::RETRY_INTERVAL;
 use super::error::Error;
-use super::session::Session;
+use super::session::{Grant, Session};
 use crate::clock;
 use crate::front::{Answer as Line, Released};
 
@@ -13,10 +13,10 @@ const DELETED: &str = "its row in PostgreSQL was deleted";
 
 impl Session<'_> {
     /// Reports the grant, and holds the lock until `flock` closes the connection.
-    pub(super) fn hold(&mut self, token: u64) {
-        let until = self.until;
+    pub(super) fn hold(&mut self, grant: Grant) {
+        let (token, until) = (grant.number, self.until);
         self.front.send(&Line::Granted { token, until });
-        if self.hold_until_lost(token).is_ok() {
+        if self.hold_until_lost(grant.token).is_ok() {
             // Another process may hold the lock already, so the command is killed at once.
             self.front.send(&Line::Lost(DELETED));
             // What the command leaves behind is no concern of the lock any more.

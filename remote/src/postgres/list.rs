@@ -22,6 +22,7 @@ pub fn run(front: &Front, settings: &Settings) {
         ttl: Duration::ZERO,
         value: String::new(),
         clock: String::new(),
+        bound: 0,
     };
     let mut result = Err(Error::not_understood());
     for _ in 0..client.server_count() {

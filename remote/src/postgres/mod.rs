@@ -10,6 +10,7 @@
 //! * `statements` – the statements in SQL.
 //! * [`session`] – the place of one process in the queue, from its row to its release.
 //! * `acquire` – from a request to the lock.
+//! * `stopped` – waiters that are stopped, and let others pass.
 //! * `hold` – what happens while the lock is held.
 //! * [`list`] – the list of all holders and waiters.
 
@@ -26,3 +27,4 @@ pub mod server;
 pub mod session;
 pub mod settings;
 mod statements;
+mod stopped;

@@ -22,6 +22,7 @@
 use std::time::Duration;
 
 use super::connection;
+use crate::queue::SPACING;
 use crate::record::Record;
 
 /// The row of a process.
@@ -31,6 +32,10 @@ pub struct Row {
     pub record: Record,
     /// What identifies it.
     pub id: u64,
+    /// The number that the server has given it.
+    pub token: u64,
+    /// The value of the entry.
+    pub value: String,
     /// The lock that its session holds.
     pub marker: u64,
     /// Whether the lock has been granted to its process, whose command may run.
@@ -62,9 +67,12 @@ impl Row {
         let flag = |index| Some(text(index)? == "t");
         let (id, token) = (number(0)?, number(1)?);
         let key = id.to_string().into_bytes();
+        let value = text(5)?.to_owned();
         Some(Self {
-            record: Record::new(key, token, text(5)?.as_bytes()),
+            record: Record::new(key, token.checked_mul(SPACING)?, value.as_bytes()),
             id,
+            token,
+            value,
             marker: number(2)?,
             is_granted: flag(3)?,
             has_session: flag(6)?,

@@ -43,6 +43,15 @@ use crate::stop::{Stop, WITHDRAWAL_LIMIT};
 /// queues.
 const CLEANUP_INTERVAL: u64 = 16;
 
+/// The lock is held.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Grant {
+    /// The number of the entry, which is the token for others.
+    pub(super) number: u64,
+    /// That of the row.
+    pub(super) token: u64,
+}
+
 /// The place of one process in the queue.
 pub struct Session<'a> {
     pub(super) front: Front,
@@ -73,6 +82,7 @@ impl<'a> Session<'a> {
             ttl: request.ttl,
             value: record::value(request, seconds_since_1970()),
             clock: format!("{:016x}", statements::fnv(clock::identity().as_bytes())),
+            bound: 0,
         };
         Self {
             front,
@@ -92,10 +102,10 @@ impl<'a> Session<'a> {
     pub fn run(&mut self) {
         let mut held = None;
         let stop = match self.acquire() {
-            Ok(token) => {
-                held = Some(token);
+            Ok(grant) => {
+                held = Some(grant.token);
                 self.is_held = true;
-                self.hold(token);
+                self.hold(grant);
                 Stop::Released
             }
             Err(stop) => stop,

@@ -37,6 +37,8 @@ pub(super) struct OwnRow {
     pub(super) value: String,
     /// What identifies the clock of this machine.
     pub(super) clock: String,
+    /// The highest token that a row before it may have, if that is more than its own: it was moved.
+    pub(super) bound: u64,
 }
 
 impl OwnRow {
@@ -73,11 +75,25 @@ impl OwnRow {
     /// if we have none.
     pub(super) fn list(&self) -> String {
         let select = SELECT.replace("$clock", &self.clock);
-        let (id, name) = (self.id, self.name());
+        let (id, name, bound) = (self.id, self.name(), self.bound);
         format!(
             "{select} where e.name = {name} and e.token <= \
-             coalesce((select token from flock.entry where id = {id}), {})",
+             greatest({bound}, coalesce((select token from flock.entry where id = {id}), {}))",
             i64::MAX
+        )
+    }
+
+    /// Replaces the value of a row, if that has not changed, nor that of our own row, and wakes the
+    /// waiters that it is in the way of.
+    pub(super) fn replace(&self, row: &Row, value: &str, own: &Row) -> String {
+        let all = self.channel(None);
+        let [new, old, own_value] = [value, &row.value, &own.value].map(literal);
+        let (id, own_id) = (row.id, own.id);
+        format!(
+            "with replaced as (update flock.entry set value = {new} where id = {id} \
+             and value = {old} and exists (select from flock.entry where id = {own_id} \
+             and value = {own_value}) returning id) \
+             select pg_notify('flock_' || id, ''), pg_notify('{all}', '') from replaced"
         )
     }
 

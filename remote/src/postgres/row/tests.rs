@@ -15,6 +15,8 @@ fn row(is_granted: bool, has_session: bool, sighted: Option<Duration>) -> Row {
     Row {
         record: Record::new(b"1".to_vec(), 1, b""),
         id: 1,
+        token: 1,
+        value: String::new(),
         marker: 2,
         is_granted,
         has_session,
@@ -36,7 +38,7 @@ fn a_row_is_decoded() {
         "12",
     ];
     let row = Row::decode(&columns(&values)).expect("it is valid");
-    assert_eq!((row.id, row.marker, row.record.entry.number), (7, 9, 8));
+    assert_eq!((row.id, row.marker, row.token), (7, 9, 8));
     assert_eq!((row.is_granted, row.has_session), (true, false));
     assert_eq!(
         (row.ttl, row.sighted),

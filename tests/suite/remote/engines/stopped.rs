@@ -46,7 +46,9 @@ fn token(process: &mut Process) -> u64 {
 }
 
 #[rstest]
-fn stopped_waiter_keeps_its_place_and_lets_others_pass(#[values(Engine::Etcd)] engine: Engine) {
+fn stopped_waiter_keeps_its_place_and_lets_others_pass(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+) {
     let Some(test) = EngineTest::new(engine) else {
         return;
     };
@@ -80,7 +82,7 @@ fn stopped_waiter_keeps_its_place_and_lets_others_pass(#[values(Engine::Etcd)] e
 #[case::reader_and_writer("-s", &[])]
 #[case::slots("--slots=1", &["--slots=1"])]
 fn stopped_waiter_lets_one_pass_that_does_not_wait(
-    #[values(Engine::Etcd)] engine: Engine,
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
     #[case] options: &str,
     #[case] others: &[&str],
 ) {
@@ -106,7 +108,9 @@ fn stopped_waiter_lets_one_pass_that_does_not_wait(
 }
 
 #[rstest]
-fn several_stopped_waiters_keep_their_order(#[values(Engine::Etcd)] engine: Engine) {
+fn several_stopped_waiters_keep_their_order(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+) {
     let Some(test) = EngineTest::new(engine) else {
         return;
     };
@@ -134,7 +138,7 @@ fn several_stopped_waiters_keep_their_order(#[values(Engine::Etcd)] engine: Engi
 
 #[rstest]
 fn stopped_waiter_can_be_ended(
-    #[values(Engine::Etcd)] engine: Engine,
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
     #[values("kill %1; fg", "kill -9 %1")] command: &str,
 ) {
     let Some(test) = EngineTest::new(engine) else {
@@ -152,7 +156,7 @@ fn stopped_waiter_can_be_ended(
 
 /// The limit goes on while it is stopped.
 #[rstest]
-fn wait_of_a_stopped_process_ends(#[values(Engine::Etcd)] engine: Engine) {
+fn wait_of_a_stopped_process_ends(#[values(Engine::Etcd, Engine::Postgres)] engine: Engine) {
     let Some(test) = EngineTest::new(engine) else {
         return;
     };
@@ -167,7 +171,9 @@ fn wait_of_a_stopped_process_ends(#[values(Engine::Etcd)] engine: Engine) {
 }
 
 #[rstest]
-fn waiter_that_is_continued_can_be_interrupted(#[values(Engine::Etcd)] engine: Engine) {
+fn waiter_that_is_continued_can_be_interrupted(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+) {
     let Some(test) = EngineTest::new(engine) else {
         return;
     };

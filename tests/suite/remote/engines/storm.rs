@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
-use libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
+use libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM, SIGTSTP};
 use rstest::rstest;
 use test_support::TestEnv;
 use test_support::process::{Process, send_signal};
@@ -47,9 +47,9 @@ fn run_once(start: Start<'_>, helper: &str, rng: &mut Rng) -> bool {
     };
     let pid = pid.filter(|_| !flock.has_exited());
     if let Some(pid) = pid {
-        let signal = [SIGKILL, SIGKILL, SIGSTOP, SIGTERM][rng.usize(..4)];
+        let signal = [SIGKILL, SIGKILL, SIGSTOP, SIGTSTP, SIGTERM][rng.usize(..5)];
         send_signal(pid, signal);
-        if signal == SIGSTOP {
+        if [SIGSTOP, SIGTSTP].contains(&signal) {
             std::thread::sleep(Duration::from_millis(rng.u64(..2000)));
             send_signal(pid, SIGCONT);
         }

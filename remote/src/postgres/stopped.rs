@@ -1,0 +1,83 @@
+//! Waiters that are stopped (Ctrl-Z), and let others pass.
+//!
+//! The value of a row says whether its process is stopped. A waiter that would hold the lock without
+//! the stopped ones moves them behind itself: see [`overtaken`].
+//!
+//! *Races:* as in etcd (`remote/src/etcd/stopped.rs`). Every write requires that the row has the value
+//! that was read, and no two values of a row are the same, so a write that is late has no effect.
+//!
+//! [`overtaken`]: crate::queue::overtaken
+
+use super::acquire::{Failure, Reading, check_interval};
+use super::error::Error;
+use super::row::Row;
+use super::session::Session;
+use crate::clock;
+use crate::front::has_come;
+use crate::{queue, record};
+
+impl Session<'_> {
+    /// Lets others pass until `flock` is continued. The rows are to be read again then.
+    pub(super) fn stand_aside(&mut self) -> Result<(), Failure> {
+        self.write_whether_stopped(true)?;
+        while self.front.is_stopped() {
+            if self.deadline.is_some_and(has_come) {
+                return Err(Failure::Refused);
+            }
+            // The server ends a session that is not used.
+            self.query(&|row, _| row.list())?;
+            let until = clock::now() + check_interval(self.request.ttl);
+            let until = self.deadline.map_or(until, |deadline| deadline.min(until));
+            let Some(connection) = self.client.connection() else {
+                continue;
+            };
+            if let Err(error) = connection.wait(&self.front, until) {
+                self.client.disconnect();
+                return Err(error.into());
+            }
+        }
+        Ok(self.write_whether_stopped(false)?)
+    }
+
+    /// Writes to our row whether `flock` is stopped, unless it has been deleted.
+    fn write_whether_stopped(&mut self, is_stopped: bool) -> Result<(), Error> {
+        loop {
+            let reading = Reading::new(&self.query(&|row, _| row.list())?)?;
+            let Some(own) = reading.find(self.row.id) else {
+                return Ok(());
+            };
+            let entry = &own.record.entry;
+            if entry.is_stopped && is_stopped {
+                return Ok(());
+            }
+            let value = own.record.value_with(entry.number, is_stopped);
+            let answer = self.query(&|row, _| row.replace(own, &value, own))?;
+            if !answer.rows.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Moves processes that are stopped and in the way behind this one. Returns whether the rows are
+    /// to be read again.
+    pub(super) fn overtake(&mut self, reading: &Reading, own: &Row) -> Result<bool, Error> {
+        if !reading.rows.iter().any(|row| row.record.entry.is_stopped) {
+            return Ok(false);
+        }
+        let entries = record::entries(&reading.records);
+        let moved = queue::overtaken(&entries, &own.record.entry.key);
+        // From the end, so that they stay in order if one of them has changed.
+        let statements = moved.iter().rev().filter_map(|(entry, number)| {
+            let mut rows = reading.rows.iter();
+            let row = rows.find(|row| row.record.entry.key == entry.key)?;
+            let value = row.record.value_with(*number, true);
+            Some(self.row.replace(row, &value, own))
+        });
+        let statements = Vec::from_iter(statements).join("; ");
+        if statements.is_empty() {
+            return Ok(false);
+        }
+        self.query(&|_, _| statements.clone())?;
+        Ok(true)
+    }
+}
