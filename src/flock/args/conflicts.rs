@@ -2,7 +2,7 @@
 
 use super::raw::RawArgs;
 use crate::cli::UsageError;
-use crate::flock::{OnRelease, ProgressMode, Verbosity};
+use crate::flock::{OnRelease, ProgressMode};
 use crate::lock::Mode;
 
 /// One option, or several that stand for the same thing, and whether any of them was given.
@@ -34,7 +34,6 @@ const TERMS: Given = ("--ttl or --grace", |raw| {
     raw.terms.ttl.is_some() || raw.terms.grace.is_some()
 });
 const PRINT_TOKEN: Given = ("--print-token", |raw| raw.terms.prints_token);
-const VERBOSE: Given = ("--verbose", |raw| raw.verbosity == Verbosity::Verbose);
 const PROGRESS: Given = ("--progress", |raw| raw.progress == ProgressMode::Shown);
 const WHO: Given = ("--who", |raw| raw.who.who);
 const JSON: Given = ("--json", |raw| raw.who.json);
@@ -82,7 +81,6 @@ static CONFLICTS: &[(Given, &[Given], Wording)] = &[
         ],
         NotWith,
     ),
-    (PRINT_TOKEN, &[VERBOSE], NotWith),
     (NAME, &[FD], NotWith),
     (NO_FORK, &[CLOSE, UNLINK], Incompatible),
     (FAIR, &[FCNTL], NotWith),

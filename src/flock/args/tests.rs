@@ -316,7 +316,7 @@ fn a_lock_elsewhere_can_belong_to_a_descriptor() {
         ("8 e://n", Mode::Exclusive, false),
         ("-s -w 3 --ttl 9s 8 e://n", Mode::Shared, false),
         ("-u 8 e://n", Mode::Unlocked, false),
-        ("--print-token -n 8 e://n", Mode::Exclusive, true),
+        ("--print-token --verbose 8 e://n", Mode::Exclusive, true),
     ] {
         let Ok(ParseResult::Request(Request::Remote(request))) = parse(split(line)) else {
             panic!("{line}");

@@ -95,7 +95,8 @@ pub(super) fn acquire(
         Answered::Refused => return Ok(Outcome::Refused),
         Answered::NotNeeded => return Ok(Outcome::Held),
     };
-    if request.verbosity == Verbosity::Verbose {
+    // With a token to print, nothing else is on standard output.
+    if request.verbosity == Verbosity::Verbose && !request.prints_token {
         let took = started.elapsed();
         let (seconds, micros) = (took.as_secs(), took.subsec_micros());
         report.info(format!("getting lock took {seconds}.{micros:06} seconds"));

@@ -210,3 +210,10 @@ fn verbose_reports_the_wait() {
         .assert_stderr("flock: waiting for db1 process 42\n")
         .assert_status(0);
 }
+
+#[test]
+fn token_is_printed_alone() {
+    let test = HandleTest::new(&format!("echo waits db1 process 42\n{GRANTS}"));
+    test.sh("exec 8>>handle; flock --verbose --print-token 8 test://n")
+        .assert_all(0, "7\n", "flock: waiting for db1 process 42\n");
+}
