@@ -172,22 +172,72 @@ pub fn token(caller: BorrowedFd<'_>, url: &Url) -> Option<u64> {
 ///
 /// [`Error::Lost`]: one of them was lost before.
 pub fn release(number: RawFd, caller: BorrowedFd<'_>, url: Option<&Url>) -> Result<(), Error> {
-    let mut marks = marks(caller);
-    marks.retain(|mark| url.is_none_or(|url| mark.is_for(url.as_os_str())));
-    let is_lost = marks.iter().any(|mark| is_locked(caller, mark.loss()));
-    for mark in &marks {
-        remove(caller, *mark);
-    }
-    let operation = operation_for(caller);
-    for mark in &marks {
-        // Granted when the last guard has exited. Not interrupted: there are no handlers.
-        if ofd::set(caller, operation, mark.life(), 1, Blocking::Yes).is_ok() {
-            let _ = ofd::set(caller, Operation::Unlock, mark.life(), 1, Blocking::No);
-        }
-    }
+    let mut locks = Locks::of(caller);
+    locks
+        .marks
+        .retain(|mark| url.is_none_or(|url| mark.is_for(url.as_os_str())));
+    let is_lost = locks.is_any_lost();
+    locks.release();
+    // Not interrupted: there are no handlers.
+    let _ = locks.wait();
     match is_lost {
         true => Err(Error::Lost(number)),
         false => Ok(()),
+    }
+}
+
+/// The locks elsewhere that a descriptor has.
+#[derive(Debug)]
+pub struct Locks<'fd> {
+    caller: BorrowedFd<'fd>,
+    marks: Vec<Mark>,
+}
+
+impl<'fd> Locks<'fd> {
+    /// Reads which they are.
+    pub fn of(caller: BorrowedFd<'fd>) -> Self {
+        let marks = marks(caller);
+        Self { caller, marks }
+    }
+
+    /// Returns whether the descriptor has no lock elsewhere.
+    pub fn is_empty(&self) -> bool {
+        self.marks.is_empty()
+    }
+
+    /// Returns whether one of them is lost.
+    pub fn is_any_lost(&self) -> bool {
+        let mut marks = self.marks.iter();
+        marks.any(|mark| is_locked(self.caller, mark.loss()))
+    }
+
+    /// Has them released, however many processes have the descriptor.
+    pub fn release(&self) {
+        for mark in &self.marks {
+            remove(self.caller, *mark);
+        }
+    }
+
+    /// Waits until the other system has them back, or has regained them because their time is over.
+    ///
+    /// # Errors
+    ///
+    /// `EINTR`: a signal handler has run.
+    pub fn wait(&self) -> Result<(), Errno> {
+        let operation = operation_for(self.caller);
+        for mark in &self.marks {
+            // Granted when the last guard has exited.
+            match ofd::set(self.caller, operation, mark.life(), 1, Blocking::Yes) {
+                Err(Errno::INTR) => return Err(Errno::INTR),
+                // There is nothing to wait for by.
+                Err(_) => {}
+                Ok(()) => {
+                    let unlock = Operation::Unlock;
+                    let _ = ofd::set(self.caller, unlock, mark.life(), 1, Blocking::No);
+                }
+            }
+        }
+        Ok(())
     }
 }
 

@@ -50,7 +50,7 @@ mod timekeeper;
 mod watched;
 mod watcher;
 
-pub use descriptor::{Handle, Marked, marked, may_be_marked, release, token};
+pub use descriptor::{Handle, Locks, Marked, marked, may_be_marked, release, token};
 pub use error::Error;
 pub use record::Record;
 pub use start::Lease;

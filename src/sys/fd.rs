@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::{Errno, FdFlags};
+use rustix::process::Pid;
 
 /// The commands of fcntl(2) for the signal of asynchronous I/O, which libc does not define.
 const F_SETSIG: libc::c_int = 10;
@@ -63,6 +64,21 @@ pub fn set_mark(fd: impl AsFd, mark: i32) -> io::Result<()> {
 pub fn mark(fd: BorrowedFd<'_>) -> Option<i32> {
     // SAFETY: takes no argument.
     super::check(unsafe { libc::fcntl(fd.as_raw_fd(), F_GETSIG) }).ok()
+}
+
+/// Stores which process an open file description belongs to (`F_SETOWN`): the one that would get the
+/// signals of asynchronous I/O, which is not enabled.
+pub fn set_owner(fd: impl AsFd, owner: Pid) {
+    let owner = owner.as_raw_nonzero().get();
+    // SAFETY: takes a number.
+    unsafe { libc::fcntl(fd.as_fd().as_raw_fd(), libc::F_SETOWN, owner) };
+}
+
+/// Returns the process that an open file description belongs to, if that has been stored.
+pub fn owner(fd: BorrowedFd<'_>) -> Option<Pid> {
+    // SAFETY: takes no argument.
+    let owner = super::check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_GETOWN) }).ok()?;
+    Pid::from_raw(owner.max(0))
 }
 
 /// Duplicates a descriptor, with these flags, at the lowest free number from `min` on. With the

@@ -46,7 +46,7 @@ pub(super) fn run(
     // Two calls for one descriptor may wait at the same time. As with flock(2), what one of them has
     // acquired is the other's as well, which would wait for itself otherwise.
     let is_held = || marked(caller, &request.url, mode) == Marked::Yes;
-    let grant = match acquire(request, &describe_caller(), Some(&is_held), report)? {
+    let grant = match acquire(request, &describe_caller(caller), Some(&is_held), report)? {
         Outcome::Granted(grant) => grant,
         Outcome::Refused => return Ok(Exit::Status(request.conflict_status)),
         Outcome::Held => return Ok(already_held(request, caller, report)),
@@ -109,10 +109,11 @@ fn print_token(token: u64, report: &mut Report) {
     report.print(format!("{token}\n").as_bytes());
 }
 
-/// Describes the caller, which is the holder: this process exits.
-fn describe_caller() -> Holder {
+/// Describes the caller, which is the holder: this process exits. The bash builtin starts it by a
+/// process in between, and stores in the descriptor which process the shell is.
+fn describe_caller(caller: BorrowedFd<'_>) -> Holder {
     let mut holder = describe(&[]);
-    if let Some(caller) = getppid() {
+    if let Some(caller) = sys::fd::owner(caller).or_else(getppid) {
         holder.pid = caller.as_raw_nonzero().get();
         holder.command = command_line(caller).join(" ".as_ref());
     }
