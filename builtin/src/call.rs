@@ -1,7 +1,6 @@
 //! One attempt at a call, up to the point where bash is needed.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 
 use fdlock::exit::{self, ExitError};
 use fdlock::flock::failure::Failure;
@@ -10,16 +9,18 @@ use fdlock::flock::verbose::VerboseLog;
 use fdlock::flock::{Fairness, Job, LockRequest, ProgressMode, Request, Target};
 use fdlock::flock::{args, print_path, who};
 use fdlock::holders::Caller;
-use fdlock::lock::{self, Acquired, Deadline, Guard, InterruptCheck, Mode, Refusal};
+use fdlock::lock::{Acquired, Deadline, Guard, InterruptCheck, Mode, Refusal};
 use fdlock::program::Program;
 use fdlock::report::{Output, Report};
 use fdlock::sys::fd;
-use rustix::io::{self, Errno, FdFlags};
+use rustix::io::{self, FdFlags};
 
 use crate::external;
-use crate::ffi::{self, Bash, WordList, Words};
+use crate::ffi::{Bash, WordList, Words};
 use crate::function::{self, FilesToUnlink, GuardedCall, HeldLock};
 use crate::handle;
+use crate::next::{Next, Progress};
+use crate::remote;
 
 static PROGRAM: Program<Request> = Program {
     spec: &args::SPEC,
@@ -27,25 +28,6 @@ static PROGRAM: Program<Request> = Program {
     parse: args::parse,
     run: run::run,
 };
-
-/// What the caller has to do next. No value needs to be dropped: bash may jump across the frame
-/// that holds it.
-#[derive(Clone, Copy, Debug)]
-pub enum Next {
-    /// Return this exit status.
-    Return(u8),
-    /// Let bash handle its pending signals, then make another attempt.
-    HandleSignals,
-    /// The lock is held: call the shell function that is the first of these words.
-    CallFunction(*mut WordList, GuardedCall),
-    /// Run the external program.
-    RunExternal,
-}
-
-/// The state that outlasts an attempt: however often a call is interrupted, it has one start time
-/// and one log.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Progress(Option<(AcquireParams, VerboseLog)>);
 
 /// Carries out a call until it is complete or bash is needed.
 pub fn attempt(
@@ -57,8 +39,11 @@ pub fn attempt(
     let mut report = Report::new(OsStr::new("flock"));
     let request = match PROGRAM.parse(Words(list).to_os_strings(), &mut report) {
         Ok(Request::Lock(request)) => request,
+        Ok(Request::Remote(request)) => {
+            return remote::attempt(bash, list, &request, progress, check, &mut report);
+        }
         // It forks, and waits for a helper, which a host process must not do.
-        Ok(Request::Remote(_) | Request::RemoteWho(_)) => return Next::RunExternal,
+        Ok(Request::RemoteWho(_)) => return Next::RunExternal,
         // The screen is not the shell's to take, and signals end it.
         Ok(Request::Who(request)) if request.watch => return Next::RunExternal,
         Ok(Request::Who(request)) => {
@@ -77,7 +62,7 @@ pub fn attempt(
         None => None,
         // Waiters for a slot wait until its process exits, but the shell outlives its function.
         Some(_) if matches!(request.fairness, Fairness::Slots(_)) => return Next::RunExternal,
-        Some(job) => match function_words(bash, list, job) {
+        Some(job) => match function::words(bash, list, job.command.args()) {
             Some(words) => Some((job, words)),
             None => return Next::RunExternal,
         },
@@ -88,7 +73,7 @@ pub fn attempt(
             VerboseLog::start(request.verbosity, Caller::Shell),
         )
     };
-    let (params, log) = progress.0.get_or_insert_with(start);
+    let (params, log) = progress.local.get_or_insert_with(start);
     // With job control, the user may want to stop the wait and continue it later (Ctrl-Z, fg),
     // which bash cannot do with a builtin. Then the program waits; it locks the same open file
     // description. It also waits if it is to show its progress. With -o, however, there is still something to do once the lock is held, and
@@ -134,15 +119,8 @@ fn lock(
     log: &mut VerboseLog,
     report: &mut Report,
 ) -> Result<Next, Failure> {
-    if let Target::Descriptor(number) = request.target
-        && function::keeps_lock(number)
-    {
-        return Err(lock::Error::Lock {
-            target: number.to_string().into(),
-            error: Errno::PERM.into(),
-            hint: Some("it keeps the lock of a function".to_owned()),
-        }
-        .into());
+    if let Target::Descriptor(number) = request.target {
+        function::check_descriptor(number)?;
     }
     let locks = match run::acquire(request, params, log, report)? {
         Acquired::Held(locks) => locks,
@@ -175,7 +153,7 @@ fn lock(
             _ => Next::Return(exit::SUCCESS),
         });
     };
-    log.report_command(job, report);
+    log.report_command(&job.command, report);
     let guards = locks.into_guards().into_iter();
     let held = guards.filter_map(|guard| match guard {
         Guard::Borrowed(_) => None,
@@ -202,14 +180,4 @@ fn is_inherited(target: &Target) -> bool {
     };
     fd.and_then(|fd| io::fcntl_getfd(fd).ok())
         .is_some_and(|flags| !flags.contains(FdFlags::CLOEXEC))
-}
-
-/// Returns the words of the command if it is a shell function.
-fn function_words(bash: &Bash, list: *mut WordList, job: &Job) -> Option<*mut WordList> {
-    // The command is the end of the list, unless it was built from `-c LINE`.
-    let args = job.command.args();
-    let index = Words(list).count().checked_sub(args.len())?;
-    let first = Words(list).nth(index)?;
-    let name = ffi::word(first);
-    (name.to_bytes() == args[0].as_bytes() && bash.has_function(name)).then_some(first)
 }

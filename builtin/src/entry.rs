@@ -12,18 +12,16 @@ use fdlock::flock::args;
 use fdlock::lock::InterruptCheck;
 use fdlock::report::Report;
 
-use crate::call::{self, Next, Progress};
+use crate::call;
 use crate::external::{self, NAME, Plan};
 use crate::ffi::{self, BUILTIN_ENABLED, Bash, Builtin, EX_DISKFALLBACK, WordList};
 use crate::fork;
 use crate::function::GuardedCall;
+use crate::next::{Next, Progress};
 
 /// How many times in a row bash may leave a pending signal unhandled before signals no longer
 /// interrupt the wait. bash does not handle some signals that arrive while their own trap runs.
 const MAX_UNHANDLED: u32 = 16;
-
-/// The status of bash if there is no program of a name.
-const COMMAND_NOT_FOUND: c_int = 127;
 
 /// bash's description of the builtin, to which bash writes. `flock_builtin_load` fills in the text
 /// of `help flock`.
@@ -65,7 +63,16 @@ extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
                 // There is nothing to undo, but a pending unwind keeps the library in memory if a
                 // trap unloads it: bash will return to this code.
                 bash.push_unwind(|()| {}, ());
-                bash.check_signals_and_traps();
+                match progress.remote {
+                    None => bash.check_signals_and_traps(),
+                    Some((call, _)) => {
+                        // An EXIT trap may want the lock that this call waits for.
+                        if let Err(jump) = bash.catch_signals_and_traps() {
+                            call.finish();
+                            bash.resume_jump(jump);
+                        }
+                    }
+                }
                 bash.run_unwind();
                 let is_unhandled = bash.signal_pending();
                 unhandled = if is_unhandled { unhandled + 1 } else { 0 };
@@ -73,12 +80,9 @@ extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
             Next::CallFunction(words, call) => {
                 return match bash.execute_function(words) {
                     Ok(status) => {
-                        let was_held = call.finish();
+                        let failure = call.finish();
                         bash.run_unwind();
-                        match was_held {
-                            true => status,
-                            false => exit::FLOCK.lock_failed.into(),
-                        }
+                        failure.map_or(status, c_int::from)
                     }
                     Err(jump) => {
                         // bash does not run all unwind-protects when it exits, and hardly any when
@@ -92,7 +96,7 @@ extern "C" fn flock_builtin(list: *mut WordList) -> c_int {
             Next::RunExternal => {
                 return match catch_panic(Plan::NotFound, || external::plan(bash)) {
                     Plan::DiskFallback => EX_DISKFALLBACK,
-                    Plan::NotFound => COMMAND_NOT_FOUND,
+                    Plan::NotFound => external::COMMAND_NOT_FOUND.into(),
                     Plan::Spawn(program) => {
                         bash.spawn_program(program, NAME, list);
                         exit::SUCCESS.into()

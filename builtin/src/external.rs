@@ -46,12 +46,9 @@ pub enum Plan {
 ///
 /// In these cases the program is spawned from here, the way bash spawns programs.
 ///
-/// The path of the program is always absolute. A restricted shell, and one without an installed
-/// program, gets the program in `PATH`.
+/// The path of the program is always absolute.
 pub fn plan(bash: &Bash) -> Plan {
-    let installed = installed_program().filter(|_| !bash.is_restricted());
-    let Some(program) = installed.or_else(|| program_in(bash.path()?)) else {
-        Report::new(OsStr::new("flock")).error("command not found");
+    let Some(program) = find_program(bash) else {
         return Plan::NotFound;
     };
     let text = bash.command_text().map_or(&b""[..], CStr::to_bytes);
@@ -68,6 +65,20 @@ pub fn plan(bash: &Bash) -> Plan {
         Plan::Spawn(program)
     }
 }
+
+/// Returns the path of the program: a restricted shell, and one without an installed program, gets the
+/// program in `PATH`. If that does not exist, prints a message.
+pub fn find_program(bash: &Bash) -> Option<&'static CStr> {
+    let installed = installed_program().filter(|_| !bash.is_restricted());
+    let program = installed.or_else(|| program_in(bash.variable("PATH")?));
+    if program.is_none() {
+        Report::new(OsStr::new("flock")).error("command not found");
+    }
+    program
+}
+
+/// The status of bash if there is no program of a name.
+pub const COMMAND_NOT_FOUND: u8 = 127;
 
 static INSTALLED: OnceLock<Option<CString>> = OnceLock::new();
 

@@ -9,20 +9,24 @@
 //! * `state` – what bash knows, and `jobs`: its jobs.
 //! * `calls` – signals, functions and jumps.
 //! * `programs` – programs that bash starts.
-//! * `words` – lists of words.
+//! * `detached` – programs of which bash does not know.
+//! * `words` – lists of words, and `variables`.
 //! * `library` – the builtin itself, as a shared library.
 
 #![allow(unsafe_code)]
 
 mod calls;
+mod detached;
 mod jobs;
 mod library;
 mod programs;
 mod state;
 mod symbols;
+mod variables;
 mod words;
 
 pub use calls::has_pending_unwinds;
+pub use detached::Detached;
 pub use jobs::Job;
 pub use library::{after_fork_in_child, at_exit, library_path, pin_library};
 pub use symbols::{BUILTIN_ENABLED, Bash, Builtin, EX_DISKFALLBACK, bash};

@@ -2,11 +2,13 @@
 
 use std::ffi::{OsStr, OsString};
 use std::mem;
-use std::os::fd::{BorrowedFd, IntoRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{self, PathBuf};
-use std::sync::atomic::{AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use fdlock::exit;
 use fdlock::flock::{ExecMode, LockRequest, OnRelease, Target};
 use fdlock::lock::advisory::LockApi;
 use fdlock::lock::{self, Mode};
@@ -15,25 +17,17 @@ use fdlock::sys::fd;
 use fdlock::sys::filesystem::Locality;
 use fdlock::sys::procfs::fdinfo::FdInfo;
 use fdlock::sys::procfs::locks::{LockRecord, LockType};
-use rustix::io::{self, FdFlags};
+use rustix::io::{Errno, FdFlags};
 use rustix::process::{self, Pid, RawPid};
 
-use crate::ffi::{self, Bash, Job};
-
-/// The lowest numbers for the two descriptors of a lock, in order of preference. The later ones are
-/// for a low limit of open files. A script that opens descriptors by number uses small or round
-/// ones (`exec 3>log`, `exec 300>lock`), and `{fd}>file` takes the free ones from 10 on. Numbers
-/// below 512 keep the descriptor table small, which every fork copies.
-const MIN_LOCK_FDS: [&[RawFd]; 2] = [&[367, 137, 29, 10], &[491, 211, 47]];
+use crate::ffi::{self, Bash, Job, WordList, Words};
+use crate::lock_fds::LockFds;
+use crate::remote_lock::{RemoteEnd, RemoteLock};
 
 /// A lock on a file that was opened for it.
 #[derive(Debug)]
 pub struct HeldLock {
-    /// Two duplicates, far apart: whatever the function opens on one of these numbers, or closes,
-    /// the other one keeps the lock.
-    fds: [Option<RawFd>; 2],
-    /// The [mark](fd::mark) of its open file description.
-    mark: i32,
+    fds: LockFds,
     api: LockApi,
     mode: Mode,
 }
@@ -65,6 +59,13 @@ impl FilesToUnlink {
         }
     }
 
+    fn none() -> Self {
+        Self {
+            paths: Vec::new(),
+            api: LockApi::Flock,
+        }
+    }
+
     fn remove(self) {
         for path in &self.paths {
             if let Err(error) = lock::unlink::remove(path, self.api) {
@@ -85,6 +86,8 @@ struct Cleanup {
     /// The lock file as it was given, for the message.
     path: OsString,
     locks: Vec<HeldLock>,
+    /// A lock elsewhere.
+    remote: Option<RemoteLock>,
     files: FilesToUnlink,
     /// The process that acquired the locks. A child that was forked in the meantime may run its
     /// parent's unwind-protects when it exits. It has copies of the descriptors, but the locks are
@@ -98,22 +101,23 @@ struct Cleanup {
 }
 
 impl Cleanup {
-    /// Releases the locks, and returns whether they were held until now.
+    /// Releases the locks. Returns the status of the call if they were not held until now.
     ///
     /// If a job that was started during the call is stopped, they stay with the processes that have
     /// inherited them: the job may be a command of the function, which has not exited and will
     /// continue.
-    fn run(self) -> bool {
+    fn run(self) -> Option<u8> {
         let is_owner = process::getpid() == self.owner;
         let must_unlock = is_owner && !self.has_stopped_job();
         // The builtin refuses to release the locks, but a program that has inherited them can do it.
         let has_forked = children_forked() != self.forked_before;
-        let mut is_held = true;
+        let end = self.remote.map(|lock| lock.finish(is_owner, must_unlock));
+        let mut is_held = end != Some(RemoteEnd::GivenUp);
         for lock in self.locks {
             is_held &= lock.release(must_unlock, has_forked);
         }
         if !is_owner {
-            return true;
+            return None;
         }
         if !is_held {
             let reason = ": the function released the lock, or closed or replaced its \
@@ -122,7 +126,10 @@ impl Cleanup {
             Report::new(OsStr::new("flock")).error(message);
         }
         self.files.remove();
-        is_held
+        match end {
+            Some(RemoteEnd::Lost) => Some(exit::LOCK_LOST),
+            _ => (!is_held).then_some(exit::FLOCK.lock_failed),
+        }
     }
 
     fn has_stopped_job(&self) -> bool {
@@ -138,12 +145,27 @@ static ACTIVE: Mutex<Vec<Cleanup>> = Mutex::new(Vec::new());
 impl GuardedCall {
     /// Registers the cleanup of a new call.
     pub fn start(path: OsString, locks: Vec<HeldLock>, files: FilesToUnlink) -> Self {
+        Self::register(path, locks, None, files)
+    }
+
+    /// Registers the cleanup of a call under a lock elsewhere, which may still have to be acquired.
+    pub fn start_remote(url: OsString, lock: RemoteLock) -> Self {
+        Self::register(url, Vec::new(), Some(lock), FilesToUnlink::none())
+    }
+
+    fn register(
+        path: OsString,
+        locks: Vec<HeldLock>,
+        remote: Option<RemoteLock>,
+        files: FilesToUnlink,
+    ) -> Self {
         static NEXT_ID: AtomicU64 = AtomicU64::new(0);
         let call = Self(NEXT_ID.fetch_add(1, Ordering::Relaxed));
         active().push(Cleanup {
             call,
             path,
             locks,
+            remote,
             files,
             owner: process::getpid(),
             jobs_before: jobs().into_iter().map(|job| job.group).collect(),
@@ -152,14 +174,21 @@ impl GuardedCall {
         call
     }
 
-    /// Releases the locks after the call, however it ended, and returns whether they were held
-    /// until now. If not, prints a message. Finishing a call again has no effect.
-    pub fn finish(self) -> bool {
+    /// Has this call's lock elsewhere changed, unless the call has been finished.
+    pub fn with_remote<T>(self, change: impl FnOnce(&mut RemoteLock) -> T) -> Option<T> {
+        let mut active = active();
+        let cleanup = active.iter_mut().find(|cleanup| cleanup.call == self)?;
+        cleanup.remote.as_mut().map(change)
+    }
+
+    /// Releases the locks after the call, however it ended. Returns the status of the call if they
+    /// were not held until now, for which there is a message. Finishing a call again has no effect.
+    pub fn finish(self) -> Option<u8> {
         let mut active = active();
         let index = active.iter().position(|cleanup| cleanup.call == self);
         let cleanup = index.map(|index| active.remove(index));
         drop(active);
-        cleanup.is_none_or(Cleanup::run)
+        cleanup.and_then(Cleanup::run)
     }
 
     /// Finishes all calls, innermost first, because the shell exits.
@@ -178,19 +207,31 @@ fn jobs() -> Vec<Job> {
     ffi::bash().map(Bash::jobs).unwrap_or_default()
 }
 
-/// Returns whether a descriptor, perhaps a duplicate, keeps the lock of an active call, so that the
-/// script must neither release nor convert it.
-pub fn keeps_lock(number: RawFd) -> bool {
-    let active = active();
-    let mut locks = active.iter().flat_map(|cleanup| &cleanup.locks);
-    locks.any(|lock| lock.mark != 0 && lock.open_at(number).is_some())
+/// Checks that a descriptor, perhaps a duplicate, does not keep the lock of an active call: the script
+/// must neither release nor convert it.
+pub fn check_descriptor(number: RawFd) -> Result<(), lock::Error> {
+    let keeps_lock = active().iter().any(|cleanup| {
+        let local = cleanup.locks.iter().map(|lock| &lock.fds);
+        let remote = cleanup.remote.iter().map(|lock| &lock.fds);
+        local.chain(remote).any(|fds| fds.keeps_lock(number))
+    });
+    if !keeps_lock {
+        return Ok(());
+    }
+    Err(lock::Error::Lock {
+        target: number.to_string().into(),
+        error: Errno::PERM.into(),
+        hint: Some("it keeps the lock of a function".to_owned()),
+    })
 }
 
-/// Returns the mark of the next lock. That it recurs does no harm: locks are not mixed up unless a
-/// function duplicates the descriptor of one of them onto the number of another.
-fn next_mark() -> i32 {
-    static NEXT: AtomicI32 = AtomicI32::new(0);
-    NEXT.fetch_add(1, Ordering::Relaxed).rem_euclid(31) + 1
+/// Returns the words of a command, which are the end of a list of words, if it is a shell function.
+pub fn words(bash: &Bash, list: *mut WordList, args: &[OsString]) -> Option<*mut WordList> {
+    // They are not the end if the command was built from `-c LINE`.
+    let index = Words(list).count().checked_sub(args.len())?;
+    let first = Words(list).nth(index)?;
+    let name = ffi::word(first);
+    (name.to_bytes() == args[0].as_bytes() && bash.has_function(name)).then_some(first)
 }
 
 /// Locks [`ACTIVE`]. Poisoning is impossible: no code panics while it holds the mutex.
@@ -207,32 +248,11 @@ impl HeldLock {
             ExecMode::ForkAndClose => FdFlags::CLOEXEC,
             ExecMode::Fork | ExecMode::Exec => FdFlags::empty(),
         };
-        let duplicate = |min: &RawFd| fd::duplicate(&fd, *min, flags).ok();
-        let mark = next_mark();
-        // If the kernel has no memory for the mark, every unmarked open file description on one of
-        // these numbers counts as that of the lock.
-        let mark = fd::set_mark(&fd, mark).map_or(0, |()| mark);
-        let [first, mut second] = MIN_LOCK_FDS.map(|mins| mins.iter().find_map(duplicate));
-        if second.is_none() {
-            // The limit is low. The descriptor stays where it is, among the numbers that the
-            // function is likely to use. This does not fail: it is open.
-            let _ = io::fcntl_setfd(&fd, flags);
-            second = Some(fd);
-        }
         Self {
-            fds: [first, second].map(|fd| fd.map(IntoRawFd::into_raw_fd)),
-            mark,
+            fds: LockFds::new(fd, flags),
             api,
             mode,
         }
-    }
-
-    /// Returns the descriptor of this number if it is still one of the lock.
-    ///
-    /// The function may have closed it, and opened another file on its number, or the same one
-    /// again. That descriptor belongs to the script; the mark shows the difference.
-    fn open_at(&self, number: RawFd) -> Option<BorrowedFd<'static>> {
-        fd::inherited(number).filter(|fd| fd::mark(*fd) == Some(self.mark))
     }
 
     /// Closes the descriptors, and returns whether the lock was held until now. Unlocks, if it
@@ -241,10 +261,7 @@ impl HeldLock {
     fn release(self, must_unlock: bool, may_be_released: bool) -> bool {
         let mut is_open = false;
         let mut is_held = false;
-        for number in self.fds.into_iter().flatten() {
-            let Some(fd) = self.open_at(number) else {
-                continue;
-            };
+        for fd in self.fds.open() {
             if !is_open {
                 is_held = !may_be_released || !self.is_released(fd);
                 if must_unlock {
@@ -252,7 +269,7 @@ impl HeldLock {
                 }
             }
             is_open = true;
-            fd::close(number);
+            fd::close(fd.as_raw_fd());
         }
         is_held
     }

@@ -5,8 +5,10 @@
 //! * `ffi` – bash's structures and functions.
 //! * `entry` – the functions that bash calls. `unsafe` occurs in these two modules only; `catch.c`
 //!   contains the one thing that Rust cannot express.
-//! * `call` – one attempt at a call, up to the point where bash is needed.
-//! * `function` – a shell function under a lock.
+//! * `call` – one attempt at a call, up to the point where bash is needed, and `next` – what it leads
+//!   to.
+//! * `function` – a shell function under a lock, and `lock_fds` – its descriptors.
+//! * `remote` – a shell function under a lock elsewhere, and `remote_lock` – that lock.
 //! * `external` – calls that the external program carries out.
 //! * `fork` – the purpose for which bash forked this process.
 //!
@@ -25,3 +27,7 @@ mod ffi;
 mod fork;
 mod function;
 mod handle;
+mod lock_fds;
+mod next;
+mod remote;
+mod remote_lock;

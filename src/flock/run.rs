@@ -53,7 +53,7 @@ fn lock_and_run(request: &LockRequest, report: &mut Report) -> Result<Exit, Fail
         release_if_output_failed(request, &locks, report);
         return Ok(Exit::Status(exit::SUCCESS));
     };
-    log.report_command(job, report);
+    log.report_command(&job.command, report);
     let exit = run_command(&locks, job, report).map_err(|error| exec_hint::add(error, request));
     let command_has_run = exit.as_ref().err().is_none_or(run::Error::command_has_run);
     release_and_unlink(request, locks, command_has_run, report);

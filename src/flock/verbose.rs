@@ -4,10 +4,11 @@ use std::ffi::OsString;
 use std::os::fd::BorrowedFd;
 use std::time::{Duration, Instant};
 
-use super::{Job, LockRequest, Verbosity, directory_scope, missing_queue, who};
+use super::{LockRequest, Verbosity, directory_scope, missing_queue, who};
 use crate::holders::{Caller, TimeLimit};
 use crate::lock::{Refusal, Timeout};
 use crate::report::Report;
+use crate::run::Command;
 
 /// How much processor time the search for the holder takes before the wait.
 const MAX_LOOKUP: Duration = Duration::from_millis(250);
@@ -102,10 +103,10 @@ impl VerboseLog {
     }
 
     /// Reports the command that is about to run.
-    pub fn report_command(self, job: &Job, report: &mut Report) {
+    pub fn report_command(self, command: &Command, report: &mut Report) {
         if self.started.is_some() {
             let mut line = OsString::from("executing ");
-            line.push(job.command.name());
+            line.push(command.name());
             report.info(line);
         }
     }

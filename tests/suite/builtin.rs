@@ -9,6 +9,7 @@ mod fair;
 mod function;
 mod handing_over;
 mod program_path;
+mod remote;
 mod scripts;
 mod shell;
 mod storm;

@@ -3,7 +3,7 @@
 
 mod engines;
 mod etcd;
-mod handle;
+pub mod handle;
 mod kills;
 mod lease;
 mod listing;

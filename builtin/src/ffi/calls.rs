@@ -2,6 +2,7 @@
 //! them.
 
 use std::ffi::{CStr, c_int, c_void};
+use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::symbols::{Bash, bash};
@@ -35,6 +36,21 @@ impl Bash {
         self.disregard_children();
     }
 
+    /// Does the same, but catches a jump.
+    ///
+    /// # Errors
+    ///
+    /// The jump to [resume](Self::resume_jump).
+    pub fn catch_signals_and_traps(&self) -> Result<(), Jump> {
+        extern "C" fn check(_: *mut c_void) -> c_int {
+            if let Some(bash) = bash() {
+                bash.check_signals_and_traps();
+            }
+            0
+        }
+        self.catch(check, ptr::null_mut()).map(drop)
+    }
+
     /// Calls the shell function that is the first of these words. *May jump.*
     ///
     /// # Errors
@@ -49,9 +65,17 @@ impl Bash {
                 (bash.execute_shell_function)(function, words)
             })
         }
+        self.catch(execute, words.cast())
+    }
+
+    fn catch(
+        &self,
+        function: extern "C" fn(*mut c_void) -> c_int,
+        argument: *mut c_void,
+    ) -> Result<c_int, Jump> {
         let mut jump = 0;
         // SAFETY: the target of bash's jumps, and the argument that the function expects.
-        let status = unsafe { flock_catch(self.top_level, execute, words.cast(), &raw mut jump) };
+        let status = unsafe { flock_catch(self.top_level, function, argument, &raw mut jump) };
         if jump == 0 {
             Ok(status)
         } else {

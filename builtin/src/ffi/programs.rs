@@ -35,9 +35,19 @@ impl Bash {
         list: *mut WordList,
         before_exec: fn(),
     ) -> c_int {
-        let words = Words(list).map(|node| word(node).as_ptr());
-        let mut argv = vec![name.as_ptr()];
-        argv.extend(words.chain([ptr::null()]));
+        let args = Vec::from_iter([name].into_iter().chain(Words(list).map(word)));
+        self.exec_with_args(program, &args, before_exec)
+    }
+
+    /// Does the same with other arguments, name first.
+    pub(super) fn exec_with_args(
+        &self,
+        program: &CStr,
+        args: &[&CStr],
+        before_exec: impl FnOnce(),
+    ) -> c_int {
+        let args = args.iter().map(|arg| arg.as_ptr());
+        let argv = Vec::from_iter(args.chain([ptr::null()]));
         // SAFETY: bash does the same for programs; the elements are strings, followed by a null.
         unsafe {
             (self.reset_terminating_signals)();
@@ -46,15 +56,6 @@ impl Bash {
             (self.maybe_make_export_env)();
             (self.put_command_name_into_env)(program.as_ptr());
             (self.shell_execve)(program.as_ptr(), argv.as_ptr(), *self.export_env)
-        }
-    }
-
-    /// Returns the value of `PATH`, which is valid until bash changes it.
-    pub fn path(&self) -> Option<&[u8]> {
-        // SAFETY: a string; returns null or the string of the variable.
-        unsafe {
-            let value = (self.get_string_value)(c"PATH".as_ptr());
-            (!value.is_null()).then(|| CStr::from_ptr(value).to_bytes())
         }
     }
 

@@ -28,6 +28,16 @@ impl Bash {
             || self.missed_children() > 0
     }
 
+    /// Returns whether a signal has arrived that ends what the shell does. May be called at any time.
+    pub fn interrupt_pending(&self) -> bool {
+        self.is_terminating() || value(self.interrupt_state) != 0
+    }
+
+    /// Returns whether a signal has arrived that ends the shell. May be called at any time.
+    pub fn is_terminating(&self) -> bool {
+        value(self.terminating_signal) != 0
+    }
+
     /// Disregards children that have exited until now.
     pub fn disregard_children(&self) {
         CHILDREN_REAPED.store(self.children_reaped(), Ordering::Relaxed);

@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::OnceLock;
 
 use super::jobs::{BashJob, JobStats};
-use super::words::WordList;
+use super::words::{WordDesc, WordList};
 
 /// `SHELL_VAR`, which is opaque here.
 pub(super) enum ShellVar {}
@@ -80,6 +80,7 @@ bash! {
     shell_execve: unsafe extern "C" fn(*const c_char, Strings, Strings) -> c_int,
     phash_insert: unsafe extern "C" fn(*const c_char, *const c_char, c_int, c_int),
     get_string_value: unsafe extern "C" fn(*const c_char) -> *mut c_char,
+    assign_in_env: unsafe extern "C" fn(*mut WordDesc, c_int) -> c_int,
     xmalloc: unsafe extern "C" fn(usize) -> *mut c_void,
     subshell_environment: Flag,
     variable_context: Flag,

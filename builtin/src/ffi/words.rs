@@ -12,6 +12,18 @@ pub struct WordDesc {
     flags: c_int,
 }
 
+impl WordDesc {
+    /// Returns an assignment, which must not outlive its text.
+    pub(super) fn assignment(text: &CStr) -> Self {
+        /// `W_ASSIGNMENT`
+        const ASSIGNMENT: c_int = 1 << 2;
+        Self {
+            word: text.as_ptr().cast_mut(),
+            flags: ASSIGNMENT,
+        }
+    }
+}
+
 /// `WORD_LIST`
 #[repr(C)]
 pub struct WordList {

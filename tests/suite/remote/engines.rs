@@ -6,6 +6,7 @@ pub mod answers;
 pub mod environment;
 pub mod errors;
 pub mod failures;
+mod functions;
 mod handle;
 pub mod proxy;
 mod several;

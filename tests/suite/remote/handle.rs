@@ -43,7 +43,7 @@ echo "release $mode $url" >>log
 
 /// Replaces what the helper does when it releases the lock: the kernel may release the lock of a
 /// process that exits before the file `witness` is unlocked, so it waits for that.
-const PATIENT: &str = "check() {
+pub const PATIENT: &str = "check() {
     if flock -s -w10 witness true; then echo free; else echo overlap; fi >checked.new
     mv checked.new checked
 }
