@@ -10,8 +10,7 @@
 //!
 //! Left out: the wait for the lock, what fails for lack of memory or processes, the interval after
 //! which a guard is started again or processes are killed again, and the exit of a process that was
-//! killed, which takes a moment. A deputy that completes a release is modelled as one that takes
-//! over: it finds no mark.
+//! killed, which takes a moment.
 
 mod guards;
 mod state;
@@ -55,6 +54,10 @@ pub enum Mutant {
     NoSecondClock,
     /// The processes are killed once.
     KillOnce,
+    /// The timekeeper does not kill the deputy in the end.
+    LeaveDeputy,
+    /// It kills the deputy before it has the lock released.
+    KillDeputyFirst,
 }
 
 impl Handle {

@@ -64,7 +64,15 @@ impl Handle {
                 add(done("fcntl(F_OFD_GETLK)", "mark"), go(Place::StartWatcher));
             }
             Place::LookForMark => {
-                add(done("fcntl(F_OFD_GETLK)", "none"), go(Place::Release));
+                add(done("fcntl(F_OFD_GETLK)", "none"), go(Place::StoreEnd));
+            }
+            Place::StoreEnd => {
+                let mut next = go(match self.mutant {
+                    Mutant::KillDeputyFirst => Place::KillDeputy,
+                    _ => Place::Release,
+                });
+                next.is_over = true;
+                add(done("", ""), next);
             }
             Place::StoreUntil | Place::StoreLoss => self.add_store(state, add),
             Place::TakeUntil | Place::TakeLoss => self.add_take(state, add),
@@ -82,10 +90,18 @@ impl Handle {
                 add(done("shutdown", ""), next);
             }
             Place::WaitForHelper if !state.is_alive(HELPER) => {
-                add(done("recv", "end"), go(Place::Exit));
+                add(done("recv", "end"), go(self.place_after_release(state)));
             }
             Place::WaitForHelper if state.left == 0 => {
-                add(done("poll", "timeout"), go(Place::Exit));
+                add(done("poll", "timeout"), go(self.place_after_release(state)));
+            }
+            Place::KillDeputy => {
+                let mut next = go(match self.mutant {
+                    Mutant::KillDeputyFirst => Place::Release,
+                    _ => Place::Exit,
+                });
+                next.end(DEPUTY);
+                add(done("kill", "deputy"), next);
             }
             Place::Exit => {
                 let mut next = *state;
@@ -93,6 +109,14 @@ impl Handle {
                 add(done("exit", ""), next);
             }
             _ => {}
+        }
+    }
+
+    fn place_after_release(&self, state: &State) -> Place {
+        let leaves = matches!(self.mutant, Mutant::LeaveDeputy | Mutant::KillDeputyFirst);
+        match leaves || state.place(DEPUTY) == Place::Idle {
+            true => Place::Exit,
+            false => Place::KillDeputy,
         }
     }
 
@@ -203,7 +227,12 @@ impl Handle {
                 next.end(DEPUTY);
                 return add(done("exit", ""), next);
             }
-            next = next.set(TIMEKEEPER, Place::LookForMark);
+            // What is left of a release needs no other guard.
+            let place = match state.is_over {
+                true => Place::Release,
+                false => Place::LookForMark,
+            };
+            next = next.set(TIMEKEEPER, place);
             next = next.set(DEPUTY, Place::Idle).set(WATCHER, Place::Idle);
             next.have_killed &= !(1 << TIMEKEEPER | 1 << DEPUTY);
             add(done("poll", "end"), next);

@@ -69,10 +69,14 @@ pub enum Place {
     TakeLoss,
     /// A guard has passed the place of a PID where the child may be by now.
     Kill,
-    /// The timekeeper has the lock released.
+    /// The timekeeper has found no mark.
+    StoreEnd,
+    /// It has the lock released,
     Release,
-    /// It waits for the helper.
+    /// and waits for the helper.
     WaitForHelper,
+    /// It kills the deputy, which may be stopped.
+    KillDeputy,
     /// It exits.
     Exit,
     /// It has exited, or was killed, and its parent has not noticed it.
@@ -142,6 +146,8 @@ pub struct State {
     pub(super) kill_in: Option<i8>,
     /// The guards that have killed processes, one bit each.
     pub(super) have_killed: u8,
+    /// The guards know that the mark has gone.
+    pub(super) is_over: bool,
     /// `flock -u` has returned before the lock was released.
     pub(super) is_early: bool,
 }
@@ -175,6 +181,7 @@ impl State {
             left: 0,
             kill_in: None,
             have_killed: 0,
+            is_over: false,
             is_early: false,
         }
     }
@@ -240,14 +247,11 @@ impl State {
         self.is_marked
     }
 
-    /// Whether `flock` and `flock -u` have returned, or were not called.
-    pub fn has_returned(&self) -> bool {
-        !self.is_alive(FLOCK) && !self.is_alive(UNLOCK)
-    }
-
-    /// Whether any process is stopped.
-    pub fn has_stopped(&self) -> bool {
-        self.stopped != 0 || self.orphan == Orphan::Stopped
+    /// Whether a guard is stopped that no other one continues or kills: the last one, which is about
+    /// to exit or has not started the deputy, or a watcher whose parent was killed.
+    pub fn has_stopped_forever(&self) -> bool {
+        let is_last = self.is_stopped(TIMEKEEPER) && !self.is_alive(DEPUTY);
+        is_last || self.orphan == Orphan::Stopped
     }
 
     fn has_work(&self) -> bool {
@@ -283,6 +287,7 @@ impl State {
             self.is_shut = true;
             self.has_drifted &= self.on_server > 0;
         }
+        self.is_over &= self.has_guards();
         if self.is_alive(FLOCK) || self.is_alive(UNLOCK) || self.has_guards() {
             return;
         }

@@ -3,8 +3,19 @@
 use std::collections::BTreeSet;
 
 use crate::{assert_found, explore, is_true, processes};
-use models::graph::Timers;
-use models::handle::{DEPUTY, Handle, Mutant, TIMEKEEPER};
+use models::graph::{Counterexample, Graph, Timers};
+use models::handle::{DEPUTY, FLOCK, Handle, Mutant, Place, State, TIMEKEEPER, UNLOCK};
+
+/// Checks that no guard is left behind.
+fn guards_exit(graph: &Graph<'_, Handle>) -> Result<(), Counterexample<State>> {
+    graph.leads_to(
+        "no guard is left when no process has the descriptor, also if one was stopped",
+        Timers::Fire,
+        |_, _| true,
+        |state| !state.is_held() && !state.is_alive(FLOCK) && !state.has_stopped_forever(),
+        |state| !state.has_guards(),
+    )
+}
 
 /// Any process that watches over the lock is killed or stopped, and the system may lose the lock.
 #[test]
@@ -19,18 +30,17 @@ fn the_script_is_dead_before_the_lease_ends() {
         "the lock is released when no process has the descriptor",
         Timers::Fire,
         may_step,
-        |state| !state.is_held() && state.has_returned(),
+        |state| !state.is_held() && !state.is_alive(FLOCK) && !state.is_alive(UNLOCK),
         |state| state.is_released(),
     )));
-    assert!(is_true(graph.leads_to(
-        "no guard is left behind, unless it is stopped",
-        Timers::Fire,
-        may_step,
-        |state| !state.is_held() && state.has_returned() && !state.has_stopped(),
-        |state| !state.has_guards(),
-    )));
+    assert!(is_true(guards_exit(&graph)));
     let early = graph.path_to(|state| state.has_returned_early());
     assert!(early.is_some(), "if the helper is killed meanwhile");
+    let stays = graph.path_to(|state| {
+        let is_last = state.place(TIMEKEEPER) == Place::Exit && !state.is_alive(DEPUTY);
+        is_last && state.has_stopped_forever() && !state.is_held()
+    });
+    assert!(stays.is_some(), "if it is stopped as it exits");
 }
 
 /// These are the faults that the documents do not promise anything for: the timekeeper and the deputy
@@ -70,6 +80,7 @@ fn mutants_of_handles_are_found() {
         Mutant::NoAnswer,
         Mutant::NoSecondClock,
         Mutant::KillOnce,
+        Mutant::KillDeputyFirst,
     ] {
         let model = Handle {
             mutant,
@@ -78,4 +89,15 @@ fn mutants_of_handles_are_found() {
         };
         assert_found(&model, &Handle::ALWAYS);
     }
+}
+
+/// A deputy that is stopped during the release would stay.
+#[test]
+fn a_deputy_that_is_left_is_found() {
+    let model = Handle {
+        mutant: Mutant::LeaveDeputy,
+        ..Handle::new(1)
+    };
+    let graph = explore(&model, &Handle::ALWAYS);
+    assert!(!is_true(guards_exit(&graph)));
 }
