@@ -146,7 +146,7 @@ uninstall-historic:
 # the stress tests, which kill many processes and identify them by their exit status, and those that
 # kill what watches over a lease, or take locks in real servers. In the third run, all other tests
 # call every form of `flock` through a bash that has loaded the builtin.
-NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: traces:: remote::lease:: remote::kills:: remote::handle::loss:: remote::handle::kills:: remote::engines:: remote::etcd:: remote::postgres:: remote::ssh::
+NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: traces:: remote::lease:: remote::kills:: remote::handle::loss:: remote::handle::kills:: remote::handle::trace:: remote::engines:: remote::etcd:: remote::postgres:: remote::ssh::
 
 # What takes long is tried as it is installed: stress tests, the builtin in all versions of bash, and
 # locks elsewhere, whose tests wait for leases to end.

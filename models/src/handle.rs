@@ -27,6 +27,8 @@ pub use state::{
 pub struct Handle {
     /// How often a process other than the script and its child is killed or stopped.
     pub faults: u8,
+    /// The processes that may be, one bit each.
+    pub victims: u8,
     /// Whether the system may lose the lock before its time is over.
     pub is_lost: bool,
     /// What is wrong with the program.
@@ -68,6 +70,7 @@ impl Handle {
     pub fn new(faults: u8) -> Self {
         Self {
             faults,
+            victims: u8::MAX,
             is_lost: false,
             mutant: Mutant::Correct,
         }
@@ -79,7 +82,13 @@ impl Handle {
     ///
     /// The number of calls that it can make.
     pub fn explain(&self, process: u8, calls: &[(&str, &str)]) -> Result<(), usize> {
-        trace::explain_of(self, process, calls)
+        let takeover = calls.iter().position(|call| *call == ("poll", "end"));
+        // Then the deputy becomes the timekeeper.
+        let process_at = |index| match takeover {
+            Some(takeover) if process == DEPUTY && index > takeover => TIMEKEEPER,
+            _ => process,
+        };
+        trace::explain_visible(self, process_at, calls, trace::is_visible)
     }
 
     /// Returns the state diagram of the timekeeper.

@@ -110,7 +110,7 @@ impl Postgres {
     /// The number of statements that it can send.
     pub fn explain(&self, statements: &[(&str, &str)]) -> Result<(), usize> {
         let is_statement = |step: &str| !matches!(step, "" | "answer" | "exit");
-        trace::explain_visible(self, 0, statements, is_statement)
+        trace::explain_visible(self, |_| 0, statements, is_statement)
     }
 
     /// Returns the state diagram of a process.

@@ -1,9 +1,10 @@
 //! What a model says about one process: its state diagram, and whether it can make the system calls
 //! that were recorded of a real one.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::graph::{Graph, Kind, Model};
+use crate::states::States;
 
 /// Steps that strace(1) does not show, or not everywhere: the vDSO tells the time.
 const INVISIBLE: [&str; 2] = ["", "clock_gettime"];
@@ -24,33 +25,39 @@ pub(crate) fn explain_of<M: Model>(
     process: u8,
     calls: &[(&str, &str)],
 ) -> Result<(), usize> {
-    explain_visible(model, process, calls, |call| !INVISIBLE.contains(&call))
+    explain_visible(model, |_| process, calls, is_visible)
 }
 
-/// Checks the same, if not all steps of the process are recorded.
+/// Whether strace(1) shows a call.
+pub(crate) fn is_visible(call: &str) -> bool {
+    !INVISIBLE.contains(&call)
+}
+
+/// Checks the same, if not all steps of the process are recorded, or the process of a call depends
+/// on its index.
 pub(crate) fn explain_visible<M: Model>(
     model: &M,
-    process: u8,
+    process_at: impl Fn(usize) -> u8,
     calls: &[(&str, &str)],
     is_visible: impl Fn(&str) -> bool,
 ) -> Result<(), usize> {
-    let mut states = HashSet::from([model.initial()]);
-    let mut steps = Vec::new();
+    let (mut states, mut steps) = (States::default(), Vec::new());
+    states.insert(model.initial());
     for (index, expected) in calls.iter().enumerate() {
-        let mut pending = Vec::from_iter(states.iter().copied());
-        let mut next = HashSet::new();
-        while let Some(state) = pending.pop() {
-            model.steps(&state, &mut steps);
+        let (mut next, mut visited) = (States::default(), 0);
+        while let Some(state) = states.list.get(visited) {
+            model.steps(state, &mut steps);
+            visited += 1;
             for (step, after) in steps.drain(..) {
-                let is_own = step.process == process;
+                let is_own = step.process == process_at(index);
                 if is_own && (step.call, step.result) == *expected {
                     next.insert(after);
-                } else if (!is_own || !is_visible(step.call)) && states.insert(after) {
-                    pending.push(after);
+                } else if !is_own || !is_visible(step.call) {
+                    states.insert(after);
                 }
             }
         }
-        if next.is_empty() {
+        if next.list.is_empty() {
             return Err(index);
         }
         states = next;

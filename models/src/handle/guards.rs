@@ -241,7 +241,7 @@ impl Handle {
             return;
         }
         let is_late = state.left <= MARGIN + GRACE || state.kill_in.is_some();
-        if is_late && state.is_stopped(TIMEKEEPER) {
+        if is_late && state.is_alive(TIMEKEEPER) {
             let mut next = *state;
             next.stopped &= !(1 << TIMEKEEPER);
             add(done("kill", "timekeeper"), next);
@@ -258,8 +258,9 @@ impl Handle {
         match state.place(WATCHER) {
             Place::AskForSignal => add(
                 done("prctl(PR_SET_PDEATHSIG)", ""),
-                state.set(WATCHER, Place::Run),
+                state.set(WATCHER, Place::CheckParent),
             ),
+            Place::CheckParent => add(done("getppid", "same"), state.set(WATCHER, Place::Run)),
             Place::Run if !state.is_marked => {
                 next.end(WATCHER);
                 add(done("fcntl(F_OFD_SETLKW)", ""), next);

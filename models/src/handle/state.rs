@@ -47,8 +47,10 @@ pub enum Place {
     Succeed,
     /// It returns something else.
     Fail,
-    /// The watcher asks for a signal when the timekeeper exits.
+    /// The watcher asks for a signal when the timekeeper exits,
     AskForSignal,
+    /// and looks whether it has exited already.
+    CheckParent,
     /// The timekeeper starts the watcher,
     StartWatcher,
     /// and the deputy.

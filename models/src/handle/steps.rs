@@ -209,7 +209,8 @@ impl Handle {
         let remembers = |process, those: &[u8]| self.faults > 1 || those.contains(&process);
         for process in FLOCK..=UNLOCK {
             let bit = 1 << process;
-            if state.is_alive(process) && state.faults < self.faults {
+            let is_victim = self.victims & bit != 0 && state.faults < self.faults;
+            if is_victim && state.is_alive(process) {
                 let mut next = *state;
                 next.faults += 1;
                 if state.stopped & bit == 0 {

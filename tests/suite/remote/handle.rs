@@ -10,6 +10,7 @@ mod shells;
 mod start;
 pub mod storm;
 mod terminal;
+mod trace;
 
 use std::ops::Deref;
 

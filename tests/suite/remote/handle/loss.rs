@@ -17,7 +17,7 @@ pub const NOT_RENEWED: &str = "its lease was not renewed in time";
 
 /// A script that holds the lock for as long as it is not asked to terminate. It has no children: a
 /// shell reports those that are terminated.
-const ASKED: &str = "exec 8>>handle; flock --ttl=100s --grace=50s 8 test://n || exit
+pub const ASKED: &str = "exec 8>>handle; flock --ttl=100s --grace=50s 8 test://n || exit
     mkfifo fifo; exec 6<>fifo; trap 'echo asked; exit 3' TERM; echo >go
     while :; do read x <&6; done";
 
@@ -26,7 +26,7 @@ pub const ENDS_SOON: &str =
     "echo granted 7 $(in_ms 90000); wait_for go; echo until $(in_ms 52500)\n";
 
 /// A helper that reports a loss as soon as the script works.
-fn loses(lines: &str) -> String {
+pub fn loses(lines: &str) -> String {
     format!("echo granted 7 $(in_ms 90000); wait_for go; printf '{lines}\\n'; wait_for_release")
 }
 
