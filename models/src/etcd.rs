@@ -104,6 +104,17 @@ impl Etcd {
         }
     }
 
+    /// Checks that a process can send these requests and hear these answers: neither its choices nor
+    /// its time are seen.
+    ///
+    /// # Errors
+    ///
+    /// The number of them that are possible.
+    pub fn explain(&self, calls: &[(&str, &str)]) -> Result<(), usize> {
+        let hidden = ["", "random", "poll", "flock exits"];
+        trace::explain_visible(self, |_| 0, calls, |call| !hidden.contains(&call))
+    }
+
     /// Returns the state diagram of a process.
     pub fn diagram(graph: &Graph<'_, Self>) -> String {
         trace::diagram(graph, |state| format!("{:?}", state.place(0)))

@@ -5,6 +5,7 @@ mod cluster;
 mod errors;
 mod revocation;
 pub mod server;
+mod trace;
 
 use std::ops::Deref;
 use std::sync::Arc;

@@ -70,7 +70,7 @@ impl TestEnv {
         self.with_fault_injection_into("true", "", "trace=none", &[])?;
         let mut command = self.command("strace");
         command
-            .args(["--quiet=all", "-v", "-s256", "-ff", "-o", FILE, program])
+            .args(["--quiet=all", "-v", "-s4096", "-ff", "-o", FILE, program])
             .args(args);
         Some(command)
     }
