@@ -156,7 +156,10 @@ impl<'a> Session<'a> {
     }
 
     pub(super) fn list_by(&mut self, call: &Call) -> Result<Listing, Stop> {
+        let last_sent = self.lease.last_sent;
         let result = self.call(call, self.slow_limit());
+        // It creates and renews no lease: none has to be revoked because of it.
+        self.lease.last_sent = last_sent;
         let answer = result.map_err(|error| self.stop(error))?;
         api::listing(&answer.value, &self.name).ok_or_else(not_understood)
     }
