@@ -8,9 +8,9 @@
 //! the lease did not exist. A request may be lost, or carried out after it was given up; an answer
 //! may be lost; a process may be killed. A watch reports a deletion at any time after it.
 //!
-//! Left out: processes that do not wait; shared locks and slots, which are a function of the keys and
-//! have tests of their own; watches that end early; and what the lease demands of the command, which
-//! is in the model of the lease.
+//! Left out: that a process which does not wait repeats no request; shared locks and slots, which are
+//! a function of the keys and have tests of their own; watches that end early; and what the lease
+//! demands of the command, which is in the model of the lease.
 
 mod server;
 mod state;
@@ -36,6 +36,8 @@ pub struct Etcd {
     pub faults: u8,
     /// How often a waiter is stopped.
     pub stops: u8,
+    /// The processes that do not wait, one bit each.
+    pub nonblocking: u8,
     /// Whether states are one if they differ only in the numbers of the first two processes.
     pub is_exchangeable: bool,
     /// What is wrong with the program.
@@ -72,6 +74,8 @@ pub enum Mutant {
     NoRevocation,
     /// A process holds the lock although there is a key before its own.
     AnyKeyBefore,
+    /// A process that does not wait creates its key although another one was created meanwhile.
+    EnterAtOnce,
 }
 
 impl Etcd {
@@ -87,6 +91,12 @@ impl Etcd {
     ];
 
     /// If nothing is lost.
+    pub const UNQUEUED: [Always<State>; 1] = [(
+        "a process that does not wait stands before no other",
+        |state| !(0..MAX).any(|process| state.is_queued_in_vain(process)),
+    )];
+
+    /// If nothing is lost.
     pub const TIDY: [Always<State>; 1] =
         [("a process that has exited leaves no key behind", |state| {
             !(0..MAX).any(|process| state.has_left_key(process))
@@ -99,6 +109,7 @@ impl Etcd {
             ttl,
             faults,
             stops: 0,
+            nonblocking: 0,
             is_exchangeable: false,
             mutant: Mutant::Correct,
         }

@@ -1,6 +1,6 @@
 //! The servers, the network, time, and what goes wrong.
 
-use super::state::{Answer, Lease, Message, Place, Request};
+use super::state::{Answer, Lease, Listing, Message, Place, Request};
 use super::{Etcd, Mutant, SERVER, State};
 use crate::graph::{Kind, Model, Step};
 use crate::kernel::{call, chance};
@@ -15,7 +15,13 @@ impl State {
             has_drifted: false,
             ..self.leases[lease]
         };
+        let owner = lease / 2;
         match request {
+            Request::Look => {
+                self.processes[owner].is_unchanged = Some(true);
+                let is_free = self.leases.iter().all(|lease| lease.key == 0);
+                Answer::Listed(Listing::Absent { is_free })
+            }
             Request::Grant if exists => Answer::Exists,
             Request::Grant => {
                 self.leases[lease] = granted;
@@ -45,7 +51,10 @@ impl State {
             }
             Request::Enter => {
                 if self.leases[lease].key == 0 {
-                    self.create_key(lease);
+                    match &mut self.processes[owner].is_unchanged {
+                        Some(is_unchanged @ false) => *is_unchanged = true,
+                        _ => self.create_key(lease),
+                    }
                 }
                 Answer::Listed(self.listing(lease))
             }

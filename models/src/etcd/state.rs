@@ -12,6 +12,8 @@ pub enum Place {
     /// It has not started, or has exited.
     #[default]
     Idle,
+    /// Lists the keys, because it does not wait.
+    Look,
     /// Chooses the ID of a lease.
     Choose,
     /// Asks for the lease.
@@ -57,6 +59,7 @@ pub enum Place {
 /// What is asked of the servers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Request {
+    Look,
     Grant,
     Renew,
     Enter,
@@ -116,6 +119,8 @@ pub(super) enum Message {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Process {
     pub(super) place: Place,
+    /// Whether no key was created since it has listed them. `None` if it waits for the lock.
+    pub(super) is_unchanged: Option<bool>,
     /// What is left of the lease.
     pub(super) left: i8,
     /// The lease may have ended before it was renewed.
@@ -197,6 +202,16 @@ impl State {
                 | Withdraw
         );
         is_waiter && !self.processes[process].is_stopped
+    }
+
+    /// Whether a process that does not wait has queued behind another one.
+    pub(super) fn is_queued_in_vain(&self, process: usize) -> bool {
+        let own = self.processes[process];
+        let is_behind = matches!(
+            own.message,
+            Message::Answer(Answer::Listed(Listing::Behind { .. }), _)
+        );
+        own.is_unchanged.is_some() && is_behind
     }
 
     /// Whether a process exits although its key exists.
@@ -344,6 +359,9 @@ impl State {
     pub(super) fn create_key(&mut self, lease: usize) {
         let last = self.leases.iter().map(|lease| lease.key).max();
         self.leases[lease].key = last.unwrap_or(0) + 1;
+        for process in &mut self.processes {
+            process.is_unchanged = process.is_unchanged.map(|_| false);
+        }
     }
 
     /// Ends a lease, and deletes its key.

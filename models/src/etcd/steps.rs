@@ -9,6 +9,7 @@ impl Place {
     /// What a process asks for.
     pub(super) fn request(self) -> Option<Request> {
         match self {
+            Self::Look => Some(Request::Look),
             Self::Grant => Some(Request::Grant),
             Self::RenewGranted
             | Self::RenewWaiting
@@ -103,6 +104,18 @@ impl Etcd {
         let is_doubtful = own.is_doubtful;
         let after_doubt = |place| if is_doubtful { Place::Withdraw } else { place };
         own.place = match (own.place, answer) {
+            (Place::Look, Answer::Listed(Listing::Absent { is_free: true })) => Place::Choose,
+            (Place::Look, _) => Place::Exit,
+            (Place::Enter, Answer::Listed(Listing::Absent { is_free: true }))
+                if own.is_unchanged.is_some() =>
+            {
+                Place::Enter
+            }
+            (Place::Enter, Answer::Listed(Listing::Absent { .. } | Listing::Behind { .. }))
+                if own.is_unchanged.is_some() =>
+            {
+                Place::Revoke
+            }
             (Place::Grant, Answer::Exists) => Place::RenewGranted,
             (Place::Grant | Place::RenewGranted, _) => Place::Enter,
             (Place::Enter | Place::List, Answer::Listed(listing)) => {
@@ -145,7 +158,7 @@ impl Etcd {
                     Request::Grant => "grant",
                     Request::Renew => "keepalive",
                     Request::Enter => "txn",
-                    Request::List => "range",
+                    Request::Look | Request::List => "range",
                     Request::Mark => "txn: stopped",
                     Request::Unmark => "txn: continued",
                     Request::Move => "txn: move",
@@ -154,6 +167,10 @@ impl Etcd {
                 // When the others are sent does not matter.
                 let is_timed = matches!(request, Request::Grant | Request::Renew);
                 push(done(name, ""), own.place, &|next| {
+                    let own = &mut next.processes[index];
+                    if self.mutant == Mutant::EnterAtOnce {
+                        own.is_unchanged = own.is_unchanged.map(|_| true);
+                    }
                     next.processes[index].message = match is_timed {
                         true => Message::Request(request, self.ttl),
                         false => Message::Answer(next.apply(request, 2 * index, self), 0),
@@ -195,6 +212,11 @@ impl Etcd {
             });
         }
         match own.place {
+            Place::Idle if self.nonblocking & 1 << process != 0 => {
+                push(chance(process, ""), Place::Look, &|next| {
+                    next.processes[index].is_unchanged = Some(false);
+                });
+            }
             Place::Idle => push(chance(process, ""), Place::Choose, &nothing),
             Place::Choose if state.may_choose(index) => {
                 push(done("random", ""), Place::Grant, &|next| {

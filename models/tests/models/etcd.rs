@@ -27,6 +27,23 @@ fn at_most_one_process_holds_the_lock() {
     explore(&model, &Etcd::ALWAYS);
 }
 
+/// Otherwise, others that do not wait would be refused a lock that no process holds.
+#[test]
+fn no_process_queues_that_does_not_wait() {
+    let model = |nonblocking, mutant| Etcd {
+        nonblocking,
+        mutant,
+        ..Etcd::new(2, 3, 0)
+    };
+    for nonblocking in [0b11, 0b01] {
+        let correct = model(nonblocking, Mutant::Correct);
+        let graph = explore(&correct, &[&Etcd::ALWAYS[..], &Etcd::UNQUEUED].concat());
+        assert!(graph.path_to(|state| state.is_inside(0)).is_some());
+        let mutant = model(nonblocking, Mutant::EnterAtOnce);
+        assert_found(&mutant, &Etcd::UNQUEUED);
+    }
+}
+
 /// Within a shorter tick, a lease can be renewed that has expired and is not revoked yet.
 #[test]
 fn expired_leases_are_not_trusted() {

@@ -95,7 +95,9 @@ fn calls_of(recorded: &[SystemCall]) -> Vec<Call> {
                 let known = REQUESTS.iter().find(|(known, _)| *known == path);
                 let (_, name) = known.unwrap_or_else(|| panic!("{path} is not in the model"));
                 if path == "/v3/kv/txn" {
-                    keys.own = body["compare"][0]["key"].clone();
+                    let compare = &body["compare"][0];
+                    assert_eq!(compare["target"], "CREATE", "it creates the key");
+                    keys.own = compare["key"].clone();
                 }
                 calls.push((*name, ""));
             }
@@ -115,11 +117,18 @@ fn calls_of(recorded: &[SystemCall]) -> Vec<Call> {
 }
 
 impl EtcdTest {
-    /// Starts `flock` under strace, over these hosts, with a command that prints a word and waits
-    /// for its input. `None` without strace.
-    fn start_recorded(&self, hosts: &str, ttl: &str) -> Option<Process> {
+    /// Starts `flock` under strace, over these hosts, with an option and a command that prints a word
+    /// and waits for its input. `None` without strace.
+    fn start_recorded(&self, hosts: &str, option: &str) -> Option<Process> {
         let url = self.url_by(hosts);
-        let args = [ttl, &url, "sh", "-c", "echo held; read x; exit 0"];
+        let args = [
+            "--ttl=1h",
+            option,
+            &url,
+            "sh",
+            "-c",
+            "echo held; read x; exit 0",
+        ];
         let command = self.env.with_recording_of_all("flock", args)?;
         Some(self.env.start(command))
     }
@@ -165,7 +174,7 @@ const REVOKED: [Call; 2] = [("revoke", ""), ("answer", "revoked")];
 #[test]
 fn a_free_lock_is_a_path_of_the_model() {
     let Some(test) = EtcdTest::new() else { return };
-    let Some(mut holder) = test.start_recorded(&test.cluster.hosts(), "--ttl=1h") else {
+    let Some(mut holder) = test.start_recorded(&test.cluster.hosts(), "-x") else {
         return;
     };
     holder.expect_line("held");
@@ -184,7 +193,7 @@ fn a_free_lock_is_a_path_of_the_model() {
 fn a_wait_is_a_path_of_the_model() {
     let Some(test) = EtcdTest::new() else { return };
     let holder = test.hold(&[]);
-    let Some(mut waiter) = test.start_recorded(&test.cluster.hosts(), "--ttl=1h") else {
+    let Some(mut waiter) = test.start_recorded(&test.cluster.hosts(), "-x") else {
         return holder.release();
     };
     test.wait_for_keys(2);
@@ -198,6 +207,43 @@ fn a_wait_is_a_path_of_the_model() {
     let woken = [("answer", "behind"), ("watch", "deleted")];
     assert_eq!(calls, [&ENTERED[..], &woken, &REVOKED].concat());
     let model = Etcd::new(2, 3, 0);
+    assert_explained(&calls, |calls| model.explain(calls));
+}
+
+/// A process that does not wait.
+#[test]
+fn a_single_attempt_is_a_path_of_the_model() {
+    let Some(test) = EtcdTest::new() else { return };
+    let Some(mut holder) = test.start_recorded(&test.cluster.hosts(), "-n") else {
+        return;
+    };
+    holder.expect_line("held");
+    holder.send_line("");
+    let calls = test.finish_recorded(holder);
+    let looked = [("range", ""), ("answer", "absent")];
+    let expected = [&looked[..], &ENTERED, &[("answer", "first")], &REVOKED];
+    assert_eq!(calls, expected.concat());
+    let model = Etcd {
+        nonblocking: 1,
+        ..Etcd::new(1, 3, 0)
+    };
+    assert_explained(&calls, |calls| model.explain(calls));
+}
+
+#[test]
+fn a_refusal_is_a_path_of_the_model() {
+    let Some(test) = EtcdTest::new() else { return };
+    let holder = test.hold(&[]);
+    let Some(refused) = test.start_recorded(&test.cluster.hosts(), "-n") else {
+        return holder.release();
+    };
+    let calls = test.finish_recorded(refused);
+    holder.release();
+    assert_eq!(calls, [("range", ""), ("answer", "absent")]);
+    let model = Etcd {
+        nonblocking: 1,
+        ..Etcd::new(2, 3, 0)
+    };
     assert_explained(&calls, |calls| model.explain(calls));
 }
 
@@ -231,7 +277,7 @@ fn a_renewal_while_waiting_is_a_path_of_the_model() {
 fn a_withdrawal_is_a_path_of_the_model() {
     let Some(test) = EtcdTest::new() else { return };
     let holder = test.hold(&[]);
-    let Some(waiter) = test.start_recorded(&test.cluster.hosts(), "--ttl=1h") else {
+    let Some(waiter) = test.start_recorded(&test.cluster.hosts(), "-x") else {
         return holder.release();
     };
     test.wait_for_keys(2);
@@ -298,7 +344,7 @@ fn the_end_of_a_lease_is_a_path_of_the_model() {
 fn a_lost_answer_is_a_path_of_the_model(#[case] lost: &'static str, #[case] granted: &[Call]) {
     let Some(test) = EtcdTest::new() else { return };
     let proxy = Proxy::start(test.cluster.hosts(), Mode::HoldReplyTo(lost));
-    let Some(mut holder) = test.start_recorded(&proxy.host(), "--ttl=1h") else {
+    let Some(mut holder) = test.start_recorded(&proxy.host(), "-x") else {
         return;
     };
     proxy.wait_for_held_reply();
