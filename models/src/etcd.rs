@@ -12,6 +12,7 @@
 //! a function of the keys and have tests of their own; watches that end early; and what the lease
 //! demands of the command, which is in the model of the lease.
 
+mod keys;
 mod server;
 mod state;
 mod steps;
