@@ -76,8 +76,9 @@ pub fn attempt(
     let (params, log) = progress.local.get_or_insert_with(start);
     // With job control, the user may want to stop the wait and continue it later (Ctrl-Z, fg),
     // which bash cannot do with a builtin. Then the program waits; it locks the same open file
-    // description. It also waits if it is to show its progress. With -o, however, there is still something to do once the lock is held, and
-    // after it the program does not inherit the descriptor.
+    // description. It also waits if it is to show its progress. With -o, however, there is still
+    // something to do once the lock is held, and after it the program does not inherit the
+    // descriptor.
     let program_waits = matches!(params.deadline, Deadline::Never | Deadline::At(_))
         && job.is_none()
         && (request.progress == ProgressMode::Shown || bash.has_job_control())

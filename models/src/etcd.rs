@@ -123,7 +123,7 @@ impl Etcd {
     ///
     /// The number of them that are possible.
     pub fn explain(&self, calls: &[(&str, &str)]) -> Result<(), usize> {
-        let hidden = ["", "random", "poll", "flock exits"];
+        let hidden = ["", "random", "poll", "flock exits", "SIGTSTP", "SIGCONT"];
         trace::explain_visible(self, |_| 0, calls, |call| !hidden.contains(&call))
     }
 

@@ -125,16 +125,11 @@ impl Front {
         fds: &[(BorrowedFd<'_>, PollFlags)],
         until: Option<Duration>,
     ) -> Result<bool, Released> {
-        loop {
-            match self.wait_or_notice(fds, until)? {
-                Wakeup::Ready => return Ok(true),
-                Wakeup::TimedOut => return Ok(false),
-                Wakeup::Notice => {}
-            }
-        }
+        Ok(self.wait_for(fds, until, false)? == Wakeup::Ready)
     }
 
-    /// Does the same, but returns also when `flock` has been stopped or continued.
+    /// Does the same, but returns also if `flock` has been stopped or continued, once for each change
+    /// that [`Self::is_stopped`] has not returned before: another wait may have read it.
     ///
     /// # Errors
     ///
@@ -144,8 +139,21 @@ impl Front {
         fds: &[(BorrowedFd<'_>, PollFlags)],
         until: Option<Duration>,
     ) -> Result<Wakeup, Released> {
+        self.wait_for(fds, until, true)
+    }
+
+    fn wait_for(
+        &self,
+        fds: &[(BorrowedFd<'_>, PollFlags)],
+        until: Option<Duration>,
+        returns_notices: bool,
+    ) -> Result<Wakeup, Released> {
+        let has_notice = || returns_notices && self.notices.borrow_mut().has_changed();
         // An error here would repeat itself; without the alarm, nothing works.
         self.alarm.set(until).map_err(|_| Released)?;
+        if has_notice() {
+            return Ok(Wakeup::Notice);
+        }
         loop {
             let mut polled = vec![PollFd::from_borrowed_fd(self.alarm.as_fd(), PollFlags::IN)];
             for (fd, flags) in fds {
@@ -162,7 +170,6 @@ impl Front {
                 Err(_) => return Err(Released),
             }
             let is_ready = |fd: &PollFd<'_>| !fd.revents().is_empty();
-            let was_stopped = self.notices.borrow().is_stopped();
             let has_ended = match &polled[fds.len() + 1..] {
                 [] => false,
                 [socket, others @ ..] => {
@@ -175,7 +182,7 @@ impl Front {
             if polled[1..=fds.len()].iter().any(is_ready) {
                 return Ok(Wakeup::Ready);
             }
-            if self.notices.borrow().is_stopped() != was_stopped {
+            if has_notice() {
                 return Ok(Wakeup::Notice);
             }
             if is_ready(&polled[0]) {
@@ -188,7 +195,7 @@ impl Front {
     pub fn is_stopped(&self) -> bool {
         // The end of the connection is noticed by the next wait.
         self.has_ended();
-        self.notices.borrow().is_stopped()
+        self.notices.borrow_mut().is_stopped()
     }
 
     /// Reads what `flock` has sent, and returns whether it has closed the connection.

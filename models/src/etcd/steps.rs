@@ -228,16 +228,24 @@ impl Etcd {
                 if own.is_stopped {
                     push(done("poll", "stopped"), Place::Mark, &nothing);
                 }
+                let unless_stopped = |place| match own.is_stopped {
+                    true => Place::Mark,
+                    false => place,
+                };
                 if own.is_written {
-                    push(done("watch", "written"), Place::List, &nothing);
+                    push(
+                        done("watch", "written"),
+                        unless_stopped(Place::List),
+                        &nothing,
+                    );
                 }
                 if own.is_notified {
-                    let place = match own.is_last && !own.is_stopped {
+                    let place = match own.is_last {
                         true if self.mutant == Mutant::TrustDeletion => Place::Hold,
                         true => self.confirm(&own),
                         false => Place::List,
                     };
-                    push(done("watch", "deleted"), place, &nothing);
+                    push(done("watch", "deleted"), unless_stopped(place), &nothing);
                 }
                 // The key before that, or its own one.
                 if !own.is_last || state.leases[2 * index].key == 0 {

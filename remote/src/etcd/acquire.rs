@@ -129,7 +129,9 @@ impl Session<'_> {
                 Wakeup::Changed(_) | Wakeup::Recheck => watch = Some(current),
                 Wakeup::Ended => {}
             }
-            listing = self.list(up_to)?;
+            if !self.front.is_stopped() {
+                listing = self.list(up_to)?;
+            }
         }
     }
 

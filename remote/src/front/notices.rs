@@ -6,6 +6,8 @@ pub(super) struct Notices {
     /// The beginning of a line.
     unread: Vec<u8>,
     is_stopped: bool,
+    /// What the last call has returned.
+    was_stopped: bool,
 }
 
 impl Notices {
@@ -26,14 +28,33 @@ impl Notices {
     }
 
     /// Returns whether `flock` is stopped.
-    pub(super) fn is_stopped(&self) -> bool {
+    pub(super) fn is_stopped(&mut self) -> bool {
+        self.was_stopped = self.is_stopped;
         self.is_stopped
+    }
+
+    /// Returns whether that has changed since the last call of either function.
+    pub(super) fn has_changed(&mut self) -> bool {
+        let was_stopped = std::mem::replace(&mut self.was_stopped, self.is_stopped);
+        was_stopped != self.is_stopped
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_change_is_reported_once() {
+        let mut notices = Notices::default();
+        assert!(!notices.has_changed());
+        notices.add(b"stopped\n");
+        assert!(notices.has_changed());
+        assert!(!notices.has_changed());
+        notices.add(b"continued\n");
+        assert!(!notices.is_stopped());
+        assert!(!notices.has_changed());
+    }
 
     #[test]
     fn the_last_line_counts() {

@@ -69,3 +69,20 @@ fn texts_cannot_add_lines() {
     assert_eq!(text, "warning a refused\n");
     assert!(Answer::Lost(&"ä".repeat(5000)).encode().len() < 4096);
 }
+
+/// As while a connection is opened.
+#[test]
+fn a_stop_that_another_wait_has_read_is_reported() {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("sockets");
+    let front = Front::with(ours.into(), None).expect("a descriptor");
+    let soon = || Some(clock::now() + Duration::from_millis(1));
+    send(&theirs, b"stopped\n", SendFlags::empty()).expect("there is room");
+    assert_eq!(front.wait(&[], soon()), Ok(false));
+    assert_eq!(front.wait_or_notice(&[], None), Ok(Wakeup::Notice));
+    assert!(front.is_stopped());
+    assert_eq!(front.wait_or_notice(&[], soon()), Ok(Wakeup::TimedOut));
+    send(&theirs, b"continued\n", SendFlags::empty()).expect("there is room");
+    assert!(!front.is_stopped());
+    drop(theirs);
+    assert_eq!(front.wait_or_notice(&[], None), Err(Released));
+}

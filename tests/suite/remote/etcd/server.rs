@@ -189,12 +189,13 @@ impl System for Cluster {
 }
 
 /// Returns the range of a lock's keys in base64, which etcd's JSON needs.
-fn range(name: &str) -> Value {
+pub fn range(name: &str) -> Value {
     json!({"key": base64(&format!("{name}/")), "range_end": base64(&format!("{name}0"))})
 }
 
+const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
 pub fn base64(text: &str) -> String {
-    const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let group = |bytes: &[u8]| {
         let number = (0..3).fold(0, |number, index| {
             number << 8 | usize::from(*bytes.get(index).unwrap_or(&0))
@@ -206,6 +207,21 @@ pub fn base64(text: &str) -> String {
         String::from_iter((0..4).map(digit))
     };
     text.as_bytes().chunks(3).map(group).collect()
+}
+
+pub fn from_base64(text: &str) -> String {
+    let digit = |byte: u8| DIGITS.iter().position(|digit| *digit == byte);
+    let digits = text.bytes().filter_map(digit);
+    let (mut bytes, mut bits, mut count) = (Vec::new(), 0, 0);
+    for digit in digits {
+        (bits, count) = (bits << 6 | digit, count + 6);
+        if count >= 8 {
+            count -= 8;
+            bytes.push((bits >> count) as u8);
+            bits &= (1 << count) - 1;
+        }
+    }
+    String::from_utf8(bytes).expect("text")
 }
 
 fn allow_all(path: &Path) {

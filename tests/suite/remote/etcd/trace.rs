@@ -3,7 +3,7 @@
 
 mod messages;
 
-use libc::{SIGCONT, SIGSTOP, SIGTERM};
+use libc::{SIGCONT, SIGSTOP, SIGTERM, SIGTSTP};
 use models::etcd::Etcd;
 use rstest::rstest;
 use serde_json::Value;
@@ -13,6 +13,7 @@ use test_support::system_calls::{Call, SystemCall, assert_explained};
 use test_support::wait_until;
 
 use super::EtcdTest;
+use super::server::{from_base64, range};
 use crate::remote::engines::System;
 use crate::remote::engines::proxy::{Mode, Proxy};
 use messages::{Message, messages};
@@ -26,6 +27,21 @@ const REQUESTS: [(&str, &str); 5] = [
     ("/v3/kv/range", "range"),
 ];
 
+/// Returns whether a key, or the request to write it, says that its process is stopped.
+fn is_stopped(key: &Value) -> bool {
+    let value = key["value"].as_str().unwrap_or_default();
+    from_base64(value).contains("\"stopped\":true")
+}
+
+/// Returns the place of a key in the queue.
+fn number(key: &Value) -> u64 {
+    let value = from_base64(key["value"].as_str().unwrap_or_default());
+    let value: Value = serde_json::from_str(&value).expect("a value of ours");
+    let created = key["create_revision"].as_str().expect("a revision");
+    let created: u64 = created.parse().expect("a number");
+    value["number"].as_u64().unwrap_or(created << 20)
+}
+
 /// What a process knows of the keys.
 #[derive(Default)]
 struct Keys {
@@ -38,14 +54,14 @@ impl Keys {
     /// Names the answer to a listing of keys.
     fn list(&mut self, listing: &Value) -> &'static str {
         let mut keys = listing["kvs"].as_array().cloned().unwrap_or_default();
-        let created = |key: &Value| key["create_revision"].as_str().map(str::parse::<u64>);
-        keys.sort_by_key(|key| created(key).expect("a revision").expect("a number"));
+        keys.sort_by_key(number);
         let index = keys.iter().position(|key| key["key"] == self.own);
         let before = index.and_then(|index| index.checked_sub(1));
         self.obstacle = before.map(|before| keys[before]["key"].clone());
         match index {
             None => "absent",
             Some(0) => "first",
+            Some(index) if keys[..index].iter().all(is_stopped) => "behind stopped",
             Some(_) => "behind",
         }
     }
@@ -77,6 +93,12 @@ impl Keys {
             "/v3/lease/revoke" => "revoked",
             "/v3/lease/keepalive" if value["result"].get("TTL").is_some() => "ok",
             "/v3/lease/keepalive" => "unknown",
+            "/v3/kv/txn"
+                if value["responses"][0].get("response_range").is_none()
+                    && value["responses"][1].is_null() =>
+            {
+                "written"
+            }
             "/v3/kv/txn" => {
                 let responses = value["responses"].as_array().expect("responses");
                 self.list(&responses[responses.len() - 1]["response_range"])
@@ -89,18 +111,36 @@ impl Keys {
 /// Names what the helper says and hears.
 fn calls_of(recorded: &[SystemCall]) -> Vec<Call> {
     let (mut calls, mut keys) = (Vec::new(), Keys::default());
+    let mut is_hidden = false;
     for message in messages(recorded) {
         match message {
             Message::Request(path, body) => {
                 let known = REQUESTS.iter().find(|(known, _)| *known == path);
                 let (_, name) = known.unwrap_or_else(|| panic!("{path} is not in the model"));
-                if path == "/v3/kv/txn" {
-                    let compare = &body["compare"][0];
-                    assert_eq!(compare["target"], "CREATE", "it creates the key");
-                    keys.own = compare["key"].clone();
+                let compare = &body["compare"][0];
+                let name = match compare["target"].as_str() {
+                    None => *name,
+                    Some("CREATE") => {
+                        keys.own = compare["key"].clone();
+                        *name
+                    }
+                    Some(target) => {
+                        assert_eq!(target, "MOD", "it writes a key that has not changed");
+                        let put = &body["success"][0]["request_put"];
+                        match (put["key"] == keys.own, is_stopped(put)) {
+                            (true, true) => "txn: stopped",
+                            (true, false) => "txn: continued",
+                            (false, _) => "txn: move",
+                        }
+                    }
+                };
+                // Before it writes to its key, it reads it: one step in the model.
+                is_hidden = body["key"] == keys.own && !keys.own.is_null();
+                if !is_hidden {
+                    calls.push((name, ""));
                 }
-                calls.push((*name, ""));
             }
+            Message::Answer(..) if is_hidden => {}
             Message::Answer(path, status, value) => {
                 let answer = keys.answer(&path, status, &value);
                 calls.extend(answer.map(|answer| ("answer", answer)));
@@ -131,6 +171,16 @@ impl EtcdTest {
         ];
         let command = self.env.with_recording_of_all("flock", args)?;
         Some(self.env.start(command))
+    }
+
+    /// Waits until a key says that its process is stopped.
+    #[track_caller]
+    fn wait_for_stopped(&self) {
+        wait_until("a waiter is stopped", || {
+            let listing = self.cluster.post("/v3/kv/range", &range(&self.name()));
+            let keys = listing["kvs"].as_array().expect("keys");
+            keys.iter().any(is_stopped)
+        });
     }
 
     /// Waits for the end of all processes, and returns the calls of the helper.
@@ -270,6 +320,88 @@ fn a_renewal_while_waiting_is_a_path_of_the_model() {
     assert!(calls.windows(3).any(|three| *three == renewed), "{calls:?}");
     let model = Etcd::new(2, 3, 0);
     assert_eq!(model.explain(&calls), Ok(()), "{calls:?}");
+}
+
+/// Another process passes one that is stopped, and the holder exits before that is continued.
+#[test]
+fn a_stopped_waiter_is_a_path_of_the_model() {
+    let Some(test) = EtcdTest::new() else { return };
+    let holder = test.hold(&[]);
+    let Some(mut waiter) = test.start_recorded(&test.cluster.hosts(), "-x") else {
+        return holder.release();
+    };
+    test.wait_for_keys(2);
+    let flock = children_of(waiter.pid())[0];
+    assert!(send_signal(flock, SIGTSTP));
+    test.wait_for_stopped();
+    holder.release();
+    let url = test.url();
+    wait_until("another process passes it", || {
+        test.env.run(["-n", &url, "true"]).status.success()
+    });
+    send_signal(flock, SIGCONT);
+    waiter.expect_line("held");
+    waiter.send_line("");
+    let calls = test.finish_recorded(waiter);
+    if is_repeated(&calls) {
+        return;
+    }
+    let stopped = [
+        ("answer", "behind"),
+        ("txn: stopped", ""),
+        ("answer", "written"),
+        ("txn: continued", ""),
+        ("answer", "written"),
+        ("range", ""),
+        ("answer", "first"),
+    ];
+    assert_eq!(calls, [&ENTERED[..], &stopped, &REVOKED].concat());
+    let model = Etcd {
+        stops: 1,
+        ..Etcd::new(2, 3, 0)
+    };
+    assert_explained(&calls, |calls| model.explain(calls));
+}
+
+/// The waiter is stopped before the process that passes it arrives.
+#[test]
+fn an_overtaking_is_a_path_of_the_model() {
+    let Some(test) = EtcdTest::new() else { return };
+    let holder = test.hold(&[]);
+    let mut stopped = test.start(&[], "echo held; read x; exit 0");
+    test.wait_for_keys(2);
+    assert!(send_signal(stopped.pid(), SIGTSTP));
+    test.wait_for_stopped();
+    holder.release();
+    let url = test.url();
+    wait_until("another process passes it", || {
+        test.env.run(["-n", &url, "true"]).status.success()
+    });
+    let recorded = test.start_recorded(&test.cluster.hosts(), "-x");
+    let calls = recorded.map(|mut next| {
+        next.expect_line("held");
+        next.send_line("");
+        test.finish_recorded(next)
+    });
+    send_signal(stopped.pid(), SIGCONT);
+    stopped.expect_line("held");
+    stopped.release();
+    let Some(calls) = calls.filter(|calls| !is_repeated(calls)) else {
+        return;
+    };
+    let moved = [
+        ("answer", "behind stopped"),
+        ("txn: move", ""),
+        ("answer", "written"),
+        ("range", ""),
+        ("answer", "first"),
+    ];
+    assert_eq!(calls, [&ENTERED[..], &moved, &REVOKED].concat());
+    let model = Etcd {
+        stops: 1,
+        ..Etcd::new(2, 3, 0)
+    };
+    assert_explained(&calls, |calls| model.explain(calls));
 }
 
 /// `flock` is killed, and the helper leaves the queue.
