@@ -77,26 +77,28 @@ impl Session<'_> {
     ///
     /// *Why the deletion of the last key in the way is enough, without another listing:* keys in the
     /// way before our own can only vanish, or move behind it, whatever has happened since the
-    /// listing. So the key that is next to
-    /// it is watched too, and the listing that shows it gone is made while the last holder has the
-    /// lock, not after that. Our own key may have been deleted meanwhile: the end of its lease
-    /// shows in the time that is left of it, which [`Self::confirm`] checks, and a deletion by an
-    /// administrator is reported by the same watch, at the latest while the lock is held.
+    /// listing. So the key that is next to it is watched too, and the listing that shows it gone is
+    /// made while the last holder has the lock, not after that. Our own key may have been deleted
+    /// meanwhile: the end of its lease shows in the time that is left of it, which
+    /// [`Self::confirm`] checks, and a deletion by an administrator is reported by the same watch,
+    /// at the latest while the lock is held.
     fn wait_until_held(&mut self, mut listing: Listing) -> Result<Option<Grant>, Stop> {
         let key = self.key();
         let mut watch: Option<Watch> = None;
-        loop {
-            if self.front.is_stopped() && !self.is_nonblocking() {
-                match self.stand_aside()? {
-                    Some(now) => listing = now,
-                    None => return Ok(None),
-                }
-                continue;
+        if self.front.is_stopped() && !self.is_nonblocking() {
+            match self.stand_aside()? {
+                Some(now) => listing = now,
+                None => return Ok(None),
             }
+        }
+        loop {
             let own = listing.find(&key).map(|own| own.entry.number);
             let up_to = own.map(|number| number / SPACING);
             if self.overtake(&listing)? {
-                listing = self.list(up_to)?;
+                match self.list_unless_stopped(up_to)? {
+                    Some(now) => listing = now,
+                    None => return Ok(None),
+                }
                 continue;
             }
             let revision = listing.revision;
@@ -129,8 +131,9 @@ impl Session<'_> {
                 Wakeup::Changed(_) | Wakeup::Recheck => watch = Some(current),
                 Wakeup::Ended => {}
             }
-            if !self.front.is_stopped() {
-                listing = self.list(up_to)?;
+            match self.list_unless_stopped(up_to)? {
+                Some(now) => listing = now,
+                None => return Ok(None),
             }
         }
     }

@@ -6,9 +6,9 @@
 //! *Races:* a process that is continued takes its mark back before it lists the keys and may find
 //! that it holds the lock, while another one moves it. Both are transactions that require that the
 //! key has not changed since it was read, so one of them is first: either the other one finds no
-//! mark, or this one finds its new number. A request for a mark that is late, because
-//! another attempt was made, finds that the key has changed, even if the mark was taken back: that
-//! is a write, too. A model has these interleavings: see `docs/design/protocols.md`.
+//! mark, or this one finds its new number. A request for a mark that is late, because another attempt
+//! was made, finds that the key has changed, even if the mark was taken back: that is a write, too.
+//! A model has these interleavings: see `docs/design/protocols.md`.
 //!
 //! [`overtaken`]: crate::queue::overtaken
 
@@ -25,12 +25,43 @@ use crate::stop::Stop;
 const MAX_OPERATIONS: usize = 100;
 
 impl Session<'_> {
+    /// Lists the keys, or, if `flock` is stopped, lets others pass before that. Returns `None` if our
+    /// key has vanished.
+    pub(super) fn list_unless_stopped(
+        &mut self,
+        up_to: Option<u64>,
+    ) -> Result<Option<Listing>, Stop> {
+        // One that does not wait holds up no other.
+        let is_stopped = |this: &Self| !this.is_nonblocking() && this.front.is_stopped();
+        if !is_stopped(self) {
+            let listing = self.list(up_to)?;
+            if !is_stopped(self) {
+                return Ok(Some(listing));
+            }
+        }
+        self.stand_aside()
+    }
+
     /// Lets others pass until `flock` is continued, and returns all keys then, or `None` if our key
     /// has vanished.
     pub(super) fn stand_aside(&mut self) -> Result<Option<Listing>, Stop> {
-        if !self.write_whether_stopped(true)? {
-            return Ok(None);
+        loop {
+            if !self.write_whether_stopped(true)? {
+                return Ok(None);
+            }
+            self.wait_until_continued()?;
+            if !self.write_whether_stopped(false)? {
+                return Ok(None);
+            }
+            let listing = self.list(None)?;
+            if !self.front.is_stopped() {
+                return Ok(Some(listing));
+            }
         }
+    }
+
+    /// Renews the lease until `flock` is continued.
+    fn wait_until_continued(&mut self) -> Result<(), Stop> {
         while self.front.is_stopped() {
             if self.deadline.is_some_and(has_come) {
                 return Err(Stop::Refused);
@@ -43,10 +74,7 @@ impl Session<'_> {
             let until = self.deadline.map_or(until, |deadline| deadline.min(until));
             self.front.wait_or_notice(&[], Some(until))?;
         }
-        match self.write_whether_stopped(false)? {
-            true => self.list(None).map(Some),
-            false => Ok(None),
-        }
+        Ok(())
     }
 
     /// Writes to our key whether `flock` is stopped. Returns false if the key has vanished.
