@@ -113,6 +113,10 @@ fn mutants_are_found() {
         (Mutant::KeepMark, 0),
         (Mutant::TrustLateMark, 1),
     ] {
+        if faults != 0 && processes() == 3 {
+            // It takes longer than all others: `make soak` finds it.
+            continue;
+        }
         let model = Etcd {
             mutant,
             stops: 1,
