@@ -172,13 +172,15 @@ test: lint
 test-development:
 	MAKEFLAGS= $(CARGO) test --locked --workspace -- $(addprefix --skip ,$(NOT_IN_DEVELOPMENT))
 
-# The tests of locks elsewhere hardly use the processor.
-test-installed:
-	$(MAKE) -j2 test-installed-local test-installed-remote
+# One after the other: side by side, they take longer, because tests that wait look at all processes.
+test-installed: test-installed-local test-installed-remote
 
 test-installed-local test-installed-remote:
 	MAKEFLAGS= FLOCK_UNDER_TEST=$(STAGE)/usr/bin/flock FLOCK_UNSTRIPPED=$(CURDIR)/$(UNSTRIPPED) \
 	    $(CARGO) test --locked --workspace --test suite -- $(TESTS_OF_$@)
+
+# They hardly use the processor.
+test-installed-remote: export RUST_TEST_THREADS := $(shell expr 6 \* $$(nproc))
 
 TESTS_OF_test-installed-local = --skip remote::
 TESTS_OF_test-installed-remote = remote::

@@ -87,7 +87,10 @@ fn limit_and_the_processes_ahead_are_told() {
         "{rest}"
     );
     assert!(rest.contains(" of 16m 40s: held by "), "{rest}");
-    assert!(rest.ends_with("; 2 ahead in the queue\n"), "{rest}");
+    // Where the search for them takes too long, a line does without.
+    if !rest.ends_with("; 2 ahead in the queue\n") {
+        waiter.expect("; 2 ahead in the queue\n");
+    }
 }
 
 #[test]
