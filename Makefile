@@ -148,8 +148,8 @@ uninstall-historic:
 # call every form of `flock` through a bash that has loaded the builtin.
 NOT_THROUGH_BUILTIN = builtin:: storm:: recipes:: fuzzing:: architecture:: installing:: traces:: remote::lease:: remote::kills:: remote::handle::loss:: remote::handle::kills:: remote::handle::trace:: remote::engines:: remote::etcd:: remote::postgres:: remote::ssh::
 
-# What takes long is tried as it is installed: stress tests, the builtin in all versions of bash, and
-# locks elsewhere, whose tests wait for leases to end.
+# What takes long is tried as it is installed: stress tests, the builtin in all versions of bash, the
+# historic tools, and locks elsewhere, whose tests wait for leases to end.
 NOT_IN_DEVELOPMENT = storm:: hostile:: builtin:: remote::lease:: remote::kills:: remote::handle:: remote::ssh::
 
 # Most tests wait for other processes or for a timeout, so three times as many run as there are
@@ -170,7 +170,9 @@ test: lint
 
 # Tests run make themselves: without MAKEFLAGS, theirs does not look for the job server of this one.
 test-development:
-	MAKEFLAGS= $(CARGO) test --locked --workspace -- $(addprefix --skip ,$(NOT_IN_DEVELOPMENT))
+	MAKEFLAGS= $(CARGO) test --locked --workspace --lib
+	MAKEFLAGS= $(CARGO) test --locked --workspace --exclude fdlock-historic --test '*' -- \
+	    $(addprefix --skip ,$(NOT_IN_DEVELOPMENT))
 
 # One after the other: side by side, they take longer, because tests that wait look at all processes.
 test-installed: test-installed-local test-installed-remote
