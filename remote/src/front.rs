@@ -128,8 +128,8 @@ impl Front {
         Ok(self.wait_for(fds, until, false)? == Wakeup::Ready)
     }
 
-    /// Does the same, but returns also if `flock` has been stopped or continued, once for each change
-    /// that [`Self::is_stopped`] has not returned before: another wait may have read it.
+    /// Does the same, and also returns when `flock` has been stopped or continued: once for each
+    /// change that [`Self::is_stopped`] has not returned yet, even if another wait has read it.
     ///
     /// # Errors
     ///

@@ -34,7 +34,7 @@ struct Obstacle {
 /// Why a wait is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wakeup {
-    /// These keys were deleted, or none, but one was written.
+    /// These keys were deleted; if there are none, a key was written.
     Changed(Vec<Vec<u8>>),
     /// Something may have changed.
     Recheck,
@@ -210,7 +210,7 @@ impl Session<'_> {
                 is_last: is_last && self.request.slots.is_none(),
             }),
             Place::WaitsForSlot => Standing::NoSlot,
-            // We have not written that, or `flock` has been continued since then.
+            // Cannot be: the mark is taken back before the keys are listed.
             Place::Stopped => Standing::NoSlot,
             Place::Lost => Standing::Absent,
         }

@@ -176,8 +176,8 @@ pub struct Replacement<'a> {
     pub value: String,
 }
 
-/// Replaces the values of some keys, whose leases do not change, if none of the keys has changed
-/// since, nor another one since its revision.
+/// Replaces the values of some keys, and keeps their leases, unless one of them has changed since it
+/// was read, or the key `unchanged` has since this revision.
 pub fn replace(replacements: &[Replacement<'_>], unchanged: Option<(&[u8], u64)>) -> Call {
     let replaced = replacements
         .iter()
@@ -239,7 +239,7 @@ fn watch_request(key: &[u8], from: u64) -> Value {
 /// What a watch reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// These keys were deleted, or none, but a key has another value.
+    /// These keys were deleted; if there are none, a key was written.
     Changed(Vec<Vec<u8>>),
     /// The watch has ended: its revision was compacted, or its member has lost the leader.
     Ended,

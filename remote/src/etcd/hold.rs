@@ -44,11 +44,10 @@ impl Session<'_> {
     /// which a majority confirms.
     fn hold_until_lost(&mut self, grant: Grant) -> Result<&'static str, Stop> {
         let key = self.key();
-        let keys = [key.clone()];
         let token = grant.token;
         let mut watch = grant.watch;
         if watch.is_none() {
-            watch = Some(Watch::of_keys(keys.to_vec(), grant.revision + 1));
+            watch = Some(Watch::of_keys(vec![key.clone()], grant.revision + 1));
             self.pause(self.lease.renew_at.min(clock::now() + UNWATCHED_TIME))?;
         }
         let mut watch_again_at = Duration::ZERO;
@@ -70,7 +69,7 @@ impl Session<'_> {
                 match self.find_key(token)? {
                     (Finding::Lost(why), _) => return Ok(why),
                     (Finding::Held, revision) => {
-                        watch = Some(Watch::of_keys(keys.to_vec(), revision + 1));
+                        watch = Some(Watch::of_keys(vec![key.clone()], revision + 1));
                     }
                     (Finding::Unknown, _) => watch_again_at = clock::now() + RETRY_INTERVAL,
                 }

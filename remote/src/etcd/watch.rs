@@ -13,7 +13,7 @@ use crate::http::Connection;
 
 /// A watch, which is opened when it is polled.
 pub(super) struct Watch {
-    /// The keys; none if any key of the lock is watched.
+    /// The keys; empty if all keys of the lock are watched.
     keys: Vec<Vec<u8>>,
     call: Call,
     connection: Option<Connection>,
