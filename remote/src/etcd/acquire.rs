@@ -34,7 +34,7 @@ struct Obstacle {
 /// Why a wait is over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Wakeup {
-    /// These keys were deleted; if there are none, a key was written.
+    /// The keys that were deleted; empty if a key was only written.
     Changed(Vec<Vec<u8>>),
     /// Something may have changed.
     Recheck,

@@ -239,7 +239,7 @@ fn watch_request(key: &[u8], from: u64) -> Value {
 /// What a watch reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// These keys were deleted; if there are none, a key was written.
+    /// The keys that were deleted; empty if a key was only written.
     Changed(Vec<Vec<u8>>),
     /// The watch has ended: its revision was compacted, or its member has lost the leader.
     Ended,
