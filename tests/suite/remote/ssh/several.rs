@@ -12,11 +12,12 @@ impl SshTest {
         self.url() + "2"
     }
 
-    /// Starts `flock` for both files, in this order.
+    /// Starts `flock` for both files, in this order. The time to live is shorter than the machine has
+    /// been running for, even if it has just been started: no lock is granted before that.
     #[track_caller]
     fn start_both(&self, options: &[&str], urls: [&str; 2], script: &str) -> Process {
         let command = ["--also", urls[1], urls[0], "sh", "-c", script];
-        let args = ["--ttl=1h"].iter().chain(options).chain(&command);
+        let args = ["--ttl=2m"].iter().chain(options).chain(&command);
         self.env.start(self.env.flock(args))
     }
 
