@@ -18,13 +18,14 @@ pub(super) struct State {
 
 impl State {
     /// Creates the memory for a lock that lasts until then.
-    pub fn new(until: Duration) -> io::Result<Self> {
+    pub fn new(end: Duration) -> io::Result<Self> {
+        let [until, kill_at, is_released] = SharedU64::several()?;
         let state = Self {
-            until: SharedU64::new()?,
-            kill_at: SharedU64::new()?,
-            is_released: SharedU64::new()?,
+            until,
+            kill_at,
+            is_released,
         };
-        state.set_until(until);
+        state.set_until(end);
         Ok(state)
     }
 

@@ -1,21 +1,43 @@
 //! Values in memory that a process shares with its children.
 
+use std::array;
 use std::io;
 use std::ptr;
+use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that a process shares with its children, initially zero.
 #[derive(Debug)]
-pub struct SharedU64(ptr::NonNull<AtomicU64>);
+pub struct SharedU64 {
+    numbers: Rc<Numbers>,
+    index: usize,
+}
+
+/// The numbers in a page.
+#[derive(Debug)]
+struct Numbers(ptr::NonNull<[AtomicU64; 8]>);
 
 impl SharedU64 {
-    /// Creates the number in a page of its own.
+    /// Creates a number.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub fn new() -> io::Result<Self> {
-        map().map(Self)
+        Self::several().map(|[number]| number)
+    }
+
+    /// Creates a few numbers in one page.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub fn several<const N: usize>() -> io::Result<[Self; N]> {
+        let numbers = Rc::new(Numbers(map()?));
+        Ok(array::from_fn(|index| Self {
+            numbers: Rc::clone(&numbers),
+            index,
+        }))
     }
 
     /// Returns the number that any of the processes stored last.
@@ -42,13 +64,14 @@ impl SharedU64 {
 
     fn atomic(&self) -> &AtomicU64 {
         // SAFETY: mapped, page-aligned, initialized, and accessed only atomically by all processes.
-        unsafe { self.0.as_ref() }
+        let numbers = unsafe { self.numbers.0.as_ref() };
+        &numbers[self.index]
     }
 }
 
-impl Drop for SharedU64 {
+impl Drop for Numbers {
     fn drop(&mut self) {
-        // SAFETY: mapped by `new`, unmapped once.
+        // SAFETY: mapped by `several`, unmapped once.
         unsafe { unmap(self.0) };
     }
 }

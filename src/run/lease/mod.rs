@@ -42,7 +42,6 @@ use crate::remote::terms::Terms;
 use crate::sys::alarm::Alarm;
 use crate::sys::clock::since_boot;
 use crate::sys::process;
-use crate::sys::shared_memory::SharedU64;
 use crate::sys::signal::{self, SignalSet, number};
 use crate::sys::spawn::{self, ExecImage, ParentDeath, SpawnOptions, TOO_LATE};
 
@@ -75,7 +74,6 @@ pub(super) fn run(
     warn: &mut dyn FnMut(Error),
 ) -> Result<ExitReason, SpawnError> {
     let is_subreaper = lease.may_adopt && process::become_subreaper();
-    let shared = SharedU64::new().map_err(SpawnError::Fork)?;
     let orders = Orders::new(lease.until).map_err(SpawnError::Fork)?;
     let signals = signal::signalfd(SignalSet::ALL).map_err(SpawnError::Fork)?;
     let alarm = Alarm::new().map_err(SpawnError::Fork)?;
@@ -92,7 +90,7 @@ pub(super) fn run(
             ..*options
         };
         let report = supervise::supervise(parent, image, &options, &orders, warn);
-        shared.set(report.encode());
+        orders.set_report(report);
         // Here already, because the next process waits for it while the supervisor exits and is
         // reaped. `Orders::end` has the race.
         if matches!(report, SupervisorReport::Exited(_)) && orders.end() {
@@ -110,7 +108,7 @@ pub(super) fn run(
     let mut forwarder = SignalForwarder::new(supervisor, None);
     let reason = watch.wait_for_exit(&mut forwarder, &signals, &alarm, warn);
     let reason = reason.map_err(SpawnError::Wait)?;
-    let report = SupervisorReport::decode(shared.get());
+    let report = orders.report();
     if report.is_none() && is_subreaper {
         tree::kill(&[lease.helper.pid(), timekeeper.0]);
     }

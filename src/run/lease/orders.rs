@@ -6,6 +6,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 
 use crate::remote::terms::Terms;
+use crate::run::supervisor::SupervisorReport;
 use crate::sys::shared_memory::SharedU64;
 use crate::sys::signal::{self, number};
 use crate::sys::spawn::StartLimit;
@@ -33,17 +34,21 @@ pub(in crate::run) struct Orders {
     until: SharedU64,
     /// The PID of the supervisor; 0 until it has started.
     supervisor: SharedU64,
+    /// What the supervisor reports.
+    report: SharedU64,
 }
 
 impl Orders {
     /// Creates the memory for a lease that lasts until then.
-    pub(super) fn new(until: Duration) -> io::Result<Self> {
+    pub(super) fn new(end: Duration) -> io::Result<Self> {
+        let [order, until, supervisor, report] = SharedU64::several()?;
         let orders = Self {
-            order: SharedU64::new()?,
-            until: SharedU64::new()?,
-            supervisor: SharedU64::new()?,
+            order,
+            until,
+            supervisor,
+            report,
         };
-        orders.set_until(until);
+        orders.set_until(end);
         Ok(orders)
     }
 
@@ -93,6 +98,16 @@ impl Orders {
     pub(super) fn set_supervisor(&self) {
         let pid = rustix::process::getpid().as_raw_nonzero().get();
         self.supervisor.set(pid as u64);
+    }
+
+    /// Stores what the supervisor reports.
+    pub(super) fn set_report(&self, report: SupervisorReport) {
+        self.report.set(report.encode());
+    }
+
+    /// Returns what the supervisor has reported.
+    pub(super) fn report(&self) -> Option<SupervisorReport> {
+        SupervisorReport::decode(self.report.get())
     }
 
     /// Returns until when the command may start: as long as there is time to stop it, and no order.
