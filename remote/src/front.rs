@@ -3,7 +3,7 @@
 mod notices;
 mod request;
 
-use std::cell::RefCell;
+use std::cell::Cell;
 use std::io::{self, Read};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::time::Duration;
@@ -45,9 +45,11 @@ pub struct Front {
     /// Whether the end of the connection is expected: the lock is being released.
     is_ignored: bool,
     /// What `flock` has sent after the request.
-    notices: RefCell<Notices>,
+    notices: Notices,
     /// What is different if the lock is one of several.
     part: Option<Part>,
+    /// Whether that lock is granted: what `flock` sends is for the thread that waits for the next one.
+    is_part_held: Cell<bool>,
 }
 
 /// A lock that is one of several, which a thread of this process acquires.
@@ -65,7 +67,11 @@ impl Front {
     ///
     /// There is no descriptor left.
     pub fn new() -> io::Result<Self> {
-        Self::with(stdio::stdin().try_clone_to_owned()?, None)
+        Self::over(stdio::stdin().try_clone_to_owned()?)
+    }
+
+    pub(crate) fn over(socket: OwnedFd) -> io::Result<Self> {
+        Self::with(socket, Notices::default(), None)
     }
 
     /// Returns a connection for a lock that is one of several. It ends when this one does.
@@ -74,16 +80,18 @@ impl Front {
     ///
     /// There is no descriptor left.
     pub fn part(&self, part: Part) -> io::Result<Self> {
-        Self::with(self.socket.try_clone()?, Some(part))
+        let notices = self.notices.for_thread();
+        Self::with(self.socket.try_clone()?, notices, Some(part))
     }
 
-    pub(crate) fn with(socket: OwnedFd, part: Option<Part>) -> io::Result<Self> {
+    fn with(socket: OwnedFd, notices: Notices, part: Option<Part>) -> io::Result<Self> {
         Ok(Self {
             socket,
             alarm: Alarm::new()?,
             is_ignored: false,
-            notices: RefCell::default(),
+            notices,
             part,
+            is_part_held: Cell::new(false),
         })
     }
 
@@ -103,7 +111,7 @@ impl Front {
             text.extend_from_slice(&buffer[..length]);
             if let Some(end) = text.windows(2).position(|bytes| bytes == b"\n\n") {
                 // `flock` may have been stopped already.
-                self.notices.borrow_mut().add(&text.split_off(end + 2));
+                self.notices.add(&text.split_off(end + 2));
                 return Ok(text);
             }
         }
@@ -148,7 +156,8 @@ impl Front {
         until: Option<Duration>,
         returns_notices: bool,
     ) -> Result<Wakeup, Released> {
-        let has_notice = || returns_notices && self.notices.borrow_mut().has_changed();
+        let reads_notices = !self.is_part_held.get();
+        let has_notice = || returns_notices && reads_notices && self.notices.has_changed();
         // An error here would repeat itself; without the alarm, nothing works.
         self.alarm.set(until).map_err(|_| Released)?;
         if has_notice() {
@@ -160,7 +169,11 @@ impl Front {
                 polled.push(PollFd::from_borrowed_fd(*fd, *flags));
             }
             if !self.is_ignored {
-                polled.push(PollFd::new(&self.socket, PollFlags::IN));
+                let flags = match reads_notices {
+                    true => PollFlags::IN,
+                    false => PollFlags::RDHUP,
+                };
+                polled.push(PollFd::new(&self.socket, flags));
                 if let Some(part) = &self.part {
                     polled.push(PollFd::new(&part.release, PollFlags::IN));
                 }
@@ -173,7 +186,8 @@ impl Front {
             let has_ended = match &polled[fds.len() + 1..] {
                 [] => false,
                 [socket, others @ ..] => {
-                    others.iter().any(is_ready) || is_ready(socket) && self.has_ended()
+                    let is_end = || !reads_notices || self.has_ended();
+                    others.iter().any(is_ready) || is_ready(socket) && is_end()
                 }
             };
             if has_ended {
@@ -195,14 +209,14 @@ impl Front {
     pub fn is_stopped(&self) -> bool {
         // The end of the connection is noticed by the next wait.
         self.has_ended();
-        self.notices.borrow_mut().is_stopped()
+        self.notices.is_stopped()
     }
 
     /// Reads what `flock` has sent, and returns whether it has closed the connection.
     fn has_ended(&self) -> bool {
         let mut buffer = [0; 64];
         match recv(&self.socket, &mut buffer, RecvFlags::DONTWAIT) {
-            Ok((length @ 1.., _)) => self.notices.borrow_mut().add(&buffer[..length]),
+            Ok((length @ 1.., _)) => self.notices.add(&buffer[..length]),
             Err(Errno::AGAIN | Errno::INTR) => {}
             _ => return true,
         }
@@ -231,6 +245,9 @@ impl Front {
     /// `flock` has exited, it is lost: then the time of the lease runs out.
     pub fn send(&self, answer: &Answer<'_>) {
         if let Some(part) = &self.part {
+            if matches!(answer, Answer::Granted { .. }) {
+                self.is_part_held.set(true);
+            }
             return (part.answers)(answer);
         }
         let line = answer.encode();

@@ -223,12 +223,11 @@ pub fn watch(keys: &[Vec<u8>], from: u64) -> Call {
     }
 }
 
-/// Watches for deletions of any key of a lock.
+/// Watches for changes of any key of a lock.
 pub fn watch_all(name: &[u8], from: u64) -> Call {
     let (start, end) = key::range(name);
     let mut body = watch_request(&start, from);
     body["create_request"]["range_end"] = encode(&end).into();
-    body["create_request"]["filters"] = json!(["NOPUT"]);
     Call::new(WATCH, &body)
 }
 
@@ -239,7 +238,7 @@ fn watch_request(key: &[u8], from: u64) -> Value {
 /// What a watch reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
-    /// The keys that were deleted; empty if a key was only written.
+    /// The keys that were deleted; empty if a key was only written again.
     Changed(Vec<Vec<u8>>),
     /// The watch has ended: its revision was compacted, or its member has lost the leader.
     Ended,
@@ -259,6 +258,11 @@ pub fn event(line: &[u8]) -> Event {
     let Some(events) = result["events"].as_array() else {
         return Event::Other;
     };
+    // A new key is the last one, so it is in no other's way.
+    let is_creation = |event: &&Value| event["kv"]["version"] == "1";
+    if events.iter().all(|event| is_creation(&event)) {
+        return Event::Other;
+    }
     let deletions = events.iter().filter(|event| event["type"] == "DELETE");
     let keys = deletions.map(|event| decode(&event["kv"]["key"]));
     keys.collect::<Option<_>>()
@@ -322,6 +326,14 @@ mod tests {
             ),
             (
                 r#"{"result":{"events":[{"kv":{}}]}}"#,
+                Event::Changed(Vec::new()),
+            ),
+            (
+                r#"{"result":{"events":[{"kv":{"version":"1"}}]}}"#,
+                Event::Other,
+            ),
+            (
+                r#"{"result":{"events":[{"kv":{"version":"1"}},{"kv":{"version":"2"}}]}}"#,
                 Event::Changed(Vec::new()),
             ),
             (

@@ -29,7 +29,7 @@ impl Watch {
         Self::new(keys, call)
     }
 
-    /// Watches for deletions of any key of a lock from a revision on.
+    /// Watches for changes of any key of a lock from a revision on.
     pub(super) fn of_all(name: &[u8], from: u64) -> Self {
         Self::new(Vec::new(), api::watch_all(name, from))
     }

@@ -1,42 +1,64 @@
 //! What `flock` sends after the request: that it is stopped, and continued.
 
-/// The lines, of which only the last one counts.
+use std::cell::Cell;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// The lines, of which only the last one counts. One thread of several may read them for all.
 #[derive(Debug, Default)]
 pub(super) struct Notices {
+    lines: Arc<Mutex<Lines>>,
+    /// What the last call has returned.
+    was_stopped: Cell<bool>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
     /// The beginning of a line.
     unread: Vec<u8>,
     is_stopped: bool,
-    /// What the last call has returned.
-    was_stopped: bool,
 }
 
 impl Notices {
+    /// Returns those for another thread, which reads them from now on.
+    pub(super) fn for_thread(&self) -> Self {
+        Self {
+            lines: Arc::clone(&self.lines),
+            was_stopped: Cell::new(false),
+        }
+    }
+
+    fn lines(&self) -> MutexGuard<'_, Lines> {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Adds what was read. Unknown lines are ignored.
-    pub(super) fn add(&mut self, bytes: &[u8]) {
+    pub(super) fn add(&self, bytes: &[u8]) {
+        let mut lines = self.lines();
         for byte in bytes {
             if *byte != b'\n' {
-                self.unread.push(*byte);
+                lines.unread.push(*byte);
                 continue;
             }
-            match self.unread.as_slice() {
-                b"stopped" => self.is_stopped = true,
-                b"continued" => self.is_stopped = false,
+            match lines.unread.as_slice() {
+                b"stopped" => lines.is_stopped = true,
+                b"continued" => lines.is_stopped = false,
                 _ => {}
             }
-            self.unread.clear();
+            lines.unread.clear();
         }
     }
 
     /// Returns whether `flock` is stopped.
-    pub(super) fn is_stopped(&mut self) -> bool {
-        self.was_stopped = self.is_stopped;
-        self.is_stopped
+    pub(super) fn is_stopped(&self) -> bool {
+        let is_stopped = self.lines().is_stopped;
+        self.was_stopped.set(is_stopped);
+        is_stopped
     }
 
     /// Returns whether that has changed since the last call of either function.
-    pub(super) fn has_changed(&mut self) -> bool {
-        let was_stopped = std::mem::replace(&mut self.was_stopped, self.is_stopped);
-        was_stopped != self.is_stopped
+    pub(super) fn has_changed(&self) -> bool {
+        let was_stopped = self.was_stopped.get();
+        self.is_stopped() != was_stopped
     }
 }
 
@@ -46,7 +68,7 @@ mod tests {
 
     #[test]
     fn a_change_is_reported_once() {
-        let mut notices = Notices::default();
+        let notices = Notices::default();
         assert!(!notices.has_changed());
         notices.add(b"stopped\n");
         assert!(notices.has_changed());
@@ -58,7 +80,7 @@ mod tests {
 
     #[test]
     fn the_last_line_counts() {
-        let mut notices = Notices::default();
+        let notices = Notices::default();
         for (bytes, is_stopped) in [
             ("stop", false),
             ("ped\n", true),

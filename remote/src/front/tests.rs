@@ -74,7 +74,7 @@ fn texts_cannot_add_lines() {
 #[test]
 fn a_stop_that_another_wait_has_read_is_reported() {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("sockets");
-    let front = Front::with(ours.into(), None).expect("a descriptor");
+    let front = Front::over(ours.into()).expect("a descriptor");
     let soon = || Some(clock::now() + Duration::from_millis(1));
     send(&theirs, b"stopped\n", SendFlags::empty()).expect("there is room");
     assert_eq!(front.wait(&[], soon()), Ok(false));
@@ -85,4 +85,33 @@ fn a_stop_that_another_wait_has_read_is_reported() {
     assert!(!front.is_stopped());
     drop(theirs);
     assert_eq!(front.wait_or_notice(&[], None), Err(Released));
+}
+
+/// The locks that are held already neither take the line, nor wake for it.
+#[test]
+fn a_stop_is_for_the_lock_that_is_waited_for() {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("sockets");
+    let front = Front::over(ours.into()).expect("a descriptor");
+    let part = || {
+        let release = rustix::event::eventfd(0, rustix::event::EventfdFlags::CLOEXEC);
+        let release = release.expect("a descriptor");
+        let answers = Box::new(|_: &Answer<'_>| ());
+        front.part(Part { release, answers }).expect("a descriptor")
+    };
+    let soon = || Some(clock::now() + Duration::from_millis(1));
+    let (first, second) = (part(), part());
+    let (token, until) = (7, clock::now());
+    first.send(&Answer::Granted { token, until });
+    send(&theirs, b"stopped\n", SendFlags::empty()).expect("there is room");
+    assert_eq!(first.wait_or_notice(&[], soon()), Ok(Wakeup::TimedOut));
+    assert_eq!(second.wait_or_notice(&[], None), Ok(Wakeup::Notice));
+    assert_eq!(first.wait_or_notice(&[], soon()), Ok(Wakeup::TimedOut));
+    second.send(&Answer::Granted { token, until });
+    assert!(part().is_stopped());
+    theirs
+        .shutdown(std::net::Shutdown::Write)
+        .expect("a socket");
+    for held in [&first, &second] {
+        assert_eq!(held.wait_or_notice(&[], None), Err(Released));
+    }
 }

@@ -132,7 +132,7 @@ fn run(names: &[&'static str], acts: Vec<(&'static str, Vec<Act>)>, lines: usize
                 trace.add(&format!("[{}]", words.join(" ")));
             }
         });
-        let front = Front::with(socket.into(), None).expect("a descriptor");
+        let front = Front::over(socket.into()).expect("a descriptor");
         // Fails if one of the threads has.
         let _ = scope.spawn(move || locks.run(&front)).join();
     });

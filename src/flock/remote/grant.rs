@@ -74,6 +74,8 @@ pub(super) fn acquire(
     let started = Instant::now();
     // The wait for an answer is a wait for the lock.
     init_signals::die_of_signals();
+    // Before the helper enters the queue, where it must let others pass.
+    let stops = StopSignal::block();
     let mut helper = Helper::start(&protocol::Request {
         url: &request.url,
         also: &request.also,
@@ -90,11 +92,12 @@ pub(super) fn acquire(
         terms: request.terms,
         holder,
     })?;
-    let (token, until) = match wait_for_grant(request, &mut helper, started, is_held, report)? {
-        Answered::Granted(token, until) => (token, until),
-        Answered::Refused => return Ok(Outcome::Refused),
-        Answered::NotNeeded => return Ok(Outcome::Held),
-    };
+    let (token, until) =
+        match wait_for_grant(request, &mut helper, stops, started, is_held, report)? {
+            Answered::Granted(token, until) => (token, until),
+            Answered::Refused => return Ok(Outcome::Refused),
+            Answered::NotNeeded => return Ok(Outcome::Held),
+        };
     // With a token to print, nothing else is on standard output.
     if request.verbosity == Verbosity::Verbose && !request.prints_token {
         let took = started.elapsed();
@@ -122,6 +125,7 @@ enum Answered {
 fn wait_for_grant(
     request: &RemoteRequest,
     helper: &mut Helper,
+    stops: Option<StopSignal>,
     started: Instant,
     is_held: Option<&dyn Fn() -> bool>,
     report: &Report,
@@ -132,8 +136,6 @@ fn wait_for_grant(
         Timeout::After(time) => started.checked_add(time.saturating_add(ANSWER_SLACK)),
     };
     let is_verbose = request.verbosity == Verbosity::Verbose;
-    // Several locks are acquired by threads of the helper, each of which watches the connection.
-    let stops = request.also.is_empty().then(StopSignal::block).flatten();
     loop {
         // No other system tells when it happens.
         let look = is_held.and_then(|_| Instant::now().checked_add(LOOK_INTERVAL));

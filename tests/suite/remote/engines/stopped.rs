@@ -20,16 +20,25 @@ fn start(test: &EngineTest) -> Process {
     test.start(&[], "exec bin/hold")
 }
 
-/// Starts a waiter in a bash at a terminal, and stops it.
-fn stop_waiter(test: &EngineTest, options: &str) -> Process {
+/// Starts a waiter in a bash at a terminal.
+fn start_waiter(test: &EngineTest, options: &str) -> Process {
     let keys = test.system.keys(&test.name()).len();
     test.env.install_script("bin/hold", HOLD);
     let mut bash = test.env.start_bash_at_terminal();
     let url = test.url();
     bash.send_line(&format!("flock --ttl=1h {options} {url} bin/hold"));
     test.wait_for_keys(keys + 1);
+    bash
+}
+
+fn stop(bash: &mut Process) {
     bash.send(CTRL_Z);
     bash.expect("Stopped");
+}
+
+fn stop_waiter(test: &EngineTest, options: &str) -> Process {
+    let mut bash = start_waiter(test, options);
+    stop(&mut bash);
     bash
 }
 
@@ -103,6 +112,62 @@ fn stopped_waiter_lets_one_pass_that_does_not_wait(
     stopped.send_line("");
     stopped.expect("status 0\n");
     test.wait_for_keys(0);
+    stopped.send_line("exit 3");
+    assert_eq!(stopped.wait(), ExitReason::Exited(3));
+}
+
+/// Nothing but the mark changes: the processes before it go on.
+#[rstest]
+fn stopped_waiter_lets_one_pass_that_waits_for_a_slot(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
+    let first = test.hold(&["--slots=2"]);
+    let mut stopped = start_waiter(&test, "--slots=1");
+    let mut other = test.start(&["--slots=2", "--verbose"], "echo passed");
+    other.expect("waiting for process ");
+    stop(&mut stopped);
+    other.expect("passed\n");
+    assert_eq!(other.wait(), ExitReason::Exited(0));
+    stopped.send_line(FOREGROUND);
+    first.release();
+    token(&mut stopped);
+    stopped.send_line("");
+    stopped.expect("status 0\n");
+    stopped.send_line("exit 3");
+    assert_eq!(stopped.wait(), ExitReason::Exited(3));
+}
+
+/// It keeps the locks that it has.
+#[rstest]
+fn stopped_waiter_for_several_locks_lets_others_pass(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
+    // The locks are acquired in the order of their names.
+    let first = test.hold(&[]);
+    let before = test
+        .system
+        .url(&test.system.hosts(), &format!("-{}", test.name()));
+    let mut stopped = stop_waiter(&test, &format!("--verbose --also {before}"));
+    let mut second = start(&test);
+    test.wait_for_keys(3);
+    first.release();
+    token(&mut second);
+    test.env.run(["-n", &before, "true"]).assert_all(1, "", "");
+    continue_waiter(&mut stopped);
+    let mut third = start(&test);
+    test.wait_for_keys(3);
+    second.release();
+    stopped.expect("token ");
+    stopped.send_line("");
+    stopped.expect("status 0\n");
+    token(&mut third);
+    third.release();
     stopped.send_line("exit 3");
     assert_eq!(stopped.wait(), ExitReason::Exited(3));
 }
