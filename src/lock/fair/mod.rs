@@ -5,7 +5,8 @@
 //! * [`ticket`] – a place in the queue, published by a marker and represented by a sentinel
 //!   process.
 //! * `search`, `owner` – the search for the tickets of other waiters, among forged ones.
-//! * `queue` – waits until all earlier tickets are over, then for the lock.
+//! * `queue` – the order of arrival, and the steps of its protocol.
+//! * `waiter` – waits until all earlier tickets are over, then for the lock.
 //! * `shared` – its wait for a description that others may share.
 //! * `places` – a bounded number of waiters.
 //! * `slots` – a limited number of holders at once.
@@ -19,3 +20,4 @@ pub(super) mod search;
 mod shared;
 pub(super) mod slots;
 pub mod ticket;
+mod waiter;

@@ -46,9 +46,10 @@ use rustix::io::Errno;
 use rustix::process::{Pid, getpid};
 
 use super::marker::{ArrivalTime, Marker, SLOT_RANGE};
-use super::queue::{self, POLL_INTERVAL, QueueWaiter, STALL_CHECK_INTERVAL, Wakeup};
+use super::queue;
 use super::search::{self, marker_exists};
 use super::ticket::{self, Ticket};
+use super::waiter::{self, POLL_INTERVAL, QueueWaiter, STALL_CHECK_INTERVAL, Wakeup};
 use crate::lock::advisory::{self, LockApi};
 use crate::lock::{AcquireError, Acquired, Deadline, Mode, Refusal, Timeout, remaining};
 use crate::sys::clock::Uptime;
@@ -154,7 +155,7 @@ fn wait_without_ticket(
         if let Some(outcome) = timed_out {
             return Ok(outcome);
         }
-        match queue::sleep(&mut [], POLL_INTERVAL, deadline)? {
+        match waiter::sleep(&mut [], POLL_INTERVAL, deadline)? {
             Wakeup::Done(outcome @ Acquired::NotHeld(Refusal::TimedOut)) => {
                 timed_out = Some(outcome);
             }
@@ -293,7 +294,7 @@ fn wait_for_any(
     let watched = &slots[..slots.len().min(MAX_PIDFDS)];
     let pidfds: Vec<_> = watched
         .iter()
-        .filter_map(|slot| queue::pidfd_if_running(holder_of(*slot)?))
+        .filter_map(|slot| waiter::pidfd_if_running(holder_of(*slot)?))
         .collect();
     if !watched.iter().all(|slot| marker_exists(fd, *slot)) {
         return Ok(None);
