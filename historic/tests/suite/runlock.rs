@@ -2,6 +2,7 @@
 //! the subject of `stale`, and the exclusion of the original program that of `original`.
 
 mod original;
+mod race;
 mod refused;
 mod stale;
 mod storm;

@@ -9,9 +9,10 @@ use std::sync::OnceLock;
 
 pub use crate::builtin_install::LIBRARY;
 use crate::builtin_install::START_UP;
+use crate::outcome::Outcome;
 use crate::process::Process;
 use crate::programs::{installed_path, our_flock, workspace_root};
-use crate::test_env::{Outcome, TestEnv};
+use crate::test_env::TestEnv;
 use crate::wait::HANG_TIMEOUT;
 
 /// A version of bash.

@@ -18,11 +18,12 @@ use std::{fs, mem, ptr};
 
 use rustix::net;
 
+use crate::outcome::Outcome;
 use crate::pre_exec::set_signal_mask;
 use crate::process::print;
 use crate::procfs::status_field;
 use crate::programs::TEST_HELPER;
-use crate::test_env::{Outcome, TestEnv};
+use crate::test_env::TestEnv;
 
 /// The exit status of the helper when it has received all signals that it waits for. No other
 /// program uses this status.

@@ -18,6 +18,7 @@ pub mod leftovers;
 mod lock_helper;
 mod lock_holder;
 pub mod locks;
+mod outcome;
 pub mod pre_exec;
 pub mod process;
 pub mod procfs;
@@ -31,6 +32,7 @@ mod test_env;
 mod wait;
 
 pub use lock_helper::installed_helper;
+pub use outcome::Outcome;
 pub use programs::{HISTORIC, foreign_flock, is_installed, workspace_root};
-pub use test_env::{Outcome, TestEnv, can_unshare, differs_from_util_linux, os_string};
+pub use test_env::{TestEnv, can_unshare, differs_from_util_linux, os_string};
 pub use wait::wait_until;

@@ -2,12 +2,11 @@
 //! commands run with a time limit.
 
 use std::ffi::{OsStr, OsString};
-use std::fmt;
 use std::os::unix::ffi::OsStringExt;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::CommandExt;
 use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc;
 use std::time::Duration;
@@ -15,6 +14,7 @@ use std::time::Duration;
 use rustix::process::{self, Pid, Signal};
 
 use crate::builtin_install;
+use crate::outcome::Outcome;
 use crate::programs::{
     HISTORIC, TEST_HELPER, UTIL_LINUX_FLOCK, flock_under_test, historic_program, is_installed,
     is_reference,
@@ -25,71 +25,6 @@ use crate::wait::HANG_TIMEOUT;
 const REFERENCE_HANG_TIMEOUT: Duration = Duration::from_secs(2);
 
 const REFERENCE_ATTEMPTS: u32 = 3;
-
-/// The status and the output of a command that has terminated.
-pub struct Outcome {
-    /// How it has terminated.
-    pub status: ExitStatus,
-    /// Everything it wrote to stdout.
-    pub stdout: Vec<u8>,
-    /// Everything it wrote to stderr.
-    pub stderr: Vec<u8>,
-}
-
-impl fmt::Debug for Outcome {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (stdout, stderr) = (self.stdout_text(), self.stderr_text());
-        write!(f, "{}\nstdout: {stdout}\nstderr: {stderr}", self.status)
-    }
-}
-
-impl Outcome {
-    /// Returns the exit status as a shell's `$?`: 128+N for a death by signal N.
-    pub fn code(&self) -> i32 {
-        self.status
-            .code()
-            .unwrap_or_else(|| 128 + self.status.signal().expect("exited or was killed"))
-    }
-
-    /// Returns stdout as text.
-    pub fn stdout_text(&self) -> String {
-        String::from_utf8_lossy(&self.stdout).into_owned()
-    }
-
-    /// Returns stderr as text.
-    pub fn stderr_text(&self) -> String {
-        String::from_utf8_lossy(&self.stderr).into_owned()
-    }
-
-    /// Asserts the exit status, as [`Outcome::code`] returns it, and the whole output.
-    #[track_caller]
-    pub fn assert_all(self, status: i32, stdout: &str, stderr: &str) -> Self {
-        self.assert_stderr(stderr)
-            .assert_stdout(stdout)
-            .assert_status(status)
-    }
-
-    /// Asserts the exit status, as [`Outcome::code`] returns it.
-    #[track_caller]
-    pub fn assert_status(self, expected: i32) -> Self {
-        assert_eq!(self.code(), expected, "status of {self:?}");
-        self
-    }
-
-    /// Asserts the whole of stdout.
-    #[track_caller]
-    pub fn assert_stdout(self, expected: &str) -> Self {
-        assert_eq!(self.stdout_text(), expected, "stdout of {self:?}");
-        self
-    }
-
-    /// Asserts the whole of stderr.
-    #[track_caller]
-    pub fn assert_stderr(self, expected: &str) -> Self {
-        assert_eq!(self.stderr_text(), expected, "stderr of {self:?}");
-        self
-    }
-}
 
 /// A temporary directory with the program under test as `bin/flock`, first in PATH, and with the
 /// historic tools if they have been built, the bash builtin and the helper program. Commands run

@@ -1,15 +1,12 @@
-//! Which lock files are stale, and that only one of many processes that find such a file gets the
-//! lock.
+//! Which lock files are stale.
 
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 
 use rstest::rstest;
 use test_support::locks::waiter_count;
-use test_support::pre_exec::CommandPreExecExt;
-use test_support::process::{ExitReason, Process, send_signal};
-use test_support::procfs::{children_of, is_running, status_field};
+use test_support::process::{ExitReason, Process};
+use test_support::procfs::{is_running, status_field};
 use test_support::{TestEnv, is_installed, wait_until};
 
 use super::{
@@ -19,7 +16,7 @@ use super::{
 use crate::{CommandLineEnv, env, read_pid};
 
 /// A pid above the kernel's limit, which no process has.
-const DEAD_PID: i32 = 2_000_000_000;
+pub(super) const DEAD_PID: i32 = 2_000_000_000;
 
 /// Starts a process that waits, and returns it with its start time.
 #[track_caller]
@@ -40,7 +37,7 @@ fn start_time(pid: i32) -> u64 {
 
 /// Returns what `runlock` writes to its file for a process with this pid and start time, with one
 /// field changed.
-fn file_content(pid: i32, start: u64, change: &str) -> String {
+pub(super) fn file_content(pid: i32, start: u64, change: &str) -> String {
     let read = |path: &str| std::fs::read_to_string(path).expect("it is readable");
     let boot = read("/proc/sys/kernel/random/boot_id");
     let host = read("/proc/sys/kernel/hostname");
@@ -333,111 +330,4 @@ fn file_is_reopened_for_writing_if_lock_requires_it(env: TestEnv) {
     let before = change_time();
     assert_locked();
     assert_eq!(change_time(), before);
-}
-
-#[rstest]
-fn new_lock_in_place_of_stale_one_is_not_removed(env: TestEnv) {
-    write_lock_file(&env, &format!("{DEAD_PID}\n"));
-    // It stops between opening the file and reading it.
-    let inject = "inject=?open,openat:signal=STOP:when=1";
-    let args = ["l", "echo", "ran"];
-    let Some(runlock) = env.with_fault_injection_into("runlock", "l.lock", inject, &args) else {
-        return;
-    };
-    let mut late = env.start(runlock);
-    let mut pid = 0;
-    wait_until("it has opened the file", || {
-        pid = children_of(late.pid()).first().copied().unwrap_or(0);
-        has_open(pid, &env.file("l.lock"))
-    });
-    assert_unlocked(&env, &unlocked(DEAD_PID));
-    let _holder = hold_runlock(&env);
-    wait_until("it exits", || {
-        send_signal(pid, libc::SIGCONT);
-        !is_running(late.pid())
-    });
-    late.expect_line(STILL_LOCKED.trim_end());
-    assert_eq!(late.wait(), ExitReason::Exited(0));
-    assert_still_locked(&env, "");
-}
-
-/// Whether a process has a file open.
-fn has_open(pid: i32, file: &Path) -> bool {
-    let file = std::fs::canonicalize(file).expect("it exists");
-    let descriptors = std::fs::read_dir(format!("/proc/{pid}/fd"));
-    let mut descriptors = descriptors.into_iter().flatten().flatten();
-    descriptors.any(|fd| std::fs::read_link(fd.path()).is_ok_and(|path| path == file))
-}
-
-/// Starts processes that find the same file at the same time. Those that get the lock keep it until
-/// each process has reported whether it did. Returns the sorted output.
-fn race(env: &TestEnv, contenders: usize) -> Vec<String> {
-    let gate = env.hold(&[], "gate");
-    let script = "flock -s gate true; exec runlock l sh -c 'echo won; read x; :'";
-    let start = |_| env.start_script("", script);
-    let mut processes: Vec<_> = (0..contenders).map(start).collect();
-    wait_until("they wait", || waiter_count(env.file("gate")) == contenders);
-    gate.release();
-    let mut lines = Vec::new();
-    for process in &mut processes {
-        let is_report = |line: &String| line == "won" || *line == STILL_LOCKED.trim_end();
-        lines.push(process.read_line());
-        while !lines.last().is_some_and(is_report) {
-            lines.push(process.read_line());
-        }
-    }
-    for mut process in processes {
-        process.close_stdin();
-        assert_eq!(process.wait(), ExitReason::Exited(0));
-        process.read_until("\n").expect_err("no further output");
-    }
-    lines.sort();
-    lines
-}
-
-#[rstest]
-fn stale_lock_is_won_by_one_process(env: TestEnv, #[values(2, 3, 8)] contenders: usize) {
-    for _ in 0..10 {
-        for text in [format!("{DEAD_PID}\n"), file_content(DEAD_PID, 1, "")] {
-            write_lock_file(&env, &text);
-            let unlocked = unlocked(DEAD_PID);
-            let mut expected = vec![STILL_LOCKED.trim_end(); contenders - 1];
-            expected.extend([unlocked.trim_end(), "won"]);
-            assert_eq!(race(&env, contenders), expected);
-            assert_eq!(env.file_names(), ["gate"]);
-        }
-    }
-}
-
-/// Makes a command run on the first CPU only.
-fn pin_to_first_cpu(command: &mut Command) {
-    command.before_exec(|| {
-        let all = rustix::thread::sched_getaffinity(None)?;
-        let first = (0..rustix::thread::CpuSet::MAX_CPU).find(|cpu| all.is_set(*cpu));
-        let mut cpus = rustix::thread::CpuSet::new();
-        cpus.set(first.expect("a CPU"));
-        Ok(rustix::thread::sched_setaffinity(None, &cpus)?)
-    });
-}
-
-#[rstest]
-fn lock_of_killed_process_is_broken_before_it_has_exited(env: TestEnv) {
-    // A busy process on the same CPU delays the owner's exit.
-    let mut busy = env.script("", "echo busy; while :; do :; done");
-    pin_to_first_cpu(&mut busy);
-    let mut busy = env.start(busy);
-    busy.expect_line("busy");
-    for _ in 0..5 {
-        let mut owner = env.script("runlock l", "echo ready; read x");
-        pin_to_first_cpu(&mut owner);
-        owner.before_exec(|| {
-            rustix::process::nice(19)?;
-            Ok(())
-        });
-        let mut owner = env.start(owner);
-        owner.expect("ready");
-        owner.signal(libc::SIGKILL);
-        env.run_line("runlock l echo in").assert_stdout("in\n");
-        assert_eq!(owner.wait(), ExitReason::Signaled(libc::SIGKILL));
-    }
 }
