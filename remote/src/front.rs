@@ -1,6 +1,7 @@
 //! The connection to `flock`: the request, and the answers to it.
 
 mod notices;
+mod parent;
 mod request;
 
 use std::cell::Cell;
@@ -210,6 +211,21 @@ impl Front {
         // The end of the connection is noticed by the next wait.
         self.has_ended();
         self.notices.is_stopped()
+    }
+
+    /// Returns whether `flock` is stopped, for the moment before a grant.
+    pub fn is_stopped_now(&self) -> bool {
+        self.is_stopped() || self.look_whether_stopped()
+    }
+
+    /// Looks whether `flock` is stopped, by whatever signal, and returns that: only of some signals it
+    /// is able to tell. It tells that it is continued in any case.
+    ///
+    /// *Race:* it may be stopped or continued at this moment, and what it tells is read later than
+    /// this. So what it has told last counts, until this is called again.
+    pub fn look_whether_stopped(&self) -> bool {
+        self.notices.set_stopped(parent::is_stopped());
+        self.is_stopped()
     }
 
     /// Reads what `flock` has sent, and returns whether it has closed the connection.

@@ -25,7 +25,7 @@ use rustix::stdio;
 
 use super::error::Error;
 use super::protocol::{LineReader, Message, Progress, Request};
-use super::stops::StopSignal;
+use super::stops::StopSignals;
 use crate::sys::fd;
 use crate::sys::procfs;
 use crate::sys::signal::{self, Disposition, SignalSet, number};
@@ -124,7 +124,7 @@ impl Helper {
     pub fn next_message(
         &mut self,
         deadline: Option<Instant>,
-        stops: Option<&StopSignal>,
+        stops: Option<&StopSignals>,
     ) -> Result<Answer, Error> {
         loop {
             if let Some(line) = self.lines.next_line() {
@@ -215,9 +215,9 @@ fn set_stdio(socket: BorrowedFd<'_>) -> Result<(), Errno> {
 fn wait_for_input(
     socket: BorrowedFd<'_>,
     deadline: Option<Instant>,
-    stops: Option<&StopSignal>,
+    stops: Option<&StopSignals>,
 ) -> bool {
-    let stop_fd = stops.map_or(socket, StopSignal::as_fd);
+    let stop_fd = stops.map_or(socket, StopSignals::as_fd);
     loop {
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         let timeout = left.map(|left| Timespec {
@@ -231,7 +231,7 @@ fn wait_for_input(
             Ok(0) | Err(Errno::INTR) => {}
             Ok(_) if fds[0].revents().is_empty() => {
                 if let Some(stops) = stops {
-                    stops.stop(socket);
+                    stops.handle(socket);
                 }
             }
             _ => return true,

@@ -9,27 +9,39 @@ use rustix::net::{SendFlags, send};
 use crate::sys::signal::{self, Disposition, SignalSet, number};
 
 /// While this value exists, `SIGTSTP` makes a descriptor readable, and has its effect in
-/// [`Self::stop`].
+/// [`Self::handle`]. `SIGCONT`, which continues this process at once, makes it readable, too.
 #[derive(Debug)]
-pub struct StopSignal {
+pub struct StopSignals {
     fd: OwnedFd,
+    /// Whether `SIGTSTP` is one of them.
+    includes_stop: bool,
+    old_mask: SignalSet,
 }
 
-const SET: SignalSet = SignalSet::single(number::TSTP);
+const STOP: SignalSet = SignalSet::single(number::TSTP);
+const CONTINUE: SignalSet = SignalSet::single(number::CONT);
 
-impl StopSignal {
-    /// Blocks the signal. Returns `None` if it does not stop this process, or no descriptor is left.
+impl StopSignals {
+    /// Blocks the signals, `SIGTSTP` only if it would stop this process. Returns `None` if no
+    /// descriptor is left.
     pub fn block() -> Option<Self> {
         let is_default = signal::disposition(number::TSTP) == Disposition::Default;
-        let old = signal::block(SET);
-        let fd = match is_default && !old.contains(number::TSTP) {
-            true => signal::signalfd(SET).ok(),
-            false => None,
+        let old_mask = signal::block(CONTINUE);
+        let includes_stop = is_default && !old_mask.contains(number::TSTP);
+        let set = match includes_stop {
+            true => STOP.union(CONTINUE),
+            false => CONTINUE,
         };
+        signal::block(set);
+        let fd = signal::signalfd(set).ok();
         if fd.is_none() {
-            signal::set_mask(old);
+            signal::set_mask(old_mask);
         }
-        Some(Self { fd: fd? })
+        Some(Self {
+            fd: fd?,
+            includes_stop,
+            old_mask,
+        })
     }
 
     /// Returns the descriptor.
@@ -37,25 +49,25 @@ impl StopSignal {
         self.fd.as_fd()
     }
 
-    /// If the signal is pending, stops this process until it is continued, and tells the helper
-    /// before and after.
-    pub fn stop(&self, socket: BorrowedFd<'_>) {
-        if !signal::pending().contains(number::TSTP) {
-            return;
-        }
+    /// If `SIGTSTP` is pending, stops this process until it is continued. Tells the helper before
+    /// that, and that this process has been continued, which may have been stopped by another signal.
+    pub fn handle(&self, socket: BorrowedFd<'_>) {
         // A helper that has exited is noticed when its answer is read.
         let tell = |line: &[u8]| {
             let _ = send(socket, line, SendFlags::NOSIGNAL | SendFlags::DONTWAIT);
         };
-        tell(b"stopped\n");
-        signal::unblock(SET);
-        signal::block(SET);
+        if self.includes_stop && signal::pending().contains(number::TSTP) {
+            tell(b"stopped\n");
+            signal::unblock(STOP);
+            signal::block(STOP);
+        }
+        signal::take_pending(CONTINUE);
         tell(b"continued\n");
     }
 }
 
-impl Drop for StopSignal {
+impl Drop for StopSignals {
     fn drop(&mut self) {
-        signal::unblock(SET);
+        signal::set_mask(self.old_mask);
     }
 }

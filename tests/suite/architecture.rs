@@ -70,6 +70,7 @@ const PROC_PATHS: &[&str] = &[
     "historic/src/pid_file/owner.rs: /proc/sys/kernel/random/boot_id",
     "remote/src/clock.rs: /proc/self/ns/time",
     "remote/src/clock.rs: /proc/sys/kernel/random/boot_id",
+    "remote/src/front/parent.rs: /proc/{parent}/stat",
     "src/lock/descriptor.rs: /proc/{pid}/fd/{number}",
     "src/lock/fair/ticket.rs: /proc/self/ns/pid",
     "src/lock/fair/ticket.rs: /proc/self/ns/pid_for_children",

@@ -104,6 +104,13 @@ impl Session<'_> {
             let revision = listing.revision;
             let (keys, enough) = match self.place(&listing) {
                 Standing::Absent => return Ok(None),
+                Standing::Holds(_) if !self.is_nonblocking() && self.front.is_stopped_now() => {
+                    match self.stand_aside()? {
+                        Some(now) => listing = now,
+                        None => return Ok(None),
+                    }
+                    continue;
+                }
                 Standing::Holds(token) => return self.confirm(token, revision, watch),
                 _ if self.is_nonblocking() => return Err(Stop::Refused),
                 Standing::Behind(obstacle) => {
@@ -124,7 +131,7 @@ impl Session<'_> {
                 Wakeup::Changed(deleted)
                     if enough.is_some_and(|enough| deleted.contains(&enough))
                         && !deleted.contains(&key)
-                        && !self.front.is_stopped() =>
+                        && !self.front.is_stopped_now() =>
                 {
                     return self.confirm(own.unwrap_or_default(), revision, Some(current));
                 }

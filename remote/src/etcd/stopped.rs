@@ -16,7 +16,7 @@ use super::api::{self, Listing, Replacement};
 use super::client::RETRY_INTERVAL;
 use super::session::{Renewal, Session};
 use crate::clock;
-use crate::front::has_come;
+use crate::front::{Wakeup, has_come};
 use crate::queue;
 use crate::record;
 use crate::stop::Stop;
@@ -72,7 +72,9 @@ impl Session<'_> {
             }
             let until = self.lease.renew_at;
             let until = self.deadline.map_or(until, |deadline| deadline.min(until));
-            self.front.wait_or_notice(&[], Some(until))?;
+            if self.front.wait_or_notice(&[], Some(until))? == Wakeup::TimedOut {
+                self.front.look_whether_stopped();
+            }
         }
         Ok(())
     }

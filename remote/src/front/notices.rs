@@ -48,6 +48,11 @@ impl Notices {
         }
     }
 
+    /// Replaces what the last line says.
+    pub(super) fn set_stopped(&self, is_stopped: bool) {
+        self.lines().is_stopped = is_stopped;
+    }
+
     /// Returns whether `flock` is stopped.
     pub(super) fn is_stopped(&self) -> bool {
         let is_stopped = self.lines().is_stopped;

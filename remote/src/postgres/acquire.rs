@@ -133,7 +133,9 @@ impl Session<'_> {
                     self.stand_aside()?;
                 } else if is_partial && bound > own.token || self.overtake(&reading, &own)? {
                     // They are to be read again.
-                } else if self.is_free(&reading, &own)? {
+                } else if self.is_free(&reading, &own)?
+                    && (self.is_nonblocking() || !self.front.is_stopped_now())
+                {
                     if self.confirm(&reading, &own)? {
                         let token = own.token;
                         return Ok(Grant { number, token });

@@ -31,9 +31,13 @@ impl Session<'_> {
             let Some(connection) = self.client.connection() else {
                 continue;
             };
-            if let Err(error) = connection.wait(&self.front, until) {
-                self.client.disconnect();
-                return Err(error.into());
+            match connection.wait(&self.front, until) {
+                Ok(true) => {}
+                Ok(false) => drop(self.front.look_whether_stopped()),
+                Err(error) => {
+                    self.client.disconnect();
+                    return Err(error.into());
+                }
             }
         }
         Ok(self.write_whether_stopped(false)?)

@@ -333,6 +333,7 @@ impl Place<'_> {
         loop {
             if has_come(self.renewals.next_at()) {
                 self.renew();
+                self.front.look_whether_stopped();
             }
             let wake_at = until.min(self.renewals.next_at());
             match self.connection.wait(self.front, Some(wake_at))? {

@@ -9,7 +9,7 @@ use crate::lock::{Mode, Timeout};
 use crate::remote::Error;
 use crate::remote::helper::{Answer, Helper};
 use crate::remote::protocol::{self, Holder, Message, Tokens};
-use crate::remote::stops::StopSignal;
+use crate::remote::stops::StopSignals;
 use crate::report::Report;
 use crate::run;
 use crate::sys::clock::since_boot;
@@ -75,7 +75,7 @@ pub(super) fn acquire(
     // The wait for an answer is a wait for the lock.
     init_signals::die_of_signals();
     // Before the helper enters the queue, where it must let others pass.
-    let stops = StopSignal::block();
+    let stops = StopSignals::block();
     let mut helper = Helper::start(&protocol::Request {
         url: &request.url,
         also: &request.also,
@@ -125,7 +125,7 @@ enum Answered {
 fn wait_for_grant(
     request: &RemoteRequest,
     helper: &mut Helper,
-    stops: Option<StopSignal>,
+    stops: Option<StopSignals>,
     started: Instant,
     is_held: Option<&dyn Fn() -> bool>,
     report: &Report,

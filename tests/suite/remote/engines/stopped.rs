@@ -1,7 +1,8 @@
 //! Waiters that are stopped (Ctrl-Z).
 
+use libc::{SIGCONT, SIGSTOP};
 use rstest::rstest;
-use test_support::process::{ExitReason, Process};
+use test_support::process::{ExitReason, Process, send_signal};
 use test_support::{procfs, wait_until};
 
 use super::{Engine, EngineTest};
@@ -138,6 +139,34 @@ fn stopped_waiter_lets_one_pass_that_waits_for_a_slot(
     stopped.expect("status 0\n");
     stopped.send_line("exit 3");
     assert_eq!(stopped.wait(), ExitReason::Exited(3));
+}
+
+/// `flock` cannot tell its helper of every signal.
+#[rstest]
+#[case::exclusive(&[])]
+#[case::slots(&["--slots=1"])]
+fn waiter_stopped_by_another_signal_lets_others_pass(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+    #[case] options: &[&str],
+) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
+    let first = test.hold(&[]);
+    let mut stopped = test.start(options, "echo $FLOCK_TOKEN");
+    test.wait_for_keys(2);
+    assert!(send_signal(stopped.pid(), SIGSTOP));
+    wait_until("it stops", || procfs::is_stopped(stopped.pid()));
+    let mut second = test.start(options, "echo $FLOCK_TOKEN; read x");
+    test.wait_for_keys(3);
+    first.release();
+    let token = |process: &mut Process| process.read_line().parse::<u64>().expect("a number");
+    let passed = token(&mut second);
+    send_signal(stopped.pid(), SIGCONT);
+    second.close_stdin();
+    assert!(passed < token(&mut stopped));
+    assert_eq!(stopped.wait(), ExitReason::Exited(0));
+    test.wait_for_keys(0);
 }
 
 /// It keeps the locks that it has.
