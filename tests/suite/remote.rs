@@ -3,6 +3,7 @@
 
 mod engines;
 mod etcd;
+pub mod form;
 pub mod handle;
 mod kills;
 mod lease;

@@ -18,6 +18,7 @@ use rstest::rstest;
 use test_support::process::ExitReason;
 use test_support::wait_until;
 
+use super::form::child;
 pub use environment::{Engine, EngineTest, System, TTL};
 
 #[rstest]
@@ -245,7 +246,7 @@ fn helper_that_is_killed_as_a_waiter_is_reported(
     let holder = test.hold(&[]);
     let mut waiter = test.start(&[], "echo never");
     test.wait_for_keys(2);
-    let helper = failures::child(&waiter, test.system.helper());
+    let helper = child(&waiter, test.system.helper());
     assert!(test_support::process::send_signal(helper, SIGKILL));
     waiter.expect("the helper has exited without an answer");
     assert_eq!(waiter.wait(), ExitReason::Exited(69));

@@ -16,6 +16,7 @@ use test_support::process::ExitReason;
 
 use super::engines::proxy::{Mode, Proxy};
 use super::engines::{Engine, EngineTest, System};
+use super::form::Form;
 use server::Cluster;
 
 /// An environment for locks in etcd.
@@ -125,18 +126,18 @@ fn etcdctl_takes_the_same_lock(#[case] is_theirs_first: bool) {
     test.wait_for_keys(0);
 }
 
-#[test]
-fn server_that_is_restarted_keeps_the_lock() {
+#[rstest]
+fn server_that_is_restarted_keeps_the_lock(#[values(Form::Command, Form::Descriptor)] form: Form) {
     let Some(test) = EtcdTest::with_server() else {
         return;
     };
-    let mut holder = test.hold(&["--ttl=60s"]);
+    let holder = test.hold_by(form, "--ttl=60s");
     test.cluster.members[0].restart();
     let keys = test.wait_for_keys(1);
     let mut next = test.start(&[], "echo next");
     assert_eq!(test.wait_for_keys(2)[0], keys[0]);
-    holder.send_line("");
-    assert_eq!(holder.wait(), ExitReason::Exited(0));
+    holder.finish();
     next.expect_line("next");
     assert_eq!(next.wait(), ExitReason::Exited(0));
+    test.wait_for_keys(0);
 }

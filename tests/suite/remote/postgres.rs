@@ -13,9 +13,9 @@ use rstest::rstest;
 use test_support::process::{ExitReason, Process, send_signal};
 use test_support::wait_until;
 
-use super::engines::failures::child;
 use super::engines::proxy::{Mode, Proxy};
 use super::engines::{Engine, EngineTest, TTL};
+use super::form::{Form, child};
 use server::Server;
 
 /// An environment for locks in PostgreSQL.
@@ -165,11 +165,14 @@ fn lock_of_a_vanished_holder_is_not_stuck() {
 #[rstest]
 #[case::terminated("pg_terminate_backend(pid)")]
 #[case::cancelled("pg_cancel_backend(pid)")]
-fn holder_whose_session_ends_keeps_the_lock(#[case] function: &str) {
+fn holder_whose_session_ends_keeps_the_lock(
+    #[values(Form::Command, Form::Descriptor)] form: Form,
+    #[case] function: &str,
+) {
     let Some(test) = PostgresTest::with_database() else {
         return;
     };
-    let mut holder = test.hold(&["--ttl=60s"]);
+    let holder = test.hold_by(form, "--ttl=60s");
     let before = test.column("marker");
     // As if another process had seen that an earlier session had ended.
     test.server
@@ -184,10 +187,8 @@ fn holder_whose_session_ends_keeps_the_lock(#[case] function: &str) {
         });
         assert_eq!(test.column("sightings"), "{}");
     }
-    let is_kept = test.env.run(["-n", &test.url(), "true"]);
-    is_kept.assert_all(1, "", "");
-    holder.send_line("");
-    assert_eq!(holder.wait(), ExitReason::Exited(0));
+    test.assert_held();
+    holder.finish();
     test.wait_for_keys(0);
 }
 
@@ -196,11 +197,14 @@ fn holder_whose_session_ends_keeps_the_lock(#[case] function: &str) {
 #[case::stopped("stop")]
 #[case::crashed("crash")]
 #[case::crash_of_one_process("")]
-fn lock_survives_a_restart_of_the_server(#[case] how: &str) {
+fn lock_survives_a_restart_of_the_server(
+    #[values(Form::Command, Form::Descriptor)] form: Form,
+    #[case] how: &str,
+) {
     let Some(test) = PostgresTest::with_server("", &[]) else {
         return;
     };
-    let mut holder = test.hold(&["--ttl=60s"]);
+    let holder = test.hold_by(form, "--ttl=60s");
     let mut next = test.start(&[], "echo next");
     let keys = test.wait_for_keys(2);
     let marker = format!("select marker from flock.entry where token = {}", keys[0]);
@@ -226,10 +230,10 @@ fn lock_survives_a_restart_of_the_server(#[case] how: &str) {
                 .is_ok_and(|rows| rows.len() == 1)
     });
     assert_eq!(test.wait_for_keys(2)[0], keys[0]);
-    holder.send_line("");
-    assert_eq!(holder.wait(), ExitReason::Exited(0));
+    holder.finish();
     next.expect("next\n");
     assert_eq!(next.wait(), ExitReason::Exited(0));
+    test.wait_for_keys(0);
 }
 
 /// It waits for all transactions that may use the table, and would wait forever for one that waits

@@ -4,48 +4,48 @@
 use libc::{SIGCONT, SIGKILL, SIGSTOP};
 use rstest::rstest;
 use test_support::process::{ExitReason, Process, send_signal};
-use test_support::procfs::{children_of, is_running, is_stopped, status_field};
+use test_support::procfs::{is_running, is_stopped};
 use test_support::wait_until;
 
 use super::proxy::{Mode, Proxy};
 use super::{Engine, EngineTest, TTL};
-use crate::remote::lease::STUBBORN;
+use crate::remote::form::{Form, Holder, NOT_RENEWED, child, resume};
 
 /// The next command: it reports if the other one is still there.
 pub const NEXT: [&str; 6] = ["flock", "-n", "-E99", "witness", "echo", "no overlap"];
 
-/// Stands for the name of the helper's process.
-const HELPER: &str = "helper";
-
-/// Returns the child of `flock` with this name.
-#[track_caller]
-pub fn child(flock: &Process, name: &str) -> i32 {
-    let has_name = |pid: &i32| status_field(*pid, "Name") == name;
-    let mut found = None;
-    // The command may be faster than the processes that watch over it.
-    wait_until("a child has this name", || {
-        found = children_of(flock.pid()).into_iter().find(has_name);
-        found.is_some()
-    });
-    found.expect("it was found")
-}
-
 impl EngineTest {
-    /// Starts a command that is hard to stop, over these hosts, and waits until it works. Then
-    /// starts the next one, directly, and waits until it queues.
+    /// Starts a process that is hard to stop, over these hosts, and waits until it works. Then
+    /// starts the next command, directly, and waits until it queues.
     #[track_caller]
-    fn start_pair(&self, hosts: &str) -> (Process, Process) {
-        let url = self.url_by(hosts);
-        let args = [TTL, &url].into_iter().chain(STUBBORN);
-        let mut flock = self.env.start(self.env.flock(args));
-        flock.expect_line("working");
+    pub fn start_pair(&self, form: Form, hosts: &str) -> (Holder<'_>, Process) {
+        let holder = form.start_stubborn(&self.env, &[TTL], &self.url_by(hosts));
         self.system.prolong_leases(&self.name());
+        (holder, self.start_next())
+    }
+
+    /// Starts the next command, with a time to live that a busy machine does not need for it, and
+    /// waits until it queues.
+    #[track_caller]
+    pub fn start_next(&self) -> Process {
         let url = self.url();
-        // With a time to live that a busy machine does not need for this command.
         let next = self.env.flock(["--ttl=15s", &url].iter().chain(&NEXT));
         let next = self.env.start(next);
         self.wait_for_keys(2);
-        (flock, next)
+        next
+    }
+
+    /// Starts a process that holds the lock.
+    #[track_caller]
+    pub fn hold_by(&self, form: Form, ttl: &str) -> Holder<'_> {
+        form.hold(&self.env, &[ttl], &self.url())
+    }
+
+    /// Asserts that the lock is not free.
+    #[track_caller]
+    pub fn assert_held(&self) {
+        let outcome = self.env.run(["-n", &self.url(), "true"]);
+        outcome.assert_all(1, "", "");
     }
 }
 
@@ -60,7 +60,6 @@ pub fn assert_no_overlap(mut next: Process) {
 #[case::flock("")]
 #[case::supervisor("lock-keeper")]
 #[case::timekeeper("lock-timekeeper")]
-#[case::helper(HELPER)]
 fn killed_process_leads_to_no_overlap(
     #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
     #[case] name: &str,
@@ -68,19 +67,14 @@ fn killed_process_leads_to_no_overlap(
     let Some(test) = EngineTest::new(engine) else {
         return;
     };
-    let (mut flock, next) = test.start_pair(&test.system.hosts());
+    let (mut flock, next) = test.start_pair(Form::Command, &test.system.hosts());
     let status = match name {
         "" => {
             flock.kill();
             ExitReason::Signaled(SIGKILL)
         }
         name => {
-            let name = if name == HELPER {
-                test.system.helper()
-            } else {
-                name
-            };
-            assert!(send_signal(child(&flock, name), SIGKILL));
+            assert!(send_signal(flock.find(name), SIGKILL));
             ExitReason::Exited(if name == "lock-keeper" {
                 128 + SIGKILL
             } else {
@@ -94,33 +88,43 @@ fn killed_process_leads_to_no_overlap(
 }
 
 #[rstest]
-fn stopped_helper_leads_to_no_overlap(#[values(Engine::Etcd, Engine::Postgres)] engine: Engine) {
+#[case::killed(SIGKILL)]
+#[case::stopped(SIGSTOP)]
+fn holder_without_helper_is_stopped(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+    #[values(Form::Command, Form::Descriptor)] form: Form,
+    #[case] signal: i32,
+) {
     let Some(test) = EngineTest::new(engine) else {
         return;
     };
-    let (mut flock, next) = test.start_pair(&test.system.hosts());
-    let helper = child(&flock, test.system.helper());
-    assert!(send_signal(helper, SIGSTOP));
+    let (mut holder, next) = test.start_pair(form, &test.system.hosts());
+    let helper = holder.find(test.system.helper());
+    assert!(send_signal(helper, signal));
+    holder.expect_loss(NOT_RENEWED);
     assert_no_overlap(next);
     send_signal(helper, SIGCONT);
-    assert_eq!(flock.wait(), ExitReason::Exited(75));
+    holder.assert_stopped();
+    test.wait_for_keys(0);
 }
 
 /// The lock is kept, as a local one would be, as long as it is renewed.
 #[rstest]
-#[case::flock("")]
-#[case::supervisor("lock-keeper")]
+#[case::flock(Form::Command, "")]
+#[case::supervisor(Form::Command, "lock-keeper")]
+#[case::script(Form::Descriptor, "")]
 fn stopped_process_keeps_the_lock(
     #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+    #[case] form: Form,
     #[case] name: &str,
 ) {
     let Some(test) = EngineTest::new(engine) else {
         return;
     };
-    let mut holder = test.hold(&[TTL]);
+    let holder = test.hold_by(form, TTL);
     let pid = match name {
         "" => holder.pid(),
-        name => child(&holder, name),
+        name => holder.find(name),
     };
     let keys = test.wait_for_keys(1);
     assert!(send_signal(pid, SIGSTOP));
@@ -129,8 +133,7 @@ fn stopped_process_keeps_the_lock(
     let queue = test.wait_for_keys(2);
     assert_eq!(queue[0], keys[0]);
     send_signal(pid, SIGCONT);
-    holder.send_line("");
-    assert_eq!(holder.wait(), ExitReason::Exited(0));
+    holder.finish();
     next.expect_line("next");
     assert_eq!(next.wait(), ExitReason::Exited(0));
 }
@@ -141,67 +144,60 @@ fn stopped_process_keeps_the_lock(
 #[case::reset(Mode::Reset)]
 fn disturbed_connection_leads_to_no_overlap(
     #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+    #[values(Form::Command, Form::Descriptor)] form: Form,
     #[case] mode: Mode,
 ) {
     let Some(test) = EngineTest::new(engine) else {
         return;
     };
     let proxy = Proxy::start(test.system.hosts(), Mode::Forward);
-    let (mut flock, next) = test.start_pair(&proxy.host());
+    let (mut holder, next) = test.start_pair(form, &proxy.host());
     proxy.set(mode);
-    flock.expect("flock: lock lost, command stopped: its lease was not renewed in time\n");
+    holder.expect_loss(NOT_RENEWED);
     assert_no_overlap(next);
     drop(proxy);
-    assert_eq!(flock.wait(), ExitReason::Exited(75));
+    holder.assert_stopped();
+    test.wait_for_keys(0);
 }
 
 #[rstest]
-fn short_disturbance_does_not_matter(#[values(Engine::Etcd, Engine::Postgres)] engine: Engine) {
+fn short_disturbance_does_not_matter(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+    #[values(Form::Command, Form::Descriptor)] form: Form,
+) {
     let Some(test) = EngineTest::new(engine) else {
         return;
     };
     let proxy = Proxy::start(test.system.hosts(), Mode::Forward);
-    let url = test.url_by(&proxy.host());
     // With enough time to live for a busy machine.
-    let mut command = test.env.flock(["--ttl=60s", &url, "sh", "-c"]);
-    command.arg("echo held; read x; exit 5");
-    let mut holder = test.env.start(command);
-    holder.expect_line("held");
+    let holder = form.hold(&test.env, &["--ttl=60s"], &test.url_by(&proxy.host()));
     proxy.set(Mode::Reset);
-    let is_kept = test.env.run(["-n", &test.url(), "true"]);
-    is_kept.assert_all(1, "", "");
+    test.assert_held();
     proxy.set(Mode::Forward);
-    holder.send_line("");
-    assert_eq!(holder.wait(), ExitReason::Exited(5));
+    holder.finish();
     test.wait_for_keys(0);
 }
 
 /// As a virtual machine that is paused: the processes go on after the lock has passed to another.
 #[rstest]
-fn command_that_was_paused_too_long_is_killed(
+fn process_that_was_paused_too_long_is_killed(
     #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+    #[values(Form::Command, Form::Descriptor)] form: Form,
 ) {
     let Some(test) = EngineTest::new(engine) else {
         return;
     };
-    let mut flock = test.start(&[TTL], "echo $$; while :; do sleep 0.01; done");
-    let command = flock.read_line().parse().expect("a PID");
+    let work = "trap '' TERM; echo $$; while :; do sleep 0.01; done";
+    let mut holder = form.start(&test.env, &[TTL], &test.url(), work);
+    let worker = holder.read_line().parse().expect("a PID");
     let mut next = test.start(&[], "echo next");
     test.wait_for_keys(2);
-    let names = ["lock-keeper", "lock-timekeeper", test.system.helper()];
-    let mut processes = vec![flock.pid(), command];
-    processes.extend(names.map(|name| child(&flock, name)));
-    // Those that would continue others come first.
-    processes[2..].reverse();
-    for pid in &processes {
-        assert!(send_signal(*pid, SIGSTOP));
-    }
+    let paused = holder.pause(test.system.helper(), worker);
     next.expect_line("next");
-    for pid in &processes {
-        send_signal(*pid, SIGCONT);
-    }
-    assert_eq!(flock.wait(), ExitReason::Exited(75));
-    assert!(!is_running(command));
+    resume(&paused);
+    holder.assert_stopped();
+    assert!(!is_running(worker));
+    test.wait_for_keys(0);
 }
 
 /// The first server is a proxy that passes requests on, but loses the answers from some point on.

@@ -4,41 +4,15 @@ use std::time::Duration;
 
 use libc::{SIGKILL, SIGSTOP};
 use rstest::rstest;
-use test_support::process::{ExitReason, Process, send_signal};
+use test_support::process::{ExitReason, send_signal};
+use test_support::procfs::is_stopped;
 use test_support::wait_until;
 
-use super::failures::{NEXT, assert_no_overlap};
+use super::failures::assert_no_overlap;
+use super::proxy::{Mode, Proxy};
 use super::{Engine, EngineTest, TTL, storm};
+use crate::remote::form::{Form, NOT_RENEWED};
 use crate::remote::handle::{GUARDS, Guards, storm as handle_storm};
-
-/// Starts a script that is hard to stop, as that of the tests with scripts as helpers, and the next
-/// command, which queues.
-fn start_pair(test: &EngineTest) -> (Process, Process) {
-    let url = test.url();
-    let lock = format!("exec 7>>witness 8>>handle; flock 7; trap '' TERM; flock {TTL} 8 {url}");
-    let work = "(sh -c 'echo working; while :; do sleep 1; done' & wait; :); :";
-    let script = test.env.sh_command(format!("{lock} || exit; {work}"));
-    let mut script = test.env.start(script);
-    script.expect_line("working");
-    test.system.prolong_leases(&test.name());
-    // With a time to live that a busy machine does not need for this command.
-    let next = test.env.flock(["--ttl=15s", &url].iter().chain(&NEXT));
-    let next = test.env.start(next);
-    test.wait_for_keys(2);
-    (script, next)
-}
-
-/// Returns the helper of the script, a child of the process that adopts orphans.
-fn helper(test: &EngineTest) -> i32 {
-    let pids = test_support::procfs::processes_in(test.env.path());
-    let name = |pid: &i32| test_support::procfs::status_field(*pid, "Name");
-    let is_helper = |pid: &i32| name(pid) == test.system.helper();
-    let parent = |pid: &i32| name(&test_support::procfs::parent_of(*pid));
-    let mut helpers = pids
-        .into_iter()
-        .filter(|pid| is_helper(pid) && parent(pid) != "flock");
-    helpers.next().expect("a helper")
-}
 
 #[rstest]
 fn script_holds_the_lock(#[values(Engine::Etcd, Engine::Postgres)] engine: Engine) {
@@ -75,7 +49,7 @@ fn killed_guards_keep_the_lock(#[values(Engine::Etcd, Engine::Postgres)] engine:
         return;
     };
     let guards = Guards(&test.env);
-    let (mut script, next) = start_pair(&test);
+    let (mut script, next) = test.start_pair(Form::Descriptor, &test.system.hosts());
     for name in GUARDS {
         guards.replace(name);
     }
@@ -87,25 +61,45 @@ fn killed_guards_keep_the_lock(#[values(Engine::Etcd, Engine::Postgres)] engine:
     guards.assert_nothing_left();
 }
 
+/// The timekeeper is continued shortly before it would be too late for a renewal.
 #[rstest]
-#[case::killed(SIGKILL)]
-#[case::stopped(SIGSTOP)]
-fn script_without_helper_is_stopped(
+fn stopped_guards_keep_the_lock(
     #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
-    #[case] signal: i32,
+    #[values("lock-timekeeper", "lock-watcher", "lock-deputy")] name: &str,
 ) {
     let Some(test) = EngineTest::new(engine) else {
         return;
     };
-    let guards = Guards(&test.env);
-    let (mut script, next) = start_pair(&test);
-    let helper = helper(&test);
-    assert!(send_signal(helper, signal));
-    script.expect("lock lost, its processes are being stopped: its lease was not renewed in time");
+    let script = test.hold_by(Form::Descriptor, TTL);
+    let pid = script.find(name);
+    assert!(send_signal(pid, SIGSTOP));
+    if name == "lock-timekeeper" {
+        wait_until("it stops", || is_stopped(pid));
+    }
+    wait_until("it is continued", || !is_stopped(pid));
+    test.assert_held();
+    script.finish();
+    test.wait_for_keys(0);
+}
+
+/// They keep the lock, and are killed if it is lost.
+#[rstest]
+fn processes_that_a_killed_script_leaves_are_stopped(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
+    let proxy = Proxy::start(test.system.hosts(), Mode::Forward);
+    let (mut script, next) = test.start_pair(Form::Descriptor, &proxy.host());
+    script.kill();
+    test.assert_held();
+    proxy.set(Mode::Reset);
+    script.expect_loss(NOT_RENEWED);
     assert_no_overlap(next);
-    assert_eq!(script.wait(), ExitReason::Signaled(SIGKILL));
-    send_signal(helper, SIGKILL);
-    guards.assert_nothing_left();
+    drop(proxy);
+    script.guards().assert_nothing_left();
+    test.wait_for_keys(0);
 }
 
 #[rstest]

@@ -5,8 +5,9 @@ use rstest::rstest;
 use test_support::process::{ExitReason, Process, send_signal};
 use test_support::wait_until;
 
-use super::failures::{NEXT, assert_no_overlap, child};
+use super::failures::{NEXT, assert_no_overlap};
 use super::{Engine, EngineTest, TTL};
+use crate::remote::form::child;
 use crate::remote::lease::STUBBORN;
 
 impl EngineTest {

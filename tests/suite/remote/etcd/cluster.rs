@@ -1,22 +1,25 @@
 //! Three members, of which some are killed.
 
-use libc::{SIGKILL, SIGSTOP};
 use std::sync::Arc;
+
+use libc::{SIGCONT, SIGKILL, SIGSTOP};
+use rstest::rstest;
 use test_support::process::ExitReason;
 
 use super::EtcdTest;
-use super::server::{Cluster, Member};
-use crate::remote::lease::STUBBORN;
+use super::server::Cluster;
+use crate::remote::engines::failures::assert_no_overlap;
+use crate::remote::form::{Form, NOT_RENEWED};
 
 fn start() -> Option<EtcdTest> {
     EtcdTest::with(|| Arc::new(Cluster::of_three()))
 }
 
 /// The lock passes on during the election, and much earlier than after the time to live.
-#[test]
-fn lock_outlives_the_leader() {
+#[rstest]
+fn lock_outlives_the_leader(#[values(Form::Command, Form::Descriptor)] form: Form) {
     let Some(test) = start() else { return };
-    let mut holder = test.hold(&[]);
+    let holder = test.hold_by(form, "--ttl=1h");
     let mut next = test.start(&[], "echo next");
     test.wait_for_keys(2);
     let leader = test
@@ -25,27 +28,31 @@ fn lock_outlives_the_leader() {
         .iter()
         .find(|member| member.is_leader());
     leader.expect("a leader").signal(SIGKILL);
-    holder.send_line("");
-    assert_eq!(holder.wait(), ExitReason::Exited(0));
+    holder.finish();
     // During the election, it may report that it tries again.
     next.expect("next\n");
     assert_eq!(next.wait(), ExitReason::Exited(0));
+    test.wait_for_keys(0);
 }
 
-#[test]
-fn command_is_stopped_without_a_majority() {
+/// The next one starts when there is a majority again.
+#[rstest]
+fn holder_is_stopped_without_a_majority(#[values(Form::Command, Form::Descriptor)] form: Form) {
     let Some(test) = start() else { return };
-    let url = test.url();
-    let args = ["--ttl=5s", &url].into_iter().chain(STUBBORN);
-    let mut flock = test.env.start(test.env.flock(args));
-    flock.expect_line("working");
+    let (mut holder, next) = test.start_pair(form, &test.system.hosts());
     // One is stopped and does not answer, the other refuses connections.
-    let signal = |member: &Member, signal| member.signal(signal);
-    signal(&test.cluster.members[0], SIGSTOP);
-    signal(&test.cluster.members[1], SIGKILL);
-    flock.expect("flock: lock lost, command stopped: its lease was not renewed in time\n");
-    assert_eq!(flock.wait(), ExitReason::Exited(75));
+    let [first, second, _] = &test.cluster.members[..] else {
+        panic!("three members");
+    };
+    first.signal(SIGSTOP);
+    second.signal(SIGKILL);
+    holder.expect_loss(NOT_RENEWED);
+    holder.assert_stopped();
+    assert!(!next.has_exited(), "no majority has granted the lock");
     test.env
         .run(["-n", "witness", "true"])
         .assert_all(0, "", "");
+    first.signal(SIGCONT);
+    assert_no_overlap(next);
+    test.wait_for_keys(0);
 }

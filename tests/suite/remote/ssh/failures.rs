@@ -11,8 +11,9 @@ use test_support::procfs::{children_of, is_running, is_stopped, parent_of};
 use test_support::{can_unshare, wait_until};
 
 use super::SshTest;
-use crate::remote::engines::failures::{NEXT, assert_no_overlap, child};
+use crate::remote::engines::failures::{NEXT, assert_no_overlap};
 use crate::remote::engines::proxy::{Mode, Proxy};
+use crate::remote::form::child;
 use crate::remote::lease::STUBBORN;
 
 /// A lease that ends soon, but not before a command has started on a busy machine.
