@@ -3,10 +3,12 @@
 
 mod errors;
 mod failures;
+mod handle;
 mod server;
 mod several;
 mod stopped;
 mod storm;
+mod there;
 mod trace;
 
 use libc::SIGKILL;

@@ -1,25 +1,23 @@
-//! Failures of processes and connections. Commands never overlap: each of them has a local lock on
-//! the file `witness`, ignores `SIGTERM`, and works in a grandchild.
+//! Failures of processes here and of connections. Commands and scripts never overlap: each of them has a
+//! local lock on the file `witness`, ignores `SIGTERM`, and works in a grandchild.
 //!
 //! What ends with the time of a lease takes 6 s, so such cases run side by side in one test, each
 //! with a server of its own.
 
-use libc::{SIGCONT, SIGHUP, SIGKILL, SIGSTOP, SIGTERM};
+use libc::{SIGCONT, SIGKILL, SIGSTOP};
 use rstest::rstest;
 use test_support::process::{ExitReason, Process, send_signal};
 use test_support::procfs::{children_of, is_running, is_stopped, parent_of};
-use test_support::{can_unshare, wait_until};
+use test_support::wait_until;
 
 use super::SshTest;
 use crate::remote::engines::failures::{NEXT, assert_no_overlap};
 use crate::remote::engines::proxy::{Mode, Proxy};
-use crate::remote::form::child;
-use crate::remote::lease::STUBBORN;
+use crate::remote::form::{Form, Holder, NOT_RENEWED, child, resume};
+use crate::remote::handle::GUARDS;
 
 /// A lease that ends soon, but not before a command has started on a busy machine.
 const SHORT: [&str; 2] = ["--ttl=6s", "--grace=1s"];
-
-const NOT_RENEWED: &str = "flock: lock lost, command stopped: its lease was not renewed in time\n";
 
 /// Kills the process of sshd that serves the connection of a holder.
 pub fn kill_session_of(holder: i32) {
@@ -32,19 +30,21 @@ fn session_of(holder: i32) -> i32 {
 }
 
 impl SshTest {
-    /// Starts a command that is hard to stop, over a host, and waits until it works. Then starts the
+    /// Starts a process that is hard to stop, over a host, and waits until it works. Then starts the
     /// next one, on the other machine, and waits until it queues.
     #[track_caller]
-    fn start_pair(&self, host: &str) -> (Process, Process) {
-        let url = self.url_by(host);
-        let mut flock = self.env.flock(SHORT);
-        flock.arg(url).args(STUBBORN);
-        let mut flock = self.env.start(flock);
-        flock.expect_line("working");
+    pub fn start_pair(&self, form: Form, host: &str) -> (Holder<'_>, Process) {
+        let holder = form.start_stubborn(&self.env, &SHORT, &self.url_by(host));
         let next = self.env.flock(["lock"].iter().chain(&NEXT));
         let next = self.env.start(next);
         self.wait_for_waiters(1);
-        (flock, next)
+        (holder, next)
+    }
+
+    /// Starts a process that holds the lock.
+    #[track_caller]
+    pub fn hold_by(&self, form: Form) -> Holder<'_> {
+        form.hold(&self.env, &["--ttl=2m"], &self.url())
     }
 
     /// Starts a proxy in front of the server.
@@ -75,20 +75,35 @@ fn side_by_side<T: Copy + Send + std::fmt::Debug>(cases: &[T], run: impl Fn(&Ssh
 #[case::timekeeper("lock-timekeeper")]
 fn killed_process_leads_to_no_overlap(#[case] name: &str) {
     let Some(test) = SshTest::new() else { return };
-    let (mut flock, next) = test.start_pair("machine");
+    let (mut flock, next) = test.start_pair(Form::Command, "machine");
     let status = match name {
         "" => {
             flock.kill();
             ExitReason::Signaled(SIGKILL)
         }
         name => {
-            assert!(send_signal(child(&flock, name), SIGKILL));
+            assert!(send_signal(flock.find(name), SIGKILL));
             let is_supervisor = name == "lock-keeper";
             ExitReason::Exited(if is_supervisor { 128 + SIGKILL } else { 75 })
         }
     };
     assert_eq!(flock.wait(), status);
     assert_no_overlap(next);
+    test.wait_for_nothing_there();
+}
+
+#[test]
+fn killed_guards_of_a_script_keep_the_lock() {
+    let Some(test) = SshTest::new() else { return };
+    let (mut script, next) = test.start_pair(Form::Descriptor, "machine");
+    for name in GUARDS {
+        script.guards().replace(name);
+    }
+    assert!(!script.has_exited() && !next.has_exited());
+    send_signal(-script.pid(), SIGKILL);
+    assert_no_overlap(next);
+    script.wait();
+    script.guards().assert_nothing_left();
     test.wait_for_nothing_there();
 }
 
@@ -103,257 +118,105 @@ enum Link {
 const LINKS: [Link; 3] = [Link::Helper, Link::Ssh, Link::Session];
 
 impl Link {
-    fn find(self, test: &SshTest, flock: &Process) -> i32 {
+    fn find(self, test: &SshTest, holder: &Holder<'_>) -> i32 {
         match self {
-            Self::Helper => child(flock, "flock-ssh"),
-            Self::Ssh => children_of(child(flock, "flock-ssh"))[0],
+            Self::Helper => holder.find("flock-ssh"),
+            Self::Ssh => children_of(holder.find("flock-ssh"))[0],
             Self::Session => session_of(test.process_there("serve")),
         }
     }
 }
 
-#[test]
-fn killed_link_leads_to_no_overlap() {
-    side_by_side(&LINKS, |test, link| {
-        let (mut flock, next) = test.start_pair("machine");
-        assert!(send_signal(link.find(test, &flock), SIGKILL));
-        flock.expect(NOT_RENEWED);
-        assert_no_overlap(next);
-        assert_eq!(flock.wait(), ExitReason::Exited(75));
-    });
-}
-
-#[test]
-fn stopped_link_leads_to_no_overlap() {
-    side_by_side(&LINKS, |test, link| {
-        let (mut flock, next) = test.start_pair("machine");
-        let pid = link.find(test, &flock);
-        assert!(send_signal(pid, SIGSTOP));
-        flock.expect(NOT_RENEWED);
-        assert_no_overlap(next);
-        send_signal(pid, SIGCONT);
-        assert_eq!(flock.wait(), ExitReason::Exited(75));
-    });
-}
-
-#[test]
-fn disturbed_connection_leads_to_no_overlap() {
-    let modes = [Mode::Freeze, Mode::HoldReplies(0), Mode::Reset];
-    side_by_side(&modes, |test, mode| {
-        let proxy = test.proxy();
-        let (mut flock, next) = test.start_pair(&proxy.host());
-        proxy.set(mode);
-        flock.expect(NOT_RENEWED);
-        assert_no_overlap(next);
-        drop(proxy);
-        assert_eq!(flock.wait(), ExitReason::Exited(75));
-    });
-}
-
-#[test]
-fn renewed_lock_outlasts_the_time_to_live() {
-    let Some(test) = SshTest::new() else { return };
-    let script = "sleep 8; flock -n lock true; echo $?; exit 5";
-    let url = test.url();
-    let args = ["--ttl=6s", "--grace=0", &url, "sh", "-c", script];
-    test.env.run(args).assert_all(5, "1\n", "");
-}
-
-/// A lock there is not passed on while its process is stopped.
-#[test]
-fn stopped_holder_leads_to_no_overlap() {
-    let Some(test) = SshTest::new() else { return };
-    let (mut flock, next) = test.start_pair("machine");
-    let holder = test.process_there("serve");
-    assert!(send_signal(holder, SIGSTOP));
-    flock.expect(NOT_RENEWED);
-    assert_eq!(flock.wait(), ExitReason::Exited(75));
-    test.wait_for_waiters(1);
-    send_signal(holder, SIGCONT);
-    assert_no_overlap(next);
-    test.wait_for_nothing_there();
-}
-
-/// The guard keeps the lock for the time to live.
-#[test]
-fn killed_holder_leads_to_no_overlap() {
-    let Some(test) = SshTest::new() else { return };
-    let (mut flock, next) = test.start_pair("machine");
-    assert!(send_signal(test.process_there("serve"), SIGKILL));
-    flock.expect("flock: lock lost, command stopped: the process that held it there has exited\n");
-    assert_eq!(flock.wait(), ExitReason::Exited(75));
-    assert_no_overlap(next);
-    test.wait_for_nothing_there();
-}
-
-#[test]
-fn guard_keeps_the_lock_of_a_killed_holder() {
-    let Some(test) = SshTest::new() else { return };
-    let mut flock = test.hold(&[]);
-    assert!(send_signal(test.process_there("serve"), SIGKILL));
-    assert_eq!(flock.wait(), ExitReason::Exited(75));
-    test.assert_there(&[], 1);
-    // It would do so for an hour.
-    assert!(send_signal(test.process_there("guard"), SIGKILL));
-    test.wait_for_nothing_there();
-    test.assert_there(&[], 0);
-}
-
-/// The command is killed at once, for no process is left that holds the lock.
-#[test]
-fn command_without_holder_and_guard_is_killed() {
-    let Some(test) = SshTest::new() else { return };
-    let mut flock = test.start(&[], "trap 'echo asked' TERM; echo held; read x");
-    flock.expect_line("held");
-    for word in ["guard", "serve"] {
-        assert!(send_signal(test.process_there(word), SIGKILL));
-    }
-    flock.expect_line(
-        "flock: lock lost, command stopped: the process that held it there has exited",
-    );
-    assert_eq!(flock.wait(), ExitReason::Exited(75));
-    test.wait_for_nothing_there();
-    test.assert_there(&[], 0);
-}
-
 #[rstest]
 #[case::killed(SIGKILL)]
 #[case::stopped(SIGSTOP)]
-fn lock_does_not_depend_on_the_guard(#[case] signal: i32) {
-    let Some(test) = SshTest::new() else { return };
-    let mut holder = test.hold(&[]);
-    let guard = test.process_there("guard");
-    assert!(send_signal(guard, signal));
-    wait_until("that has happened", || {
-        !is_running(guard) || is_stopped(guard)
+fn broken_link_leads_to_no_overlap(
+    #[values(Form::Command, Form::Descriptor)] form: Form,
+    #[case] signal: i32,
+) {
+    side_by_side(&LINKS, |test, link| {
+        let (mut holder, next) = test.start_pair(form, "machine");
+        let pid = link.find(test, &holder);
+        assert!(send_signal(pid, signal));
+        holder.expect_loss(NOT_RENEWED);
+        assert_no_overlap(next);
+        send_signal(pid, SIGCONT);
+        holder.assert_stopped();
     });
-    test.assert_there(&[], 1);
-    holder.send_line("");
-    assert_eq!(holder.wait(), ExitReason::Exited(0));
-    test.assert_there(&[], 0);
-    test.wait_for_nothing_there();
 }
 
-/// As at the end of a session, by a service manager.
-#[test]
-fn terminated_holder_keeps_the_lock() {
+#[rstest]
+fn disturbed_connection_leads_to_no_overlap(#[values(Form::Command, Form::Descriptor)] form: Form) {
+    let modes = [Mode::Freeze, Mode::HoldReplies(0), Mode::Reset];
+    side_by_side(&modes, |test, mode| {
+        let proxy = test.proxy();
+        let (mut holder, next) = test.start_pair(form, &proxy.host());
+        proxy.set(mode);
+        holder.expect_loss(NOT_RENEWED);
+        assert_no_overlap(next);
+        drop(proxy);
+        holder.assert_stopped();
+    });
+}
+
+#[rstest]
+fn renewed_lock_outlasts_the_time_to_live(#[values(Form::Command, Form::Descriptor)] form: Form) {
     let Some(test) = SshTest::new() else { return };
-    let mut holder = test.hold(&[]);
-    for word in ["serve", "guard"] {
-        let pid = test.process_there(word);
-        for signal in [SIGHUP, SIGTERM] {
-            assert!(send_signal(pid, signal));
-        }
-    }
-    test.assert_there(&[], 1);
-    holder.send_line("");
-    assert_eq!(holder.wait(), ExitReason::Exited(0));
-    test.assert_there(&[], 0);
+    let script = "sleep 8; flock -n lock true; echo status $?; read x; exit 5";
+    let mut holder = form.start(&test.env, &["--ttl=6s", "--grace=0"], &test.url(), script);
+    holder.expect_line("status 1");
+    holder.finish();
 }
 
 /// The lock is kept, as a local one would be, as long as it is renewed.
 #[rstest]
-#[case::flock("")]
-#[case::supervisor("lock-keeper")]
-fn stopped_process_keeps_the_lock(#[case] name: &str) {
+#[case::flock(Form::Command, "")]
+#[case::supervisor(Form::Command, "lock-keeper")]
+#[case::script(Form::Descriptor, "")]
+fn stopped_process_keeps_the_lock(#[case] form: Form, #[case] name: &str) {
     let Some(test) = SshTest::new() else { return };
-    let mut holder = test.hold(&[]);
+    let holder = test.hold_by(form);
     let pid = match name {
         "" => holder.pid(),
-        name => child(&holder, name),
+        name => holder.find(name),
     };
     assert!(send_signal(pid, SIGSTOP));
     wait_until("it stops", || is_stopped(pid));
     test.assert_there(&[], 1);
     send_signal(pid, SIGCONT);
-    holder.send_line("");
-    assert_eq!(holder.wait(), ExitReason::Exited(0));
+    holder.finish();
     test.assert_there(&[], 0);
 }
 
-#[test]
-fn server_that_is_restarted_keeps_the_lock() {
-    let Some(mut test) = SshTest::new() else {
-        return;
-    };
-    let mut holder = test.hold(&[]);
-    test.server.restart(&test.env);
-    let outcome = test.env.run(["-n", &test.url(), "true"]);
-    outcome.assert_all(1, "", "");
-    holder.send_line("");
-    assert_eq!(holder.wait(), ExitReason::Exited(0));
-    test.assert_there(&[], 0);
-}
-
-/// A command may still run for which the lock was held before the restart.
-#[test]
-fn restarted_machine_grants_no_lock_for_a_while() {
-    let Some(mut test) = SshTest::new() else {
-        return;
-    };
-    let uptime = std::fs::read_to_string("/proc/uptime").expect("/proc can be read");
-    let uptime: u64 = uptime
-        .split('.')
-        .next()
-        .and_then(|text| text.parse().ok())
-        .expect("seconds");
-    let offset = format!("-{uptime}");
-    if !can_unshare(&test.env, &format!("--time --boottime {offset}")) {
-        return;
-    }
-    let program = ["unshare", "--time", "--boottime", &offset];
-    test.server.restart_by(&test.env, &program);
-    let url = test.url();
-    // A wait that ends before that ends at once.
-    for wait in ["-n", "-w1800"] {
-        test.env
-            .run([wait, "--ttl=1h", &url, "true"])
-            .assert_all(1, "", "");
-    }
-    test.assert_there(&[], 0);
-    test.env
-        .run(["--ttl=5s", &url, "echo", "got it"])
-        .assert_all(0, "got it\n", "");
-}
-
-#[test]
-fn short_disturbance_does_not_matter() {
+#[rstest]
+fn short_disturbance_does_not_matter(#[values(Form::Command, Form::Descriptor)] form: Form) {
     let Some(test) = SshTest::new() else { return };
     let proxy = test.proxy();
-    let url = test.url_by(&proxy.host());
-    let mut command = test.env.flock(["--ttl=2m", &url, "sh", "-c"]);
-    command.arg("echo held; read x; exit 5");
-    let mut holder = test.env.start(command);
-    holder.expect_line("held");
+    let holder = form.hold(&test.env, &["--ttl=2m"], &test.url_by(&proxy.host()));
     proxy.set(Mode::Freeze);
     test.assert_there(&[], 1);
     proxy.set(Mode::Forward);
-    holder.send_line("");
-    assert_eq!(holder.wait(), ExitReason::Exited(5));
+    holder.finish();
     test.assert_there(&[], 0);
 }
 
 /// As a virtual machine that is paused: the processes go on after the lock has passed to another.
-#[test]
-fn command_that_was_paused_too_long_is_killed() {
+#[rstest]
+fn process_that_was_paused_too_long_is_killed(
+    #[values(Form::Command, Form::Descriptor)] form: Form,
+) {
     let Some(test) = SshTest::new() else { return };
-    let mut flock = test.start(&SHORT, "echo $$; while :; do sleep 0.01; done");
-    let line = flock.read_line();
-    let command = line.parse().unwrap_or_else(|_| panic!("no PID: {line}"));
-    // Those that would continue others come first.
-    let names = ["flock-ssh", "lock-timekeeper", "lock-keeper"];
-    let mut processes = Vec::from(names.map(|name| child(&flock, name)));
-    processes.extend([flock.pid(), command]);
-    for pid in &processes {
-        assert!(send_signal(*pid, SIGSTOP));
-    }
+    let work = "trap '' TERM; echo $$; while :; do sleep 0.01; done";
+    let mut holder = form.start(&test.env, &SHORT, &test.url(), work);
+    let line = holder.read_line();
+    let worker = line.parse().unwrap_or_else(|_| panic!("no PID: {line}"));
+    let paused = holder.pause("flock-ssh", worker);
     let next = test.env.run(["lock", "echo", "next"]);
     next.assert_all(0, "next\n", "");
-    for pid in &processes {
-        send_signal(*pid, SIGCONT);
-    }
-    assert_eq!(flock.wait(), ExitReason::Exited(75));
-    assert!(!is_running(command));
+    resume(&paused);
+    holder.assert_stopped();
+    assert!(!is_running(worker));
+    test.wait_for_nothing_there();
 }
 
 /// Without a message, the other machine would keep it.
