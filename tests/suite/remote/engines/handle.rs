@@ -12,7 +12,8 @@ use super::failures::assert_no_overlap;
 use super::proxy::{Mode, Proxy};
 use super::{Engine, EngineTest, TTL, storm};
 use crate::remote::form::{Form, NOT_RENEWED};
-use crate::remote::handle::{GUARDS, Guards, storm as handle_storm};
+use crate::remote::handle::storm::Storm;
+use crate::remote::handle::{GUARDS, Guards};
 
 #[rstest]
 fn script_holds_the_lock(#[values(Engine::Etcd, Engine::Postgres)] engine: Engine) {
@@ -128,7 +129,13 @@ fn work_of_scripts_never_overlaps(#[values(Engine::Etcd, Engine::Postgres)] engi
     let Some(test) = EngineTest::new(engine) else {
         return;
     };
-    let time = Duration::from_secs(2);
-    handle_storm::run(&test.env, time, TTL, &test.url());
+    let storm = Storm {
+        env: &test.env,
+        url: &test.url(),
+        options: TTL,
+        helper: Some(test.system.helper()),
+    };
+    storm.run(Duration::from_secs(2));
+    // Those whose helper was killed vanish after their time.
     test.wait_for_keys(0);
 }

@@ -8,7 +8,8 @@ use libc::{SIGCONT, SIGKILL, SIGSTOP};
 use test_support::process::send_signal;
 
 use super::SshTest;
-use crate::remote::engines::storm;
+use crate::remote::engines::{TTL, storm};
+use crate::remote::handle::storm::Storm;
 
 /// Disturbs a process on the other machine. Guards are not killed, because their holders may be.
 fn disturb(test: &SshTest, rng: &mut Rng) {
@@ -22,13 +23,12 @@ fn disturb(test: &SshTest, rng: &mut Rng) {
     }
 }
 
-#[test]
-fn commands_never_overlap() {
+/// Runs a storm, and disturbs processes on the other machine meanwhile.
+fn run(storm: impl FnOnce(&SshTest)) {
     if !storm::is_wanted() {
         return;
     }
     let Some(test) = SshTest::new() else { return };
-    let start = |options: &[&str], script: &str| test.start(options, script);
     let is_over = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -40,10 +40,31 @@ fn commands_never_overlap() {
         });
         // Also if it fails.
         let end = EndOnDrop(&is_over);
-        storm::run(&test.env, "flock-ssh", &start);
+        storm(&test);
         drop(end);
     });
     test.wait_for_nothing_there();
+}
+
+#[test]
+fn commands_never_overlap() {
+    run(|test| {
+        let start = |options: &[&str], script: &str| test.start(options, script);
+        storm::run(&test.env, "flock-ssh", &start);
+    });
+}
+
+#[test]
+fn work_of_scripts_never_overlaps() {
+    run(|test| {
+        let storm = Storm {
+            env: &test.env,
+            url: &test.url(),
+            options: TTL,
+            helper: Some("flock-ssh"),
+        };
+        storm.run(Duration::from_secs(2));
+    });
 }
 
 struct EndOnDrop<'a>(&'a AtomicBool);
