@@ -131,7 +131,7 @@ fn server_that_is_restarted_keeps_the_lock(#[values(Form::Command, Form::Descrip
     let Some(test) = EtcdTest::with_server() else {
         return;
     };
-    let holder = test.hold_by(form, "--ttl=60s");
+    let holder = test.hold_by(form, "--ttl=2m");
     test.cluster.members[0].restart();
     let keys = test.wait_for_keys(1);
     let mut next = test.start(&[], "echo next");

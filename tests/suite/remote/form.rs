@@ -14,9 +14,10 @@ use super::handle::{GUARDS, Guards};
 
 /// What is run under the lock if it is to be hard to stop: three generations that ignore `SIGTERM`,
 /// the last of which does the work. All of them keep the file `witness` locked. Its descriptor is the
-/// highest one, because the kernel closes that of a process that exits before the others.
+/// highest one, because the kernel closes that of a process that exits before the others. The first
+/// one does not exit, should it be killed after its children.
 const STUBBORN: &str = "exec 9>>witness; flock -n 9 || exit 99; trap '' TERM
-    (sh -c 'echo working; while :; do sleep 1; done' & wait; :); :";
+    (sh -c 'echo working; while :; do sleep 1; done' & wait; :); while :; do sleep 1; done";
 
 /// Why a lock is lost that is not renewed.
 pub const NOT_RENEWED: &str = "its lease was not renewed in time";
@@ -153,24 +154,41 @@ impl Holder<'_> {
     }
 
     /// Stops all that watch over the lock, the helper, and the process that works, as if the machine
-    /// was paused. Returns them.
+    /// was paused.
     #[track_caller]
-    pub fn pause(&self, helper: &str, worker: i32) -> Vec<i32> {
-        let names = self.form.watching().iter().chain([&helper]);
-        let watching = names.map(|name| self.find(name));
-        let pids = Vec::from_iter([self.pid()].into_iter().chain(watching).chain([worker]));
-        for pid in &pids {
+    pub fn pause(&self, helper: &str, worker: i32) -> Paused {
+        let watching = self.form.watching().iter().map(|name| self.find(name));
+        let pids = [self.pid()].into_iter().chain(watching).chain([worker]);
+        let paused = Paused {
+            pids: pids.collect(),
+            helper: self.find(helper),
+            worker,
+        };
+        for pid in paused.pids.iter().chain([&paused.helper]) {
             assert!(send_signal(*pid, SIGSTOP));
             wait_until("it stops", || is_stopped(*pid));
         }
-        pids
+        paused
     }
 }
 
-/// Continues processes that were paused, the one that works first.
-pub fn resume(pids: &[i32]) {
-    for pid in pids.iter().rev() {
-        send_signal(*pid, SIGCONT);
+/// The processes of a machine that is paused.
+pub struct Paused {
+    pids: Vec<i32>,
+    helper: i32,
+    worker: i32,
+}
+
+impl Paused {
+    /// Continues them. The one that works is the first, and must be killed although the helper, the
+    /// last one, does not say yet what has happened.
+    #[track_caller]
+    pub fn resume(self) {
+        for pid in self.pids.into_iter().rev() {
+            send_signal(pid, SIGCONT);
+        }
+        wait_until("it is killed", || !is_running(self.worker));
+        send_signal(self.helper, SIGCONT);
     }
 }
 

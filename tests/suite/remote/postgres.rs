@@ -172,7 +172,7 @@ fn holder_whose_session_ends_keeps_the_lock(
     let Some(test) = PostgresTest::with_database() else {
         return;
     };
-    let holder = test.hold_by(form, "--ttl=60s");
+    let holder = test.hold_by(form, "--ttl=2m");
     let before = test.column("marker");
     // As if another process had seen that an earlier session had ended.
     test.server
@@ -204,7 +204,7 @@ fn lock_survives_a_restart_of_the_server(
     let Some(test) = PostgresTest::with_server("", &[]) else {
         return;
     };
-    let holder = test.hold_by(form, "--ttl=60s");
+    let holder = test.hold_by(form, "--ttl=2m");
     let mut next = test.start(&[], "echo next");
     let keys = test.wait_for_keys(2);
     let marker = format!("select marker from flock.entry where token = {}", keys[0]);

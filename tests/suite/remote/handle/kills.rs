@@ -11,10 +11,12 @@ use test_support::wait_until;
 use super::{GRANTS, GUARDS, HandleTest};
 
 /// A script of three generations that ignore `SIGTERM`, the last of which does the work. All of them
-/// have the descriptor, and the file `witness` locked.
+/// have the descriptor, and the file `witness` locked. The first one does not exit, should it be killed
+/// after its children.
 pub const STUBBORN: &str = "exec 7>>witness 8>>handle; flock 7
     trap '' TERM; flock --ttl=100s --grace=1s 8 test://n || exit
-    (sh -c 'echo >go; echo working; while :; do sleep 1; done' & wait; :); :";
+    (sh -c 'echo >go; echo working; while :; do sleep 1; done' & wait; :)
+    while :; do sleep 1; done";
 
 /// A helper that grants a lease which ends 3.5 s after the script has begun to work: the script is
 /// asked to terminate after 0.5 s, and killed after 1.5 s.
