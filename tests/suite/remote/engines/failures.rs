@@ -178,6 +178,22 @@ fn short_disturbance_does_not_matter(
     test.wait_for_keys(0);
 }
 
+#[rstest]
+fn renewed_lock_outlasts_the_time_to_live(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+    #[values(Form::Command, Form::Descriptor)] form: Form,
+) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
+    let script = "sleep 5; echo held; read x; exit 5";
+    let mut holder = form.start(&test.env, &[TTL, "--grace=0"], &test.url(), script);
+    holder.expect_line("held");
+    test.assert_held();
+    holder.finish();
+    test.wait_for_keys(0);
+}
+
 /// As a virtual machine that is paused: the processes go on after the lock has passed to another.
 #[rstest]
 fn process_that_was_paused_too_long_is_killed(

@@ -15,6 +15,8 @@ use crate::remote::form::{Form, NOT_RENEWED};
 use crate::remote::handle::storm::Storm;
 use crate::remote::handle::{GUARDS, Guards};
 
+const CTRL_Z: &str = "\x1a";
+
 #[rstest]
 fn script_holds_the_lock(#[values(Engine::Etcd, Engine::Postgres)] engine: Engine) {
     let Some(test) = EngineTest::new(engine) else {
@@ -138,4 +140,64 @@ fn work_of_scripts_never_overlaps(#[values(Engine::Etcd, Engine::Postgres)] engi
     storm.run(Duration::from_secs(2));
     // Those whose helper was killed vanish after their time.
     test.wait_for_keys(0);
+}
+
+/// The `flock` of a script waits on, as one for a file does, and the lock passes through.
+#[rstest]
+fn script_that_is_killed_as_a_waiter_leaves_nothing(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
+    let holder = test.hold(&[]);
+    let script = format!(
+        "exec 8>>handle; flock --ttl=1h 8 {}; echo never",
+        test.url()
+    );
+    let mut script = test.env.start(test.env.sh_command(script));
+    test.wait_for_keys(2);
+    script.kill();
+    let mut next = test.start(&[], "echo next");
+    test.wait_for_keys(3);
+    holder.release();
+    next.expect_line("next");
+    assert_eq!(next.wait(), ExitReason::Exited(0));
+    test.wait_for_keys(0);
+    Guards(&test.env).assert_nothing_left();
+}
+
+#[rstest]
+fn stopped_waiter_keeps_its_place_and_lets_others_pass(
+    #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
+) {
+    let Some(test) = EngineTest::new(engine) else {
+        return;
+    };
+    let first = test.hold(&[]);
+    let mut stopped = test.env.start_bash_at_terminal();
+    let url = test.url();
+    stopped.send_line(&format!("exec 8>>handle; flock --verbose --ttl=1h 8 {url}"));
+    test.wait_for_keys(2);
+    stopped.send(CTRL_Z);
+    stopped.expect("Stopped");
+    let mut second = test.start(&[], "echo second; read x; exit 0");
+    test.wait_for_keys(3);
+    first.release();
+    second.expect_line("second");
+    let mut third = test.start(&[], "echo third");
+    test.wait_for_keys(3);
+    stopped.send_line("fg; echo status $?");
+    // It knows which process holds the lock now.
+    stopped.expect("waiting for process ");
+    second.release();
+    stopped.expect("status 0\n");
+    test.wait_for_keys(2);
+    test.assert_held();
+    stopped.send_line("flock -u 8; exit 3");
+    third.expect_line("third");
+    assert_eq!(third.wait(), ExitReason::Exited(0));
+    assert_eq!(stopped.wait(), ExitReason::Exited(3));
+    test.wait_for_keys(0);
+    Guards(&test.env).assert_nothing_left();
 }
