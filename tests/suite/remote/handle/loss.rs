@@ -196,7 +196,8 @@ fn renewals_let_the_script_run() {
 #[test]
 fn loss_concerns_only_its_own_descriptor() {
     let helper = "lost() { wait_for go; echo lost it is gone; }
-        echo granted 7 $(in_ms 90000); case $(cat request) in *test://n*) lost ;; esac
+        request=$(cat request); echo granted 7 $(in_ms 90000)
+        case $request in *test://n*) lost ;; esac
         wait_for_release";
     let test = HandleTest::new(helper);
     let mut other = test.start_script("exec 8>>handle; flock 8 test://other; echo locked; read x");
