@@ -134,6 +134,16 @@ impl Holder<'_> {
         self.expect(&format!("flock: {text}: {why}\n"));
     }
 
+    /// Asserts that it is killed at once, because another process may have the lock already. A script
+    /// may be killed before there is time to say why.
+    #[track_caller]
+    pub fn assert_killed(&mut self, why: &str) {
+        if self.form == Form::Command {
+            self.expect_loss(why);
+        }
+        self.assert_stopped();
+    }
+
     /// Waits until it is killed because the lock is lost, and asserts that nothing is left.
     #[track_caller]
     pub fn assert_stopped(&mut self) {

@@ -34,8 +34,7 @@ fn killed_holder_leads_to_no_overlap(#[values(Form::Command, Form::Descriptor)] 
     let Some(test) = SshTest::new() else { return };
     let (mut holder, next) = test.start_pair(form, "machine");
     assert!(send_signal(test.process_there("serve"), SIGKILL));
-    holder.expect_loss(EXITED);
-    holder.assert_stopped();
+    holder.assert_killed(EXITED);
     assert_no_overlap(next);
     test.wait_for_nothing_there();
 }
@@ -45,7 +44,7 @@ fn guard_keeps_the_lock_of_a_killed_holder(#[values(Form::Command, Form::Descrip
     let Some(test) = SshTest::new() else { return };
     let mut holder = form.start_stubborn(&test.env, &["--ttl=2m"], &test.url());
     assert!(send_signal(test.process_there("serve"), SIGKILL));
-    holder.assert_stopped();
+    holder.assert_killed(EXITED);
     test.assert_there(&[], 1);
     // It would do so for two minutes.
     assert!(send_signal(test.process_there("guard"), SIGKILL));
@@ -65,8 +64,7 @@ fn process_without_holder_and_guard_is_killed(
     for word in ["guard", "serve"] {
         assert!(send_signal(test.process_there(word), SIGKILL));
     }
-    holder.expect_loss(EXITED);
-    holder.assert_stopped();
+    holder.assert_killed(EXITED);
     test.wait_for_nothing_there();
     test.assert_there(&[], 0);
 }
