@@ -29,6 +29,23 @@ pub enum Form {
     Descriptor,
 }
 
+/// Both of them.
+pub const FORMS: [Form; 2] = [Form::Command, Form::Descriptor];
+
+/// Runs a test in both forms, side by side: for one that waits for a lease to end.
+pub fn in_both_forms(run: impl Fn(Form) + Sync) {
+    std::thread::scope(|scope| {
+        for form in FORMS {
+            let run = &run;
+            scope.spawn(move || {
+                // Shown if it fails.
+                println!("{form:?}");
+                run(form);
+            });
+        }
+    });
+}
+
 /// A process that has the lock: `flock` with its command, or the script.
 pub struct Holder<'env> {
     process: Process,

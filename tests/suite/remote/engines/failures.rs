@@ -9,12 +9,21 @@ use test_support::wait_until;
 
 use super::proxy::{Mode, Proxy};
 use super::{Engine, EngineTest, TTL};
-use crate::remote::form::{Form, Holder, NOT_RENEWED, child};
+use crate::remote::form::{Form, Holder, NOT_RENEWED, child, in_both_forms};
 
 /// The next command: it reports if the other one is still there.
 pub const NEXT: [&str; 6] = ["flock", "-n", "-E99", "witness", "echo", "no overlap"];
 
 impl EngineTest {
+    /// Runs a test in both forms, side by side, each in an environment of its own.
+    fn in_both_forms(engine: Engine, run: impl Fn(&Self, Form) + Sync) {
+        in_both_forms(|form| {
+            if let Some(test) = Self::new(engine) {
+                run(&test, form);
+            }
+        });
+    }
+
     /// Starts a process that is hard to stop, over these hosts, and waits until it works. Then
     /// starts the next command, directly, and waits until it queues.
     #[track_caller]
@@ -92,20 +101,18 @@ fn killed_process_leads_to_no_overlap(
 #[case::stopped(SIGSTOP)]
 fn holder_without_helper_is_stopped(
     #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
-    #[values(Form::Command, Form::Descriptor)] form: Form,
     #[case] signal: i32,
 ) {
-    let Some(test) = EngineTest::new(engine) else {
-        return;
-    };
-    let (mut holder, next) = test.start_pair(form, &test.system.hosts());
-    let helper = holder.find(test.system.helper());
-    assert!(send_signal(helper, signal));
-    holder.expect_loss(NOT_RENEWED);
-    assert_no_overlap(next);
-    send_signal(helper, SIGCONT);
-    holder.assert_stopped();
-    test.wait_for_keys(0);
+    EngineTest::in_both_forms(engine, |test, form| {
+        let (mut holder, next) = test.start_pair(form, &test.system.hosts());
+        let helper = holder.find(test.system.helper());
+        assert!(send_signal(helper, signal));
+        holder.expect_loss(NOT_RENEWED);
+        assert_no_overlap(next);
+        send_signal(helper, SIGCONT);
+        holder.assert_stopped();
+        test.wait_for_keys(0);
+    });
 }
 
 /// The lock is kept, as a local one would be, as long as it is renewed.
@@ -144,20 +151,18 @@ fn stopped_process_keeps_the_lock(
 #[case::reset(Mode::Reset)]
 fn disturbed_connection_leads_to_no_overlap(
     #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
-    #[values(Form::Command, Form::Descriptor)] form: Form,
     #[case] mode: Mode,
 ) {
-    let Some(test) = EngineTest::new(engine) else {
-        return;
-    };
-    let proxy = Proxy::start(test.system.hosts(), Mode::Forward);
-    let (mut holder, next) = test.start_pair(form, &proxy.host());
-    proxy.set(mode);
-    holder.expect_loss(NOT_RENEWED);
-    assert_no_overlap(next);
-    drop(proxy);
-    holder.assert_stopped();
-    test.wait_for_keys(0);
+    EngineTest::in_both_forms(engine, |test, form| {
+        let proxy = Proxy::start(test.system.hosts(), Mode::Forward);
+        let (mut holder, next) = test.start_pair(form, &proxy.host());
+        proxy.set(mode);
+        holder.expect_loss(NOT_RENEWED);
+        assert_no_overlap(next);
+        drop(proxy);
+        holder.assert_stopped();
+        test.wait_for_keys(0);
+    });
 }
 
 #[rstest]
@@ -181,38 +186,34 @@ fn short_disturbance_does_not_matter(
 #[rstest]
 fn renewed_lock_outlasts_the_time_to_live(
     #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
-    #[values(Form::Command, Form::Descriptor)] form: Form,
 ) {
-    let Some(test) = EngineTest::new(engine) else {
-        return;
-    };
-    let script = "sleep 5; echo held; read x; exit 5";
-    let mut holder = form.start(&test.env, &[TTL, "--grace=0"], &test.url(), script);
-    holder.expect_line("held");
-    test.assert_held();
-    holder.finish();
-    test.wait_for_keys(0);
+    EngineTest::in_both_forms(engine, |test, form| {
+        let script = "sleep 5; echo held; read x; exit 5";
+        let mut holder = form.start(&test.env, &[TTL, "--grace=0"], &test.url(), script);
+        holder.expect_line("held");
+        test.assert_held();
+        holder.finish();
+        test.wait_for_keys(0);
+    });
 }
 
 /// As a virtual machine that is paused: the processes go on after the lock has passed to another.
 #[rstest]
 fn process_that_was_paused_too_long_is_killed(
     #[values(Engine::Etcd, Engine::Postgres)] engine: Engine,
-    #[values(Form::Command, Form::Descriptor)] form: Form,
 ) {
-    let Some(test) = EngineTest::new(engine) else {
-        return;
-    };
-    let work = "trap '' TERM; echo $$; while :; do sleep 0.01; done";
-    let mut holder = form.start(&test.env, &[TTL], &test.url(), work);
-    let worker = holder.read_line().parse().expect("a PID");
-    let mut next = test.start(&[], "echo next");
-    test.wait_for_keys(2);
-    let paused = holder.pause(test.system.helper(), worker);
-    next.expect_line("next");
-    paused.resume();
-    holder.assert_stopped();
-    test.wait_for_keys(0);
+    EngineTest::in_both_forms(engine, |test, form| {
+        let work = "trap '' TERM; echo $$; while :; do sleep 0.01; done";
+        let mut holder = form.start(&test.env, &[TTL], &test.url(), work);
+        let worker = holder.read_line().parse().expect("a PID");
+        let mut next = test.start(&[], "echo next");
+        test.wait_for_keys(2);
+        let paused = holder.pause(test.system.helper(), worker);
+        next.expect_line("next");
+        paused.resume();
+        holder.assert_stopped();
+        test.wait_for_keys(0);
+    });
 }
 
 /// The first server is a proxy that passes requests on, but loses the answers from some point on.

@@ -4,6 +4,8 @@
 //! What ends with the time of a lease takes 6 s, so such cases run side by side in one test, each
 //! with a server of its own.
 
+use std::fmt::Debug;
+
 use libc::{SIGCONT, SIGKILL, SIGSTOP};
 use rstest::rstest;
 use test_support::process::{ExitReason, Process, send_signal};
@@ -13,7 +15,7 @@ use test_support::wait_until;
 use super::SshTest;
 use crate::remote::engines::failures::{NEXT, assert_no_overlap};
 use crate::remote::engines::proxy::{Mode, Proxy};
-use crate::remote::form::{Form, Holder, NOT_RENEWED, child};
+use crate::remote::form::{FORMS, Form, Holder, NOT_RENEWED, child};
 use crate::remote::handle::GUARDS;
 
 /// A lease that ends soon, but not before a command has started on a busy machine.
@@ -53,16 +55,17 @@ impl SshTest {
     }
 }
 
-/// Runs cases at the same time, each in an environment of its own.
-fn side_by_side<T: Copy + Send + std::fmt::Debug>(cases: &[T], run: impl Fn(&SshTest, T) + Sync) {
+/// Runs cases at the same time, in both forms, each in an environment of its own.
+pub fn side_by_side<T: Copy + Send + Debug>(cases: &[T], run: impl Fn(&SshTest, Form, T) + Sync) {
     std::thread::scope(|scope| {
-        for case in cases.iter().copied() {
+        let in_form = |form: Form| cases.iter().map(move |case| (form, *case));
+        for (form, case) in FORMS.into_iter().flat_map(in_form) {
             let run = &run;
             scope.spawn(move || {
                 let Some(test) = SshTest::new() else { return };
                 // Shown if it fails.
-                println!("{case:?}");
-                run(&test, case);
+                println!("{form:?} {case:?}");
+                run(&test, form, case);
                 test.wait_for_nothing_there();
             });
         }
@@ -130,11 +133,8 @@ impl Link {
 #[rstest]
 #[case::killed(SIGKILL)]
 #[case::stopped(SIGSTOP)]
-fn broken_link_leads_to_no_overlap(
-    #[values(Form::Command, Form::Descriptor)] form: Form,
-    #[case] signal: i32,
-) {
-    side_by_side(&LINKS, |test, link| {
+fn broken_link_leads_to_no_overlap(#[case] signal: i32) {
+    side_by_side(&LINKS, |test, form, link| {
         let (mut holder, next) = test.start_pair(form, "machine");
         let pid = link.find(test, &holder);
         assert!(send_signal(pid, signal));
@@ -145,10 +145,10 @@ fn broken_link_leads_to_no_overlap(
     });
 }
 
-#[rstest]
-fn disturbed_connection_leads_to_no_overlap(#[values(Form::Command, Form::Descriptor)] form: Form) {
+#[test]
+fn disturbed_connection_leads_to_no_overlap() {
     let modes = [Mode::Freeze, Mode::HoldReplies(0), Mode::Reset];
-    side_by_side(&modes, |test, mode| {
+    side_by_side(&modes, |test, form, mode| {
         let proxy = test.proxy();
         let (mut holder, next) = test.start_pair(form, &proxy.host());
         proxy.set(mode);
@@ -159,13 +159,14 @@ fn disturbed_connection_leads_to_no_overlap(#[values(Form::Command, Form::Descri
     });
 }
 
-#[rstest]
-fn renewed_lock_outlasts_the_time_to_live(#[values(Form::Command, Form::Descriptor)] form: Form) {
-    let Some(test) = SshTest::new() else { return };
-    let script = "sleep 8; flock -n lock true; echo status $?; read x; exit 5";
-    let mut holder = form.start(&test.env, &["--ttl=6s", "--grace=0"], &test.url(), script);
-    holder.expect_line("status 1");
-    holder.finish();
+#[test]
+fn renewed_lock_outlasts_the_time_to_live() {
+    side_by_side(&[()], |test, form, ()| {
+        let script = "sleep 8; flock -n lock true; echo status $?; read x; exit 5";
+        let mut holder = form.start(&test.env, &["--ttl=6s", "--grace=0"], &test.url(), script);
+        holder.expect_line("status 1");
+        holder.finish();
+    });
 }
 
 /// The lock is kept, as a local one would be, as long as it is renewed.
@@ -201,21 +202,19 @@ fn short_disturbance_does_not_matter(#[values(Form::Command, Form::Descriptor)] 
 }
 
 /// As a virtual machine that is paused: the processes go on after the lock has passed to another.
-#[rstest]
-fn process_that_was_paused_too_long_is_killed(
-    #[values(Form::Command, Form::Descriptor)] form: Form,
-) {
-    let Some(test) = SshTest::new() else { return };
-    let work = "trap '' TERM; echo $$; while :; do sleep 0.01; done";
-    let mut holder = form.start(&test.env, &SHORT, &test.url(), work);
-    let line = holder.read_line();
-    let worker = line.parse().unwrap_or_else(|_| panic!("no PID: {line}"));
-    let paused = holder.pause("flock-ssh", worker);
-    let next = test.env.run(["lock", "echo", "next"]);
-    next.assert_all(0, "next\n", "");
-    paused.resume();
-    holder.assert_stopped();
-    test.wait_for_nothing_there();
+#[test]
+fn process_that_was_paused_too_long_is_killed() {
+    side_by_side(&[()], |test, form, ()| {
+        let work = "trap '' TERM; echo $$; while :; do sleep 0.01; done";
+        let mut holder = form.start(&test.env, &SHORT, &test.url(), work);
+        let line = holder.read_line();
+        let worker = line.parse().unwrap_or_else(|_| panic!("no PID: {line}"));
+        let paused = holder.pause("flock-ssh", worker);
+        let next = test.env.run(["lock", "echo", "next"]);
+        next.assert_all(0, "next\n", "");
+        paused.resume();
+        holder.assert_stopped();
+    });
 }
 
 /// Without a message, the other machine would keep it.

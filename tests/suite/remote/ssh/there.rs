@@ -7,6 +7,7 @@ use test_support::procfs::{is_running, is_stopped};
 use test_support::{can_unshare, wait_until};
 
 use super::SshTest;
+use super::failures::side_by_side;
 use crate::remote::engines::failures::assert_no_overlap;
 use crate::remote::form::{Form, NOT_RENEWED};
 
@@ -14,29 +15,29 @@ use crate::remote::form::{Form, NOT_RENEWED};
 const EXITED: &str = "the process that held it there has exited";
 
 /// A lock there is not passed on while its process is stopped.
-#[rstest]
-fn stopped_holder_leads_to_no_overlap(#[values(Form::Command, Form::Descriptor)] form: Form) {
-    let Some(test) = SshTest::new() else { return };
-    let (mut holder, next) = test.start_pair(form, "machine");
-    let serve = test.process_there("serve");
-    assert!(send_signal(serve, SIGSTOP));
-    holder.expect_loss(NOT_RENEWED);
-    holder.assert_stopped();
-    test.wait_for_waiters(1);
-    send_signal(serve, SIGCONT);
-    assert_no_overlap(next);
-    test.wait_for_nothing_there();
+#[test]
+fn stopped_holder_leads_to_no_overlap() {
+    side_by_side(&[()], |test, form, ()| {
+        let (mut holder, next) = test.start_pair(form, "machine");
+        let serve = test.process_there("serve");
+        assert!(send_signal(serve, SIGSTOP));
+        holder.expect_loss(NOT_RENEWED);
+        holder.assert_stopped();
+        test.wait_for_waiters(1);
+        send_signal(serve, SIGCONT);
+        assert_no_overlap(next);
+    });
 }
 
 /// The guard keeps the lock for the time to live.
-#[rstest]
-fn killed_holder_leads_to_no_overlap(#[values(Form::Command, Form::Descriptor)] form: Form) {
-    let Some(test) = SshTest::new() else { return };
-    let (mut holder, next) = test.start_pair(form, "machine");
-    assert!(send_signal(test.process_there("serve"), SIGKILL));
-    holder.assert_killed(EXITED);
-    assert_no_overlap(next);
-    test.wait_for_nothing_there();
+#[test]
+fn killed_holder_leads_to_no_overlap() {
+    side_by_side(&[()], |test, form, ()| {
+        let (mut holder, next) = test.start_pair(form, "machine");
+        assert!(send_signal(test.process_there("serve"), SIGKILL));
+        holder.assert_killed(EXITED);
+        assert_no_overlap(next);
+    });
 }
 
 #[rstest]
