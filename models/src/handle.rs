@@ -56,6 +56,8 @@ pub enum Mutant {
     NoSecondClock,
     /// The processes are killed once.
     KillOnce,
+    /// The watcher does not continue the timekeeper.
+    LeaveTimekeeper,
     /// The timekeeper does not kill the deputy in the end.
     LeaveDeputy,
     /// It kills the deputy before it has the lock released.

@@ -18,15 +18,6 @@ use crate::sys::signal::{self, number};
 
 const NAME: &str = "lock-deputy";
 
-/// What is left to do when the timekeeper has exited.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// Nothing: the lock was released.
-    Done,
-    /// Everything.
-    TakeOver,
-}
-
 /// Watches over the timekeeper, the parent of this process, until it exits. The leash is the end of
 /// a connection that only the timekeeper has besides, and by which it wakes this process.
 ///
@@ -38,7 +29,7 @@ pub(super) fn watch(
     alarm: &Alarm,
     leash: BorrowedFd<'_>,
     timekeeper: Pid,
-) -> io::Result<Verdict> {
+) -> io::Result<()> {
     process::set_name(NAME);
     args::overwrite(NAME);
     let mut killer = Killer::default();
@@ -55,17 +46,11 @@ pub(super) fn watch(
             continue;
         }
         match recv(leash, &mut [0; 16], RecvFlags::DONTWAIT) {
-            Ok((0, _)) | Err(Errno::CONNRESET) => break,
+            Ok((0, _)) | Err(Errno::CONNRESET) => return Ok(()),
             // The timekeeper is about to stop the processes, and has the time to say why.
             _ => next = since_boot() + RETRY_INTERVAL,
         }
     }
-    if watched.state.is_released() {
-        // The timekeeper may have been killed before the helper had answered.
-        watched.release()?;
-        return Ok(Verdict::Done);
-    }
-    Ok(Verdict::TakeOver)
 }
 
 /// Does what the timekeeper should have done, if it has not, and returns when to look again.
@@ -80,7 +65,7 @@ fn check(watched: &Watched<'_>, timekeeper: Pid, killer: &mut Killer) -> Duratio
         let _ = signal::send(timekeeper, number::CONT);
     }
     let kill_at = watched.kill_at().unwrap_or(terms.kill_at(until));
-    if now >= kill_at && !state.is_released() {
+    if now >= kill_at {
         return killer.kill(watched, now);
     }
     now + RETRY_INTERVAL

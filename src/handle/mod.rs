@@ -7,8 +7,8 @@
 //! * The [mark](crate::lock::mark) is an fcntl(2) lock of the open file description on one byte far
 //!   beyond any data. The kernel releases it when the last process has closed the descriptor,
 //!   however that process ends.
-//! * The `watcher` blocks in a request for that byte, so the kernel wakes it at that moment, and
-//!   then it exits.
+//! * The `watcher` blocks in a request for that byte, so the kernel wakes it at that moment. It
+//!   continues the timekeeper, which may be stopped, and exits.
 //! * The `timekeeper`, the parent of the other two, reads what the helper sends, and has the lock
 //!   released when the watcher has exited and the mark has gone. When the lease runs out, it asks
 //!   all processes that have the description to terminate, and kills them before the lock is lost:

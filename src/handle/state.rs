@@ -12,19 +12,13 @@ pub(super) struct State {
     until: SharedU64,
     /// When the processes are killed; 0 if they have not been asked to terminate.
     kill_at: SharedU64,
-    /// Not zero when the mark has gone, and there is nothing left to watch over.
-    is_released: SharedU64,
 }
 
 impl State {
     /// Creates the memory for a lock that lasts until then.
     pub fn new(end: Duration) -> io::Result<Self> {
-        let [until, kill_at, is_released] = SharedU64::several()?;
-        let state = Self {
-            until,
-            kill_at,
-            is_released,
-        };
+        let [until, kill_at] = SharedU64::several()?;
+        let state = Self { until, kill_at };
         state.set_until(end);
         Ok(state)
     }
@@ -49,16 +43,6 @@ impl State {
     /// Decides when the processes are killed. Nothing changes that any more.
     pub fn set_kill_at(&self, at: Duration) {
         self.kill_at.set(nanos(at).max(1));
-    }
-
-    /// Returns whether no process has the descriptor any more.
-    pub fn is_released(&self) -> bool {
-        self.is_released.get() != 0
-    }
-
-    /// Stores that no process has the descriptor any more.
-    pub fn set_released(&self) {
-        self.is_released.set(1);
     }
 }
 

@@ -11,7 +11,7 @@ use rustix::net::{SendFlags, send};
 use rustix::process::{Pid, WaitOptions, wait};
 use rustix::stdio;
 
-use super::deputy::{self, Verdict};
+use super::deputy;
 use super::messages::Messages;
 use super::watched::{Killer, RETRY_INTERVAL, Watched, leash};
 use super::{stop, watcher};
@@ -171,8 +171,7 @@ impl<'a> Timekeeper<'a> {
                 return 1;
             };
             match deputy::watch(&self.watched, &wakers.alarm, deputys.as_fd(), parent) {
-                Ok(Verdict::Done) => 0,
-                Ok(Verdict::TakeOver) => {
+                Ok(()) => {
                     fd::close(deputys.as_raw_fd());
                     Timekeeper::take_over(self.watched.clone(), wakers).run()
                 }

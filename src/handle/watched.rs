@@ -62,7 +62,6 @@ impl Watched<'_> {
     /// Has the helper release the lock, and waits until it has done so or the lock is free anyway,
     /// because its time is over.
     pub fn release(&self) -> io::Result<()> {
-        self.state.set_released();
         let helper = stdio::stdin();
         let _ = shutdown(helper, Shutdown::Write);
         let alarm = Alarm::new()?;

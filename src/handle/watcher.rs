@@ -11,13 +11,16 @@ use crate::sys::args;
 use crate::sys::fd;
 use crate::sys::ofd::{self, Blocking, Operation};
 use crate::sys::process;
-use crate::sys::signal::number;
+use crate::sys::signal::{self, number};
 use crate::sys::spawn;
 
 const NAME: &str = "lock-watcher";
 
 /// Starts the watcher, which exits when no process has the marked open file description any more,
 /// or the mark was removed. Its standard output is the guards' own open file description.
+///
+/// The timekeeper, its parent, may have been stopped, and would not notice that. It is continued. One
+/// that is not stopped is not disturbed: it blocks `SIGCONT`.
 pub(super) fn start(mark: Mark) -> io::Result<Pid> {
     let parent = getpid();
     spawn::fork_with(|| {
@@ -28,7 +31,10 @@ pub(super) fn start(mark: Mark) -> io::Result<Pid> {
         if process::is_orphaned_by(parent) {
             return 1;
         }
-        u8::from(wait(stdio::stdout(), mark).is_err())
+        let waited = wait(stdio::stdout(), mark);
+        // It exists: the kernel would have killed this process before it releases the PID.
+        let _ = signal::send(parent, number::CONT);
+        u8::from(waited.is_err())
     })
 }
 

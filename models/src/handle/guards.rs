@@ -64,15 +64,11 @@ impl Handle {
                 add(done("fcntl(F_OFD_GETLK)", "mark"), go(Place::StartWatcher));
             }
             Place::LookForMark => {
-                add(done("fcntl(F_OFD_GETLK)", "none"), go(Place::StoreEnd));
-            }
-            Place::StoreEnd => {
-                let mut next = go(match self.mutant {
+                let next = go(match self.mutant {
                     Mutant::KillDeputyFirst => Place::KillDeputy,
                     _ => Place::Release,
                 });
-                next.is_over = true;
-                add(done("", ""), next);
+                add(done("fcntl(F_OFD_GETLK)", "none"), next);
             }
             Place::StoreUntil | Place::StoreLoss => self.add_store(state, add),
             Place::TakeUntil | Place::TakeLoss => self.add_take(state, add),
@@ -227,12 +223,7 @@ impl Handle {
                 next.end(DEPUTY);
                 return add(done("exit", ""), next);
             }
-            // What is left of a release needs no other guard.
-            let place = match state.is_over {
-                true => Place::Release,
-                false => Place::LookForMark,
-            };
-            next = next.set(TIMEKEEPER, place);
+            next = next.set(TIMEKEEPER, Place::LookForMark);
             next = next.set(DEPUTY, Place::Idle).set(WATCHER, Place::Idle);
             next.have_killed &= !(1 << TIMEKEEPER | 1 << DEPUTY);
             add(done("poll", "end"), next);
@@ -252,7 +243,7 @@ impl Handle {
         }
     }
 
-    pub(super) fn add_steps_of_watcher(state: &State, add: &mut Add<'_>) {
+    pub(super) fn add_steps_of_watcher(&self, state: &State, add: &mut Add<'_>) {
         let done = |name, result| call(WATCHER, name, result);
         let mut next = *state;
         match state.place(WATCHER) {
@@ -262,8 +253,16 @@ impl Handle {
             ),
             Place::CheckParent => add(done("getppid", "same"), state.set(WATCHER, Place::Run)),
             Place::Run if !state.is_marked => {
-                next.end(WATCHER);
+                match self.mutant {
+                    Mutant::LeaveTimekeeper => next.end(WATCHER),
+                    _ => next = next.set(WATCHER, Place::Continue),
+                }
                 add(done("fcntl(F_OFD_SETLKW)", ""), next);
+            }
+            Place::Continue => {
+                next.stopped &= !(1 << TIMEKEEPER);
+                next.end(WATCHER);
+                add(done("kill", "timekeeper"), next);
             }
             _ => {}
         }

@@ -71,9 +71,9 @@ pub enum Place {
     TakeLoss,
     /// A guard has passed the place of a PID where the child may be by now.
     Kill,
-    /// The timekeeper has found no mark.
-    StoreEnd,
-    /// It has the lock released,
+    /// The watcher continues the timekeeper, which may be stopped, and exits.
+    Continue,
+    /// The timekeeper has the lock released,
     Release,
     /// and waits for the helper.
     WaitForHelper,
@@ -148,8 +148,6 @@ pub struct State {
     pub(super) kill_in: Option<i8>,
     /// The guards that have killed processes, one bit each.
     pub(super) have_killed: u8,
-    /// The guards know that the mark has gone.
-    pub(super) is_over: bool,
     /// `flock -u` has returned before the lock was released.
     pub(super) is_early: bool,
 }
@@ -183,7 +181,6 @@ impl State {
             left: 0,
             kill_in: None,
             have_killed: 0,
-            is_over: false,
             is_early: false,
         }
     }
@@ -256,6 +253,11 @@ impl State {
         is_last || self.orphan == Orphan::Stopped
     }
 
+    /// Whether the timekeeper is stopped, and the watcher does not exist that would continue it.
+    pub fn has_late_stop(&self) -> bool {
+        self.is_stopped(TIMEKEEPER) && !self.is_alive(WATCHER)
+    }
+
     fn has_work(&self) -> bool {
         self.is_marked && self.open & (1 << SCRIPT | 1 << CHILD) != 0
     }
@@ -289,7 +291,6 @@ impl State {
             self.is_shut = true;
             self.has_drifted &= self.on_server > 0;
         }
-        self.is_over &= self.has_guards();
         if self.is_alive(FLOCK) || self.is_alive(UNLOCK) || self.has_guards() {
             return;
         }

@@ -267,7 +267,7 @@ impl Model for Handle {
             self.add_steps_of_deputy(state, &mut add_urgent);
         }
         if state.may_run(WATCHER) {
-            Self::add_steps_of_watcher(state, &mut add_urgent);
+            self.add_steps_of_watcher(state, &mut add_urgent);
         }
         Self::add_steps_of_orphan(state, &mut add_urgent);
         if state.may_run(UNLOCK) {

@@ -17,6 +17,20 @@ fn guards_exit(graph: &Graph<'_, Handle>) -> Result<(), Counterexample<State>> {
     )
 }
 
+/// Checks that the time need not run out for a release.
+fn released_at_once(graph: &Graph<'_, Handle>) -> Result<(), Counterexample<State>> {
+    graph.leads_to(
+        "the lock is released at once, also if a guard was stopped before",
+        Timers::Idle,
+        |_, _| true,
+        |state| {
+            let has_caller = state.is_alive(FLOCK) || state.is_alive(UNLOCK);
+            !state.is_held() && !has_caller && !state.has_late_stop()
+        },
+        State::is_released,
+    )
+}
+
 /// Any process that watches over the lock is killed or stopped, and the system may lose the lock.
 #[test]
 fn the_script_is_dead_before_the_lease_ends() {
@@ -34,6 +48,7 @@ fn the_script_is_dead_before_the_lease_ends() {
         |state| state.is_released(),
     )));
     assert!(is_true(guards_exit(&graph)));
+    assert!(is_true(released_at_once(&graph)));
     let early = graph.path_to(|state| state.has_returned_early());
     assert!(early.is_some(), "if the helper is killed meanwhile");
     let stays = graph.path_to(|state| {
@@ -100,4 +115,15 @@ fn a_deputy_that_is_left_is_found() {
     };
     let graph = explore(&model, &Handle::ALWAYS);
     assert!(!is_true(guards_exit(&graph)));
+}
+
+/// A timekeeper that is stopped would not release the lock before the deputy looks at the clock.
+#[test]
+fn a_timekeeper_that_is_left_is_found() {
+    let model = Handle {
+        mutant: Mutant::LeaveTimekeeper,
+        ..Handle::new(1)
+    };
+    let graph = explore(&model, &Handle::ALWAYS);
+    assert!(!is_true(released_at_once(&graph)));
 }

@@ -137,6 +137,22 @@ fn stopped_guard_is_continued(#[values("lock-watcher", "lock-deputy")] name: &st
     test.assert_released_last();
 }
 
+/// The lease lasts longer than this test waits.
+#[rstest]
+fn stopped_guard_does_not_delay_the_release(
+    #[values("lock-timekeeper", "lock-watcher", "lock-deputy")] name: &str,
+    #[values("flock -u 8", "exit 0")] end: &str,
+) {
+    let test = HandleTest::new("echo granted 7 $(in_ms 600000)\nwait_for_release");
+    let lock = "exec 7>>witness 8>>handle; flock 7; flock --ttl=600s 8 test://n || exit;";
+    let mut script = test.start_script(&format!("{lock} echo locked; read x; exec 7>&-; {end}"));
+    script.expect_line("locked");
+    assert!(send_signal(test.guards().pid(name), SIGSTOP));
+    script.send_line("");
+    assert_eq!(script.wait(), ExitReason::Exited(0));
+    test.assert_released_last();
+}
+
 #[test]
 fn guards_survive_the_end_of_a_service() {
     let test = HandleTest::new(GRANTS);

@@ -33,10 +33,11 @@ const RELEASED: [Call; 4] = [
 ];
 const LINE: [Call; 2] = [("recv(MSG_PEEK)", "line"), ("recv", "line")];
 const KILLED: [Call; 2] = [("kill", "child"), ("kill", "others")];
-const WATCHED: [Call; 3] = [
+const WATCHED: [Call; 4] = [
     ("prctl(PR_SET_PDEATHSIG)", ""),
     ("getppid", "same"),
     ("fcntl(F_OFD_SETLKW)", ""),
+    ("kill", "timekeeper"),
 ];
 const UNLOCKED: [Call; 2] = [
     ("fcntl(F_OFD_SETLK)", "unlock"),
@@ -234,6 +235,7 @@ fn a_kill_in_the_release_is_a_path_of_the_model() {
     assert_path(&model, TIMEKEEPER, &recording.timekeeper(), &expected);
     let completed = [
         ("poll", "end"),
+        ("fcntl(F_OFD_GETLK)", "none"),
         ("shutdown", ""),
         ("recv", "end"),
         ("exit", ""),

@@ -91,6 +91,9 @@ impl Recording {
                     Some(("F_OFD_SETLKW", _, Role::Mark)) => ("fcntl(F_OFD_SETLKW)", ""),
                     _ => return None,
                 },
+                "kill" if call.args.contains("SIGCONT") && is_one_of(&parents, &call.args) => {
+                    ("kill", "timekeeper")
+                }
                 _ => return None,
             })
         };
