@@ -12,6 +12,7 @@ use crate::lock::fair::marker::HANDLE_RANGE;
 use crate::lock::mark::{HeldMode, Mark, NUMBERS};
 use crate::remote::url::Url;
 use crate::sys::clock::since_boot;
+use crate::sys::errno;
 use crate::sys::fd::dup_above_stderr;
 use crate::sys::filesystem::Locality;
 use crate::sys::ofd::{self, Blocking, Operation};
@@ -46,12 +47,16 @@ impl Handle {
             number,
             reason: reason.to_owned(),
         };
-        let stat = rustix::fs::fstat(caller).map_err(|errno| unsuitable(&errno.to_string()))?;
+        let stat =
+            rustix::fs::fstat(caller).map_err(|errno| unsuitable(&errno::text(&errno.into())))?;
         if rustix::fs::FileType::from_raw_mode(stat.st_mode) != rustix::fs::FileType::RegularFile {
             return Err(unsuitable("it is not open on a regular file"));
         }
+        if fcntl_getfl(caller).is_ok_and(|flags| flags.contains(OFlags::PATH)) {
+            return Err(unsuitable("it is open without access to its file"));
+        }
         if Locality::from_fd_with(caller, &stat) != Locality::Local {
-            return Err(unsuitable("its file is on a file server"));
+            return Err(unsuitable("its file is not on a local file system"));
         }
         if operation_for(caller) == Operation::Read && stat.st_mode & 0o111 != 0 && stat.st_size > 0
         {
@@ -59,7 +64,8 @@ impl Handle {
             return Err(unsuitable("it is open for reading on an executable file"));
         }
         let file = reopen(caller).map_err(|errno| {
-            unsuitable(&format!("its file cannot be opened for writing ({errno})"))
+            let text = errno::text(&errno.into());
+            unsuitable(&format!("its file cannot be opened for writing ({text})"))
         })?;
         let first = since_boot().as_nanos() as u64;
         for attempt in 0..NUMBERS {
@@ -87,11 +93,10 @@ impl Handle {
     /// [`Error::Unsuitable`].
     pub(super) fn set_mark(&self) -> Result<(), Error> {
         let operation = operation_for(self.caller);
-        ofd::set(self.caller, operation, self.mark.offset(), 1, Blocking::No).map_err(|errno| {
-            Error::Unsuitable {
-                number: self.number,
-                reason: format!("it cannot be marked ({errno})"),
-            }
+        let marked = ofd::set(self.caller, operation, self.mark.offset(), 1, Blocking::No);
+        marked.map_err(|errno| Error::Unsuitable {
+            number: self.number,
+            reason: format!("it cannot be marked ({})", errno::text(&errno.into())),
         })
     }
 

@@ -1,7 +1,11 @@
 //! Which descriptors can have a lock elsewhere, with which options, and what is left if that fails.
 
+use std::fs::File;
+
 use rstest::rstest;
+use rustix::fs::{Mode, OFlags};
 use test_support::locks::assert_unlocked;
+use test_support::pre_exec::CommandPreExecExt as _;
 
 use super::{GRANTS, HandleTest};
 
@@ -39,6 +43,7 @@ fn any_number_may_have_a_lock() {
 #[case::directory("exec 8<.", "it is not open on a regular file")]
 #[case::fifo("mkfifo fifo; exec 8<>fifo", "it is not open on a regular file")]
 #[case::device("exec 8<>/dev/null", "it is not open on a regular file")]
+#[case::proc("exec 8</proc/uptime", "its file is not on a local file system")]
 #[case::script(
     "echo : >script; chmod +x script; exec 8<script",
     "it is open for reading on an executable file"
@@ -65,8 +70,27 @@ fn file_that_cannot_be_written_is_refused() {
     };
     let outcome = test.run_command(command).assert_status(65);
     let stderr = outcome.stderr_text();
-    let reason = "its file cannot be opened for writing (Permission denied";
+    let reason = ": its file cannot be opened for writing (Permission denied); ";
     assert!(stderr.contains(reason), "{stderr}");
+    assert!(!test.file("request").exists(), "a helper was started");
+}
+
+/// The wait for the lock would be in vain.
+#[test]
+fn descriptor_without_access_is_refused() {
+    let test = HandleTest::new(GRANTS);
+    let path = test.file("handle");
+    std::fs::write(&path, "").expect("the file");
+    let file = rustix::fs::open(path, OFlags::PATH, Mode::empty()).expect("the file");
+    let file = File::from(file);
+    let mut command = test.sh_command("flock 8 test://n");
+    command.with_fd(8, &file);
+    let outcome = test.run_command(command).assert_status(65);
+    let stderr = outcome.stderr_text();
+    assert!(
+        stderr.contains(": it is open without access to its file; "),
+        "{stderr}"
+    );
     assert!(!test.file("request").exists(), "a helper was started");
 }
 
