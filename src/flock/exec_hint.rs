@@ -1,6 +1,7 @@
 //! What was probably meant by a command that does not exist.
 
 use std::ffi::{OsStr, OsString};
+use std::os::fd::RawFd;
 use std::os::unix::ffi::OsStrExt;
 
 use rustix::io::Errno;
@@ -31,6 +32,45 @@ pub fn add(mut failure: run::Error, request: &LockRequest) -> run::Error {
         *hint = Some([OsStr::new(text), name, " sh ".as_ref(), name].join(OsStr::new("")));
         return failure;
     }
+    add_for(failure, &Subject::from_request(request))
+}
+
+/// The same for a command under a lock elsewhere.
+#[must_use]
+pub fn add_for_url(failure: run::Error) -> run::Error {
+    add_for(failure, &Subject::Url)
+}
+
+/// What is locked for a command.
+enum Subject {
+    File,
+    Name,
+    Descriptor(RawFd),
+    Url,
+}
+
+impl Subject {
+    fn from_request(request: &LockRequest) -> Self {
+        match request.target {
+            Target::Path(_) if request.is_named => Self::Name,
+            Target::Path(_) => Self::File,
+            Target::Descriptor(number) => Self::Descriptor(number),
+        }
+    }
+
+    /// Returns how it is written, and what options go before.
+    fn text(&self) -> (String, &'static str) {
+        match self {
+            Self::File => ("FILE".to_owned(), "the lock file"),
+            Self::Name => ("--name NAME".to_owned(), "the command"),
+            Self::Descriptor(number) => (format!("--fd {number}"), "the command"),
+            Self::Url => ("SCHEME://...".to_owned(), "the URL"),
+        }
+    }
+}
+
+#[cold]
+fn add_for(mut failure: run::Error, subject: &Subject) -> run::Error {
     if let run::Error::Exec { name, error, hint } = &mut failure
         && hint.is_none()
         // With -c, the name is that of the shell.
@@ -40,19 +80,15 @@ pub fn add(mut failure: run::Error, request: &LockRequest) -> run::Error {
             Some(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS | Errno::NAMETOOLONG)
         )
     {
-        *hint = hint_for(name, &request.target, request.is_named);
+        *hint = hint_for(name, subject);
     }
     failure
 }
 
-#[cold]
-fn hint_for(name: &OsStr, target: &Target, is_named: bool) -> Option<OsString> {
-    let (subject, place) = match target {
-        Target::Path(_) if is_named => ("--name NAME".to_owned(), "the command"),
-        Target::Path(_) => ("FILE".to_owned(), "the lock file"),
-        Target::Descriptor(number) => (format!("--fd {number}"), "the command"),
-    };
+fn hint_for(name: &OsStr, locked: &Subject) -> Option<OsString> {
+    let (subject, place) = locked.text();
     let text = name.as_bytes();
+    let is_number = !text.is_empty() && text.iter().all(u8::is_ascii_digit);
     let hint = if text == b"--" {
         format!("-- goes before {place}, and is rarely needed")
     } else if text.starts_with(b"-c") || text.starts_with(b"--command=") {
@@ -61,6 +97,11 @@ fn hint_for(name: &OsStr, target: &Target, is_named: bool) -> Option<OsString> {
         let mut hint = OsString::from(format!("options go before {place}: flock "));
         hint.push(name);
         hint.push(format!(" ... {subject} COMMAND"));
+        return Some(hint);
+    } else if is_number && matches!(locked, Subject::Url) {
+        let mut hint = OsString::from("the descriptor goes before the URL: flock ");
+        hint.push(name);
+        hint.push(format!(" {subject}"));
         return Some(hint);
     } else if SHELL_WORDS.iter().any(|word| name == *word) {
         let mut hint = OsString::from("it is part of the shell, not a program; use: flock ");
@@ -113,8 +154,8 @@ mod tests {
     use super::*;
 
     #[track_caller]
-    fn assert_hint(name: &str, target: &Target, expected: Option<&str>) {
-        let hint = hint_for(OsStr::new(name), target, false);
+    fn assert_hint(name: &str, subject: &Subject, expected: Option<&str>) {
+        let hint = hint_for(OsStr::new(name), subject);
         assert_eq!(hint, expected.map(OsString::from), "{name}");
     }
 
@@ -147,18 +188,20 @@ mod tests {
                 "to set a variable, use: flock FILE env A_1=x COMMAND",
             ),
         ] {
-            assert_hint(name, &Target::Path("l".into()), Some(expected));
+            assert_hint(name, &Subject::File, Some(expected));
         }
         let expected = "to run a shell command line, use: flock --fd 8 -c 'LINE'";
-        assert_hint("a;b", &Target::Descriptor(8), Some(expected));
+        assert_hint("a;b", &Subject::Descriptor(8), Some(expected));
+        let expected = "the descriptor goes before the URL: flock 8 SCHEME://...";
+        assert_hint("8", &Subject::Url, Some(expected));
     }
 
     #[test]
     fn there_is_no_hint_for_the_name_of_a_program() {
         for name in [
-            "backup", "./backup", "/opt/x", "", "a.b=c", "1=2", "=x", "-5", "-", "--nosuch",
+            "backup", "./backup", "/opt/x", "", "a.b=c", "1=2", "=x", "-5", "-", "--nosuch", "8",
         ] {
-            assert_hint(name, &Target::Path("l".into()), None);
+            assert_hint(name, &Subject::File, None);
         }
     }
 }

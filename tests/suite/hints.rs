@@ -88,6 +88,19 @@ fn what_was_meant_is_shown_for_a_descriptor() {
 }
 
 #[rstest]
+#[case::option("-n", "options go before the URL: flock -n ... SCHEME://... COMMAND")]
+#[case::line(
+    "ls;ls",
+    "to run a shell command line, use: flock SCHEME://... -c 'LINE'"
+)]
+#[case::descriptor("8", "the descriptor goes before the URL: flock 8 SCHEME://...")]
+fn what_was_meant_is_shown_for_a_lock_elsewhere(#[case] command: &str, #[case] hint: &str) {
+    let env = TestEnv::with_lock_helper("echo granted 7 $(in_ms 60000)\nwait_for_release");
+    let message = format!("flock: failed to execute {command}: {NOT_FOUND}: {hint}\n");
+    env.run(["test://n", command]).assert_all(69, "", &message);
+}
+
+#[rstest]
 #[case::carriage_return(
     r"#!/bin/sh\r\necho ran\r\n",
     r"the first line of ./job ends with a carriage return (CRLF); use: sed -i 's/\r$//' ./job"

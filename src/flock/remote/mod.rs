@@ -7,7 +7,7 @@ mod handle;
 use std::ffi::OsString;
 
 use super::failure::Failure;
-use super::{RemoteJob, RemoteRequest, Verbosity};
+use super::{RemoteJob, RemoteRequest, Verbosity, exec_hint};
 use crate::exit::{self, Exit};
 use crate::remote::url::Url;
 use crate::report::Report;
@@ -66,7 +66,7 @@ fn run_command(
     if !matches!(result, Err(run::Error::LockLost(_))) {
         grant.release(request);
     }
-    Ok(result?.into())
+    Ok(result.map_err(exec_hint::add_for_url)?.into())
 }
 
 /// Returns the URLs, one per line: they contain no control characters.
