@@ -6,6 +6,7 @@ mod guards;
 mod kills;
 mod loss;
 mod output;
+mod recipe;
 mod shells;
 mod start;
 pub mod storm;
