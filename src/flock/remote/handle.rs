@@ -45,7 +45,15 @@ pub(super) fn run(
     let handle = Handle::prepare(number, caller, &request.url, mode)?;
     // Two calls for one descriptor may wait at the same time. As with flock(2), what one of them has
     // acquired is the other's as well, which would wait for itself otherwise.
-    let is_held = || marked(caller, &request.url, mode) == Marked::Yes;
+    let is_held = || match marked(caller, &request.url, mode) {
+        Marked::Yes => true,
+        Marked::OtherMode => {
+            // If it was lost, its processes are being stopped.
+            let _ = release(number, caller, Some(&request.url));
+            false
+        }
+        Marked::No | Marked::Lost => false,
+    };
     let grant = match acquire(request, &describe_caller(caller), Some(&is_held), report)? {
         Outcome::Granted(grant) => grant,
         Outcome::Refused => return Ok(Exit::Status(request.conflict_status)),

@@ -11,6 +11,7 @@ mod shells;
 mod start;
 pub mod storm;
 mod terminal;
+mod together;
 mod trace;
 
 use std::ops::Deref;
