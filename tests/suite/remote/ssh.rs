@@ -299,6 +299,10 @@ fn verbose_names_the_holder() {
     assert!(line.starts_with(&start), "{line}");
     let end = " (sh -c echo held; read x; exit 0)";
     assert!(line.ends_with(end), "{line}");
+    let args = ["-n", "--verbose", &test.url(), "true"];
+    let outcome = test.env.run(args).assert_status(1);
+    let expected = format!("{line}\nflock: failed to get lock\n");
+    assert_eq!(outcome.stderr_text(), expected);
     holder.release();
     assert_eq!(waiter.wait(), ExitReason::Exited(0));
 }

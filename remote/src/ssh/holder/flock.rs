@@ -30,6 +30,7 @@ pub(super) struct Flock {
     /// What it reports; `None` when it has closed that.
     reports: Option<ChildStderr>,
     lines: LineReader,
+    is_holder_reported: bool,
     last_report: String,
 }
 
@@ -66,6 +67,7 @@ impl Flock {
             reports: child.stderr.take(),
             child,
             lines: LineReader::default(),
+            is_holder_reported: false,
             last_report: String::new(),
         })
     }
@@ -99,13 +101,19 @@ impl Flock {
             let line = String::from_utf8_lossy(&line).into_owned();
             let line = line.strip_prefix("flock: ").unwrap_or(&line);
             match line.strip_prefix("waiting for ") {
-                Some(text) => {
-                    let path = self.path.as_ref();
-                    let holder = path.and_then(|path| list::describe_holder(path));
-                    send(&format!("waits {}", holder.as_deref().unwrap_or(text)));
-                }
+                Some(text) => self.report_holder(Some(text)),
                 None => self.last_report = line.to_owned(),
             }
+        }
+    }
+
+    /// Reports which process holds the lock, or this text if that is not known.
+    fn report_holder(&mut self, text: Option<&str>) {
+        let path = self.path.as_ref();
+        let holder = path.and_then(|path| list::describe_holder(path));
+        if let Some(holder) = holder.as_deref().or(text) {
+            send(&format!("waits {holder}"));
+            self.is_holder_reported = true;
         }
     }
 
@@ -115,9 +123,15 @@ impl Flock {
         while self.reports.is_some() {
             self.report();
         }
+        if status == Some(CONFLICT) {
+            // Without a wait, `flock` does not report one.
+            if !self.is_holder_reported {
+                self.report_holder(None);
+            }
+            return send("refused");
+        }
         let text = &self.last_report;
         match status {
-            Some(CONFLICT) => send("refused"),
             None => send("error 69 flock was killed there"),
             Some(RESOURCES) => send(&format!("error 69 {text}")),
             Some(_) if text.contains("Permission denied") => send(&format!("error 77 {text}")),
