@@ -116,8 +116,7 @@ impl Session<'_> {
             let mut reading = self.enter(after)?;
             *has_answered = true;
             while let Some(own) = self.clean(&mut reading)? {
-                let marker = self.client.connection().map(|connection| connection.marker);
-                if Some(own.marker) != marker {
+                if !self.has_marker(&own) {
                     break;
                 }
                 if !own.has_session {
@@ -175,6 +174,12 @@ impl Session<'_> {
             self.last_sent = None;
         }
         Ok(reading)
+    }
+
+    /// Whether our row has the marker of this session.
+    pub(super) fn has_marker(&mut self, own: &Row) -> bool {
+        let marker = self.client.connection().map(|connection| connection.marker);
+        Some(own.marker) == marker
     }
 
     /// Does what is to be done about processes that have disappeared, until that is nothing, and

@@ -83,16 +83,19 @@ impl OwnRow {
         )
     }
 
-    /// Replaces the value of a row, if that has not changed, nor that of our own row, and wakes the
-    /// waiters that it is in the way of.
+    /// Replaces the value of a row, if neither that nor the marker has changed, and the same holds for
+    /// our own row, and wakes the waiters that it is in the way of.
     pub(super) fn replace(&self, row: &Row, value: &str, own: &Row) -> String {
         let all = self.channel(None);
-        let [new, old, own_value] = [value, &row.value, &own.value].map(literal);
-        let (id, own_id) = (row.id, own.id);
+        let new = literal(value);
+        let is_same = |row: &Row| {
+            let (id, marker, value) = (row.id, row.marker, literal(&row.value));
+            format!("id = {id} and marker = {marker} and value = {value}")
+        };
+        let (row, own) = (is_same(row), is_same(own));
         format!(
-            "with replaced as (update flock.entry set value = {new} where id = {id} \
-             and value = {old} and exists (select from flock.entry where id = {own_id} \
-             and value = {own_value}) returning id) \
+            "with replaced as (update flock.entry set value = {new} where {row} \
+             and exists (select from flock.entry where {own}) returning id) \
              select pg_notify('flock_' || id, ''), pg_notify('{all}', '') from replaced"
         )
     }

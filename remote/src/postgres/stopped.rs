@@ -4,7 +4,13 @@
 //! the stopped ones moves them behind itself: see [`overtaken`].
 //!
 //! *Races:* as in etcd (`remote/src/etcd/stopped.rs`). Every write requires that the row has the value
-//! that was read, and no two values of a row are the same, so a write that is late has no effect.
+//! that was read, and no two values of a row are the same.
+//!
+//! A write that is late has no effect either. Its session was given up, and the next one has stored
+//! another marker in the row before it did anything else; a write requires the marker of its own
+//! session. The value alone would not do: a process that was continued meanwhile writes no other one,
+//! and may hold the lock when the late write says that it is stopped. A model has these
+//! interleavings: see `docs/design/protocols.md`.
 //!
 //! [`overtaken`]: crate::queue::overtaken
 
@@ -17,9 +23,12 @@ use crate::front::has_come;
 use crate::{queue, record};
 
 impl Session<'_> {
-    /// Lets others pass until `flock` is continued. The rows are to be read again then.
+    /// Lets others pass until `flock` is continued, or our row is not that of this session any more.
+    /// The rows are to be read again then.
     pub(super) fn stand_aside(&mut self) -> Result<(), Failure> {
-        self.write_whether_stopped(true)?;
+        if !self.write_whether_stopped(true)? {
+            return Ok(());
+        }
         while self.front.is_stopped() {
             if self.deadline.is_some_and(has_come) {
                 return Err(Failure::Refused);
@@ -40,24 +49,27 @@ impl Session<'_> {
                 }
             }
         }
-        Ok(self.write_whether_stopped(false)?)
+        self.write_whether_stopped(false)?;
+        Ok(())
     }
 
-    /// Writes to our row whether `flock` is stopped, unless it has been deleted.
-    fn write_whether_stopped(&mut self, is_stopped: bool) -> Result<(), Error> {
+    /// Writes to our row whether `flock` is stopped. Returns false if it has been deleted, or has the
+    /// marker of an earlier session, whose statement was late.
+    fn write_whether_stopped(&mut self, is_stopped: bool) -> Result<bool, Error> {
         loop {
             let reading = Reading::new(&self.query(&|row, _| row.list())?)?;
-            let Some(own) = reading.find(self.row.id) else {
-                return Ok(());
+            let own = reading.find(self.row.id);
+            let Some(own) = own.filter(|own| self.has_marker(own)) else {
+                return Ok(false);
             };
             let entry = &own.record.entry;
             if entry.is_stopped && is_stopped {
-                return Ok(());
+                return Ok(true);
             }
             let value = own.record.value_with(entry.number, is_stopped);
             let answer = self.query(&|row, _| row.replace(own, &value, own))?;
             if !answer.rows.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
         }
     }

@@ -3,6 +3,7 @@
 mod errors;
 mod pooler;
 pub mod server;
+mod stopped;
 mod trace;
 
 use std::ops::Deref;

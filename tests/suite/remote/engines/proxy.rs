@@ -18,6 +18,9 @@ pub enum Mode {
     HoldReplies(usize),
     /// Everything is passed on, until a request contains this text: its answer is held.
     HoldReplyTo(&'static str),
+    /// Everything is passed on, until a request contains this text: its client loses the connection,
+    /// and the request is passed on when that changes.
+    Delay(&'static str),
     /// All connections are reset, and new ones, too.
     Reset,
 }
@@ -25,7 +28,7 @@ pub enum Mode {
 struct State {
     mode: Mode,
     connections: Vec<TcpStream>,
-    /// How many answers are held.
+    /// How many answers are held, or requests.
     held: usize,
     /// The answers that were passed on.
     answers: Vec<u8>,
@@ -97,6 +100,11 @@ impl Proxy {
         format!("127.0.0.1:{}", self.port)
     }
 
+    /// Waits until a request is delayed.
+    pub fn wait_for_delayed_request(&self) {
+        test_support::wait_until("a request is delayed", || lock(&self.shared).held > 0);
+    }
+
     /// Waits until an answer is held.
     pub fn wait_for_held_reply(&self) {
         test_support::wait_until("an answer is held", || lock(&self.shared).held > 0);
@@ -163,6 +171,10 @@ fn pass_on(shared: &Shared, mut from: TcpStream, mut to: TcpStream, are_answers:
                 }
                 Mode::Freeze => {}
                 Mode::HoldReplies(_) if are_answers => state.held += 1,
+                Mode::Delay(text) if !are_answers && contains(&buffer[..length], text) => {
+                    state.held += 1;
+                    let _ = from.shutdown(Shutdown::Both);
+                }
                 _ => break,
             }
             state = shared
