@@ -15,6 +15,7 @@
 //! nothing is left of the one before.
 
 mod message;
+mod rows;
 mod server;
 mod state;
 mod steps;
@@ -37,6 +38,8 @@ pub struct Postgres {
     pub ttl: i8,
     /// How often a statement is given up, a session is terminated, or a process is killed.
     pub faults: u8,
+    /// How often a waiter is stopped.
+    pub stops: u8,
     /// Whether the only fault is that a session is terminated.
     pub is_reachable: bool,
     /// Whether states are one if they differ only in the numbers of the first two processes.
@@ -72,6 +75,16 @@ pub enum Mutant {
     WaitUnread,
     /// A process that exits leaves its row.
     NoRelease,
+    /// A process moves rows behind its own although they have changed since they were read.
+    MoveRunning,
+    /// A process that is continued does not take its mark back.
+    KeepMark,
+    /// A late mark counts although its process has another session.
+    TrustLateMark,
+    /// A process that was moved takes the rows up to its old place for all.
+    TrustPart,
+    /// A process that is stopped does not say so in its row.
+    NoMark,
 }
 
 impl Postgres {
@@ -97,6 +110,7 @@ impl Postgres {
             processes,
             ttl,
             faults,
+            stops: 0,
             is_reachable: false,
             is_exchangeable: false,
             mutant: Mutant::Correct,

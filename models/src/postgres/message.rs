@@ -1,5 +1,7 @@
 //! What is on its way between a process and the server.
 
+use super::rows::Change;
+
 /// The greatest number of processes.
 pub const MAX: usize = 3;
 
@@ -16,6 +18,13 @@ pub(super) enum Request {
     Grant,
     Renew,
     Resume,
+    /// Writes to its own row whether the process is stopped, if that has the value that was read.
+    Mark {
+        is_stopped: bool,
+        is_same: bool,
+    },
+    /// Moves these rows, one bit each, behind its own: those that are as they were read.
+    Move(u8),
     Release,
 }
 
@@ -30,14 +39,34 @@ pub(super) struct Sighting {
     pub(super) free_for: Option<i8>,
 }
 
+/// The row of the process that has read it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct OwnRow {
+    /// It has not been deleted since then.
+    pub(super) exists: bool,
+    pub(super) is_granted: bool,
+    pub(super) is_stopped: bool,
+    /// It is behind rows that were not read.
+    pub(super) is_moved: bool,
+}
+
+/// What is before the row of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Before {
+    None,
+    /// The last row of those whose processes are not stopped.
+    Running(u8),
+    /// Only rows of stopped processes. Those that have not changed since they were read, one bit
+    /// each.
+    Stopped(u8),
+}
+
 /// What a process finds out from all rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct Listing {
-    /// Its own row, with the marker of its session; whether it is granted, and whether it still
-    /// exists.
-    pub(super) own: Option<(bool, bool)>,
-    /// The last row before its own.
-    pub(super) obstacle: Option<u8>,
+    /// Its own row, with the marker of its session.
+    pub(super) own: Option<OwnRow>,
+    pub(super) before: Before,
 }
 
 /// What is on its way between a session and its process, or what the session does. The number is what
@@ -84,6 +113,40 @@ impl Message {
     pub(super) fn is_entering(&self) -> bool {
         let is_reading = matches!(self, Self::Reading { is_entering, .. } if *is_entering);
         is_reading || matches!(self, Self::Entering(_))
+    }
+
+    pub(super) fn own_row(&mut self) -> Option<&mut OwnRow> {
+        self.listing()?.own.as_mut()
+    }
+
+    /// A row has changed that may have been read for this.
+    pub(super) fn outdate(&mut self, row: u8, change: Change) {
+        if change == Change::Marker {
+            let sightings = self.sightings();
+            let of_row = sightings.filter(|sighting| sighting.row == row);
+            of_row.for_each(|sighting| sighting.is_same = false);
+        }
+        if let Some(rows) = self.stopped_rows() {
+            *rows &= !(1 << row);
+        }
+    }
+
+    /// The value of the row of the process that has sent this has changed.
+    pub(super) fn outdate_own(&mut self) {
+        if let Self::Request(Request::Mark { is_same, .. }, _) = self {
+            *is_same = false;
+        }
+    }
+
+    /// The rows that are to be moved, or will be.
+    pub(super) fn stopped_rows(&mut self) -> Option<&mut u8> {
+        match self {
+            Self::Request(Request::Move(rows), _) => Some(rows),
+            _ => match &mut self.listing()?.before {
+                Before::Stopped(rows) => Some(rows),
+                _ => None,
+            },
+        }
     }
 
     pub(super) fn listing(&mut self) -> Option<&mut Listing> {

@@ -1,69 +1,10 @@
 //! The server, the network, time, and what goes wrong.
 
-use super::message::{Listing, Message, Request, Sighting};
-use super::state::{MARGIN, Marker, Place, Row, Session};
+use super::message::{Message, Request, Sighting};
+use super::state::{MARGIN, Marker, Place, Session};
 use super::{MAX, Mutant, Postgres, SERVER, State};
 use crate::graph::{Kind, Model, Step};
 use crate::kernel::{call, chance};
-
-impl State {
-    /// Whether a transaction is inserting a row, and holds the lock of the name.
-    fn is_name_locked(&self) -> bool {
-        (0..MAX).any(|process| self.is_row_locked(process))
-    }
-
-    /// Whether a transaction is inserting this row, or storing a marker in it.
-    fn is_row_locked(&self, row: usize) -> bool {
-        let mut sessions = self.processes[row].sessions.iter();
-        sessions.any(|session| session.message.is_entering())
-    }
-
-    /// Reads the rows as of now, for a session that sees its own changes.
-    fn read(&self, process: usize, session: usize, is_entering: bool) -> Message {
-        let own = &self.processes[process];
-        let sees_own = own.row.is_committed || is_entering && own.row.token != 0;
-        let last = if sees_own { own.row.token } else { u8::MAX };
-        let is_seen = |other: &usize| {
-            let row = &self.processes[*other].row;
-            *other != process && row.is_committed && row.token < last
-        };
-        let mut others = [None; MAX - 1];
-        for (place, row) in others.iter_mut().zip((0..MAX).filter(is_seen)) {
-            let Row {
-                is_granted,
-                free_for,
-                ..
-            } = self.processes[row].row;
-            *place = Some(Sighting {
-                row: row as u8,
-                is_granted,
-                is_same: true,
-                free_for,
-            });
-        }
-        others.sort_unstable();
-        let has_marker = is_entering || own.row.marker == Marker::Of(session as u8);
-        let obstacle = (0..MAX).filter(is_seen);
-        let obstacle = obstacle.max_by_key(|row| self.processes[*row].row.token);
-        Message::Reading {
-            listing: Listing {
-                own: (sees_own && has_marker).then_some((own.row.is_granted, true)),
-                obstacle: obstacle.map(|row| row as u8),
-            },
-            others,
-            is_entering,
-            left: 0,
-        }
-    }
-
-    fn has_session(&self, row: u8) -> bool {
-        let process = &self.processes[usize::from(row)];
-        match process.row.marker {
-            Marker::Of(session) => process.sessions[usize::from(session)].has_marker,
-            Marker::Free => false,
-        }
-    }
-}
 
 impl Postgres {
     /// After how long, by the clock of another machine, a row is deleted.
@@ -84,17 +25,9 @@ impl Postgres {
             return None;
         }
         let mut next = *state;
-        let is_free = !next.processes.iter().any(|other| other.row.is_committed);
-        let token = next.next_token();
-        let own = &mut next.processes[process];
-        own.sessions[session].has_marker = true;
-        if own.row.token == 0 {
-            own.row = Row {
-                token,
-                is_granted: is_free,
-                marker: Marker::Of(session as u8),
-                ..Row::default()
-            };
+        next.processes[process].sessions[session].has_marker = true;
+        if next.processes[process].row.token == 0 {
+            next.insert_row(process, session);
         }
         Some(next)
     }
@@ -123,6 +56,9 @@ impl Postgres {
         if row == MAX {
             return Some((next, false));
         }
+        if let Request::Move(rows) = request {
+            return self.change_order(state, process, session, rows);
+        }
         if state.is_row_locked(row) {
             return None;
         }
@@ -134,7 +70,7 @@ impl Postgres {
         let has_marker = target.row.marker == marker;
         let is_changed = exists
             && match request {
-                Request::Enter | Request::List | Request::Listen(_) => false,
+                Request::Enter | Request::List | Request::Listen(_) | Request::Move(_) => false,
                 Request::Delete(sighting) => {
                     (sighting.is_same || self.mutant == Mutant::IgnoreMarker)
                         && (sighting.is_granted == target.row.is_granted
@@ -145,6 +81,9 @@ impl Postgres {
                         && target.row.free_for.is_none()
                 }
                 Request::Grant => has_marker,
+                Request::Mark { is_same, .. } => {
+                    is_same && (has_marker || self.mutant == Mutant::TrustLateMark)
+                }
                 Request::Renew => is_own && (has_marker || self.mutant == Mutant::RenewAnyMarker),
                 Request::Resume => is_own,
                 Request::Release => true,
@@ -154,6 +93,7 @@ impl Postgres {
                 Request::Delete(_) | Request::Release => next.delete_row(row),
                 Request::Note(_, time) => target.row.free_for = Some(time),
                 Request::Grant => target.row.is_granted = true,
+                Request::Mark { is_stopped, .. } => next.write(row, is_stopped),
                 Request::Resume => {
                     if self.mutant != Mutant::KeepSighting {
                         target.row.free_for = None;
@@ -164,6 +104,31 @@ impl Postgres {
             }
         }
         Some((next, is_changed))
+    }
+
+    /// Moves rows of stopped processes, in the same way.
+    fn change_order(
+        &self,
+        state: &State,
+        process: usize,
+        session: usize,
+        rows: u8,
+    ) -> Option<(State, bool)> {
+        let own = state.processes[process].row;
+        let has_marker = own.marker == Marker::Of(session as u8);
+        if !own.is_committed || !has_marker && self.mutant != Mutant::TrustLateMark {
+            return Some((*state, false));
+        }
+        if (0..MAX).any(|row| rows & 1 << row != 0 && state.is_row_locked(row)) {
+            return None;
+        }
+        let rows = match self.mutant {
+            Mutant::MoveRunning => state.rows_before(process),
+            _ => rows,
+        };
+        let mut next = *state;
+        next.move_behind(process, rows);
+        Some((next, rows != 0))
     }
 
     /// What a session does next.
@@ -312,6 +277,7 @@ impl Model for Postgres {
     fn steps(&self, state: &State, steps: &mut Vec<(Step, State)>) {
         for process in 0..self.processes {
             self.add_steps_of(state, process, steps);
+            self.add_stops_of(state, process, steps);
         }
         self.add_steps_of_server(state, steps);
         let mut next = *state;

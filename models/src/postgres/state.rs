@@ -1,6 +1,6 @@
 //! A state, and what changes it.
 
-use super::message::{Listing, MAX, Message, Request};
+use super::message::{Before, Listing, MAX, Message, Request};
 
 /// By how many ticks in the time to live the clock of another machine may be faster.
 pub(super) const MARGIN: i8 = 1;
@@ -24,6 +24,14 @@ pub enum Place {
     Listen,
     /// Waits for that.
     Wait,
+    /// Moves stopped processes behind itself.
+    Overtake,
+    /// Writes to its row that it is stopped.
+    Mark,
+    /// Waits until it is continued.
+    Stopped,
+    /// Writes to its row that it is not stopped any more.
+    Unmark,
     /// Stores that the lock is granted.
     Grant,
     /// Renews the lease, so that enough of it is left.
@@ -68,9 +76,15 @@ pub(super) enum Marker {
 pub(super) struct Row {
     /// The order in which the rows were inserted; zero if this one was not.
     pub(super) token: u8,
+    /// The order in the queue, which is the same unless rows were moved.
+    pub(super) number: u8,
+    /// It was moved behind rows that its process does not know, and does not read.
+    pub(super) is_moved: bool,
     pub(super) is_committed: bool,
     pub(super) marker: Marker,
     pub(super) is_granted: bool,
+    /// It says that its process is stopped.
+    pub(super) is_stopped: bool,
     /// How long ago its marker was first seen to be free.
     pub(super) free_for: Option<i8>,
 }
@@ -86,6 +100,8 @@ pub(super) struct Process {
     /// The row whose end it is notified of.
     pub(super) channel: Option<u8>,
     pub(super) is_notified: bool,
+    /// `flock` is stopped.
+    pub(super) is_stopped: bool,
     /// Its row was deleted since it has read it.
     pub(super) has_lost_row: bool,
     /// The second one is that of a connection that was given up.
@@ -98,6 +114,7 @@ pub(super) struct Process {
 pub struct State {
     pub(super) processes: [Process; MAX],
     pub(super) faults: u8,
+    pub(super) stops: u8,
 }
 
 impl State {
@@ -119,20 +136,37 @@ impl State {
         self.is_holder(process) && self.processes[process].left > MARGIN
     }
 
-    /// Whether a process waits for the lock.
+    /// Whether a process that is not stopped waits for the lock.
     pub fn is_waiter(&self, process: usize) -> bool {
-        use Place::{Clean, Confirm, ConfirmMarker, Enter, Grant, List, Listen, Wait};
-        matches!(
+        use Place::{Exit, Hold, Idle, Lost, Release, Renew, Resume};
+        let is_waiter = !matches!(
             self.place(process),
-            Enter | Clean | List | Listen | Wait | Grant | Confirm | ConfirmMarker
-        )
+            Idle | Hold | Renew | Resume | Lost | Release | Exit
+        );
+        is_waiter && !self.processes[process].is_stopped
     }
 
     /// Whether no other row has a lower token, even one that is not seen yet.
     pub(super) fn is_first(&self, process: usize) -> bool {
-        let own = self.processes[process].row.token;
-        let mut tokens = self.processes.iter().map(|process| process.row.token);
-        !tokens.any(|token| token != 0 && token < own)
+        let own = self.processes[process].row.number;
+        let mut numbers = self.processes.iter().map(|process| process.row.number);
+        !numbers.any(|number| number != 0 && number < own)
+    }
+
+    /// Whether the row of a process is that of its present session.
+    pub(super) fn has_row(&self, process: usize) -> bool {
+        let row = self.processes[process].row;
+        row.is_committed && row.marker == Marker::Of(0)
+    }
+
+    /// Where a process goes that is stopped, or was.
+    pub(super) fn aside(&self, process: usize) -> Place {
+        let own = &self.processes[process];
+        match (own.row.is_stopped, own.is_stopped) {
+            (false, _) => Place::Mark,
+            (true, true) => Place::Stopped,
+            (true, false) => Place::Unmark,
+        }
     }
 
     /// Whether a process exits although its row exists.
@@ -160,6 +194,11 @@ impl State {
 
     /// A process with a new number starts.
     pub(super) fn start(&mut self, process: usize) {
+        // Another row that does not exist any more is not the same one.
+        let listeners = self.processes.iter_mut();
+        for listener in listeners.filter(|process| process.channel == Some(GONE)) {
+            listener.channel = None;
+        }
         self.rename(|row| if row == process as u8 { GONE } else { row });
         self.processes[process].has_lost_row = false;
     }
@@ -174,58 +213,21 @@ impl State {
                 message
                     .sightings()
                     .for_each(|sighting| change(&mut sighting.row));
-                if let Some(listing) = message.listing() {
-                    listing.obstacle.iter_mut().for_each(change);
+                if let Some(rows) = message.stopped_rows() {
+                    let all = (0..MAX as u8).filter(|row| *rows & 1 << row != 0);
+                    *rows = all.fold(0, |rows, row| rows | 1 << name(row));
+                }
+                if let Some(Listing {
+                    before: Before::Running(row),
+                    ..
+                }) = message.listing()
+                {
+                    change(row);
                 }
                 if let Message::Request(Request::Listen(row), _) = message {
                     change(row);
                 }
             }
-        }
-    }
-
-    /// Returns the next token.
-    pub(super) fn next_token(&self) -> u8 {
-        let tokens = self.processes.iter().map(|process| process.row.token);
-        tokens.max().unwrap_or(0) + 1
-    }
-
-    /// Changes the marker of a row: what others have read is out of date.
-    pub(super) fn mark(&mut self, process: usize, marker: Marker) {
-        if self.processes[process].row.marker != marker {
-            self.processes[process].row.marker = marker;
-            self.outdate(process);
-        }
-    }
-
-    fn outdate(&mut self, row: usize) {
-        for process in &mut self.processes {
-            for session in &mut process.sessions {
-                let sightings = session.message.sightings();
-                let of_row = sightings.filter(|sighting| usize::from(sighting.row) == row);
-                of_row.for_each(|sighting| sighting.is_same = false);
-            }
-        }
-    }
-
-    /// Deletes a row.
-    pub(super) fn delete_row(&mut self, process: usize) {
-        let token = std::mem::take(&mut self.processes[process].row).token;
-        self.outdate(process);
-        let own = &mut self.processes[process];
-        own.has_lost_row = true;
-        for session in &mut own.sessions {
-            if let Some(Listing {
-                own: Some((_, exists)),
-                ..
-            }) = session.message.listing()
-            {
-                *exists = false;
-            }
-        }
-        for other in &mut self.processes {
-            other.row.token -= u8::from(other.row.token > token);
-            other.is_notified |= other.channel == Some(process as u8);
         }
     }
 
@@ -310,14 +312,34 @@ impl State {
     /// Forgets what no process will look at any more.
     pub(super) fn normalize(&mut self) {
         for process in &mut self.processes {
-            use Place::{Exit, Hold, Idle, Lost, Release, Renew, Resume};
+            use Place::{
+                Confirm, ConfirmMarker, Exit, Grant, Hold, Idle, Lost, Mark, Release, Renew,
+                Resume, Stopped, Unmark,
+            };
             if !matches!(process.place, Hold | Renew | Resume) {
                 process.left = 0;
             }
-            if matches!(process.place, Idle | Lost | Release | Exit)
-                || matches!(process.place, Hold | Renew | Resume)
-            {
+            if matches!(
+                process.place,
+                Idle | Hold | Renew | Resume | Lost | Release | Exit
+            ) {
                 (process.channel, process.is_notified) = (None, false);
+            }
+            // It reads the rows when it is continued, and not before.
+            process.is_notified &= !matches!(process.place, Mark | Stopped | Unmark);
+            if matches!(
+                process.place,
+                Idle | Grant
+                    | Confirm
+                    | ConfirmMarker
+                    | Hold
+                    | Renew
+                    | Resume
+                    | Lost
+                    | Release
+                    | Exit
+            ) {
+                process.is_stopped = false;
             }
             for (index, session) in process.sessions.iter_mut().enumerate() {
                 let is_timed = index == 0
@@ -329,6 +351,8 @@ impl State {
                                 Request::Listen(_)
                                     | Request::Delete(_)
                                     | Request::Note(..)
+                                    | Request::Mark { .. }
+                                    | Request::Move(_)
                                     | Request::Release,
                                 _
                             )

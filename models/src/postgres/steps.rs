@@ -1,6 +1,6 @@
 //! The steps of a process.
 
-use super::message::{Listing, Message, Request, Sighting};
+use super::message::{Before, Listing, Message, Request, Sighting};
 use super::state::{Place, Session};
 use super::{Mutant, Postgres, State};
 use crate::graph::{Kind, Step};
@@ -22,6 +22,10 @@ impl Place {
         match self {
             Self::Enter => Some(Request::Enter),
             Self::List => Some(Request::List),
+            Self::Mark | Self::Unmark => Some(Request::Mark {
+                is_stopped: self == Self::Mark,
+                is_same: true,
+            }),
             Self::Grant => Some(Request::Grant),
             Self::Confirm | Self::Renew => Some(Request::Renew),
             Self::ConfirmMarker | Self::Resume => Some(Request::Resume),
@@ -43,6 +47,11 @@ impl Request {
             Self::Grant => "grant",
             Self::Renew => "renew",
             Self::Resume => "resume",
+            Self::Mark {
+                is_stopped: true, ..
+            } => "stopped",
+            Self::Mark { .. } => "continued",
+            Self::Move(_) => "move",
             Self::Release => "release",
         }
     }
@@ -88,30 +97,40 @@ impl Postgres {
             };
             return (Place::Clean, Some(request));
         }
-        let Some((is_granted, _)) = listing.own else {
+        let Some(own) = listing.own else {
             return (Place::Enter, None);
         };
-        match listing.obstacle {
-            Some(row) => match state.processes[process].channel == Some(row) {
+        let is_marked = own.is_stopped && self.mutant != Mutant::KeepMark;
+        let is_stored = own.is_granted || self.mutant == Mutant::GrantUnstored;
+        match listing.before {
+            _ if state.processes[process].is_stopped && self.mutant == Mutant::NoMark => {
+                (Place::Stopped, None)
+            }
+            _ if is_marked || state.processes[process].is_stopped => (state.aside(process), None),
+            _ if own.is_moved && self.mutant != Mutant::TrustPart => (Place::List, None),
+            Before::Running(row) => match state.processes[process].channel == Some(row) {
                 true => (Place::Wait, None),
                 false => (Place::Listen, Some(Request::Listen(row))),
             },
+            Before::Stopped(rows) => (Place::Overtake, Some(Request::Move(rows))),
             // Five sixths must be left, so that a tick may be enough to renew it or not.
-            None if is_granted && left == self.ttl => (Place::Hold, None),
-            None if self.mutant == Mutant::GrantUnstored && left == self.ttl => (Place::Hold, None),
-            None => (Place::Grant, None),
+            Before::None if is_stored && left == self.ttl => (Place::Hold, None),
+            Before::None => (Place::Grant, None),
         }
     }
 
     /// What a process does after another answer.
-    fn after_change(&self, place: Place, is_changed: bool, left: i8) -> Place {
+    fn after_change(&self, state: &State, process: usize, is_changed: bool, left: i8) -> Place {
         use Place::{
-            Clean, Confirm, ConfirmMarker, Enter, Exit, Grant, Hold, List, Listen, Lost, Release,
-            Renew, Resume, Wait,
+            Clean, Confirm, ConfirmMarker, Enter, Exit, Grant, Hold, List, Listen, Lost, Mark,
+            Overtake, Release, Renew, Resume, Stopped, Unmark, Wait,
         };
-        match place {
+        match state.place(process) {
             Listen if self.mutant == Mutant::WaitUnread => Wait,
-            Clean | Listen => List,
+            Clean | Listen | Overtake => List,
+            Mark if is_changed => Stopped,
+            Unmark if is_changed => List,
+            Mark | Unmark if !state.has_row(process) => List,
             Grant if is_changed && left < self.ttl => Confirm,
             Grant | Confirm | ConfirmMarker | Renew | Resume if is_changed => Hold,
             Grant | ConfirmMarker => Enter,
@@ -127,15 +146,15 @@ impl Postgres {
     fn receive(&self, next: &mut State, process: usize, message: Message) -> Option<Request> {
         let own = &mut next.processes[process];
         own.sessions[0].message = Message::None;
-        let place = own.place;
         let from_now = |left| match self.mutant {
             Mutant::CountFromAnswer => self.ttl,
             _ => left,
         };
         match message {
             Message::Listed(listing, sighting, left) => {
-                if let Some((_, exists)) = listing.own {
-                    own.has_lost_row = !exists;
+                if let Some(row) = listing.own {
+                    own.has_lost_row = !row.exists;
+                    own.row.is_moved &= !row.is_moved;
                 }
                 own.left = from_now(left);
                 let (place, request) = self.after_listing(next, process, listing, sighting, left);
@@ -149,11 +168,25 @@ impl Postgres {
                 if is_changed {
                     own.left = from_now(left);
                 }
-                let place = self.after_change(place, is_changed, left);
+                let place = self.after_change(next, process, is_changed, left);
                 next.proceed(process, place, self.ttl);
                 place.request()
             }
             _ => None,
+        }
+    }
+
+    /// `flock` is stopped or continued. Elsewhere, its process looks later whether it is.
+    pub(super) fn add_stops_of(&self, state: &State, process: u8, steps: &mut Vec<(Step, State)>) {
+        let own = &state.processes[usize::from(process)];
+        let mut next = *state;
+        next.processes[usize::from(process)].is_stopped = !own.is_stopped;
+        let may_stop = matches!(own.place, Place::Enter | Place::List | Place::Wait);
+        if own.is_stopped {
+            steps.push((chance(process, "SIGCONT"), next));
+        } else if may_stop && state.stops < self.stops {
+            next.stops += 1;
+            steps.push((chance(process, "SIGTSTP"), next));
         }
     }
 
@@ -165,7 +198,7 @@ impl Postgres {
             let mut next = *state;
             let request = self.receive(&mut next, index, session.message);
             let result = match session.message {
-                Message::Listed(Listing { obstacle: None, .. }, ..) => "first",
+                Message::Listed(listing, ..) if listing.before == Before::None => "first",
                 Message::Listed(..) => "behind",
                 Message::Changed(true, _) => "changed",
                 _ => "unchanged",
@@ -211,6 +244,9 @@ impl Postgres {
         };
         match own.place {
             Place::Wait => {
+                if own.is_stopped {
+                    push(done("poll", "stopped"), Place::List, &nothing);
+                }
                 if own.is_notified {
                     push(done("notified", ""), Place::List, &|next| {
                         next.processes[index].is_notified = false;
@@ -221,6 +257,16 @@ impl Postgres {
                     ..done("timeout", "")
                 };
                 push(timeout, Place::List, &nothing);
+                push(chance(process, "flock exits"), release, &nothing);
+            }
+            Place::Stopped => {
+                let place = match self.mutant {
+                    Mutant::KeepMark => Place::List,
+                    _ => Place::Unmark,
+                };
+                if !own.is_stopped {
+                    push(done("poll", "continued"), place, &nothing);
+                }
                 push(chance(process, "flock exits"), release, &nothing);
             }
             Place::Hold => {

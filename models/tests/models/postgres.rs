@@ -21,6 +21,16 @@ fn is_served(
     })
 }
 
+fn is_clean_in_the_end(graph: &Graph<'_, Postgres>) -> bool {
+    is_true(graph.leads_to(
+        "no row and no session is left",
+        Timers::Idle,
+        |_, _| true,
+        State::is_over,
+        State::is_clean,
+    ))
+}
+
 /// A statement is lost or late, sessions are terminated, or a process is killed.
 #[test]
 fn at_most_one_process_holds_the_lock() {
@@ -37,13 +47,33 @@ fn waiters_are_served_at_once() {
     let graph = explore(&model, &Postgres::ALWAYS);
     assert!(Graph::explore(&model, &Postgres::TIDY).is_ok());
     assert!(is_served(&graph, Timers::Idle, State::is_inside));
-    assert!(is_true(graph.leads_to(
-        "no row and no session is left",
-        Timers::Idle,
-        |_, _| true,
-        State::is_over,
-        State::is_clean,
-    )));
+    assert!(is_clean_in_the_end(&graph));
+}
+
+/// A waiter is stopped and continued. `make soak` has a fault besides.
+#[test]
+fn stopped_waiters_are_passed() {
+    let model = Postgres {
+        stops: 1,
+        ..Postgres::new(2, 3, 0)
+    };
+    let graph = explore(&model, &Postgres::ALWAYS);
+    assert!(is_served(&graph, Timers::Idle, State::is_inside));
+    assert!(is_clean_in_the_end(&graph));
+    if processes() > 3 {
+        let with_faults = Postgres { faults: 1, ..model };
+        let model = Postgres {
+            is_exchangeable: true,
+            ..with_faults
+        };
+        explore(&model, &Postgres::ALWAYS);
+        let model = Postgres {
+            is_reachable: true,
+            ..with_faults
+        };
+        let graph = explore(&model, &Postgres::ALWAYS);
+        assert!(is_served(&graph, Timers::Fire, State::is_holder));
+    }
 }
 
 /// These take too long for every test run.
@@ -86,12 +116,29 @@ fn mutants_are_found() {
         };
         assert_found(&model, &Postgres::ALWAYS);
     }
+    for (mutant, faults) in [
+        (Mutant::MoveRunning, 0),
+        (Mutant::KeepMark, 0),
+        (Mutant::TrustPart, 0),
+        (Mutant::TrustLateMark, 1),
+    ] {
+        let model = Postgres {
+            mutant,
+            stops: 1,
+            is_exchangeable: true,
+            ..Postgres::new(2, 3, faults)
+        };
+        assert_found(&model, &Postgres::ALWAYS);
+    }
     let with = |mutant| Postgres {
         mutant,
+        stops: u8::from(mutant == Mutant::NoMark),
         ..Postgres::new(2, 3, 0)
     };
     assert_found(&with(Mutant::NoRelease), &Postgres::TIDY);
-    let graph = with(Mutant::WaitUnread);
-    let graph = explore(&graph, &[]);
-    assert!(!is_served(&graph, Timers::Idle, State::is_inside));
+    for mutant in [Mutant::WaitUnread, Mutant::NoMark] {
+        let model = with(mutant);
+        let graph = explore(&model, &[]);
+        assert!(!is_served(&graph, Timers::Idle, State::is_inside));
+    }
 }
