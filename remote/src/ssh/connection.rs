@@ -23,12 +23,13 @@ use crate::front::{Front, Released, Wakeup};
 /// The holder is in the prefix of the `flock` in `PATH`, or in that of a package. What the processes
 /// of a session are sent at its end, `SIGHUP` and `SIGTERM`, must not release a lock before its time:
 /// the holder and its guard inherit that these are ignored. The shell waits for the holder, to
-/// report if it was killed.
+/// report if it was killed, and to continue a guard that the holder has stopped: all of them are one
+/// process group.
 const COMMAND: &str = "exec sh -c 'trap \"\" HUP TERM; \
      f=$(command -v flock); r=$(readlink -f \"$f\"); \
      for p in \"${r%/bin/*}\" /usr/local /usr/lib/fdlock; do \
      h=$p/libexec/fdlock/flock-ssh; \
-     if [ -x \"$h\" ]; then \"$h\" serve; echo fdlock-ssh gone; exit; fi; done; \
+     if [ -x \"$h\" ]; then \"$h\" serve; kill -CONT 0; echo fdlock-ssh gone; exit; fi; done; \
      if [ -n \"$f\" ]; then echo fdlock-ssh other \"$f\"; else echo fdlock-ssh none; fi'";
 
 /// What holds for every connection; the user's configuration says the rest.

@@ -10,6 +10,11 @@
 //!   started this process reports it, and the command is killed at once.
 //! * The guard is killed: this process goes on.
 //!
+//! *A waiter that is stopped* (Ctrl-Z): this process stops the guard-to-be, so the queue of the machine
+//! lets others pass it. If this process is killed meanwhile, the kernel would leave that as it is; the
+//! shell continues it, and it finds that it is not needed when it gets the lock. It may have got the
+//! lock at the very moment at which it is stopped; then it keeps it until it is continued.
+//!
 //! **The time.** The lock is kept until the last renewal was *received*, plus the time to live and
 //! [some more](super::extra_time). Neither the end of the connection nor a signal changes that, only
 //! the message `release`, which says that no process of the command is left.

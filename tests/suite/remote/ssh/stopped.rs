@@ -1,7 +1,8 @@
 //! Waiters that are stopped (Ctrl-Z).
 
-use test_support::process::ExitReason;
-use test_support::procfs::is_stopped;
+use libc::{SIGKILL, SIGTSTP};
+use test_support::process::{ExitReason, send_signal};
+use test_support::procfs::{children_of, is_running, is_stopped};
 use test_support::wait_until;
 
 use super::{SshTest, processes};
@@ -41,4 +42,24 @@ fn stopped_waiter_keeps_its_place_and_lets_others_pass() {
     stopped.send_line("exit 3");
     assert_eq!(stopped.wait(), ExitReason::Exited(3));
     test.wait_for_nothing_there();
+}
+
+/// The process that waits there would stay as it is for ever, as the end of its parent does not
+/// continue it.
+#[test]
+fn killed_holder_of_a_stopped_waiter_leaves_nothing() {
+    let Some(test) = SshTest::new() else { return };
+    let local = test.env.hold(&[], "lock");
+    let waiter = test.start(&[], "echo never");
+    test.wait_for_waiters(1);
+    let holder = test.process_there("serve");
+    let there = children_of(holder)[0];
+    assert!(send_signal(waiter.pid(), SIGTSTP));
+    wait_until("it is stopped there", || is_stopped(there));
+    assert!(send_signal(holder, SIGKILL));
+    drop(waiter);
+    local.release();
+    wait_until("nothing is left", || !is_running(there));
+    test.wait_for_nothing_there();
+    test.assert_there(&[], 0);
 }
