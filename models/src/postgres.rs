@@ -123,7 +123,8 @@ impl Postgres {
     ///
     /// The number of statements that it can send.
     pub fn explain(&self, statements: &[(&str, &str)]) -> Result<(), usize> {
-        let is_statement = |step: &str| !matches!(step, "" | "answer" | "exit");
+        let hidden = ["", "answer", "exit", "SIGTSTP", "SIGCONT"];
+        let is_statement = |step: &str| !hidden.contains(&step);
         trace::explain_visible(self, |_| 0, statements, is_statement)
     }
 

@@ -40,6 +40,8 @@ pub struct Ssh {
     pub renewals: usize,
     /// How often a connection ends, a process is killed, or the other machine is restarted.
     pub faults: u8,
+    /// How often a waiter is stopped.
+    pub stops: u8,
     /// Whether states are one if they differ only in the numbers of the first two clients.
     pub is_exchangeable: bool,
     /// What is wrong with the program.
@@ -69,6 +71,12 @@ pub enum Mutant {
     KeepSocket,
     /// A waiter whose connection has ended stays in the queue.
     QueueOn,
+    /// A client that connects again does not say that it is stopped.
+    StopOnce,
+    /// A client does not say that it is continued.
+    NoContinue,
+    /// A guard that is stopped stays so if the holder is killed.
+    StayStopped,
 }
 
 impl Ssh {
@@ -86,6 +94,12 @@ impl Ssh {
         }),
     ];
 
+    /// Whatever fails.
+    pub const IN_STEP: [Always<State>; 1] = [(
+        "what waits there is stopped as the client is, when that has been reported",
+        |state| (0..MAX).all(|client| state.is_in_step(client)),
+    )];
+
     /// Returns the correct program.
     pub fn new(clients: u8, ttl: i8, faults: u8) -> Self {
         Self {
@@ -93,6 +107,7 @@ impl Ssh {
             ttl,
             renewals: 1,
             faults,
+            stops: 0,
             is_exchangeable: false,
             mutant: Mutant::Correct,
         }
@@ -122,6 +137,20 @@ impl Ssh {
             let place = format!("{:?}", state.holder(0)).replace(['(', ')'], "");
             place.replace("Some", "").replace("None", "")
         })
+    }
+
+    /// `flock` is stopped or continued.
+    fn add_stops(&self, state: &State, client: usize, steps: &mut Vec<(Step, State)>) {
+        let own = &state.clients[client];
+        let mut next = *state;
+        next.clients[client].is_stopped = !own.is_stopped;
+        let may_stop = matches!(own.place, Place::Wait | Place::Retry);
+        if own.is_stopped {
+            steps.push((chance(3 * client as u8, "SIGCONT"), next));
+        } else if may_stop && state.stops < self.stops {
+            next.stops += 1;
+            steps.push((chance(3 * client as u8, "SIGTSTP"), next));
+        }
     }
 
     fn add_faults(&self, state: &State, steps: &mut Vec<(Step, State)>) {
@@ -157,7 +186,7 @@ impl Ssh {
             }
             if own.guard != Guard::None {
                 let mut next = start;
-                next.clients[client].guard = Guard::None;
+                next.clients[client].end_guard();
                 add(chance(process + 2, "SIGKILL"), next);
             }
         }
@@ -166,7 +195,7 @@ impl Ssh {
         for client in &mut next.clients {
             client.cut();
             client.end_holder();
-            client.guard = Guard::None;
+            client.end_guard();
         }
         add(chance(WORLD, "restart"), next);
     }
@@ -187,6 +216,7 @@ impl Model for Ssh {
             self.add_steps_of_client(state, client, steps);
             self.add_steps_of_holder(state, client, steps);
             self.add_steps_of_guard(state, client, steps);
+            self.add_stops(state, client, steps);
         }
         let mut next = *state;
         next.tick(self.ttl);

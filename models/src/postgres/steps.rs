@@ -245,7 +245,7 @@ impl Postgres {
         match own.place {
             Place::Wait => {
                 if own.is_stopped {
-                    push(done("poll", "stopped"), Place::List, &nothing);
+                    push(done("stopped", ""), Place::List, &nothing);
                 }
                 if own.is_notified {
                     push(done("notified", ""), Place::List, &|next| {
@@ -265,7 +265,7 @@ impl Postgres {
                     _ => Place::Unmark,
                 };
                 if !own.is_stopped {
-                    push(done("poll", "continued"), place, &nothing);
+                    push(done("continued", ""), place, &nothing);
                 }
                 push(chance(process, "flock exits"), release, &nothing);
             }

@@ -8,11 +8,14 @@ use crate::kernel::{call, chance};
 impl Ssh {
     /// What is left of the lease when a renewal has been answered.
     fn left_after(&self, state: &State, client: usize, left: i8) -> i8 {
-        let unanswered = state.clients[client].to_holder.iter().flatten();
-        let last = unanswered.last();
-        match (self.mutant, last) {
-            (Mutant::CountFromAnswer, _) => self.ttl,
-            (Mutant::CountLastSent, Some(Up::Renew(last))) => *last,
+        let sent = state.clients[client].to_holder.iter().flatten();
+        let unanswered = sent.filter_map(|message| match message {
+            Up::Renew(left) => Some(*left),
+            _ => None,
+        });
+        match self.mutant {
+            Mutant::CountFromAnswer => self.ttl,
+            Mutant::CountLastSent => unanswered.last().unwrap_or(left),
             _ => left,
         }
     }
@@ -63,8 +66,12 @@ impl Ssh {
             if own.holder == Holder::Idle && own.guard == Guard::None {
                 add(step, &|next| {
                     go(next, Place::Wait);
-                    next.clients[client].is_connected = true;
-                    push(&mut next.clients[client].to_holder, Up::Request(self.ttl));
+                    let own = &mut next.clients[client];
+                    own.is_connected = true;
+                    push(&mut own.to_holder, Up::Request(self.ttl));
+                    if self.mutant == Mutant::StopOnce {
+                        own.has_reported = own.is_stopped;
+                    }
                 });
             }
         }
@@ -101,17 +108,35 @@ impl Ssh {
                 push(&mut next.clients[client].to_holder, Up::Renew(self.ttl));
             });
         }
+        let reports = matches!(own.place, Place::Wait | Place::Confirm) && own.is_connected;
+        if reports && own.is_stopped != own.has_reported {
+            let (message, name) = match own.is_stopped {
+                true => (Up::Stop, "stop"),
+                false => (Up::Continue, "continue"),
+            };
+            add(done("write", name), &|next| {
+                let own = &mut next.clients[client];
+                own.has_reported = own.is_stopped;
+                if message == Up::Stop || self.mutant != Mutant::NoContinue {
+                    push(&mut own.to_holder, message);
+                }
+            });
+        }
         let release = |next: &mut State| {
             let own = &mut next.clients[client];
             own.place = Place::Release;
             if own.is_connected {
-                // Whether renewals are read before it does not matter.
-                own.to_holder[1] = None;
+                // Whether other messages are read before it does not matter.
+                own.to_holder[1..].fill(None);
                 push(&mut own.to_holder, Up::Release);
             }
         };
         match own.place {
             Place::Wait | Place::Confirm => add(chance(process, "flock exits"), &release),
+            // The command does not run yet.
+            Place::Hold | Place::Alone if own.is_stopped => {
+                add(chance(process, "flock exits"), &release);
+            }
             Place::Hold => add(done("flock exits", ""), &release),
             Place::Alone | Place::Lost => {
                 add(done("flock exits", ""), &|next| go(next, Place::Idle));

@@ -1,7 +1,7 @@
 //! The steps of the processes on the other machine.
 
 use super::state::{Down, Guard, Holder, Up, push, take};
-use super::{Mutant, Ssh, State};
+use super::{Mutant, Ssh, State, WORLD};
 use crate::graph::Step;
 use crate::kernel::call;
 
@@ -56,6 +56,21 @@ impl Ssh {
                             send(Down::Renewed(left))(next);
                         });
                     }
+                    // One that holds the lock is not passed by others.
+                    Some(Up::Stop) if own.holder == Holder::Queue => {
+                        add("kill", "SIGSTOP", own.holder, &|next| {
+                            let own = &mut next.clients[client];
+                            take(&mut own.to_holder);
+                            own.is_guard_stopped = own.guard != Guard::None;
+                        });
+                    }
+                    Some(Up::Stop) => add("read", "stop", own.holder, &|next| {
+                        take(&mut next.clients[client].to_holder);
+                    }),
+                    Some(Up::Continue) => add("kill", "SIGCONT", own.holder, &|next| {
+                        take(&mut next.clients[client].to_holder);
+                        next.clients[client].is_guard_stopped = false;
+                    }),
                     Some(Up::Release) => {
                         add(
                             "read",
@@ -107,7 +122,8 @@ impl Ssh {
                 let then = report.map_or(Holder::Exit, Holder::Report);
                 add("kill", "", then, &|next| {
                     let own = &mut next.clients[client];
-                    (own.guard, own.has_descriptor) = (Guard::None, false);
+                    own.end_guard();
+                    own.has_descriptor = false;
                     own.is_offered &= self.mutant == Mutant::KeepSocket;
                 });
             }
@@ -134,6 +150,15 @@ impl Ssh {
         steps: &mut Vec<(Step, State)>,
     ) {
         let own = &state.clients[client];
+        if own.is_guard_stopped {
+            // The shell that has started the holder continues what that has left.
+            if own.holder == Holder::Idle && self.mutant != Mutant::StayStopped {
+                let mut next = *state;
+                next.clients[client].is_guard_stopped = false;
+                steps.push((call(WORLD, "kill", "SIGCONT"), next));
+            }
+            return;
+        }
         let mut add = |name, result, guard, change: &dyn Fn(&mut State)| {
             let mut next = *state;
             next.clients[client].guard = guard;

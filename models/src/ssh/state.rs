@@ -72,6 +72,10 @@ pub(super) enum Guard {
 pub(super) enum Up {
     Request(i8),
     Renew(i8),
+    /// The client is stopped.
+    Stop,
+    /// It is continued.
+    Continue,
     Release,
 }
 
@@ -109,8 +113,12 @@ pub(super) struct Client {
     pub(super) place: Place,
     /// What is left of the lease, as `flock` knows.
     pub(super) left: i8,
+    /// `flock` is stopped.
+    pub(super) is_stopped: bool,
+    /// It has said so.
+    pub(super) has_reported: bool,
     pub(super) is_connected: bool,
-    pub(super) to_holder: Pipe<Up, 2>,
+    pub(super) to_holder: Pipe<Up, 4>,
     pub(super) to_client: Pipe<Down, 5>,
     pub(super) holder: Holder,
     /// How long the holder keeps the lock.
@@ -120,6 +128,8 @@ pub(super) struct Client {
     /// The guard has sent it one that it has not received.
     pub(super) is_offered: bool,
     pub(super) guard: Guard,
+    /// It is stopped.
+    pub(super) is_guard_stopped: bool,
     /// How long the guard keeps the lock.
     pub(super) guard_keeps: i8,
 }
@@ -133,6 +143,7 @@ pub struct State {
     /// The uptime is less than the time to live.
     pub(super) was_restarted: bool,
     pub(super) faults: u8,
+    pub(super) stops: u8,
 }
 
 impl Client {
@@ -153,11 +164,18 @@ impl Client {
         (self.has_descriptor, self.is_offered) = (false, false);
     }
 
+    /// The guard exits, or is killed.
+    pub(super) fn end_guard(&mut self) {
+        (self.guard, self.is_guard_stopped) = (Guard::None, false);
+    }
+
     /// How many renewals were not answered.
     pub(super) fn unanswered(&self) -> usize {
         let answers = self.to_client.iter().flatten();
         let answers = answers.filter(|message| matches!(message, Down::Renewed(_)));
-        self.to_holder.iter().flatten().count() + answers.count()
+        let renewals = self.to_holder.iter().flatten();
+        let renewals = renewals.filter(|message| matches!(message, Up::Request(_) | Up::Renew(_)));
+        renewals.count() + answers.count()
     }
 
     fn has_lock(&self) -> bool {
@@ -178,12 +196,32 @@ impl State {
         matches!(own.place, Place::Hold | Place::Alone) && own.left > 0
     }
 
-    /// Whether a client waits for the lock.
+    /// Whether a client that is not stopped waits for the lock.
     pub fn is_waiter(&self, client: usize) -> bool {
-        matches!(
-            self.clients[client].place,
-            Place::Wait | Place::Confirm | Place::Retry
-        )
+        let own = &self.clients[client];
+        let is_waiter = matches!(own.place, Place::Wait | Place::Confirm | Place::Retry);
+        is_waiter && !own.is_stopped
+    }
+
+    /// Whether a client was stopped at the very moment at which it has got the lock.
+    pub fn is_stopped_with_lock(&self, client: usize) -> bool {
+        let own = &self.clients[client];
+        (own.is_stopped || own.is_guard_stopped) && own.has_lock()
+    }
+
+    /// Whether the guard is stopped as its client is, or will be.
+    pub(super) fn is_in_step(&self, client: usize) -> bool {
+        let own = &self.clients[client];
+        let mut sent = own.to_holder.iter().flatten();
+        let is_sent = sent.any(|message| !matches!(message, Up::Renew(_)));
+        let waits = own.place == Place::Wait
+            && own.holder == Holder::Queue
+            && own.guard == Guard::Wait
+            && own.is_connected;
+        !waits
+            || is_sent
+            || own.has_reported != own.is_stopped
+            || own.is_guard_stopped == own.is_stopped
     }
 
     /// Whether a holder waits for a client whose connection has ended.
@@ -269,6 +307,12 @@ impl State {
                 Place::Idle | Place::Lost | Place::Release | Place::Retry
             ) {
                 client.left = 0;
+            }
+            if matches!(client.place, Place::Idle | Place::Lost | Place::Release) {
+                client.is_stopped = false;
+            }
+            if !matches!(client.place, Place::Wait | Place::Confirm) {
+                client.has_reported = false;
             }
             match client.place {
                 Place::Idle | Place::Retry => client.cut(),

@@ -1,6 +1,6 @@
 //! A lock on another machine, by ssh.
 
-use crate::{assert_found, explore, is_true};
+use crate::{assert_found, explore, is_true, processes};
 use models::graph::{Graph, Timers};
 use models::ssh::{Mutant, Ssh, State};
 
@@ -57,6 +57,62 @@ fn waiters_are_served_at_once() {
     let graph = explore(&model, &Ssh::ALWAYS);
     assert!(is_served(&graph, Timers::Idle));
     assert!(is_clean_in_the_end(&graph, Timers::Idle));
+}
+
+/// A waiter is stopped and continued, but not at the very moment of the grant: then it keeps the lock.
+/// Only in `make soak` are waiters renewed, or is there a fault.
+#[test]
+fn stopped_waiters_are_passed() {
+    let with = |renewals, faults| Ssh {
+        stops: 1,
+        renewals,
+        ..Ssh::new(2, 3, faults)
+    };
+    let always = [&Ssh::ALWAYS[..], &Ssh::IN_STEP].concat();
+    let are_passed = |model: &Ssh, timers| {
+        let graph = explore(model, &always);
+        assert!((0..2).all(|waiter| {
+            is_true(graph.leads_to(
+                "a waiter gets the lock",
+                timers,
+                |_, _| true,
+                |state| state.is_waiter(waiter) && !state.is_stopped_with_lock(1 - waiter),
+                |state| state.is_inside(waiter),
+            ))
+        }));
+        assert!(is_clean_in_the_end(&graph, Timers::Idle));
+        let keeps_the_lock = graph.path_to(|state| state.is_stopped_with_lock(0));
+        assert!(keeps_the_lock.is_some());
+    };
+    are_passed(&with(0, 0), Timers::Fire);
+    if processes() > 3 {
+        are_passed(&with(1, 0), Timers::Idle);
+        let model = Ssh {
+            is_exchangeable: true,
+            ..with(0, 1)
+        };
+        let graph = explore(&model, &always);
+        assert!(is_clean_in_the_end(&graph, Timers::Fire));
+    }
+}
+
+/// Also of a waiter that is stopped.
+#[test]
+fn nothing_is_left_after_a_fault() {
+    let model = |mutant| Ssh {
+        stops: 1,
+        mutant,
+        ..Ssh::new(1, 3, 1)
+    };
+    let correct = model(Mutant::Correct);
+    let graph = explore(&correct, &[&Ssh::ALWAYS[..], &Ssh::IN_STEP].concat());
+    assert!(is_clean_in_the_end(&graph, Timers::Fire));
+    assert!(do_waiters_leave(&graph));
+    assert_found(&model(Mutant::StopOnce), &Ssh::IN_STEP);
+    assert_found(&model(Mutant::NoContinue), &Ssh::IN_STEP);
+    let mutant = model(Mutant::StayStopped);
+    let graph = explore(&mutant, &[]);
+    assert!(!is_clean_in_the_end(&graph, Timers::Fire));
 }
 
 #[test]
