@@ -1,6 +1,8 @@
 //! The model of the lock (`models/src/postgres.rs`) against the statements that the helper sends, which
 //! strace(1) records.
 
+mod stopped;
+
 use models::postgres::Postgres;
 use test_support::process::{ExitReason, Process};
 use test_support::system_calls::{Call, SystemCall, assert_explained};
@@ -21,12 +23,14 @@ fn statements(recorded: &[SystemCall]) -> Vec<Call> {
             () if has("set granted = true") => "grant",
             () if has("set marker = marker") => "renew",
             () if has("set sightings = ") => "note",
+            () if has("with replaced as (") => stopped::name_of(&call.args),
             () if has("delete from flock.entry") && has(" and marker = ") => "delete",
             () if has("delete from flock.entry") => "release",
             () => return None,
         })
     });
-    let mut calls: Vec<Call> = named.map(|name| (name, "")).collect();
+    let named = stopped::without_readings(named);
+    let mut calls = Vec::from_iter(named.into_iter().map(|name| (name, "")));
     // A waiter looks again from time to time, and a slow statement is repeated.
     calls.dedup();
     // What follows is about other locks.

@@ -3,7 +3,9 @@
 
 use models::ssh::Ssh;
 use test_support::process::{ExitReason, Process};
+use test_support::procfs::{children_of, is_stopped};
 use test_support::system_calls::{Call, SystemCall, assert_explained};
+use test_support::wait_until;
 
 use super::SshTest;
 
@@ -38,6 +40,8 @@ fn calls_of_holder(recorded: &[SystemCall]) -> Vec<Call> {
                 is_killed = true;
                 continue;
             }
+            "kill" | "pidfd_send_signal" if has("SIGSTOP") => ("kill", "SIGSTOP"),
+            "kill" | "pidfd_send_signal" if has("SIGCONT") => ("kill", "SIGCONT"),
             "close" if is_killed && kept.contains(&call.args) => {
                 kept.retain(|fd| *fd != call.args);
                 if !kept.is_empty() {
@@ -110,6 +114,44 @@ fn a_free_lock_is_a_path_of_the_model() {
     let ordered = [&calls[..4], &calls[5..]].concat();
     assert_eq!(model.explain_holder(&calls), Ok(()));
     assert_explained(&ordered, |calls| model.explain_holder(calls));
+}
+
+#[test]
+fn a_stopped_waiter_is_a_path_of_the_model() {
+    let Some(test) = SshTest::new() else { return };
+    let local = test.env.hold(&[], "lock");
+    let Some(mut holder) = test.serve_recorded() else {
+        return local.release();
+    };
+    test.wait_for_waiters(1);
+    let waiting = children_of(children_of(holder.pid())[0])[0];
+    holder.send_line("stop");
+    wait_until("it is stopped", || is_stopped(waiting));
+    local.release();
+    test.assert_there(&[], 0);
+    holder.send_line("continue");
+    holder.expect("granted ");
+    holder.send_line("release");
+    holder.expect("released\n");
+    let calls = test.finish_recorded(holder);
+    let granted = [
+        ("write", "renewed"),
+        ("kill", "SIGSTOP"),
+        ("kill", "SIGCONT"),
+        ("recvmsg", ""),
+        ("write", "k"),
+        ("write", "granted"),
+    ];
+    assert_eq!(calls, [&granted[..], &RELEASED].concat());
+    let model = Ssh {
+        stops: 1,
+        ..Ssh::new(1, 3, 0)
+    };
+    assert_eq!(model.explain_holder(&calls), Ok(()));
+    // What was stopped may have had the lock by then, so the signals may also come later.
+    let mut exchanged = calls;
+    exchanged.swap(1, 2);
+    assert_eq!(model.explain_holder(&exchanged), Err(1));
 }
 
 #[test]
