@@ -6,13 +6,15 @@
 //! passes in ticks, at any moment. The clock of a process that counts the time of a vanished holder
 //! may be faster by a tick in the time to live. A statement may be carried out after it was given up,
 //! its answer may be lost; a session may be terminated, all of them by a restart; a process may be
-//! killed. The server may notice the end of a connection at any time after it.
+//! killed. The server may notice the end of a connection at any time after it. A waiter may be
+//! stopped and continued: its process goes on, and writes that to its row.
 //!
 //! Left out: processes that do not wait; shared locks and slots, which are a function of the rows and
 //! have tests of their own; several clocks, each of which counts for itself; a server that loses
 //! rows; and what the lease demands of the command, which is in the model of the lease. A process
 //! does one thing at a time about rows of vanished processes, and has another number only when
-//! nothing is left of the one before.
+//! nothing is left of the one before. A process reads its row before it writes to it, in the same
+//! step, and what it reads while it is stopped does not matter.
 
 mod message;
 mod rows;

@@ -4,9 +4,10 @@
 //!
 //! Time passes in ticks, at any moment. The holder keeps the lock for longer than the time to live,
 //! and its clock may be faster by as much as that; both are left out, so it keeps the lock for the
-//! time to live. A process may take any time for anything, so one that is stopped is like a slow one.
-//! The connection delivers messages in order and as late as it likes, and may end. A process may be
-//! killed; the other machine may be restarted.
+//! time to live. A process may take any time for anything, so one that is stopped is like a slow one,
+//! except for a waiter whose `flock` is stopped: then what waits for it on the other machine is to be
+//! stopped, too. The connection delivers messages in order and as late as it likes, and may end. A
+//! process may be killed; the other machine may be restarted.
 //!
 //! Left out: processes that do not wait; the order of the queue, which is that of the other machine's
 //! `flock`; kernels before 5.6, where the holder has no descriptor; the other machine's own locks,

@@ -54,14 +54,21 @@ fn diagrams_are_those_of_the_models() {
     let lease = Graph::explore(&lease, &[]).map(|graph| Lease::diagram(&graph));
     let handle = Handle::new(1);
     let handle = Graph::explore(&handle, &[]).map(|graph| Handle::diagram(&graph));
-    let etcd = Etcd::new(2, 3, 0);
+    let etcd = Etcd {
+        stops: 1,
+        ..Etcd::new(2, 3, 0)
+    };
     let etcd = Graph::explore(&etcd, &[]).map(|graph| Etcd::diagram(&graph));
     let postgres = Postgres {
         is_reachable: true,
+        stops: 1,
         ..Postgres::new(2, 3, 1)
     };
     let postgres = Graph::explore(&postgres, &[]).map(|graph| Postgres::diagram(&graph));
-    let ssh = Ssh::new(1, 3, 1);
+    let ssh = Ssh {
+        stops: 1,
+        ..Ssh::new(1, 3, 1)
+    };
     let ssh = Graph::explore(&ssh, &[]).map(|graph| Ssh::diagram(&graph));
     let text = std::fs::read_to_string(DOCUMENT).expect("a document");
     let mut updated = text.clone();
