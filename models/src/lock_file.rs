@@ -12,6 +12,7 @@
 //! open(2) may or may not ask the server.
 
 mod coarse;
+mod path;
 mod steps;
 
 use crate::graph::{Always, Graph};
