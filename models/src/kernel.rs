@@ -123,3 +123,13 @@ pub fn call(process: u8, call: &'static str, result: &'static str) -> Step {
         kind: Kind::Progress,
     }
 }
+
+/// A step that a process makes because a timer makes it look again.
+pub fn timer(process: u8, call: &'static str, result: &'static str) -> Step {
+    Step {
+        process,
+        call,
+        result,
+        kind: Kind::Timer,
+    }
+}

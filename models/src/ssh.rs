@@ -18,8 +18,8 @@ mod client;
 mod holder;
 mod state;
 
-use crate::graph::{Always, Graph, Kind, Model, Step};
-use crate::kernel::{call, chance};
+use crate::graph::{Always, Graph, Model, Step};
+use crate::kernel::{chance, timer};
 use crate::trace;
 
 use state::{Guard, Holder, Place};
@@ -221,11 +221,7 @@ impl Model for Ssh {
         }
         let mut next = *state;
         next.tick(self.ttl);
-        let tick = Step {
-            kind: Kind::Timer,
-            ..call(WORLD, "tick", "")
-        };
-        steps.push((tick, next));
+        steps.push((timer(WORLD, "tick", ""), next));
         self.add_faults(state, steps);
         for (_, next) in steps {
             next.normalize();

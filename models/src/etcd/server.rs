@@ -2,8 +2,8 @@
 
 use super::state::{Answer, Lease, Listing, Message, Place, Request};
 use super::{Etcd, Mutant, SERVER, State};
-use crate::graph::{Kind, Model, Step};
-use crate::kernel::{call, chance};
+use crate::graph::{Model, Step};
+use crate::kernel::{call, chance, timer};
 
 impl State {
     /// Carries out a request.
@@ -107,10 +107,7 @@ impl Etcd {
         }
         let mut next = *state;
         next.tick();
-        let step = |name| Step {
-            kind: Kind::Timer,
-            ..call(SERVER, name, "")
-        };
+        let step = |name| timer(SERVER, name, "");
         steps.push((step("tick"), next));
         for lease in &mut next.leases {
             if lease.left > 0 && !lease.has_drifted {

@@ -3,8 +3,8 @@
 use super::message::{Message, Request, Sighting};
 use super::state::{MARGIN, Marker, Place, Session};
 use super::{MAX, Mutant, Postgres, SERVER, State};
-use crate::graph::{Kind, Model, Step};
-use crate::kernel::{call, chance};
+use crate::graph::{Model, Step};
+use crate::kernel::{call, chance, timer};
 
 impl Postgres {
     /// After how long, by the clock of another machine, a row is deleted.
@@ -282,11 +282,7 @@ impl Model for Postgres {
         self.add_steps_of_server(state, steps);
         let mut next = *state;
         next.tick(self.long_enough());
-        let tick = Step {
-            kind: Kind::Timer,
-            ..call(SERVER, "tick", "")
-        };
-        steps.push((tick, next));
+        steps.push((timer(SERVER, "tick", ""), next));
         self.add_faults(state, steps);
         for (_, next) in steps {
             next.normalize();

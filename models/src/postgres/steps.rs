@@ -3,8 +3,8 @@
 use super::message::{Before, Listing, Message, Request, Sighting};
 use super::state::{Place, Session};
 use super::{Mutant, Postgres, State};
-use crate::graph::{Kind, Step};
-use crate::kernel::{call, chance};
+use crate::graph::Step;
+use crate::kernel::{call, chance, timer};
 
 impl Place {
     /// Where a process goes on whose connection has ended, with a new one.
@@ -252,11 +252,7 @@ impl Postgres {
                         next.processes[index].is_notified = false;
                     });
                 }
-                let timeout = Step {
-                    kind: Kind::Timer,
-                    ..done("timeout", "")
-                };
-                push(timeout, Place::List, &nothing);
+                push(timer(process, "timeout", ""), Place::List, &nothing);
                 push(chance(process, "flock exits"), release, &nothing);
             }
             Place::Stopped => {

@@ -1,8 +1,8 @@
 //! The steps of a process.
 
 use super::{Client, MAX, Mutant, Place, Queue, SHELL, Sentinel, State};
-use crate::graph::{Kind, Places, Step};
-use crate::kernel::{Lock, call, chance};
+use crate::graph::{Places, Step};
+use crate::kernel::{Lock, call, chance, timer};
 
 impl Places for State {
     type Place = Place;
@@ -183,10 +183,7 @@ impl Queue {
                     push(done("poll", "exit"), Place::Search, &forget);
                 }
                 if self.timers {
-                    let timer = Step {
-                        kind: Kind::Timer,
-                        ..done("poll", "timeout")
-                    };
+                    let timer = timer(process, "poll", "timeout");
                     push(timer, Place::Probe, &nothing);
                 }
                 push(chance(process, "poll"), give_up, &|next| {
@@ -273,10 +270,7 @@ impl Queue {
                     });
                 }
                 if is_shared && self.timers && self.mutant != Mutant::BlockUnlooked {
-                    let timer = Step {
-                        kind: Kind::Timer,
-                        ..done("flock", "EINTR")
-                    };
+                    let timer = timer(process, "flock", "EINTR");
                     push(timer, Place::Search, &|next| {
                         next.missed &= !(1 << process);
                     });

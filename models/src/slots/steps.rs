@@ -1,8 +1,8 @@
 //! The steps of a process.
 
 use super::{MAX, Mutant, Place, SlotsModel, State};
-use crate::graph::{Kind, Model, Places, Step};
-use crate::kernel::{Descriptions, Lock, call, chance};
+use crate::graph::{Model, Places, Step};
+use crate::kernel::{Descriptions, Lock, call, chance, timer};
 
 impl Places for State {
     type Place = Place;
@@ -143,10 +143,7 @@ impl SlotsModel {
                     push(call(process, "poll", "exit"), Place::Lock, &forget);
                 }
                 // Processes that have inherited a slot cannot be waited for.
-                let timer = Step {
-                    kind: Kind::Timer,
-                    ..call(process, "poll", "timeout")
-                };
+                let timer = timer(process, "poll", "timeout");
                 push(timer, Place::Lock, &forget);
                 if !self.is_tidy {
                     push(chance(process, "poll"), Place::Exit, &forget);
