@@ -1,20 +1,12 @@
 //! A lock in etcd.
 
-use crate::{assert_found, explore, is_true, processes};
+use crate::{are_served, assert_found, explore, is_true, processes};
 use models::etcd::{Etcd, Mutant, State};
 use models::graph::{Graph, Timers};
 
 /// Whether every waiter gets the lock.
 fn is_served(graph: &Graph<'_, Etcd>, timers: Timers) -> bool {
-    (0..2).all(|waiter| {
-        is_true(graph.leads_to(
-            "a waiter gets the lock",
-            timers,
-            |_, _| true,
-            |state| state.is_waiter(waiter),
-            |state| state.is_inside(waiter),
-        ))
-    })
+    are_served(graph, timers, State::is_waiter, State::is_inside)
 }
 
 /// A message is lost or late, a leader is elected, or a process is killed.

@@ -23,7 +23,7 @@ mod supervisor;
 
 use std::fmt::Debug;
 
-use models::graph::{Always, Counterexample, Graph, Model};
+use models::graph::{Always, Counterexample, Graph, Model, Timers};
 
 /// How many processes there are at once, in the models in which more than three fit into two
 /// gigabytes: `make soak` has four of them.
@@ -47,6 +47,24 @@ fn assert_found<M: Model + Debug>(model: &M, always: &[Always<M::State>]) {
         Err(found) => println!("{model:?} {found:?}"),
         Ok(graph) => panic!("{model:?}: {graph}"),
     }
+}
+
+/// Whether each of the first two processes that waits for the lock gets it.
+fn are_served<M: Model>(
+    graph: &Graph<'_, M>,
+    timers: Timers,
+    waits: impl Fn(&M::State, usize) -> bool,
+    has_lock: impl Fn(&M::State, usize) -> bool,
+) -> bool {
+    (0..2).all(|waiter| {
+        is_true(graph.leads_to(
+            "a waiter gets the lock",
+            timers,
+            |_, _| true,
+            |state| waits(state, waiter),
+            |state| has_lock(state, waiter),
+        ))
+    })
 }
 
 /// Whether a property of [`Graph::leads_to`] is true.

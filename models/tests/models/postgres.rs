@@ -1,24 +1,12 @@
 //! A lock in PostgreSQL.
 
-use crate::{assert_found, explore, is_true, processes};
+use crate::{are_served, assert_found, explore, is_true, processes};
 use models::graph::{Graph, Timers};
 use models::postgres::{Mutant, Postgres, State};
 
-/// Whether every waiter gets the lock.
-fn is_served(
-    graph: &Graph<'_, Postgres>,
-    timers: Timers,
-    has_lock: fn(&State, usize) -> bool,
-) -> bool {
-    (0..2).all(|waiter| {
-        is_true(graph.leads_to(
-            "a waiter gets the lock",
-            timers,
-            |_, _| true,
-            |state| state.is_waiter(waiter),
-            |state| has_lock(state, waiter),
-        ))
-    })
+/// Whether every waiter gets the lock without delay.
+fn is_served_at_once(graph: &Graph<'_, Postgres>) -> bool {
+    are_served(graph, Timers::Idle, State::is_waiter, State::is_inside)
 }
 
 fn is_clean_in_the_end(graph: &Graph<'_, Postgres>) -> bool {
@@ -46,7 +34,7 @@ fn waiters_are_served_at_once() {
     let model = Postgres::new(2, 3, 0);
     let graph = explore(&model, &Postgres::ALWAYS);
     assert!(Graph::explore(&model, &Postgres::TIDY).is_ok());
-    assert!(is_served(&graph, Timers::Idle, State::is_inside));
+    assert!(is_served_at_once(&graph));
     assert!(is_clean_in_the_end(&graph));
 }
 
@@ -58,7 +46,7 @@ fn stopped_waiters_are_passed() {
         ..Postgres::new(2, 3, 0)
     };
     let graph = explore(&model, &Postgres::ALWAYS);
-    assert!(is_served(&graph, Timers::Idle, State::is_inside));
+    assert!(is_served_at_once(&graph));
     assert!(is_clean_in_the_end(&graph));
     if processes() > 3 {
         let with_faults = Postgres { faults: 1, ..model };
@@ -72,7 +60,12 @@ fn stopped_waiters_are_passed() {
             ..with_faults
         };
         let graph = explore(&model, &Postgres::ALWAYS);
-        assert!(is_served(&graph, Timers::Fire, State::is_holder));
+        assert!(are_served(
+            &graph,
+            Timers::Fire,
+            State::is_waiter,
+            State::is_holder
+        ));
     }
 }
 
@@ -85,7 +78,12 @@ fn vanished_holders_are_replaced() {
     let graph = Postgres::new(2, 3, 1);
     let graph = explore(&graph, &Postgres::ALWAYS);
     // An answer may take longer than the time to live.
-    assert!(is_served(&graph, Timers::Fire, State::is_holder));
+    assert!(are_served(
+        &graph,
+        Timers::Fire,
+        State::is_waiter,
+        State::is_holder
+    ));
     for (processes, faults) in [(2, 2), (3, 0)] {
         let model = Postgres {
             is_exchangeable: true,
@@ -139,6 +137,6 @@ fn mutants_are_found() {
     for mutant in [Mutant::WaitUnread, Mutant::NoMark] {
         let model = with(mutant);
         let graph = explore(&model, &[]);
-        assert!(!is_served(&graph, Timers::Idle, State::is_inside));
+        assert!(!is_served_at_once(&graph));
     }
 }

@@ -1,20 +1,12 @@
 //! A lock on another machine, by ssh.
 
-use crate::{assert_found, explore, is_true, processes};
+use crate::{are_served, assert_found, explore, is_true, processes};
 use models::graph::{Graph, Timers};
 use models::ssh::{Mutant, Ssh, State};
 
 /// Whether every waiter gets the lock.
 fn is_served(graph: &Graph<'_, Ssh>, timers: Timers) -> bool {
-    (0..2).all(|waiter| {
-        is_true(graph.leads_to(
-            "a waiter gets the lock",
-            timers,
-            |_, _| true,
-            |state| state.is_waiter(waiter),
-            |state| state.is_inside(waiter),
-        ))
-    })
+    are_served(graph, timers, State::is_waiter, State::is_inside)
 }
 
 /// Whether nothing is left on the other machine.
@@ -71,15 +63,10 @@ fn stopped_waiters_are_passed() {
     let always = [&Ssh::ALWAYS[..], &Ssh::IN_STEP].concat();
     let are_passed = |model: &Ssh, timers| {
         let graph = explore(model, &always);
-        assert!((0..2).all(|waiter| {
-            is_true(graph.leads_to(
-                "a waiter gets the lock",
-                timers,
-                |_, _| true,
-                |state| state.is_waiter(waiter) && !state.is_stopped_with_lock(1 - waiter),
-                |state| state.is_inside(waiter),
-            ))
-        }));
+        let waits = |state: &State, waiter| {
+            state.is_waiter(waiter) && !state.is_stopped_with_lock(1 - waiter)
+        };
+        assert!(are_served(&graph, timers, waits, State::is_inside));
         assert!(is_clean_in_the_end(&graph, Timers::Idle));
         let keeps_the_lock = graph.path_to(|state| state.is_stopped_with_lock(0));
         assert!(keeps_the_lock.is_some());
