@@ -194,11 +194,6 @@ impl State {
 
     /// A process with a new number starts.
     pub(super) fn start(&mut self, process: usize) {
-        // Another row that does not exist any more is not the same one.
-        let listeners = self.processes.iter_mut();
-        for listener in listeners.filter(|process| process.channel == Some(GONE)) {
-            listener.channel = None;
-        }
         self.rename(|row| if row == process as u8 { GONE } else { row });
         self.processes[process].has_lost_row = false;
     }
@@ -324,6 +319,10 @@ impl State {
                 Idle | Hold | Renew | Resume | Lost | Release | Exit
             ) {
                 (process.channel, process.is_notified) = (None, false);
+            }
+            // Nothing more happens to that row; another one that does not exist is not the same.
+            if process.channel == Some(GONE) && !process.is_notified {
+                process.channel = None;
             }
             // It reads the rows when it is continued, and not before.
             process.is_notified &= !matches!(process.place, Mark | Stopped | Unmark);
