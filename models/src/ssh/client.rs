@@ -9,13 +9,13 @@ impl Ssh {
     /// What is left of the lease when a renewal has been answered.
     fn left_after(&self, state: &State, client: usize, left: i8) -> i8 {
         let sent = state.clients[client].to_holder.iter().flatten();
-        let unanswered = sent.filter_map(|message| match message {
+        let mut unanswered = sent.filter_map(|message| match message {
             Up::Renew(left) => Some(*left),
             _ => None,
         });
         match self.mutant {
             Mutant::CountFromAnswer => self.ttl,
-            Mutant::CountLastSent => unanswered.last().unwrap_or(left),
+            Mutant::CountLastSent => unanswered.next_back().unwrap_or(left),
             _ => left,
         }
     }
