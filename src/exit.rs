@@ -168,7 +168,7 @@ impl Statuses {
     /// Returns the status for an error of a descriptor with a lock elsewhere.
     pub fn for_handle(&self, error: &handle::Error) -> u8 {
         match error {
-            handle::Error::Unsuitable { .. } => self.lock_failed,
+            handle::Error::Unsuitable { .. } | handle::Error::Hidden(_) => self.lock_failed,
             handle::Error::Start(_) => self.exhausted,
             handle::Error::Lost(_) => LOCK_LOST,
         }

@@ -36,7 +36,7 @@ impl Handle {
     /// # Errors
     ///
     /// [`Error::Unsuitable`]: it is not a local regular file that can be opened for writing, or
-    /// another program has locked all its bytes.
+    /// another program has locked all its bytes. [`Error::Hidden`].
     pub fn prepare(
         number: RawFd,
         caller: BorrowedFd<'static>,
@@ -63,9 +63,12 @@ impl Handle {
             // The guards' open file description would keep it from being executed.
             return Err(unsuitable("it is open for reading on an executable file"));
         }
-        let file = reopen(caller).map_err(|errno| {
-            let text = errno::text(&errno.into());
-            unsuitable(&format!("its file cannot be opened for writing ({text})"))
+        let file = reopen(caller).map_err(|errno| match errno {
+            Errno::NOENT => Error::Hidden(number),
+            _ => {
+                let text = errno::text(&errno.into());
+                unsuitable(&format!("its file cannot be opened for writing ({text})"))
+            }
         })?;
         let first = since_boot().as_nanos() as u64;
         for attempt in 0..NUMBERS {
@@ -175,8 +178,11 @@ pub fn token(caller: BorrowedFd<'_>, url: &Url) -> Option<u64> {
 ///
 /// # Errors
 ///
-/// [`Error::Lost`]: one of them was lost before.
+/// [`Error::Lost`]: one of them was lost before. [`Error::Hidden`].
 pub fn release(number: RawFd, caller: BorrowedFd<'_>, url: Option<&Url>) -> Result<(), Error> {
+    if FdInfo::read_own(caller).is_err() && may_be_marked(caller) {
+        return Err(Error::Hidden(number));
+    }
     let mut locks = Locks::of(caller);
     locks
         .marks

@@ -18,6 +18,8 @@ pub enum Error {
     },
     /// The processes that watch over the lock could not be started.
     Start(io::Error),
+    /// The locks of this descriptor are not known, because there is no /proc.
+    Hidden(RawFd),
     /// The lock was lost.
     Lost(RawFd),
 }
@@ -32,6 +34,9 @@ impl Error {
             ),
             Self::Start(error) => {
                 format!("cannot watch over the lock: {}", errno::text(error))
+            }
+            Self::Hidden(number) => {
+                format!("the locks of descriptor {number} are not known: /proc does not show them")
             }
             Self::Lost(number) => {
                 format!("the lock of descriptor {number} was lost")

@@ -4,6 +4,7 @@ use std::fs::File;
 
 use rstest::rstest;
 use rustix::fs::{Mode, OFlags};
+use test_support::can_unshare;
 use test_support::locks::assert_unlocked;
 use test_support::pre_exec::CommandPreExecExt as _;
 
@@ -92,6 +93,27 @@ fn descriptor_without_access_is_refused() {
         "{stderr}"
     );
     assert!(!test.file("request").exists(), "a helper was started");
+}
+
+/// The marks are not visible, and a release must not be reported that has not happened.
+#[test]
+fn descriptor_is_refused_without_proc() {
+    let test = HandleTest::without_builtin(GRANTS);
+    if !can_unshare(&test, "-rm") {
+        return;
+    }
+    let script = "exec 7>>witness 8>>handle 9>>other; flock 7; flock 8 test://n || exit
+        mount -t tmpfs none /proc || exit; flock -u 8; echo $?; flock -u 8 test://n; echo $?
+        flock 9 test://n; echo $?; flock -u 9; echo $?; cat checked";
+    let outcome = test.sh(format!("exec unshare -rm sh -c '{script}'"));
+    let outcome = outcome.assert_stdout("65\n65\n65\n0\n");
+    let stderr = outcome.stderr_text();
+    let message = |number| {
+        format!("flock: the locks of descriptor {number} are not known: /proc does not show them\n")
+    };
+    let expected = [message(8), message(8), message(9)].concat();
+    assert!(stderr.starts_with(&expected), "{stderr}");
+    test.assert_released_last();
 }
 
 #[test]
