@@ -1,7 +1,5 @@
 //! What is on its way between a process and the server.
 
-use super::rows::Change;
-
 /// The greatest number of processes.
 pub const MAX: usize = 3;
 
@@ -59,6 +57,15 @@ pub(super) enum Before {
     /// Only rows of stopped processes. Those that have not changed since they were read, one bit
     /// each.
     Stopped(u8),
+}
+
+/// What has changed of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// Its marker.
+    Marker,
+    /// Its value, or it was deleted.
+    Value,
 }
 
 /// What a process finds out from all rows.

@@ -1,17 +1,8 @@
 //! The rows of a lock: their order, what is read of them, and what becomes of that.
 
-use super::message::{Before, Listing, Message, OwnRow, Sighting};
+use super::message::{Before, Change, Listing, Message, OwnRow, Sighting};
 use super::state::{Marker, Row};
 use super::{MAX, State};
-
-/// What has changed of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Change {
-    /// Its marker.
-    Marker,
-    /// Its value, or it was deleted.
-    Value,
-}
 
 impl State {
     /// Whether a transaction is inserting a row, and holds the lock of the name.

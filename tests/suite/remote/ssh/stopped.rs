@@ -44,7 +44,7 @@ fn stopped_waiter_keeps_its_place_and_lets_others_pass() {
     test.wait_for_nothing_there();
 }
 
-/// The process that waits there would stay as it is for ever, as the end of its parent does not
+/// The process that waits there would stay as it is forever, as the end of its parent does not
 /// continue it.
 #[test]
 fn killed_holder_of_a_stopped_waiter_leaves_nothing() {
