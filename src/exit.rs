@@ -161,6 +161,7 @@ impl Statuses {
         match error {
             remote::Error::NoHelper { .. } | remote::Error::Helper { .. } => self.not_found,
             remote::Error::Start(_) => self.exhausted,
+            remote::Error::Late(_) => LOCK_LOST,
             remote::Error::Engine { status, .. } => *status,
         }
     }

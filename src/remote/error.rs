@@ -25,6 +25,8 @@ pub enum Error {
         /// What the helper did.
         what: &'static str,
     },
+    /// The lock of this URL was granted when there was no time left for its command.
+    Late(OsString),
     /// The helper has reported an error.
     Engine {
         /// The URL; `None` if there are several.
@@ -55,6 +57,10 @@ impl Error {
             }
             Self::Start(error) => format!("cannot start the helper: {}", errno::text(error)).into(),
             Self::Helper { url, what } => about(url, &format!("the helper {what}")),
+            Self::Late(url) => about(
+                url,
+                "the lock was granted too late: its lease had nearly run out",
+            ),
             Self::Engine {
                 url: Some(url),
                 text,

@@ -11,7 +11,6 @@ use crate::remote::helper::{Answer, Helper};
 use crate::remote::protocol::{self, Holder, Message, Tokens};
 use crate::remote::stops::StopSignals;
 use crate::report::Report;
-use crate::run;
 use crate::sys::clock::since_boot;
 use crate::sys::init_signals;
 use crate::sys::user;
@@ -161,8 +160,7 @@ fn wait_for_grant(
                 if since_boot() < request.terms.stop_at(until) {
                     return Ok(Answered::Granted(token, until));
                 }
-                let why = "its lease had nearly run out when it was granted";
-                return Err(run::Error::LockLost(why.to_owned()).into());
+                return Err(Error::Late(request.url.as_os_str().to_owned()).into());
             }
             Answer::Message(Message::Error { status, text }) => {
                 let url = match request.also.is_empty() {

@@ -176,7 +176,7 @@ fn function_is_not_called_without_the_lock() {
         ),
         (
             "echo granted 7 $(in_ms 1)",
-            "lock lost, command stopped: its lease had nearly run out when it was granted",
+            "test://n: the lock was granted too late: its lease had nearly run out",
             75,
         ),
     ];

@@ -173,9 +173,9 @@ pub fn fill(pipe: &std::io::PipeWriter) {
 #[test]
 fn command_does_not_start_without_time_to_stop_it() {
     let env = TestEnv::with_lock_helper("echo granted 7 $(in_ms 1000)\nwait_for_release");
-    let why = "its lease had nearly run out when it was granted";
-    let stdout = assert_lost(&env, &LEASE, &["echo", "never"], why);
-    assert_eq!(stdout, "");
+    let message = "flock: test://n: the lock was granted too late: its lease had nearly run out\n";
+    env.run(LEASE.iter().chain(&["test://n", "echo", "never"]))
+        .assert_all(75, "", message);
 }
 
 #[test]
