@@ -42,6 +42,8 @@ pub struct Postgres {
     pub faults: u8,
     /// How often a waiter is stopped.
     pub stops: u8,
+    /// Whether no time passes, and a process whose row was deleted does not arrive again.
+    pub is_brief: bool,
     /// Whether the only fault is that a session is terminated.
     pub is_reachable: bool,
     /// Whether states are one if they differ only in the numbers of the first two processes.
@@ -113,6 +115,7 @@ impl Postgres {
             ttl,
             faults,
             stops: 0,
+            is_brief: false,
             is_reachable: false,
             is_exchangeable: false,
             mutant: Mutant::Correct,

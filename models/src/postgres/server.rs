@@ -280,9 +280,11 @@ impl Model for Postgres {
             self.add_stops_of(state, process, steps);
         }
         self.add_steps_of_server(state, steps);
-        let mut next = *state;
-        next.tick(self.long_enough());
-        steps.push((timer(SERVER, "tick", ""), next));
+        if !self.is_brief {
+            let mut next = *state;
+            next.tick(self.long_enough());
+            steps.push((timer(SERVER, "tick", ""), next));
+        }
         self.add_faults(state, steps);
         for (_, next) in steps {
             next.normalize();

@@ -220,7 +220,8 @@ impl Postgres {
         let done = |name, result| call(process, name, result);
         let nothing = |_: &mut State| {};
         if own.place == Place::Idle {
-            if state.may_start(index) {
+            let is_over = self.is_brief && own.has_lost_row;
+            if state.may_start(index) && !is_over {
                 push(chance(process, ""), Place::Enter, &|next| next.start(index));
             }
             return;

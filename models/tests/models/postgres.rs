@@ -45,7 +45,7 @@ fn stopped_waiters_are_passed() {
         stops: 1,
         ..Postgres::new(2, 3, 0)
     };
-    let graph = explore(&model, &Postgres::ALWAYS);
+    let graph = explore(&model, &[&Postgres::ALWAYS[..], &Postgres::TIDY].concat());
     assert!(is_served_at_once(&graph));
     assert!(is_clean_in_the_end(&graph));
     if processes() > 3 {
@@ -66,6 +66,27 @@ fn stopped_waiters_are_passed() {
             State::is_waiter,
             State::is_holder
         ));
+    }
+}
+
+/// One of three, each of which arrives once. `make soak` stops three times.
+#[test]
+fn several_stopped_waiters_are_passed() {
+    let model = Postgres {
+        stops: 1,
+        is_brief: true,
+        ..Postgres::new(3, 3, 0)
+    };
+    let graph = explore(&model, &[&Postgres::ALWAYS[..], &Postgres::TIDY].concat());
+    assert!(is_served_at_once(&graph));
+    assert!(is_clean_in_the_end(&graph));
+    if processes() > 3 {
+        let model = Postgres {
+            stops: 3,
+            is_exchangeable: true,
+            ..model
+        };
+        explore(&model, &Postgres::ALWAYS);
     }
 }
 
