@@ -69,7 +69,7 @@ fn stopped_waiters_are_passed() {
     }
 }
 
-/// One of three, each of which arrives once. `make soak` stops three times.
+/// One of three, each of which arrives once. `make soak` stops three times, or terminates a session.
 #[test]
 fn several_stopped_waiters_are_passed() {
     let model = Postgres {
@@ -81,12 +81,16 @@ fn several_stopped_waiters_are_passed() {
     assert!(is_served_at_once(&graph));
     assert!(is_clean_in_the_end(&graph));
     if processes() > 3 {
-        let model = Postgres {
-            stops: 3,
-            is_exchangeable: true,
-            ..model
-        };
-        explore(&model, &Postgres::ALWAYS);
+        for (faults, stops) in [(0, 3), (1, 1)] {
+            let model = Postgres {
+                faults,
+                stops,
+                is_reachable: true,
+                is_exchangeable: true,
+                ..model
+            };
+            explore(&model, &Postgres::ALWAYS);
+        }
     }
 }
 
@@ -105,8 +109,9 @@ fn vanished_holders_are_replaced() {
         State::is_waiter,
         State::is_holder
     ));
-    for (processes, faults) in [(2, 2), (3, 0)] {
+    for (processes, faults, is_brief) in [(2, 2, false), (3, 0, false), (3, 1, true)] {
         let model = Postgres {
+            is_brief,
             is_exchangeable: true,
             ..Postgres::new(processes, 3, faults)
         };
