@@ -68,6 +68,17 @@ impl DerefMut for Holder<'_> {
     }
 }
 
+/// Kills what a test that fails leaves behind: guards that it has stopped stay so.
+impl Drop for Holder<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            for (pid, _) in self.guards().of("") {
+                send_signal(pid, SIGKILL);
+            }
+        }
+    }
+}
+
 impl Form {
     /// Starts a process that runs a script under the lock.
     #[track_caller]
