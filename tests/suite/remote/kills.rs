@@ -3,10 +3,11 @@
 use libc::{SIGCONT, SIGKILL, SIGSTOP, SIGTERM};
 use rstest::rstest;
 use test_support::process::{ExitReason, Process, send_signal};
-use test_support::procfs::{children_of, is_asleep, is_running, is_stopped, status_field};
+use test_support::procfs::{children_of, is_asleep, is_running, is_stopped};
 use test_support::{TestEnv, wait_until};
 
 use super::GRANTS;
+use super::form::child;
 use super::lease::{LEASE, SHORT_LEASE, STUBBORN};
 
 /// A helper that grants a short lease, and then does nothing.
@@ -21,19 +22,6 @@ fn start(helper: &str) -> (TestEnv, Process) {
     let mut flock = env.start(flock);
     flock.expect_line("working");
     (env, flock)
-}
-
-/// Returns the child of `flock` with this name.
-#[track_caller]
-fn child(flock: &Process, name: &str) -> i32 {
-    let has_name = |pid: &i32| status_field(*pid, "Name") == name;
-    let mut found = None;
-    // The command may be faster than the processes that watch over it.
-    wait_until("a child has this name", || {
-        found = children_of(flock.pid()).into_iter().find(has_name);
-        found.is_some()
-    });
-    found.expect("it was found")
 }
 
 fn helper(env: &TestEnv) -> i32 {
