@@ -18,6 +18,9 @@ const NOT_FOUND: &str = "No such file or directory";
 fn create(env: &TestEnv, name: &str, text: &str, mode: u32) {
     let file = env.file(name);
     fs::create_dir_all(file.parent().expect("a directory")).expect("a directory");
+    if mode & 0o111 != 0 {
+        return env.install_script(name, text);
+    }
     fs::write(&file, text).expect("a file");
     fs::set_permissions(&file, fs::Permissions::from_mode(mode)).expect("permissions");
 }
