@@ -32,7 +32,7 @@ fn holders_exclude_each_other_and_do_not_deadlock() {
 
 #[test]
 fn replaced_files_keep_the_order() {
-    check(&Several::new(2, 4));
+    check(&Several::new(3, 4));
 }
 
 #[test]
