@@ -213,16 +213,17 @@ impl Front {
         self.notices.is_stopped()
     }
 
-    /// Returns whether `flock` is stopped, for the moment before a grant.
+    /// Returns whether `flock` is stopped, even if it could not report that: for the moment before a
+    /// grant.
     pub fn is_stopped_now(&self) -> bool {
         self.is_stopped() || self.look_whether_stopped()
     }
 
-    /// Looks whether `flock` is stopped, by whatever signal, and returns that: only of some signals it
-    /// is able to tell. It tells that it is continued in any case.
+    /// Looks whether `flock` is stopped, and returns that. `flock` reports a stop only by `SIGTSTP`,
+    /// but every continuation.
     ///
-    /// *Race:* it may be stopped or continued at this moment, and what it tells is read later than
-    /// this. So what it has told last counts, until this is called again.
+    /// *Race:* it may be stopped or continued after this look. A report that arrives later counts,
+    /// until the next look.
     pub fn look_whether_stopped(&self) -> bool {
         self.notices.set_stopped(parent::is_stopped());
         self.is_stopped()

@@ -49,8 +49,8 @@ impl StopSignals {
         self.fd.as_fd()
     }
 
-    /// If `SIGTSTP` is pending, stops this process until it is continued. Tells the helper before
-    /// that, and that this process has been continued, which may have been stopped by another signal.
+    /// Stops this process if `SIGTSTP` is pending, until it is continued, and tells the helper before
+    /// and after. If another signal has stopped this process, only the end of that can be told.
     pub fn handle(&self, socket: BorrowedFd<'_>) {
         // A helper that has exited is noticed when its answer is read.
         let tell = |line: &[u8]| {

@@ -13,9 +13,12 @@ pub struct SharedU64 {
     index: usize,
 }
 
+/// How many numbers share a page at most.
+const MAX_NUMBERS: usize = 8;
+
 /// The numbers in a page.
 #[derive(Debug)]
-struct Numbers(ptr::NonNull<[AtomicU64; 8]>);
+struct Numbers(ptr::NonNull<[AtomicU64; MAX_NUMBERS]>);
 
 impl SharedU64 {
     /// Creates a number.
@@ -27,12 +30,13 @@ impl SharedU64 {
         Self::several().map(|[number]| number)
     }
 
-    /// Creates a few numbers in one page.
+    /// Creates a few numbers in one page: each mapping is a file for the kernel, which takes time.
     ///
     /// # Errors
     ///
     /// `ENOMEM`.
     pub fn several<const N: usize>() -> io::Result<[Self; N]> {
+        const { assert!(N <= MAX_NUMBERS) };
         let numbers = Rc::new(Numbers(map()?));
         Ok(array::from_fn(|index| Self {
             numbers: Rc::clone(&numbers),

@@ -258,7 +258,7 @@ pub fn event(line: &[u8]) -> Event {
     let Some(events) = result["events"].as_array() else {
         return Event::Other;
     };
-    // A new key is the last one, so it is in no other's way.
+    // A new key comes last, so it is in the way of no other.
     let is_creation = |event: &&Value| event["kv"]["version"] == "1";
     if events.iter().all(|event| is_creation(&event)) {
         return Event::Other;

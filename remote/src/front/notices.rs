@@ -19,7 +19,7 @@ struct Lines {
 }
 
 impl Notices {
-    /// Returns those for another thread, which reads them from now on.
+    /// Returns the same lines for another thread, which reads them from now on.
     pub(super) fn for_thread(&self) -> Self {
         Self {
             lines: Arc::clone(&self.lines),

@@ -42,7 +42,9 @@ impl Session<'_> {
             };
             match connection.wait(&self.front, until) {
                 Ok(true) => {}
-                Ok(false) => drop(self.front.look_whether_stopped()),
+                Ok(false) => {
+                    self.front.look_whether_stopped();
+                }
                 Err(error) => {
                     self.client.disconnect();
                     return Err(error.into());

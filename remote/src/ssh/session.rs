@@ -333,6 +333,7 @@ impl Place<'_> {
         loop {
             if has_come(self.renewals.next_at()) {
                 self.renew();
+                // `SIGSTOP` is not reported.
                 self.front.look_whether_stopped();
             }
             let wake_at = until.min(self.renewals.next_at());

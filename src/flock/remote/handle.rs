@@ -48,7 +48,7 @@ pub(super) fn run(
     let is_held = || match marked(caller, &request.url, mode) {
         Marked::Yes => true,
         Marked::OtherMode => {
-            // If it was lost, its processes are being stopped.
+            // As above. If it was lost, its processes are being stopped.
             let _ = release(number, caller, Some(&request.url));
             false
         }
